@@ -313,14 +313,14 @@ class Cluster(ABC):
             )
         return self._live.connections
 
-    def attach(self, *, timeout: float = STATUS_TIMEOUT) -> None:
-        """Load the hosts that run now and connect to them, changing nothing.
+    def attach(self, hosts: Sequence[Host] | None = None, *, timeout: float = STATUS_TIMEOUT) -> None:
+        """Load the hosts that run now, or these alone, and connect to them, changing nothing.
 
         Raises:
             ClusterNotFoundError: Nothing runs.
             HostConnectionError: A host did not answer within ``timeout`` seconds.
         """
-        self.hosts = self._find_running()
+        self.hosts = self._find_running() if hosts is None else hosts
         self._trust(self.hosts)
         self.connections.wait(self.hosts, timeout=timeout, observer=self.observer)
 
