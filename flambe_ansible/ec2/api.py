@@ -1,0 +1,168 @@
+"""The calls to AWS, one function each; every one raises ``AWSError`` where its call fails.
+
+Lists are complete: pages are followed to their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flambe_ansible.ec2.errors import aws_call
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch.client import CloudWatchClient
+    from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import (
+        ImageTypeDef,
+        InstanceTypeDef,
+        InstanceTypeInfoTypeDef,
+        KeyPairInfoTypeDef,
+        SecurityGroupTypeDef,
+        SubnetTypeDef,
+        VolumeTypeDef,
+    )
+    from mypy_boto3_ssm.client import SSMClient
+
+Filters = Mapping[str, Sequence[str]]
+
+ALARMS_PER_CALL = 100  # DeleteAlarms and DescribeAlarms take no more
+
+
+@aws_call("look for instances")
+def describe_instances(ec2: EC2Client, filters: Filters) -> list[InstanceTypeDef]:
+    """Return the instances that match all filters; an unknown id is no error, it is left out."""
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=_build_filters(filters))
+    return [instance for page in pages for group in page["Reservations"] for instance in group.get("Instances", [])]
+
+
+@aws_call("create instances")
+def run_instances(ec2: EC2Client, request: Mapping[str, Any]) -> list[InstanceTypeDef]:
+    """Create instances, and return them as they are right then."""
+    return ec2.run_instances(**request)["Instances"]
+
+
+@aws_call("start instances")
+def start_instances(ec2: EC2Client, ids: Sequence[str]) -> None:
+    """Start stopped instances."""
+    ec2.start_instances(InstanceIds=list(ids))
+
+
+@aws_call("terminate instances")
+def terminate_instances(ec2: EC2Client, ids: Sequence[str]) -> None:
+    """Terminate instances."""
+    ec2.terminate_instances(InstanceIds=list(ids))
+
+
+@aws_call("tag instances and volumes")
+def create_tags(ec2: EC2Client, resources: Sequence[str], tags: Mapping[str, str]) -> None:
+    """Add tags to resources, or overwrite them."""
+    ec2.create_tags(Resources=list(resources), Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+
+
+@aws_call("look for volumes")
+def describe_volumes(ec2: EC2Client, filters: Filters) -> list[VolumeTypeDef]:
+    """Return the volumes that match all filters."""
+    pages = ec2.get_paginator("describe_volumes").paginate(Filters=_build_filters(filters))
+    return [volume for page in pages for volume in page["Volumes"]]
+
+
+@aws_call("read the console of an instance")
+def get_console_output(ec2: EC2Client, instance_id: str, *, latest: bool) -> str:
+    """Return what an instance printed on its console.
+
+    Args:
+        ec2: The client.
+        instance_id: The instance.
+        latest: Whether to ask for the newest output, which only instances on Nitro can give.
+    """
+    request: dict[str, Any] = {"Latest": True} if latest else {}
+    return ec2.get_console_output(InstanceId=instance_id, **request).get("Output", "")
+
+
+@aws_call("look at images")
+def describe_images(ec2: EC2Client, ids: Sequence[str]) -> list[ImageTypeDef]:
+    """Return the images with these ids."""
+    return ec2.describe_images(ImageIds=list(ids))["Images"]
+
+
+@aws_call("look for images")
+def find_images(ec2: EC2Client, owner: str, filters: Filters) -> list[ImageTypeDef]:
+    """Return the images of one owner that match all filters."""
+    pages = ec2.get_paginator("describe_images").paginate(Owners=[owner], Filters=_build_filters(filters))
+    return [image for page in pages for image in page["Images"]]
+
+
+@aws_call("look at the subnet")
+def describe_subnet(ec2: EC2Client, subnet_id: str) -> SubnetTypeDef:
+    """Return a subnet."""
+    return ec2.describe_subnets(SubnetIds=[subnet_id])["Subnets"][0]
+
+
+@aws_call("look at the security group")
+def describe_security_group(ec2: EC2Client, group_id: str) -> SecurityGroupTypeDef:
+    """Return a security group."""
+    return ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"][0]
+
+
+@aws_call("look at the key pairs")
+def describe_key_pairs(ec2: EC2Client) -> list[KeyPairInfoTypeDef]:
+    """Return all key pairs of the region."""
+    return ec2.describe_key_pairs()["KeyPairs"]
+
+
+@aws_call("look at the instance type")
+def describe_instance_type(ec2: EC2Client, instance_type: str) -> InstanceTypeInfoTypeDef:
+    """Return what AWS knows of an instance type."""
+    return ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"][0]  # type: ignore[list-item]
+
+
+@aws_call("look at the instance types of a zone")
+def list_offered_types(ec2: EC2Client, zone: str) -> set[str]:
+    """Return the instance types that a zone offers."""
+    pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
+        LocationType="availability-zone", Filters=_build_filters({"location": [zone]})
+    )
+    return {str(offer["InstanceType"]) for page in pages for offer in page["InstanceTypeOfferings"]}
+
+
+@aws_call("read a public parameter")
+def get_parameter(ssm: SSMClient, name: str) -> str:
+    """Return the value of an SSM parameter."""
+    return ssm.get_parameter(Name=name)["Parameter"]["Value"]
+
+
+@aws_call("set an alarm")
+def put_metric_alarm(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
+    """Create an alarm, or replace the one of that name."""
+    cloudwatch.put_metric_alarm(**alarm)
+
+
+@aws_call("remove alarms")
+def delete_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
+    """Remove alarms; unknown names are no error."""
+    for start in range(0, len(names), ALARMS_PER_CALL):
+        cloudwatch.delete_alarms(AlarmNames=list(names[start : start + ALARMS_PER_CALL]))
+
+
+@aws_call("look for alarms")
+def describe_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> list[MetricAlarmTypeDef]:
+    """Return the alarms of these names that exist."""
+    paginator = cloudwatch.get_paginator("describe_alarms")
+    found: list[MetricAlarmTypeDef] = []
+    for start in range(0, len(names), ALARMS_PER_CALL):
+        chunk = list(names[start : start + ALARMS_PER_CALL])
+        found += [alarm for page in paginator.paginate(AlarmNames=chunk) for alarm in page.get("MetricAlarms", [])]
+    return found
+
+
+@aws_call("look for alarms")
+def find_alarms(cloudwatch: CloudWatchClient, prefix: str) -> list[MetricAlarmTypeDef]:
+    """Return the alarms whose names begin with this."""
+    pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
+    return [alarm for page in pages for alarm in page.get("MetricAlarms", [])]
+
+
+def _build_filters(filters: Filters) -> Any:
+    return [{"Name": name, "Values": list(values)} for name, values in filters.items()]

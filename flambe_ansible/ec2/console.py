@@ -1,0 +1,85 @@
+"""SSH host keys, as cloud-init prints them on an instance's console."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import time
+from typing import TYPE_CHECKING
+
+from flambe_ansible.ec2 import api
+from flambe_ansible.errors import AWSError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+
+BEGIN, END = "BEGIN SSH HOST KEY KEYS", "END SSH HOST KEY KEYS"
+KEY = re.compile(r"\b(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) (AAAA[A-Za-z0-9+/]+={0,2})")
+# What AWS answers where an instance is not on Nitro, and has the older output alone.
+NO_LATEST = frozenset({"UnsupportedOperation", "InvalidParameterCombination", "InvalidParameterValue"})
+POLL_SECONDS = 2.0
+
+
+def parse_host_keys(output: str) -> list[str]:
+    """Read the host keys from a console's output.
+
+    Args:
+        output: All that the console shows; lines may carry time stamps or the printing program's name.
+
+    Returns:
+        Keys as ``type base64``, those of the last complete block; empty where there is none.
+    """
+    before, end, _ = output.rpartition(END)
+    _, begin, block = before.rpartition(BEGIN)
+    if not (begin and end):
+        return []
+    keys = [(match[1], match[2]) for match in map(KEY.search, block.splitlines()) if match]
+    return list(dict.fromkeys(f"{kind} {key}" for kind, key in keys if _is_key(kind, key)))
+
+
+def read_host_keys(ec2: EC2Client, instance_id: str, *, wait: float = 0.0) -> list[str] | None:
+    """Read an instance's host keys from its console.
+
+    Args:
+        ec2: The client.
+        instance_id: The instance.
+        wait: Seconds to go on asking while the console does not have them yet.
+
+    Returns:
+        Keys as ``type base64``, or None where the console has none.
+    """
+    deadline = time.monotonic() + wait
+    while True:
+        keys = parse_host_keys(_read_console(ec2, instance_id))
+        if keys:
+            return keys
+        if time.monotonic() + POLL_SECONDS > deadline:
+            return None
+        time.sleep(POLL_SECONDS)
+
+
+def _read_console(ec2: EC2Client, instance_id: str) -> str:
+    """Read the newest output, or what there is where the newest cannot be had."""
+    try:
+        return api.get_console_output(ec2, instance_id, latest=True)
+    except AWSError as error:
+        if error.code not in NO_LATEST:
+            raise
+    return api.get_console_output(ec2, instance_id, latest=False)
+
+
+def _is_key(kind: str, key: str) -> bool:
+    """Tell whether the base64 text is a whole key of this type, and not a line that was cut."""
+    try:
+        raw = base64.b64decode(key, validate=True)
+    except binascii.Error:
+        return False
+    fields, rest = [], raw
+    while len(rest) >= 4:
+        size = int.from_bytes(rest[:4], "big")
+        if len(rest) < 4 + size:
+            return False
+        fields.append(rest[4 : 4 + size])
+        rest = rest[4 + size :]
+    return not rest and len(fields) > 1 and fields[0] == kind.encode()

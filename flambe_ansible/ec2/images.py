@@ -1,0 +1,190 @@
+"""Which image a host is made from.
+
+Never by tag alone, which anyone can set on a public image: an image comes from the user, from a parameter that AWS
+publishes for its owner, or from the owner's own account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flambe_ansible.ec2 import api
+from flambe_ansible.ec2.errors import UnclearAnswerError
+from flambe_ansible.errors import AWSError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import ImageTypeDef, InstanceTypeInfoTypeDef
+    from mypy_boto3_ssm.client import SSMClient
+
+ARCHITECTURE = "x86_64"
+
+# Ubuntu LTS releases that the roles are made for, the one to prefer first, with their code names.
+RELEASES = {"24.04": "noble", "22.04": "jammy"}
+
+# https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
+CANONICAL = {"aws": "099720109477", "aws-cn": "837727238323", "aws-us-gov": "513442679011"}
+UBUNTU_PARAMETER = "/aws/service/canonical/ubuntu/server/{release}/stable/current/amd64/hvm/ebs-gp3/ami-id"
+UBUNTU_NAME = "ubuntu/images/hvm-ssd*/ubuntu-{codename}-{release}-amd64-server-*"
+
+# https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
+GPU_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-{release}/latest/ami-id"
+GPU_NAME = "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu {release}) *"
+GPU_OWNER = "amazon"
+
+# The open kernel modules of these images need a GPU of the Turing generation or newer.
+TOO_OLD_FOR_GPU_IMAGE = frozenset({"K520", "K80", "M60", "V100"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image.
+
+    Attributes:
+        id: Its id.
+        origin: Where it comes from, in words.
+        root_device: The device name of its root volume.
+        architecture: Its architecture.
+        size: The smallest root volume it fits on, in GB.
+        state: What AWS says of it; ``available`` is good.
+    """
+
+    id: str
+    origin: str
+    root_device: str
+    architecture: str
+    size: int
+    state: str
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One publisher's image for one release: a parameter, else a name in the owner's account."""
+
+    parameter: str
+    owner: str
+    name: str
+    words: str
+
+
+def wants_gpu_image(info: InstanceTypeInfoTypeDef) -> bool:
+    """Tell whether a type has NVIDIA GPUs that the deep learning image drives."""
+    gpus = info.get("GpuInfo", {}).get("Gpus", [])
+    return any(
+        gpu.get("Manufacturer", "").upper() == "NVIDIA" and gpu.get("Name") not in TOO_OLD_FOR_GPU_IMAGE for gpu in gpus
+    )
+
+
+def has_undriven_gpu(info: InstanceTypeInfoTypeDef) -> bool:
+    """Tell whether a type has GPUs that the default image has no driver for."""
+    return bool(info.get("GpuInfo", {}).get("Gpus")) and not wants_gpu_image(info)
+
+
+def get_image(ec2: EC2Client, image_id: str, *, origin: str) -> Image:
+    """Return an image by its id.
+
+    Raises:
+        AWSError: There is none, or it cannot be used from this account.
+    """
+    found = api.describe_images(ec2, [image_id])
+    if not found:
+        raise AWSError(
+            f"there is no image {image_id} that this account can use in this region",
+            operation="DescribeImages",
+            code="InvalidAMIID.NotFound",
+        )
+    return _read(found[0], origin)
+
+
+def find_default(ec2: EC2Client, ssm: SSMClient, *, gpu: bool = False) -> Image:
+    """Find the image for who names none: the newest Ubuntu LTS, with NVIDIA's driver where asked.
+
+    Args:
+        ec2: The client.
+        ssm: The client of Systems Manager, whose public parameters are asked first.
+        gpu: Whether the host has GPUs that the deep learning image drives.
+
+    Raises:
+        AWSError: Neither the parameters nor the owner's account has one.
+    """
+    sources = _list_sources(ec2.meta.partition, gpu=gpu)
+    for source in sources:
+        image_id = _read_parameter(ssm, source.parameter)
+        if image_id:
+            return get_image(ec2, image_id, origin=f"{source.words}, {source.parameter}")
+    for source in sources:
+        found = _find_newest(ec2, source)
+        if found:
+            return _read(found, f"{source.words}, newest of account {source.owner}")
+    raise AWSError(
+        "found no Ubuntu image in this region",
+        operation="DescribeImages",
+        hint="name images with 'orchestrator_ami' and 'factory_ami'",
+    )
+
+
+def _list_sources(partition: str, *, gpu: bool) -> Sequence[_Source]:
+    """List where the default image may come from, the best first."""
+    if gpu:
+        return [
+            _Source(
+                GPU_PARAMETER.format(release=release),
+                GPU_OWNER,
+                GPU_NAME.format(release=release),
+                f"Ubuntu {release} with NVIDIA driver (AWS Deep Learning Base)",
+            )
+            for release in RELEASES
+        ]
+    return [
+        _Source(
+            UBUNTU_PARAMETER.format(release=release),
+            CANONICAL.get(partition, CANONICAL["aws"]),
+            UBUNTU_NAME.format(release=release, codename=codename),
+            f"Ubuntu {release} by Canonical",
+        )
+        for release, codename in RELEASES.items()
+    ]
+
+
+def _read_parameter(ssm: SSMClient, name: str) -> str | None:
+    """Read a public parameter; None where it is missing, or the account may not read it."""
+    try:
+        return api.get_parameter(ssm, name)
+    except UnclearAnswerError:
+        raise
+    except AWSError as error:
+        if error.code:
+            return None
+        raise
+
+
+def _find_newest(ec2: EC2Client, source: _Source) -> ImageTypeDef | None:
+    """Find the newest image of that name in its owner's account."""
+    filters = {
+        "name": [source.name],
+        "architecture": [ARCHITECTURE],
+        "root-device-type": ["ebs"],
+        "virtualization-type": ["hvm"],
+        "state": ["available"],
+    }
+    found = api.find_images(ec2, source.owner, filters)
+    return max(found, key=lambda image: image.get("CreationDate", ""), default=None)
+
+
+def _read(image: ImageTypeDef, origin: str) -> Image:
+    root = image.get("RootDeviceName", "/dev/sda1")
+    sizes = [
+        mapping.get("Ebs", {}).get("VolumeSize", 0)
+        for mapping in image.get("BlockDeviceMappings", [])
+        if mapping.get("DeviceName") == root
+    ]
+    return Image(
+        id=image["ImageId"],
+        origin=origin,
+        root_device=root,
+        architecture=str(image.get("Architecture", "")),
+        size=max(sizes, default=0),
+        state=str(image.get("State", "")),
+    )

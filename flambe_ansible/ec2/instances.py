@@ -1,0 +1,266 @@
+"""Instances: finding a cluster's, waiting for them, ending them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from flambe_ansible.ec2 import api, tags
+from flambe_ansible.errors import AWSError, ClusterError
+from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Role, factory_name, orchestrator_name
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import InstanceTypeDef
+
+POLL_SECONDS = 1.0
+VISIBLE_SECONDS = 90.0  # how long EC2 may take to know a new instance
+WAIT_SECONDS = 600.0
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+IDS_PER_CALL = 200  # values of one filter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """One EC2 instance, as far as it matters here.
+
+    Attributes:
+        id: Its id.
+        state: Its state.
+        role: Its part in the cluster.
+        name: Its ``Name`` tag.
+        tags: All its tags.
+        type: Its instance type.
+        image: Its image's id.
+        key_name: The key pair it was created with.
+        private_ip: Its address in the subnet.
+        public_ip: Its public address, or None.
+        launched: When it was started last.
+        order: Its number in the request that created it.
+        token: The client token of that request.
+        volumes: The ids of its volumes.
+        reason: Why its state changed last, in AWS's words.
+    """
+
+    id: str
+    state: HostState
+    role: Role
+    name: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    type: str = ""
+    image: str = ""
+    key_name: str = ""
+    private_ip: str = ""
+    public_ip: str | None = None
+    launched: datetime = LONG_AGO
+    order: int = 0
+    token: str = ""
+    volumes: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Existing:
+    """What exists of a cluster.
+
+    Attributes:
+        orchestrator: The orchestrator, or None.
+        factories: The factories by their number.
+    """
+
+    orchestrator: Instance | None
+    factories: dict[int, Instance]
+
+    @property
+    def all(self) -> list[Instance]:
+        """The orchestrator, if there is one, then the factories."""
+        return ([self.orchestrator] if self.orchestrator else []) + list(self.factories.values())
+
+    def named(self, cluster: str) -> list[tuple[str, Instance]]:
+        """Pair each instance with the name that it should have."""
+        first = [(orchestrator_name(cluster), self.orchestrator)] if self.orchestrator else []
+        return first + [(factory_name(cluster, index), instance) for index, instance in self.factories.items()]
+
+
+def read(description: InstanceTypeDef) -> Instance:
+    """Read an instance from what DescribeInstances or RunInstances says of it."""
+    found = {tag["Key"]: tag["Value"] for tag in description.get("Tags", [])}
+    reason = description.get("StateReason", {})
+    return Instance(
+        id=description["InstanceId"],
+        state=HostState(description["State"]["Name"]),
+        role=Role(found.get(tags.ROLE, Role.FACTORY)),
+        name=found.get(tags.NAME, ""),
+        tags=found,
+        type=str(description.get("InstanceType", "")),
+        image=description.get("ImageId", ""),
+        key_name=description.get("KeyName", ""),
+        private_ip=description.get("PrivateIpAddress", ""),
+        public_ip=description.get("PublicIpAddress") or None,
+        launched=description.get("LaunchTime", LONG_AGO),
+        order=description.get("AmiLaunchIndex", 0),
+        token=description.get("ClientToken", ""),
+        volumes=tuple(
+            mapping["Ebs"]["VolumeId"]
+            for mapping in description.get("BlockDeviceMappings", [])
+            if mapping.get("Ebs", {}).get("VolumeId")
+        ),
+        reason=f"{reason.get('Message', '')} {description.get('StateTransitionReason', '')}".strip(),
+    )
+
+
+def find(ec2: EC2Client, cluster: tags.ClusterTags, states: Iterable[HostState] = LIVE_STATES) -> list[Instance]:
+    """Find all instances of a cluster that are in one of these states, the oldest first."""
+    filters = {**cluster.filters, "instance-state-name": [str(state) for state in states]}
+    found = [read(description) for description in api.describe_instances(ec2, filters)]
+    own = [instance for instance in found if cluster.matches(instance.tags)]
+    return sorted(own, key=lambda instance: (instance.launched, instance.order, instance.id))
+
+
+def arrange(cluster: str, found: Sequence[Instance]) -> Existing:
+    """Give each instance its place in the cluster.
+
+    Args:
+        cluster: The cluster's name.
+        found: Its instances, the oldest first.
+
+    Raises:
+        ClusterError: More than one orchestrator carries the cluster's tags.
+    """
+    heads = [instance for instance in found if instance.role is Role.ORCHESTRATOR]
+    if len(heads) > 1:
+        ids = " and ".join(instance.id for instance in heads)
+        raise ClusterError(
+            f"cluster {cluster} has {len(heads)} orchestrators with the same tags: {ids}",
+            hint="terminate the one that is not wanted, then run this again",
+        )
+    factories = [instance for instance in found if instance.role is Role.FACTORY]
+    indices = tags.assign_indices(cluster, [instance.name for instance in factories])
+    by_index = dict(sorted(zip(indices, factories, strict=True)))
+    return Existing(heads[0] if heads else None, by_index)
+
+
+def to_host(instance: Instance, *, name: str, index: int = 0, use_public: bool = True) -> Host:
+    """Make the host of an instance; without a public address its private one is where to connect."""
+    return Host(
+        name=name,
+        role=instance.role,
+        index=index,
+        state=instance.state,
+        private_ip=instance.private_ip,
+        public_ip=instance.public_ip,
+        address=(instance.public_ip if use_public else None) or instance.private_ip,
+        instance_id=instance.id,
+        instance_type=instance.type,
+    )
+
+
+def describe(ec2: EC2Client, ids: Sequence[str]) -> dict[str, Instance]:
+    """Return what EC2 knows of these ids, by id; those it does not know (yet) are left out."""
+    found: dict[str, Instance] = {}
+    for start in range(0, len(ids), IDS_PER_CALL):
+        chunk = list(ids[start : start + IDS_PER_CALL])
+        for description in api.describe_instances(ec2, {"instance-id": chunk}):
+            found[description["InstanceId"]] = read(description)
+    return found
+
+
+def wait_for(
+    ec2: EC2Client,
+    ids: Sequence[str],
+    state: HostState,
+    *,
+    timeout: float = WAIT_SECONDS,
+    on_arrival: Callable[[Instance], None] = lambda _instance: None,
+) -> dict[str, Instance]:
+    """Wait until all instances are in a state; one DescribeInstances a second for all of them.
+
+    Args:
+        ec2: The client.
+        ids: The instances.
+        state: The state to wait for.
+        timeout: Seconds.
+        on_arrival: Called once for each instance, when it has arrived.
+
+    Returns:
+        The instances by id, as they were seen in that state.
+
+    Raises:
+        AWSError: One ended instead, EC2 does not know one after 90 seconds, or time is up.
+    """
+    started, arrived, known = time.monotonic(), dict[str, Instance](), set[str]()
+    while True:
+        waiting = [one for one in ids if one not in arrived]
+        seen = describe(ec2, waiting)
+        known.update(seen)
+        elapsed = time.monotonic() - started
+        missing = [one for one in waiting if one not in seen and (one in known or elapsed > VISIBLE_SECONDS)]
+        if state is HostState.TERMINATED:  # EC2 forgets what has ended
+            seen |= {one: Instance(id=one, state=state, role=Role.FACTORY) for one in missing}
+        else:
+            _refuse_hopeless(seen, missing)
+        for instance in seen.values():
+            if instance.state is state:
+                arrived[instance.id] = instance
+                on_arrival(instance)
+        if len(arrived) == len(set(ids)):
+            return arrived
+        if elapsed > timeout:
+            raise _make_timeout(waiting, seen, arrived, state=state, timeout=timeout)
+        time.sleep(POLL_SECONDS)
+
+
+def terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
+    """Terminate instances and wait until they have ended.
+
+    Raises:
+        AWSError: One is protected, EC2 does not know one 90 seconds long, or one does not end in time.
+    """
+    if not ids:
+        return
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while True:
+        try:
+            api.terminate_instances(ec2, ids)
+            break
+        except AWSError as error:  # an instance that was created a moment ago may not be known yet
+            if error.code != "InvalidInstanceID.NotFound" or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_SECONDS)
+    wait_for(ec2, ids, HostState.TERMINATED)
+
+
+def _refuse_hopeless(seen: dict[str, Instance], missing: Sequence[str]) -> None:
+    """Raise where waiting for an instance to come up makes no sense."""
+    for instance in seen.values():
+        if instance.state in (HostState.SHUTTING_DOWN, HostState.TERMINATED):
+            raise AWSError(
+                f"instance {instance.id} ({instance.name}) ended while it was started: "
+                f"{instance.reason or 'AWS gives no reason'}",
+                operation="DescribeInstances",
+                code="InstanceTerminated",
+                hint="an image, volume, key or limit of the account is the usual reason; launch again to replace it",
+            )
+    if missing:
+        raise AWSError(
+            f"EC2 does not know {', '.join(missing)}, which it created before",
+            operation="DescribeInstances",
+            code="InvalidInstanceID.NotFound",
+            hint="look at the instances in the console, then launch again",
+        )
+
+
+def _make_timeout(
+    waiting: Sequence[str], seen: dict[str, Instance], arrived: dict[str, Instance], *, state: HostState, timeout: float
+) -> AWSError:
+    """Say which instances did not arrive."""
+    late = [one for one in waiting if one not in arrived]
+    states = ", ".join(f"{one} is {seen[one].state if one in seen else 'unknown'}" for one in late)
+    return AWSError(
+        f"instances are not {state} after {timeout:.0f} s: {states}",
+        operation="DescribeInstances",
+        hint="look at them in the console; 'flambe-ans launch' goes on where this ended",
+    )
