@@ -1,0 +1,50 @@
+"""The command ``flambe-ans`` itself: its options and the list of its commands."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from flambe_ansible import __version__
+from flambe_ansible.cli.commands.down import down
+from flambe_ansible.cli.commands.exec import execute
+from flambe_ansible.cli.commands.inventory import inventory
+from flambe_ansible.cli.commands.lab import lab
+from flambe_ansible.cli.commands.launch import launch
+from flambe_ansible.cli.commands.ssh import ssh
+from flambe_ansible.cli.commands.status import status
+from flambe_ansible.cli.options import CONTEXT, debug_option, examples
+
+click.rich_click.MAX_WIDTH = 100
+click.rich_click.COMMAND_GROUPS = {
+    "flambe-ans": [
+        {"name": "Clusters", "commands": ["launch", "status", "ssh", "exec", "inventory", "down"]},
+        {"name": "The lab: EC2 on this machine", "commands": ["lab"]},
+    ]
+}
+
+
+@click.group(
+    context_settings=CONTEXT,
+    epilog=examples(
+        "sudo flambe-ans lab up",
+        "flambe-ans launch examples/lab.yaml",
+        "flambe-ans status examples/lab.yaml",
+        "flambe-ans exec examples/lab.yaml -- uptime",
+        "flambe-ans down examples/lab.yaml",
+    ),
+)
+@click.version_option(__version__, "--version", prog_name="flambe-ans")
+@debug_option
+def app() -> None:
+    """Ray clusters the Ansible way.
+
+    A YAML file describes a cluster of one orchestrator and N factories; `launch` makes it exist, on EC2 or in the
+    lab on this machine, with flambé and Ray on every host.
+
+    Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 AWS, 5 SSH or host, 6 playbook, 7 Ray, 8 lab,
+    9 no such cluster, 130 cancelled.
+    """
+
+
+for command in (launch, status, ssh, execute, inventory, down, lab):
+    app.add_command(command)

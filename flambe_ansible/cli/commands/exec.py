@@ -1,0 +1,64 @@
+"""``flambe-ans exec``: one command on several hosts at once."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from flambe_ansible.cli.fanout import run_everywhere
+from flambe_ansible.cli.options import (
+    CONTEXT,
+    TailCommand,
+    cluster_argument,
+    debug_option,
+    examples,
+    find_tail,
+    json_option,
+    load,
+)
+from flambe_ansible.cli.output import Output
+from flambe_ansible.errors import ClusterNotFoundError
+from flambe_ansible.hosts import HostState, Role
+
+GROUPS = {"orchestrator": (Role.ORCHESTRATOR,), "factories": (Role.FACTORY,), "all": tuple(Role)}
+
+
+@click.command(
+    "exec",
+    cls=TailCommand,
+    context_settings=CONTEXT,
+    epilog=examples(
+        "flambe-ans exec cluster.yaml -- uptime",
+        "flambe-ans exec cluster.yaml --on factories -- nvidia-smi -L",
+        "flambe-ans exec cluster.yaml -- 'df -h / | tail -1'",
+    ),
+)
+@cluster_argument
+@click.option("--on", "group", type=click.Choice(list(GROUPS)), default="all", show_default=True, help="Which hosts.")
+@json_option
+@debug_option
+@click.pass_context
+def execute(ctx: click.Context, file: str, group: str) -> None:
+    """Run a command on all hosts at once; each line of output begins with its host.
+
+    The exit code is the highest of all hosts. One word behind -- is a line for the hosts' shell, several words are
+    taken as they are.
+    """
+    command = find_tail(ctx)
+    if not command:
+        raise click.UsageError("no command; write it behind `--`, such as: flambe-ans exec cluster.yaml -- uptime")
+    output: Output = ctx.obj
+    cluster = load(file)
+    try:
+        running = [host for host in cluster.find_hosts() if host.state is HostState.RUNNING]
+        hosts = [host for host in running if host.role in GROUPS[group]]
+        if not hosts:
+            wanted = "host" if group == "all" else group
+            raise ClusterNotFoundError(f"no {wanted} of cluster {cluster.name} is running")
+        cluster.attach(hosts)
+        argvs = {host.name: [*cluster.connections.argv(host), command] for host in hosts}
+        results = run_everywhere(argvs, cluster=cluster.name, output=output)
+    finally:
+        cluster.close()
+    if output.json:
+        output.write_document({name: vars(result) for name, result in results.items()})
+    ctx.exit(max(result.returncode for result in results.values()))

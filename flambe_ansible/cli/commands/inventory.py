@@ -1,0 +1,42 @@
+"""``flambe-ans inventory``: the cluster as an Ansible inventory."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from flambe_ansible.cli.options import CONTEXT, cluster_argument, debug_option, examples, load
+from flambe_ansible.cli.output import Output
+
+
+@click.command(
+    context_settings=CONTEXT,
+    epilog=examples(
+        "flambe-ans inventory cluster.yaml",
+        "flambe-ans inventory cluster.yaml --format yaml > hosts.yml",
+        "ansible-playbook -i hosts.yml playbooks/site.yml",
+    ),
+)
+@cluster_argument
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["json", "yaml"]),
+    default="json",
+    show_default=True,
+    help="json: as `ansible-inventory --list`; yaml: a file for `ansible-playbook -i`.",
+)
+@debug_option
+@click.pass_obj
+def inventory(output: Output, file: str, style: str) -> None:
+    """Print the Ansible inventory of a cluster that runs."""
+    cluster = load(file)
+    try:
+        found = cluster.inventory()
+    finally:
+        cluster.close()
+    if style == "json":
+        output.write_document(found)
+        return
+    from flambe_ansible.inventory import as_yaml
+
+    click.echo(as_yaml(found), nl=False)

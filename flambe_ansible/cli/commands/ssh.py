@@ -1,0 +1,99 @@
+"""``flambe-ans ssh``: a shell, or one command, on one host."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import rich_click as click
+
+from flambe_ansible.cli.options import CONTEXT, TailCommand, cluster_argument, debug_option, examples, find_tail, load
+from flambe_ansible.cli.render.words import label_host
+from flambe_ansible.errors import ClusterNotFoundError
+from flambe_ansible.hosts import Host, HostState, Role
+
+
+@click.command(
+    cls=TailCommand,
+    context_settings=CONTEXT,
+    epilog=examples(
+        "flambe-ans ssh cluster.yaml",
+        "flambe-ans ssh cluster.yaml factory 0",
+        "flambe-ans ssh cluster.yaml factory 0 -- nvidia-smi",
+        "flambe-ans ssh cluster.yaml -- 'journalctl -u flambe-ray | tail'",
+    ),
+)
+@cluster_argument
+@click.argument("target", nargs=-1, metavar="[HOST] [-- COMMAND]")
+@debug_option
+@click.pass_context
+def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
+    """Open a shell on a host, or run one command there; its exit code is this command's.
+
+    HOST is `orchestrator` (also where it is left out) or `factory N`. One word behind -- is a line for the host's shell, several words are
+    taken as they are.
+    """
+    command = find_tail(ctx)
+    wanted = read_target(target)
+    cluster = load(file)
+    try:
+        host = pick_host(cluster.find_hosts(), wanted, cluster=cluster.name)
+        cluster.attach([host])
+        tty = sys.stdin.isatty() and sys.stdout.isatty()
+        argv = [*cluster.connections.argv(host, tty=tty), *([command] if command else [])]
+        ctx.exit(run_in_foreground(argv))
+    finally:
+        cluster.close()
+
+
+def read_target(words: Sequence[str]) -> tuple[Role, int]:
+    """Read which host is meant.
+
+    Args:
+        words: None, ``orchestrator``, ``factory``, or ``factory N``.
+
+    Raises:
+        click.UsageError: They mean no host.
+    """
+    match [word.lower() for word in words]:
+        case [] | ["orchestrator"]:
+            return Role.ORCHESTRATOR, 0
+        case ["factory"]:
+            return Role.FACTORY, 0
+        case ["factory", number] if number.isdecimal():
+            return Role.FACTORY, int(number)
+    said = " ".join(words)
+    raise click.UsageError(f"{said!r} is no host; write `orchestrator` or `factory N`, and a command behind `--`")
+
+
+def pick_host(hosts: Sequence[Host], wanted: tuple[Role, int], *, cluster: str) -> Host:
+    """Find the wanted host among those that run.
+
+    Raises:
+        ClusterNotFoundError: It does not run; the message names those that do.
+    """
+    running = [host for host in hosts if host.state is HostState.RUNNING]
+    for host in running:
+        if (host.role, host.index) == wanted:
+            return host
+    role, index = wanted
+    name = "orchestrator" if role is Role.ORCHESTRATOR else f"factory {index}"
+    there = ", ".join(label_host(host) for host in running) or "none of its hosts"
+    raise ClusterNotFoundError(f"no {name} of cluster {cluster} is running; {there} is")
+
+
+def run_in_foreground(argv: Sequence[str]) -> int:
+    """Give the terminal to a process; Ctrl-C is for what runs there, not for us."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        # The child takes Ctrl-C again: an ignored signal would stay ignored across exec.
+        code = subprocess.run(argv, check=False, preexec_fn=_take_interrupts).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return code if code >= 0 else 128 - code
+
+
+def _take_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,38 @@
+"""``flambe-ans status``: what a cluster is now."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from flambe_ansible.cli.options import CONTEXT, cluster_argument, debug_option, examples, json_option, load
+from flambe_ansible.cli.output import Output
+
+
+@click.command(
+    context_settings=CONTEXT,
+    epilog=examples(
+        "flambe-ans status cluster.yaml",
+        "flambe-ans status cluster.yaml --json | jq -r .state",
+    ),
+)
+@cluster_argument
+@json_option
+@debug_option
+@click.pass_obj
+def status(output: Output, file: str) -> None:
+    """Show what a cluster is now: its hosts, and what Ray says.
+
+    The state is absent, pending, provisioning, running, degraded, stopped or terminating. Whatever it is, the exit
+    code is 0: scripts read it with --json.
+    """
+    from flambe_ansible.cli.render.status import render_status
+
+    cluster = load(file)
+    try:
+        found = cluster.status()
+    finally:
+        cluster.close()
+    if output.json:
+        output.write_document(found.to_dict())
+    else:
+        output.console.print(render_status(found))

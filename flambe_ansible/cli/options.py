@@ -1,0 +1,70 @@
+"""What several commands take, and how they read it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from flambe_ansible.cli.output import Output
+
+if TYPE_CHECKING:
+    from flambe_ansible.cluster.base import Cluster
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+cluster_argument = click.argument("file", metavar="CLUSTER", type=click.Path(path_type=str))
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+class TailCommand(click.RichCommand):
+    """A command whose words after ``--`` are another command, kept apart from its own arguments."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the tail off before the rest is parsed."""
+        own = args
+        if "--" in args:
+            cut = args.index("--")
+            own, ctx.meta["tail"] = args[:cut], args[cut + 1 :]
+        return super().parse_args(ctx, own)
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``."""
+    text = "Print one JSON document on stdout, everything else on stderr."
+    return _add_flag(command, "--json", "json", text)
+
+
+def debug_option(command: Command) -> Command:
+    """Add ``--debug``."""
+    return _add_flag(command, "--debug", "debug", "Show the traceback of an error.")
+
+
+def examples(*lines: str) -> str:
+    """Write the examples at the end of a help text, a line each."""
+    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
+def load(file: str) -> Cluster:
+    """Read a cluster's configuration; the import is slow, so that only commands that need it pay for it."""
+    from flambe_ansible.config import load_cluster
+
+    cluster: Cluster = load_cluster(file)
+    return cluster
+
+
+def find_tail(ctx: click.Context) -> str:
+    """Return the command behind ``--``: one word is a line for the shell, several are taken as they are."""
+    tail: list[str] = ctx.meta.get("tail", [])
+    return tail[0] if len(tail) == 1 else shlex.join(tail)
+
+
+def _add_flag(command: Command, name: str, attribute: str, text: str) -> Command:
+    def keep(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value:
+            setattr(ctx.ensure_object(Output), attribute, True)
+
+    return click.option(name, is_flag=True, expose_value=False, is_eager=True, callback=keep, help=text)(command)

@@ -1,0 +1,69 @@
+"""Where the command line writes: people read one stream, programs the other."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from rich.console import Console
+
+PLAIN_WIDTH = 120  # columns where no terminal tells
+
+
+def make_console(stream: IO[str]) -> Console:
+    """Make a console that prints what it is given: no markup, no emoji, no guessing at numbers."""
+    width = None if stream.isatty() else PLAIN_WIDTH
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if width and "COLUMNS" not in console._environ:
+        console = Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
+    return console
+
+
+@dataclass
+class Output:
+    """The two streams of one command.
+
+    Attributes:
+        json: Whether stdout gets one JSON document and nothing else.
+        debug: Whether errors show their traceback.
+        next_command: What to run after an error that does not know better, or "".
+    """
+
+    json: bool = False
+    debug: bool = False
+    next_command: str = ""
+    errors: Console = field(default_factory=lambda: make_console(sys.stderr))
+    _stdout: Console = field(default_factory=lambda: make_console(sys.stdout))
+
+    @property
+    def console(self) -> Console:
+        """The console that people read: stdout, or stderr where stdout belongs to a document."""
+        return self.errors if self.json else self._stdout
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer a question."""
+        return sys.stdin is not None and sys.stdin.isatty() and self.console.file.isatty()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a table can be redrawn in place."""
+        return self.console.file.isatty() and self.console.is_interactive
+
+    def say(self, text: object = "", *, style: str | None = None) -> None:
+        """Print a line for people; long lines stay one line."""
+        self.console.print(text, style=style, soft_wrap=True)
+
+    def ask(self, question: str) -> bool:
+        """Ask a yes-no question; no is the default, and what the end of the input means."""
+        self.console.print(f"{question} [y/N] ", end="", soft_wrap=True)
+        self.console.file.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    def write_document(self, document: Any) -> None:
+        """Print the one JSON document."""
+        text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+        self._stdout.file.write(text + "\n")
+        self._stdout.file.flush()

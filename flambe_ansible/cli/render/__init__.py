@@ -1,0 +1,1 @@
+"""Plain data in, text for a terminal out; nothing here prints."""

@@ -1,0 +1,96 @@
+"""The end of a launch: what there is now, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from flambe_ansible.cli.render.words import count, format_seconds, label_host, shorten_host
+from flambe_ansible.cluster.status import ClusterState, ClusterStatus
+from flambe_ansible.hosts import Role
+
+if TYPE_CHECKING:
+    from flambe_ansible.cluster.base import LaunchResult
+
+
+def render_card(
+    result: LaunchResult, *, file: str, cluster: str, changes: Sequence[tuple[str, str, str]]
+) -> RenderableType:
+    """Draw the closing card.
+
+    Args:
+        result: What the launch did.
+        file: The configuration, as the user named it.
+        cluster: The cluster's name.
+        changes: What changed, as (host, step, detail).
+    """
+    title = Text.assemble((cluster, "bold"), " is ", ("running", "bold green"), f": {_describe(result)}")
+    parts: list[RenderableType] = [Text(), title, Text(), _render_hosts(result), Text()]
+    parts += _render_changes(changes, cluster)
+    return Group(*parts, Text(), _render_next(file))
+
+
+def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
+    """Return the launch as plain data: the document of ``status``, and what the launch did."""
+    orchestrator = next((host for host in result.hosts if host.role is Role.ORCHESTRATOR), None)
+    status = ClusterStatus(
+        name=cluster,
+        state=ClusterState.RUNNING,
+        orchestrator=orchestrator,
+        factories=tuple(host for host in result.hosts if host.role is Role.FACTORY),
+        ray=result.ray,
+    )
+    return {
+        **status.to_dict(),
+        "created": list(result.created),
+        "changed": {name: host.changed for name, host in result.playbook.items()},
+        "seconds": round(result.seconds, 1),
+        "log": str(result.log),
+    }
+
+
+def _describe(result: LaunchResult) -> str:
+    alive = result.ray.count_alive(result.hosts)
+    version = f" {result.ray.version}" if result.ray.version else ""
+    hosts = count(len(result.hosts), "host")
+    return f"{hosts}, Ray{version} with {count(alive, 'node')} alive, after {format_seconds(result.seconds)}"
+
+
+def _render_hosts(result: LaunchResult) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for header in ("host", "connect to", "private", "instance"):
+        table.add_column(header, overflow="fold")
+    for host in result.hosts:
+        table.add_row(label_host(host), host.address, host.private_ip or "-", host.instance_id or "-")
+    return table
+
+
+def _render_changes(changes: Sequence[tuple[str, str, str]], cluster: str) -> list[RenderableType]:
+    """Say what changed, a line per step and detail, so that twenty hosts that did the same are one line."""
+    if not changes:
+        return [Text("Nothing had to change.")]
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for host, step, detail in changes:
+        grouped.setdefault((step, detail), []).append(shorten_host(host, cluster))
+    lines: list[RenderableType] = []
+    for (step, detail), hosts in grouped.items():
+        who = ", ".join(hosts) if len(hosts) <= 4 else f"{len(hosts)} hosts"
+        lines.append(Text.assemble(("changed: ", "yellow"), f"{step} on {who}", f": {detail}" if detail else ""))
+    return lines
+
+
+def _render_next(file: str) -> Table:
+    name = shlex.quote(file)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold", style="bold")
+    grid.add_row("shell", f"flambe-ans ssh {name}")
+    grid.add_row("state", f"flambe-ans status {name}")
+    grid.add_row("command", f"flambe-ans exec {name} -- uptime")
+    grid.add_row("end it", f"flambe-ans down {name}")
+    return grid

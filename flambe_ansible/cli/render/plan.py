@@ -1,0 +1,92 @@
+"""The plan of a launch: what exists, what will be created."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from flambe_ansible.cli.render.words import count, shorten_host
+from flambe_ansible.cluster.plan import Action, Plan, PlannedHost
+from flambe_ansible.hosts import Host, Role
+
+STYLES = {Action.CREATE: "green", Action.START: "yellow", Action.REUSE: "dim"}
+WORDS = {Action.CREATE: "create", Action.START: "start", Action.REUSE: "as it is"}
+
+
+def render_plan(plan: Plan) -> RenderableType:
+    """Draw the plan: the cluster's facts, a line per host, a summary, notes."""
+    title = Text.assemble((plan.cluster, "bold"), f"  on {plan.provider}", f", {plan.region}" if plan.region else "")
+    parts: list[RenderableType] = [title, _render_facts(plan), Text(), _render_hosts(plan), Text()]
+    parts.append(Text(summarize(plan), style="bold"))
+    parts += [Text.assemble(("note: ", "yellow"), note) for note in plan.notes]
+    return Group(*parts)
+
+
+def summarize(plan: Plan) -> str:
+    """Say in one line what the plan does."""
+    numbers = {action: sum(host.action is action for host in plan.hosts) for action in Action}
+    parts = [f"{numbers[action]} to {WORDS[action]}" for action in (Action.CREATE, Action.START) if numbers[action]]
+    if not parts:
+        return f"Nothing to create: {count(len(plan.hosts), 'host')} reused"
+    if numbers[Action.REUSE]:
+        parts.append(f"{numbers[Action.REUSE]} reused")
+    return "Hosts: " + ", ".join(parts)
+
+
+def write_question(plan: Plan) -> str:
+    """Write the question that a launch asks."""
+    create = sum(host.action is Action.CREATE for host in plan.hosts)
+    start = sum(host.action is Action.START for host in plan.hosts)
+    if not start:
+        return f"Create {count(create, 'host')}?"
+    return f"Create {create} and start {count(start, 'host')}?" if create else f"Start {count(start, 'host')}?"
+
+
+def _render_facts(plan: Plan) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, value in _describe(plan, "image", _name_image) + _describe(plan, "disk", lambda host: host.volume):
+        grid.add_row(label, value)
+    if plan.flambe_version:
+        origin = f" ({plan.flambe_origin})" if plan.flambe_origin else ""
+        grid.add_row("flambe", f"{plan.flambe_version}{origin}")
+    return grid
+
+
+def _describe(plan: Plan, label: str, get: Callable[[PlannedHost], str]) -> list[tuple[str, str]]:
+    """Name a fact once where all hosts share it, by role where they do not."""
+    values = {host.name: get(host) for host in plan.hosts if get(host)}
+    if len(set(values.values())) == 1:
+        return [(label, next(iter(values.values())))]
+    lines = []
+    for role, prefix in ((Role.ORCHESTRATOR, "orchestrator"), (Role.FACTORY, "factories")):
+        own = dict.fromkeys(get(host) for host in plan.hosts if host.role is role and get(host))
+        if own:
+            lines.append((f"{prefix} {label}", "; ".join(own)))
+    return lines
+
+
+def _name_image(host: PlannedHost) -> str:
+    return f"{host.image} ({host.image_name})" if host.image and host.image_name else host.image or host.image_name
+
+
+def _render_hosts(plan: Plan) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for header in ("host", "plan", "type", "now"):
+        table.add_column(header, overflow="fold")
+    for host in plan.hosts:
+        table.add_row(
+            shorten_host(host.name, plan.cluster),
+            Text(WORDS[host.action], style=STYLES[host.action]),
+            host.instance_type,
+            _describe_host(host.host) if host.host else "",
+        )
+    return table
+
+
+def _describe_host(host: Host) -> str:
+    return " ".join(filter(None, (str(host.state), host.instance_id, host.address or host.private_ip)))

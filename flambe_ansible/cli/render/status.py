@@ -1,0 +1,61 @@
+"""The state of a cluster as a table."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from flambe_ansible.cli.render.words import label_host
+from flambe_ansible.cluster.status import ClusterState, ClusterStatus
+from flambe_ansible.hosts import Host, HostState
+
+STATE_STYLES = {
+    ClusterState.RUNNING: "bold green",
+    ClusterState.DEGRADED: "bold red",
+    ClusterState.ABSENT: "bold",
+}
+HOST_STYLES = {HostState.RUNNING: "green", HostState.STOPPED: "red", HostState.TERMINATED: "red"}
+
+
+def render_status(status: ClusterStatus) -> RenderableType:
+    """Draw the cluster's state, a line per host, and what Ray says."""
+    style = STATE_STYLES.get(status.state, "bold yellow")
+    title = Text.assemble((status.name, "bold"), " is ", (str(status.state), style))
+    if not status.hosts:
+        return title
+    return Group(title, Text(), _render_hosts(status), Text(), Text(describe_ray(status)))
+
+
+def describe_ray(status: ClusterStatus) -> str:
+    """Say in one line what Ray said."""
+    if status.unreachable:
+        return f"Ray: not asked, the orchestrator does not answer: {status.unreachable}"
+    if status.ray is None:
+        return "Ray: not set up yet"
+    if status.ray.error:
+        return f"Ray: no answer: {status.ray.error.strip().splitlines()[-1]}"
+    version = f" ({status.ray.version})" if status.ray.version else ""
+    return f"Ray: {status.ray_alive} of {len(status.hosts)} nodes alive{version}"
+
+
+def _render_hosts(status: ClusterStatus) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for header in ("host", "instance", "state", "private", "public", "ray"):
+        table.add_column(header, overflow="fold")
+    for host in status.hosts:
+        table.add_row(
+            label_host(host),
+            host.instance_id or "-",
+            Text(str(host.state), style=HOST_STYLES.get(host.state, "yellow")),
+            host.private_ip or "-",
+            host.public_ip or "-",
+            _describe_node(status, host),
+        )
+    return table
+
+
+def _describe_node(status: ClusterStatus, host: Host) -> Text:
+    if status.ray is None:
+        return Text("-")
+    return Text("alive", style="green") if host.private_ip in status.ray.addresses else Text("dead", style="red")

@@ -1,0 +1,35 @@
+"""Small pieces of text that several views share."""
+
+from __future__ import annotations
+
+from flambe_ansible.hosts import Host, Role
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration in at most five characters: ``0.4s``, ``12s``, ``3m05``, ``2h07``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}"
+
+
+def shorten_host(name: str, cluster: str) -> str:
+    """Drop the cluster's name from a host's: ``demo_factory_0`` of ``demo`` becomes ``factory 0``."""
+    short = name.removeprefix(f"{cluster}_")
+    return short.replace("_", " ") if short != name else name
+
+
+def label_host(host: Host) -> str:
+    """Name a host within its cluster: ``orchestrator``, ``factory 0``."""
+    return "orchestrator" if host.role is Role.ORCHESTRATOR else f"factory {host.index}"
+
+
+def count(number: int, noun: str) -> str:
+    """Count things: ``1 host``, ``3 hosts``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
