@@ -1,0 +1,10 @@
+"""OpenSSH to the cluster's hosts: commands, files, tunnels, and what each host is."""
+
+from flambe_ansible.ssh.completed import Completed
+from flambe_ansible.ssh.connections import Connections
+from flambe_ansible.ssh.files import Progress
+from flambe_ansible.ssh.options import quote
+from flambe_ansible.ssh.parallel import on_each
+from flambe_ansible.ssh.probing import Probe
+
+__all__ = ["Completed", "Connections", "Probe", "Progress", "on_each", "quote"]

@@ -1,0 +1,65 @@
+"""What came of a command on a host, as data or as an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flambe_ansible.errors import RemoteCommandError
+from flambe_ansible.hosts import Host
+
+# The exit codes of coreutils' timeout: ended, and killed because that was not enough.
+KILLED = (124, 137)
+_TAIL_LINES = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """A command that ended on a host; the output is text, bytes that are none replaced."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def failed(host: Host, command: str, result: Completed, *, reason: str = "") -> RemoteCommandError:
+    """Make the error of a command that failed."""
+    output = _tail(result.stdout + result.stderr)
+    reason = reason or last_line(output)
+    return RemoteCommandError(
+        f"{host.name}: exit code {result.returncode} from: {_short(command)}" + (f": {reason}" if reason else ""),
+        host=host.name,
+        command=command,
+        returncode=result.returncode,
+        output=output,
+    )
+
+
+def timed_out(host: Host, command: str, timeout: float, output: str) -> RemoteCommandError:
+    """Make the error of a command that took too long."""
+    return RemoteCommandError(
+        f"{host.name}: ended after its limit of {timeout:g} s: {_short(command)}",
+        host=host.name,
+        command=command,
+        returncode=KILLED[0],
+        output=_tail(output),
+    )
+
+
+def _short(command: str) -> str:
+    line = " ".join(command.split())
+    return line if len(line) <= 120 else line[:117] + "..."
+
+
+def _tail(output: str) -> str:
+    return "\n".join(output.splitlines()[-_TAIL_LINES:])
+
+
+def last_line(output: str) -> str:
+    """Take the last line that says something."""
+    lines = output.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def text(data: bytes | None) -> str:
+    """Read bytes as text, what is none replaced."""
+    return (data or b"").decode(errors="replace")

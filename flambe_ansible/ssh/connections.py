@@ -1,0 +1,283 @@
+"""Commands, files and tunnels on a cluster's hosts, over one kept OpenSSH connection each."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from flambe_ansible.errors import HostConnectionError
+from flambe_ansible.events import Notice, Observer, ignore
+from flambe_ansible.hosts import Host
+from flambe_ansible.ssh import files, probing
+from flambe_ansible.ssh.completed import KILLED, Completed, failed, last_line, text, timed_out
+from flambe_ansible.ssh.links import Links
+from flambe_ansible.ssh.masters import Master
+from flambe_ansible.ssh.options import client_argv, control_argv, quote
+from flambe_ansible.ssh.probing import Probe
+
+_GRACE = 10.0
+# What ssh says of a connection through ProxyCommand=false, that is, when there is no open connection to join.
+_NEVER_BEGAN = b"kex_exchange_identification: "
+
+
+class Connections(Links):
+    """The connections to a cluster's hosts.
+
+    Use it as a context manager: leaving it ends every connection. Between :meth:`wait` and :meth:`close` each host
+    has one connection that commands, files, tunnels and Ansible share. A lost connection is made anew when it is
+    next needed. All methods may be called from several threads.
+
+    Args:
+        username: Who logs in.
+        key: Path of the private key; no other is offered.
+        known_hosts: The cluster's own known_hosts; only it is believed.
+        options: Further ``ssh_config(5)`` options by name.
+        proxy_jump: A bastion, ``[user@]host[:port]``; without it, what the user's own configuration says.
+        strict_host_keys: Refuse a host whose key nobody told, instead of keeping the first one seen.
+        login_patience: Seconds for which a refused login is tried again.
+    """
+
+    def probe(self, hosts: Sequence[Host], *, observer: Observer = ignore) -> dict[str, Probe]:
+        """Ask every host what it is, after its cloud-init has ended, and refuse those that lack something.
+
+        Args:
+            hosts: The hosts.
+            observer: Hears a warning for each host whose cloud-init failed.
+
+        Returns:
+            What they are, by host name; also kept in :attr:`probes`.
+
+        Raises:
+            UnsupportedHostError: A host is not supported or lacks something; one line for each says what.
+            HostConnectionError: A connection failed.
+        """
+
+        def ask(host: Host) -> Probe:
+            limit = probing.CLOUD_INIT_SECONDS + 60.0
+            answer = self.run(host, "exec sh -s", input=probing.SCRIPT, timeout=limit)
+            probe = probing.parse(answer.stdout)
+            if probe.cloud_init in ("error", "unfinished"):
+                problem = "failed" if probe.cloud_init == "error" else "has not ended"
+                message = f"{host.name}: its cloud-init {problem}; see /var/log/cloud-init-output.log there"
+                observer(Notice(message=message, warning=True))
+            probing.require(host.name, probe)
+            return probe
+
+        found = self._on_each(hosts, ask)
+        self.probes.update(found)
+        return found
+
+    def run(
+        self,
+        host: Host,
+        command: str,
+        *,
+        input: str | bytes | None = None,  # noqa: A002 - as in subprocess
+        timeout: float | None = None,
+        check: bool = True,
+    ) -> Completed:
+        """Run a command on a host, over its connection.
+
+        Args:
+            host: The host.
+            command: A command line for the user's shell there; join arguments with :func:`flambe_ansible.ssh.quote`.
+            input: Its standard input; without it there is none.
+            timeout: Seconds after which it is killed, there and here.
+            check: Raise when its exit code is not 0.
+
+        Raises:
+            RemoteCommandError: It failed, or took longer than the timeout (then also without ``check``).
+            HostConnectionError: The connection failed; the command may or may not have run.
+            HostKeyError: The host shows another key than it should; nothing was sent.
+        """
+        data = input.encode() if isinstance(input, str) else input
+        line = command if timeout is None else _limited(command, timeout)
+        started = time.monotonic()
+        try:
+            master, done = self._over_connection(
+                host,
+                lambda master: client_argv(master.target, master.socket, line),
+                data=data,
+                timeout=None if timeout is None else timeout + _GRACE,
+            )
+        except subprocess.TimeoutExpired as e:
+            raise timed_out(host, command, timeout or 0.0, text(e.stdout) + text(e.stderr)) from e
+        result = Completed(returncode=done.returncode, stdout=text(done.stdout), stderr=text(done.stderr))
+        if timeout is not None and done.returncode in KILLED and time.monotonic() - started >= timeout:
+            raise timed_out(host, command, timeout, result.stdout + result.stderr)
+        if done.returncode == 255 and _is_lost(master):
+            raise HostConnectionError(
+                f"{host.name}: the connection was lost: {last_line(result.stderr) or 'it closed'}", host=host.name
+            )
+        if check and done.returncode != 0:
+            raise failed(host, command, result)
+        return result
+
+    def run_all(
+        self,
+        hosts: Sequence[Host],
+        command: str | Callable[[Host], str],
+        *,
+        input: str | bytes | None = None,  # noqa: A002 - as in subprocess
+        timeout: float | None = None,
+        check: bool = True,
+    ) -> dict[str, Completed]:
+        """Run a command on all hosts at once, as :meth:`run` does.
+
+        Args:
+            hosts: The hosts.
+            command: A command line, or a function that makes one for a host.
+            input: Standard input of each.
+            timeout: Seconds, for each.
+            check: Raise when one of them fails, after all have ended.
+
+        Returns:
+            What came of it, by host name, in the order of the hosts.
+        """
+        line = command if callable(command) else lambda _host: command
+        return self._on_each(hosts, lambda host: self.run(host, line(host), input=input, timeout=timeout, check=check))
+
+    def put(
+        self,
+        host: Host,
+        sources: str | Path | Sequence[str | Path],
+        destination: str,
+        *,
+        options: Sequence[str] = (),
+        timeout: float | None = None,
+        progress: Callable[[files.Progress], None] | None = None,
+    ) -> None:
+        """Send files or folders to a host; what is there already unchanged is not sent again.
+
+        Args:
+            host: The host.
+            sources: Local paths; a folder with a trailing slash means its content.
+            destination: A path on the host, relative ones from the user's home. No shell sees it.
+            options: Further rsync options.
+            timeout: Seconds.
+            progress: Hears how far it is.
+
+        Raises:
+            RemoteCommandError: rsync failed.
+            HostConnectionError: The connection failed.
+        """
+        paths = [sources] if isinstance(sources, str | Path) else sources
+        alias = host.key_alias
+        self._rsync(
+            host, ([files.local(path) for path in paths], files.remote(alias, destination)), options, timeout, progress
+        )
+
+    def get(
+        self,
+        host: Host,
+        sources: str | Sequence[str],
+        destination: str | Path,
+        *,
+        options: Sequence[str] = (),
+        timeout: float | None = None,
+        progress: Callable[[files.Progress], None] | None = None,
+    ) -> None:
+        """Fetch files or folders from a host, as :meth:`put` sends them."""
+        paths = [sources] if isinstance(sources, str) else sources
+        remotes = [files.remote(host.key_alias, path) for path in paths]
+        self._rsync(host, (remotes, files.local(destination)), options, timeout, progress)
+
+    @contextlib.contextmanager
+    def tunnel(self, host: Host, remote_port: int, *, local_port: int = 0) -> Iterator[int]:
+        """Make a port of a host's loopback reachable on this machine's loopback, while the context lasts.
+
+        Args:
+            host: The host.
+            remote_port: The port there.
+            local_port: The port here; 0 takes a free one.
+
+        Yields:
+            The port here.
+
+        Raises:
+            HostConnectionError: The port here is taken, or the connection failed.
+        """
+        master = self._master(host)
+        port = local_port or _free_port()
+        forward = f"127.0.0.1:{port}:127.0.0.1:{remote_port}"
+        done = self._processes.run(control_argv(master.socket, "forward", "-L", forward), timeout=30)
+        if done.returncode != 0:
+            raise HostConnectionError(
+                f"{host.name}: no tunnel from port {port} here: {last_line(text(done.stderr))}", host=host.name
+            )
+        try:
+            yield port
+        finally:
+            subprocess.run(
+                control_argv(master.socket, "cancel", "-L", forward), capture_output=True, check=False, timeout=10
+            )
+
+    def _rsync(
+        self,
+        host: Host,
+        paths: tuple[Sequence[str], str],
+        options: Sequence[str],
+        timeout: float | None,
+        progress: Callable[[files.Progress], None] | None,
+    ) -> None:
+        sources, destination = paths
+        shown = quote(["rsync", *sources, destination])
+        try:
+            master, done = self._over_connection(
+                host,
+                lambda master: files.rsync_argv(
+                    master.socket, sources, destination, options=options, progress=progress is not None
+                ),
+                timeout=timeout,
+                on_output=files.progress_reader(progress) if progress else None,
+            )
+        except subprocess.TimeoutExpired as e:
+            raise timed_out(host, shown, timeout or 0.0, text(e.stderr)) from e
+        if done.returncode in (12, 255) and _is_lost(master):
+            raise HostConnectionError(f"{host.name}: the connection was lost during {shown}", host=host.name)
+        if done.returncode != 0:
+            result = Completed(returncode=done.returncode, stdout="", stderr=text(done.stderr))
+            raise failed(host, shown, result, reason=result.stderr.partition("\n")[0])
+
+    def _over_connection(
+        self,
+        host: Host,
+        argv: Callable[[Master], list[str]],
+        *,
+        data: bytes | None = None,
+        timeout: float | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> tuple[Master, subprocess.CompletedProcess[bytes]]:
+        """Run a client of a host's connection; once more, where the connection was gone before it could begin."""
+        master = self._master(host)
+        done = self._processes.run(argv(master), data=data, timeout=timeout, on_output=on_output)
+        if done.returncode != 0 and not done.stdout and _NEVER_BEGAN in done.stderr and _is_lost(master):
+            master.kill()
+            master = self._master(host)
+            done = self._processes.run(argv(master), data=data, timeout=timeout, on_output=on_output)
+        return master, done
+
+
+def _limited(command: str, timeout: float) -> str:
+    """Let the host itself end the command: killing the ssh here would leave it running there."""
+    return f'exec timeout --kill-after=5 {timeout:.0f} "$SHELL" -c {quote([command])}'
+
+
+def _is_lost(master: Master) -> bool:
+    """Tell ssh's own exit code 255 from a command's: ask whether the connection still answers."""
+    try:
+        check = subprocess.run(control_argv(master.socket, "check"), capture_output=True, check=False, timeout=10)
+    except subprocess.TimeoutExpired:
+        return True
+    return check.returncode != 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,87 @@
+"""Files and folders to and from hosts: rsync over the kept connection."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flambe_ansible.ssh.options import client_options, rsync_shell
+
+_PROGRESS = re.compile(rb"^\s*([\d,.]+)\s+(\d+)%\s+(\S+/s)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a transfer is.
+
+    Attributes:
+        transferred: Bytes.
+        percent: Of what is known to be sent; it may fall back while rsync still counts.
+        rate: Such as ``11.20MB/s``.
+    """
+
+    transferred: int
+    percent: int
+    rate: str
+
+
+def rsync_argv(
+    socket: Path,
+    sources: Sequence[str],
+    destination: str,
+    *,
+    options: Sequence[str] = (),
+    progress: bool = False,
+) -> list[str]:
+    """Build an rsync command over an open connection.
+
+    Args:
+        socket: The connection's socket.
+        sources: Local paths, or :func:`remote` ones; a folder with a trailing slash means its content.
+        destination: One local or remote path.
+        options: Further options, such as ``--delete``.
+        progress: Print the whole transfer's progress.
+    """
+    return [
+        "rsync",
+        "--archive",
+        "--no-owner",
+        "--no-group",
+        "--partial",
+        "--protect-args",  # the host's shell sees no path
+        "--rsh",
+        rsync_shell(["ssh", *client_options(socket), "-T"]),
+        *(["--info=progress2", "--no-inc-recursive"] if progress else []),
+        *options,
+        "--",
+        *sources,
+        destination,
+    ]
+
+
+def local(path: str | Path) -> str:
+    """Write a local path so that rsync does not take it for a remote one."""
+    text = str(path)
+    return text if text.startswith("/") else f"./{text}"
+
+
+def remote(alias: str, path: str) -> str:
+    """Write a path on a host; a relative one starts at the user's home."""
+    return f"{alias}:{path}"
+
+
+def progress_reader(tell: Callable[[Progress], None]) -> Callable[[bytes], None]:
+    """Make a function that takes rsync's output in pieces and tells the progress in it."""
+    rest = b""
+
+    def read(chunk: bytes) -> None:
+        nonlocal rest
+        *lines, rest = re.split(rb"[\r\n]", rest + chunk)
+        for line in lines:
+            if found := _PROGRESS.match(line):
+                digits = re.sub(rb"[,.]", b"", found[1])
+                tell(Progress(transferred=int(digits), percent=int(found[2]), rate=found[3].decode()))
+
+    return read

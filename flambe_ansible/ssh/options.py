@@ -1,0 +1,175 @@
+"""OpenSSH's options as argument lists: pure functions, nothing is started here.
+
+Every list begins with ``-F none``: of the user's own configuration only the way to a host (ProxyJump, ProxyCommand)
+is taken over, see :func:`flambe_ansible.ssh.routes.find_proxy`, so that no ``IdentityFile``, ``SendEnv``,
+``LocalForward`` or ``RemoteCommand`` of theirs reaches the cluster's connections. The options are those of
+``ssh_config(5)``.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+READY = "flambe-connection-ready"
+# The master's life is tied to its standard input: when this process dies, however, the pipe closes and cat ends.
+HOLD_COMMAND = f"echo {READY}; exec cat >/dev/null"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """All that one connection depends on.
+
+    Attributes:
+        alias: The name under which the host's key is known.
+        address: Where sshd listens.
+        port: Its port.
+        username: Who logs in.
+        key: Path of the private key, the only one that is offered.
+        known_hosts: The cluster's own known_hosts.
+        accept_new: Keep the first key seen; only where none is known.
+        proxy_command: The command that reaches the host, or None for a direct connection.
+        connect_timeout: Seconds for one attempt.
+        extra: Further ``ssh_config(5)`` options; they win over those of this module.
+    """
+
+    alias: str
+    address: str
+    port: int
+    username: str
+    key: Path
+    known_hosts: Path
+    accept_new: bool = False
+    proxy_command: str | None = None
+    connect_timeout: int = 10
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key_file(self) -> str:
+        """The key's path as ssh's options take it."""
+        return escape_percent(str(self.key))
+
+
+def quote(argv: Sequence[str]) -> str:
+    """Join an argument list to a command line that a host's shell takes apart again as it was."""
+    return shlex.join(argv)
+
+
+def connection_options(target: Target) -> list[str]:
+    """List the options of a connection of its own, each as ``-o Name=value``, without user, port and key."""
+    options = {
+        **target.extra,
+        **_unless_given(
+            target.extra,
+            {
+                "BatchMode": "yes",
+                "PreferredAuthentications": "publickey",
+                "PubkeyAuthentication": "yes",
+                "PasswordAuthentication": "no",
+                "KbdInteractiveAuthentication": "no",
+                "IdentitiesOnly": "yes",
+                "StrictHostKeyChecking": "accept-new" if target.accept_new else "yes",
+                "UserKnownHostsFile": quote_value(target.known_hosts),
+                "GlobalKnownHostsFile": "/dev/null",
+                "HostKeyAlias": target.alias,
+                "CheckHostIP": "no",
+                "UpdateHostKeys": "no",
+                "ConnectTimeout": str(target.connect_timeout),
+                "ServerAliveInterval": "15",
+                "ServerAliveCountMax": "4",
+                "ForwardAgent": "no",
+                "ForwardX11": "no",
+            },
+        ),
+    }
+    if target.proxy_command:
+        options["ProxyCommand"] = target.proxy_command
+    return ["-F", "none", *_as_arguments(options)]
+
+
+def master_argv(target: Target, socket: Path) -> list[str]:
+    """Build the command that opens a host's connection and keeps it while its standard input stays open."""
+    return [
+        *_direct(target, LogLevel="DEBUG1", ControlMaster="yes", ControlPath=str(socket), ControlPersist="no"),
+        "-T",
+        "--",
+        target.address,
+        HOLD_COMMAND,
+    ]
+
+
+def client_options(socket: Path) -> list[str]:
+    """List the options of a command over an open connection; without the connection it fails, it never opens one."""
+    options = {
+        "BatchMode": "yes",
+        "ControlMaster": "no",
+        "ControlPath": str(socket),
+        "ProxyCommand": "false",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": "/dev/null",
+        "GlobalKnownHostsFile": "/dev/null",
+        "LogLevel": "ERROR",
+    }
+    return ["-F", "none", *_as_arguments(options)]
+
+
+def client_argv(target: Target, socket: Path, command: str) -> list[str]:
+    """Build the command that runs one command over an open connection."""
+    return ["ssh", *client_options(socket), "-T", "--", target.alias, command]
+
+
+def control_argv(socket: Path, verb: str, *arguments: str) -> list[str]:
+    """Build the command that asks an open connection for something: ``check``, ``exit``, ``forward``, ``cancel``."""
+    return ["ssh", *client_options(socket), "-O", verb, *arguments, "--", "flambe"]
+
+
+def interactive_argv(target: Target, *, tty: bool) -> list[str]:
+    """Build the command that a person uses; it opens a connection of its own, as strictly checked as the others."""
+    return [*_direct(target, ControlPath="none"), *(["-t"] if tty else []), "--", target.address]
+
+
+def quote_value(path: Path) -> str:
+    """Write a path as one value of an option that takes several, its percent signs kept from being expanded."""
+    text = escape_percent(str(path))
+    return f'"{text}"' if any(character in text for character in " \t#'") else text
+
+
+def escape_percent(text: str) -> str:
+    """Keep ssh from expanding percent signs."""
+    return text.replace("%", "%%")
+
+
+def rsync_shell(argv: Sequence[str]) -> str:
+    """Join an argument list for ``rsync -e``, which knows quotes (doubled to stand for themselves) and no backslash."""
+    return " ".join(_rsync_quote(argument) for argument in argv)
+
+
+def _direct(target: Target, **options: str) -> list[str]:
+    return [
+        "ssh",
+        *connection_options(target),
+        *_as_arguments(options),
+        "-i",
+        target.key_file,
+        "-l",
+        target.username,
+        "-p",
+        str(target.port),
+    ]
+
+
+def _unless_given(given: Mapping[str, str], options: Mapping[str, str]) -> dict[str, str]:
+    names = {name.lower() for name in given}
+    return {name: value for name, value in options.items() if name.lower() not in names}
+
+
+def _as_arguments(options: Mapping[str, str]) -> list[str]:
+    return [argument for name, value in options.items() for argument in ("-o", f"{name}={value}")]
+
+
+def _rsync_quote(argument: str) -> str:
+    if argument and not any(character in argument for character in " \t'\""):
+        return argument
+    return "'" + argument.replace("'", "''") + "'"

@@ -1,0 +1,57 @@
+"""The one thread pool: the same work on every host at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from flambe_ansible.errors import FlambeAnsibleError
+from flambe_ansible.hosts import Host
+
+Result = TypeVar("Result")
+WORKERS = 32
+
+
+def on_each(
+    hosts: Sequence[Host], work: Callable[[Host], Result], *, cancel: Callable[[], None] | None = None
+) -> dict[str, Result]:
+    """Do the work for every host, all at once, and wait for all of them.
+
+    Args:
+        hosts: The hosts; each at most once.
+        work: Called with one host in a thread of its own.
+        cancel: Called when the calling thread is interrupted; it should make the work end soon.
+
+    Returns:
+        The results by host name, in the order of the hosts.
+
+    Raises:
+        FlambeAnsibleError: It failed on a host; where it failed on several, the first one's error
+            with all messages.
+    """
+    if not hosts:
+        return {}
+    with ThreadPoolExecutor(max_workers=min(len(hosts), WORKERS), thread_name_prefix="flambe-host") as pool:
+        futures = {host.name: pool.submit(work, host) for host in hosts}
+        try:
+            wait(futures.values())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if cancel:
+                cancel()
+            raise
+    _raise_first(list(futures.values()))
+    return {name: future.result() for name, future in futures.items()}
+
+
+def _raise_first(futures: Sequence[Future[Result]]) -> None:
+    errors = [error for future in futures if (error := future.exception())]
+    if not errors:
+        return
+    first = errors[0]
+    messages = [error.message for error in errors if isinstance(error, FlambeAnsibleError)]
+    if isinstance(first, FlambeAnsibleError) and len(messages) == len(errors) > 1:
+        first.message = "\n".join(dict.fromkeys(messages))
+        first.args = (first.message,)
+    raise first

@@ -1,0 +1,147 @@
+"""What every host must have, asked in one call."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from flambe_ansible.errors import UnsupportedHostError
+
+MINIMUM_PYTHON = (3, 8)
+MINIMUM_RELEASES = {"debian": (12,), "ubuntu": (22, 4)}
+CLOUD_INIT_SECONDS = 600
+
+# Prints name=value lines. POSIX sh; reads nothing; changes nothing.
+SCRIPT = r"""
+export LC_ALL=C PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+say() { printf 'probe:%s=%s\n' "$1" "$2"; }
+if command -v cloud-init >/dev/null 2>&1; then
+  timeout @CLOUD_INIT_SECONDS@ cloud-init status --wait >/dev/null 2>&1 </dev/null
+  say cloud_init "$?"
+fi
+for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do
+  path=$(command -v "$python" 2>/dev/null) || continue
+  version=$("$path" -c 'import platform; print(platform.python_version())' 2>/dev/null </dev/null) || continue
+  say python "$version $path"
+done
+say machine "$(uname -m)"
+say uid "$(id -u)"
+if [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1 </dev/null; then say sudo yes; fi
+if command -v rsync >/dev/null 2>&1; then say rsync yes; fi
+(. /etc/os-release 2>/dev/null
+say os "$ID"; say os_version "$VERSION_ID"; say os_name "$PRETTY_NAME")
+say home "$HOME"
+say cpus "$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
+say memory "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
+gpus=0
+for gpu in /proc/driver/nvidia/gpus/*; do if [ -e "$gpu" ]; then gpus=$((gpus + 1)); fi; done
+say gpus "$gpus"
+say end yes
+""".replace("@CLOUD_INIT_SECONDS@", str(CLOUD_INIT_SECONDS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a host is.
+
+    Attributes:
+        python: Path of a Python that Ansible can use, the system's own first; "" where there is none.
+        python_version: Its version, such as ``3.11.2``.
+        machine: ``uname -m``.
+        sudo: Whether the user may become root without a password.
+        rsync: Whether rsync is there.
+        os: ``ID`` of os-release, such as ``debian``.
+        os_version: ``VERSION_ID``, such as ``12``; "" where it has none.
+        os_name: ``PRETTY_NAME``.
+        home: The user's home folder.
+        cpus: How many CPUs it may use.
+        memory: RAM in KiB.
+        gpus: How many NVIDIA GPUs its driver knows.
+        cloud_init: ``done``, ``degraded`` (recoverable errors), ``error``, ``unfinished``, or "" where it has none.
+    """
+
+    python: str = ""
+    python_version: str = ""
+    machine: str = ""
+    sudo: bool = False
+    rsync: bool = False
+    os: str = ""
+    os_version: str = ""
+    os_name: str = ""
+    home: str = ""
+    cpus: int = 0
+    memory: int = 0
+    gpus: int = 0
+    cloud_init: str = ""
+
+
+def parse(output: str) -> Probe:
+    """Read what the script printed; other lines, such as a login script's, are passed over."""
+    said = [line.removeprefix("probe:").partition("=") for line in output.splitlines() if line.startswith("probe:")]
+    values = {name: value.strip() for name, _, value in said if name != "python"}
+    pythons = [value.split(" ", 1) for name, _, value in said if name == "python"]
+    usable = [(version, path) for version, path in pythons if _numbers(version) >= MINIMUM_PYTHON]
+    version, path = usable[0] if usable else ("", "")
+    return Probe(
+        python=path,
+        python_version=version,
+        machine=values.get("machine", ""),
+        sudo=values.get("sudo") == "yes",
+        rsync=values.get("rsync") == "yes",
+        os=values.get("os", ""),
+        os_version=values.get("os_version", ""),
+        os_name=values.get("os_name", ""),
+        home=values.get("home", ""),
+        cpus=_number(values.get("cpus")),
+        memory=_number(values.get("memory")),
+        gpus=_number(values.get("gpus")),
+        cloud_init=_CLOUD_INIT.get(values["cloud_init"], "error") if "cloud_init" in values else "",
+    )
+
+
+def require(host: str, probe: Probe) -> None:
+    """Refuse a host that lacks something, all of it in one line, with the command that helps.
+
+    Raises:
+        UnsupportedHostError: It lacks something.
+    """
+    refusals = _unchangeable(probe)
+    if refusals:
+        raise UnsupportedHostError(f"{host}: {'; '.join(refusals)}", host=host)
+    packages = [name for name, there in (("python3", probe.python), ("rsync", probe.rsync)) if not there]
+    missing = [{"python3": "no Python 3.8 or newer"}.get(package, f"no {package}") for package in packages]
+    if not probe.sudo:
+        missing.append("no sudo without a password")
+    if not missing:
+        return
+    remedies = []
+    if packages:
+        remedies.append(f"apt-get update && apt-get install -y {' '.join(packages)}")
+    if not probe.sudo:
+        remedies.append("echo 'USER ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/90-flambe (USER: who logs in)")
+    raise UnsupportedHostError(
+        f"{host}: {', '.join(missing)}; run on it as root: {'; '.join(remedies)}", host=host, hint=None
+    )
+
+
+_CLOUD_INIT = {"0": "done", "1": "error", "2": "degraded", "124": "unfinished"}
+
+
+def _unchangeable(probe: Probe) -> list[str]:
+    refusals = []
+    if probe.machine != "x86_64":
+        refusals.append(f"its processor is {probe.machine or 'unknown'}, flambe needs x86_64")
+    minimum = MINIMUM_RELEASES.get(probe.os)
+    name = probe.os_name or "an unknown system"
+    # Debian's testing and unstable have no version; they are newer than any that has one.
+    if minimum is None or (probe.os_version and _numbers(probe.os_version) < minimum):
+        refusals.append(f"it runs {name}; supported are Debian 12 or newer and Ubuntu 22.04 or newer")
+    return refusals
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
