@@ -47,7 +47,7 @@ def check(configured: Path | None, sections: Sequence[str] | None) -> None:
     names = ", ".join(f"[{section}]" for section in missing)
     place = path or DEFAULT_FILE
     raise MissingSecretsError(
-        f"{place}: no section {names}", sections=missing, hint=f"add it to the file, or name another with --secrets"
+        f"{place}: no section {names}", sections=missing, hint="add it to the file, or name another with --secrets"
     )
 
 

@@ -1,0 +1,29 @@
+"""One launch of a cluster at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible.cluster import lock
+from flambe_ansible.errors import ClusterError
+
+
+def test_a_second_holder_is_refused_and_the_first_is_named(tmp_path: Path) -> None:
+    with lock.hold(tmp_path):
+        assert lock.is_held(tmp_path)
+        with pytest.raises(ClusterError, match=str(os.getpid())), lock.hold(tmp_path):
+            pass
+        assert lock.is_held(tmp_path)
+    assert not lock.is_held(tmp_path)
+
+
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    code = "import os,sys;from pathlib import Path;from flambe_ansible.cluster import lock\n"
+    code += f"with lock.hold(Path({str(tmp_path)!r})): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert not lock.is_held(tmp_path)

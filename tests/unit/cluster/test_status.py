@@ -1,0 +1,103 @@
+"""The one word that sums a cluster up, and the JSON document of its status."""
+
+from __future__ import annotations
+
+import pytest
+
+from flambe_ansible.cluster.ray import RayNode, RayNodes
+from flambe_ansible.cluster.status import ClusterState, ClusterStatus, judge
+from flambe_ansible.hosts import Host, HostState, Role
+
+RUNNING, PENDING, STOPPED, ENDING = (
+    HostState.RUNNING,
+    HostState.PENDING,
+    HostState.STOPPED,
+    HostState.SHUTTING_DOWN,
+)
+
+
+def make_hosts(*states: HostState) -> list[Host]:
+    return [
+        Host(
+            name=f"c_{'orchestrator' if index == 0 else f'factory_{index - 1}'}",
+            role=Role.ORCHESTRATOR if index == 0 else Role.FACTORY,
+            index=max(index - 1, 0),
+            state=state,
+            private_ip=f"10.0.0.{index + 1}",
+            instance_id=f"i-{index}",
+        )
+        for index, state in enumerate(states)
+    ]
+
+
+def make_ray(*alive: bool) -> RayNodes:
+    nodes = tuple(RayNode(address=f"10.0.0.{index + 1}", alive=one) for index, one in enumerate(alive))
+    return RayNodes(version="0.7.6", nodes=nodes)
+
+
+@pytest.mark.parametrize(
+    ("states", "launching", "prepared", "ray", "expected"),
+    [
+        ((), False, False, None, ClusterState.ABSENT),
+        ((), True, False, None, ClusterState.PROVISIONING),
+        ((PENDING, PENDING, PENDING), True, False, None, ClusterState.PENDING),
+        ((RUNNING, PENDING, RUNNING), False, False, None, ClusterState.PENDING),
+        ((RUNNING, RUNNING, RUNNING), True, False, None, ClusterState.PROVISIONING),
+        ((RUNNING, RUNNING, RUNNING), False, False, None, ClusterState.PROVISIONING),
+        ((RUNNING, RUNNING, RUNNING), False, True, make_ray(True, True, True), ClusterState.RUNNING),
+        ((RUNNING, RUNNING, RUNNING), False, True, make_ray(True, True, False), ClusterState.DEGRADED),
+        ((RUNNING, RUNNING, RUNNING), False, True, make_ray(True, True), ClusterState.DEGRADED),
+        ((RUNNING, RUNNING, RUNNING), False, True, RayNodes(error="no answer"), ClusterState.DEGRADED),
+        ((RUNNING, RUNNING, RUNNING), False, True, None, ClusterState.DEGRADED),
+        ((RUNNING, RUNNING), False, True, make_ray(True, True), ClusterState.DEGRADED),
+        ((RUNNING, RUNNING, ENDING), False, True, make_ray(True, True), ClusterState.DEGRADED),
+        ((RUNNING, RUNNING, RUNNING, ENDING), False, True, make_ray(True, True, True), ClusterState.RUNNING),
+        ((RUNNING, STOPPED, RUNNING), False, True, make_ray(True, True, True), ClusterState.DEGRADED),
+        ((STOPPED, STOPPED, STOPPED), False, True, None, ClusterState.STOPPED),
+        ((ENDING, ENDING, ENDING), False, True, None, ClusterState.TERMINATING),
+    ],
+)
+def test_judge(
+    states: tuple[HostState, ...], launching: bool, prepared: bool, ray: RayNodes | None, expected: ClusterState
+) -> None:
+    hosts = make_hosts(*states)
+    assert judge(hosts, factories_num=2, launching=launching, prepared=prepared, ray=ray) is expected
+
+
+def test_a_cluster_without_its_orchestrator_is_degraded() -> None:
+    factories = make_hosts(RUNNING, RUNNING, RUNNING)[1:]
+    state = judge(factories, factories_num=2, launching=False, prepared=False, ray=None)
+    assert state is ClusterState.DEGRADED
+
+
+def test_the_document_counts_the_hosts_on_which_ray_is_alive() -> None:
+    head, *factories = make_hosts(RUNNING, RUNNING, RUNNING)
+    stranger = RayNode(address="10.9.9.9", alive=True)
+    answer = RayNodes(version="0.7.6", nodes=(*make_ray(True, False, True).nodes, stranger))
+    status = ClusterStatus(
+        name="c", state=ClusterState.DEGRADED, orchestrator=head, factories=tuple(factories), ray=answer
+    )
+    document = status.to_dict()
+    assert document["name"] == "c"
+    assert document["state"] == "degraded"
+    assert document["ray"] == {"alive": 2, "version": "0.7.6", "error": ""}
+    assert document["orchestrator"] == {
+        "name": "c_orchestrator",
+        "instance_id": "i-0",
+        "state": "running",
+        "public_ip": None,
+        "private_ip": "10.0.0.1",
+        "ray": True,
+    }
+    assert [factory["ray"] for factory in document["factories"]] == [False, True]
+
+
+def test_the_document_of_nothing() -> None:
+    document = ClusterStatus(name="c", state=ClusterState.ABSENT).to_dict()
+    assert document == {
+        "name": "c",
+        "state": "absent",
+        "orchestrator": None,
+        "factories": [],
+        "ray": {"alive": 0, "version": "", "error": ""},
+    }

@@ -1,0 +1,60 @@
+"""The user's secrets file: found, checked, its values never repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible import secrets
+from flambe_ansible.errors import ClusterConfigurationError, MissingSecretsError
+
+PLANTED = "hunter2-planted"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "secrets.ini"
+    path.write_text(f"[AWS]\nkey = {PLANTED}%(x)s\n\n[PIP]\nHOST = pypi.example.com\n")
+    return path
+
+
+def test_without_a_file_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert secrets.find() is None
+    secrets.check(None, None)
+
+
+def test_the_default_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".flambe").mkdir()
+    default = file.rename(tmp_path / ".flambe" / "secrets.ini")
+    assert secrets.find() == default
+
+
+def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(MissingSecretsError, match="no such secrets file"):
+        secrets.check(tmp_path / "none.ini", None)
+
+
+@pytest.mark.parametrize("wanted", [None, [], ["AWS"], ["PIP", "AWS"]])
+def test_present_sections_pass(file: Path, wanted: list[str] | None) -> None:
+    secrets.check(file, wanted)
+
+
+def test_missing_sections_are_named(file: Path) -> None:
+    with pytest.raises(MissingSecretsError) as caught:
+        secrets.check(file, ["AWS", "GITHUB", "HUB"])
+    assert caught.value.sections == ("GITHUB", "HUB")
+    assert caught.value.exit_code == 3
+    assert PLANTED not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [f"no section {PLANTED}\n", f"[AWS]\n{PLANTED}\n", f"[A]\na={PLANTED}\n[A]\n"])
+def test_what_is_no_ini_file_is_refused_without_its_lines(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.ini"
+    path.write_text(text)
+    with pytest.raises(ClusterConfigurationError) as caught:
+        secrets.check(path, ["AWS"])
+    assert str(path) in str(caught.value)
+    assert PLANTED not in str(caught.value)
