@@ -1,0 +1,188 @@
+"""YAML text to positioned nodes, within limits; what a file may be before one looks at what it says."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flambe_ansible.config.syntax import describe
+from flambe_ansible.errors import ClusterConfigurationError, Problem
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 20  # collections within collections; the C composer recurses, and ends the process when it is too deep
+MAX_NODES = 10_000  # values, with every alias counted as what it stands for
+
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Loader(_Loader):  # type: ignore[misc]  # which of the two it is, is known at run time
+    """The safe loader, with dates as text, ``=`` as text, and ``1e-3`` as the number it is."""
+
+
+def _make_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    dropped = {f"tag:yaml.org,2002:{name}" for name in ("timestamp", "value", "float")}
+    kept = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in dropped]
+        for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+    }
+    exponent, digits = r"[eE][-+]?[0-9]+", r"[0-9][0-9_]*"
+    forms = (
+        rf"[-+]?(?:{digits}\.[0-9_]*|\.{digits})(?:{exponent})?",
+        rf"[-+]?{digits}{exponent}",
+        rf"[-+]?{digits}(?::[0-5]?[0-9])+\.[0-9_]*",
+        r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    )
+    pattern = re.compile(f"^(?:{'|'.join(forms)})$")
+    for first in "-+0123456789.":
+        kept.setdefault(first, []).append(("tag:yaml.org,2002:float", pattern))
+    return kept
+
+
+Loader.yaml_implicit_resolvers = _make_resolvers()
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A place in a file; both count from 1."""
+
+    line: int
+    column: int
+
+    @classmethod
+    def of(cls, node: yaml.Node | yaml.Event) -> Place:
+        """Find where a node begins."""
+        assert node.start_mark is not None, "whatever was parsed has a mark"  # noqa: S101
+        return cls(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def read_text(path: Path, *, shown: str) -> str:
+    """Read a configuration: at most 1 MiB of UTF-8 without control characters.
+
+    Args:
+        path: The file.
+        shown: How the user named it.
+
+    Raises:
+        ClusterConfigurationError: It cannot be read, or is no such text.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _refuse(shown, "no such file", suggestion=_find_neighbour(path)) from None
+    except IsADirectoryError:
+        raise _refuse(shown, "this is a folder", expected="a cluster's YAML file") from None
+    except (OSError, ValueError) as error:
+        raise _refuse(shown, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) > MAX_BYTES:
+        raise _refuse(shown, "the file has more than 1 MiB", expected="a cluster's YAML file")
+    return decode(content, shown=shown)
+
+
+def decode(content: bytes, *, shown: str) -> str:
+    """Decode a configuration, and refuse what YAML has no place for."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _refuse(shown, "the file is UTF-16", expected="UTF-8", place=Place(1, 1))
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = _locate(content[: error.start].decode("utf-8-sig", errors="replace"))
+        message = f"the byte 0x{content[error.start]:02x} is not UTF-8"
+        raise _refuse(shown, message, expected="UTF-8 text", place=place) from error
+    bad = _FORBIDDEN.search(text)
+    if bad:
+        name = "a NUL character" if bad.group() == "\0" else f"the control character U+{ord(bad.group()):04X}"
+        raise _refuse(shown, name, expected="text", place=_locate(text[: bad.start()]))
+    return text
+
+
+def compose(text: str, *, shown: str) -> list[yaml.Node]:
+    """Compose the documents of a YAML text; documents without content are left out.
+
+    Raises:
+        ClusterConfigurationError: The text is no YAML, or holds more than a configuration does.
+    """
+    try:
+        _scan(text, shown=shown)
+        nodes = list(yaml.compose_all(text, Loader))
+    except yaml.YAMLError as error:
+        message, expected, line, column = describe(error, text)
+        raise _refuse(shown, message, expected=expected, place=Place(line, column)) from error
+    for node in nodes:
+        _measure(node, {}, shown=shown)
+    return [node for node in nodes if not _is_nothing(node)]
+
+
+def _scan(text: str, *, shown: str) -> None:
+    """Go through the events, which costs no recursion, and stop where there are too many or they are too deep."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH or count > 3 * MAX_NODES:
+            what = f"more than {MAX_DEPTH} levels" if depth > MAX_DEPTH else f"more than {MAX_NODES} values"
+            raise _refuse(shown, what, expected="a configuration", place=Place.of(event))
+
+
+def _measure(node: yaml.Node, seen: dict[int, tuple[int, int] | None], *, shown: str) -> tuple[int, int]:
+    """Count the values and the levels below a node with its aliases written out."""
+    key = id(node)
+    if key in seen:
+        measured = seen[key]
+        if measured is None:
+            raise _refuse(shown, "an alias stands for something that it is a part of", place=Place.of(node))
+        return measured
+    seen[key] = None
+    size, depth = 1, 1
+    for child in _children(node):
+        child_size, child_depth = _measure(child, seen, shown=shown)
+        size, depth = size + child_size, max(depth, child_depth + 1)
+    if size > MAX_NODES or depth > MAX_DEPTH:
+        what = f"{MAX_NODES} values" if size > MAX_NODES else f"{MAX_DEPTH} levels"
+        raise _refuse(shown, f"with its aliases written out, this has more than {what}", place=Place.of(node))
+    seen[key] = (size, depth)
+    return size, depth
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [child for pair in node.value for child in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _is_nothing(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null" and not node.value
+
+
+def _locate(before: str) -> Place:
+    """Find the place that follows a text."""
+    lines = _LINE_BREAK.split(before)
+    return Place(len(lines), len(lines[-1]) + 1)
+
+
+def _find_neighbour(path: Path) -> str:
+    """Find the file beside it that was probably meant."""
+    try:
+        names = [one.name for one in path.parent.iterdir() if one.suffix in (".yaml", ".yml")]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return str(path.parent / close[0]) if close else ""
+
+
+def _refuse(
+    shown: str, message: str, *, expected: str = "", suggestion: str = "", place: Place | None = None
+) -> ClusterConfigurationError:
+    line, column = (place.line, place.column) if place else (0, 0)
+    problem = Problem(file=shown, line=line, column=column, message=message, expected=expected, suggestion=suggestion)
+    return ClusterConfigurationError.of([problem])

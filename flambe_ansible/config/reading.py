@@ -1,0 +1,230 @@
+"""Positioned nodes to the values that a field asks for, with what YAML does to text in mind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from flambe_ansible.config.document import Place
+from flambe_ansible.config.scalars import (
+    FALSE,
+    LEADING_ZERO,
+    STANDARD,
+    TRUE,
+    as_boolean,
+    describe_quoting,
+    is_null,
+    is_template,
+    name_node,
+    parse_number,
+)
+from flambe_ansible.validation.schema import Field, Flaw, Kind, show, suggest
+
+_PLAIN_TAGS = frozenset(f"{STANDARD}{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "merge"))
+_WITH_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*(?:[GMTk]i?B?|gb|h|hours?|s|seconds?)?\s*", re.IGNORECASE)
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class PlacedFlaw:
+    """A flaw and where it stands."""
+
+    flaw: Flaw
+    place: Place
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One key of a mapping, with its value."""
+
+    key: str
+    key_node: yaml.Node
+    value: yaml.Node
+
+
+class Reader:
+    """Reads the values of one document, and remembers where they stand and what was wrong.
+
+    Attributes:
+        flaws: What was wrong, so far.
+        places: Where each value stands, by its path.
+        key_places: Where each key stands, by its path.
+    """
+
+    def __init__(self) -> None:
+        self.flaws: list[PlacedFlaw] = []
+        self.places: dict[Path, Place] = {}
+        self.key_places: dict[Path, Place] = {}
+        self._readers: dict[Kind, Callable[[yaml.Node, Field, Path], Any]] = {
+            Kind.STRING: self._read_text,
+            Kind.PATH: self._read_text,
+            Kind.INTEGER: self._read_number,
+            Kind.NUMBER: self._read_number,
+            Kind.BOOLEAN: self._read_boolean,
+            Kind.COMMANDS: self._read_commands,
+            Kind.TAGS: self._read_tags,
+        }
+
+    def read_field(self, node: yaml.Node, field: Field) -> Any:
+        """Read one field's value; what it is worth where there are flaws is nothing."""
+        path: Path = (field.name,)
+        self.places[path] = Place.of(node)
+        if not self._has_plain_tag(node, path, field.expected):
+            return None
+        if is_null(node):
+            if not field.nullable:
+                self.note("has no value", node, path, expected=field.expected)
+            return None
+        return self._readers[field.kind](node, field, path)
+
+    def read_entries(self, node: yaml.MappingNode, path: Path = ()) -> list[Entry]:
+        """List a mapping's entries with merge keys resolved; a key that stands twice is a flaw, the first one holds."""
+        entries: dict[str, Entry] = {}
+        merged: list[yaml.Node] = []
+        for key_node, value in node.value:
+            if key_node.tag == f"{STANDARD}merge":
+                merged.extend(value.value if isinstance(value, yaml.SequenceNode) else [value])
+                continue
+            key = self._read_key(key_node, path)
+            if key is None:
+                continue
+            if key in entries:
+                first = Place.of(entries[key].key_node)
+                self.note(
+                    f"is given twice, first on line {first.line}", key_node, (*path, key), expected="each key once"
+                )
+                continue
+            entries[key] = Entry(key, key_node, value)
+        for source in merged:
+            if not isinstance(source, yaml.MappingNode):
+                self.note(
+                    "merges something that is not a mapping", source, (*path, "<<"), expected="<<: *anchor of a mapping"
+                )
+                continue
+            for entry in self.read_entries(source, path):
+                entries.setdefault(entry.key, entry)
+        self.key_places.update({(*path, key): Place.of(entry.key_node) for key, entry in entries.items()})
+        return list(entries.values())
+
+    def note(self, message: str, node: yaml.Node, path: Path, *, expected: str = "", suggestion: str = "") -> None:
+        """Remember a flaw at a node."""
+        flaw = Flaw(message=message, expected=expected, suggestion=suggestion, path=path)
+        placed = PlacedFlaw(flaw, Place.of(node))
+        if placed not in self.flaws:  # a merged mapping is read once more
+            self.flaws.append(placed)
+
+    def _read_key(self, node: yaml.Node, path: Path) -> str | None:
+        if not isinstance(node, yaml.ScalarNode):
+            what = (
+                "a template ({{ }}): nothing is expanded here" if is_template(node) else f"{name_node(node)} as a key"
+            )
+            self.note(f"has {what}", node, path or ("the cluster",), expected="a key that is text")
+            return None
+        if node.tag == f"{STANDARD}bool" and path:
+            self.note(
+                f"has the key {node.value}, which YAML reads as {as_boolean(node)}",
+                node,
+                path,
+                expected=f'it in quotes: "{node.value}"',
+            )
+            return None
+        if is_null(node) and not node.value:
+            self.note("has an empty key", node, path or ("the cluster",), expected="key: value")
+            return None
+        return str(node.value)
+
+    def _read_text(self, node: yaml.Node, field: Field, path: Path) -> str | None:
+        if isinstance(node, yaml.ScalarNode) and node.tag == f"{STANDARD}str":
+            return str(node.value)
+        expected = describe_quoting(node) or field.expected
+        self.note(f"is {name_node(node)}", node, path, expected=expected)
+        return None
+
+    def _read_number(self, node: yaml.Node, field: Field, path: Path) -> int | float | None:
+        kind = node.tag.removeprefix(STANDARD)
+        if not isinstance(node, yaml.ScalarNode) or kind not in ("int", "float"):
+            meant = _WITH_UNIT.fullmatch(node.value) if isinstance(node, yaml.ScalarNode) else None
+            self.note(
+                f"is {name_node(node)}", node, path, expected=field.expected, suggestion=meant.group(1) if meant else ""
+            )
+            return None
+        text = node.value.replace("_", "")
+        if ":" in text:
+            self.note(f"is {node.value}, which YAML reads in base 60", node, path, expected=field.expected)
+            return None
+        if LEADING_ZERO.fullmatch(text):
+            message, meant = f"is {node.value}, which YAML reads as an octal number", text.lstrip("+0")
+            self.note(message, node, path, expected=field.expected, suggestion=meant)
+            return None
+        value = parse_number(text)
+        if value is None:
+            self.note(f"is {show(node.value)}", node, path, expected=field.expected)
+        return value
+
+    def _read_boolean(self, node: yaml.Node, field: Field, path: Path) -> bool | None:
+        word = node.value.lower() if isinstance(node, yaml.ScalarNode) else ""
+        if node.tag == f"{STANDARD}bool" and word in TRUE | FALSE:
+            return word in TRUE
+        meant = "true" if word in TRUE | {"1", "y"} else "false" if word in FALSE | {"0", "n"} else ""
+        suggestion = meant or suggest(word, ("true", "false"))
+        expected = f"{field.expected}, without quotes"
+        self.note(f"is {name_node(node)}", node, path, expected=expected, suggestion=suggestion)
+        return None
+
+    def _read_commands(self, node: yaml.Node, field: Field, path: Path) -> list[str] | None:
+        if not isinstance(node, yaml.SequenceNode):
+            one = isinstance(node, yaml.ScalarNode)
+            expected = "a list, each command on a line of its own after a dash" if one else field.expected
+            self.note("is one text, not a list" if one else f"is {name_node(node)}", node, path, expected=expected)
+            return None
+        return [self._read_command(child, (*path, index)) for index, child in enumerate(node.value)]
+
+    def _read_command(self, node: yaml.Node, path: Path) -> str:
+        self.places[path] = Place.of(node)
+        if not self._has_plain_tag(node, path, "a command"):
+            return "?"
+        if isinstance(node, yaml.ScalarNode) and node.tag == f"{STANDARD}str":
+            return str(node.value)
+        if isinstance(node, yaml.MappingNode) and not node.flow_style:
+            expected = "quotes around the whole command, or | and the command on the next line"
+            self.note("contains ': ', so that YAML reads a mapping", node, path, expected=expected)
+        elif is_null(node) and not node.value:
+            self.note("is empty", node, path, expected="a command")
+        else:
+            self.note(f"is {name_node(node)}", node, path, expected=describe_quoting(node) or "a command")
+        return "?"
+
+    def _read_tags(self, node: yaml.Node, field: Field, path: Path) -> dict[str, str] | None:
+        if not isinstance(node, yaml.MappingNode):
+            self.note(f"is {name_node(node)}", node, path, expected=field.expected)
+            return None
+        tags = {}
+        for entry in self.read_entries(node, path):
+            place = (*path, entry.key)
+            self.places[place] = Place.of(entry.value)
+            tags[entry.key] = self._read_tag(entry.value, place)
+        return tags
+
+    def _read_tag(self, node: yaml.Node, path: Path) -> str:
+        """Read a tag's value; numbers are taken as they are written, as AWS's own tools take them."""
+        if not self._has_plain_tag(node, path, "text"):
+            return ""
+        if isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(STANDARD) in ("str", "int", "float"):
+            return str(node.value)
+        if is_null(node) and not node.value:
+            self.note("has no value", node, path, expected='text; "" for an empty tag')
+        else:
+            self.note(f"is {name_node(node)}", node, path, expected=describe_quoting(node) or "text")
+        return ""
+
+    def _has_plain_tag(self, node: yaml.Node, path: Path, expected: str) -> bool:
+        if node.tag in _PLAIN_TAGS:
+            return True
+        tag = node.tag.replace(STANDARD, "!!")
+        self.note(f"has the YAML tag {show(tag).strip(chr(34))}, which is refused", node, path, expected=expected)
+        return False

@@ -1,0 +1,23 @@
+"""What a cluster's arguments may be: pure rules, for configuration files and for Python users alike.
+
+The tables of ``fields`` say it once; ``config`` holds files against them, constructors call ``check_arguments``.
+"""
+
+from flambe_ansible.validation.check import check_arguments, find_flaws
+from flambe_ansible.validation.fields import AWS_CLUSTER, BASE_FIELDS
+from flambe_ansible.validation.lab_fields import LAB_CLUSTER
+from flambe_ansible.validation.schema import Change, CrossRule, Field, Flaw, Kind, Schema
+
+__all__ = [
+    "AWS_CLUSTER",
+    "BASE_FIELDS",
+    "LAB_CLUSTER",
+    "Change",
+    "CrossRule",
+    "Field",
+    "Flaw",
+    "Kind",
+    "Schema",
+    "check_arguments",
+    "find_flaws",
+]

@@ -1,0 +1,112 @@
+"""Hold values against a schema."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from flambe_ansible.errors import ClusterConfigurationError, Problem
+from flambe_ansible.validation.schema import Field, Flaw, Kind, Schema, format_path, show
+
+KINDS: dict[Kind, tuple[type, ...]] = {
+    Kind.STRING: (str,),
+    Kind.INTEGER: (int, float),
+    Kind.NUMBER: (int, float),
+    Kind.BOOLEAN: (bool,),
+    Kind.PATH: (str, os.PathLike),
+    Kind.COMMANDS: (list, tuple),
+    Kind.TAGS: (dict, Mapping),
+}
+
+
+def check_arguments(schema: Schema, values: Mapping[str, Any], *, also: Collection[Field] = ()) -> dict[str, Any]:
+    """Check a constructor's arguments; what is not in the schema is left alone.
+
+    Args:
+        schema: The fields of the class.
+        values: The arguments by name.
+        also: Fields that hold instead of the schema's of the same name (a subclass's own).
+
+    Returns:
+        The values, whole numbers as int (``volume_size=100.`` is 100).
+
+    Raises:
+        ClusterConfigurationError: With all problems; they have no place, but name their field.
+    """
+    fields = schema.by_name | {one.name: one for one in also}
+    known = {name: value for name, value in values.items() if name in fields}
+    flaws = find_flaws(replace(schema, fields=tuple(fields.values())), known)
+    if flaws:
+        raise ClusterConfigurationError.of([as_problem(flaw, file=schema.tag.lstrip("!")) for flaw in flaws])
+    return {**values, **{name: normalize(fields[name], value) for name, value in known.items()}}
+
+
+def find_flaws(schema: Schema, values: Mapping[str, Any], *, invalid: Collection[str] = ()) -> list[Flaw]:
+    """Find all that is wrong with values whose names are the schema's.
+
+    Args:
+        schema: The fields.
+        values: The given values, by field.
+        invalid: Fields that are known to be wrong; rules about several fields that need one of them are not asked.
+    """
+    flaws: list[Flaw] = []
+    wrong = set(invalid)
+    right = {one.name: one.default for one in schema.fields if not one.required}
+    for one in schema.fields:
+        if one.name in wrong or one.name not in values:
+            continue
+        found = check_field(one, values[one.name])
+        flaws.extend(found)
+        right[one.name] = normalize(one, values[one.name]) if not found else None
+        wrong.update([one.name] if found else [])
+    for rule in schema.cross_rules:
+        if not wrong.intersection(rule.needs) and all(right.get(name) is not None for name in rule.needs):
+            flaws.extend(_complete(schema.by_name[str(flaw.path[0])], flaw, prefix=()) for flaw in rule.check(right))
+    return flaws
+
+
+def check_field(field: Field, value: Any) -> list[Flaw]:
+    """Check one value by its field's kind and rule."""
+    if value is None:
+        flaws = [] if field.nullable else [Flaw(message="has no value")]
+    else:
+        flaws = _check_kind(field, value) or field.rule(value)
+    return [_complete(field, flaw, prefix=(field.name,)) for flaw in flaws]
+
+
+def normalize(field: Field, value: Any) -> Any:
+    """Return a right value in its own type: whole numbers as int, numbers as float."""
+    if value is None or field.kind not in (Kind.INTEGER, Kind.NUMBER):
+        return value
+    return int(value) if field.kind is Kind.INTEGER else float(value)
+
+
+def as_problem(flaw: Flaw, *, file: str, line: int = 0, column: int = 0) -> Problem:
+    """Write a flaw as the problem of a file, or of a class where there is none."""
+    path = format_path(flaw.path)
+    return Problem(
+        file=file,
+        line=line,
+        column=column,
+        message=f"{path} {flaw.message}" if path else flaw.message,
+        expected=flaw.expected,
+        suggestion=flaw.suggestion,
+        field=path,
+    )
+
+
+def _check_kind(field: Field, value: Any) -> list[Flaw]:
+    number = field.kind in (Kind.INTEGER, Kind.NUMBER)
+    if not isinstance(value, KINDS[field.kind]) or (number and isinstance(value, bool)):
+        return [
+            Flaw(message=f"is {show(value)}" if field.kind is not Kind.COMMANDS else f"is a {type(value).__name__}")
+        ]
+    if field.kind is Kind.INTEGER and isinstance(value, float) and not value.is_integer():
+        return [Flaw(message=f"is {value}")]
+    return []
+
+
+def _complete(field: Field, flaw: Flaw, *, prefix: tuple[str | int, ...]) -> Flaw:
+    return replace(flaw, path=prefix + flaw.path, expected=flaw.expected or field.expected)

@@ -1,0 +1,46 @@
+"""Rules about several fields of a cluster on EC2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flambe_ansible.validation.schema import CrossRule, Flaw
+
+NEVER = -1  # a timeout that never ends a host
+LONGEST_TIMEOUT = 168  # hours; CloudWatch looks back 7 days at most
+GP2_IO1_LARGEST = 16_384  # GB
+GP3_LARGEST = 65_536  # GB
+IO1_SMALLEST = 100  # GB; io1 gives 50 IOPS per GB, and volumes get 5000
+VOLUME_TYPES = ("gp2", "io1", "gp3")
+
+
+def check_timeouts(values: Mapping[str, Any]) -> list[Flaw]:
+    """Check what ``parse()`` promises: factories may not outlive the orchestrator, or the cluster has no head."""
+    orchestrator, factories = values["orchestrator_timeout"], values["factories_timeout"]
+    if orchestrator == NEVER or NEVER < factories <= orchestrator:
+        return []
+    lifetime = "never end" if factories == NEVER else f"end after {factories} h"
+    return [
+        Flaw(
+            message=f"is {orchestrator}, but factories {lifetime}: they would outlive the orchestrator",
+            expected="-1, or at least factories_timeout; factories_timeout may not be -1 then",
+            path=("orchestrator_timeout",),
+        )
+    ]
+
+
+def check_volume(values: Mapping[str, Any]) -> list[Flaw]:
+    """Check that AWS has volumes of this type in this size."""
+    kind, size = values["volume_type"], values["volume_size"]
+    smallest = IO1_SMALLEST if kind == "io1" else 1
+    largest = GP3_LARGEST if kind == "gp3" else GP2_IO1_LARGEST
+    if smallest <= size <= largest:
+        return []
+    reason = ", as its 5000 IOPS need 50 each GB" if size < smallest else ""
+    expected = f"{smallest} to {largest} GB for volume_type {kind}{reason}"
+    return [Flaw(message=f"is {size}", expected=expected, path=("volume_size",))]
+
+
+TIMEOUTS_RULE = CrossRule(needs=("orchestrator_timeout", "factories_timeout"), check=check_timeouts)
+VOLUME_RULE = CrossRule(needs=("volume_type", "volume_size"), check=check_volume)

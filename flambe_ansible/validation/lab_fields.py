@@ -1,0 +1,51 @@
+"""The fields of a cluster in the lab: those of AWS, less what the lab itself provides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flambe_ansible.validation import fields, rules
+from flambe_ansible.validation.cross import TIMEOUTS_RULE
+from flambe_ansible.validation.schema import Change, Field, Kind, Schema
+
+FROM_THE_LAB = (
+    "key",
+    "key_name",
+    "security_group",
+    "subnet_id",
+    "region_name",
+    "username",
+    "orchestrator_ami",
+    "factory_ami",
+    "volume_type",
+    "dedicated",
+    "use_public",
+)
+
+LAB = Field(
+    name="lab",
+    kind=Kind.STRING,
+    expected=fields.NAME_FORM,
+    doc="The lab to make the hosts in, as in `flambe-ans lab up --name`.",
+    change=Change.OTHER_CLUSTER,
+    default="default",
+    rule=rules.form(rules.NAME),
+)
+
+LAB_CLUSTER = Schema(
+    tag="!LabCluster",
+    fields=(
+        fields.NAME,
+        replace(fields.FACTORIES_NUM, required=False, default=1),
+        LAB,
+        *(replace(one, required=False, default="t3.small") for one in fields.TYPES),
+        replace(fields.CREATOR, required=False, default_note="your user name on this machine"),
+        fields.TAGS,
+        *fields.TIMEOUTS,
+        replace(fields.VOLUME_SIZE, doc="GB of disk that the API shows; a lab's hosts share this machine's disk."),
+        fields.SETUP_CMDS,
+        *(one for one in fields.EXTRA_FIELDS if one.name not in FROM_THE_LAB),
+    ),
+    cross_rules=(TIMEOUTS_RULE,),
+    refused=dict.fromkeys(FROM_THE_LAB, "comes from the lab"),
+)

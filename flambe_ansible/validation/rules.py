@@ -1,0 +1,118 @@
+"""Rules for single values: names, numbers, AWS's identifiers, commands, versions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from flambe_ansible.validation.schema import Flaw, Rule, show, suggest
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+SUBNET = re.compile(r"subnet-[0-9a-f]{6,32}")
+SECURITY_GROUP = re.compile(r"sg-[0-9a-f]{6,32}")
+IMAGE = re.compile(r"ami-[0-9a-f]{6,32}")
+INSTANCE_TYPE = re.compile(
+    r"[a-z][a-z0-9]*(-[a-z0-9]+)*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal(-[0-9]+xl)?)"
+)
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,2}-[0-9]{1,2}")
+ZONE = re.compile(rf"({REGION.pattern})[a-z]")
+FIRST_CLUSTERS = Version("0.4.0")
+
+
+def text(*, longest: int) -> Rule:
+    """Make the rule for text of 1 to ``longest`` characters on one line."""
+
+    def check(value: str) -> list[Flaw]:
+        if not value.strip():
+            return [Flaw(message="is empty")]
+        if len(value) > longest:
+            return [Flaw(message=f"has {len(value)} characters")]
+        if not value.isprintable():
+            return [Flaw(message=f"has a control character or a line break: {show(value)}")]
+        return []
+
+    return check
+
+
+def form(pattern: re.Pattern[str], *, hint: str = "") -> Rule:
+    """Make the rule for text of a fixed form.
+
+    Args:
+        pattern: What the whole text must match.
+        hint: A prefix that the text should have; it is suggested where only that is missing.
+    """
+
+    def check(value: str) -> list[Flaw]:
+        if pattern.fullmatch(value):
+            return []
+        likely = value.strip() if hint else ""
+        candidates = (likely, likely.lower(), hint + likely.lower())
+        meant = next((one for one in candidates if likely and pattern.fullmatch(one)), "")
+        return [Flaw(message=f"is {show(value)}" if value else "is empty", suggestion=meant)]
+
+    return check
+
+
+def choice(*choices: str) -> Rule:
+    """Make the rule for one of a few words."""
+
+    def check(value: str) -> list[Flaw]:
+        if value in choices:
+            return []
+        return [Flaw(message=f"is {show(value)}", suggestion=suggest(value, choices))]
+
+    return check
+
+
+def within(low: float, high: float) -> Rule:
+    """Make the rule for a number from ``low`` to ``high``."""
+
+    def check(value: float) -> list[Flaw]:
+        if low <= value <= high:
+            return []
+        return [Flaw(message=f"is {value}")]
+
+    return check
+
+
+def region(value: str) -> list[Flaw]:
+    """Check the name of an AWS region; a zone is not one."""
+    zone = ZONE.fullmatch(value)
+    if zone:
+        return [Flaw(message=f"is the availability zone {show(value)}", suggestion=zone.group(1))]
+    return form(REGION, hint=" ")(value)
+
+
+def commands(value: Sequence[Any]) -> list[Flaw]:
+    """Check a list of commands; a command's own text is never repeated, for it may hold a secret."""
+    flaws = []
+    for index, command in enumerate(value):
+        if not isinstance(command, str):
+            flaws.append(Flaw(message=f"is {_a(command)}, not a command", path=(index,)))
+        elif not command.strip():
+            flaws.append(Flaw(message="is empty", path=(index,)))
+        elif "\0" in command:
+            flaws.append(Flaw(message="has a NUL character", path=(index,)))
+    return flaws
+
+
+def flambe_version(value: str) -> list[Flaw]:
+    """Check one release of flambe, as PEP 440 writes versions."""
+    try:
+        version = Version(value)
+    except InvalidVersion:
+        digits = re.search(r"[0-9]+(\.[0-9]+)+", value)
+        return [Flaw(message=f"is {show(value)}", suggestion=digits.group() if digits else "")]
+    if version < FIRST_CLUSTERS:
+        return [Flaw(message=f"is {value}, older than flambe's first release", expected=f"{FIRST_CLUSTERS} or later")]
+    return []
+
+
+def _a(value: Any) -> str:
+    """Name the kind of a Python value."""
+    kinds: dict[type, str] = {bool: "a boolean", int: "a number", float: "a number", dict: "a mapping", list: "a list"}
+    return "nothing" if value is None else kinds.get(type(value), f"a {type(value).__name__}")

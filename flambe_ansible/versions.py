@@ -1,0 +1,184 @@
+"""Which flambe the hosts get, and what they install it with.
+
+What the configuration names; else the flambe that is installed here, in this environment or in the one whose ``flambe``
+is first on the PATH; else the last release. flambe itself is never imported: its metadata says all.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from packaging.version import InvalidVersion, Version
+
+DEFAULT_VERSION = "0.4.18"  # the last release, May 2020
+RELEASES = frozenset(f"0.4.{patch}" for patch in (*range(17), 18))  # all that PyPI has; there is no 0.4.17
+TIMEOUT = 10.0  # seconds for another interpreter to answer
+FOREIGN = {"PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__"}  # of this process, and wrong for another interpreter
+
+# Runs on any Python 3, older than importlib.metadata too; prints one JSON document.
+_QUESTION = """
+import glob, json, os, sys
+for folder in [path for path in sys.path if path]:
+    for name in glob.glob(os.path.join(glob.escape(folder), "flambe-*.dist-info", "METADATA")) + glob.glob(
+        os.path.join(glob.escape(folder), "flambe-*.egg-info", "PKG-INFO")
+    ) + glob.glob(os.path.join(glob.escape(folder), "flambe.egg-info", "PKG-INFO")):
+        with open(name, encoding="utf-8", errors="replace") as file:
+            version = [line.split(":", 1)[1].strip() for line in file if line.startswith("Version:")]
+        url = os.path.join(os.path.dirname(name), "direct_url.json")
+        direct = open(url, encoding="utf-8").read() if os.path.exists(url) else ""
+        source = folder if name.endswith(os.path.join("flambe.egg-info", "PKG-INFO")) else ""
+        if version:
+            print(json.dumps({"version": version[0], "direct_url": direct, "source": source}))
+            sys.exit(0)
+print("null")
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeVersion:
+    """Which flambe the hosts get.
+
+    Attributes:
+        version: The release.
+        origin: Where that comes from, in words.
+        source: The checkout that it is an editable install of, or None.
+        warning: What the user should know about it, or "".
+    """
+
+    version: str
+    origin: str
+    source: Path | None = None
+    warning: str = ""
+
+
+def resolve(configured: str | None = None) -> RuntimeVersion:
+    """Decide which flambe the hosts get.
+
+    Args:
+        configured: ``flambe_version`` of the configuration.
+    """
+    if configured:
+        version = str(Version(configured))
+        return RuntimeVersion(version=version, origin="as configured", warning=_warn(version, None))
+    found = _find_here() or _find_on_path()
+    return found or RuntimeVersion(
+        version=DEFAULT_VERSION, origin="the last release, as no flambe is installed here and none is configured"
+    )
+
+
+def find_uv() -> str:
+    """Find the uv that Linux x86_64 hosts can be given; "" where this machine has none that fits."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return ""
+    try:
+        from uv import find_uv_bin
+
+        return str(find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        return shutil.which("uv") or ""
+
+
+def _find_here() -> RuntimeVersion | None:
+    """Find flambe in this process's own environment."""
+    try:
+        distribution = importlib.metadata.distribution("flambe")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    direct = distribution.read_text("direct_url.json") or ""
+    return _make(distribution.version, "installed in this environment", direct_url=direct)
+
+
+def _find_on_path() -> RuntimeVersion | None:
+    """Find flambe in the environment whose ``flambe`` script is first on the PATH."""
+    script = shutil.which("flambe")
+    if not script:
+        return None
+    for interpreter in _list_interpreters(Path(script)):
+        answer = _ask(interpreter)
+        if answer:
+            origin = f"installed where {script} comes from"
+            return _make(answer["version"], origin, direct_url=answer["direct_url"], folder=answer["source"])
+    return None
+
+
+def _list_interpreters(script: Path) -> list[str]:
+    """List the interpreters that may run a script: its first line's, those beside it, the first on the PATH.
+
+    flambe's own script is a shell script that calls ``python3``; those that pip writes name their interpreter.
+    """
+    candidates = [_read_shebang(script)]
+    for folder in dict.fromkeys((script.parent, script.resolve().parent)):
+        candidates += [str(folder / name) for name in ("python3", "python")]
+    candidates.append(shutil.which("python3") or "")
+    return [one for one in dict.fromkeys(candidates) if one and os.access(one, os.X_OK)]
+
+
+def _read_shebang(script: Path) -> str:
+    """Read the Python that a script's first line names, or "" where it names none."""
+    try:
+        with script.open("rb") as file:
+            line = file.readline(1024)
+    except OSError:
+        return ""
+    words = line[2:].decode(errors="replace").split() if line.startswith(b"#!") else []
+    if len(words) > 1 and Path(words[0]).name == "env":
+        words = [shutil.which(words[1]) or ""]
+    return words[0] if words and Path(words[0]).name.startswith(("python", "pypy")) else ""
+
+
+def _ask(interpreter: str) -> dict[str, str] | None:
+    """Ask an interpreter which flambe it has; no answer in time is none."""
+    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    try:
+        answer = subprocess.run(
+            [interpreter, "-c", _QUESTION],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT,
+            check=True,
+            cwd="/",
+            env=environment,
+        )
+        content = json.loads(answer.stdout)
+        Version(content["version"])
+    except (OSError, subprocess.SubprocessError, ValueError, TypeError, KeyError):
+        return None
+    return {name: str(content.get(name) or "") for name in ("version", "direct_url", "source")}
+
+
+def _make(version: str, origin: str, *, direct_url: str, folder: str = "") -> RuntimeVersion | None:
+    try:
+        version = str(Version(version))
+    except InvalidVersion:
+        return None
+    source = _read_source(direct_url) or (Path(folder) if folder else None)
+    where = f"{origin}, from the checkout {source}" if source else origin
+    return RuntimeVersion(version=version, origin=where, source=source, warning=_warn(version, source))
+
+
+def _read_source(direct_url: str) -> Path | None:
+    """Read the checkout of an editable install (PEP 610), or None."""
+    try:
+        content = json.loads(direct_url) if direct_url else {}
+        url = urlsplit(str(content["url"]))
+        editable = content["dir_info"]["editable"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return Path(unquote(url.path)) if editable is True and url.scheme == "file" else None
+
+
+def _warn(version: str, source: Path | None) -> str:
+    if source:
+        return f"flambe is an editable install of {source}; the hosts get the release {version}, not the checkout"
+    if version not in RELEASES:
+        return f"flambe {version} is no release known on PyPI; the last one is {DEFAULT_VERSION}"
+    return ""
