@@ -18,7 +18,7 @@ from flambe_ansible.cluster.plan import Plan
 from flambe_ansible.errors import ClusterError, ClusterNotFoundError
 from flambe_ansible.hosts import Host, HostState, Role, factory_name, orchestrator_name
 from flambe_ansible.paths import cluster_state
-from flambe_ansible.ssh import Connections
+from flambe_ansible.ssh import Connections, on_each
 
 logger = logging.getLogger(__name__)
 
@@ -211,12 +211,11 @@ class LiveCluster(ABC):
         return self.state_dir / "known_hosts"
 
     def _trust(self, hosts: Sequence[Host]) -> None:
-        """Take the keys of hosts that are not known yet from the provider."""
-        for host in hosts:
-            if not self.connections.knows(host):
-                keys = self.expected_host_keys(host)
-                if keys:
-                    self.connections.trust(host, keys)
+        """Take the keys of hosts that are not known yet from the provider, all at once."""
+        unknown = [host for host in hosts if not self.connections.knows(host)]
+        for name, keys in on_each(unknown, self.expected_host_keys).items():
+            if keys:
+                self.connections.trust(next(host for host in unknown if host.name == name), keys)
 
     # The context manager.
 
