@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -103,6 +104,10 @@ class Links:
         """List the keys that are believed of a host."""
         return known_hosts.keys_of(self.known_hosts, host.key_alias)
 
+    def knows(self, host: Host) -> bool:
+        """Whether a host's key is known, so that its first connection is checked."""
+        return bool(self.trusted(host))
+
     def wait(self, hosts: Sequence[Host], *, timeout: float = 300.0, observer: Observer = ignore) -> None:
         """Connect to all hosts at once, waiting for those that are still booting.
 
@@ -163,19 +168,26 @@ class Links:
             multiplexed: Share the kept connection, which ends with this object; without it, the variables stay
                 valid after that.
         """
-        target = self._target(host)
-        shared = ["-o", f"ControlPath={self._socket(host)}"] if multiplexed else []
+        socket = self._socket(host) if multiplexed else None
         probe = self.probes.get(host.name)
-        return {
-            "ansible_connection": "ssh",
-            "ansible_host": host.address,
-            "ansible_port": host.port,
-            "ansible_user": self.username,
-            "ansible_ssh_private_key_file": target.key_file,
-            "ansible_ssh_common_args": shlex.join([*connection_options(target), *shared]),
-            "ansible_host_key_checking": True,
-            "ansible_python_interpreter": probe.python if probe else PYTHON,
-        }
+        return _ansible_variables(host, self._target(host), socket=socket, python=probe.python if probe else PYTHON)
+
+    @staticmethod
+    def static_variables(host: Host, *, username: str, key: Path, known_hosts: Path, **options: Any) -> dict[str, Any]:
+        """Build the variables with which Ansible connects to a host at any time, without an object of this class.
+
+        Unlike :meth:`ansible_variables`, they demand a known key in every case.
+
+        Args:
+            host: The host.
+            username: Who logs in.
+            key: Path of the private key.
+            known_hosts: The cluster's own known_hosts.
+            options: The other arguments of :class:`~flambe_ansible.ssh.Connections`.
+        """
+        links = Links(username=username, key=key, known_hosts=known_hosts, **options)
+        links.strict_host_keys = False  # a host without a key stays in the inventory; connecting to it is refused
+        return _ansible_variables(host, replace(links._target(host), accept_new=False))
 
     def _on_each(self, hosts: Sequence[Host], work: Callable[[Host], Result]) -> dict[str, Result]:
         try:
@@ -279,6 +291,22 @@ class Links:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="flambe-", dir="/tmp"))
             return self._folder / hashlib.sha256(host.name.encode()).hexdigest()[:12]
+
+
+def _ansible_variables(
+    host: Host, target: Target, *, socket: Path | None = None, python: str = PYTHON
+) -> dict[str, Any]:
+    shared = ["-o", f"ControlPath={socket}"] if socket else []
+    return {
+        "ansible_connection": "ssh",
+        "ansible_host": host.address,
+        "ansible_port": host.port,
+        "ansible_user": target.username,
+        "ansible_ssh_private_key_file": target.key_file,
+        "ansible_ssh_common_args": shlex.join([*connection_options(target), *shared]),
+        "ansible_host_key_checking": True,
+        "ansible_python_interpreter": python,
+    }
 
 
 def _taken_unseen(host: Host, keys: Sequence[str]) -> Notice:

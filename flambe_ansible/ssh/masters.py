@@ -83,7 +83,7 @@ class Master:
             ConnectFailedError: It did not work.
         """
         self.kill()
-        self.socket.unlink(missing_ok=True)  # a master that was killed leaves it, and the next one could not share itself
+        self.socket.unlink(missing_ok=True)  # a killed master leaves it, and ours could not share itself
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 master_argv(self.target, self.socket),

@@ -1,0 +1,251 @@
+"""From Ansible's events to what a person follows: one step per role and host, and what failed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flambe_ansible.errors import TaskFailure
+from flambe_ansible.events import Observer, Status, StepEvent, ignore
+
+_TAIL_LINES = 30
+_DETAIL_LENGTH = 120
+_OWN_MODULES = "flambe.cluster."
+_CHANGED = re.compile(r"^changed: \[", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleResult:
+    """What one role did on one host.
+
+    Attributes:
+        status: ``OK``, ``CHANGED``, ``SKIPPED`` or ``FAILED``.
+        seconds: From its first task's start to its last one's end.
+        details: What it changed, or why it failed.
+    """
+
+    status: Status
+    seconds: float
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostResult:
+    """What a playbook did on one host; the numbers count tasks, as Ansible's recap does."""
+
+    host: str
+    ok: int = 0
+    changed: int = 0
+    failed: int = 0
+    unreachable: int = 0
+    skipped: int = 0
+    roles: Mapping[str, RoleResult] = field(default_factory=dict)
+
+
+@dataclass
+class _Step:
+    """A role at work on a host."""
+
+    name: str
+    started: float
+    ended: float
+    seconds: float = 0.0
+    done: int = 0
+    skipped: int = 0
+    changes: list[str] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def status(self) -> Status:
+        if self.failure:
+            return Status.FAILED
+        if self.changes:
+            return Status.CHANGED
+        return Status.OK if self.done or not self.skipped else Status.SKIPPED
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        return (self.failure,) if self.failure else tuple(dict.fromkeys(self.changes))
+
+
+class Recorder:
+    """Listens to a playbook's events, in their order.
+
+    Args:
+        observer: Hears each step's begin, tasks and end.
+        clock: Tells the time, seconds.
+    """
+
+    def __init__(self, observer: Observer = ignore, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._current: dict[str, _Step] = {}
+        self._steps: dict[str, dict[str, _Step]] = {}
+        self._failures: list[TaskFailure] = []
+        self._stats: Mapping[str, Mapping[str, int]] | None = None
+
+    def handle(self, event: Mapping[str, Any]) -> None:
+        """Take in one event as ansible-runner gives it."""
+        kind = event.get("event", "")
+        data = event.get("event_data") or {}
+        if kind == "runner_on_start":
+            self._begin(data)
+        elif kind in ("runner_on_ok", "runner_on_skipped"):
+            self._end_task(data, changed=_has_changed(event), skipped=kind == "runner_on_skipped")
+        elif kind in ("runner_on_failed", "runner_on_unreachable"):
+            if data.get("ignore_errors"):
+                self._end_task(data, changed=_has_changed(event))
+            else:
+                self._fail(data, unreachable=kind == "runner_on_unreachable")
+        elif kind == "playbook_on_stats":
+            self._stats = data
+            self.finish()
+
+    def finish(self) -> None:
+        """End the steps that are still open."""
+        for host in list(self._current):
+            self._close(host)
+
+    def failures(self) -> list[TaskFailure]:
+        """List what failed and was not rescued."""
+        if self._stats is None:
+            return list(self._failures)
+        lost = {*self._stats.get("failures", ()), *self._stats.get("dark", ())}
+        return [failure for failure in self._failures if failure.host in lost]
+
+    def results(self) -> dict[str, HostResult]:
+        """Say what happened on each host."""
+        stats = self._stats or {}
+        hosts = dict.fromkeys([*stats.get("processed", ()), *self._steps])
+        return {host: self._result(host, stats) for host in hosts}
+
+    def _result(self, host: str, stats: Mapping[str, Mapping[str, int]]) -> HostResult:
+        def count(name: str) -> int:
+            return stats.get(name, {}).get(host, 0)
+
+        return HostResult(
+            host=host,
+            ok=count("ok"),
+            changed=count("changed"),
+            failed=count("failures"),
+            unreachable=count("dark"),
+            skipped=count("skipped"),
+            roles={
+                name: RoleResult(status=step.status, seconds=step.seconds, details=step.details)
+                for name, step in self._steps.get(host, {}).items()
+            },
+        )
+
+    def _begin(self, data: Mapping[str, Any]) -> None:
+        host, name, now = data["host"], _step_name(data), self._clock()
+        step = self._current.get(host)
+        if step is None or step.name != name:
+            if step:
+                self._close(host)
+            step = self._steps.setdefault(host, {}).setdefault(name, _Step(name=name, started=now, ended=now))
+            step.started = step.ended = now
+            self._current[host] = step
+        step.failure = ""  # a task after a failure: it was rescued
+        self._tell(host, step, Status.RUNNING, detail=str(data.get("task", "")))
+
+    def _end_task(self, data: Mapping[str, Any], *, changed: bool, skipped: bool = False) -> None:
+        step = self._current.get(data["host"])
+        if step is None:
+            return
+        step.ended = self._clock()
+        step.done += not skipped
+        step.skipped += skipped
+        if changed:
+            step.changes.append(_describe_change(data))
+
+    def _fail(self, data: Mapping[str, Any], *, unreachable: bool) -> None:
+        host = data["host"]
+        if host not in self._current:
+            self._begin(data)
+        step = self._current[host]
+        failure = read_failure(data, unreachable=unreachable)
+        self._failures.append(failure)
+        step.ended = self._clock()
+        step.failure = _one_line(failure.message) or "failed"
+        self._tell(host, step, Status.FAILED, seconds=step.seconds + step.ended - step.started, detail=step.failure)
+
+    def _close(self, host: str) -> None:
+        step = self._current.pop(host)
+        step.seconds += step.ended - step.started
+        if step.status is not Status.FAILED:  # that has been told
+            self._tell(host, step, step.status, seconds=step.seconds, detail="; ".join(step.details))
+
+    def _tell(self, host: str, step: _Step, status: Status, *, seconds: float | None = None, detail: str = "") -> None:
+        self._observer(StepEvent(host=host, step=step.name, status=status, seconds=seconds, detail=detail))
+
+
+def read_failure(data: Mapping[str, Any], *, unreachable: bool = False) -> TaskFailure:
+    """Read what failed from the data of a failed task's event; the item that failed, where the task is a loop."""
+    result = data.get("res") or {}
+    items = [item for item in result.get("results") or () if isinstance(item, Mapping)]
+    failed = next((item for item in items if item.get("failed") or item.get("unreachable")), None)
+    told = failed if failed is not None else result
+    returncode = told.get("rc")
+    return TaskFailure(
+        host=str(data.get("host", "")),
+        role=_short_role(data),
+        task=str(data.get("task", "")),
+        message=_message(told) or _message(result),
+        command=_command(told.get("cmd")),
+        returncode=returncode if isinstance(returncode, int) else None,
+        output=_output(told),
+        unreachable=unreachable,
+    )
+
+
+def _message(result: Mapping[str, Any]) -> str:
+    if "censored" in result:
+        return "failed; its output is hidden, for it may hold secrets (no_log)"
+    return str(result.get("msg") or result.get("reason") or "").strip()
+
+
+def _command(command: Any) -> str:
+    return (
+        " ".join(str(part) for part in command)
+        if isinstance(command, Sequence) and not isinstance(command, str)
+        else str(command or "")
+    )
+
+
+def _output(result: Mapping[str, Any]) -> str:
+    names = ("stdout", "stderr", "module_stdout", "module_stderr")
+    parts = [text.strip() for name in names if isinstance(text := result.get(name), str) and text.strip()]
+    if not parts and isinstance(result.get("exception"), str):
+        parts = [result["exception"].strip()]
+    return "\n".join("\n".join(parts).splitlines()[-_TAIL_LINES:])
+
+
+def _has_changed(event: Mapping[str, Any]) -> bool:
+    """Whether a task changed something; a censored result has lost that, so that only the printed line tells."""
+    result = (event.get("event_data") or {}).get("res") or {}
+    return bool(result.get("changed")) or ("censored" in result and bool(_CHANGED.search(event.get("stdout") or "")))
+
+
+def _describe_change(data: Mapping[str, Any]) -> str:
+    """Modules of our own say what they did; of others the task's name does."""
+    action = str(data.get("resolved_action") or data.get("task_action") or "")
+    message = (data.get("res") or {}).get("msg")
+    if action.startswith(_OWN_MODULES) and isinstance(message, str) and message.strip():
+        return _one_line(message)
+    return _one_line(str(data.get("task", "")))
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _DETAIL_LENGTH else line[: _DETAIL_LENGTH - 3] + "..."
+
+
+def _step_name(data: Mapping[str, Any]) -> str:
+    return _short_role(data) or str(data.get("play") or "playbook")
+
+
+def _short_role(data: Mapping[str, Any]) -> str:
+    return str(data.get("role") or "").rpartition(".")[2]

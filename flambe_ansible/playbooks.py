@@ -1,0 +1,285 @@
+"""Run a playbook of the collection, tell what happens, return one result per host.
+
+The only module that knows ansible-runner. What it guards against: ansible-runner hands the whole environment to
+Ansible and writes it to a file, puts extra variables into the command line, turns host key checking off, and takes
+``ansible-playbook`` from the PATH.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from ansible_runner import Runner, RunnerConfig
+
+from flambe_ansible import paths
+from flambe_ansible.errors import CancelledError, PlaybookError, TaskFailure
+from flambe_ansible.events import Observer, ignore
+from flambe_ansible.inventory import protect
+from flambe_ansible.playbook_events import HostResult, Recorder, RoleResult
+
+__all__ = ["HostResult", "RoleResult", "run_playbook"]
+
+_PASSED_ON = ("HOME", "SSH_AUTH_SOCK", "TMPDIR", "TZ")
+_RUNNERS_OWN = (
+    "ANSIBLE_CALLBACK_PLUGINS",
+    "ANSIBLE_STDOUT_CALLBACK",
+    "ANSIBLE_RETRY_FILES_ENABLED",
+    "AWX_ISOLATED_DATA_DIR",
+)
+_MOST_FORKS = 50
+_POLL_SECONDS = 1
+_GOODBYE_SECONDS = 5.0
+_TAIL_LINES = 30
+
+
+def run_playbook(
+    name: str = "site.yml",
+    *,
+    inventory: Mapping[str, Any],
+    log: Path,
+    tags: Sequence[str] = (),
+    limit: Sequence[str] = (),
+    extra_vars: Mapping[str, Any] | None = None,
+    check: bool = False,
+    timeout: float | None = None,
+    observer: Observer = ignore,
+) -> dict[str, HostResult]:
+    """Run a playbook on the hosts of an inventory.
+
+    Args:
+        name: A playbook of the collection, or the path of another one.
+        inventory: As :func:`flambe_ansible.inventory.build` makes it; its strings are never templates.
+        log: Where the full log goes (0600).
+        tags: Run only tasks with one of these tags.
+        limit: Run only on these hosts.
+        extra_vars: Variables that win over all others; their strings are never templates.
+        check: Change nothing, tell what would change.
+        timeout: Seconds for all of it.
+        observer: Hears each role's begin and end on each host; called from another thread.
+
+    Returns:
+        What happened, by host name.
+
+    Raises:
+        PlaybookError: A host failed or could not be reached, or Ansible could not run the playbook.
+        CancelledError: Ctrl-C; Ansible's processes here have ended.
+    """
+    run = _Run(observer)
+    with _private_folder() as folder, _open_log(log) as log_file:
+        run.log = log_file
+        config = _configure(folder, name, inventory, tags=tags, limit=limit, extra_vars=extra_vars or {}, check=check)
+        run.play(config, timeout=timeout)
+    run.recorder.finish()
+    failures = run.recorder.failures()
+    if run.status != "successful" or failures:
+        raise _explain(name, run, failures, log=log, timeout=timeout)
+    return run.recorder.results()
+
+
+class _Run:
+    """One ansible-playbook, in a thread, so that Ctrl-C reaches this one."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.recorder = Recorder(observer)
+        self.log: TextIO | None = None
+        self.status = "failed"
+        self.plain: list[str] = []
+        self._pid = 0
+        self._cancel = threading.Event()
+        self._error: BaseException | None = None
+
+    def play(self, config: RunnerConfig, *, timeout: float | None) -> None:
+        """Run it to its end."""
+        thread = threading.Thread(target=self._work, args=(config,), name="flambe-playbook", daemon=True)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(0.1)
+                if deadline is not None and time.monotonic() > deadline:
+                    self._end(thread)
+                    self.status = "timeout"
+        except KeyboardInterrupt as e:
+            self._end(thread)
+            raise CancelledError("cancelled while the playbook ran") from e
+        if self._error:
+            raise self._error
+
+    def _work(self, config: RunnerConfig) -> None:
+        try:
+            runner = Runner(config, event_handler=self._handle, cancel_callback=self._cancel.is_set)
+            self.status, _returncode = runner.run()
+        except BaseException as e:  # raised again in the thread that waits
+            self._error = e
+
+    def _handle(self, event: Mapping[str, Any]) -> bool:
+        """Take in an event; False keeps ansible-runner from writing it to a file."""
+        try:
+            self._write(event)
+            self.recorder.handle(event)
+        except Exception as e:  # an observer's error ends the run and is raised again
+            self._error = self._error or e
+            self._cancel.set()
+        return False
+
+    def _write(self, event: Mapping[str, Any]) -> None:
+        self._pid = event.get("pid") or self._pid
+        text = event.get("stdout") or ""
+        if not text.strip() or self.log is None:
+            return
+        if event.get("event") in ("verbose", "error", "warning", "deprecated", "system_warning"):
+            self.plain = [*self.plain, *text.splitlines()][-_TAIL_LINES:]
+        self.log.write(f"{time.strftime('%H:%M:%S')} {text.strip()}\n")
+        self.log.flush()
+
+    def _end(self, thread: threading.Thread) -> None:
+        """End Ansible: first as Ctrl-C would, so that it ends its workers, then by force."""
+        started = _descendants(self._pid) if self._pid else []
+        if self._pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGINT)
+            thread.join(_GOODBYE_SECONDS)
+        self._cancel.set()
+        for pid in started:  # workers lead sessions of their own, so that killing Ansible's group misses them
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        thread.join(_GOODBYE_SECONDS)
+
+
+def _configure(
+    folder: Path,
+    name: str,
+    inventory: Mapping[str, Any],
+    *,
+    tags: Sequence[str],
+    limit: Sequence[str],
+    extra_vars: Mapping[str, Any],
+    check: bool,
+) -> RunnerConfig:
+    settings = {"suppress_output_file": True, "suppress_ansible_output": True, "pexpect_timeout": _POLL_SECONDS}
+    _write_json(folder / "env" / "settings", settings)
+    _write_json(folder / "hosts.json", protect(inventory))
+    _write_json(folder / "extra_vars.json", protect(extra_vars))
+    (folder / "ansible.cfg").touch(mode=0o600)
+    words = ["--extra-vars", f"@{folder}/extra_vars.json", *(["--check"] if check else [])]
+    config = RunnerConfig(
+        private_data_dir=str(folder),
+        playbook=str(_find_playbook(name)),
+        inventory=str(folder / "hosts.json"),
+        tags=",".join(tags) or None,
+        limit=",".join(limit) or None,
+        cmdline=" ".join(words),
+        forks=max(1, min(_count_hosts(inventory), _MOST_FORKS)),
+        envvars=_environment(folder),
+        fact_cache_type="",
+        quiet=True,
+    )
+    config.prepare()
+    # ansible-runner started from a copy of os.environ; only what is named goes on.
+    names = {*_environment(folder), *_RUNNERS_OWN}
+    config.env = {name: value for name, value in config.env.items() if name in names}
+    return config
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Set all that matters here; of the user's own environment only what Ansible cannot do without goes on."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {
+        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+        "PATH": programs,
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+        "ANSIBLE_HOME": str(folder / "ansible"),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        "ANSIBLE_COLLECTIONS_PATH": str(paths.collections_root()),
+        "ANSIBLE_CALLBACK_PLUGINS": "",
+        "ANSIBLE_HOST_KEY_CHECKING": "True",
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=300s",
+        "ANSIBLE_TIMEOUT": "30",
+        "ANSIBLE_GATHERING": "explicit",
+        "ANSIBLE_CACHE_PLUGIN": "memory",
+        "ANSIBLE_NOCOLOR": "True",
+        "ANSIBLE_NOCOWS": "True",
+        "ANSIBLE_INVENTORY_ENABLED": "yaml",
+        "ANSIBLE_DEPRECATION_WARNINGS": "False",
+        "ANSIBLE_LOCALHOST_WARNING": "False",
+    }
+
+
+def _explain(
+    name: str, run: _Run, failures: Sequence[TaskFailure], *, log: Path, timeout: float | None
+) -> PlaybookError:
+    if failures:
+        where = ", ".join(dict.fromkeys(failure.host for failure in failures))
+        return PlaybookError(f"{name} failed on {where}", failures=failures, log=str(log))
+    if run.status == "timeout":
+        return PlaybookError(f"{name} did not end within {timeout:g} s", log=str(log))
+    said = "\n".join(run.plain).strip()
+    return PlaybookError(f"Ansible could not run {name}" + (f":\n{said}" if said else ""), log=str(log))
+
+
+def _find_playbook(name: str) -> Path:
+    path = Path(name)
+    return path.absolute() if path.is_absolute() or path.exists() else paths.collection() / "playbooks" / name
+
+
+def _count_hosts(inventory: Mapping[str, Any]) -> int:
+    groups = inventory.get("all", {}).get("children", {}).values()
+    return sum(len(group.get("hosts") or ()) for group in groups)
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="flambe-play-"))  # 0700
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _open_log(path: Path) -> Iterator[TextIO]:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        yield file
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(data, file)
+
+
+def _descendants(pid: int) -> list[int]:
+    """List all processes below one, by ps, which Linux and macOS share."""
+    if not shutil.which("ps"):
+        return []
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
+    children: dict[int, list[int]] = {}
+    for line in listing.splitlines():
+        child, parent = (int(word) for word in line.split())
+        children.setdefault(parent, []).append(child)
+    found, queue = [], [pid]
+    while queue:
+        below = children.get(queue.pop(), [])
+        found += below
+        queue += below
+    return found
