@@ -125,9 +125,13 @@ def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] |
 
 def remove(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> None:
     """Remove the alarms of instances, those that exist."""
-    existing = find(cloudwatch, instance_ids)
-    if existing:
-        api.delete_alarms(cloudwatch, existing)
+    remove_named(cloudwatch, find(cloudwatch, instance_ids))
+
+
+def remove_named(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
+    """Remove alarms by their names."""
+    if names:
+        api.delete_alarms(cloudwatch, names)
 
 
 def find(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> list[str]:

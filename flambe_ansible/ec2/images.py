@@ -98,6 +98,12 @@ def get_image(ec2: EC2Client, image_id: str, *, origin: str) -> Image:
     return _read(found[0], origin)
 
 
+def find_default_for(ec2: EC2Client, ssm: SSMClient, instance_type: str) -> Image:
+    """Find the default image for hosts of an instance type."""
+    info = api.describe_instance_type(ec2, instance_type)
+    return find_default(ec2, ssm, gpu=wants_gpu_image(info))
+
+
 def find_default(ec2: EC2Client, ssm: SSMClient, *, gpu: bool = False) -> Image:
     """Find the image for who names none: the newest Ubuntu LTS, with NVIDIA's driver where asked.
 
