@@ -1,0 +1,140 @@
+"""The texts that let the hosts of a cluster reach each other over SSH; pure functions and one call of ssh-keygen."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import re
+import socket
+import subprocess
+import tempfile
+
+BLOCK = "flambe.cluster"
+COMMENT = "flambe-cluster"
+PRIVATE_KEY = "ray_bootstrap_key.pem"
+PUBLIC_KEY = "ray_bootstrap_key.pub"
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*\Z")
+
+
+def derive_public(private):
+    """Derive the public key of a private one; empty when it is none."""
+    with tempfile.TemporaryDirectory(prefix="flambe-") as folder:
+        path = os.path.join(folder, "key")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(private)
+        done = subprocess.run(
+            ["ssh-keygen", "-y", "-P", "", "-f", path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+    return canonical(done.stdout.decode("ascii", "replace")) if done.returncode == 0 else ""
+
+
+def make_pair():
+    """Make an ed25519 pair in memory.
+
+    Returns:
+        (private key, public key).
+    """
+    with tempfile.TemporaryDirectory(prefix="flambe-") as folder:
+        path = os.path.join(folder, "key")
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", COMMENT, "-f", path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=True,
+        )
+        with open(path, encoding="ascii") as private, open(path + ".pub", encoding="ascii") as public:
+            return private.read(), canonical(public.read())
+
+
+def canonical(line):
+    """Write a public key as ``type base64 flambe-cluster``; empty when the line is none."""
+    fields = line.split()
+    return " ".join([*fields[:2], COMMENT]) if len(fields) >= 2 else ""
+
+
+def authorise(text, public):
+    """Let a public key in exactly once; every other line stays, but for an older key of the cluster."""
+    blob = public.split()[1]
+    kept = [
+        line
+        for line in (text or "").splitlines()
+        if blob not in line.split() and (line.startswith("#") or line.split()[-1:] != [COMMENT])
+    ]
+    return "\n".join([*kept, public]) + "\n"
+
+
+def known_lines(hosts, members, previous):
+    """Write the known_hosts lines of a cluster.
+
+    Args:
+        hosts: Of each host now looked at, its ``name``, ``names`` and ``host_keys``.
+        members: The names of all hosts of the cluster; lines of others go.
+        previous: The managed lines of before; those of members not looked at stay.
+
+    Returns:
+        Lines ``names type base64 member``, in the order of ``members``.
+    """
+    fresh = {host["name"]: host for host in hosts}
+    lines = []
+    for member in members:
+        if member in fresh:
+            names = ",".join(usable_names(fresh[member]["names"]))
+            lines += ["%s %s %s" % (names, key, member) for key in fresh[member]["host_keys"] if names]
+        else:
+            lines += [line for line in previous if line.split()[-1:] == [member]]
+    return lines
+
+
+def config_lines(known, user, options):
+    """Write the ssh_config of a cluster from its known_hosts lines: how each host is reached, and when one is given up.
+
+    Args:
+        known: Lines as ``known_lines`` writes them.
+        user: The name to log in with.
+        options: (keyword, value) for all hosts.
+
+    Returns:
+        Lines for ~/.ssh/config.
+    """
+    names = {line.split()[-1]: line.split()[0].split(",") for line in known}
+    if not names:
+        return []
+    lines = []
+    for member, aliases in names.items():
+        address = next((alias for alias in aliases if is_address(alias)), None)
+        if address and member != address and _NAME.match(member):
+            lines += ["Host %s" % member, "  HostName %s" % address]
+    everyone = sorted({alias for aliases in names.values() for alias in aliases})
+    lines += ["Host %s" % " ".join(everyone), "  User %s" % user]
+    lines += ["  %s %s" % option for option in options]
+    # What a user adds below belongs to no host of ours.
+    return [*lines, "Match all"]
+
+
+def usable_names(names):
+    """Keep the names that known_hosts can hold, each once, in their order."""
+    return [name for name in dict.fromkeys(names) if _NAME.match(name) and name != "localhost"]
+
+
+def is_address(name):
+    """Tell an IP address from a name."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def own_address(towards="192.0.2.1"):
+    """Find the address that this host sends from; nothing is sent. Empty when it has no route."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((towards, 9))
+        return probe.getsockname()[0]
+    return ""

@@ -1,0 +1,114 @@
+"""Fetch one file from a package index: the simple API as HTML (PEP 503) or JSON (PEP 691)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from html.parser import HTMLParser
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+from ansible.module_utils.urls import open_url
+
+ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+
+
+class NotFound(Exception):
+    """No index has the file, or not as it should be."""
+
+
+class _Links(HTMLParser):
+    """Collects (text, href) of the anchors of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+        self._href = None
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "a":
+            self._href = dict(attrs).get("href")
+
+    def handle_data(self, data):
+        if self._href and data.strip():
+            self.found.append((data.strip(), self._href))
+            self._href = None
+
+
+def fetch(indexes, project, filename, sha256, options):
+    """Fetch a file of a project from the first index that has it.
+
+    Args:
+        indexes: URLs of simple indexes; they may carry user and password.
+        project: The project's normalized name.
+        filename: The file.
+        sha256: The hash that it must have.
+        options: ``cert`` (a CA bundle) and ``trusted-host`` (hosts whose certificate is not checked).
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        NotFound: Nobody has it, or its hash is another.
+    """
+    reasons = []
+    for index in indexes:
+        page = "%s/%s/" % (index.rstrip("/"), project)
+        try:
+            link = find_link(*_get(page, options, accept=ACCEPT), filename=filename)
+            if link is None:
+                reasons.append("%s has no %s" % (hide(index), filename))
+                continue
+            content = _get(with_login(link, page), options)[2]
+        except Exception as error:
+            reasons.append("%s: %s" % (hide(index), error))
+            continue
+        found = hashlib.sha256(content).hexdigest()
+        if found == sha256:
+            return content
+        reasons.append("%s: %s has the SHA-256 %s" % (hide(index), filename, found))
+    raise NotFound("; ".join(reasons) or "no package index is configured")
+
+
+def find_link(url, kind, body, filename):
+    """Find a file's URL on a project's page; None when it is not there."""
+    text = body.decode("utf-8", "replace")
+    if "json" in kind:
+        links = [(entry["filename"], entry["url"]) for entry in json.loads(text)["files"]]
+    else:
+        parser = _Links()
+        parser.feed(text)
+        links = parser.found
+    for name, href in links:
+        target = urldefrag(urljoin(url, href)).url
+        if filename in (name, unquote(urlsplit(target).path.rsplit("/", 1)[-1])):
+            return target
+    return None
+
+
+def with_login(url, page):
+    """Give a URL the login of the page that named it, on the same host."""
+    parts, source = urlsplit(url), urlsplit(page)
+    login = source.netloc.rpartition("@")[0]
+    if not login or "@" in parts.netloc or parts.hostname != source.hostname:
+        return url
+    return parts._replace(netloc="%s@%s" % (login, parts.netloc)).geturl()
+
+
+def hide(url):
+    """Write a URL without its login."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _get(url, options, accept="*/*"):
+    """Get a URL; return (final URL, content type, body)."""
+    host = urlsplit(url).hostname or ""
+    answer = open_url(
+        url,
+        headers={"Accept": accept},
+        timeout=60,
+        ca_path=options.get("cert") or None,
+        validate_certs=host not in options.get("trusted-host", "").split(),
+    )
+    kind = answer.headers.get("Content-Type") or ""
+    return with_login(answer.geturl(), url), kind, answer.read()

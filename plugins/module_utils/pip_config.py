@@ -1,0 +1,147 @@
+"""The package index that a host's pip is configured for, told to uv, which reads none of that."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+from urllib.parse import unquote, urlsplit
+
+from ansible_collections.flambe.cluster.plugins.module_utils import files
+
+_KEYS = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "proxy", "client-cert")
+_UV_ENVIRONMENT = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_CONFIG_FILE")
+_UV_INDEX = re.compile(r"^\s*(\[\[index\]\]|\[\[pip\.index\]\]|(default-)?index(-url)?\s*=|extra-index-url\s*=|find-links\s*=|no-index\s*=)", re.M)
+
+
+def read(home, environ):
+    """Read what pip would: the global files, the user's, then PIP_* of the environment, later ones winning.
+
+    Args:
+        home: The home of the user who installs.
+        environ: The environment of their login.
+
+    Returns:
+        Option (as in pip.conf) -> value.
+    """
+    options = {}
+    for path in _paths(home, environ):
+        options.update(_parse(files.read(path) or ""))
+    for key in _KEYS:
+        value = environ.get("PIP_" + key.upper().replace("-", "_"))
+        if value:
+            options[key] = value
+    return options
+
+
+def _paths(home, environ):
+    """List pip's configuration files, from the weakest to the strongest."""
+    if environ.get("PIP_CONFIG_FILE") == os.devnull:
+        return []
+    configured = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    shared = (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
+    paths = [os.path.join(folder, "pip/pip.conf") for folder in reversed(shared) if folder]
+    paths += ["/etc/pip.conf", os.path.join(home, ".pip/pip.conf"), os.path.join(configured, "pip/pip.conf")]
+    return paths + [path for path in [environ.get("PIP_CONFIG_FILE")] if path]
+
+
+def _parse(text):
+    """Read the options for ``pip install`` of one file; an unreadable file says nothing."""
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        return {}
+    found = {}
+    for section in ("global", "install"):
+        if parser.has_section(section):
+            for name, value in parser.items(section):
+                key = name.replace("_", "-")
+                if key in _KEYS:
+                    found[key] = value.strip()
+    return found
+
+
+def indexes(options):
+    """List the indexes as pip would ask them, the main one first; local folders that are missing are left out."""
+    listed = [] if truth(options.get("no-index")) else [options.get("index-url") or "https://pypi.org/simple"]
+    return [url for url in listed + options.get("extra-index-url", "").split() if _usable(url)]
+
+
+def find_links(options):
+    """List the places of loose wheels; local ones that are missing are left out, as pip does."""
+    return [place for place in options.get("find-links", "").split() if _usable(place)]
+
+
+def _usable(place):
+    """Tell whether a place is remote, or a path that exists."""
+    path = urlsplit(place).path if place.startswith("file:") else place
+    return not path.startswith("/") or os.path.exists(unquote(path))
+
+
+def truth(value):
+    """Read a boolean as pip does."""
+    return str(value or "").strip().lower() in ("1", "true", "yes", "on", "y", "t")
+
+
+def uv_has_index(home, environ):
+    """Tell whether uv itself was told where packages are; then pip's configuration is not for it."""
+    if any(environ.get(name) for name in _UV_ENVIRONMENT):
+        return True
+    configured = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    texts = [files.read(path) for path in (os.path.join(configured, "uv/uv.toml"), "/etc/uv/uv.toml")]
+    return any(_UV_INDEX.search(text) for text in texts if text)
+
+
+def uv_toml(options):
+    """Write pip's options as a uv.toml; empty when pip is not configured.
+
+    Several indexes are one pool to pip; uv asks the first that knows a package unless told otherwise.
+    """
+    lines = []
+    if truth(options.get("no-index")):
+        lines.append("no-index = true")
+    places = find_links(options)
+    if places:
+        lines.append("find-links = %s" % json.dumps(places))
+    extra = [url for url in options.get("extra-index-url", "").split() if _usable(url)]
+    if extra:
+        lines.append('index-strategy = "unsafe-best-match"')
+    hosts = options.get("trusted-host", "").split()
+    if hosts:
+        lines.append("allow-insecure-host = %s" % json.dumps(hosts))
+    main = options.get("index-url")
+    if main and not truth(options.get("no-index")):
+        lines += ["[[index]]", "url = %s" % json.dumps(main), "default = true"]
+    for url in extra:
+        lines += ["[[index]]", "url = %s" % json.dumps(url)]
+    return "".join(line + "\n" for line in lines)
+
+
+def uv_environment(options, environ):
+    """Tell uv by its environment what a uv.toml cannot say: certificates and proxy."""
+    found = {}
+    bundle = options.get("cert") or "/etc/ssl/certs/ca-certificates.crt"
+    if not environ.get("SSL_CERT_FILE") and os.path.exists(bundle):
+        found["SSL_CERT_FILE"] = bundle
+    if options.get("client-cert"):
+        found["SSL_CLIENT_CERT"] = options["client-cert"]
+    if options.get("proxy"):
+        found.update(HTTPS_PROXY=options["proxy"], HTTP_PROXY=options["proxy"])
+    return found
+
+
+def passwords(options):
+    """List the passwords that stand in URLs, so that no message shows them."""
+    urls = " ".join(options.get(key, "") for key in ("index-url", "extra-index-url", "find-links", "proxy")).split()
+    found = [_password(url) for url in urls]
+    return sorted({form for password in found if password for form in (password, unquote(password))})
+
+
+def _password(url):
+    """Read the password of a URL."""
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None

@@ -1,0 +1,95 @@
+"""Get uv onto a host, and run it there as the user whom the runtime belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
+from ansible_collections.flambe.cluster.plugins.module_utils import files, package_index, pip_config
+
+
+class Failed(Exception):
+    """uv failed; ``command`` is what was run and ``output`` the end of what it printed."""
+
+    def __init__(self, command, code, output):
+        super().__init__("uv %s with exit code %s" % (command, code))
+        self.command = command
+        self.code = code
+        self.output = output
+
+
+def wheel_name(version):
+    """Name the wheel of uv for Linux on x86_64."""
+    return "uv-%s-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl" % version
+
+
+def fetch(path, version, sha256, options):
+    """Fetch uv from the host's package index, check its hash, and put it in place (0755).
+
+    Raises:
+        package_index.NotFound: No index has it.
+    """
+    content = package_index.fetch(pip_config.indexes(options), "uv", wheel_name(version), sha256, options)
+    with zipfile.ZipFile(io.BytesIO(content)) as wheel:
+        binary = wheel.read("uv-%s.data/scripts/uv" % version)
+    handle, draft = tempfile.mkstemp(dir=os.path.dirname(path))
+    with os.fdopen(handle, "wb") as file:
+        file.write(binary)
+    os.chmod(draft, 0o755)
+    os.replace(draft, path)
+
+
+class Uv:
+    """uv as one user runs it, told of the package index that the host's pip knows.
+
+    Args:
+        binary: Where uv is.
+        account: Who runs it.
+        options: pip's options (``pip_config.read``), or {} when uv has its own configuration.
+        tmp: A folder on disk for what it unpacks.
+        timeout: Seconds that one command may take.
+    """
+
+    def __init__(self, binary, account, options, tmp, timeout):
+        self.binary = binary
+        self.account = account
+        self.options = options
+        self.tmp = tmp
+        self.timeout = timeout
+
+    @contextlib.contextmanager
+    def workplace(self, **texts):
+        """Open a private folder for one command, with a uv.toml and more files; it is gone afterwards."""
+        with accounts.acting_as(self.account):
+            folder = tempfile.mkdtemp(prefix="uv-", dir=self.tmp)
+            toml = pip_config.uv_toml(self.options)
+            for name, text in {**({"uv.toml": toml} if toml else {}), **texts}.items():
+                files.write(os.path.join(folder, name.replace("__", ".")), text, 0o600)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def run(self, *argv, cwd):
+        """Run one command of uv in a workplace.
+
+        Raises:
+            Failed: It did not succeed.
+        """
+        env = accounts.environment(self.account)
+        env.update(pip_config.uv_environment(self.options, env))
+        env.update(TMPDIR=self.tmp, UV_NO_PROGRESS="1", NO_COLOR="1", UV_PYTHON_DOWNLOADS="manual")
+        env.setdefault("UV_HTTP_TIMEOUT", "120")
+        shown = " ".join(argv[:2])
+        try:
+            code, output = accounts.run(self.account, [self.binary, *argv], timeout=self.timeout, env=env, cwd=cwd)
+        except accounts.TimedOut as error:
+            raise Failed(shown, "none (stopped after %g s)" % self.timeout, accounts.tail(error.output)) from None
+        if code:
+            raise Failed(shown, code, accounts.tail(output))
+        return output

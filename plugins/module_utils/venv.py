@@ -1,0 +1,96 @@
+"""What a virtual environment holds, told from its files: no interpreter is started for it."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import json
+import os
+import re
+
+from ansible_collections.flambe.cluster.plugins.module_utils import files
+
+MARKER = "flambe-runtime.json"
+
+
+def normalize(name):
+    """Write a distribution's name as PEP 503 does."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed(venv):
+    """List the distributions of a venv.
+
+    Returns:
+        Normalized name -> (version, its .dist-info folder).
+    """
+    found = {}
+    for folder in glob.glob(os.path.join(glob.escape(venv), "lib/python3.*/site-packages/*.dist-info")):
+        name, _, version = os.path.basename(folder)[: -len(".dist-info")].partition("-")
+        found[normalize(name)] = (version, folder)
+    return found
+
+
+def damaged(venv):
+    """List the distributions of which a file is missing.
+
+    One walk through the venv is compared with every RECORD; a compiled file may be missing, Python makes it again.
+    """
+    present = set()
+    for folder, _, names in os.walk(venv):
+        present.update(os.path.join(folder, name) for name in names)
+    broken = []
+    for name, (_, folder) in sorted(installed(venv).items()):
+        record = os.path.join(folder, "RECORD")
+        site = os.path.dirname(folder)
+        text = files.read(record)
+        if text is None:
+            broken.append(name)
+            continue
+        for row in csv.reader(text.splitlines()):
+            path = os.path.normpath(os.path.join(site, row[0])) if row else ""
+            if path and path not in present and not path.endswith(".pyc") and path.startswith(venv + "/"):
+                broken.append(name)
+                break
+    return broken
+
+
+def pins(requirements):
+    """Read the exact versions that requirements ask for: normalized name -> version."""
+    found = {}
+    for requirement in requirements:
+        match = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*==\s*([^\s,;*]+)\s*(?:;.*)?$", requirement)
+        if match:
+            found[normalize(match.group(1))] = match.group(2)
+    return found
+
+
+def wrong_pins(venv, requirements):
+    """List what is not installed in the version asked for, as ``name 1.0 instead of 2.0``."""
+    present = installed(venv)
+    wrong = []
+    for name, version in sorted(pins(requirements).items()):
+        found = present.get(name, ("",))[0]
+        if found != version:
+            wrong.append("%s %s instead of %s" % (name, found or "missing", version))
+    return wrong
+
+
+def inputs_digest(**inputs):
+    """Tell one set of inputs from another."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def read_marker(venv):
+    """Read what the last finished installation wrote; empty when there was none."""
+    try:
+        marker = json.loads(files.read(os.path.join(venv, MARKER)) or "{}")
+    except ValueError:
+        return {}
+    return marker if isinstance(marker, dict) else {}
+
+
+def has_interpreter(venv):
+    """Tell whether the venv's Python is there, and the one that it was made from."""
+    return os.access(os.path.join(venv, "bin/python"), os.X_OK) and os.path.isfile(os.path.join(venv, "pyvenv.cfg"))

@@ -1,0 +1,121 @@
+#!/usr/bin/python
+# Copyright: the flambe-ansible contributors. MIT license.
+"""Read what a host knows of its cluster's key, and its host keys."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_key_info
+short_description: Read a host's copy of the cluster's key pair, its names and its SSH host keys
+description:
+  - Changes nothing. The private key is returned only when it is asked for.
+options:
+  user:
+    description: Whose key it is; empty for the user who connects.
+    type: str
+    default: ""
+  names:
+    description: Names and addresses under which the others reach this host, beside those that it finds itself.
+    type: list
+    elements: str
+    default: []
+  private:
+    description: >-
+      Return the private key too, and a new pair, made in memory, when the host has none. Use it with C(no_log).
+    type: bool
+    default: false
+author: [the flambe-ansible contributors]
+attributes:
+  check_mode:
+    description: Reads; in check mode no pair is made.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Read the key
+  flambe.cluster.cluster_key_info:
+    names: [10.0.0.4]
+  register: key
+"""
+
+RETURN = r"""
+public_key:
+  description: The public key of the host's pair, empty when it has no working private key.
+  type: str
+  returned: success
+private_key:
+  description: The private key.
+  type: str
+  returned: with O(private)
+names:
+  description: The host's names and addresses.
+  type: list
+  elements: str
+  returned: success
+host_keys:
+  description: The public keys of its sshd, as "type base64".
+  type: list
+  elements: str
+  returned: success
+"""
+
+import glob
+import os
+import socket
+import subprocess
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
+from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files
+
+
+def read_pair(account):
+    """Read the pair of this host; two empty strings when its private key does not work."""
+    with accounts.acting_as(account):
+        private = files.read(os.path.join(account.pw_dir, cluster_ssh.PRIVATE_KEY)) or ""
+    public = cluster_ssh.derive_public(private) if private else ""
+    return (private, public) if public else ("", "")
+
+
+def read_host_keys():
+    """Read the public keys of this host's sshd."""
+    keys = []
+    for path in sorted(glob.glob("/etc/ssh/ssh_host_*_key.pub")):
+        fields = (files.read(path) or "").split()
+        if len(fields) >= 2:
+            keys.append(" ".join(fields[:2]))
+    return keys
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=dict(
+            user=dict(type="str", default=""),
+            names=dict(type="list", elements="str", default=[]),
+            private=dict(type="bool", default=False, no_log=False),
+        ),
+        supports_check_mode=True,
+    )
+    try:
+        account = accounts.find(module.params["user"])
+        private, public = read_pair(account)
+        if module.params["private"] and not private and not module.check_mode:
+            private, public = cluster_ssh.make_pair()
+    except KeyError:
+        module.fail_json(msg="there is no user %s on this host" % module.params["user"])
+    except (OSError, subprocess.CalledProcessError) as error:
+        module.fail_json(msg="the cluster's key cannot be read or made: %s" % error)
+    names = [*module.params["names"], cluster_ssh.own_address(), socket.gethostname()]
+    facts = dict(
+        public_key=public,
+        names=cluster_ssh.usable_names([name for name in names if name]),
+        host_keys=read_host_keys(),
+    )
+    if module.params["private"]:
+        facts["private_key"] = private
+    module.exit_json(changed=False, **facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+#!/usr/bin/python
+# Copyright: the flambe-ansible contributors. MIT license.
+"""Let the hosts of a cluster reach each other with the cluster's key."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_keys
+short_description: Authorise the cluster's public key on a host and make the cluster's host keys known there
+description:
+  - Writes C(~/ray_bootstrap_key.pub), one line of C(~/.ssh/authorized_keys), and a managed block each in
+    C(~/.ssh/known_hosts) and C(~/.ssh/config). Every other line of those files stays.
+  - Deals with public data alone; the private key comes by M(flambe.cluster.private_file).
+options:
+  user:
+    description: Whose files they are; empty for the user who connects.
+    type: str
+    default: ""
+  public_key:
+    description: The cluster's public key. Empty only in check mode, where no key was made.
+    type: str
+    required: true
+  hosts:
+    description: What M(flambe.cluster.cluster_key_info) told of each host.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Its name in the inventory.
+        type: str
+        required: true
+      names:
+        description: Its names and addresses.
+        type: list
+        elements: str
+        required: true
+      host_keys:
+        description: Its host keys.
+        type: list
+        elements: str
+        required: true
+  members:
+    description: The names of all hosts of the cluster. Members that are not in O(hosts) keep the lines they have.
+    type: list
+    elements: str
+    required: true
+  connect_timeout:
+    description: Seconds until ssh gives up connecting to a host of the cluster.
+    type: int
+    default: 10
+  alive_interval:
+    description: Seconds of silence after which ssh asks whether the other host still lives.
+    type: int
+    default: 15
+  alive_count:
+    description: How many such questions stay without an answer until ssh gives up.
+    type: int
+    default: 4
+author: [the flambe-ansible contributors]
+attributes:
+  check_mode:
+    description: Says what would change.
+    support: full
+  diff_mode:
+    description: Shows the lines that change; all are public.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Let the hosts reach each other
+  flambe.cluster.cluster_keys:
+    public_key: "{{ key.public_key }}"
+    hosts:
+      - name: node-a
+        names: [node-a, 10.0.0.4]
+        host_keys: ["ssh-ed25519 AAAA..."]
+    members: [node-a]
+"""
+
+RETURN = r"""
+files:
+  description: The files that changed.
+  type: list
+  elements: str
+  returned: success
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
+from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files
+
+
+def plan(account, params):
+    """Work out the wanted text and mode of each file.
+
+    Returns:
+        A list of (path, text, mode).
+    """
+    ssh = os.path.join(account.pw_dir, ".ssh")
+    public = params["public_key"]
+    known_path, config_path = os.path.join(ssh, "known_hosts"), os.path.join(ssh, "config")
+    known_text = files.read(known_path)
+    _, previous = files.split_block(known_text, cluster_ssh.BLOCK)
+    known = cluster_ssh.known_lines(params["hosts"], params["members"], previous)
+    options = [
+        ("IdentityFile", "~/" + cluster_ssh.PRIVATE_KEY),
+        ("ConnectTimeout", params["connect_timeout"]),
+        ("ServerAliveInterval", params["alive_interval"]),
+        ("ServerAliveCountMax", params["alive_count"]),
+    ]
+    config = cluster_ssh.config_lines(known, account.pw_name, options)
+    wanted = []
+    if public:
+        authorized = os.path.join(ssh, "authorized_keys")
+        wanted.append((os.path.join(account.pw_dir, cluster_ssh.PUBLIC_KEY), public + "\n", 0o644))
+        wanted.append((authorized, authorise_once(files.read(authorized), public), 0o600))
+    wanted.append((known_path, files.with_block(known_text, cluster_ssh.BLOCK, known), 0o600))
+    wanted.append((config_path, files.with_block(files.read(config_path), cluster_ssh.BLOCK, config), 0o600))
+    return wanted
+
+
+def authorise_once(text, public):
+    """Leave the file as it is when the key is let in exactly once already."""
+    lines = (text or "").splitlines()
+    if lines.count(public) == 1 and sum(public.split()[1] in line.split() for line in lines) == 1:
+        others = [line for line in lines if line != public and line.split()[-1:] == [cluster_ssh.COMMENT]]
+        if not others:
+            return text
+    return cluster_ssh.authorise(text, public)
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=dict(
+            user=dict(type="str", default=""),
+            public_key=dict(type="str", required=True, no_log=False),
+            hosts=dict(
+                type="list",
+                elements="dict",
+                required=True,
+                options=dict(
+                    name=dict(type="str", required=True),
+                    names=dict(type="list", elements="str", required=True),
+                    host_keys=dict(type="list", elements="str", required=True, no_log=False),
+                ),
+            ),
+            members=dict(type="list", elements="str", required=True),
+            connect_timeout=dict(type="int", default=10),
+            alive_interval=dict(type="int", default=15),
+            alive_count=dict(type="int", default=4),
+        ),
+        supports_check_mode=True,
+    )
+    if not module.params["public_key"] and not module.check_mode:
+        module.fail_json(msg="public_key is empty: no host of the cluster has a key pair, and none was made")
+    try:
+        account = accounts.find(module.params["user"])
+    except KeyError:
+        module.fail_json(msg="there is no user %s on this host" % module.params["user"])
+    try:
+        changed, diffs = converge(module, account)
+    except OSError as error:
+        module.fail_json(msg="%s cannot be written: %s" % (error.filename, error.strerror))
+    changed += [] if module.params["public_key"] else [cluster_ssh.PUBLIC_KEY]
+    done = "wrote %s" % ", ".join(changed) if changed else "nothing to do"
+    module.exit_json(changed=bool(changed), files=changed, diff=diffs, msg=done)
+
+
+def converge(module, account):
+    """Bring the files to their texts; return the paths that changed and their diffs."""
+    changed, diffs = [], []
+    with accounts.acting_as(account):
+        files.ensure_folder(os.path.join(account.pw_dir, ".ssh"), 0o700, dry=module.check_mode)
+        for path, text, mode in plan(account, module.params):
+            before = files.read(path) or ""
+            # A file of the user's that is more closed than ours stays so.
+            present = files.mode_of(path)
+            wanted = mode if present is None or present & 0o022 else present
+            if files.ensure(path, text, wanted, dry=module.check_mode):
+                changed.append(path)
+                diffs.append(dict(before_header=path, after_header=path, before=before, after=text))
+        private = os.path.join(account.pw_dir, cluster_ssh.PRIVATE_KEY)
+        if files.mode_of(private) not in (None, 0o600):
+            changed.append(private)
+            if not module.check_mode:
+                os.chmod(private, 0o600)
+    return changed, diffs
+
+
+if __name__ == "__main__":
+    main()
