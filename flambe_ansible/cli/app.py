@@ -15,6 +15,7 @@ from flambe_ansible.cli.commands.status import status
 from flambe_ansible.cli.options import CONTEXT, debug_option, examples
 
 click.rich_click.MAX_WIDTH = 100
+click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 click.rich_click.COMMAND_GROUPS = {
     "flambe-ans": [
         {"name": "Clusters", "commands": ["launch", "status", "ssh", "exec", "inventory", "down"]},

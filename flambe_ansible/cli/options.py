@@ -45,14 +45,15 @@ def debug_option(command: Command) -> Command:
 
 def examples(*lines: str) -> str:
     """Write the examples at the end of a help text, a line each."""
-    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])
+    return "\n\n".join(["Examples:", *(f"$ {line}" for line in lines)])  # rich-click makes a line of a paragraph
 
 
-def load(file: str) -> Cluster:
+def load(output: Output, file: str) -> Cluster:
     """Read a cluster's configuration; the import is slow, so that only commands that need it pay for it."""
     from flambe_ansible.config import load_cluster
 
     cluster: Cluster = load_cluster(file)
+    cluster.observer = output.hear
     return cluster
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from rich.console import Console
+from rich.text import Text
+
+from flambe_ansible.events import Event, Notice
 
 PLAIN_WIDTH = 120  # columns where no terminal tells
 
@@ -36,6 +39,7 @@ class Output:
     next_command: str = ""
     errors: Console = field(default_factory=lambda: make_console(sys.stderr))
     _stdout: Console = field(default_factory=lambda: make_console(sys.stdout))
+    _heard: list[Notice] = field(default_factory=list)
 
     @property
     def console(self) -> Console:
@@ -61,6 +65,19 @@ class Output:
         self.console.print(f"{question} [y/N] ", end="", soft_wrap=True)
         self.console.file.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    def hear(self, event: Event, *, console: Console | None = None) -> None:
+        """Be the observer that shows what the user should read, once, and nothing else; on stderr by default."""
+        if not isinstance(event, Notice) or event in self._heard:
+            return
+        self._heard.append(event)
+        label, style = ("warning: ", "bold yellow") if event.warning else ("note: ", "cyan")
+        (console or self.errors).print(Text.assemble((label, style), event.message), soft_wrap=True)
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user was told."""
+        return [notice.message for notice in self._heard]
 
     def write_document(self, document: Any) -> None:
         """Print the one JSON document."""

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 from rich.live import Live
-from rich.text import Text
 
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.board import Board, Cell
@@ -27,7 +26,6 @@ class Progress:
 
     def __init__(self, output: Output, *, cluster: str, hosts: Sequence[str] = ()) -> None:
         self.board = Board(cluster=cluster, hosts=hosts)
-        self.notices: list[Notice] = []
         self._output = output
         self._lock = threading.Lock()
         self._live: Live | None = None
@@ -52,21 +50,14 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Take an event in and show it."""
         if isinstance(event, Notice):
-            self._show_notice(event)
+            with self._lock:
+                self._output.hear(event, console=self._output.console)  # the one that the table is on
             return
         cell = self.board.add(event)
         if self._live is None and event.status is not Status.RUNNING:
             with self._lock:
                 self._output.say(write_line(event, cell, elapsed=self.board.elapsed))
                 self._output.console.file.flush()
-
-    def _show_notice(self, notice: Notice) -> None:
-        with self._lock:
-            if notice in self.notices:
-                return
-            self.notices.append(notice)
-            label, style = ("warning: ", "bold yellow") if notice.warning else ("note: ", "cyan")
-            self._output.say(Text.assemble((label, style), notice.message))
 
 
 def write_line(event: StepEvent, cell: Cell, *, elapsed: float) -> str:

@@ -32,7 +32,7 @@ def down(output: Output, file: str, yes: bool) -> None:
     from flambe_ansible.errors import CancelledError
 
     output.next_command = f"flambe-ans down {shlex.quote(file)}"
-    cluster = load(file)
+    cluster = load(output, file)
     try:
         hosts = cluster.find_hosts()
         for host in hosts:

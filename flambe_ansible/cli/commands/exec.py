@@ -47,7 +47,7 @@ def execute(ctx: click.Context, file: str, group: str) -> None:
     if not command:
         raise click.UsageError("no command; write it behind `--`, such as: flambe-ans exec cluster.yaml -- uptime")
     output: Output = ctx.obj
-    cluster = load(file)
+    cluster = load(output, file)
     try:
         running = [host for host in cluster.find_hosts() if host.state is HostState.RUNNING]
         hosts = [host for host in running if host.role in GROUPS[group]]

@@ -23,20 +23,17 @@ from flambe_ansible.cli.output import Output
     type=click.Choice(["json", "yaml"]),
     default="json",
     show_default=True,
-    help="json: as `ansible-inventory --list`; yaml: a file for `ansible-playbook -i`.",
+    help="Ansible reads both.",
 )
 @debug_option
 @click.pass_obj
 def inventory(output: Output, file: str, style: str) -> None:
     """Print the Ansible inventory of a cluster that runs."""
-    cluster = load(file)
+    cluster = load(output, file)
     try:
         found = cluster.inventory()
     finally:
         cluster.close()
-    if style == "json":
-        output.write_document(found)
-        return
-    from flambe_ansible.inventory import as_yaml
+    from flambe_ansible.inventory import as_json, as_yaml
 
-    click.echo(as_yaml(found), nl=False)
+    click.echo(as_json(found) if style == "json" else as_yaml(found), nl=False)

@@ -63,7 +63,7 @@ def launch(
     from flambe_ansible.cli.render.plan import render_plan
 
     output.next_command = f"flambe-ans launch {shlex.quote(file)}"
-    cluster = load(file)
+    cluster = load(output, file)
     try:
         plan = cluster.plan()
         output.console.print(render_plan(plan))
@@ -165,5 +165,4 @@ def _finish(output: Output, file: str, result: LaunchResult, progress: Progress)
     output.console.print(render_card(result, file=file, cluster=progress.board.cluster, changes=changes))
     if output.json:
         document = describe_launch(result, cluster=progress.board.cluster)
-        notices = [notice.message for notice in progress.notices]
-        output.write_document({**document, "steps": progress.board.to_list(), "notices": notices})
+        output.write_document({**document, "steps": progress.board.to_list(), "notices": output.notices})

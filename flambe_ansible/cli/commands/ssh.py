@@ -32,12 +32,12 @@ from flambe_ansible.hosts import Host, HostState, Role
 def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
     """Open a shell on a host, or run one command there; its exit code is this command's.
 
-    HOST is `orchestrator` (also where it is left out) or `factory N`. One word behind -- is a line for the host's shell, several words are
-    taken as they are.
+    HOST is `orchestrator` (also where it is left out) or `factory N`. One word behind -- is a line for the host's
+    shell, several words are taken as they are.
     """
     command = find_tail(ctx)
     wanted = read_target(target)
-    cluster = load(file)
+    cluster = load(ctx.obj, file)
     try:
         host = pick_host(cluster.find_hosts(), wanted, cluster=cluster.name)
         cluster.attach([host])

@@ -27,7 +27,7 @@ def status(output: Output, file: str) -> None:
     """
     from flambe_ansible.cli.render.status import render_status
 
-    cluster = load(file)
+    cluster = load(output, file)
     try:
         found = cluster.status()
     finally:

@@ -89,8 +89,8 @@ class Board:
             hosts = list(dict.fromkeys([*self.hosts, *(host for host, _ in self.cells)]))
             room = None if height is None else max(height - 5, 1)
             shown = hosts if room is None or len(hosts) <= room else self._pick(hosts, room)
-            table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-            table.add_column(Text("host"), overflow="fold")
+            table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
+            table.add_column(Text("host"), no_wrap=True)
             for step in steps:
                 table.add_column(Text(HEADS.get(step, step)), justify="right", no_wrap=True)
             for host in shown:

@@ -1,0 +1,44 @@
+"""Command lines against a made-up cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from flambe_ansible import cli
+from tests.unit.cli.made_up import FakeCluster
+
+
+@dataclass
+class Outcome:
+    """What a command line did."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
+    """The cluster that every configuration is."""
+    fake = FakeCluster()
+    monkeypatch.setattr("flambe_ansible.config.load_cluster", lambda _file: fake)
+    yield fake
+    assert "close" in fake.calls
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line without a terminal."""
+
+    def call(*arguments: str) -> Outcome:
+        code = cli.run(arguments)
+        streams = capsys.readouterr()
+        return Outcome(code, streams.out, streams.err)
+
+    return call

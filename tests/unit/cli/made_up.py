@@ -1,0 +1,125 @@
+"""A made-up cluster behind the command line: its plan, its hosts, and a run that tells what a real one tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flambe_ansible import events
+from flambe_ansible.cluster.base import LaunchResult
+from flambe_ansible.cluster.plan import Action, Plan, PlannedHost
+from flambe_ansible.cluster.ray import RayNode, RayNodes
+from flambe_ansible.cluster.status import ClusterState, ClusterStatus
+from flambe_ansible.hosts import Host, HostState, Role
+
+NAME = "demo"
+
+
+def make_host(index: int | None = None, *, state: HostState = HostState.RUNNING) -> Host:
+    """Make the orchestrator, or the factory with this index."""
+    number = 10 if index is None else 11 + index
+    return Host(
+        name=f"{NAME}_orchestrator" if index is None else f"{NAME}_factory_{index}",
+        role=Role.ORCHESTRATOR if index is None else Role.FACTORY,
+        index=index or 0,
+        state=state,
+        private_ip=f"10.0.0.{number}",
+        address=f"10.0.0.{number}",
+        instance_id=f"i-{number:017x}",
+        instance_type="t3.small",
+    )
+
+
+HOSTS = (make_host(), make_host(0), make_host(1))
+
+
+def make_plan(action: Action = Action.CREATE, hosts: tuple[Host, ...] = HOSTS, **facts: Any) -> Plan:
+    """Make a plan that does the same with each host."""
+    planned = tuple(
+        PlannedHost(
+            name=host.name,
+            role=host.role,
+            action=action,
+            host=None if action is Action.CREATE else host,
+            instance_type=host.instance_type,
+            image="ami-0123456789abcdef0",
+            image_name="Ubuntu 24.04 LTS, by SSM parameter",
+            volume="gp2, 100 GB, encrypted",
+        )
+        for host in hosts
+    )
+    return Plan(
+        cluster=NAME, provider="lab", region="us-east-1", hosts=planned, flambe_version="0.4.18",
+        flambe_origin="the last release; none is installed here", **facts,
+    )  # fmt: skip
+
+
+def make_nodes(hosts: tuple[Host, ...] = HOSTS, *, dead: tuple[str, ...] = ()) -> RayNodes:
+    """Make Ray's answer, with these hosts' nodes dead."""
+    nodes = tuple(RayNode(address=host.private_ip, alive=host.name not in dead) for host in hosts)
+    return RayNodes(version="0.7.6", nodes=nodes)
+
+
+def make_status(
+    state: ClusterState = ClusterState.RUNNING, hosts: tuple[Host, ...] = HOSTS, **facts: Any
+) -> ClusterStatus:
+    """Make a status of these hosts."""
+    return ClusterStatus(
+        name=NAME,
+        state=state,
+        orchestrator=next((host for host in hosts if host.role is Role.ORCHESTRATOR), None),
+        factories=tuple(host for host in hosts if host.role is Role.FACTORY),
+        **{"ray": make_nodes(hosts), **facts},
+    )
+
+
+@dataclass
+class FakeCluster:
+    """What the commands use of a cluster; ``failure`` is raised in the middle of a run."""
+
+    name: str = NAME
+    planned: Plan = field(default_factory=make_plan)
+    hosts: list[Host] = field(default_factory=lambda: list(HOSTS))
+    found: ClusterStatus = field(default_factory=make_status)
+    failure: BaseException | None = None
+    created: list[str] = field(default_factory=list)
+    calls: list[Any] = field(default_factory=list)
+    observer: events.Observer = events.ignore
+
+    def plan(self) -> Plan:
+        return self.planned
+
+    def run(self, **options: Any) -> LaunchResult:
+        self.calls.append(("run", options))
+        self.created += [host.name for host in self.planned.to_create]
+        for host in self.planned.hosts:
+            self.observer(events.StepEvent(host=host.name, step="create", status=events.Status.RUNNING))
+            self.observer(events.StepEvent(host=host.name, step="create", status=events.Status.OK, seconds=1.25))
+        if self.failure:
+            raise self.failure
+        self.observer(events.Notice(message="the first key seen was kept", warning=True))
+        self.observer(
+            events.StepEvent(
+                host=HOSTS[1].name, step="flambe", status=events.Status.CHANGED, seconds=75, detail="installed 0.4.18"
+            )
+        )
+        return LaunchResult(
+            hosts=HOSTS, created=tuple(self.created), playbook={}, ray=make_nodes(), seconds=83.4, log=Path("/log")
+        )
+
+    def status(self) -> ClusterStatus:
+        return self.found
+
+    def find_hosts(self) -> list[Host]:
+        return self.hosts
+
+    def terminate_instances(self) -> list[Host]:
+        self.calls.append("terminate")
+        return self.hosts
+
+    def rollback_env(self) -> None:
+        self.calls.append("rollback")
+
+    def close(self) -> None:
+        self.calls.append("close")

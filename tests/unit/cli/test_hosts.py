@@ -1,0 +1,121 @@
+"""``ssh``, ``exec`` and ``down``: which hosts they mean, and what they run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from flambe_ansible.hosts import Host, HostState
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.made_up import FakeCluster, make_host
+
+
+class LocalConnections:
+    """Runs on this machine what would run on a host, and writes down for which."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def argv(self, host: Host, *, tty: bool = False) -> list[str]:
+        self.asked.append(host.name)
+        return ["env", f"HOST={host.name}", "sh", "-c"]
+
+
+@pytest.fixture
+def local(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> LocalConnections:
+    connections = LocalConnections()
+    monkeypatch.setattr(cluster, "connections", connections, raising=False)
+    monkeypatch.setattr(cluster, "attach", lambda hosts: None, raising=False)
+    return connections
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ([], "demo_orchestrator"),
+        (["orchestrator"], "demo_orchestrator"),
+        (["factory", "1"], "demo_factory_1"),
+        (["factory"], "demo_factory_0"),
+    ],
+)
+def test_ssh_finds_the_host_and_hands_on_the_exit_code(
+    local: LocalConnections, run: Run, words: list[str], name: str
+) -> None:
+    done = run("ssh", "c.yaml", *words, "--", f"test $HOST = {name} && exit 7")
+    assert (done.code, done.stderr) == (7, "")
+    assert local.asked == [name]
+
+
+def test_ssh_names_the_hosts_that_are_there(local: LocalConnections, run: Run) -> None:
+    done = run("ssh", "c.yaml", "factory", "5")
+    assert done.code == 9
+    assert "no factory 5 of cluster demo is running; orchestrator, factory 0, factory 1 is" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("group", "hosts"),
+    [
+        ("all", ["orchestrator", "factory 0", "factory 1"]),
+        ("orchestrator", ["orchestrator"]),
+        ("factories", ["factory 0", "factory 1"]),
+    ],
+)
+def test_exec_prefixes_each_line_with_its_host(local: LocalConnections, run: Run, group: str, hosts: list[str]) -> None:
+    done = run("exec", "c.yaml", "--on", group, "--", "echo one; echo $HOST >&2")
+    width = max(map(len, hosts))
+    assert done.code == 0
+    assert sorted(done.stdout.splitlines()) == sorted(f"{host:<{width}} | one" for host in hosts)
+    assert len(done.stderr.splitlines()) == len(hosts)
+
+
+def test_exec_ends_with_the_worst_exit_code(local: LocalConnections, run: Run) -> None:
+    done = run("exec", "c.yaml", "--json", "--", "echo hi; test $HOST = demo_factory_0 && exit 5; exit 0")
+    document = json.loads(done.stdout)
+    assert done.code == 5
+    assert document["demo_factory_0"] == {"returncode": 5, "stdout": "hi\n", "stderr": ""}
+    assert document["demo_orchestrator"]["returncode"] == 0
+
+
+def test_several_words_reach_the_host_as_they_are(local: LocalConnections, run: Run) -> None:
+    words = [sys.executable, "-c", "import sys; print(sys.argv[1:])", "a b", "$HOME", "--yes"]
+    done = run("exec", "c.yaml", "--on", "orchestrator", "--", *words)
+    assert done.stdout == "orchestrator | ['a b', '$HOME', '--yes']\n"
+
+
+def test_hosts_that_do_not_run_are_left_out(cluster: FakeCluster, local: LocalConnections, run: Run) -> None:
+    cluster.hosts = [make_host(), make_host(0, state=HostState.STOPPED)]
+    assert run("exec", "c.yaml", "--", "true").code == 0
+    assert local.asked == ["demo_orchestrator"]
+    assert run("exec", "c.yaml", "--on", "factories", "--", "true").code == 9
+
+
+def test_down_needs_yes_where_nobody_can_answer(cluster: FakeCluster, run: Run) -> None:
+    done = run("down", "c.yaml")
+    assert done.code == 2
+    assert "Terminate 3 hosts of demo" in done.stderr
+    assert "terminate" not in cluster.calls
+
+
+def test_down_confirms(cluster: FakeCluster, run: Run) -> None:
+    done = run("down", "c.yaml", "--yes")
+    assert done.code == 0
+    assert done.stdout.endswith("demo: 3 hosts and the alarms are gone.\n")
+
+
+def test_down_of_nothing_is_no_error_and_no_question(cluster: FakeCluster, run: Run) -> None:
+    cluster.hosts = []
+    done = run("down", "c.yaml", "--json")
+    assert (done.code, json.loads(done.stdout)["terminated"]) == (0, [])
+    assert "demo: no host exists" in done.stderr
+
+
+def test_inventory_is_what_ansible_reads(cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, Any] = {"all": {"vars": {"setup_cmds_commands": ["echo {{ x }}"]}, "children": {}}}
+    monkeypatch.setattr(cluster, "inventory", lambda: found, raising=False)
+    done = run("inventory", "c.yaml", "--format", "yaml")
+    assert done.code == 0
+    assert '!unsafe "echo {{ x }}"' in done.stdout
+    assert json.loads(run("inventory", "c.yaml").stdout)["all"]["children"] == {}

@@ -1,0 +1,222 @@
+"""``launch`` as a person and as a program see it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flambe_ansible.cli.output import Output
+from flambe_ansible.cluster.plan import Action
+from flambe_ansible.errors import (
+    AWSError,
+    FlambeAnsibleError,
+    HostConnectionError,
+    PlaybookError,
+    RayError,
+    TaskFailure,
+)
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.made_up import HOSTS, FakeCluster, make_plan
+
+FAILURE = PlaybookError(
+    "1 of 3 hosts failed",
+    failures=[
+        TaskFailure(
+            host="demo_factory_0",
+            role="setup_cmds",
+            task="Run the user's commands",
+            message="a command failed",
+            command="apt-get install [nosuch]",
+            returncode=100,
+            output="\n".join(f"line {number}" for number in range(1, 31)),
+        )
+    ],
+    log="/state/logs/playbook.log",
+)
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, *answers: str | BaseException) -> list[str]:
+    """Sit at a terminal and give these answers; returns the questions."""
+    asked: list[str] = []
+    given = iter(answers)
+
+    def ask(_self: Output, question: str) -> bool:
+        asked.append(question)
+        said = next(given)
+        if isinstance(said, BaseException):
+            raise said
+        return said == "y"
+
+    monkeypatch.setattr(Output, "can_ask", property(lambda _self: True))
+    monkeypatch.setattr(Output, "ask", ask)
+    return asked
+
+
+def test_a_launch_shows_plan_steps_and_card(cluster: FakeCluster, run: Run) -> None:
+    done = run("launch", "demo cluster.yaml", "--yes")
+    assert done.code == 0
+    for part in (
+        "Hosts: 3 to create",
+        "ami-0123456789abcdef0 (Ubuntu 24.04 LTS, by SSM parameter)",
+        "us-east-1",
+        "gp2, 100 GB, encrypted",
+        "0.4.18 (the last release; none is installed here)",
+        "demo_factory_1: create ok in 1.2s",
+        "demo_factory_0: flambe changed in 75s: installed 0.4.18",
+        "warning: the first key seen was kept",
+        "demo is running: 3 hosts, Ray 0.7.6 with 3 nodes alive, after 83s",
+        "changed: flambe on factory 0: installed 0.4.18",
+        "flambe-ans ssh 'demo cluster.yaml'",
+        "flambe-ans down 'demo cluster.yaml'",
+    ):
+        assert part in done.stdout
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+
+
+def test_json_is_one_document_and_people_read_stderr(cluster: FakeCluster, run: Run) -> None:
+    done = run("launch", "c.yaml", "--yes", "--json")
+    document = json.loads(done.stdout)
+    assert document["state"] == "running"
+    assert document["ray"]["alive"] == 3
+    assert document["created"] == [host.name for host in HOSTS]
+    assert document["notices"] == ["the first key seen was kept"]
+    assert {
+        "host": "demo_factory_0",
+        "step": "flambe",
+        "status": "changed",
+        "seconds": 75,
+        "detail": "installed 0.4.18",
+    } in (document["steps"])
+    assert "demo is running" in done.stderr
+
+
+def test_options_reach_the_cluster(cluster: FakeCluster, run: Run) -> None:
+    run("launch", "c.yaml", "-y", "--rerun-setup", "--secrets", "s.ini")
+    (_, options), *_ = cluster.calls
+    assert options["rerun_setup"] is True
+    assert str(options["secrets_file"]) == "s.ini"
+
+
+def test_without_a_terminal_the_question_is_an_error_that_names_the_flag(cluster: FakeCluster, run: Run) -> None:
+    done = run("launch", "c.yaml")
+    assert done.code == 2
+    assert "Create 3 hosts?" in done.stderr
+    assert "--yes" in done.stderr
+    assert not any(call[0] == "run" for call in cluster.calls)
+
+
+def test_no_creates_nothing(cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answer(monkeypatch, "n")
+    done = run("launch", "c.yaml")
+    assert asked == ["Create 3 hosts?"]
+    assert (done.code, done.stderr) == (130, "error: cancelled; nothing was created\n")
+    assert not any(call[0] == "run" for call in cluster.calls)
+
+
+def test_a_launch_that_creates_nothing_does_not_ask(cluster: FakeCluster, run: Run) -> None:
+    cluster.planned = make_plan(Action.REUSE)
+    done = run("launch", "c.yaml")
+    assert done.code == 0
+    assert "Nothing to create: 3 hosts reused" in done.stdout
+
+
+def test_dry_run_does_nothing(cluster: FakeCluster, run: Run) -> None:
+    done = run("launch", "c.yaml", "--dry-run", "--json")
+    document = json.loads(done.stdout)
+    assert done.code == 0
+    assert document["changes_hosts"] is True
+    assert [host["action"] for host in document["hosts"]] == ["create"] * 3
+    assert cluster.calls == ["close"]
+
+
+def test_a_failure_shows_only_what_failed_and_what_to_run_next(cluster: FakeCluster, run: Run) -> None:
+    cluster.failure = FAILURE
+    done = run("launch", "c.yaml", "--yes")
+    assert done.code == 6
+    assert done.stderr.splitlines()[:5] == [
+        "error: 1 of 3 hosts failed",
+        "demo_factory_0 failed at setup_cmds: Run the user's commands",
+        "  a command failed",
+        "  $ apt-get install [nosuch]  (exit code 100)",
+        "  | ... 10 lines before",
+    ]
+    assert "  | line 30" in done.stderr
+    assert "line 10\n" not in done.stderr
+    assert done.stderr.endswith("log: /state/logs/playbook.log\nnext: flambe-ans launch c.yaml\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (AWSError("no capacity", operation="RunInstances", code="InsufficientInstanceCapacity"), 4),
+        (HostConnectionError("demo_factory_0: no SSH", host="demo_factory_0"), 5),
+        (FAILURE, 6),
+        (RayError("no live node on demo_factory_1", missing=["demo_factory_1"], logs={"demo_factory_1": "boom"}), 7),
+        (KeyboardInterrupt(), 130),
+        (ZeroDivisionError("oops"), 1),
+    ],
+)
+def test_each_kind_of_failure_has_its_exit_code(
+    cluster: FakeCluster, run: Run, error: BaseException, code: int
+) -> None:
+    cluster.failure = error
+    done = run("launch", "c.yaml", "--yes", "--json")
+    document = json.loads(done.stdout)
+    assert done.code == code
+    assert document["error"]["exit_code"] == code
+    assert document["kept"] == [host.name for host in HOSTS]
+    assert "rollback" not in cluster.calls
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("error", [FAILURE, KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    ("arguments", "answers", "rolled_back"),
+    [
+        (["--on-failure", "terminate"], [], True),
+        (["--on-failure", "keep"], [], False),
+        ([], ["y"], True),
+        ([], ["n"], False),
+        ([], [KeyboardInterrupt()], False),
+    ],
+)
+def test_new_hosts_are_kept_or_terminated_as_told(
+    cluster: FakeCluster,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    arguments: list[str],
+    answers: list[str],
+    rolled_back: bool,
+) -> None:
+    asked = answer(monkeypatch, *answers)
+    cluster.failure = error
+    done = run("launch", "c.yaml", "--yes", *arguments)
+    assert done.code == (6 if error is FAILURE else 130)
+    assert ("rollback" in cluster.calls) is rolled_back
+    assert len(asked) == len(answers)
+    assert ("terminated" if rolled_back else "stay") in done.stdout
+
+
+def test_a_cluster_that_was_found_is_never_touched(cluster: FakeCluster, run: Run) -> None:
+    cluster.planned = make_plan(Action.REUSE)
+    cluster.failure = FAILURE
+    done = run("launch", "c.yaml", "--on-failure", "terminate")
+    assert done.code == 6
+    assert "rollback" not in cluster.calls
+
+
+def test_a_rollback_that_fails_leaves_the_first_error_standing(
+    cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise FlambeAnsibleError("the API went away")
+
+    monkeypatch.setattr(cluster, "rollback_env", fail)
+    cluster.failure = FAILURE
+    done = run("launch", "c.yaml", "--yes", "--on-failure", "terminate")
+    assert done.code == 6
+    assert "the API went away" in done.stderr
+    assert "flambe-ans down" in done.stdout

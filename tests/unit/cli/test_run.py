@@ -1,0 +1,145 @@
+"""The command line as a whole: exit codes, usage errors, errors nobody expected, start-up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible import __version__
+from flambe_ansible.cli.app import app
+from flambe_ansible.errors import ClusterConfigurationError, LabError, Problem
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.made_up import FakeCluster
+
+
+def raise_at_load(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Make every configuration fail like this."""
+
+    def load(_file: str) -> None:
+        raise error
+
+    monkeypatch.setattr("flambe_ansible.config.load_cluster", load)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lauch", "c.yaml"], "Did you mean 'launch'?"),
+        (["status", "c.yaml", "--jsn"], "Did you mean '--json'?"),
+        (["status"], "Missing argument 'CLUSTER'"),
+        (["ssh", "c.yaml", "worker"], "'worker' is no host"),
+        (["ssh", "c.yaml", "factory", "x"], "'factory x' is no host"),
+        (["exec", "c.yaml"], "no command; write it behind `--`"),
+        (["exec", "c.yaml", "--on", "moon", "--", "true"], "'moon' is not one of"),
+        (["launch", "c.yaml", "--on-failure", "cry"], "'cry' is not one of"),
+    ],
+)
+def test_usage_errors_are_short_and_end_with_2(run: Run, arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.code == 2
+    assert message in done.stderr
+    assert "Usage: flambe-ans" in done.stderr
+    assert done.stdout == ""
+
+
+def test_usage_errors_are_documents_too(run: Run) -> None:
+    done = run("status", "--json")
+    assert done.code == 2
+    assert json.loads(done.stdout)["error"]["exit_code"] == 2
+
+
+def test_problems_of_a_file_are_lines_with_their_places(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = [
+        Problem(file="c.yaml", line=3, column=1, message="unknown key naem", suggestion="name"),
+        Problem(file="c.yaml", line=9, column=4, message="factories_num is a text", expected="a whole number"),
+    ]
+    raise_at_load(monkeypatch, ClusterConfigurationError.of(problems))
+    done = run("launch", "c.yaml", "--yes", "--json")
+    assert done.code == 3
+    assert done.stderr.splitlines() == [
+        "c.yaml:3:1: unknown key naem; did you mean name?",
+        "c.yaml:9:4: factories_num is a text; expected a whole number",
+    ]
+    assert [problem["line"] for problem in json.loads(done.stdout)["error"]["problems"]] == [3, 9]
+
+
+def test_a_hint_is_what_to_run_next(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_at_load(monkeypatch, LabError("the lab is down", hint="sudo flambe-ans lab up"))
+    done = run("launch", "c.yaml")
+    assert (done.code, done.stderr) == (8, "error: the lab is down\nnext: sudo flambe-ans lab up\n")
+
+
+def test_an_error_nobody_expected_is_one_line_and_a_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_at_load(monkeypatch, ZeroDivisionError("oops"))
+    done = run("status", "c.yaml")
+    assert done.code == 1
+    assert done.stderr.startswith("error: unexpected ZeroDivisionError: oops; the traceback is in ")
+    assert len(done.stderr.splitlines()) == 1
+    path = Path(done.stderr.strip().rpartition(" ")[2])
+    assert "ZeroDivisionError: oops" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "status", "c.yaml"], ["status", "c.yaml", "--debug"]])
+def test_debug_shows_the_traceback(run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    raise_at_load(monkeypatch, LabError("the lab is down"))
+    done = run(*arguments)
+    assert done.code == 8
+    assert "Traceback" in done.stderr
+    assert "raise error" in done.stderr
+
+
+def test_ctrl_c_ends_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_at_load(monkeypatch, KeyboardInterrupt())
+    done = run("status", "c.yaml")
+    assert done.code == 130
+    assert "cancelled" in done.stderr
+
+
+def test_version(run: Run) -> None:
+    done = run("--version")
+    assert (done.code, done.stdout) == (0, f"flambe-ans, version {__version__}\n")
+
+
+@pytest.mark.parametrize("name", sorted(app.commands))
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_help_fits_its_width_and_has_examples(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    done = run(name, "--help")
+    assert done.code == 0
+    assert "$ " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= int(columns)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from flambe_ansible.cli import run; run(['--help']);"
+        "sys.exit(sorted({'boto3', 'ansible', 'ansible_runner', 'moto', 'yaml', 'botocore'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = "import sys; from flambe_ansible.cli import run; sys.exit(run(['--help']))"
+    done = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; {sys.executable} -c "{code}" | head -1 >/dev/null'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_status_tells_and_ends_with_0(cluster: FakeCluster, run: Run) -> None:
+    done = run("status", "c.yaml", "--json")
+    document = json.loads(done.stdout)
+    assert done.code == 0
+    assert (document["name"], document["state"], document["ray"]["alive"]) == ("demo", "running", 3)
+    assert set(document["factories"][0]) >= {"name", "instance_id", "state", "public_ip", "private_ip"}

@@ -1,0 +1,130 @@
+"""Plan, status, card and errors as text, at the widths that terminals have."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from flambe_ansible.cli.render.card import render_card
+from flambe_ansible.cli.render.failure import render_error
+from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
+from flambe_ansible.cli.render.status import render_status
+from flambe_ansible.cli.render.words import format_seconds
+from flambe_ansible.cluster.base import LaunchResult
+from flambe_ansible.cluster.plan import Action, Plan
+from flambe_ansible.cluster.ray import RayNodes
+from flambe_ansible.cluster.status import ClusterState, ClusterStatus
+from flambe_ansible.errors import ClusterConfigurationError, Problem, RayError, RemoteCommandError
+from tests.unit.cli.made_up import HOSTS, make_nodes, make_plan, make_status
+
+WIDTHS = pytest.mark.parametrize("width", [80, 120])
+LONG = "x" * 64
+
+
+def draw(what: RenderableType, *, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, markup=False, highlight=False)
+    console.print(what)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    return text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0s"), (9.94, "9.9s"), (9.96, "10s"), (99.4, "99s"), (100, "1m40"), (3599, "59m59"), (3600, "1h00")],
+)
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+@WIDTHS
+def test_a_plan_has_hosts_types_image_region_and_disk(width: int) -> None:
+    text = draw(render_plan(make_plan(notes=("the lab will be started",))), width=width)
+    for part in ("demo", "on lab", "us-east-1", "orchestrator", "factory 1", "create", "t3.small", "gp2, 100 GB"):
+        assert part in text
+    assert "note: the lab will be started" in text
+
+
+def test_a_plan_of_mixed_actions_is_summed_up() -> None:
+    parts = [
+        make_plan(action, hosts).hosts
+        for action, hosts in zip((Action.REUSE, Action.START, Action.CREATE), [(h,) for h in HOSTS], strict=True)
+    ]
+    plan = Plan(cluster="demo", provider="aws", hosts=tuple(host for part in parts for host in part))
+    assert summarize(plan) == "Hosts: 1 to create, 1 to start, 1 reused"
+    assert write_question(plan) == "Create 1 and start 1 host?"
+    assert "running i-0000000000000000a 10.0.0.10" in draw(render_plan(plan), width=120)
+
+
+@WIDTHS
+def test_a_status_has_all_hosts_and_rays_word(width: int) -> None:
+    found = make_status(ClusterState.DEGRADED, ray=make_nodes(dead=("demo_factory_1",)))
+    text = draw(render_status(found), width=width)
+    assert "demo is degraded" in text
+    assert "Ray: 2 of 3 nodes alive (0.7.6)" in text
+    assert [line.split()[-1] for line in text.splitlines() if "10.0.0.1" in line] == ["alive", "alive", "dead"]
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (ClusterStatus(name="demo", state=ClusterState.ABSENT), "demo is absent"),
+        (make_status(ClusterState.PROVISIONING, ray=None), "Ray: not set up yet"),
+        (make_status(ClusterState.DEGRADED, ray=RayNodes(error="a\nno head")), "Ray: no answer: no head"),
+        (make_status(ClusterState.DEGRADED, ray=None, unreachable="no route"), "does not answer: no route"),
+    ],
+)
+def test_a_status_says_why_ray_is_silent(found: ClusterStatus, line: str) -> None:
+    assert line in draw(render_status(found), width=120)
+
+
+@WIDTHS
+def test_a_card_has_addresses_changes_and_next_commands(width: int) -> None:
+    result = LaunchResult(hosts=HOSTS, created=(), playbook={}, ray=make_nodes(), seconds=12.0, log=Path("/state/log"))
+    changes = [(f"demo_factory_{index}", "ray_node", "started") for index in range(6)]
+    text = draw(render_card(result, file="c.yaml", cluster="demo", changes=changes), width=width)
+    for part in ("10.0.0.12", "i-0000000000000000a", "ray_node on 6 hosts: started", "flambe-ans ssh c.yaml"):
+        assert part in text
+
+
+def test_nothing_changed_is_said() -> None:
+    result = LaunchResult(hosts=HOSTS, created=(), playbook={}, ray=make_nodes(), seconds=3.0, log=Path("/state/log"))
+    assert "Nothing had to change." in draw(render_card(result, file="c.yaml", cluster="demo", changes=[]))
+
+
+def test_a_caret_stands_below_the_column(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("!LabCluster\nname: demo\n\tkey: [b]\n")
+    problem = Problem(file=str(file), line=3, column=7, message="a list", expected="a text")
+    lines = render_error(ClusterConfigurationError.of([problem]), excerpts=True)
+    assert [line.plain for line in lines] == [
+        f"{file}:3:7: a list; expected a text",
+        "    \tkey: [b]",
+        "    \t     ^",
+    ]
+
+
+def test_a_problem_of_a_file_that_is_gone_has_no_excerpt() -> None:
+    problem = Problem(file="/nonexistent", line=3, column=7, message="a list")
+    assert len(render_error(ClusterConfigurationError.of([problem]), excerpts=True)) == 1
+
+
+def test_a_host_that_ray_misses_comes_with_its_log() -> None:
+    error = RayError("no live node on demo_factory_1", missing=["demo_factory_1"], logs={"demo_factory_1": "boom\n"})
+    assert [line.plain for line in render_error(error, next_command="flambe-ans launch c.yaml")] == [
+        "error: no live node on demo_factory_1",
+        "demo_factory_1, the end of its log:",
+        "  | boom",
+        "next: flambe-ans launch c.yaml",
+    ]
+
+
+def test_a_command_that_failed_is_shown_with_its_output() -> None:
+    error = RemoteCommandError(
+        "demo_factory_0: it failed", host="demo_factory_0", command="x [y]", returncode=3, output="no"
+    )
+    assert [line.plain for line in render_error(error)][1:] == ["  $ x [y]  (exit code 3)", "  | no"]
