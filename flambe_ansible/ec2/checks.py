@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 from flambe_ansible.ec2 import api, images
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.launching import Settings
-from flambe_ansible.ec2.rules import problem
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, Problem
 from flambe_ansible.hosts import Role
 
@@ -92,7 +91,7 @@ def _check_subnet(ec2: EC2Client, settings: Settings, count: int) -> tuple[Subne
     if subnet and subnet.get("AvailableIpAddressCount", count) < count:
         left = subnet["AvailableIpAddressCount"]
         message = f"subnet {settings.subnet_id} has {left} free addresses, {count} hosts are to be created"
-        problems.append(problem("subnet_id", message, expected="a subnet with more free addresses"))
+        problems.append(_problem("subnet_id", message, expected="a subnet with more free addresses"))
     return subnet, problems
 
 
@@ -101,7 +100,7 @@ def _check_security_group(ec2: EC2Client, group_id: str, subnet: SubnetTypeDef |
     group, problems = _ask(lambda: api.describe_security_group(ec2, group_id), "security_group", group_id)
     if group and subnet and group.get("VpcId") != subnet.get("VpcId"):
         message = f"security group {group_id} is in {group.get('VpcId')}, the subnet in {subnet.get('VpcId')}"
-        problems.append(problem("security_group", message, expected="a security group of the subnet's VPC"))
+        problems.append(_problem("security_group", message, expected="a security group of the subnet's VPC"))
     return problems
 
 
@@ -112,7 +111,7 @@ def _check_key(ec2: EC2Client, key_name: str) -> list[Problem]:
         return []
     message = f"there is no key pair {key_name} in {ec2.meta.region_name}"
     return [
-        problem(
+        _problem(
             "key_name", message, expected="the name of a key pair of the region", suggestion=_closest(key_name, names)
         )
     ]
@@ -128,9 +127,9 @@ def _check_role(ec2: EC2Client, ssm: SSMClient, settings: Settings, role: Role, 
         if kind not in offered:
             message = f"{field}: {zone}, the zone of the subnet, does not offer {kind}"
             suggestion = _closest(kind, offered)
-            result.problems = [problem(field, message, expected="an instance type of the zone", suggestion=suggestion)]
+            result.problems = [_problem(field, message, expected="an instance type of the zone", suggestion=suggestion)]
     if info and images.ARCHITECTURE not in info.get("ProcessorInfo", {}).get("SupportedArchitectures", []):
-        result.problems.append(problem(field, f"{kind} is not an x86_64 machine", expected="an x86_64 instance type"))
+        result.problems.append(_problem(field, f"{kind} is not an x86_64 machine", expected="an x86_64 instance type"))
     _check_image(ec2, ssm, settings, role, info, result)
     return result
 
@@ -160,13 +159,13 @@ def _check_image(
         return
     if image.architecture != images.ARCHITECTURE:
         message = f"image {image.id} is for {image.architecture}"
-        result.problems.append(problem(field, message, expected=f"an image for {images.ARCHITECTURE}"))
+        result.problems.append(_problem(field, message, expected=f"an image for {images.ARCHITECTURE}"))
     if image.state != "available":
         message = f"image {image.id} is {image.state}"
-        result.problems.append(problem(field, message, expected="an image that is available"))
+        result.problems.append(_problem(field, message, expected="an image that is available"))
     if image.size > settings.volume_size:
         message = f"volume_size is {settings.volume_size}, image {image.id} needs {image.size} GB"
-        result.problems.append(problem("volume_size", message, expected=f"at least {image.size}"))
+        result.problems.append(_problem("volume_size", message, expected=f"at least {image.size}"))
 
 
 def _ask(call: Callable[[], T], field: str, value: str) -> tuple[T | None, list[Problem]]:
@@ -177,7 +176,12 @@ def _ask(call: Callable[[], T], field: str, value: str) -> tuple[T | None, list[
         if not error.code.startswith("Invalid") or error.code == "InvalidClientTokenId":
             raise
         reason = error.message.partition(": ")[2] or error.message
-        return None, [problem(field, f"{field} {value}: {reason}")]
+        return None, [_problem(field, f"{field} {value}: {reason}")]
+
+
+def _problem(field: str, message: str, *, expected: str = "", suggestion: str = "") -> Problem:
+    """Make a problem of one field; who has read the file knows its place."""
+    return Problem(file="", line=0, column=0, message=message, expected=expected, suggestion=suggestion, field=field)
 
 
 def _closest(word: str, candidates: Iterable[str]) -> str:

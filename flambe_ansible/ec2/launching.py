@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flambe_ansible.ec2 import api, instances, rules, tags
+from flambe_ansible.ec2 import api, instances, tags
 from flambe_ansible.ec2.errors import UnclearAnswerError
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.instances import VISIBLE_SECONDS, Instance
@@ -20,6 +20,7 @@ from flambe_ansible.journal import Creation, Journal, Stage
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
+IO1_IOPS = 5000  # flambé's number
 RETRY_PAUSES = (2.0, 5.0, 10.0)  # seconds before an unclear request is repeated
 POLL_SECONDS = 1.0
 
@@ -51,7 +52,7 @@ class Settings:
     @property
     def volume(self) -> str:
         """The root volume in words."""
-        iops = f", {rules.IO1_IOPS} IOPS" if self.volume_type == "io1" else ""
+        iops = f", {IO1_IOPS} IOPS" if self.volume_type == "io1" else ""
         return f"{self.volume_type}{iops}, {self.volume_size} GB, encrypted"
 
 
@@ -74,7 +75,7 @@ def build_request(
         "DeleteOnTermination": True,
     }
     if settings.volume_type == "io1":
-        volume["Iops"] = rules.IO1_IOPS
+        volume["Iops"] = IO1_IOPS
     pairs = cluster.build(role, tags.initial_name(cluster.name, role, indices))
     tag_list = [{"Key": key, "Value": value} for key, value in pairs.items()]
     request: dict[str, Any] = {
