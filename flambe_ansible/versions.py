@@ -94,7 +94,9 @@ def _find_here() -> RuntimeVersion | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     direct = distribution.read_text("direct_url.json") or ""
-    return _make(distribution.version, "installed in this environment", direct_url=direct)
+    folder = Path(str(distribution.locate_file("")))
+    checkout = str(folder) if (folder / "flambe.egg-info").is_dir() else ""
+    return _make(distribution.version, "installed in this environment", direct_url=direct, folder=checkout)
 
 
 def _find_on_path() -> RuntimeVersion | None:
@@ -145,7 +147,6 @@ def _ask(interpreter: str) -> dict[str, str] | None:
             stdin=subprocess.DEVNULL,
             timeout=TIMEOUT,
             check=True,
-            cwd="/",
             env=environment,
         )
         content = json.loads(answer.stdout)

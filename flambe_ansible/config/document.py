@@ -123,13 +123,14 @@ def compose(text: str, *, shown: str) -> list[yaml.Node]:
 
 def _scan(text: str, *, shown: str) -> None:
     """Go through the events, which costs no recursion, and stop where there are too many or they are too deep."""
-    depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader)):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
+    depth = count = 0
+    for event in yaml.parse(text, Loader):
+        if isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > MAX_DEPTH or count > 3 * MAX_NODES:
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        count += isinstance(event, yaml.NodeEvent)
+        if depth > MAX_DEPTH or count > MAX_NODES:
             what = f"more than {MAX_DEPTH} levels" if depth > MAX_DEPTH else f"more than {MAX_NODES} values"
             raise _refuse(shown, what, expected="a configuration", place=Place.of(event))
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import yaml
 
+_TEXT = "and quotes around text with special characters"
+
 # A part of libyaml's (or PyYAML's) message, what it means, what would be right.
 _MEANINGS = (
     ("mapping values are not allowed", "a second ': ' in one value", "quotes around a value that contains ': '"),
     ("could not find expected ':'", "a key without ': '", "key: value"),
     ("found undefined alias", "an alias (*) without its anchor (&) above", "quotes around a value that begins with *"),
     ("found unexpected end of stream", "a quote that is not closed", "the closing quote"),
-    ("did not find expected ',' or ']'", "a list in [ ] that is not closed", "a comma or ], and quotes around text with special characters"),
-    ("expected ',' or ']'", "a list in [ ] that is not closed", "a comma or ], and quotes around text with special characters"),
-    ("did not find expected ',' or '}'", "a mapping in { } that is not closed", "a comma or }, and quotes around text with special characters"),
-    ("expected ',' or '}'", "a mapping in { } that is not closed", "a comma or }, and quotes around text with special characters"),
+    ("did not find expected ',' or ']'", "a list in [ ] that is not closed", f"a comma or ], {_TEXT}"),
+    ("expected ',' or ']'", "a list in [ ] that is not closed", f"a comma or ], {_TEXT}"),
+    ("did not find expected ',' or '}'", "a mapping in { } that is not closed", f"a comma or }}, {_TEXT}"),
+    ("expected ',' or '}'", "a mapping in { } that is not closed", f"a comma or }}, {_TEXT}"),
     ("did not find expected '-' indicator", "a line that does not belong to this list", "a dash, or other indentation"),
     ("expected <block end>, but found '-'", "a dash where no list is", "the same indentation for all keys"),
     (

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from flambe_ansible.errors import ClusterConfigurationError, Problem
-from flambe_ansible.validation.schema import Field, Flaw, Kind, Schema, format_path, show
+from flambe_ansible.validation.schema import Field, Flaw, Kind, Schema, clean, format_path, show
 
 KINDS: dict[Kind, tuple[type, ...]] = {
     Kind.STRING: (str,),
@@ -90,9 +90,9 @@ def as_problem(flaw: Flaw, *, file: str, line: int = 0, column: int = 0) -> Prob
         file=file,
         line=line,
         column=column,
-        message=f"{path} {flaw.message}" if path else flaw.message,
-        expected=flaw.expected,
-        suggestion=flaw.suggestion,
+        message=clean(f"{path} {flaw.message}" if path else flaw.message),
+        expected=clean(flaw.expected),
+        suggestion=clean(flaw.suggestion),
         field=path,
     )
 

@@ -214,10 +214,13 @@ IMAGES = tuple(
         expected=_AMI,
         doc=f"The image of {hosts}.",
         change=Change.NEW_HOSTS,
-        default_note="the newest Ubuntu LTS",
+        default_note=note,
         rule=rules.form(rules.IMAGE, hint="ami-"),
     )
-    for role, hosts in (("orchestrator", "the orchestrator"), ("factory", "the factories"))
+    for role, hosts, note in (
+        ("orchestrator", "the orchestrator", "the newest Ubuntu LTS"),
+        ("factory", "the factories", "the newest Ubuntu LTS, with NVIDIA's driver where the type has GPUs"),
+    )
 )
 DEDICATED = Field(
     name="dedicated",

@@ -126,8 +126,12 @@ class Schema:
 def show(value: Any) -> str:
     """Write a value as a message repeats it: on one line, quoted if text, cut if long."""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+    return clean(text if len(text) <= SHOWN else text[:SHOWN] + "...")
+
+
+def clean(text: str) -> str:
+    """Keep a text on one line, and a terminal's control sequences out of it."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:

@@ -46,7 +46,9 @@ def _check_key(key: Any) -> Flaw | None:
         return Flaw(message="is reserved by AWS", expected=expected, path=(key,), at_key=True)
     if not 1 <= len(key) <= MAX_KEY or not key.strip():
         expected = f"1 to {MAX_KEY} characters"
-        return Flaw(message=f"has a key of {len(key)} characters", expected=expected, path=(key,), at_key=True)
+        return Flaw(
+            message=f"has a key of {len(key)} characters", expected=expected, path=(key,) if key else (), at_key=True
+        )
     return None
 
 

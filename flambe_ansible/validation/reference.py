@@ -1,0 +1,34 @@
+"""The fields of a class of clusters as the documentation shows them."""
+
+from __future__ import annotations
+
+import json
+
+from flambe_ansible.validation.schema import Field, Schema
+
+HEADER = ("Field", "Default", "What it may be", "What it means", "Changed on a live cluster")
+
+
+def as_markdown(schema: Schema) -> str:
+    """Write the table of a schema's fields in Markdown."""
+    rows = [HEADER, ("---",) * len(HEADER), *(_as_row(one) for one in schema.fields)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def as_text(schema: Schema) -> str:
+    """Write the docs' section of a schema: its table between the marks by which it is found again."""
+    name = schema.tag.lstrip("!")
+    return f"<!-- fields of {name} -->\n{as_markdown(schema)}<!-- end of {name} -->"
+
+
+def _as_row(field: Field) -> tuple[str, ...]:
+    change = f"{field.change}: {field.change_note}" if field.change_note else str(field.change)
+    return (f"`{field.name}`", _describe_default(field), field.expected, field.doc, change)
+
+
+def _describe_default(field: Field) -> str:
+    if field.required:
+        return "*required*"
+    if field.default is not None:
+        return f"`{json.dumps(field.default)}`"
+    return field.default_note or "none"

@@ -1,0 +1,44 @@
+"""A folder with a cluster's file and keys of all kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nbm90IGEga2V5\n-----END OPENSSH PRIVATE KEY-----\n"
+PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBvbm90IGEga2V5 me@here\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Make a folder of keys: one right, the others wrong each in its way."""
+    files = {
+        "id": (PRIVATE, 0o600),
+        "my key": (PRIVATE, 0o400),
+        "pem": (PRIVATE.replace("OPENSSH", "RSA"), 0o600),
+        "id.pub": (PUBLIC, 0o644),
+        "open": (PRIVATE, 0o644),
+        "group": (PRIVATE, 0o640),
+        "empty": ("", 0o600),
+        "putty.ppk": ("PuTTY-User-Key-File-3: ssh-ed25519\n", 0o600),
+        "notes": ("my key is elsewhere\n", 0o600),
+    }
+    for name, (content, mode) in files.items():
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "keys").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def write(folder: Path) -> Callable[[str | bytes], Path]:
+    """Return what writes a cluster's file beside the keys."""
+
+    def write_(text: str | bytes) -> Path:
+        path = folder / "cluster.yaml"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    return write_

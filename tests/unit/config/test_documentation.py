@@ -1,0 +1,116 @@
+"""The documentation, the examples and the classes say what the tables of fields say."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.config import load_cluster, read_cluster
+from flambe_ansible.ec2.tags import OWN_KEYS
+from flambe_ansible.validation import AWS_CLUSTER, BASE_FIELDS, LAB_CLUSTER, Schema
+from flambe_ansible.validation.cross import VOLUME_TYPES
+from flambe_ansible.validation.reference import as_text
+from flambe_ansible.validation.tags import OWN_TAGS
+
+from .test_load import GUIDE
+
+ROOT = Path(__file__).parents[3]
+SCHEMAS = (AWS_CLUSTER, LAB_CLUSTER)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.tag)
+def test_the_documentation_shows_the_fields(schema: Schema) -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    assert as_text(schema) in text, f"put this into docs/configuration.md:\n{as_text(schema)}"
+    assert len(re.findall(rf"<!-- fields of {schema.tag[1:]} -->", text)) == 1
+
+
+def test_the_documentation_lists_what_the_lab_refuses() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    assert ", ".join(f"`{name}`" for name in LAB_CLUSTER.refused) in text
+
+
+def signature_of(cluster: type) -> dict[str, inspect.Parameter]:
+    """Find the constructor that names its arguments."""
+    for kind in cluster.__mro__:
+        parameters = dict(inspect.signature(kind.__init__).parameters)
+        if "name" in parameters:
+            return parameters
+    raise AssertionError(cluster)
+
+
+CLASSES = ((AWSCluster, AWS_CLUSTER),)
+
+
+@pytest.mark.parametrize(("cluster", "schema"), CLASSES, ids=lambda one: getattr(one, "tag", ""))
+def test_the_constructor_has_the_fields_and_their_defaults(cluster: type, schema: Schema) -> None:
+    parameters = signature_of(cluster)
+    del parameters["self"]
+    assert list(parameters) == [one.name for one in schema.fields]
+    for one in schema.fields:
+        default = inspect.Parameter.empty if one.required else one.default
+        assert parameters[one.name].default == default, one.name
+
+
+def test_flambes_fields_come_first_and_in_its_order() -> None:
+    seed = [
+        "name",
+        "factories_num",
+        "factories_type",
+        "orchestrator_type",
+        "key_name",
+        "security_group",
+        "subnet_id",
+        "creator",
+        "key",
+        "volume_type",
+        "region_name",
+        "username",
+        "tags",
+        "orchestrator_ami",
+        "factory_ami",
+        "dedicated",
+        "orchestrator_timeout",
+        "factories_timeout",
+        "volume_size",
+        "setup_cmds",
+    ]
+    assert [one.name for one in AWS_CLUSTER.fields][: len(seed)] == seed
+
+
+def test_every_schema_has_the_base_fields_or_refuses_them() -> None:
+    for schema in SCHEMAS:
+        known = set(schema.by_name) | set(schema.refused)
+        assert {one.name for one in BASE_FIELDS} <= known
+        assert not set(schema.by_name) & set(schema.refused)
+
+
+def test_tags_and_volume_types_are_those_of_ec2() -> None:
+    assert set(OWN_TAGS) == set(OWN_KEYS)
+    assert set(VOLUME_TYPES) == {"gp2", "io1", "gp3"}
+
+
+def test_the_guides_example_becomes_a_cluster(folder: Path, write: Callable[[str], Path]) -> None:
+    cluster = load_cluster(write(GUIDE.replace("{key}", str(folder / "id"))))
+    assert type(cluster) is AWSCluster
+    assert (cluster.name, cluster.factories_num, cluster.volume_size) == ("name-of-the-cluster", 1, 100)
+    assert (cluster.tags, cluster.username, cluster.use_public) == ({"company": "my-company"}, "ubuntu", True)
+
+
+@pytest.mark.parametrize("name", ["lab.yaml", "aws.yaml"])
+@pytest.mark.parametrize("uncommented", [False, True])
+def test_the_examples_load(folder: Path, write: Callable[[str], Path], name: str, uncommented: bool) -> None:
+    text = (ROOT / "examples" / name).read_text().replace("~/.ssh/aws-key-name.pem", str(folder / "id"))
+    if uncommented:  # the fields that are commented out, and what stands below them
+        head, tag, body = text.partition("Cluster\n\n")
+        text = head + tag + re.sub(r"^# (?=[a-z_]+:|  )", "", body, flags=re.MULTILINE)
+    document = read_cluster(write(text))
+    if uncommented:
+        assert set(document.values) >= {"tags", "setup_cmds", "flambe_version"}
+    if uncommented and name == "aws.yaml":
+        assert set(document.values) == set(AWS_CLUSTER.by_name)
