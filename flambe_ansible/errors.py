@@ -209,6 +209,20 @@ class LabError(FlambeAnsibleError):
     exit_code = 8
 
 
+class SourceError(ClusterError):
+    """An extension or a resource could not be fetched.
+
+    Attributes:
+        source: Where it should have come from, without credentials.
+    """
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, source: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.source = source
+
+
 class ClusterNotFoundError(ClusterError, LookupError):
     """No host of the cluster exists."""
 

@@ -30,7 +30,8 @@ def download(
     """Fetch an object, or all objects below a prefix; those that are here and unchanged stay.
 
     Args:
-        url: ``s3://bucket/key`` or ``s3://bucket/prefix``. An object of just this key is a file, anything else a folder.
+        url: ``s3://bucket/key`` or ``s3://bucket/prefix``. An object of just this key is a file,
+            anything else a folder.
         folder: Where the file or folder goes; belongs to this URL alone.
         session: The session; None is the user's own configuration.
         endpoint_url: Where S3 answers; None is AWS's own endpoint, or what the environment says.

@@ -1,0 +1,259 @@
+"""What can be known to be wrong with a runnable's file before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flambe_ansible.errors import Problem
+from flambe_ansible.runnable.tree import Kind, Node, type_of
+from flambe_ansible.sources.declared import Declared, Place
+from flambe_ansible.sources.locations import LocationError, redact
+from flambe_ansible.validation.schema import show, suggest
+
+# An experiment's name and its resources' names become names of folders and files on the hosts, and parts of commands
+# that flambé passes through a shell.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+MAX_NAME = 128
+FIELDS = (
+    "name", "pipeline", "resume", "devices", "save_path", "resources", "search", "schedulers", "reduce", "env",
+    "max_failures", "stop_on_failure", "merge_plot",
+)  # fmt: skip
+# The namespaces that flambé itself registers tags in; all its own classes have none.
+NAMESPACES = ("torch", "ray")
+LINK_TAGS = ("!@", "!link", "!call")
+
+
+@dataclass
+class Report:
+    """Collects the problems of one file."""
+
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+    def place(self, node: Node) -> Place:
+        """Say where a node stands."""
+        return Place(self.file, node.line, node.column)
+
+    def add(self, node: Node, message: str, expected: str = "", suggestion: str = "") -> None:
+        """Note a problem at a node."""
+        self.problems.append(self.place(node).problem(message, expected, suggestion))
+
+    def warn(self, node: Node, message: str, expected: str = "", suggestion: str = "") -> None:
+        """Note what may be a problem."""
+        self.warnings.append(self.place(node).problem(message, expected, suggestion))
+
+
+def read_extensions(report: Report, root: Node) -> tuple[Declared, ...]:
+    """Read the document of extensions."""
+    if root.kind is not Kind.MAPPING or root.tag:
+        report.add(root, "the first of two documents names the extensions", "module: path, git URL or requirement")
+        return ()
+    found = []
+    for key, value in root.pairs:
+        if type_of(key) != "string" or not all(part.isidentifier() for part in key.value.split(".")):
+            report.add(key, f"{show(key.value)} is no module name", "the name that the extension is imported by")
+        elif (given := type_of(value)) != "string" or not value.resolved().value.strip():
+            report.add(value, f"the extension {key.value} is {_article(given)}", "a path, a git URL or a requirement")
+        else:
+            found.append(Declared(name=key.value, value=value.resolved().value.strip(), place=report.place(value)))
+    return tuple(found)
+
+
+def read_tag(report: Report, root: Node, extensions: Sequence[str]) -> str:
+    """Read the runnable's class and make sure that it can be one that runs on a cluster."""
+    wanted = "!Experiment, or !module.Class of an extension"
+    tag = root.tag
+    if not tag.startswith("!"):
+        report.add(root, "no runnable: the document has no tag", wanted)
+    elif "." in tag:
+        if tag[1:].split(".")[0] not in {name.split(".")[0] for name in extensions}:
+            module = tag[1:].split(".")[0]
+            report.add(
+                root,
+                f"{tag} is of no extension that the file names",
+                f"an extensions document before it with {module}: path, git URL or requirement",
+                suggest(module, extensions),
+            )
+    elif tag != "!Experiment":
+        message = f"{tag} cannot run on a cluster: of flambé's own classes only Experiment is a ClusterRunnable"
+        if tag.endswith("Cluster"):
+            message = f"{tag} is a cluster, no runnable: give its file with --cluster"
+        report.add(root, message, wanted, "!Experiment" if suggest(tag, ["!Experiment"]) else "")
+    return tag
+
+
+def check_keys(report: Report, *roots: Node) -> None:
+    """Find keys that are there twice, and merge keys where values must be set."""
+    for root in roots:
+        for node in root.walk():
+            seen: dict[str, Node] = {}
+            for key, _value in node.pairs:
+                name = key.value
+                if key.kind is Kind.SCALAR and name in seen:
+                    report.add(key, f"{show(name)} is there twice; first in line {seen[name].line}")
+                seen.setdefault(name, key)
+    resources = roots[-1].get("resources")
+    for mapping in [*roots, *([resources[1]] if resources else [])]:
+        if merge := mapping.get("<<"):
+            report.add(merge[0], "a merge key (<<) cannot be rewritten here", "the keys themselves")
+
+
+def check_fields(report: Report, root: Node) -> None:
+    """Find keys that flambé's Experiment does not take."""
+    for key, _value in root.pairs:
+        if key.value not in FIELDS and key.value != "<<":
+            report.add(key, f"!Experiment has no field {show(key.value)}", suggestion=suggest(key.value, FIELDS))
+
+
+def read_name(report: Report, root: Node) -> str:
+    """Read an experiment's name, which its folders and commands on the hosts are made of."""
+    pair = root.get("name")
+    wanted = "letters, digits, - and _, a letter or digit first"
+    if pair is None:
+        report.add(root, "the experiment has no name", "name: my_experiment")
+        return ""
+    value = pair[1].resolved()
+    if (given := type_of(value)) != "string":
+        report.add(pair[1], f"name is {_article(given)}", wanted)
+    elif not NAME.fullmatch(value.value):
+        report.add(pair[1], f"the name {show(value.value)} cannot name folders on the hosts", wanted)
+    elif len(value.value) > MAX_NAME:
+        report.add(pair[1], f"the name is {len(value.value)} characters long", f"at most {MAX_NAME}")
+    return value.value
+
+
+def read_stages(report: Report, root: Node) -> tuple[str, ...]:
+    """Read the names of the pipeline's stages."""
+    pair = root.get("pipeline")
+    if pair is None:
+        report.add(root, "the experiment has no pipeline", "pipeline: with its stages below it")
+        return ()
+    pipeline = pair[1].resolved()
+    if pipeline.kind is not Kind.MAPPING or not pipeline.pairs:
+        report.add(pair[1], f"pipeline is {_article(type_of(pipeline))}", "stages: stage: !Component")
+        return ()
+    stages = []
+    for key, value in pipeline.pairs:
+        if type_of(key) != "string" or not re.fullmatch(r"[^/\s.\[\]]+", key.value):
+            report.add(key, f"{show(key.value)} cannot name a stage", "a word without slashes, dots and brackets")
+        if not value.resolved().tag.startswith("!"):
+            report.add(value, f"the stage {show(key.value)} has no class", "a tag, such as !Trainer")
+        stages.append(key.value)
+    return tuple(stages)
+
+
+def read_resources(report: Report, root: Node) -> tuple[Declared, ...]:
+    """Read an experiment's resources."""
+    pair = root.get("resources")
+    if pair is None or type_of(pair[1]) == "null":
+        return ()
+    if pair[1].kind is not Kind.MAPPING or pair[1].tag:
+        given = "an alias" if pair[1].kind is Kind.ALIAS else _article(type_of(pair[1]))
+        report.add(pair[1], f"resources is {given}", "name: path or URL, a line each")
+        return ()
+    found = []
+    for key, value in pair[1].pairs:
+        given, written = type_of(value), value.resolved()
+        if type_of(key) != "string" or not NAME.fullmatch(key.value):
+            report.add(key, f"{show(key.value)} cannot name a resource", "letters, digits, - and _")
+        elif given not in ("string", "!cluster") or written.kind is not Kind.SCALAR or not written.value.strip():
+            report.add(value, f"the resource {key.value} is {_article(given)}", "a path, a URL, or !cluster PATH")
+        else:
+            found.append(
+                Declared(
+                    name=key.value,
+                    value=written.value.strip(),
+                    place=report.place(value),
+                    cluster=given == "!cluster",
+                )
+            )
+    return tuple(found)
+
+
+def check_sources(
+    report: Report, declared: Sequence[Declared], locate: Callable[[str, Path], object], folder: Path
+) -> None:
+    """Make sure that each extension or resource can be there; nothing is fetched."""
+    for one in declared:
+        try:
+            locate(one.value, folder)
+        except LocationError as error:
+            report.problems.append(one.place.problem(f"{one.name}: {redact(str(error))}", error.expected))
+
+
+def read_resume(report: Report, root: Node, stages: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """Read ``resume``: a stage (it and all before it), a list of stages, or true (results may be there).
+
+    Returns:
+        The stages to take from the last run, and whether ``resume`` is set.
+    """
+    pair = root.get("resume")
+    wanted = "a stage, or a list of stages"
+    if pair is None or (given := type_of(pair[1])) == "null":
+        return (), False
+    value = pair[1].resolved()
+    if given == "boolean":
+        return (), value.value.lower() == "true"
+    named = [value] if given == "string" else [one.resolved() for one in value.items] if given == "list" else []
+    if not named and given != "list":
+        report.add(pair[1], f"resume is {_article(given)}", wanted)
+    for one in named:
+        if type_of(one) != "string" or (stages and one.value not in stages):
+            report.add(one, f"resume: no stage {show(one.value)}", wanted, suggest(one.value, stages))
+    names = tuple(one.value for one in named)
+    if given == "string" and names[0] in stages:
+        names = tuple(stages[: stages.index(names[0]) + 1])
+    return names, bool(names)
+
+
+def check_stage_keys(report: Report, root: Node, stages: Sequence[str]) -> None:
+    """Make sure that what is said per stage names stages."""
+    for name in ("search", "schedulers", "reduce"):
+        pair = root.get(name)
+        for key, _value in pair[1].resolved().pairs if pair and stages else ():
+            if key.value not in stages and key.value != "<<":
+                report.add(key, f"{name}: no stage {show(key.value)}", suggestion=suggest(key.value, stages))
+
+
+def check_links(report: Report, root: Node, resources: Sequence[str]) -> None:
+    """Make sure that each link starts at a resource, at an earlier stage, or in its own."""
+    pair = root.get("pipeline")
+    known = list(resources)
+    for key, stage in pair[1].resolved().pairs if pair else ():
+        known.append(key.value)
+        for node in stage.walk():
+            if node.tag not in LINK_TAGS or node.kind is not Kind.SCALAR:
+                continue
+            start = re.split(r"[.\[]", node.value.strip())[0]
+            if start not in known:
+                report.add(
+                    node,
+                    f"a link to {show(start)}, which is neither a resource nor a stage up to here",
+                    suggestion=suggest(start, known),
+                )
+
+
+def check_tag_roots(report: Report, root: Node, extensions: Sequence[str]) -> None:
+    """Find tags of modules that nothing brings along.
+
+    A lower-case root must be an extension's, torch's or ray's. An extension can register other namespaces, so that
+    with extensions it is only a warning.
+    """
+    known = [*NAMESPACES, *(name.split(".")[0] for name in extensions)]
+    for node in root.walk():
+        module, dot, _rest = node.tag.removeprefix("!").partition(".")
+        if node is root or not node.tag.startswith("!") or not dot or module in known or not module.islower():
+            continue
+        add = report.warn if extensions else report.add
+        add(node, f"{node.tag}: no extension {module}", f"one of {', '.join(known)}", suggest(module, known))
+
+
+def _article(kind: str) -> str:
+    """Put a type's name into a sentence."""
+    if kind in ("null", "string"):
+        return "empty"
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -1,0 +1,187 @@
+"""A runnable's file, as flambé has it: an optional document of extensions, then the runnable.
+
+Read without flambé, and rewritten for the cluster with every character kept that need not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from flambe_ansible.config.document import read_text
+from flambe_ansible.errors import ClusterConfigurationError, Problem
+from flambe_ansible.runnable import checks, edit, tree
+from flambe_ansible.runnable.tree import Kind, Node
+from flambe_ansible.sources.declared import Declared, Place
+from flambe_ansible.sources.locations import locate_extension, locate_resource
+
+EXPERIMENT = "!Experiment"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnableFile:
+    """A runnable's file, read and checked.
+
+    Attributes:
+        path: The file.
+        text: What it says.
+        tag: The runnable's class: ``!Experiment`` or ``!module.Class`` of an extension.
+        is_experiment: Whether it is an experiment: flambé's own, or a subclass (it has a pipeline).
+        name: An experiment's name; "" for other runnables.
+        stages: The names of an experiment's stages, in order.
+        resume: The stages whose results are taken from the last run.
+        reuse: Whether results of the same name may be there already (``resume`` is set).
+        extensions: The extensions: module names, and where they come from.
+        resources: An experiment's resources.
+        warnings: What looks wrong but may be right.
+    """
+
+    path: Path
+    text: str = field(repr=False)
+    tag: str
+    is_experiment: bool
+    name: str = ""
+    stages: tuple[str, ...] = ()
+    resume: tuple[str, ...] = ()
+    reuse: bool = False
+    extensions: tuple[Declared, ...] = ()
+    resources: tuple[Declared, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    extensions_root: Node | None = field(default=None, repr=False, compare=False)
+    root: Node = field(repr=False, compare=False)
+
+    def rewrite(
+        self,
+        *,
+        extensions: Mapping[str, str] | None = None,
+        resources: Mapping[str, str] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Write the file as the cluster gets it.
+
+        Args:
+            extensions: Where each extension is on the hosts, by module name; others stay as written.
+            resources: Where each resource is on the hosts, by name. A ``!cluster`` one that is not named here keeps
+                its path and loses its tag.
+            attributes: The runnable's own keys to set (``env``, ``save_path``): plain data or ``edit.Tagged``.
+
+        Returns:
+            The new text. A value that changes loses the comments inside it, nothing else does.
+
+        Raises:
+            KeyError: An extension or resource is not in the file.
+            ClusterConfigurationError: The file is written in a way that cannot be changed in place; says where.
+        """
+        places = dict(extensions or {})
+        paths = {one.name: one.value for one in self.resources if one.cluster} | dict(resources or {})
+        for name in [*(places.keys() - {one.name for one in self.extensions})]:
+            raise KeyError(name)
+        for name in [*(paths.keys() - {one.name for one in self.resources})]:
+            raise KeyError(name)
+        values = dict(attributes or {})
+        try:
+            edits = edit.set_values(self.text, self.root, values)
+            if paths and (pair := self.root.get("resources")):
+                edits += edit.set_values(self.text, pair[1], paths)
+            if places and self.extensions_root:
+                edits += edit.set_values(self.text, self.extensions_root, places)
+        except edit.EditError as error:
+            raise self._refuse(error.node, str(error)) from error
+        text = edit.apply(self.text, edits)
+        self._verify(text, places, values, {"resources": paths})
+        return text
+
+    def _verify(
+        self, text: str, places: Mapping[str, str], values: Mapping[str, Any], below: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Read the new text again: it must say what the old one says, but for what was set."""
+        wanted = [edit.expect(self.root, values, below=below)]
+        if self.extensions_root:
+            wanted.insert(0, edit.expect(self.extensions_root, places, below={}))
+        try:
+            found = [edit.meaning(root) for root in tree.parse(text)]
+        except tree.TreeError as error:
+            raise self._refuse(self.root, f"cannot be rewritten in place ({error})") from error
+        if found != wanted:
+            raise self._refuse(self.root, "cannot be rewritten in place; write it in block style, a key a line")
+
+    def _refuse(self, node: Node, message: str) -> ClusterConfigurationError:
+        return ClusterConfigurationError.of([Place(str(self.path), node.line, node.column).problem(message)])
+
+
+def read(path: str | Path) -> RunnableFile:
+    """Read a runnable's file and check what can be known of it here.
+
+    Relative paths in it count from its own folder.
+
+    Raises:
+        ClusterConfigurationError: It cannot be read or run; holds all problems, with their places.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ClusterConfigurationError.of([Place(str(path)).problem("this is a folder", "a runnable's YAML file")])
+    return from_text(read_text(path, shown=str(path)), path)
+
+
+def from_text(text: str, path: Path) -> RunnableFile:
+    """Read a runnable from text; messages and relative paths go by ``path``.
+
+    Raises:
+        ClusterConfigurationError: It cannot be read or run; holds all problems, with their places.
+    """
+    try:
+        roots = tree.parse(text)
+    except tree.TreeError as error:
+        raise ClusterConfigurationError.of(
+            [Place(str(path), error.line, error.column).problem(str(error), error.expected)]
+        ) from error
+    if not roots or all(_is_empty(root) for root in roots):
+        raise ClusterConfigurationError.of([Place(str(path), 1, 1).problem("the file is empty", "!Experiment")])
+    if len(roots) > 2:
+        place = Place(str(path), roots[2].line, roots[2].column)
+        raise ClusterConfigurationError.of([place.problem("a third document", "extensions, then the runnable")])
+    report = checks.Report(str(path))
+    head = roots[0] if len(roots) == 2 else None
+    extensions = checks.read_extensions(report, head) if head else ()
+    tag = checks.read_tag(report, roots[-1], [one.name for one in extensions])
+    read_file = RunnableFile(
+        path=path,
+        text=text,
+        tag=tag,
+        is_experiment=tag == EXPERIMENT or roots[-1].get("pipeline") is not None,
+        extensions=extensions,
+        extensions_root=head,
+        root=roots[-1],
+    )
+    checks.check_keys(report, *roots)
+    checks.check_sources(report, extensions, locate_extension, path.parent)
+    if read_file.is_experiment:
+        read_file = _read_experiment(report, read_file)
+    checks.check_tag_roots(report, roots[-1], [one.name for one in extensions])
+    if report.problems:
+        raise ClusterConfigurationError.of(sorted(report.problems, key=lambda one: (one.line, one.column)))
+    return replace(read_file, warnings=tuple(report.warnings))
+
+
+def _read_experiment(report: checks.Report, found: RunnableFile) -> RunnableFile:
+    """Read what an experiment has beyond other runnables."""
+    root = found.root
+    if root.kind is not Kind.MAPPING:
+        report.add(root, "an experiment without a name and a pipeline", "name: and pipeline: below it")
+        return found
+    if found.tag == EXPERIMENT:
+        checks.check_fields(report, root)
+    name = checks.read_name(report, root)
+    stages = checks.read_stages(report, root)
+    resources = checks.read_resources(report, root)
+    checks.check_sources(report, [one for one in resources if not one.cluster], locate_resource, found.path.parent)
+    resume, reuse = checks.read_resume(report, root, stages)
+    checks.check_stage_keys(report, root, stages)
+    checks.check_links(report, root, [one.name for one in resources])
+    return replace(found, name=name, stages=stages, resources=resources, resume=resume, reuse=reuse)
+
+
+def _is_empty(node: Node) -> bool:
+    return node.kind is Kind.SCALAR and not node.tag and node.plain and not node.value

@@ -1,0 +1,148 @@
+"""Runnables of the user's own, made from their file."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flambe_ansible.errors import ClusterConfigurationError, Problem
+from flambe_ansible.runnable import document
+from flambe_ansible.runnable.document import RunnableFile
+from flambe_ansible.runnable.environment import RemoteEnvironment
+from flambe_ansible.runnable.runnable import Runnable
+from flambe_ansible.runnable.tree import Kind, Node, type_of
+
+
+def load(path: str | Path, *, secrets: Path | None = None) -> Runnable:
+    """Make the runnable that a file describes; its extensions must be installed here.
+
+    Args:
+        path: The file.
+        secrets: The secrets file for ``config``, or None.
+
+    Raises:
+        ClusterConfigurationError: The file is wrong, an extension cannot be imported, or the class refuses.
+    """
+    return make(document.read(path), secrets=secrets)
+
+
+def make(file: RunnableFile, *, secrets: Path | None = None) -> Runnable:
+    """Make the runnable that a file, already read, describes.
+
+    Raises:
+        ClusterConfigurationError: An extension cannot be imported, or the class refuses.
+    """
+    if file.is_experiment:
+        raise _refuse(file, file.root, f"{file.tag} is flambé's own: it runs in flambé's runtime, not in this one")
+    import_extensions(file)
+    runnable_class = find_class(file.tag)
+    if runnable_class is None:
+        raise _refuse(file, file.root, f"{file.tag}: no such class of flambe_ansible.Runnable in the extension")
+    values = _construct(file, file.root, {})
+    if not isinstance(values, dict) and values not in (None, ""):
+        raise _refuse(file, file.root, f"{file.tag} takes a mapping")
+    try:
+        runnable = runnable_class(**(values or {}))
+    except TypeError as error:
+        raise _refuse(file, file.root, f"{file.tag}: {error}") from error
+    runnable._file = file
+    runnable.inject_content(file.text)
+    runnable.inject_extensions({one.name: one.value for one in file.extensions})
+    if secrets:
+        runnable.inject_secrets(secrets)
+    runnable.parse()
+    return runnable
+
+
+def import_extensions(file: RunnableFile) -> None:
+    """Import the modules that a file names as its extensions.
+
+    Raises:
+        ClusterConfigurationError: One cannot be imported.
+    """
+    problems: list[Problem] = []
+    for one in file.extensions:
+        try:
+            importlib.import_module(one.name)
+        except ImportError as error:
+            expected = "it installed in this environment (pip install, from where the file says)"
+            problems.append(one.place.problem(f"extension {one.name}: {error}", expected))
+    if problems:
+        raise ClusterConfigurationError.of(problems)
+
+
+def find_class(tag: str) -> type[Runnable] | None:
+    """Find the class of a tag among those that were imported; the one that was defined last wins."""
+    found = [one for one in _subclasses(Runnable) if one.tag() == tag]
+    return found[-1] if found else None
+
+
+def _subclasses(root: Any) -> Iterator[type[Runnable]]:
+    for one in root.__subclasses__():
+        yield one
+        yield from _subclasses(one)
+
+
+def _construct(file: RunnableFile, node: Node, made: dict[int, Any]) -> Any:
+    """Make Python data of a node; the root's own tag is not looked at. An alias is the same object again."""
+    node = node.resolved()
+    if id(node) in made:
+        return made[id(node)]
+    kind = type_of(node)
+    value: Any
+    if node.kind is Kind.MAPPING:
+        value = made[id(node)] = {}
+        value.update((_construct(file, key, made), _construct(file, one, made)) for key, one in node.pairs)
+    elif node.kind is Kind.SEQUENCE:
+        value = made[id(node)] = []
+        value.extend(_construct(file, one, made) for one in node.items)
+    else:
+        value = _scalar(node, kind)
+    if node.tag.startswith("!") and len(node.tag) > 1 and node is not file.root:
+        value = _construct_tagged(file, node, value)
+    made[id(node)] = value
+    return value
+
+
+def _construct_tagged(file: RunnableFile, node: Node, value: Any) -> Any:
+    """Make an object of an extension's class, or the environment."""
+    arguments = value if isinstance(value, dict) else {} if value is None or value == "" else None
+    module_name, _, class_name = node.tag[1:].rpartition(".")
+    if node.tag == RemoteEnvironment.TAG:
+        maker: Any = RemoteEnvironment.from_mapping
+    elif module_name.split(".")[0] in {one.name.split(".")[0] for one in file.extensions}:
+        maker = getattr(importlib.import_module(module_name), class_name, None)
+    else:
+        raise _refuse(file, node, f"{node.tag} is neither !RemoteEnvironment nor a class of an extension")
+    if maker is None or arguments is None:
+        what = "has no such class" if maker is None else "takes a mapping"
+        raise _refuse(file, node, f"{node.tag}: the extension {what}")
+    try:
+        return maker(arguments) if node.tag == RemoteEnvironment.TAG else maker(**arguments)
+    except TypeError as error:
+        raise _refuse(file, node, f"{node.tag}: {error}") from error
+
+
+def _scalar(node: Node, kind: str) -> Any:
+    """Make the value of a scalar; dates stay text."""
+    text = node.value.replace("_", "") if kind in ("integer", "number") else node.value
+    match kind:
+        case "null":
+            return None
+        case "boolean":
+            return text.lower() == "true"
+        case "integer":
+            digits = text.lstrip("+-")
+            base = 0 if digits[:2].lower() in ("0x", "0o", "0b") else 10
+            return int(text, base)
+        case "number":
+            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return node.value
+
+
+def _refuse(file: RunnableFile, node: Node, message: str) -> ClusterConfigurationError:
+    return ClusterConfigurationError.of(
+        [Problem(file=str(file.path), line=node.line, column=node.column, message=message)]
+    )

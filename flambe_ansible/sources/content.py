@@ -1,0 +1,83 @@
+"""Sizes and fingerprints of files and folders."""
+
+from __future__ import annotations
+
+import fcntl
+import fnmatch
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# What builds, tools and editors leave behind; it is neither sent nor counted.
+EXCLUDED = (
+    ".git", ".hg", ".svn", "__pycache__", "*.pyc", "*.egg-info", ".venv", ".tox", ".nox",
+    ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store",
+)  # fmt: skip
+EXCLUDED_AT_TOP = ("build", "dist")
+UPLOAD_WARN_LIMIT_MB = 10
+MB = 1024 * 1024
+
+
+def digest(path: Path) -> str:
+    """Fingerprint a file, or a package's folder by the names, contents and execute bits of its files.
+
+    Returns:
+        A SHA-256 in hex. What stands in ``EXCLUDED`` does not count.
+    """
+    total = hashlib.sha256()
+    for one in [path] if path.is_file() else files(path):
+        name = "" if one == path else one.relative_to(path).as_posix()
+        total.update(f"{name}\0{_mark(one)}\0".encode(errors="surrogateescape"))
+        if one.is_symlink() and path.is_dir():
+            total.update(str(one.readlink()).encode(errors="surrogateescape"))
+        else:
+            with one.open("rb") as content:
+                total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Go over a package's files in a fixed order, without what stands in ``EXCLUDED``; links are not followed."""
+    for current, folders, names in os.walk(folder):
+        here = Path(current)
+        left_out = EXCLUDED + (EXCLUDED_AT_TOP if here == folder else ())
+        links = [one for one in folders if (here / one).is_symlink()]
+        folders[:] = sorted(one for one in folders if one not in links and not _matches(one, left_out))
+        for name in sorted([*names, *links]):
+            if not _matches(name, left_out) and ((here / name).is_file() or (here / name).is_symlink()):
+                yield here / name
+
+
+def size(path: Path) -> int:
+    """Count the bytes of a file, or of all files in a folder."""
+    if not path.is_dir():
+        return path.stat().st_size
+    total = 0
+    for current, _folders, names in os.walk(path):
+        total += sum((Path(current) / name).lstat().st_size for name in names)
+    return total
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make a folder (0700) and hold it against other processes; wait for them."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _mark(path: Path) -> str:
+    """Say what a file is beyond its content."""
+    if path.is_symlink():
+        return "link"
+    return "x" if path.stat().st_mode & 0o100 else "-"
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

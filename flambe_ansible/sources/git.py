@@ -1,0 +1,148 @@
+"""Git repositories, cloned once and pulled afterwards, with the user's own git configuration."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flambe_ansible.errors import SourceError
+from flambe_ansible.sources.content import locked
+from flambe_ansible.sources.locations import GitLocation, redact
+
+TIMEOUT = 1800.0  # seconds for one git command; large repositories on slow lines take long
+
+
+def fetch(location: GitLocation, cache: Path) -> Path:
+    """Bring a folder of a git repository to this machine, as its branch, tag or commit is now.
+
+    Args:
+        location: The repository, and where in it.
+        cache: The folder of all clones.
+
+    Returns:
+        The folder. Its clone belongs to this location alone: another ref of the same repository is another clone.
+
+    Raises:
+        SourceError: Git failed, or there is no such ref or folder.
+    """
+    key = hashlib.sha256("\0".join((location.url, location.ref, location.tree)).encode()).hexdigest()[:16]
+    home = cache / f"{_stem(location.url)}-{key}"
+    with locked(home):
+        clone = home / "clone"
+        if not (clone / ".git").is_dir():
+            _clone(location, home, clone)
+        elif not _is_here(location, clone):
+            _git(location, "-C", str(clone), "fetch", "--quiet", "--prune", "--tags", "--force", "origin")
+            _git(location, "-C", str(clone), "remote", "set-head", "origin", "--auto", check=False)
+        commit, subfolder = _find(location, clone)
+        _git(location, "-C", str(clone), "checkout", "--quiet", "--force", "--detach", commit)
+        if (clone / ".gitmodules").is_file():
+            _git(location, "-C", str(clone), "submodule", "--quiet", "update", "--init", "--recursive", "--force")
+        _git(location, "-C", str(clone), "clean", "-ffdxq")
+    folder = (clone / subfolder).resolve()
+    if not folder.is_dir() or not folder.is_relative_to(clone.resolve()):
+        raise SourceError(f"{location.url}: no folder {subfolder} at {commit[:10]}", source=location.url)
+    return folder
+
+
+def _clone(location: GitLocation, home: Path, clone: Path) -> None:
+    """Clone beside the wanted place and move it there once it is whole."""
+    shutil.rmtree(clone, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
+        _git(location, "clone", "--quiet", "--no-checkout", "--", location.url, f"{new}/clone")
+        Path(f"{new}/clone").rename(clone)
+
+
+def _is_here(location: GitLocation, clone: Path) -> bool:
+    """Tell whether the wanted commit is named in full and there already."""
+    ref = location.ref
+    return len(ref) == 40 and _resolve(location, clone, ref) == ref
+
+
+def _find(location: GitLocation, clone: Path) -> tuple[str, str]:
+    """Find the wanted commit and the folder in it."""
+    if location.tree:
+        parts = location.tree.split("/")
+        for count in range(1, len(parts) + 1):
+            if commit := _resolve(location, clone, "/".join(parts[:count])):
+                return commit, "/".join(parts[count:])
+        raise SourceError(f"{location.url}: no branch, tag or commit of {location.tree}", source=location.url)
+    if commit := _resolve(location, clone, location.ref or "HEAD"):
+        return commit, location.subfolder
+    if len(location.ref) == 40:
+        # A commit of no branch: hosts that allow it hand it out by its name.
+        _git(location, "-C", str(clone), "fetch", "--quiet", "origin", location.ref, check=False)
+        if commit := _resolve(location, clone, location.ref):
+            return commit, location.subfolder
+    what = f"no branch, tag or commit {location.ref}" if location.ref else "the repository is empty"
+    raise SourceError(f"{location.url}: {what}", source=location.url)
+
+
+def _resolve(location: GitLocation, clone: Path, ref: str) -> str:
+    """Return the commit that a ref of the remote names, or ""."""
+    names = [f"refs/remotes/origin/{ref}", f"refs/tags/{ref}"]
+    if all(char in "0123456789abcdef" for char in ref.lower()):
+        names.append(ref)
+    for name in names:
+        found = _git(location, "-C", str(clone), "rev-parse", "--quiet", "--verify", f"{name}^{{commit}}", check=False)
+        if found:
+            return found
+    return ""
+
+
+def _git(location: GitLocation, *arguments: str, check: bool = True) -> str:
+    """Run git; credentials of the URL go through its environment, never through its arguments or the clone."""
+    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    # A git hook or a rebase that runs us names its own repository.
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"):
+        environment.pop(name, None)
+    if location.credentials:
+        environment |= _authorization(location, environment)
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise SourceError("git is not installed here", source=location.url, hint="install git") from error
+    except subprocess.TimeoutExpired as error:
+        raise SourceError(f"{location.url}: git took longer than {TIMEOUT:.0f} s", source=location.url) from error
+    if done.returncode == 0:
+        return done.stdout.strip()
+    if not check:
+        return ""
+    reason = redact(done.stderr).strip().splitlines()
+    told = [line for line in reason if line.startswith(("fatal:", "error:", "ERROR:"))] or reason[-1:] or ["no reason"]
+    hint = f"try: git ls-remote {location.url}"
+    raise SourceError(f"{location.url}: git failed: {'; '.join(told)}", source=location.url, hint=hint)
+
+
+def _authorization(location: GitLocation, environment: dict[str, str]) -> dict[str, str]:
+    """Make the variables by which git sends the URL's credentials to its host alone."""
+    user, _, password = location.credentials.partition(":")
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    parts = urlsplit(location.url)
+    count = int(environment.get("GIT_CONFIG_COUNT") or 0)
+    return {
+        "GIT_CONFIG_COUNT": str(count + 1),
+        f"GIT_CONFIG_KEY_{count}": f"http.{parts.scheme}://{parts.netloc}/.extraHeader",
+        f"GIT_CONFIG_VALUE_{count}": f"Authorization: Basic {token}",
+    }
+
+
+def _stem(url: str) -> str:
+    """Name a clone's folder so that a person finds it."""
+    name = url.rstrip("/").removesuffix(".git").replace(":", "/").rsplit("/", 1)[-1]
+    return "".join(char for char in name if char.isalnum() or char in "._-")[:40] or "repository"

@@ -1,0 +1,129 @@
+"""Files over HTTP, streamed into a cache; what was broken off is never taken for whole."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from flambe_ansible.errors import SourceError
+from flambe_ansible.sources.content import locked
+from flambe_ansible.sources.locations import redact
+
+TIMEOUT = 60.0  # seconds without a byte
+CHUNK = 256 * 1024
+Report = Callable[[int, int | None], None]
+
+
+def download(url: str, cache: Path, *, report: Report | None = None) -> Path:
+    """Fetch a file, or keep the one of the last time where the server says that it is unchanged.
+
+    Args:
+        url: An ``http://`` or ``https://`` URL, credentials included if need be; they are sent to its host alone.
+        cache: The folder of all downloads.
+        report: Hears how many bytes are here, and of how many (None: the server does not say).
+
+    Returns:
+        The file, named as the URL's path ends.
+
+    Raises:
+        SourceError: The server does not answer, refuses, or breaks off.
+    """
+    shown = redact(url)
+    home = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
+    with locked(home):
+        target = home / "content" / _name(url)
+        facts = _read_facts(home) if target.is_file() else {}
+        try:
+            request = _request(url, facts)
+            with _opener().open(request, timeout=TIMEOUT) as answer:
+                _receive(answer, target, home, shown, report)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == http.HTTPStatus.NOT_MODIFIED:
+                return target
+            raise SourceError(f"{shown}: the server answers {error.code} {error.reason}", source=shown) from error
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+            reason = redact(str(getattr(error, "reason", None) or error) or type(error).__name__)
+            raise SourceError(f"{shown}: cannot be fetched: {reason}", source=shown) from error
+    return target
+
+
+def _receive(answer: Any, target: Path, home: Path, shown: str, report: Report | None) -> None:
+    """Write an answer's body beside its place, and move it there once it is whole."""
+    length = answer.headers.get("Content-Length")
+    total = int(length) if length and length.isdigit() else None
+    partial = home / "partial"
+    done = 0
+    with partial.open("wb") as file:
+        while chunk := answer.read(CHUNK):
+            done += file.write(chunk)
+            if report:
+                report(done, total)
+    if total is not None and done != total:
+        partial.unlink()
+        raise SourceError(f"{shown}: broke off after {done} of {total} bytes", source=shown, hint="run it again")
+    (home / "facts.json").unlink(missing_ok=True)
+    target.parent.mkdir(exist_ok=True)
+    partial.replace(target)
+    facts = {name: answer.headers.get(name) for name in ("ETag", "Last-Modified")} | {"size": done}
+    (home / "facts.json").write_text(json.dumps(facts))
+
+
+def _request(url: str, facts: dict[str, Any]) -> urllib.request.Request:
+    """Ask for the file, unless it is what is known already."""
+    parts = urlsplit(url)
+    netloc = parts.netloc
+    credentials = ""
+    if "@" in netloc:
+        credentials, netloc = netloc.rsplit("@", 1)
+    request = urllib.request.Request(urlunsplit((parts.scheme, netloc, parts.path, parts.query, "")))  # noqa: S310 (http only)
+    request.add_header("User-Agent", "flambe-ansible")
+    request.add_header("Accept-Encoding", "identity")
+    if facts.get("ETag"):
+        request.add_header("If-None-Match", facts["ETag"])
+    elif facts.get("Last-Modified"):
+        request.add_header("If-Modified-Since", facts["Last-Modified"])
+    if credentials:
+        token = base64.b64encode(unquote(credentials).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {token}")
+    return request
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Make an opener that speaks HTTP alone, also after a redirect."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _read_facts(home: Path) -> dict[str, Any]:
+    """Read what the server said of the file that is here."""
+    try:
+        facts = json.loads((home / "facts.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _name(url: str) -> str:
+    """Name the file as the URL does."""
+    last = unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1]
+    return re.sub(r"[^A-Za-z0-9._-]", "_", last).lstrip(".-")[-120:] or "content"

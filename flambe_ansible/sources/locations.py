@@ -1,0 +1,190 @@
+"""Where extensions and resources come from, read off the text that names them. Nothing is fetched here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_GIT_SCHEMES = ("https", "http", "ssh", "git", "file")
+_SCP = re.compile(r"(?:ssh://)?(?P<host>[\w.-]+@[\w.-]+):(?P<path>(?!\d+/)(?!//)[^\s]+)")
+_HINT = "a folder, a git URL, or a requirement such as my_package==1.2"
+
+
+class LocationError(ValueError):
+    """The text names nothing that can be fetched.
+
+    Attributes:
+        expected: What would be right.
+    """
+
+    def __init__(self, message: str, *, expected: str = "") -> None:
+        super().__init__(message)
+        self.expected = expected
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitLocation:
+    """A folder in a git repository.
+
+    Attributes:
+        url: What git clones, without credentials.
+        ref: A branch, tag or commit; "" for the repository's default branch.
+        subfolder: The folder in it, "" for the root.
+        tree: ``branch/sub/folder`` as web pages of repositories have it, where only the repository itself knows where
+            the branch's name ends; "" where ref and subfolder say it.
+        credentials: ``user:password`` of the URL, or "".
+    """
+
+    url: str
+    ref: str = ""
+    subfolder: str = ""
+    tree: str = ""
+    credentials: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Required:
+    """A requirement that the hosts' installer resolves; may hold credentials, so that it has no repr."""
+
+    text: str = field(repr=False)
+
+
+def locate_extension(value: str, folder: Path) -> Path | GitLocation | Required:
+    """Say where an extension comes from.
+
+    The forms are flambé's (a folder, ``https://github.com/user/repo/tree/branch/folder``, ``ssh://git@host:path``, a
+    requirement) and pip's (``git+URL@REF#subdirectory=FOLDER``).
+
+    Args:
+        value: What the file says.
+        folder: The folder that relative paths count from.
+
+    Raises:
+        LocationError: It is none of these, or a folder that cannot be installed.
+    """
+    if _SCP.fullmatch(value):
+        return _read_scp(value)
+    url = re.fullmatch(r"(?:[\w.-]+(?:\[.*\])?\s*@\s*)?git\+(\S+)", value)
+    if url:
+        return _read_url(url.group(1), value)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
+        if value.startswith(("https:", "http:")) and urlsplit(value).path.endswith(_ARCHIVES):
+            return Required(value)
+        return _read_url(value, value)
+    path = resolve(value, folder)
+    if path.exists():
+        return _check_installable(path)
+    try:
+        Requirement(value)
+    except InvalidRequirement as error:
+        if "/" in value or value.startswith((".", "~")):
+            raise LocationError(f"{value}: no such file or folder", expected=_HINT) from error
+        raise LocationError(f"{value!r} is neither path, URL nor requirement", expected=_HINT) from error
+    return Required(value)
+
+
+def locate_resource(value: str, folder: Path) -> Path | str:
+    """Say where a resource comes from: a path that is there, or an ``s3://`` or ``http(s)://`` URL.
+
+    Raises:
+        LocationError: It is neither.
+    """
+    path = resolve(value, folder)
+    if path.exists():
+        return path
+    scheme, separator, rest = value.partition("://")
+    if not separator:
+        raise LocationError(f"{value}: no such file or folder", expected=f"a path counted from {folder}")
+    if scheme.lower() not in ("s3", "http", "https"):
+        raise LocationError(f"{redact(value)}: cannot fetch {scheme}://", expected="a path, s3://, http:// or https://")
+    if not rest.split("/")[0]:
+        raise LocationError(
+            f"{value}: no {'bucket' if scheme.lower() == 's3' else 'host'}", expected=f"{scheme}://NAME/PATH"
+        )
+    return value
+
+
+def resolve(value: str, folder: Path) -> Path:
+    """Make a path absolute: ``~`` is the home folder, relative paths count from ``folder``."""
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as error:
+        raise LocationError(f"{value}: no such user") from error
+    return folder.absolute() / path
+
+
+def redact(text: str) -> str:
+    """Take credentials out of the URLs in a text; the user of an ssh URL stays."""
+    return re.sub(
+        r"(?P<scheme>(?:\w+\+)?https?://)[^/\s@]+@",
+        r"\g<scheme>***@",
+        re.sub(r"(://[^/\s:@]+):[^/\s@]+@", r"\1:***@", text),
+    )
+
+
+def _read_scp(value: str) -> GitLocation:
+    """Read ``git@host:path``, also with flambé's ``ssh://`` before it; ``@ref`` may follow ``.git``."""
+    body, fragment = value.removeprefix("ssh://").partition("#")[::2]
+    host, path = body.split(":", 1)
+    path, ref = _split_ref(path)
+    return GitLocation(url=f"{host}:{path}", ref=ref, subfolder=_subfolder(fragment, value))
+
+
+def _read_url(url: str, value: str) -> GitLocation:
+    """Read a URL of a git repository."""
+    if _SCP.fullmatch(url):
+        return _read_scp(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise LocationError(f"{redact(value)}: no URL ({error})", expected=_HINT) from error
+    if parts.scheme not in _GIT_SCHEMES or (not parts.hostname and parts.scheme != "file"):
+        raise LocationError(f"{redact(value)}: no git repository's URL", expected="https://, ssh:// or git+ URL@REF")
+    path, ref = _split_ref(parts.path)
+    tree = ""
+    if parts.scheme in ("http", "https") and (web := re.fullmatch(r"(/.+?)(?:/-)?/tree/(.+?)/?", path)):
+        path, tree = web.groups()
+    netloc, credentials = parts.netloc, ""
+    if "@" in netloc and parts.scheme in ("http", "https"):
+        credentials, netloc = netloc.rsplit("@", 1)
+    return GitLocation(
+        url=urlunsplit((parts.scheme, netloc, path, "", "")),
+        ref=ref,
+        subfolder=_subfolder(parts.fragment, value),
+        tree=unquote(tree),
+        credentials=unquote(credentials),
+    )
+
+
+def _split_ref(path: str) -> tuple[str, str]:
+    """Split ``path@ref``."""
+    if match := re.fullmatch(r"(.*[^@/])@([^@]+)", path):
+        if match.group(2).startswith("-"):
+            raise LocationError(f"{match.group(2)!r} is no branch, tag or commit")
+        return match.group(1), match.group(2)
+    return path, ""
+
+
+def _subfolder(fragment: str, value: str) -> str:
+    """Read the folder from a URL's fragment."""
+    folder = parse_qs(fragment).get("subdirectory", [""])[0].strip("/")
+    if ".." in Path(folder).parts:
+        raise LocationError(f"{redact(value)}: the folder leaves the repository")
+    return folder
+
+
+def _check_installable(path: Path) -> Path:
+    """Make sure that pip can install what stands at a path."""
+    if path.is_dir():
+        if not any((path / name).is_file() for name in ("pyproject.toml", "setup.py")):
+            raise LocationError(f"{path}: cannot be installed", expected="a pyproject.toml or setup.py in it")
+        return path
+    if not path.name.endswith(_ARCHIVES):
+        raise LocationError(f"{path}: cannot be installed", expected="a folder, or a wheel or source archive")
+    return path
