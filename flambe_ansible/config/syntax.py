@@ -27,6 +27,7 @@ _MEANINGS = (
     ("found unknown escape character", "an unknown escape in double quotes", "single quotes, or \\\\ for a backslash"),
     ("did not find expected <document start>", "text after the end of the document", "--- before another document"),
     ("found undefined tag handle", "a tag whose prefix is not declared", "a tag such as !AWSCluster"),
+    ("expected the node content", "a value is missing", "a value, and what closes the bracket before it"),
     ("did not find expected node content", "a value is missing", "a value, and what closes the bracket before it"),
     ("found duplicate anchor", "an anchor (&) that is used twice", "another name"),
 )

@@ -13,7 +13,7 @@ import pytest
 from flambe_ansible.config import load_cluster, providers, read_cluster
 from flambe_ansible.errors import ClusterConfigurationError, Problem
 
-from .test_malformed import AWS, LAB, MALFORMED
+from .malformed import AWS, LAB, MALFORMED
 
 # The guide's own example; only the path of the key is this test's.
 GUIDE = """!AWSCluster

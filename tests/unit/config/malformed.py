@@ -1,0 +1,301 @@
+"""A table of malformed configurations: the text, its problem's place, and two parts of what is said about it."""
+
+from __future__ import annotations
+
+# Line 1 is the tag; a row's own lines begin at line 12.
+AWS = """!AWSCluster
+name: seq2seq
+factories_num: 2
+factories_type: g3.4xlarge
+orchestrator_type: t3.large
+key_name: aws-key
+security_group: sg-0987654321
+subnet_id: subnet-abcdef
+creator: user@company
+key: id
+
+"""
+LAB = "!LabCluster\nname: a\n"  # a row's own lines begin at line 3
+
+
+def aws(line: str, instead: str) -> str:
+    """Write an AWSCluster with another line instead of the one that begins so."""
+    old = next(one for one in AWS.splitlines() if one.startswith(line))
+    return AWS.replace(old, instead)
+
+
+MALFORMED = {
+    # The file as a whole.
+    "empty": ("", "1:1", "the file is empty", "!AWSCluster or !LabCluster"),
+    "comments only": ("# nothing\n\n", "1:1", "the file is empty", ""),
+    "NUL": ("!LabCluster\nname: a\0b\n", "2:8", "a NUL character", ""),
+    "control character": ("!LabCluster\nname: a\x07\n", "2:8", "the control character U+0007", ""),
+    "latin-1": (b"!LabCluster\nname: caf\xe9\n", "2:10", "the byte 0xe9 is not UTF-8", "UTF-8"),
+    "cut in a character": (b"!LabCluster\nname: caf\xc3", "2:10", "the byte 0xc3 is not UTF-8", "UTF-8"),
+    "UTF-16": ("!LabCluster\nname: a\n".encode("utf-16"), "1:1", "UTF-16", "UTF-8"),
+    "more than 1 MiB": ("# " + "x" * 1024 * 1024, "", "more than 1 MiB", ""),
+    "too many values": (LAB + "setup_cmds: [" + "x, " * 40_000 + "]\n", "3:29999", "more than 10000 values", ""),
+    "too deep": ("!LabCluster\nname: " + "[" * 100_000, "2:26", "more than 20 levels", ""),
+    "alias bomb": (
+        "!LabCluster\nname: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcd", "bcde", strict=True)),
+        "5:4",
+        "with its aliases written out, this has more than 10000 values",
+        "",
+    ),
+    "endless alias": (LAB + "tags: &t\n  again: *t\n", "3:7", "an alias stands for something that it is a part of", ""),
+    # Syntax.
+    "tab": (LAB + "tags:\n\ta: b\n", "4:1", "a tab used for indentation", "spaces"),
+    "colon in a value": (LAB + "creator: a: b\n", "3:11", "a second ': ' in one value", "quotes"),
+    "line without a colon": (LAB + "volume_size 100\n", "4:1", "a key without ': '", "key: value"),
+    "open quote": (LAB + 'creator: "me\n', "3:10", "a quote that is not closed", "the closing quote"),
+    "open list": (LAB + "setup_cmds: [ls\n", "3:13", "a list in [ ] that is not closed", "]"),
+    "list cut off": (LAB + "setup_cmds: [ls,\n", "4:1", "a value is missing", "closes the bracket"),
+    "open mapping": (LAB + "tags: {a: b\n", "3:7", "a mapping in { } that is not closed", "}"),
+    "at sign": (LAB + "creator: @me\n", "3:10", "a value may not begin with @", "quotes"),
+    "percent sign": (LAB + "creator: %me\n", "3:10", "a value may not begin with %", "quotes"),
+    "unknown alias": (LAB + "creator: *me\n", "3:10", "an alias (*) without its anchor", ""),
+    "bad escape": (LAB + 'creator: "C:\\q"\n', "3:13", "an unknown escape", "single quotes"),
+    "other indentation": (LAB + " creator: me\n", "3:9", "a second ': ' in one value", ""),
+    "dash among keys": (LAB + "- ls\n", "3:1", "a line that does not fit here", "key: value"),
+    "colon alone": (LAB + ": b\n", "3:1", "a line that does not fit here", "key: value"),
+    # Documents and tags.
+    "no tag": ("name: a\n", "1:1", "a cluster's tag is missing here", "!AWSCluster or !LabCluster"),
+    "misspelt tag": ("!AWSClster\nname: a\n", "1:1", "!AWSClster is no cluster", "did you mean !AWSCluster?"),
+    "tag in another case": ("!labcluster\nname: a\n", "1:1", "!labcluster is no cluster", "did you mean !LabCluster?"),
+    "another runnable": ("!Experiment\nname: a\n", "1:1", "!Experiment is no cluster", "!AWSCluster"),
+    "Python object": ("!!python/object/apply:os.system [ls]\n", "1:1", "!!python/object/apply:os.system is no", ""),
+    "an extension's": ("!my.Cluster\nname: a\n", "1:1", "!my.Cluster is a cluster of an extension", "no extension my"),
+    "a list": ("- name: a\n", "1:1", "a cluster's tag is missing here", ""),
+    "tag on a list": ("!LabCluster\n- name: a\n", "1:1", "after !LabCluster comes a list", "name: value"),
+    "tag alone": ("!LabCluster\n", "1:1", "after !LabCluster comes nothing", "name: value"),
+    "no space": ("!LabCluster\nname:a\n", "1:1", 'comes the text "name:a"', "a space after the colon: name: a"),
+    "two clusters": (LAB + "---\n" + LAB, "4:1", "another document begins here", "one cluster in a file"),
+    "three documents": ("a: b\n---\n" + LAB + "---\n" + LAB, "6:1", "another document begins here", ""),
+    "extension is a number": ("ext: 1\n---\n" + LAB, "1:6", "ext is no extension's place", "a folder, a git URL"),
+    # Keys.
+    "unknown key": (AWS + "factory_num: 1\n", "12:1", '"factory_num" is no field of !AWSCluster', "factory_ami?"),
+    "key with a dash": (AWS + "volume-size: 8\n", "12:1", '"volume-size" is no field', "did you mean volume_size?"),
+    "key in another case": (AWS + "Tags: {}\n", "12:1", '"Tags" is no field', "did you mean tags?"),
+    "key like no other": (LAB + "xyzzy: 1\n", "3:1", '"xyzzy" is no field of !LabCluster', "one of factories_num, lab"),
+    "key twice": (LAB + "name: b\n", "3:1", "name is given twice, first on line 2", "each key once"),
+    "key is a list": (LAB + "? [a]\n: b\n", "3:3", "has a list as a key", "text"),
+    "key is empty": (LAB + "?\n: b\n", "3:2", "has an empty key", "key: value"),
+    "key of AWS in the lab": (LAB + "subnet_id: subnet-abcdef\n", "3:1", "subnet_id is no field of !LabCluster", "lab"),
+    "missing": (aws("name", ""), "1:1", "name is missing", "name: 1 to 64 characters"),
+    "misspelt and so missing": (aws("creator", "craetor: me"), "9:1", '"craetor" is no field', "did you mean creator?"),
+    # Text.
+    "no value": (aws("name", "name:"), "2:6", "name has no value", "1 to 64 characters"),
+    "null": (aws("name", "name: ~"), "2:7", "name has no value", ""),
+    "Norway": (aws("name", "name: no"), "2:7", "name is no, which YAML reads as false", 'in quotes: "no"'),
+    "boolean": (aws("name", "name: true"), "2:7", "name is the boolean true", 'in quotes: "true"'),
+    "number as a name": (aws("name", "name: 12"), "2:7", "name is the number 12", 'in quotes: "12"'),
+    "clock as a name": (aws("name", "name: 1:30"), "2:7", "name is the number 1:30", 'in quotes: "1:30"'),
+    "list as text": (
+        aws("creator", "creator: [email\xa0protected]"),
+        "9:10",
+        "creator is a list",
+        "begins with a bracket",
+    ),
+    "template": (aws("name", "name: {{ name }}"), "2:7", "name is a mapping", "begins with a bracket"),
+    "tagged text": (
+        aws("name", "name: !!python/name:os.system x"),
+        "2:7",
+        "the YAML tag !!python/name:os.system",
+        "refused",
+    ),
+    "unknown tag on a value": (
+        aws("name", "name: !env NAME"),
+        "2:7",
+        "name has the YAML tag !env, which is refused",
+        "",
+    ),
+    "name with a space": (aws("name", "name: my cluster"), "2:7", 'name is "my cluster"', "letters, digits, - and _"),
+    "name with a dash first": (aws("name", "name: -a"), "2:7", 'name is "-a"', "the first a letter or a digit"),
+    "name with a slash": (aws("name", "name: a/b"), "2:7", 'name is "a/b"', ""),
+    "name with an accent": (aws("name", "name: café"), "2:7", 'name is "café"', ""),
+    "name too long": (aws("name", "name: " + "a" * 65), "2:7", "name is ", "1 to 64 characters"),
+    "name with a line break": (aws("name", 'name: "a\\n"'), "2:7", 'name is "a\\n"', ""),
+    "empty creator": (aws("creator", 'creator: ""'), "9:10", "creator is empty", "such as your mail address"),
+    "creator too long": (aws("creator", "creator: " + "a" * 257), "9:10", "creator has 257 characters", "1 to 256"),
+    "user name": (AWS + "username: -oProxyCommand=x\n", "12:11", 'username is "-oProxyCommand=x"', "Linux user name"),
+    # AWS's forms.
+    "subnet without prefix": (
+        aws("subnet", "subnet_id: abcdef01"),
+        "8:12",
+        'subnet_id is "abcdef01"',
+        "mean subnet-abcdef01?",
+    ),
+    "subnet is a network": (
+        aws("subnet", "subnet_id: vpc-abcdef01"),
+        "8:12",
+        'subnet_id is "vpc-abcdef01"',
+        "a subnet's id",
+    ),
+    "group by name": (
+        aws("security", "security_group: default"),
+        "7:17",
+        'security_group is "default"',
+        "id such as sg-",
+    ),
+    "image": (AWS + "factory_ami: ubuntu\n", "12:14", 'factory_ami is "ubuntu"', "an image id such as ami-"),
+    "instance type": (
+        aws("factories_type", "factories_type: large"),
+        "4:17",
+        'factories_type is "large"',
+        "such as t3.large",
+    ),
+    "instance type's case": (
+        aws("factories_type", "factories_type: P3.2xlarge"),
+        "4:17",
+        '"P3.2xlarge"',
+        "mean p3.2xlarge?",
+    ),
+    "zone": (AWS + "region_name: us-east-1a\n", "12:14", "the availability zone", "did you mean us-east-1?"),
+    "region": (AWS + "region_name: Virginia\n", "12:14", 'region_name is "Virginia"', "such as us-east-1"),
+    "volume type": (AWS + "volume_type: gp4\n", "12:14", 'volume_type is "gp4"', "gp2, io1 or gp3; did you mean gp"),
+    "volume type's case": (AWS + "volume_type: IO1\n", "12:14", 'volume_type is "IO1"', "did you mean io1?"),
+    # Numbers.
+    "no factories": (aws("factories_num", "factories_num: 0"), "3:16", "factories_num is 0", "from 1 to 1000"),
+    "negative": (aws("factories_num", "factories_num: -1"), "3:16", "factories_num is -1", "from 1 to 1000"),
+    "half a factory": (aws("factories_num", "factories_num: 1.5"), "3:16", "factories_num is 1.5", "a whole number"),
+    "text": (aws("factories_num", "factories_num: two"), "3:16", 'factories_num is the text "two"', "a whole number"),
+    "quoted number": (aws("factories_num", 'factories_num: "2"'), "3:16", 'is the text "2"', "did you mean 2?"),
+    "boolean number": (aws("factories_num", "factories_num: yes"), "3:16", "is yes, which YAML reads as true", ""),
+    "base 60": (aws("factories_num", "factories_num: 1:30"), "3:16", "factories_num is 1:30", "base 60"),
+    "octal": (aws("factories_num", "factories_num: 010"), "3:16", "reads as an octal number", "did you mean 10?"),
+    "a thousandth": (aws("factories_num", "factories_num: 1e-3"), "3:16", "factories_num is 0.001", ""),
+    "infinite": (AWS + "volume_size: .inf\n", "12:14", "volume_size is inf", "a whole number of GB"),
+    "not a number": (AWS + "volume_size: .nan\n", "12:14", "volume_size is nan", ""),
+    "endless digits": (AWS + f"volume_size: {'9' * 5000}\n", "12:14", "volume_size is ", "a whole number of GB"),
+    "unit": (AWS + "volume_size: 100GB\n", "12:14", 'volume_size is the text "100GB"', "did you mean 100?"),
+    "disk too small": (AWS + "volume_size: 4\n", "12:14", "volume_size is 4", "from 8 to 16384"),
+    "disk too large for gp2": (
+        AWS + "volume_size: 20000\n",
+        "12:14",
+        "volume_size is 20000",
+        "1 to 16384 GB for volume_type gp2",
+    ),
+    "io1 too small": (AWS + "volume_type: io1\nvolume_size: 50\n", "13:14", "volume_size is 50", "5000 IOPS"),
+    "timeout below": (AWS + "factories_timeout: -2\n", "12:20", "factories_timeout is -2", "-1 (never)"),
+    "timeout above": (AWS + "orchestrator_timeout: 169\n", "12:23", "orchestrator_timeout is 169", "168 whole hours"),
+    "half an hour": (AWS + "factories_timeout: 0.5\n", "12:20", "factories_timeout is 0.5", "whole hours"),
+    "setup time": (AWS + "setup_timeout: 0\n", "12:16", "setup_timeout is 0", "1 to 86400 seconds"),
+    "factories outlive": (
+        AWS + "orchestrator_timeout: 5\nfactories_timeout: 6\n",
+        "12:23",
+        "factories end after 6 h",
+        "outlive",
+    ),
+    "factories live on": (
+        AWS + "orchestrator_timeout: 5\nfactories_timeout: -1\n",
+        "12:23",
+        "factories never end",
+        "outlive",
+    ),
+    "by default": (
+        AWS + "orchestrator_timeout: 0\n",
+        "12:23",
+        "orchestrator_timeout is 0, but factories end after 1 h",
+        "",
+    ),
+    # Booleans.
+    "misspelt boolean": (AWS + "dedicated: ture\n", "12:12", 'dedicated is the text "ture"', "did you mean true?"),
+    "quoted boolean": (AWS + 'use_public: "no"\n', "12:13", 'use_public is the text "no"', "did you mean false?"),
+    "number as boolean": (AWS + "use_public: 1\n", "12:13", "use_public is the number 1", "did you mean true?"),
+    "boolean without value": (AWS + "use_public:\n", "12:12", "use_public has no value", "true or false"),
+    # Commands.
+    "one command": (LAB + "setup_cmds: ls\n", "3:13", "setup_cmds is one text, not a list", "after a dash"),
+    "mapping of commands": (LAB + "setup_cmds:\n  a: ls\n", "4:3", "setup_cmds is a mapping", "a list of commands"),
+    "colon in a command": (
+        LAB + "setup_cmds:\n- echo a: b\n",
+        "4:3",
+        "setup_cmds[0] contains ': '",
+        "quotes around the whole",
+    ),
+    "empty command": (LAB + "setup_cmds:\n- ls\n-\n", "5:2", "setup_cmds[1] is empty", "a command"),
+    "blank command": (LAB + "setup_cmds:\n- '  '\n", "4:3", "setup_cmds[0] is empty", ""),
+    "command is true": (LAB + "setup_cmds:\n- true\n", "4:3", "setup_cmds[0] is the boolean true", 'in quotes: "true"'),
+    "command is a list": (LAB + "setup_cmds:\n- - ls\n", "4:3", "setup_cmds[0] is a list", "a command"),
+    "command runs Python": (
+        LAB + "setup_cmds:\n- !!python/object:os.x {}\n",
+        "4:3",
+        "!!python/object:os.x, which is refused",
+        "",
+    ),
+    # Tags.
+    "tags is a list": (LAB + "tags: [a]\n", "3:7", "tags is a list", "a mapping of text to text"),
+    "creator tag": (LAB + "tags:\n  Creator: me\n", "4:3", "tags.Creator is a tag of the cluster's own", "another key"),
+    "name tag": (LAB + "tags:\n  NAME: me\n", "4:3", "tags.NAME is a tag of the cluster's own", ""),
+    "purpose tag": (LAB + "tags:\n  Purpose: me\n", "4:3", "tags.Purpose is a tag of the cluster's own", ""),
+    "cluster tag": (LAB + "tags:\n  Cluster-Name: me\n", "4:3", "tags.Cluster-Name is a tag of the cluster's own", ""),
+    "role tag": (LAB + "tags: {Role: me}\n", "3:8", "tags.Role is a tag of the cluster's own", ""),
+    "AWS's tag": (LAB + "tags:\n  AWS:x: me\n", "4:3", "tags.AWS:x is reserved by AWS", ""),
+    "AWS's value": (LAB + "tags:\n  a: aws:b\n", "4:6", 'tags.a is "aws:b", reserved by AWS', ""),
+    "tag without value": (LAB + "tags:\n  a:\n", "4:5", "tags.a has no value", '"" for an empty tag'),
+    "boolean tag": (LAB + "tags:\n  a: no\n", "4:6", "tags.a is no, which YAML reads as false", 'in quotes: "no"'),
+    "boolean key": (
+        LAB + "tags:\n  on: a\n",
+        "4:3",
+        "tags has the key on, which YAML reads as true",
+        'in quotes: "on"',
+    ),
+    "tag is a list": (LAB + "tags:\n  a: [b]\n", "4:6", "tags.a is a list", ""),
+    "tag twice": (LAB + "tags:\n  a: b\n  a: c\n", "5:3", "tags.a is given twice, first on line 4", ""),
+    "tag key too long": (LAB + f"tags:\n  {'k' * 129}: b\n", "4:3", "has a key of 129 characters", "1 to 128"),
+    "tag value too long": (LAB + f"tags:\n  a: {'v' * 257}\n", "4:6", "tags.a has 257 characters", "at most 256"),
+    "too many tags": (
+        LAB + "tags:\n" + "".join(f"  k{n}: v\n" for n in range(46)),
+        "4:3",
+        "tags has 46 tags",
+        "at most 45",
+    ),
+    "merged text": (LAB + "tags:\n  <<: a\n", "4:7", "merges something that is not a mapping", ""),
+    # flambe's version.
+    "version as a number": (
+        LAB + "flambe_version: 0.4\n",
+        "3:17",
+        "flambe_version is the number 0.4",
+        'in quotes: "0.4"',
+    ),
+    "version in words": (
+        LAB + "flambe_version: latest\n",
+        "3:17",
+        'flambe_version is "latest"',
+        "one release of flambe",
+    ),
+    "version as a range": (LAB + "flambe_version: '>=0.4.18'\n", "3:17", 'is ">=0.4.18"', "did you mean 0.4.18?"),
+    "version too old": (LAB + "flambe_version: 0.3.1\n", "3:17", "older than flambe's first release", "0.4.0 or later"),
+    # The key's file.
+    "no key file": (aws("key: ", "key: nothing-like-it"), "10:6", "and there is no such file", "private SSH key"),
+    "misspelt key file": (aws("key: ", "key: pme"), "10:6", "and there is no such file", "/pem?"),
+    "no key folder": (aws("key: ", "key: no/id"), "10:6", "and there is no such file", ""),
+    "file as folder": (aws("key: ", "key: id/id"), "10:6", "and there is no such file", ""),
+    "variable": (aws("key: ", "key: $HOME/id"), "10:6", "and there is no such file", "without variables"),
+    "unknown user": (aws("key: ", "key: ~nobody-at-all/id"), "10:6", "and there is no such user", ""),
+    "key folder": (aws("key: ", "key: keys"), "10:6", "key is the folder ", "the path of a private SSH key"),
+    "public key": (aws("key: ", "key: id.pub"), "10:6", "/id.pub, a public key", "/id?"),
+    "world-readable": (
+        aws("key: ", "key: open"),
+        "10:6",
+        "others than its owner have access to it (mode 0644)",
+        "chmod 600",
+    ),
+    "group-readable": (
+        aws("key: ", "key: group"),
+        "10:6",
+        "others than its owner have access to it (mode 0640)",
+        "chmod 600",
+    ),
+    "empty key": (aws("key: ", "key: empty"), "10:6", "/empty, an empty file", ""),
+    "PuTTY's key": (aws("key: ", "key: putty.ppk"), "10:6", "a key in PuTTY's format", "puttygen"),
+    "no key in it": (aws("key: ", "key: notes"), "10:6", "/notes, which holds no private key", ""),
+    "empty path": (aws("key: ", "key: ''"), "10:6", "key is empty", ""),
+    "key is a device": (aws("key: ", "key: /dev/null"), "10:6", "/dev/null, which is no regular file", ""),
+    "the key itself": (
+        aws("key: ", "key: |\n  -----BEGIN RSA PRIVATE KEY-----\n  MIIE\n"),
+        "10:6",
+        "key holds a key itself",
+        "the path of the key's file",
+    ),
+}
