@@ -179,10 +179,11 @@ def _note_unknown(reader: Reader, entry: Entry, schema: Schema, *, given: set[st
         message = f"{entry.key} is no field of {schema.tag}: it {schema.refused[entry.key]}; remove this line"
         _note(reader, message, place)
         return
-    free = [one.name for one in schema.fields if one.name not in given]
-    meant = suggest(entry.key, free)
-    expected = "" if meant else f"one of {', '.join(free)}"
     message = f"{show(entry.key)} is no field of {schema.tag}"
+    meant = suggest(entry.key, schema.by_name)
+    expected = "" if meant else f"one of {', '.join(one.name for one in schema.fields if one.name not in given)}"
+    if meant in given:
+        message, meant = f"{message}, and {meant} is given already", ""
     flaw = Flaw(message=message, expected=expected, suggestion=meant, at_key=True)
     reader.flaws.append(PlacedFlaw(flaw, place))
 

@@ -74,7 +74,8 @@ MALFORMED = {
     "three documents": ("a: b\n---\n" + LAB + "---\n" + LAB, "6:1", "another document begins here", ""),
     "extension is a number": ("ext: 1\n---\n" + LAB, "1:6", "ext is no extension's place", "a folder, a git URL"),
     # Keys.
-    "unknown key": (AWS + "factory_num: 1\n", "12:1", '"factory_num" is no field of !AWSCluster', "factory_ami?"),
+    "unknown key": (AWS + "factory_num: 1\n", "12:1", '"factory_num" is no field', "factories_num is given already"),
+    "nearly a key": (AWS + "factory_amis: 1\n", "12:1", '"factory_amis" is no field', "did you mean factory_ami?"),
     "key with a dash": (AWS + "volume-size: 8\n", "12:1", '"volume-size" is no field', "did you mean volume_size?"),
     "key in another case": (AWS + "Tags: {}\n", "12:1", '"Tags" is no field', "did you mean tags?"),
     "key like no other": (LAB + "xyzzy: 1\n", "3:1", '"xyzzy" is no field of !LabCluster', "one of factories_num, lab"),
