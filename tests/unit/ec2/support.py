@@ -1,0 +1,123 @@
+"""What the EC2 tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from flambe_ansible.cluster.aws import AWSCluster
+
+REGION = "eu-west-1"
+READING = ("Describe", "Get", "List")
+
+
+@dataclass
+class Account:
+    """An account with what a cluster needs."""
+
+    ec2: Any
+    cloudwatch: Any
+    arguments: dict[str, Any]
+
+    @classmethod
+    def make(cls, session: boto3.Session) -> Account:
+        ec2 = session.client("ec2")
+        subnet = ec2.describe_subnets()["Subnets"][0]
+        group = ec2.create_security_group(GroupName="flambe", Description="flambe", VpcId=subnet["VpcId"])
+        ec2.create_key_pair(KeyName="work")
+        image = register_image(ec2, "hosts")
+        return cls(
+            ec2,
+            session.client("cloudwatch"),
+            {
+                "name": "trial",
+                "factories_num": 2,
+                "factories_type": "t3.large",
+                "orchestrator_type": "t3.small",
+                "key_name": "work",
+                "security_group": group["GroupId"],
+                "subnet_id": subnet["SubnetId"],
+                "creator": "ada@example.com",
+                "key": "/nowhere/key.pem",
+                "region_name": REGION,
+                "orchestrator_ami": image,
+                "factory_ami": image,
+            },
+        )
+
+    def instances(self, *states: str) -> list[dict[str, Any]]:
+        """All instances in these states (live ones by default), by name."""
+        wanted = states or ("pending", "running", "stopping", "stopped")
+        found = [one for group in self.ec2.describe_instances()["Reservations"] for one in group["Instances"]]
+        return sorted((one for one in found if one["State"]["Name"] in wanted), key=lambda one: tags_of(one)["Name"])
+
+    def names(self, *states: str) -> list[str]:
+        return [tags_of(one)["Name"] for one in self.instances(*states)]
+
+    def alarms(self) -> dict[str, dict[str, Any]]:
+        return {one["AlarmName"]: one for one in self.cloudwatch.describe_alarms()["MetricAlarms"]}
+
+
+def register_image(ec2: Any, name: str, **changes: Any) -> str:
+    image = {"Name": name, "Architecture": "x86_64", "RootDeviceName": "/dev/sda1", "VirtualizationType": "hvm"}
+    answer: dict[str, Any] = ec2.register_image(**{**image, **changes})
+    return str(answer["ImageId"])
+
+
+def tags_of(resource: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+
+
+@dataclass
+class Calls:
+    """The API calls of one cluster, with their parameters, and answers to give instead of the API's."""
+
+    made: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, cluster: AWSCluster) -> Calls:
+        calls = cls()
+        for service in ("ec2", "cloudwatch", "ssm"):
+            client = cluster._client(service)
+            client.meta.events.register("provide-client-params.*.*", calls._record)
+            setattr(cluster, f"_{service}", client)
+        return calls
+
+    def _record(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        self.made.append((model.name, dict(params)))
+
+    def of_kind(self, operation: str) -> list[dict[str, Any]]:
+        return [params for name, params in self.made if name == operation and not params.get("DryRun")]
+
+    @property
+    def changing(self) -> list[str]:
+        """The operations that change something, in order."""
+        return [name for name, params in self.made if not name.startswith(READING) and not params.get("DryRun")]
+
+    def clear(self) -> None:
+        self.made.clear()
+
+
+def client_error(
+    code: str, operation: str = "RunInstances", message: str = "as told", status: int = 400
+) -> ClientError:
+    return ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        operation,
+    )
+
+
+def refuse(client: Any, operation: str, errors: Iterable[Exception | None]) -> None:
+    """Let the next calls of an operation fail with these errors, in order; None lets one through."""
+    pending = iter(list(errors))
+
+    def fail(**_: Any) -> None:
+        error = next(pending, None)
+        if error:
+            raise error
+
+    client.meta.events.register_first(f"before-call.*.{operation}", fail)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from flambe_ansible.ec2 import alarms
+
+
+@pytest.mark.parametrize(
+    ("hours", "period", "count"),
+    [
+        (0, 300, 1),
+        (1, 300, 12),
+        (5, 300, 60),
+        (24, 300, 288),
+        (25, 3600, 25),
+        (48, 3600, 48),
+        (168, 3600, 168),
+    ],
+)
+def test_hours_become_periods_that_cloudwatch_accepts(hours: int, period: int, count: int) -> None:
+    assert alarms.split_time(alarms.minutes_of(hours)) == (period, count)
+
+
+@pytest.mark.parametrize("hours", range(169))
+def test_all_hours_keep_to_cloudwatchs_limits(hours: int) -> None:
+    period, count = alarms.split_time(alarms.minutes_of(hours))
+    assert period >= 300  # EC2 reports every five minutes
+    assert period % 60 == 0
+    assert period * count <= (86_400 if period < 3600 else 604_800)
+    assert period * count == max(hours * 3600, 300)
+
+
+@pytest.mark.parametrize(("minutes", "total"), [(1, 300), (5, 300), (6, 600), (61, 3900), (24 * 60 + 1, 25 * 3600)])
+def test_odd_minutes_are_rounded_up(minutes: int, total: int) -> None:
+    period, count = alarms.split_time(minutes)
+    assert period * count == total
+
+
+@pytest.mark.parametrize("minutes", [0, -1, 168 * 60 + 1])
+def test_split_time_refuses(minutes: int) -> None:
+    with pytest.raises(ValueError, match="168 hours"):
+        alarms.split_time(minutes)
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "arn"),
+    [
+        ("eu-west-1", "aws", "arn:aws:automate:eu-west-1:ec2:terminate"),
+        ("cn-north-1", "aws-cn", "arn:aws-cn:automate:cn-north-1:ec2:terminate"),
+        ("us-gov-west-1", "aws-us-gov", "arn:aws-us-gov:automate:us-gov-west-1:ec2:terminate"),
+    ],
+)
+def test_build_alarm_is_a_whole_request(region: str, partition: str, arn: str) -> None:
+    alarm = alarms.build_alarm("i-1", minutes=60, region=region, partition=partition, owner="flambe cluster c of ada")
+    assert alarm == {
+        "AlarmName": "Flambe_Instance_Terminate_CPU_Utilization_i-1",
+        "AlarmDescription": "flambe cluster c of ada: terminates i-1 after 60 minutes below 0.1 % CPU",
+        "ActionsEnabled": True,
+        "AlarmActions": [arn],
+        "Namespace": "AWS/EC2",
+        "MetricName": "CPUUtilization",
+        "Dimensions": [{"Name": "InstanceId", "Value": "i-1"}],
+        "Statistic": "Average",
+        "ComparisonOperator": "LessThanThreshold",
+        "Threshold": 0.1,
+        "Period": 300,
+        "EvaluationPeriods": 12,
+        "DatapointsToAlarm": 12,
+        "TreatMissingData": "notBreaching",
+        "WarmUpConfiguration": {
+            "WarmUpPeriodDurationInMinutes": 60,
+            "OnlyStartEvaluatingAfterWarmUpPeriodEnds": True,
+        },
+    }
+    client = boto3.client("cloudwatch", region_name=region)
+    with Stubber(client) as stub:  # boto3's model knows every argument
+        stub.add_response("put_metric_alarm", {}, alarm)
+        client.put_metric_alarm(**alarm)
+
+
+@pytest.mark.parametrize(("minutes", "warm_up"), [(5, 5), (2880, 2880), (2940, 2880), (168 * 60, 2880)])
+def test_warm_up_covers_the_timeout_up_to_two_days(minutes: int, warm_up: int) -> None:
+    alarm = alarms.build_alarm("i-1", minutes=minutes, region="eu-west-1", owner="me")
+    assert alarm["WarmUpConfiguration"]["WarmUpPeriodDurationInMinutes"] == warm_up
+
+
+def _make_alarm(instance_id: str, owner: str = "flambe cluster c of ada") -> dict[str, Any]:
+    return alarms.build_alarm(instance_id, minutes=60, region="eu-west-1", owner=owner)
+
+
+def test_reset_removes_before_it_creates_so_that_the_clock_starts_anew(account: Any) -> None:
+    log: list[tuple[str, Any]] = []
+    client = account.cloudwatch
+    client.meta.events.register(
+        "provide-client-params.*.*", lambda params, model, **_: log.append((model.name, dict(params)))
+    )
+    alarms.reset(client, {"i-1": _make_alarm("i-1"), "i-2": _make_alarm("i-2")}, new=True)
+    assert [name for name, _ in log] == ["PutMetricAlarm", "PutMetricAlarm"]
+    log.clear()
+    alarms.reset(client, {"i-1": _make_alarm("i-1"), "i-2": None})
+    assert [name for name, _ in log] == ["DescribeAlarms", "DeleteAlarms", "PutMetricAlarm"]
+    assert sorted(log[1][1]["AlarmNames"]) == [alarms.alarm_name("i-1"), alarms.alarm_name("i-2")]
+    assert list(account.alarms()) == [alarms.alarm_name("i-1")]
+
+
+def test_reset_without_instances_calls_nothing() -> None:
+    client = boto3.client("cloudwatch", region_name="eu-west-1")
+    with Stubber(client):
+        alarms.reset(client, {})
+
+
+def test_find_owned_finds_the_clusters_alone(account: Any) -> None:
+    for instance_id, owner in [
+        ("i-1", alarms.describe_owner("c", "ada")),
+        ("i-2", alarms.describe_owner("c2", "ada")),
+        ("i-3", alarms.describe_owner("c", "ada2")),
+    ]:
+        account.cloudwatch.put_metric_alarm(**_make_alarm(instance_id, owner))
+    owned = alarms.find_owned(account.cloudwatch, alarms.describe_owner("c", "ada"))
+    assert owned == [alarms.alarm_name("i-1")]
+
+
+def test_many_alarms_are_asked_for_in_chunks_of_100() -> None:
+    client = boto3.client("cloudwatch", region_name="eu-west-1")
+    ids = [f"i-{number}" for number in range(150)]
+    names = [alarms.alarm_name(one) for one in ids]
+    with Stubber(client) as stub:
+        found = [{"AlarmName": name} for name in names]
+        stub.add_response("describe_alarms", {"MetricAlarms": found[:100]}, {"AlarmNames": names[:100]})
+        stub.add_response("describe_alarms", {"MetricAlarms": found[100:]}, {"AlarmNames": names[100:]})
+        stub.add_response("delete_alarms", {}, {"AlarmNames": names[:100]})
+        stub.add_response("delete_alarms", {}, {"AlarmNames": names[100:]})
+        alarms.remove(client, ids)
+        stub.assert_no_pending_responses()

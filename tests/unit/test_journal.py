@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from flambe_ansible import journal
+from flambe_ansible.errors import ClusterError
+from flambe_ansible.journal import Journal, Stage
+
+
+def test_a_creation_goes_through_its_stages(tmp_path: Path) -> None:
+    book = Journal(tmp_path)
+    assert book.read() == []
+    made = book.open(role="Factory", count=2, digest="d")
+    assert Journal(tmp_path).read() == [made]
+    assert (made.generation, made.stage, made.ids, made.count, made.role) == (1, Stage.ASKED, (), 2, "Factory")
+    assert 0 <= made.age < 5
+    book.answer(made.token, ["i-1", "i-2"])
+    assert book.unfinished()[0].ids == ("i-1", "i-2")
+    assert book.unfinished()[0].stage is Stage.ANSWERED
+    book.close({made.token}, "done")
+    assert book.unfinished() == []
+    assert book.read()[0].outcome == "done"
+
+
+def test_tokens_are_never_used_twice_and_fit_into_ec2(tmp_path: Path) -> None:
+    book = Journal(tmp_path)
+    made = [book.open(role="Factory", count=1, digest="d") for _ in range(5)]
+    assert len({one.token for one in made}) == 5
+    assert [one.generation for one in made] == [1, 2, 3, 4, 5]
+    assert all(len(one.token) <= 64 and one.token.isascii() for one in made)
+    other = Journal(tmp_path / "..").open(role="Factory", count=1, digest="d")
+    assert other.token not in {one.token for one in made}
+
+
+def test_the_file_is_private_and_whole(tmp_path: Path) -> None:
+    book = Journal(tmp_path)
+    book.open(role="Factory", count=1, digest="d")
+    assert stat.S_IMODE(book.path.stat().st_mode) == 0o600
+    assert json.loads(book.path.read_text())["version"] == journal.VERSION
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.json", "journal.lock"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = Journal(tmp_path)
+    made = book.open(role="Factory", count=1, digest="d")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(journal.json, "dump", fail)
+    with pytest.raises(OSError, match="no space"):
+        book.close({made.token}, "done")
+    monkeypatch.undo()
+    assert Journal(tmp_path).read() == [made]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.json", "journal.lock"]
+
+
+def test_old_closed_creations_are_dropped_and_open_ones_stay(tmp_path: Path) -> None:
+    book = Journal(tmp_path)
+    first = book.open(role="Factory", count=1, digest="d")
+    closed = [book.open(role="Factory", count=1, digest="d").token for _ in range(journal.KEPT + 5)]
+    book.close(set(closed), "done")
+    assert book.unfinished() == [first]
+    assert [one.token for one in book.read()[1:]] == closed[-journal.KEPT :]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"version": 1}', '{"version": 1, "creations": [{}]}', '{"version": 99, "creations": []}', "null"],
+)
+def test_a_file_that_is_no_journal_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
+    book = Journal(tmp_path)
+    book.path.write_text(text)
+    with pytest.raises(ClusterError, match=r"journal\.json") as caught:
+        book.read()
+    assert "remove" in (caught.value.hint or "")
+
+
+def test_age_counts_from_when_it_was_asked(tmp_path: Path) -> None:
+    book = Journal(tmp_path)
+    made = book.open(role="Factory", count=1, digest="d")
+    data = json.loads(book.path.read_text())
+    data["creations"][0]["asked"] = (datetime.now(UTC) - timedelta(seconds=100)).isoformat()
+    book.path.write_text(json.dumps(data))
+    assert 99 < book.read()[0].age < 110
+    assert book.read()[0].token == made.token
+
+
+def test_threads_do_not_lose_each_others_entries(tmp_path: Path) -> None:
+    threads = [Thread(target=_open_some, args=(tmp_path,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(one.generation for one in Journal(tmp_path).read()) == list(range(1, 21))
+
+
+def test_processes_do_not_lose_each_others_entries(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_open_some, args=(tmp_path,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(one.generation for one in Journal(tmp_path).read()) == list(range(1, 11))
+
+
+def _open_some(folder: Path) -> None:
+    for _ in range(5):
+        Journal(folder).open(role="Factory", count=1, digest="d")
