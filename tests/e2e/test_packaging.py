@@ -1,0 +1,164 @@
+"""The wheel and the collection, built, installed where nothing else is, and used from another folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+ROLES = sorted(folder.name for folder in (REPO / "roles").iterdir() if folder.is_dir())
+MODULES = sorted(path.stem for path in (REPO / "plugins/modules").glob("*.py"))
+INVENTORY = "[orchestrator]\na ansible_connection=local private_ip=127.0.0.1\n[factories]\nb ansible_connection=local\n"
+
+
+def call(*argv: str | Path, cwd: Path, code: int = 0, **environment: str) -> str:
+    """Run a program in a folder and return all that it printed."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PYTHONPATH"))}
+    done = subprocess.run(
+        [str(word) for word in argv],
+        cwd=cwd,
+        env={**kept, "ANSIBLE_NOCOLOR": "1", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is not the checkout."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="module")
+def wheel(folder: Path) -> Path:
+    """The built wheel."""
+    call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "dist", REPO, cwd=folder)
+    (built,) = (folder / "dist").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def scripts(wheel: Path, folder: Path) -> Path:
+    """The bin folder of a virtual environment with the wheel and what it asks for, nothing else."""
+    venv = folder / "venv"
+    call(sys.executable, "-m", "venv", venv, cwd=folder)
+    call(venv / "bin/pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=folder)
+    return venv / "bin"
+
+
+@pytest.fixture(scope="module")
+def collections(folder: Path, scripts: Path) -> Path:
+    """A folder with the built collection installed."""
+    call(scripts / "ansible-galaxy", "collection", "build", REPO, "--output-path", folder / "dist", cwd=folder)
+    (built,) = (folder / "dist").glob("flambe-cluster-*.tar.gz")
+    target = folder / "collections"
+    call(scripts / "ansible-galaxy", "collection", "install", built, "--collections-path", target, cwd=folder)
+    return target
+
+
+def test_the_wheel_needs_no_runtime_and_no_lab(scripts: Path, folder: Path) -> None:
+    installed = call(scripts / "pip", "list", "--format", "freeze", cwd=folder).lower()
+    names = {line.partition("==")[0] for line in installed.splitlines()}
+    assert "flambe-ansible" in names
+    assert not names & {"ray", "torch", "tensorboard", "moto", "flambe"}
+
+
+def test_the_wheel_holds_the_collection_and_no_tests(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    inside = "flambe_ansible/collections/ansible_collections/flambe/cluster"
+    for role in ROLES:
+        assert f"{inside}/roles/{role}/tasks/main.yml" in names
+    for module in MODULES:
+        assert f"{inside}/plugins/modules/{module}.py" in names
+    assert f"{inside}/playbooks/site.yml" in names
+    assert not [name for name in names if name.startswith(("tests/", "scripts/", "docs/")) or "__pycache__" in name]
+
+
+def test_the_command_works_from_any_folder(scripts: Path, folder: Path) -> None:
+    assert re.fullmatch(r"flambe-ans, version \S+\n", call(scripts / "flambe-ans", "--version", cwd=folder))
+    assert "launch" in call(scripts / "flambe-ans", "--help", cwd=folder)
+    (folder / "bad.yaml").write_text("!AWSCluster\nnaem: demo\n")
+    said = call(scripts / "flambe-ans", "launch", "bad.yaml", "--yes", cwd=folder, code=3)
+    assert "bad.yaml:2:1: " in said
+    assert "did you mean name?" in said
+
+
+def test_the_installed_package_finds_its_playbooks(scripts: Path, folder: Path) -> None:
+    ask = "from flambe_ansible import paths; print(paths.collections_root())"
+    root = call(scripts / "python", "-c", ask, cwd=folder).strip()
+    assert Path(root).is_relative_to(folder)
+    (folder / "hosts.ini").write_text(INVENTORY)
+    playbook = f"{root}/ansible_collections/flambe/cluster/playbooks/site.yml"
+    argv = [scripts / "ansible-playbook", "-i", "hosts.ini", "--syntax-check", playbook]
+    call(*argv, cwd=folder, ANSIBLE_COLLECTIONS_PATH=root)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_works_by_its_full_name(role: str, scripts: Path, folder: Path, collections: Path) -> None:
+    (folder / "hosts.ini").write_text(INVENTORY)
+    play = folder / f"{role}.yml"
+    play.write_text(f"- hosts: all\n  gather_facts: false\n  roles: [flambe.cluster.{role}]\n")
+    path = str(collections)
+    call(
+        scripts / "ansible-playbook",
+        "-i",
+        "hosts.ini",
+        "--syntax-check",
+        play,
+        cwd=folder,
+        ANSIBLE_COLLECTIONS_PATH=path,
+    )
+    said = call(
+        scripts / "ansible-doc", "-t", "role", f"flambe.cluster.{role}", cwd=folder, ANSIBLE_COLLECTIONS_PATH=path
+    )  # fmt: skip
+    assert f"{role}_" in said
+
+
+def test_the_playbook_works_by_its_full_name(scripts: Path, folder: Path, collections: Path) -> None:
+    (folder / "hosts.ini").write_text(INVENTORY)
+    said = call(
+        scripts / "ansible-playbook", "-i", "hosts.ini", "--list-tasks", "flambe.cluster.site",
+        cwd=folder, ANSIBLE_COLLECTIONS_PATH=str(collections),
+    )  # fmt: skip
+    assert "flambe.cluster.ray_node" in said
+
+
+def test_modules_and_inventory_plugin_are_documented(scripts: Path, folder: Path, collections: Path) -> None:
+    path = str(collections)
+    for module in MODULES:
+        name = f"flambe.cluster.{module}"
+        assert name.upper() in call(
+            scripts / "ansible-doc", name, cwd=folder, ANSIBLE_COLLECTIONS_PATH=path
+        ).upper()  # fmt: skip
+    said = call(
+        scripts / "ansible-doc", "-t", "inventory", "flambe.cluster.flambe", cwd=folder, ANSIBLE_COLLECTIONS_PATH=path
+    )
+    assert "cluster.yaml" in said
+
+
+def test_the_inventory_plugin_reads_a_cluster(scripts: Path, folder: Path, collections: Path) -> None:
+    (folder / "bad.yaml").write_text("!AWSCluster\nnaem: demo\n")
+    (folder / "bad.flambe.yml").write_text("plugin: flambe.cluster.flambe\ncluster: bad.yaml\n")
+    said = call(
+        scripts / "ansible-inventory", "-i", "bad.flambe.yml", "--list", cwd=folder,
+        ANSIBLE_COLLECTIONS_PATH=str(collections), ANSIBLE_INVENTORY_ENABLED="flambe.cluster.flambe",
+        ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED="1", code=1,
+    )  # fmt: skip
+    assert "bad.yaml:2:1" in "".join(said.split())
+
+
+def test_the_collection_holds_no_python_package_and_no_tests(collections: Path) -> None:
+    inside = {path.name for path in (collections / "ansible_collections/flambe/cluster").iterdir()}
+    assert {"roles", "playbooks", "plugins", "meta", "README.md"} <= inside
+    assert not inside & {"flambe_ansible", "tests", "scripts", "collections", ".venv", ".git"}
