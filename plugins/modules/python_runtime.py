@@ -65,7 +65,9 @@ options:
     type: str
     default: ""
   uv:
-    description: A uv on the host; empty for the one on the user's PATH, else one fetched from the package index.
+    description: >-
+      A uv on the host; when it is not there yet, nothing is done and RV(uv_missing) says so.
+      Empty for the one on the user's PATH, else one fetched from the package index.
     type: str
     default: ""
   uv_version:
@@ -76,10 +78,6 @@ options:
     description: The SHA-256 of its wheel for Linux on x86_64.
     type: str
     required: true
-  install:
-    description: V(false) only tells whether something would be done.
-    type: bool
-    default: true
   timeout:
     description: Seconds that each command of uv may take.
     type: float
@@ -106,6 +104,10 @@ todo:
   description: Why something was done, or has to be; empty when all is as it should be.
   type: list
   elements: str
+  returned: success
+uv_missing:
+  description: Whether nothing was done because O(uv) is not there.
+  type: bool
   returned: success
 python:
   description: The interpreter that the environment was made from.
@@ -314,7 +316,6 @@ def main():
             uv=dict(type="str", default=""),
             uv_version=dict(type="str", required=True),
             uv_sha256=dict(type="str", required=True),
-            install=dict(type="bool", default=True),
             timeout=dict(type="float", default=1800),
         ),
         supports_check_mode=True,
@@ -327,11 +328,11 @@ def main():
     runtime = Runtime(module.params, account)
     runtime.inspect()
     if not runtime.todo:
-        module.exit_json(changed=False, todo=[], msg="nothing to do")
-    if not module.params["install"] and not module.check_mode:
-        module.exit_json(changed=False, todo=runtime.todo, msg="to do: " + "; ".join(runtime.todo))
+        module.exit_json(changed=False, todo=[], uv_missing=False, msg="nothing to do")
     if module.check_mode:
-        module.exit_json(changed=True, todo=runtime.todo, msg="would " + "; ".join(runtime.todo))
+        module.exit_json(changed=True, todo=runtime.todo, uv_missing=False, msg="would " + "; ".join(runtime.todo))
+    if runtime.installs and module.params["uv"] and not os.path.exists(module.params["uv"]):
+        module.exit_json(changed=False, todo=runtime.todo, uv_missing=True, msg="needs uv to " + "; ".join(runtime.todo))
     try:
         python = runtime.converge()
     except uvs.Failed as error:
@@ -344,7 +345,7 @@ def main():
         module.fail_json(msg="this host has no uv, and none could be fetched: %s" % error)
     except (LookupError, OSError) as error:
         module.fail_json(msg="the runtime in %s could not be installed: %s" % (runtime.venv, error))
-    module.exit_json(changed=True, todo=runtime.todo, python=python, msg="; ".join(runtime.todo))
+    module.exit_json(changed=True, todo=runtime.todo, uv_missing=False, python=python, msg="; ".join(runtime.todo))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ actions:
   type: list
   elements: str
   returned: success
-log:
+output:
   description: The last lines of the unit's journal.
   type: str
   returned: failure, or when nodes are missing
@@ -238,7 +238,8 @@ class Node:
     def bring_up(self, before, text):
         """Write the unit where it differs, enable it, start or restart it; does not wait."""
         state = self.systemd.show()
-        running = state.get("ActiveState") in ("active", "activating")
+        # A start that waits for the head by an older ray-nodes would go on doing so.
+        running = state.get("ActiveState") in ("active", *(() if self.actions else ("activating",)))
         if before != text:
             self.actions.append("write %s" % self.systemd.path)
             self.diff = dict(before_header=self.systemd.path, after_header=self.systemd.path, before=before or "", after=text)
@@ -349,7 +350,8 @@ def main():
         missing, answer = settle(module, node)
     except Failed as error:
         log = systemd.log()
-        module.fail_json(msg="Ray does not run here: %s%s" % (error, "\n" + log if log else ""), log=log)
+        shown = accounts.tail(log, 10)
+        module.fail_json(msg="Ray does not run here: %s%s" % (error, "\n" + shown if shown else ""), output=log)
     except OSError as error:
         module.fail_json(msg="Ray could not be set up: %s" % error)
     module.exit_json(
@@ -360,7 +362,7 @@ def main():
         missing=missing,
         answer=answer,
         diff=node.diff,
-        log=systemd.log() if missing else "",
+        output=systemd.log() if missing else "",
         msg="; ".join(node.actions) or "nothing to do",
     )
 

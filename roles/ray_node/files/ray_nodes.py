@@ -85,11 +85,12 @@ def is_old(ray):
 
 def ask_redis(ray, address):
     """Read the client table of Ray 0.7, without becoming a driver."""
-    import ray.ray_constants
     import ray.services
     import ray.state
 
-    client = ray.services.create_redis_client(address, ray.ray_constants.REDIS_DEFAULT_PASSWORD)
+    # Ray 0.8 and later protect Redis with a default password.
+    password = getattr(getattr(ray, "ray_constants", None), "REDIS_DEFAULT_PASSWORD", None)
+    client = ray.services.create_redis_client(address, password)
     return ray.state._parse_client_table(client)
 
 
@@ -113,6 +114,7 @@ def merge(nodes):
 
 def wait_for_head(address):
     """Wait until the head can be joined; Ray 0.7 opens its port before its own node is known."""
+    said = ""
     while True:
         try:
             knock(address)
@@ -121,7 +123,10 @@ def wait_for_head(address):
             if not is_old(ray) or any(node["alive"] for node in merge(ask_redis(ray, address))):
                 return
         except Exception as error:
-            sys.stderr.write("waiting for Ray's head: %s\n" % error)
+            if str(error) != said:
+                said = str(error)
+                sys.stderr.write("waiting for Ray's head: %s\n" % said)
+                sys.stderr.flush()
         time.sleep(0.5)
 
 
