@@ -1,0 +1,140 @@
+"""CloudWatch's part in the lab: the hosts' CPU use is measured each minute, and alarms on it act.
+
+Only what a cluster's timeouts need: alarms on ``CPUUtilization`` of ``AWS/EC2`` with a static threshold, whose actions
+terminate, stop or reboot the instance.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import os
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from . import host
+from .fleet import Fleet
+
+MINUTE = 60.0
+
+_COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+    "LessThanThreshold": operator.lt,
+    "LessThanOrEqualToThreshold": operator.le,
+    "GreaterThanThreshold": operator.gt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+}
+_WEEK = 7 * 24 * 60
+_log = logging.getLogger(__name__)
+
+Sample = tuple[float, float]
+
+
+class Meter:
+    """Measures the hosts and acts on alarms."""
+
+    def __init__(self, fleet: Fleet, *, every: float = MINUTE) -> None:
+        self._fleet = fleet
+        self._every = every
+        self._next = time.monotonic()
+        self._before: dict[str, Sample] = {}
+        self._samples: dict[str, deque[Sample]] = defaultdict(lambda: deque(maxlen=_WEEK))
+
+    def tick(self) -> None:
+        """Measure and judge, when a minute has passed."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + self._every
+        with self._fleet.lock:
+            running = {i.id: i for i in self._fleet.cloud.instances() if i.state == "running"}
+            for name in set(self._before) - set(running):
+                del self._before[name]
+                self._samples.pop(name, None)
+            for name in running:
+                self._measure(name, now)
+            for alarm in list(self._fleet.cloud.cloudwatch.alarms.values()):
+                self._judge(alarm, running, now)
+
+    def _measure(self, name: str, now: float) -> None:
+        """Take one host's CPU use since the last time, in percent of this machine's processors."""
+        used = host.cpu_seconds(self._fleet.settings, name)
+        if used is None:
+            return
+        before = self._before.get(name)
+        self._before[name] = (now, used)
+        if before is not None and used >= before[1] and now > before[0]:
+            percent = 100 * (used - before[1]) / (now - before[0]) / (os.cpu_count() or 1)
+            self._samples[name].append((now, min(percent, 100.0)))
+            self._publish(name, percent)
+
+    def _publish(self, name: str, percent: float) -> None:
+        """Put a measurement where GetMetricStatistics finds it."""
+        datum = {
+            "MetricName": "CPUUtilization",
+            "Dimensions": [{"Name": "InstanceId", "Value": name}],
+            "Value": percent,
+            "Unit": "Percent",
+        }
+        self._fleet.cloud.cloudwatch.put_metric_data("AWS/EC2", [datum])
+
+    def _judge(self, alarm: Any, running: Mapping[str, Any], now: float) -> None:
+        """Bring one alarm's state up to date, and do what it says when it goes off."""
+        if alarm.namespace != "AWS/EC2" or alarm.metric_name != "CPUUtilization":
+            return
+        name = next((d.value for d in alarm.dimensions if d.name == "InstanceId"), "")
+        compare = _COMPARISONS.get(alarm.comparison_operator)
+        if name not in running or compare is None:
+            return
+        averages = average_periods(self._samples[name], now, int(alarm.period), int(alarm.evaluation_periods))
+        state = judge(averages, lambda value: compare(value, float(alarm.threshold)))
+        if state != alarm.state_value:
+            alarm.update_state(f"Threshold: {alarm.threshold}, CPU in percent: {averages[-1:]}", "{}", state)
+        if state == "ALARM" and alarm.actions_enabled:
+            for action in alarm.alarm_actions or ():
+                self._act(action, running[name], alarm.name)
+
+    def _act(self, action: str, instance: Any, alarm: str) -> None:
+        """Do what an alarm's action says."""
+        if instance.state != "running":
+            return
+        verb = action.rpartition(":")[2]
+        if verb == "terminate":
+            _log.info("alarm %s terminates %s", alarm, instance.id)
+            instance.teardown_defaults()
+            self._fleet.terminate(instance)
+        elif verb == "stop":
+            self._fleet.stop(instance)
+        elif verb == "reboot":
+            self._fleet.reboot(instance)
+        self._fleet.save()
+
+
+def average_periods(samples: Sequence[Sample], now: float, period: int, count: int) -> list[float | None]:
+    """Average the samples of each of the last periods, the oldest first.
+
+    Args:
+        samples: (time in s, percent) of one host.
+        now: The time, in s.
+        period: The length of a period in s.
+        count: How many periods.
+
+    Returns:
+        An average a period; None for one without a sample.
+    """
+    sums = [[0.0, 0.0] for _ in range(count)]
+    for moment, percent in samples:
+        index = count - 1 - int((now - moment) // period)
+        if 0 <= index < count:
+            sums[index][0] += percent
+            sums[index][1] += 1
+    return [total / number if number else None for total, number in sums]
+
+
+def judge(averages: Sequence[float | None], breaches: Callable[[float], bool]) -> str:
+    """Say an alarm's state: it goes off when all its periods are known and breach."""
+    known = [value for value in averages if value is not None]
+    if len(known) < len(averages) or not known:
+        return "INSUFFICIENT_DATA" if all(map(breaches, known)) else "OK"
+    return "ALARM" if all(map(breaches, known)) else "OK"

@@ -1,0 +1,55 @@
+"""Answers in the forms that AWS's services speak."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from xml.sax.saxutils import escape
+
+_CBOR = "application/cbor"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def error(service: str, content_type: str, code: str, message: str, *, status: int = 400) -> Answer:
+    """Say no as the service says it.
+
+    Args:
+        service: The service's signing name, such as ``ec2`` or ``monitoring``.
+        content_type: The request's content type, which tells the protocol it speaks.
+        code: AWS's error code.
+        message: What is wrong.
+        status: The HTTP status.
+    """
+    if service == "ec2":
+        body = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'
+            f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+            f"</Error></Errors><RequestID>{secrets.token_hex(16)}</RequestID></Response>"
+        )
+        return Answer(status, "text/xml;charset=UTF-8", body.encode())
+    if content_type.startswith(_CBOR):
+        body_map = b"\xa2" + b"".join(map(_cbor_text, ("__type", code, "message", message)))
+        return Answer(status, _CBOR, body_map, {"smithy-protocol": "rpc-v2-cbor"})
+    if "json" in content_type:
+        return Answer(status, "application/x-amz-json-1.1", json.dumps({"__type": code, "message": message}).encode())
+    body = (
+        f"<ErrorResponse><Error><Type>Sender</Type><Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+        f"</Error><RequestId>{secrets.token_hex(16)}</RequestId></ErrorResponse>"
+    )
+    return Answer(status, "text/xml", body.encode())
+
+
+def _cbor_text(text: str) -> bytes:
+    """Write one text of at most 65535 bytes in CBOR."""
+    raw = text.encode()
+    return b"\x79" + len(raw).to_bytes(2, "big") + raw

@@ -1,0 +1,107 @@
+"""What each API call asked for, and the log of all calls: JSON lines in the lab's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from .system import Person
+
+FILE = "calls.jsonl"
+
+# Parameters that may hold secrets; the log has their size only.
+_HIDDEN = re.compile(r"UserData|KeyMaterial|Password|Secret|Token$", re.IGNORECASE)
+_READING = ("Describe", "Get", "List")
+
+
+def read_operation(path: str, headers: Mapping[str, str], body: bytes) -> tuple[str, dict[str, Any]]:
+    """Read which operation a request asks for, and its parameters, in any of AWS's protocols.
+
+    Returns:
+        The operation, such as ``RunInstances`` ("" when the request names none), and its parameters: flat, as in
+        ``TagSpecification.1.Tag.1.Key``, for the query protocol; nested for the others.
+    """
+    match = re.fullmatch(r"/service/\w+/operation/(\w+)", path)
+    if match:
+        return match[1], _read_cbor(body)
+    target = headers.get("x-amz-target", "")
+    if target:
+        return target.rpartition(".")[2], _read_json(body)
+    form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+    return form.get("Action", ""), {key: value for key, value in form.items() if key not in {"Action", "Version"}}
+
+
+def is_reading(operation: str) -> bool:
+    """Tell whether an operation changes nothing."""
+    return operation.startswith(_READING)
+
+
+class CallLog:
+    """The log of all calls of one lab; only root and the lab's owner can read it."""
+
+    def __init__(self, path: Path, owner: Person) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.fchown(self._descriptor, owner.uid, owner.gid)
+
+    def write(self, *, service: str, operation: str, parameters: Mapping[str, Any], status: int, error: str) -> None:
+        """Write one call.
+
+        Args:
+            service: The service's signing name.
+            operation: The operation.
+            parameters: Its parameters; what may be secret is left out.
+            status: The HTTP status of the answer.
+            error: AWS's error code, or "".
+        """
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "service": service,
+            "operation": operation,
+            "read_only": is_reading(operation),
+            "dry_run": str(parameters.get("DryRun", "")).lower() == "true",
+            "parameters": hide_secrets(parameters),
+            "status": status,
+            "error": error,
+        }
+        os.write(self._descriptor, (json.dumps(line, default=str) + "\n").encode())
+
+
+def hide_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace what may be secret by its size."""
+    shown: dict[str, Any] = {}
+    for key, value in parameters.items():
+        if _HIDDEN.search(key) and key != "ClientToken":
+            shown[key] = f"<{len(str(value))} characters>"
+        else:
+            shown[key] = hide_secrets(value) if isinstance(value, Mapping) else value
+    return shown
+
+
+def _read_json(body: bytes) -> dict[str, Any]:
+    """Read a JSON object; anything else is none."""
+    try:
+        document = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _read_cbor(body: bytes) -> dict[str, Any]:
+    """Read a CBOR map with botocore's reader; anything else is none."""
+    import io
+
+    from botocore.parsers import ResponseParserError, RpcV2CBORParser
+
+    if not body:
+        return {}
+    try:
+        document = RpcV2CBORParser().parse_data_item(io.BufferedReader(io.BytesIO(body)))  # type: ignore[arg-type]
+    except (ResponseParserError, ValueError, KeyError, IndexError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,128 @@
+"""A host's control groups, where no systemd on the machine makes them: one group in each hierarchy.
+
+They hold all processes of a host, whatever its own systemd does with them, so that none can outlive it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+_TOP = "flambe-lab"
+
+
+def hierarchies(mountinfo: str) -> list[Path]:
+    """List where control groups are mounted, from the text of a mountinfo file."""
+    found = []
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        if right.split(" ", 1)[0] in {"cgroup", "cgroup2"}:
+            found.append(Path(left.split()[4]))
+    return list(dict.fromkeys(found))
+
+
+def make(lab: str, host: str) -> list[Path]:
+    """Make a host's groups, one per hierarchy, empty."""
+    made = []
+    for top in _mounted():
+        group = top
+        for part in (_TOP, lab, host):
+            group = group / part
+            group.mkdir(exist_ok=True)
+            _inherit_cpus(group)
+        made.append(group)
+    return made
+
+
+def processes(lab: str, host: str) -> set[int]:
+    """List the processes of a host."""
+    return {pid for group in _groups(lab, host) for pid in _members(group)}
+
+
+def is_populated(lab: str, host: str) -> bool:
+    """Tell whether a host has processes."""
+    return any(True for group in _groups(lab, host) for _ in _members(group))
+
+
+def kill(lab: str, host: str, *, timeout: float = 20.0) -> None:
+    """Kill all processes of a host and remove its groups.
+
+    Raises:
+        TimeoutError: A process would not die in ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while alive := processes(lab, host):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes of {host} do not die: {sorted(alive)}")
+        for pid in alive:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    for group in _groups(lab, host):
+        _remove_tree(group, deadline)
+
+
+def remove_lab(lab: str) -> None:
+    """Remove a lab's groups with whatever is left in them, and the labs' common one when it is empty."""
+    for top in _mounted():
+        folder = top / _TOP / lab
+        if folder.is_dir():
+            for entry in folder.iterdir():
+                if entry.is_dir():
+                    kill(lab, entry.name)
+            _remove_tree(folder, time.monotonic() + 5)
+        with suppress(OSError):
+            (top / _TOP).rmdir()
+
+
+def cpu_seconds(lab: str, host: str) -> float | None:
+    """Read how many seconds of CPU a host has used; None where the kernel does not count them."""
+    for group in _groups(lab, host):
+        if (path := group / "cpuacct.usage").exists():
+            return int(path.read_text()) / 1e9
+        if (path := group / "cpu.stat").exists() and "usage_usec" in (text := path.read_text()):
+            fields = dict(line.split() for line in text.splitlines())
+            return int(fields["usage_usec"]) / 1e6
+    return None
+
+
+def _mounted() -> list[Path]:
+    return hierarchies(Path("/proc/self/mountinfo").read_text())
+
+
+def _groups(lab: str, host: str) -> list[Path]:
+    """List the groups of a host that exist."""
+    return [path for top in _mounted() if (path := top / _TOP / lab / host).is_dir()]
+
+
+def _members(group: Path) -> Iterator[int]:
+    """List the processes of a group and all below it."""
+    for folder, _, _ in os.walk(group):
+        with suppress(OSError):
+            for line in Path(folder, "cgroup.procs").read_text().split():
+                if int(line):
+                    yield int(line)
+
+
+def _remove_tree(group: Path, deadline: float) -> None:
+    """Remove a group and those below it; a group stays busy for a moment after its last process has died."""
+    while True:
+        for folder, _, _ in os.walk(group, topdown=False):
+            with suppress(OSError):
+                Path(folder).rmdir()
+        if not group.is_dir() or time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+
+
+def _inherit_cpus(group: Path) -> None:
+    """Give a group of the old cpuset hierarchy its parent's CPUs, without which it takes no process."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        path = group / name
+        if path.exists() and os.access(path, os.W_OK) and not path.read_text().strip():
+            with suppress(OSError):
+                path.write_text((group.parent / name).read_text())

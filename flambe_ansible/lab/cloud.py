@@ -1,0 +1,175 @@
+"""The account that the lab pretends to be: moto's EC2 and CloudWatch, with the lab's network, image and key in it.
+
+moto keeps its state in memory; here it is written to the lab's folder after each change and read again by the next
+daemon, so that instances outlive the process.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import LabError
+from . import sources
+from .state import Settings
+from .tokens import TokenBook
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+ZONE = "us-east-1a"
+KEY_NAME = "flambe-lab"
+CANONICAL = "099720109477"
+
+# What moto calls by its code numbers.
+STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+
+_FILE = "cloud.pickle"
+
+
+def prepare_moto() -> None:
+    """Set moto's switches; before it is imported."""
+    os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+    os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
+    os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
+
+
+class Cloud:
+    """moto's backends for one lab.
+
+    Attributes:
+        ec2: moto's EC2 backend.
+        cloudwatch: moto's CloudWatch backend.
+        tokens: The client tokens that were used.
+        subnet_id: The lab's subnet.
+        security_group: The lab's security group.
+        image_id: The lab's image.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.folder / _FILE
+        self.tokens = TokenBook()
+        self.subnet_id = self.security_group = self.image_id = ""
+        self.ec2: Any = None
+        self.cloudwatch: Any = None
+
+    @classmethod
+    def open(cls, settings: Settings, public_key: str) -> Cloud:
+        """Read a lab's cloud, or make a new one.
+
+        Raises:
+            LabError: It was written by another version of moto.
+        """
+        from moto.cloudwatch.models import cloudwatch_backends
+        from moto.ec2.models import ec2_backends
+
+        cloud = cls(settings)
+        if cloud._path.exists():
+            cloud._read()
+            ec2_backends[ACCOUNT][REGION] = cloud.ec2
+            cloudwatch_backends[ACCOUNT][REGION] = cloud.cloudwatch
+            return cloud
+        cloud.ec2 = ec2_backends[ACCOUNT][REGION]
+        cloud.cloudwatch = cloudwatch_backends[ACCOUNT][REGION]
+        cloud._furnish(settings, public_key)
+        cloud.save()
+        return cloud
+
+    def instances(self) -> Iterator[Any]:
+        """Go through all instances, terminated ones too."""
+        for reservation in list(self.ec2.reservations.values()):
+            yield from list(reservation.instances)
+
+    def public_keys(self, key_name: str | None) -> tuple[str, ...]:
+        """Find the public key of a key pair, as authorized_keys takes it."""
+        pair = self.ec2.key_pairs.get(key_name)
+        if pair is None:
+            return ()
+        words = pair.material_public.decode().strip().split()
+        return (" ".join([*words[:2], key_name or ""]),)
+
+    def forget(self, instance: Any) -> None:
+        """Remove an instance that ended long ago from the account."""
+        for key, reservation in list(self.ec2.reservations.items()):
+            reservation.instances = [other for other in reservation.instances if other is not instance]
+            if not reservation.instances:
+                del self.ec2.reservations[key]
+        subnet = self.ec2.get_subnet(self.subnet_id)
+        for address in instance._private_ips:
+            subnet.del_subnet_ip(address)
+        instance._private_ips = set()
+
+    def save(self) -> None:
+        """Write all to disk, all or nothing; only root can read it."""
+        kept = ("tokens", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
+        document = {"moto": _moto_version(), **{name: getattr(self, name) for name in kept}}
+        draft = self._path.with_name(f".{_FILE}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            pickle.dump(document, stream)
+        draft.replace(self._path)
+
+    def _read(self) -> None:
+        """Read what ``save`` wrote."""
+        with self._path.open("rb") as stream:
+            document = pickle.load(stream)  # noqa: S301 # root's own file in a folder of root's
+        written = document.pop("moto")
+        if written != _moto_version():
+            raise LabError(
+                f"the lab was made with moto {written}, and this is moto {_moto_version()}",
+                hint=f"sudo flambe-ans lab down, or install moto=={written}",
+            )
+        for name, value in document.items():
+            setattr(self, name, value)
+
+    def _furnish(self, settings: Settings, public_key: str) -> None:
+        """Put the lab's network, security group, key pair and image into an empty account."""
+        ec2 = self.ec2
+        for subnets in ec2.subnets.values():
+            subnets.clear()
+        ec2.groups.clear()
+        ec2.vpcs.clear()
+        vpc = ec2.create_vpc(settings.network, is_default=True)
+        ec2.default_vpc = vpc
+        subnet = ec2.create_subnet(vpc.id, settings.network, availability_zone=ZONE)
+        subnet.map_public_ip_on_launch = False
+        subnet.default_for_az = True
+        subnet.add_tags({"Name": f"flambe-lab-{settings.name}"})
+        group = ec2.create_security_group("flambe-lab", f"The hosts of lab {settings.name}", vpc.id)
+        ec2.import_key_pair(KEY_NAME, public_key.encode(), {})
+        image = make_image(ec2)
+        ec2.amis[image.id] = image
+        self.subnet_id, self.security_group, self.image_id = subnet.id, group.id, image.id
+
+
+def make_image(ec2: Any) -> Any:
+    """Make the one image of the lab, under the name and owner that a launcher looks for by default."""
+    from .moto_image import LabImage
+
+    release = sources.this_release()
+    return LabImage(
+        ec2,
+        "ami-" + "f1a3be".rjust(17, "0"),
+        name="ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-flambe-lab",
+        description=f"The lab's image: {release.distribution} {release.version} ({release.codename}), minimal",
+        owner_id=CANONICAL,
+        public=True,
+        virtualization_type="hvm",
+        architecture="x86_64",
+        hypervisor="xen",
+        root_device_type="ebs",
+        root_device_name="/dev/sda1",
+    )
+
+
+def key_file(folder: Path) -> Path:
+    """Find the private key of the lab's key pair."""
+    return folder / "key.pem"
+
+
+def _moto_version() -> str:
+    from importlib.metadata import version
+
+    return version("moto")

@@ -1,0 +1,25 @@
+"""What an instance's console shows: its boot, and its SSH host keys as cloud-init prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import host
+from .state import Settings
+
+LIMIT = 65_536  # EC2 keeps the last 64 KB
+
+
+def render(settings: Settings, instance: str, keys: Sequence[str]) -> str:
+    """Write the console's text: the boot messages, and the keys after them."""
+    boot = host.console_tail(settings, instance, lines=400)
+    return (boot + "\n" + host_key_block(keys))[-LIMIT:]
+
+
+def host_key_block(keys: Sequence[str]) -> str:
+    """Write SSH host keys between the lines that cloud-init puts around them.
+
+    https://cloudinit.readthedocs.io/en/latest/reference/modules.html (Keys to Console)
+    """
+    block = ["-----BEGIN SSH HOST KEY KEYS-----", *keys, "-----END SSH HOST KEY KEYS-----"]
+    return "\n".join(block) + "\n"

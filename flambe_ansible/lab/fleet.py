@@ -1,0 +1,227 @@
+"""The instances' hosts: what the API says of an instance is what its host is."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from ..errors import LabError
+from . import host, state
+from .cloud import STATE_CODES, Cloud
+from .host import HostSpec
+from .state import Settings
+
+HOSTS_FILE = "hosts.json"
+BOOT_TIMEOUT = 120.0  # seconds until a host that does not answer is given up
+
+_LIVE = ("pending", "running", "stopping", "stopped")
+_SHOWN_AFTER_END = 3600.0  # seconds for which a terminated instance is still described, as on EC2
+_log = logging.getLogger(__name__)
+
+
+class Fleet:
+    """All hosts of a lab. Methods that change an instance expect the caller to hold ``lock``."""
+
+    def __init__(self, settings: Settings, cloud: Cloud) -> None:
+        self.settings = settings
+        self.cloud = cloud
+        self.lock = threading.RLock()
+        self._works: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._since: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="host")
+
+    def room(self) -> int:
+        """Count how many more hosts the lab can have."""
+        return self.settings.max_hosts - sum(1 for i in self.cloud.instances() if i.state in _LIVE)
+
+    def is_busy(self) -> bool:
+        """Tell whether a host is on its way."""
+        return any(instance.state in ("pending", "stopping", "shutting-down") for instance in self.cloud.instances())
+
+    def launch(self, instance: Any, user_data: str) -> None:
+        """Make the host of a new instance."""
+        keys = self.cloud.public_keys(instance.key_name)
+        spec = HostSpec(id=instance.id, address=instance.private_ip, public_keys=keys, user_data=user_data)
+        set_state(instance, "pending")
+        self._since[instance.id] = time.monotonic()
+        self._pool.submit(self._boot, instance, spec)
+
+    def start(self, instance: Any) -> None:
+        """Boot the host of a stopped instance again."""
+        host.forget_end(self.settings, instance.id)
+        set_state(instance, "pending")
+        self._since[instance.id] = time.monotonic()
+        self._pool.submit(self._boot, instance, None)
+
+    def stop(self, instance: Any) -> None:
+        """Shut a host down; its disk stays."""
+        set_state(instance, "stopping")
+        self._pool.submit(self._stop, instance)
+
+    def terminate(self, instance: Any) -> None:
+        """End a host and free its disk."""
+        set_state(instance, "shutting-down")
+        self._pool.submit(self._destroy, instance)
+
+    def reboot(self, instance: Any) -> None:
+        """Have a host reboot itself."""
+        self._pool.submit(host.reboot, self.settings, instance.id)
+
+    def keys(self, instance: Any) -> list[str]:
+        """Read the SSH host keys of an instance's host."""
+        return host.host_keys(self.settings, instance.id)
+
+    def resume(self) -> None:
+        """Take up what an earlier daemon left: hosts in the middle of a change, and hosts that no instance has."""
+        known = {instance.id: instance for instance in self.cloud.instances()}
+        folder = self.settings.folder / "hosts"
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in known or known[path.name].state == "terminated":
+                host.destroy(self.settings, path.name)
+        for instance in known.values():
+            if instance.state == "shutting-down":
+                self.terminate(instance)
+            elif instance.state == "stopping":
+                self.stop(instance)
+            elif instance.state == "pending":
+                self._resume_boot(instance)
+
+    def watch(self) -> None:
+        """Bring the instances' states up to date with their hosts; called over and over."""
+        with self.lock:
+            busy = [(instance, instance.state) for instance in self.cloud.instances() if instance.state in _LIVE]
+            done = [i for i in self.cloud.instances() if i.state == "terminated"]
+        for instance, before in busy:
+            after = self._look(instance, before)
+            if after != before:
+                with self.lock:
+                    if instance.state == before:
+                        self._turn(instance, after)
+        for instance in done:
+            if time.monotonic() - self._ended.setdefault(instance.id, time.monotonic()) > _SHOWN_AFTER_END:
+                with self.lock:
+                    self.cloud.forget(instance)
+                    self.save()
+
+    def save(self) -> None:
+        """Write the account and the list of hosts that ``lab status`` shows."""
+        self.cloud.save()
+        rows = [
+            {
+                "id": instance.id,
+                "name": next((tag["value"] for tag in instance.get_tags() if tag["key"] == "Name"), ""),
+                "state": instance.state,
+                "private_ip": instance.private_ip,
+                "instance_type": instance.instance_type,
+            }
+            for instance in self.cloud.instances()
+        ]
+        state.write_json(self.settings.folder / HOSTS_FILE, rows, self.settings.owner)
+
+    def close(self) -> None:
+        """Finish what is under way; the hosts stay."""
+        self._pool.shutdown(wait=True, cancel_futures=False)
+
+    def _resume_boot(self, instance: Any) -> None:
+        """Go on with a host whose boot an earlier daemon began."""
+        self._since[instance.id] = time.monotonic()
+        if not host.is_running(self.settings, instance.id):
+            self._pool.submit(self._boot, instance, self._respec(instance))
+
+    def _respec(self, instance: Any) -> HostSpec | None:
+        """Make the spec of a host whose disk was not finished, removing the half; None when it was finished."""
+        home = host.folder(self.settings, instance.id)
+        if (home / "spec.json").exists():
+            return None
+        host.destroy(self.settings, instance.id)
+        script = instance.user_data.decode() if instance.user_data else ""
+        keys = self.cloud.public_keys(instance.key_name)
+        return HostSpec(id=instance.id, address=instance.private_ip, public_keys=keys, user_data=script)
+
+    def _look(self, instance: Any, before: str) -> str:
+        """See what an instance's state should be."""
+        running = host.is_running(self.settings, instance.id)
+        if before == "running" and not running:
+            ends = instance.instance_initiated_shutdown_behavior == "terminate"
+            return "shutting-down" if ends else "stopped"
+        if before != "pending":
+            return before
+        waited = time.monotonic() - self._since.get(instance.id, time.monotonic())
+        if running and host.answers_at(instance.private_ip):
+            return "running"
+        if waited > BOOT_TIMEOUT or host.has_ended(self.settings, instance.id):
+            return "stopping" if host.was_up(self.settings, instance.id) else "shutting-down"
+        return before
+
+    def _turn(self, instance: Any, after: str) -> None:
+        """Give an instance the state that its host has."""
+        if instance.state == "pending" and after != "running":
+            tail = host.console_tail(self.settings, instance.id)
+            _log.error("host %s did not start:\n%s", instance.id, tail)
+            instance.state_reason.code = "Server.InternalError"
+            instance.state_reason.message = "Server.InternalError: the host did not start"
+        if after == "shutting-down":
+            instance.teardown_defaults()
+            self.terminate(instance)
+        elif after == "stopping":
+            self.stop(instance)
+        else:
+            set_state(instance, after)
+        if after == "running":
+            host.note_up(self.settings, instance.id)
+        if after == "stopped":
+            instance._reason = f"User initiated ({datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT)"
+        self.save()
+
+    def _boot(self, instance: Any, spec: HostSpec | None) -> None:
+        """Make (where there is a spec) and boot a host, unless it was ended meanwhile."""
+        with self._works[instance.id]:
+            if instance.state != "pending":
+                return
+            try:
+                if spec is not None:
+                    host.create(self.settings, spec)
+                host.start(self.settings, host.read_spec(self.settings, instance.id))
+            except (OSError, LabError):
+                _log.exception("host %s could not be made", instance.id)
+                self._since[instance.id] = -BOOT_TIMEOUT * 2
+
+    def _stop(self, instance: Any) -> None:
+        """Shut a host down."""
+        with self._works[instance.id]:
+            self._try(instance, "stop", lambda: host.shut_down(self.settings, instance.id))
+        with self.lock:
+            if instance.state == "stopping":
+                set_state(instance, "stopped")
+                self.save()
+
+    def _destroy(self, instance: Any) -> None:
+        """End a host; the instance is terminated when nothing of the host is left."""
+        with self._works[instance.id]:
+            ended = self._try(instance, "end", lambda: host.destroy(self.settings, instance.id))
+        with self.lock:
+            if ended:
+                set_state(instance, "terminated")
+                self._ended[instance.id] = time.monotonic()
+                self.save()
+
+    def _try(self, instance: Any, verb: str, action: Any) -> bool:
+        """Act on a host, and log what goes wrong."""
+        try:
+            action()
+        except (OSError, LabError):
+            _log.exception("host %s could not be made to %s", instance.id, verb)
+            return False
+        return True
+
+
+def set_state(instance: Any, name: str) -> None:
+    """Set the state that moto describes."""
+    instance._state.name = name
+    instance._state.code = STATE_CODES[name]

@@ -1,0 +1,138 @@
+"""The image that all hosts stand on: a small system of the machine's own release, built once by debootstrap."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import sources, state
+from .system import locked, run
+
+RECIPE_VERSION = 1
+USER = "ubuntu"
+USER_ID = 1000
+
+PACKAGES = (
+    "ca-certificates", "curl", "dbus", "git", "iproute2", "iputils-ping", "less", "libpam-systemd", "netbase",
+    "openssh-server", "procps", "psmisc", "python3", "rsync", "sudo", "systemd", "systemd-sysv",
+)  # fmt: skip
+
+# Jobs of a machine that a host of the lab leaves alone, and mounts that would cover its own disk.
+MASKED_UNITS = (
+    "apt-daily.timer", "apt-daily-upgrade.timer", "console-getty.service", "dpkg-db-backup.timer", "e2scrub_all.timer",
+    "fstrim.timer", "getty@.service", "man-db.timer", "motd-news.timer", "ssh.socket", "systemd-firstboot.service",
+    "systemd-networkd.service", "systemd-networkd.socket", "systemd-networkd-wait-online.service",
+    "systemd-resolved.service", "systemd-timesyncd.service", "tmp.mount",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that an image is made of; two equal recipes make one image."""
+
+    distribution: str
+    codename: str
+    architecture: str
+    mirror: str
+    packages: tuple[str, ...]
+    version: int = RECIPE_VERSION
+
+    @property
+    def digest(self) -> str:
+        """The name of the image's folder."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def recipe(libraries: Iterable[str] = ()) -> Recipe:
+    """Write the recipe for this machine.
+
+    Args:
+        libraries: More packages, those of the shared libraries that the machine's Python 3.7 needs.
+    """
+    release = sources.this_release()
+    mirror = sources.main_source(sources.machine_sources(release), release).uri
+    packages = tuple(sorted({*PACKAGES, *libraries}))
+    return Recipe(release.distribution, release.codename, "amd64", mirror, packages)
+
+
+def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -> Path:
+    """Find the image of a recipe, or build it: some minutes of one core, some 400 MB of disk.
+
+    Two callers at once build it once. A build that is killed leaves nothing that could be taken for an image.
+
+    Args:
+        wanted: What it is made of.
+        say: Is told what goes on, in one line.
+
+    Returns:
+        The image's folder, a root file system.
+
+    Raises:
+        LabError: debootstrap failed.
+    """
+    folder = state.images_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    image = folder / wanted.digest
+    with locked(folder / ".lock"):
+        for leftover in folder.glob(".building-*"):
+            shutil.rmtree(leftover)
+        if image.is_dir():
+            return image
+        say(f"building the hosts' image: {wanted.distribution} {wanted.codename} (once; a minute or two)")
+        draft = folder / f".building-{wanted.digest}-{os.getpid()}"
+        try:
+            _debootstrap(wanted, draft)
+            _finish(draft)
+            state.write_json(folder / f"{wanted.digest}.json", asdict(wanted))
+            draft.rename(image)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return image
+
+
+def purge() -> None:
+    """Remove all images."""
+    with locked(state.images_dir() / ".lock"):
+        shutil.rmtree(state.images_dir(), ignore_errors=True)
+
+
+def _debootstrap(wanted: Recipe, draft: Path) -> None:
+    """Run debootstrap where its mounts and processes end with it."""
+    variant = ["--variant=minbase", f"--arch={wanted.architecture}", f"--include={','.join(wanted.packages)}"]
+    if wanted.distribution == "ubuntu":
+        variant.append("--components=main,universe")
+    private = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    run(*private, "debootstrap", *variant, wanted.codename, draft, wanted.mirror)
+
+
+def _finish(draft: Path) -> None:
+    """Turn a fresh Debian into a cloud image: no identity of its own, the user ``ubuntu``, no needless jobs."""
+    for stale in (*(draft / "etc/ssh").glob("ssh_host_*"), draft / "etc/hostname", draft / "etc/resolv.conf"):
+        stale.unlink(missing_ok=True)
+    (draft / "etc/machine-id").write_text("uninitialized\n")
+    (draft / "var/lib/dbus/machine-id").unlink(missing_ok=True)
+    shutil.rmtree(draft / "var/cache/apt/archives")
+    (draft / "var/cache/apt/archives/partial").mkdir(parents=True)
+    # "*" is a user without a password; "!" would be a locked one, whom sshd refuses.
+    _chroot(draft, "useradd", "--create-home", "--shell=/bin/bash", f"--uid={USER_ID}", "--user-group", "--password=*", USER)
+    _chroot(draft, "usermod", "--append", "--groups=adm,sudo,systemd-journal", USER)
+    sudoers = draft / "etc/sudoers.d/90-cloud-init-users"
+    sudoers.write_text(f"{USER} ALL=(ALL) NOPASSWD:ALL\n")
+    sudoers.chmod(0o440)
+    for unit in MASKED_UNITS:
+        link = draft / "etc/systemd/system" / unit
+        link.unlink(missing_ok=True)
+        link.symlink_to("/dev/null")
+    _chroot(draft, "systemctl", "set-default", "multi-user.target")
+    _chroot(draft, "systemctl", "enable", "ssh.service")
+
+
+def _chroot(draft: Path, *argv: str) -> None:
+    """Run a command inside the image."""
+    run("chroot", draft, *argv)

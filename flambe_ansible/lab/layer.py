@@ -1,0 +1,197 @@
+"""What the hosts take over from this machine: certificates, proxies, package sources, pip's configuration.
+
+It is a thin layer over the image, made anew by each ``lab up``, so that a change on the machine needs no new image.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from . import python37, sources
+from .image import USER_ID
+from .python37 import Python37
+from .system import Person, write_private
+
+CACHE = "/var/cache/flambe-lab"
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+_CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+_INDEX_KEYS = ("index-url", "extra-index-url", "find-links", "trusted-host", "timeout", "default-timeout")
+
+
+def build(folder: Path, *, person: Person, python: Python37 | None) -> None:
+    """Make the layer.
+
+    Args:
+        folder: Where; replaced when it is there.
+        person: Whose pip configuration counts, besides root's and the machine's.
+        python: The Python 3.7 that hosts get, if any.
+    """
+    draft = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    (draft / "etc").mkdir(parents=True)
+    _write_environment(draft)
+    _copy_certificates(draft)
+    _write_apt(draft)
+    _write_indexes(draft, pip_settings(pip_files(person), os.environ))
+    if python is not None:
+        _write_python37(draft, python)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+
+
+def pip_files(person: Person) -> list[Path]:
+    """List pip's configuration files, weakest first: the machine's, root's, the user's."""
+    homes = dict.fromkeys((Path("/root"), person.home))
+    own = [home / name for home in homes for name in (".pip/pip.conf", ".config/pip/pip.conf")]
+    chosen = os.environ.get("PIP_CONFIG_FILE")
+    return [Path("/etc/pip.conf"), *own, *([Path(chosen)] if chosen else [])]
+
+
+def pip_settings(files: list[Path], environ: Mapping[str, str]) -> dict[str, str]:
+    """Read where pip installs from, without what only this machine can see.
+
+    Args:
+        files: pip's configuration files, weakest first.
+        environ: The environment; ``PIP_INDEX_URL`` and the like win over files.
+    """
+    found: dict[str, str] = {}
+    for path in files:
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(path)
+        except configparser.Error:
+            continue
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                found |= {key: value for key, value in parser.items(section) if key in _INDEX_KEYS}
+    for key in _INDEX_KEYS:
+        if value := environ.get("PIP_" + key.upper().replace("-", "_")):
+            found[key] = value
+    if "default-timeout" in found:
+        found["timeout"] = found.pop("default-timeout")
+    return {key: text for key, value in found.items() if (text := _reachable(key, value))}
+
+
+def _reachable(key: str, value: str) -> str:
+    """Drop folders and loopback addresses of this machine from a setting's URLs."""
+    if key not in {"index-url", "extra-index-url", "find-links"}:
+        return value.strip()
+    urls = [word for word in value.split() if re.match(r"https?://", word)]
+    return "\n".join(word for word in urls if not _is_loopback(urlsplit(word).hostname or ""))
+
+
+def _is_loopback(name: str) -> bool:
+    return name in {"localhost", "::1"} or name.startswith("127.")
+
+
+def uv_toml(settings: Mapping[str, str]) -> str:
+    """Write uv's configuration with the same indexes as pip's."""
+    lines = [f'cache-dir = "{CACHE}/uv"', 'link-mode = "copy"']
+    if index := settings.get("index-url"):
+        lines.append(f"index-url = {_quoted(index)}")
+    for key in ("extra-index-url", "find-links"):
+        if urls := settings.get(key, "").split():
+            lines.append(f"{key} = [{', '.join(map(_quoted, urls))}]")
+    if hosts := settings.get("trusted-host", "").split():
+        lines.append(f"allow-insecure-host = [{', '.join(map(_quoted, hosts))}]")
+    return "\n".join(lines) + "\n"
+
+
+def pip_conf(settings: Mapping[str, str]) -> str:
+    """Write pip's configuration for the hosts."""
+    lines = ["[global]", f"cache-dir = {CACHE}/pip", f"cert = {CA_BUNDLE}", "disable-pip-version-check = true"]
+    for key, value in settings.items():
+        lines.append(f"{key} = " + "\n    ".join(value.split()))
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Write a TOML string."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _write_indexes(draft: Path, settings: Mapping[str, str]) -> None:
+    """Write pip's and uv's configuration, which only root and the login user can read: URLs may carry passwords."""
+    for name, text in (("etc/pip.conf", pip_conf(settings)), ("etc/uv/uv.toml", uv_toml(settings))):
+        path = draft / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, text, Person(USER_ID, USER_ID, Path("/nonexistent")))
+    # Root has a cache of its own: files of root's in the user's would stop the user.
+    own = uv_toml(settings).replace(f"{CACHE}/uv", f"{CACHE}/uv-root")
+    (draft / "root/.config/uv").mkdir(parents=True)
+    (draft / "root").chmod(0o700)
+    write_private(draft / "root/.config/uv/uv.toml", own)
+
+
+def environment_lines(environ: Mapping[str, str]) -> list[str]:
+    """Write /etc/environment: the machine's proxies, and where the certificates are."""
+    lines = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
+    lines += [f"{name}={CA_BUNDLE}" for name in _CERTIFICATES]
+    for name in _PROXIES:
+        for spelling in (name, name.upper()):
+            value = environ.get(spelling)
+            if value and "\n" not in value and not _is_loopback(urlsplit(value).hostname or ""):
+                lines.append(f"{spelling}={value}")
+    return lines
+
+
+def _write_environment(draft: Path) -> None:
+    """Write what every login of a host has in its environment."""
+    _write(draft, "etc/environment", "\n".join(environment_lines(os.environ)) + "\n")
+    _write(draft, "etc/default/locale", "LANG=C.UTF-8\n")
+    kept = " ".join([*_CERTIFICATES, *_PROXIES, *(name.upper() for name in _PROXIES)])
+    _write(draft, "etc/sudoers.d/91-flambe-lab", f'Defaults env_keep += "{kept}"\n', mode=0o440)
+
+
+def _write_python37(draft: Path, python: Python37) -> None:
+    """Put ``python3.7`` on the hosts' PATH, and its own library where the loader looks without being told."""
+    _write(draft, python37.COMMAND, python37.wrapper(), mode=0o755)
+    if python.own_library:
+        link = draft / "usr/lib/x86_64-linux-gnu" / Path(python.own_library).name
+        link.parent.mkdir(parents=True)
+        link.symlink_to(python.own_library)
+
+
+def _copy_certificates(draft: Path) -> None:
+    """Copy the authorities that this machine trusts."""
+    for name in ("etc/ssl/certs", "usr/local/share/ca-certificates"):
+        if Path("/", name).is_dir():
+            shutil.copytree(Path("/", name), draft / name, symlinks=True, ignore=shutil.ignore_patterns("java"))
+
+
+def _write_apt(draft: Path) -> None:
+    """Write where apt installs from: the distribution's own sources, with the keyrings they name, and proxies."""
+    found = sources.machine_sources(sources.this_release())
+    _write(draft, "etc/apt/sources.list", "".join(f"{source}\n" for source in found))
+    keys = [Path(value) for source in found for key, value in source.options if key == "signed-by"]
+    for key in dict.fromkeys(path for path in keys if path.is_file()):
+        target = draft / str(key).lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(key, target)
+    logins = Path("/etc/apt/auth.conf.d")
+    for path in [Path("/etc/apt/auth.conf"), *(logins.glob("*.conf") if logins.is_dir() else ())]:
+        if path.is_file():
+            (draft / str(path.parent).lstrip("/")).mkdir(parents=True, exist_ok=True)
+            write_private(draft / str(path).lstrip("/"), path.read_text())
+    lines = ['Acquire::Languages "none";']
+    for scheme in ("http", "https"):
+        value = os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY")
+        if value and not _is_loopback(urlsplit(value).hostname or ""):
+            lines.append(f'Acquire::{scheme}::Proxy "{value}";')
+    _write(draft, "etc/apt/apt.conf.d/90flambe-lab", "\n".join(lines) + "\n")
+
+
+def _write(draft: Path, name: str, text: str, *, mode: int = 0o644) -> None:
+    """Write one file of the layer."""
+    path = draft / name.lstrip("/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)

@@ -1,0 +1,212 @@
+"""Making labs, and leaving nothing of them behind."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import LabError
+from . import cgroups, host, image, layer, network, process, python37, sources, state
+from .fleet import HOSTS_FILE
+from .client import LabHost, LabInfo, LabStatus, read as read_info
+from .state import Settings
+from .system import caller, has_systemd, locked, require_packages, require_root, run
+
+DEFAULT = "default"
+
+Say = Callable[[str], None]
+
+
+def silent(_message: str) -> None:
+    """Say nothing."""
+
+
+def up(
+    name: str = DEFAULT,
+    *,
+    python: Path | None = None,
+    network_range: str | None = None,
+    max_hosts: int | None = None,
+    say: Say = silent,
+) -> LabInfo:
+    """Bring a lab up; one that is up stays as it is, one whose daemon died gets a new daemon and keeps its hosts.
+
+    Args:
+        name: The lab's name.
+        python: The Python 3.7 to offer to the hosts; None looks for one.
+        network_range: Its address range, a /24; None chooses one that is free. Only for a lab that is new.
+        max_hosts: How many hosts it can have; None is 32. Only for a lab that is new.
+        say: Is told what goes on, in one line each.
+
+    Returns:
+        How to use it.
+
+    Raises:
+        LabError: It cannot be made; the hint says what to run.
+    """
+    folder = state.lab_dir(name)
+    require_root(words("up", name))
+    sources.this_release()
+    require_packages()
+    process.require_moto()
+    with locked(state.root() / "locks" / f"{name}.lock"):
+        settings = state.load(name)
+        if settings is not None and process.find(folder) is not None:
+            return _known(name)
+        found = python37.find(python)
+        wanted = image.ensure(image.recipe(found.libraries if found else ()), say)
+        if settings is None:
+            settings = _make(name, str(wanted), network_range, max_hosts)
+        if not process.is_free(settings.port):
+            settings = replace(settings, port=process.free_port())
+        if not _has_hosts(settings):  # the hosts that run stand on what they were booted with
+            settings = replace(settings, image=str(wanted), python37=found.binds if found else ())
+            layer.build(folder / "layer", person=caller(), python=found)
+        state.save(settings)
+        say(f"starting the lab {name}" + ("" if found else " (this machine has no Python 3.7 for its hosts)"))
+        process.start(settings)
+        return _known(name)
+
+
+def down(name: str = DEFAULT, *, purge: bool = False) -> bool:
+    """End a lab: its daemon, hosts, network and folder; a lab that is not there is no error.
+
+    Args:
+        name: The lab's name.
+        purge: Remove the images and the package cache too, when no other lab is left.
+
+    Returns:
+        Whether there was anything of it.
+
+    Raises:
+        LabError: Not root; or something would not go.
+    """
+    folder = state.lab_dir(name)
+    require_root(words("down", name))
+    with locked(state.root() / "locks" / f"{name}.lock"):
+        existed = folder.is_dir()
+        process.stop(folder)
+        settings = state.load(name) or _stand_in(name)
+        for path in sorted((folder / "hosts").iterdir()) if (folder / "hosts").is_dir() else ():
+            host.destroy(settings, path.name)
+        if not has_systemd():
+            cgroups.remove_lab(name)
+        network.down(settings)
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+    _clear(name, purge=purge)
+    return existed
+
+
+def status(name: str = DEFAULT) -> LabStatus:
+    """Say how a lab is; needs no root."""
+    folder = state.lab_dir(name)
+    known = read_info(name)
+    if known is None:
+        return LabStatus(name=name, exists=folder.is_dir(), up=process.find(folder) is not None)
+    rows = state.read_json(folder / HOSTS_FILE) or []
+    hosts = tuple(LabHost(**row) for row in rows)
+    return LabStatus(name=name, exists=True, up=known.up, info=known, hosts=hosts)
+
+
+def get_info(name: str = DEFAULT) -> LabInfo:
+    """Say how to use a lab that is up; needs no root.
+
+    Raises:
+        LabError: It is not up; the hint is the line that brings it up.
+    """
+    known = read_info(name)
+    if known is None or not known.up:
+        raise LabError(f"the lab {name} is not up", hint=f"sudo flambe-ans {words('up', name)}")
+    return known
+
+
+def words(verb: str, name: str) -> str:
+    """Write the command line's words for a lab: ``lab up``, ``lab up --name other``."""
+    return f"lab {verb}" if name == DEFAULT else f"lab {verb} --name {name}"
+
+
+def _known(name: str) -> LabInfo:
+    """Read how to use a lab that was just brought up."""
+    known = read_info(name)
+    if known is None:
+        raise LabError(f"the lab {name} did not say how to reach it")
+    return known
+
+
+def _make(name: str, image_folder: str, network_range: str | None, max_hosts: int | None) -> Settings:
+    """Decide a new lab's settings, and make its folder, its key pair and its access key."""
+    owner = caller()
+    with locked(state.root() / "locks" / ".ranges"):
+        settings = Settings(
+            name=name,
+            network=_range(network_range),
+            port=process.free_port(),
+            image=image_folder,
+            max_hosts=32 if max_hosts is None else max_hosts,
+            owner_uid=owner.uid,
+            owner_gid=owner.gid,
+        )
+        for folder in (state.root(), state.root() / "labs", settings.folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o711)
+        state.save(settings)
+    process.make_secrets(settings)
+    key = settings.folder / "key.pem"
+    public = key.with_suffix(".pem.pub")
+    for stale in (key, public):
+        stale.unlink(missing_ok=True)
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"flambe-lab-{name}", "-f", key)
+    for path in (key, public):
+        os.chown(path, owner.uid, owner.gid)
+    return settings
+
+
+def _range(chosen: str | None) -> str:
+    """Check the address range that was chosen, or choose one."""
+    taken = network.used_ranges()
+    if chosen is None:
+        return network.choose_range(taken)
+    try:
+        wanted = ipaddress.ip_network(chosen)
+    except ValueError as error:
+        raise LabError(f"{chosen} is no address range: {error}", hint="give a /24 such as 10.99.0.0/24") from error
+    if wanted.version != 4 or wanted.prefixlen != 24 or not wanted.is_private:
+        raise LabError(f"{chosen} is not a private /24", hint="give a /24 such as 10.99.0.0/24")
+    for text in taken:
+        other = ipaddress.ip_network(text, strict=False)
+        if other.prefixlen and other.version == 4 and wanted.overlaps(other):
+            raise LabError(f"{chosen} overlaps {text}, which this machine uses")
+    return str(wanted)
+
+
+def _has_hosts(settings: Settings) -> bool:
+    """Tell whether a lab has hosts that stand on its layer."""
+    hosts = settings.folder / "hosts"
+    return hosts.is_dir() and any(hosts.iterdir())
+
+
+def _stand_in(name: str) -> Settings:
+    """Make settings for a lab whose own are lost, enough to find what it left."""
+    return Settings(name=name, network="0.0.0.0/24", port=0, image="")
+
+
+def _clear(name: str, *, purge: bool) -> None:
+    """Remove what labs share once the last one is gone: locks, and on request images and the package cache."""
+    (state.root() / "locks" / f"{name}.lock").unlink(missing_ok=True)
+    if state.all_labs():
+        return
+    if purge:
+        image.purge()
+        shutil.rmtree(state.cache_dir(), ignore_errors=True)
+    for path in (state.root() / "labs", state.root() / "locks"):
+        if path.is_dir() and (path.name == "locks" or not any(path.iterdir())):
+            shutil.rmtree(path)
+    (state.root() / ".forwarding.lock").unlink(missing_ok=True)
+    if state.root().is_dir() and not any(state.root().iterdir()):
+        state.root().rmdir()

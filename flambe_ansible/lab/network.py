@@ -1,0 +1,169 @@
+"""The lab's own network: a bridge that nothing outside the machine reaches.
+
+Every rule carries the lab's name as its comment, so that exactly the lab's rules can be removed again.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..errors import LabError
+from . import state
+from .state import Settings
+from .system import locked, run
+
+_FORWARDING = "net.ipv4.ip_forward"
+_CLOSED = "flambe-lab:forwarding"
+
+
+def choose_range(taken: Iterable[str]) -> str:
+    """Choose a /24 that overlaps nothing taken.
+
+    Args:
+        taken: Networks and addresses in use, such as ``10.0.0.0/8`` or ``192.0.2.1``; a default route does not count.
+
+    Raises:
+        LabError: All candidates are in use.
+    """
+    used = [network for text in taken if (network := ipaddress.ip_network(text, strict=False)).prefixlen > 0]
+    candidates = [f"10.213.{n}.0/24" for n in range(256)]
+    candidates += [f"172.29.{n}.0/24" for n in range(256)] + [f"192.168.{n}.0/24" for n in range(100, 256)]
+    for text in candidates:
+        candidate = ipaddress.ip_network(text)
+        if not any(network.version == 4 and candidate.overlaps(network) for network in used):
+            return text
+    raise LabError("no private address range is free on this machine", hint="flambe-ans lab up --network 10.99.0.0/24")
+
+
+def used_ranges() -> list[str]:
+    """List the address ranges that this machine uses: routes, addresses, name servers, other labs."""
+    routes = json.loads(run("ip", "-json", "-4", "route", "show", "table", "all") or "[]")
+    found = [route["dst"] for route in routes if route["dst"] != "default"]
+    links = json.loads(run("ip", "-json", "-4", "addr") or "[]")
+    found += [f"{a['local']}/{a['prefixlen']}" for link in links for a in link.get("addr_info", ())]
+    found += nameservers(Path("/etc/resolv.conf").read_text()) if Path("/etc/resolv.conf").exists() else []
+    found += [settings.network for settings in state.all_labs()]
+    return [text for text in found if ":" not in text]
+
+
+def nameservers(text: str) -> list[str]:
+    """Read the addresses of a resolv.conf."""
+    return re.findall(r"^\s*nameserver\s+(\S+)", text, re.MULTILINE)
+
+
+def resolv_conf() -> str:
+    """Write a resolv.conf whose servers a host can reach: not those on the machine's loopback."""
+    paths = [Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")]
+    for path in paths:
+        text = path.read_text() if path.exists() else ""
+        outside = [address for address in nameservers(text) if not address.startswith("127.") and address != "::1"]
+        if outside:
+            kept = [line for line in text.splitlines() if re.match(r"\s*(search|options)\s", line)]
+            return "\n".join([*(f"nameserver {address}" for address in outside), *kept]) + "\n"
+    return ""
+
+
+def rules(settings: Settings) -> list[list[str]]:
+    """List the lab's rules: hosts speak to each other and out; from outside, nobody speaks to them."""
+    bridge, network = settings.bridge, settings.network
+    known = ["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"]
+    unknown = ["-m", "conntrack", "!", "--ctstate", "RELATED,ESTABLISHED"]
+    return [
+        ["mangle", "FORWARD", "-o", bridge, "!", "-i", bridge, *unknown, "-j", "DROP"],
+        ["filter", "FORWARD", "-o", bridge, *known, "-j", "ACCEPT"],
+        ["filter", "FORWARD", "-i", bridge, "-j", "ACCEPT"],
+        ["filter", "INPUT", "-i", bridge, *known, "-j", "ACCEPT"],
+        ["nat", "POSTROUTING", "-s", network, "!", "-o", bridge, "-j", "MASQUERADE"],
+    ]
+
+
+def up(settings: Settings) -> None:
+    """Make the bridge, the rules and the forwarding; what is there already stays."""
+    bridge = settings.bridge
+    if not Path("/sys/class/net", bridge).exists():
+        run("ip", "link", "add", bridge, "type", "bridge")
+    run("ip", "link", "set", bridge, "mtu", str(uplink_mtu()), "alias", f"flambe-lab {settings.name}", "up")
+    run("ip", "addr", "replace", f"{settings.gateway}/{settings.prefix_length}", "dev", bridge)
+    present = _own_rules(comment(settings.name))
+    wanted = rules(settings)
+    if len(present) != len(wanted):
+        _remove_rules(comment(settings.name))
+        for table, chain, *rest in wanted:
+            run("iptables", "-w", "-t", table, "-I", chain, *rest, "-m", "comment", "--comment", comment(settings.name))
+    _open_forwarding(settings.name)
+
+
+def down(settings: Settings) -> None:
+    """Remove all that ``up`` made; hosts' links go with their namespaces."""
+    _remove_rules(comment(settings.name))
+    if Path("/sys/class/net", settings.bridge).exists():
+        run("ip", "link", "delete", settings.bridge)
+    _close_forwarding(settings.name)
+
+
+def comment(lab: str) -> str:
+    """Write the comment that a lab's rules carry."""
+    return f"flambe-lab:{lab}:"
+
+
+def uplink_mtu() -> int:
+    """Find the smallest MTU on the machine's way out, which the hosts' packets must fit."""
+    routes = json.loads(run("ip", "-json", "-4", "route", "show", "default") or "[]")
+    sizes = [Path("/sys/class/net", route["dev"], "mtu") for route in routes if "dev" in route]
+    return min((int(path.read_text()) for path in sizes if path.exists()), default=1500)
+
+
+def _own_rules(mark: str) -> list[tuple[str, list[str]]]:
+    """List the rules with a comment, as (table, arguments of -A)."""
+    found = []
+    for table in ("filter", "mangle", "nat"):
+        for line in run("iptables-save", "-t", table).splitlines():
+            words = shlex.split(line)
+            if words[:1] == ["-A"] and _has_comment(words, mark):
+                found.append((table, words))
+    return found
+
+
+def _has_comment(words: Sequence[str], mark: str) -> bool:
+    return any(pair == ("--comment", mark) for pair in zip(words, words[1:], strict=False))
+
+
+def _remove_rules(mark: str) -> None:
+    """Remove the rules with a comment."""
+    for table, words in _own_rules(mark):
+        run("iptables", "-w", "-t", table, "-D", *words[1:])
+
+
+def _open_forwarding(lab: str) -> None:
+    """Let the machine forward packets, remembering what it did before; labs are counted."""
+    with locked(state.root() / ".forwarding.lock"):
+        path = state.root() / "forwarding.json"
+        known = state.read_json(path) or {"before": run("sysctl", "-n", _FORWARDING).strip(), "labs": []}
+        known["labs"] = sorted({*known["labs"], lab})
+        state.write_json(path, known)
+        if known["before"] != "1":
+            run("sysctl", "-q", "-w", f"{_FORWARDING}=1")
+            if not _own_rules(_CLOSED):  # the machine still forwards nothing but the labs' packets
+                run("iptables", "-w", "-A", "FORWARD", "-m", "comment", "--comment", _CLOSED, "-j", "DROP")
+
+
+def _close_forwarding(lab: str) -> None:
+    """Bring the machine's forwarding back to what it was, when this was the last lab."""
+    with locked(state.root() / ".forwarding.lock"):
+        path = state.root() / "forwarding.json"
+        known = state.read_json(path)
+        if known is None:
+            return
+        known["labs"] = [name for name in known["labs"] if name != lab]
+        if known["labs"]:
+            state.write_json(path, known)
+            return
+        _remove_rules(_CLOSED)
+        if known["before"] != "1":
+            run("sysctl", "-q", "-w", f"{_FORWARDING}={known['before']}")
+        path.unlink()

@@ -1,0 +1,117 @@
+"""The machine's Python 3.7, which flambe 0.4.18 needs, offered to the hosts read-only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import LabError
+from .system import caller, environment
+
+HOME = "/opt/python3.7"
+COMMAND = "/usr/local/bin/python3.7"
+
+_QUESTIONS = (
+    "import json, sys, sysconfig; get = sysconfig.get_config_var; print(json.dumps(dict("
+    "version=list(sys.version_info[:2]), prefix=sys.base_prefix, executable=sys.executable, "
+    "stdlib=sysconfig.get_path('stdlib'), include=sysconfig.get_path('include'), "
+    "libdir=get('LIBDIR'), library=get('INSTSONAME') if get('Py_ENABLE_SHARED') else '')))"
+)
+
+
+@dataclass(frozen=True)
+class Python37:
+    """A Python 3.7 of this machine.
+
+    Attributes:
+        binds: What hosts see of it, as (path on the machine, path in the host).
+        libraries: Debian packages of the shared libraries it needs.
+        own_library: The path in the host of its own shared library, or "".
+    """
+
+    binds: tuple[tuple[str, str], ...]
+    libraries: tuple[str, ...]
+    own_library: str = ""
+
+
+def find(chosen: Path | None = None) -> Python37 | None:
+    """Find a Python 3.7: the one chosen, else the one on the PATH, else pyenv's, also of the user behind sudo.
+
+    Raises:
+        LabError: The chosen one is none.
+    """
+    if chosen is not None:
+        found = _inspect(chosen)
+        if found is None:
+            raise LabError(f"{chosen} is not a Python 3.7", hint="flambe-ans lab up --python37 /path/to/bin/python3.7")
+        return found
+    return next((found for path in _candidates() if (found := _inspect(path)) is not None), None)
+
+
+def wrapper() -> str:
+    """Write the command on the hosts' PATH: a script, so that venvs are made from the real folder."""
+    return f'#!/bin/sh\nexec {HOME}/bin/python3.7 "$@"\n'
+
+
+def _candidates() -> Iterable[Path]:
+    """List where a Python 3.7 may be, best first."""
+    on_path = shutil.which("python3.7", path=environment()["PATH"])
+    if on_path and ".pyenv/shims" not in on_path:
+        yield Path(on_path)
+    homes = [Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"), caller().home / ".pyenv"]
+    for home in dict.fromkeys(homes):
+        found = sorted(home.glob("versions/3.7.*/bin/python3.7"), key=_patch_level, reverse=True)
+        yield from found
+
+
+def _patch_level(path: Path) -> int:
+    """Read 16 from .../3.7.16/bin/python3.7."""
+    match = re.match(r"3\.7\.(\d+)", path.parent.parent.name)
+    return int(match[1]) if match else -1
+
+
+def _inspect(path: Path) -> Python37 | None:
+    """Ask an interpreter what it is; None when it is not a working 3.7."""
+    if not path.is_file():
+        return None
+    clean = {key: value for key, value in environment().items() if not key.startswith("PYTHON")}
+    done = subprocess.run([path, "-I", "-c", _QUESTIONS], capture_output=True, text=True, env=clean, check=False)
+    if done.returncode:
+        return None
+    answers = json.loads(done.stdout)
+    if answers["version"] != [3, 7]:
+        return None
+    own = f"{HOME}/lib/{answers['library']}" if answers["library"] else ""
+    return Python37(_binds(answers), _libraries(answers), own)
+
+
+def _binds(answers: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Choose what of it hosts see: its own folder; of a shared prefix such as /usr only its parts."""
+    prefix = answers["prefix"]
+    if prefix not in {"/usr", "/usr/local", "/"}:
+        return ((prefix, HOME),)
+    executable = Path(prefix, "bin/python3.7").resolve()
+    parts = [(executable, "bin/python3.7"), (Path(answers["stdlib"]), "lib/python3.7")]
+    include = Path(answers["include"])
+    if include.is_dir():
+        parts.append((include, f"include/{include.name}"))
+    if answers["library"]:
+        parts.append((Path(answers["libdir"], answers["library"]), f"lib/{answers['library']}"))
+    return tuple((str(source), f"{HOME}/{target}") for source, target in parts)
+
+
+def _libraries(answers: dict[str, str]) -> tuple[str, ...]:
+    """Name the packages of the shared libraries that it and its modules load; Tk is left out."""
+    modules = Path(answers["stdlib"], "lib-dynload").glob("*.so")
+    files = [answers["executable"], *(str(path) for path in modules if not path.name.startswith("_tkinter"))]
+    printed = subprocess.run(["ldd", *files], capture_output=True, text=True, env=environment(), check=False).stdout
+    loaded = {match[1] for match in re.finditer(r"=> (/\S+)", printed)}
+    paths = sorted({spelling for path in loaded for spelling in (path, path.removeprefix("/usr"), f"/usr{path}")})
+    owners = subprocess.run(["dpkg", "-S", *paths], capture_output=True, text=True, env=environment(), check=False).stdout
+    return tuple(sorted({match[1] for match in re.finditer(r"^([^:\s]+):", owners, re.MULTILINE)} - {"diversion by"}))

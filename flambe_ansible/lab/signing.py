@@ -1,0 +1,116 @@
+"""Who may call the lab's API: requests are signed with the lab's own key, AWS Signature Version 4.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+_HEADER = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request,\s*"
+    r"SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})"
+)
+_TIME = "%Y%m%dT%H%M%SZ"
+_SKEW = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """An HTTP request as it came; header names are in lower case."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a request is signed for."""
+
+    access_key: str
+    region: str
+    service: str
+
+
+class SignatureError(Exception):
+    """A request is not signed as it must be.
+
+    Attributes:
+        kind: ``missing``, ``key``, ``region``, ``expired`` or ``signature``.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def read_scope(headers: Mapping[str, str]) -> Scope | None:
+    """Read for which service a request is signed, without believing it."""
+    match = _HEADER.fullmatch(headers.get("authorization", ""))
+    return Scope(match[1], match[3], match[4]) if match else None
+
+
+def verify(request: Request, *, access_key: str, secret_key: str, region: str, now: datetime | None = None) -> Scope:
+    """Check a request's signature.
+
+    Args:
+        request: The request.
+        access_key: The only access key there is.
+        secret_key: Its secret.
+        region: The only region there is.
+        now: The time; None asks the clock.
+
+    Returns:
+        What it is signed for.
+
+    Raises:
+        SignatureError: It is not signed, or not with this key.
+    """
+    match = _HEADER.fullmatch(request.headers.get("authorization", ""))
+    scope = read_scope(request.headers)
+    if match is None or scope is None:
+        raise SignatureError("missing", "The request must carry an AWS Signature Version 4 in its Authorization header")
+    if not hmac.compare_digest(scope.access_key, access_key):
+        raise SignatureError("key", "AWS was not able to validate the provided access credentials")
+    if scope.region != region:
+        raise SignatureError("region", f"The lab is in {region} alone, not in {scope.region}")
+    stamp = request.headers.get("x-amz-date", "")
+    _check_time(stamp, match[2], now or datetime.now(UTC))
+    claimed = request.headers.get("x-amz-content-sha256")
+    body_is_signed = claimed is None or hmac.compare_digest(claimed, hashlib.sha256(request.body).hexdigest())
+    expected = _sign(request, scope, secret_key, signed=match[5].split(";"), stamp=stamp)
+    if not body_is_signed or not hmac.compare_digest(match[6], expected):
+        raise SignatureError("signature", "AWS was not able to validate the provided access credentials")
+    return scope
+
+
+def _check_time(stamp: str, day: str, now: datetime) -> None:
+    """Refuse requests signed long ago, or with a clock that is wrong."""
+    try:
+        signed = datetime.strptime(stamp, _TIME).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise SignatureError("missing", "The request must carry an X-Amz-Date header") from error
+    if not stamp.startswith(day) or abs(now - signed) > _SKEW:
+        raise SignatureError("expired", "Request has expired")
+
+
+def _sign(request: Request, scope: Scope, secret_key: str, *, signed: list[str], stamp: str) -> str:
+    """Compute the signature that the request should carry."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    headers = {name: request.headers.get(name, "") for name in signed}
+    if "x-amz-content-sha256" in request.headers:
+        headers["X-Amz-Content-SHA256"] = request.headers["x-amz-content-sha256"]
+    copy = AWSRequest(method=request.method, url=request.url, data=request.body, headers=headers)
+    copy.context["timestamp"] = stamp
+    auth = SigV4Auth(Credentials(scope.access_key, secret_key), scope.service, scope.region)
+    return str(auth.signature(auth.string_to_sign(copy, auth.canonical_request(copy)), copy))

@@ -1,0 +1,134 @@
+"""Where labs keep what they know: folders, and one JSON document per thing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import LabError
+from .system import Person, write_private
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_SETTINGS = "lab.json"
+
+
+def root() -> Path:
+    """Find the folder of all labs of this machine: ``$FLAMBE_ANS_LAB_ROOT``, else below /var/lib."""
+    return Path(os.environ.get("FLAMBE_ANS_LAB_ROOT") or "/var/lib/flambe-ansible")
+
+
+def lab_dir(name: str) -> Path:
+    """Find the folder of one lab.
+
+    Raises:
+        LabError: No lab can have this name.
+    """
+    if not _NAME.fullmatch(name):
+        raise LabError(
+            f"{name!r} is no name for a lab: expected at most 64 letters, digits, - and _, a letter or digit first"
+        )
+    return root() / "labs" / name
+
+
+def images_dir() -> Path:
+    """Find the folder of the images that all labs share."""
+    return root() / "images"
+
+
+def cache_dir() -> Path:
+    """Find the folder of the package cache that all hosts share."""
+    return root() / "cache"
+
+
+def short(*parts: str) -> str:
+    """Make an 8-digit name from longer ones, for links, whose names the kernel limits to 15 bytes."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a lab decided when it was made, kept in its folder.
+
+    Attributes:
+        name: The lab's name.
+        network: Its address range, such as ``10.213.7.0/24``.
+        port: The loopback port of its API.
+        image: The folder of the image its hosts stand on.
+        python37: Folders of the machine's Python 3.7 that hosts see, as (on the machine, in the host).
+        max_hosts: How many hosts it can have at once.
+        owner_uid: The user it is for.
+        owner_gid: That user's group.
+    """
+
+    name: str
+    network: str
+    port: int
+    image: str
+    python37: tuple[tuple[str, str], ...] = ()
+    max_hosts: int = 32
+    owner_uid: int = 0
+    owner_gid: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """The lab's own folder."""
+        return lab_dir(self.name)
+
+    @property
+    def bridge(self) -> str:
+        """The name of its bridge."""
+        return f"fl-{short(self.name)}"
+
+    @property
+    def gateway(self) -> str:
+        """The machine's address on the lab's network: the first of the range."""
+        return self.network.rsplit(".", 1)[0] + ".1"
+
+    @property
+    def prefix_length(self) -> int:
+        """The length of the network's prefix in bits."""
+        return int(self.network.split("/")[1])
+
+    @property
+    def owner(self) -> Person:
+        """The user it is for."""
+        return Person(self.owner_uid, self.owner_gid, Path("/nonexistent"))
+
+
+def load(name: str) -> Settings | None:
+    """Read a lab's settings; None when no such lab was made."""
+    document = read_json(lab_dir(name) / _SETTINGS)
+    if document is None:
+        return None
+    document["python37"] = tuple((a, b) for a, b in document.get("python37", ()))
+    return Settings(**document)
+
+
+def save(settings: Settings) -> None:
+    """Write a lab's settings."""
+    write_json(settings.folder / _SETTINGS, asdict(settings))
+
+
+def all_labs() -> list[Settings]:
+    """List the labs of this machine, up or not."""
+    folder = root() / "labs"
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    return [settings for name in names if _NAME.fullmatch(name) and (settings := load(name))]
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document; None when there is none, or half of one."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+
+
+def write_json(path: Path, document: Any, owner: Person | None = None) -> None:
+    """Write one JSON document (0600), all or nothing."""
+    write_private(path, json.dumps(document, indent=1) + "\n", owner)

@@ -1,0 +1,54 @@
+#!/bin/sh
+# Runs one host of the lab, in a mount and network namespace of its own that end with it.
+# $1: the host's folder, with run.env (shell assignments) and nspawn.args (an argument a line).
+set -eu
+folder=$1
+# shellcheck source=/dev/null
+. "$folder/run.env"
+
+for group in $GROUPS_; do
+    mkdir -p "$group/own"
+    if [ -e "$group/own/cpuset.cpus" ]; then
+        cat "$group/cpuset.cpus" >"$group/own/cpuset.cpus" || :
+        cat "$group/cpuset.mems" >"$group/own/cpuset.mems" || :
+    fi
+    echo $$ >"$group/own/cgroup.procs"
+done
+
+# The namespace's other end lies on the machine's bridge; both ends go when the namespace goes.
+outside() { nsenter --net="$MACHINE_NET" -- "$@"; }
+if outside test -e "/sys/class/net/$LINK"; then outside ip link delete "$LINK"; fi
+outside ip link add "$LINK" mtu "$MTU" type veth peer name eth0 mtu "$MTU" netns $$
+outside ip link set "$LINK" master "$BRIDGE" up
+ip -batch - <<END
+link set lo up
+link set eth0 up
+addr add $ADDRESS/$PREFIX_LENGTH dev eth0
+route add default via $GATEWAY
+END
+
+mkdir -p "$folder/upper" "$folder/work" "$folder/root"
+mount -t overlay -o "lowerdir=$LOWER,upperdir=$folder/upper,workdir=$folder/work" "flambe-lab" "$folder/root"
+# systemd-nspawn leaves locks and sockets below /run: here they are the namespace's own.
+mount -t tmpfs -o mode=0755 flambe-lab /run
+
+set --
+while IFS= read -r argument; do set -- "$@" "$argument"; done <"$folder/nspawn.args"
+while :; do
+    status=0
+    (
+        for group in $GROUPS_; do
+            mkdir -p "$group/host"
+            if [ -e "$group/host/cpuset.cpus" ]; then
+                cat "$group/cpuset.cpus" >"$group/host/cpuset.cpus" || :
+                cat "$group/cpuset.mems" >"$group/host/cpuset.mems" || :
+            fi
+            sh -c 'echo $PPID' >"$group/host/cgroup.procs"
+        done
+        # /tmp is on the host's disk, as on a cloud host.
+        SYSTEMD_NSPAWN_TMPFS_TMP=0 exec systemd-nspawn "$@"
+    ) || status=$?
+    # 133 is how systemd-nspawn says that the host rebooted itself.
+    [ "$status" = 133 ] || break
+done
+echo "$status" >"$folder/ended"

@@ -1,0 +1,40 @@
+"""Which user-data the lab's hosts run: scripts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+LIMIT = 16384
+
+
+class UserDataError(Exception):
+    """The user-data cannot be used."""
+
+
+def read_user_data(encoded: str) -> str:
+    """Decode an instance's user-data.
+
+    Args:
+        encoded: Base64, as RunInstances takes it; "" for none.
+
+    Returns:
+        The script, which begins with ``#!``, or "".
+
+    Raises:
+        UserDataError: It is no script, or longer than 16 KiB.
+    """
+    if not encoded:
+        return ""
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise UserDataError("Invalid BASE64 encoding of user data") from error
+    if len(raw) > LIMIT:
+        raise UserDataError(f"User data is limited to {LIMIT} bytes")
+    if not raw.startswith(b"#!"):
+        raise UserDataError("The lab runs user data that is a script with #! in its first line, and no other user data")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise UserDataError("The user data is not UTF-8 text") from error
