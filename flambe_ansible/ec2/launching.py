@@ -161,6 +161,11 @@ def create(
     return made
 
 
+def make_digest(request: Mapping[str, Any]) -> str:
+    """Return what tells a request from one for other hosts."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
 def find_own(ec2: EC2Client, cluster: tags.ClusterTags, journal: Journal, tokens: set[str]) -> list[Instance]:
     """Find the live instances that these tokens created, waiting for those that EC2 does not show yet."""
     unclear = any(creation.token in tokens for creation in journal.unfinished())
@@ -187,7 +192,7 @@ def _ask(ec2: EC2Client, request: Mapping[str, Any]) -> list[Instance]:
 
 def _take_up(ec2: EC2Client, journal: Journal, request: Mapping[str, Any], *, role: Role) -> Creation:
     """Return the creation that stands for this request: the unanswered one of a killed launch, or a new one."""
-    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    digest = make_digest(request)
     for earlier in journal.unfinished():
         if earlier.role != role or earlier.stage is not Stage.ASKED:
             continue
