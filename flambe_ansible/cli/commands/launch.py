@@ -77,7 +77,7 @@ def launch(
         result = _run(output, cluster, progress, on_failure=on_failure, options=options)
     finally:
         cluster.close()
-    _finish(output, file, result, progress)
+    _finish(output, file, result, progress, cluster)
 
 
 def _confirm(output: Output, plan: Plan, *, yes: bool) -> None:
@@ -157,12 +157,19 @@ def _finish_dry_run(output: Output, plan: Plan) -> None:
         output.write_document({**asdict(plan), "changes_hosts": plan.changes_hosts})
 
 
-def _finish(output: Output, file: str, result: LaunchResult, progress: Progress) -> None:
+def _finish(output: Output, file: str, result: LaunchResult, progress: Progress, cluster: Cluster) -> None:
     """Show the closing card, or write the document."""
-    from flambe_ansible.cli.render.card import describe_launch, render_card
+    from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
 
-    changes = progress.board.list_changes()
-    output.console.print(render_card(result, file=file, cluster=progress.board.cluster, changes=changes))
+    access = {"username": cluster.username, "key": cluster.key, "known_hosts": cluster.known_hosts}
+    card = render_card(
+        result,
+        file=file,
+        cluster=cluster.name,
+        changes=progress.board.list_changes(),
+        ssh=write_ssh_line(result.hosts[0], **access),
+    )
+    output.console.print(card)
     if output.json:
-        document = describe_launch(result, cluster=progress.board.cluster)
+        document = describe_launch(result, cluster=cluster.name)
         output.write_document({**document, "steps": progress.board.to_list(), "notices": output.notices})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -12,14 +13,15 @@ from rich.text import Text
 
 from flambe_ansible.cli.render.words import count, format_seconds, label_host, shorten_host
 from flambe_ansible.cluster.status import ClusterState, ClusterStatus
-from flambe_ansible.hosts import Role
+from flambe_ansible.hosts import Host, Role
+from flambe_ansible.ssh.options import quote_value
 
 if TYPE_CHECKING:
     from flambe_ansible.cluster.base import LaunchResult
 
 
 def render_card(
-    result: LaunchResult, *, file: str, cluster: str, changes: Sequence[tuple[str, str, str]]
+    result: LaunchResult, *, file: str, cluster: str, changes: Sequence[tuple[str, str, str]], ssh: str = ""
 ) -> RenderableType:
     """Draw the closing card.
 
@@ -28,11 +30,27 @@ def render_card(
         file: The configuration, as the user named it.
         cluster: The cluster's name.
         changes: What changed, as (host, step, detail).
+        ssh: The line for plain OpenSSH to the orchestrator, or "".
     """
     title = Text.assemble((cluster, "bold"), " is ", ("running", "bold green"), f": {_describe(result)}")
     parts: list[RenderableType] = [Text(), title, Text(), _render_hosts(result), Text()]
     parts += _render_changes(changes, cluster)
-    return Group(*parts, Text(), _render_next(file))
+    return Group(*parts, Text(), _render_next(file, ssh))
+
+
+def write_ssh_line(host: Host, *, username: str, key: str, known_hosts: Path) -> str:
+    """Write the line that logs in to a host with plain OpenSSH, its key checked as ours is."""
+    options = [f"UserKnownHostsFile={quote_value(known_hosts)}", f"HostKeyAlias={host.key_alias}", "IdentitiesOnly=yes"]
+    port = [] if host.port == 22 else ["-p", str(host.port)]
+    argv = [
+        "ssh",
+        "-i",
+        key,
+        *(word for option in options for word in ("-o", option)),
+        *port,
+        f"{username}@{host.address}",
+    ]
+    return shlex.join(argv)
 
 
 def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
@@ -84,12 +102,14 @@ def _render_changes(changes: Sequence[tuple[str, str, str]], cluster: str) -> li
     return lines
 
 
-def _render_next(file: str) -> Table:
+def _render_next(file: str, ssh: str) -> Table:
     name = shlex.quote(file)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold", style="bold")
     grid.add_row("shell", f"flambe-ans ssh {name}")
+    if ssh:
+        grid.add_row("ssh", Text(ssh))
     grid.add_row("state", f"flambe-ans status {name}")
     grid.add_row("command", f"flambe-ans exec {name} -- uptime")
     grid.add_row("end it", f"flambe-ans down {name}")

@@ -79,6 +79,9 @@ class FakeCluster:
     """What the commands use of a cluster; ``failure`` is raised in the middle of a run."""
 
     name: str = NAME
+    username: str = "ubuntu"
+    key: str = "/home/me/key.pem"
+    known_hosts: Path = Path("/state dir/known_hosts")
     planned: Plan = field(default_factory=make_plan)
     hosts: list[Host] = field(default_factory=lambda: list(HOSTS))
     found: ClusterStatus = field(default_factory=make_status)

@@ -68,6 +68,7 @@ def test_a_launch_shows_plan_steps_and_card(cluster: FakeCluster, run: Run) -> N
         "demo is running: 3 hosts, Ray 0.7.6 with 3 nodes alive, after 83s",
         "changed: flambe on factory 0: installed 0.4.18",
         "flambe-ans ssh 'demo cluster.yaml'",
+        "ssh -i /home/me/key.pem -o",
         "flambe-ans down 'demo cluster.yaml'",
     ):
         assert part in done.stdout

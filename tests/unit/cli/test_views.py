@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
 
-from flambe_ansible.cli.render.card import render_card
+from flambe_ansible.cli.render.card import render_card, write_ssh_line
 from flambe_ansible.cli.render.failure import render_error
 from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
 from flambe_ansible.cli.render.status import render_status
@@ -89,6 +90,14 @@ def test_a_card_has_addresses_changes_and_next_commands(width: int) -> None:
     text = draw(render_card(result, file="c.yaml", cluster="demo", changes=changes), width=width)
     for part in ("10.0.0.12", "i-0000000000000000a", "ray_node on 6 hosts: started", "flambe-ans ssh c.yaml"):
         assert part in text
+
+
+def test_the_ssh_line_is_what_a_shell_takes_apart_again() -> None:
+    line = write_ssh_line(HOSTS[0], username="ubuntu", key="/a b/key", known_hosts=Path("/c d/known_hosts"))
+    assert shlex.split(line) == [
+        *("ssh", "-i", "/a b/key", "-o", 'UserKnownHostsFile="/c d/known_hosts"'),
+        *("-o", "HostKeyAlias=i-0000000000000000a", "-o", "IdentitiesOnly=yes", "ubuntu@10.0.0.10"),
+    ]
 
 
 def test_nothing_changed_is_said() -> None:

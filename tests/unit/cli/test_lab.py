@@ -1,0 +1,88 @@
+"""``lab`` as a person and as a program see it; the lab behind it is made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flambe_ansible import lab
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import LabHost, LabInfo, LabStatus
+from tests.unit.cli.conftest import Run
+
+INFO = LabInfo(
+    name="default",
+    endpoint="http://127.0.0.1:4001",
+    region="us-east-1",
+    access_key="AKLAB",
+    secret_key="planted-secret",
+    subnet_id="subnet-1",
+    security_group="sg-1",
+    key_name="lab",
+    key=Path("/lab/key.pem"),
+    image_id="ami-1",
+    network="10.9.0.0/24",
+    state_dir=Path("/lab"),
+    up=True,
+)
+HOST = LabHost(id="i-1", name="demo_orchestrator", state="running", private_ip="10.9.0.4", instance_type="t3.small")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    made: list[Any] = []
+
+    def up(name: str, **options: Any) -> LabInfo:
+        options.pop("say")("starting the lab")
+        made.append((name, options))
+        return INFO
+
+    def down(name: str, *, purge: bool) -> bool:
+        made.append((name, purge))
+        return True
+
+    monkeypatch.setattr(lab, "up", up)
+    monkeypatch.setattr(lab, "down", down)
+    monkeypatch.setattr(
+        lab, "status", lambda name: LabStatus(name=name, exists=True, up=True, info=INFO, hosts=(HOST,))
+    )
+    return made
+
+
+def test_up_says_how_to_point_a_client_at_it(calls: list[Any], run: Run) -> None:
+    done = run("lab", "up", "--network", "10.9.0.0/24", "--max-hosts", "4")
+    assert done.code == 0
+    assert done.stdout.startswith("starting the lab\nThe lab default is up: http://127.0.0.1:4001\n")
+    assert "  export AWS_ENDPOINT_URL=http://127.0.0.1:4001\n" in done.stdout
+    assert calls == [("default", {"python": None, "network_range": "10.9.0.0/24", "max_hosts": 4})]
+
+
+@pytest.mark.parametrize("command", ["up", "status"])
+def test_documents_hold_no_secret(calls: list[Any], run: Run, command: str) -> None:
+    done = run("lab", command, "--json")
+    assert "http://127.0.0.1:4001" in json.dumps(json.loads(done.stdout))
+    assert "planted-secret" not in done.stdout + done.stderr
+
+
+def test_status_lists_the_hosts(calls: list[Any], run: Run) -> None:
+    done = run("lab", "status")
+    assert "The lab default is up: http://127.0.0.1:4001" in done.stdout
+    assert "demo_orchestrator" in done.stdout
+
+
+def test_down_says_what_stays(calls: list[Any], run: Run) -> None:
+    assert "the cached image stays" in run("lab", "down", "--name", "other").stdout
+    assert run("lab", "down", "--purge").stdout == "The lab default is gone.\n"
+    assert calls == [("other", False), ("default", True)]
+
+
+def test_without_root_one_line_says_what_to_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, **_options: Any) -> None:
+        raise LabError("only root can bring a lab up", hint="sudo flambe-ans lab up")
+
+    monkeypatch.setattr(lab, "up", refuse)
+    done = run("lab", "up")
+    assert (done.code, done.stderr) == (8, "error: only root can bring a lab up\nnext: sudo flambe-ans lab up\n")
