@@ -161,13 +161,14 @@ def _finish(output: Output, file: str, result: LaunchResult, progress: Progress,
     """Show the closing card, or write the document."""
     from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
 
-    access = {"username": cluster.username, "key": cluster.key, "known_hosts": cluster.known_hosts}
+    orchestrator = result.hosts[0]
+    ssh = write_ssh_line(orchestrator, username=cluster.username, key=cluster.key, known_hosts=cluster.known_hosts)
     card = render_card(
         result,
         file=file,
         cluster=cluster.name,
         changes=progress.board.list_changes(),
-        ssh=write_ssh_line(result.hosts[0], **access),
+        ssh=ssh,
     )
     output.console.print(card)
     if output.json:
