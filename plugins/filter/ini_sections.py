@@ -41,7 +41,7 @@ _HEADER = re.compile(r"\s?\[(?P<name>.+)\]")
 
 
 def split(text):
-    """Take an INI text apart into (section, lines with its header); what stands before the first one has the name None."""
+    """Take an INI text apart into (section, its lines with the header); what comes before has the name None."""
     parts = [(None, [])]
     for line in text.splitlines():
         match = _HEADER.match(line)
@@ -61,7 +61,7 @@ def ini_sections(text, sections):
     """Choose the wanted sections of an INI text."""
     missing = missing_ini_sections(text, sections)
     if missing:
-        raise AnsibleFilterError("the secrets have no section %s" % ", ".join("[%s]" % name for name in missing))
+        raise AnsibleFilterError("the secrets have no section {}".format(", ".join(f"[{name}]" for name in missing)))
     if not sections:
         return text
     # [DEFAULT] belongs to no section alone: it is sent only when it is asked for.

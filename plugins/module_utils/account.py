@@ -15,7 +15,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 KILL_GRACE = 5  # seconds between SIGTERM and SIGKILL
 
 
-class TimedOut(Exception):
+class CommandTimeoutError(Exception):
     """A command ran longer than it may; ``output`` is what it had printed."""
 
     def __init__(self, output):
@@ -60,7 +60,7 @@ def acting_as(account):
 
 
 def environment(account, path="/etc/environment"):
-    """Make the environment that a login of this user starts with: /etc/environment (proxies, caches) and the account."""
+    """Make the environment that a login of this user starts with: /etc/environment and the account."""
     found = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"}
     found.update(read_environment(path))
     found.update(
@@ -88,7 +88,9 @@ def read_environment(path):
 
 
 def run(account, argv, timeout=None, env=None, cwd=None):
-    """Run a command as this user: no stdin, its own process group, output to a file so that daemons it leaves hold nothing.
+    """Run a command as this user, without stdin, in its own process group.
+
+    Its output goes to a file, so that a daemon it leaves behind holds nobody up.
 
     Args:
         account: A ``pwd.struct_passwd``.
@@ -101,7 +103,7 @@ def run(account, argv, timeout=None, env=None, cwd=None):
         (exit code, output): stdout and stderr in their order.
 
     Raises:
-        TimedOut: It took longer.
+        CommandTimeoutError: It took longer.
     """
     drop = os.geteuid() == 0 and account.pw_uid != 0
 
@@ -128,7 +130,7 @@ def run(account, argv, timeout=None, env=None, cwd=None):
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
             kill_group(process)
-            raise TimedOut(read_tail(output))
+            raise CommandTimeoutError(read_tail(output)) from None
         return code, read_tail(output)
 
 

@@ -86,7 +86,7 @@ def known_lines(hosts, members, previous):
     for member in members:
         if member in fresh:
             names = ",".join(usable_names(fresh[member]["names"]))
-            lines += ["%s %s %s" % (names, key, member) for key in fresh[member]["host_keys"] if names]
+            lines += [f"{names} {key} {member}" for key in fresh[member]["host_keys"] if names]
         else:
             lines += [line for line in previous if line.split()[-1:] == [member]]
     return lines
@@ -110,10 +110,10 @@ def config_lines(known, user, options):
     for member, aliases in names.items():
         address = next((alias for alias in aliases if is_address(alias)), None)
         if address and member != address and _NAME.match(member):
-            lines += ["Host %s" % member, "  HostName %s" % address]
+            lines += [f"Host {member}", f"  HostName {address}"]
     everyone = sorted({alias for aliases in names.values() for alias in aliases})
-    lines += ["Host %s" % " ".join(everyone), "  User %s" % user]
-    lines += ["  %s %s" % option for option in options]
+    lines += ["Host {}".format(" ".join(everyone)), f"  User {user}"]
+    lines += ["  {} {}".format(*option) for option in options]
     # What a user adds below belongs to no host of ours.
     return [*lines, "Match all"]
 

@@ -67,12 +67,12 @@ def mode_of(path):
 
 def begin(name):
     """Write the first line of a managed block."""
-    return "# %s: begin (managed, edits are lost)" % name
+    return f"# {name}: begin (managed, edits are lost)"
 
 
 def end(name):
     """Write the last line of a managed block."""
-    return "# %s: end" % name
+    return f"# {name}: end"
 
 
 def split_block(text, name):

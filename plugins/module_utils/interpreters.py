@@ -25,7 +25,7 @@ def ask(account, path):
     """Ask an interpreter for (version, path of itself); None when it does not work."""
     try:
         code, output = accounts.run(account, [path, "-I", "-c", _QUESTION], timeout=60)
-    except (accounts.TimedOut, OSError):
+    except (accounts.CommandTimeoutError, OSError):
         return None
     if code:
         return None
@@ -58,7 +58,7 @@ def candidates(account, wanted, root):
     homes = [os.path.join(account.pw_dir, ".pyenv"), "/opt/pyenv", "/usr/local/pyenv", "/opt/.pyenv"]
     patterns = [os.path.join(glob.escape(home), "versions", wanted + "*", "bin", command) for home in homes]
     patterns += ["/opt/*/bin/" + command, "/opt/*/*/bin/" + command]
-    patterns.append(os.path.join(glob.escape(root), "python", "cpython-%s*" % wanted, "bin", command))
+    patterns.append(os.path.join(glob.escape(root), "python", f"cpython-{wanted}*", "bin", command))
     for pattern in patterns:
         yield from sorted(glob.glob(pattern), reverse=True)
 
@@ -71,19 +71,19 @@ def describe_download(url, sha256, wanted):
     """
     match = re.search(r"cpython-(\d+)\.(\d+)\.(\d+)", url)
     parts = [int(part) for part in (match.groups() if match else (wanted.split(".") + ["0", "0"])[:3])]
-    version = "%d.%d.%d" % tuple(parts)
-    entry = dict(
-        name="cpython",
-        arch=dict(family="x86_64", variant=None),
-        os="linux",
-        libc="gnu",
-        major=parts[0],
-        minor=parts[1],
-        patch=parts[2],
-        prerelease="",
-        url=url,
-        sha256=sha256,
-        variant=None,
-        build=None,
-    )
-    return version, json.dumps({"cpython-%s-linux-x86_64-gnu" % version: entry})
+    version = ".".join(str(part) for part in parts)
+    entry = {
+        "name": "cpython",
+        "arch": {"family": "x86_64", "variant": None},
+        "os": "linux",
+        "libc": "gnu",
+        "major": parts[0],
+        "minor": parts[1],
+        "patch": parts[2],
+        "prerelease": "",
+        "url": url,
+        "sha256": sha256,
+        "variant": None,
+        "build": None,
+    }
+    return version, json.dumps({f"cpython-{version}-linux-x86_64-gnu": entry})

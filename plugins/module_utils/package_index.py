@@ -12,7 +12,7 @@ from ansible.module_utils.urls import open_url
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
 
-class NotFound(Exception):
+class PackageNotFoundError(Exception):
     """No index has the file, or not as it should be."""
 
 
@@ -48,25 +48,25 @@ def fetch(indexes, project, filename, sha256, options):
         Its bytes.
 
     Raises:
-        NotFound: Nobody has it, or its hash is another.
+        PackageNotFoundError: Nobody has it, or its hash is another.
     """
     reasons = []
     for index in indexes:
-        page = "%s/%s/" % (index.rstrip("/"), project)
+        page = "{}/{}/".format(index.rstrip("/"), project)
         try:
             link = find_link(*_get(page, options, accept=ACCEPT), filename=filename)
             if link is None:
-                reasons.append("%s has no %s" % (hide(index), filename))
+                reasons.append(f"{hide(index)} has no {filename}")
                 continue
             content = _get(with_login(link, page), options)[2]
         except Exception as error:
-            reasons.append("%s: %s" % (hide(index), error))
+            reasons.append(f"{hide(index)}: {error}")
             continue
         found = hashlib.sha256(content).hexdigest()
         if found == sha256:
             return content
-        reasons.append("%s: %s has the SHA-256 %s" % (hide(index), filename, found))
-    raise NotFound("; ".join(reasons) or "no package index is configured")
+        reasons.append(f"{hide(index)}: {filename} has the SHA-256 {found}")
+    raise PackageNotFoundError("; ".join(reasons) or "no package index is configured")
 
 
 def find_link(url, kind, body, filename):
@@ -91,7 +91,7 @@ def with_login(url, page):
     login = source.netloc.rpartition("@")[0]
     if not login or "@" in parts.netloc or parts.hostname != source.hostname:
         return url
-    return parts._replace(netloc="%s@%s" % (login, parts.netloc)).geturl()
+    return parts._replace(netloc=f"{login}@{parts.netloc}").geturl()
 
 
 def hide(url):

@@ -11,8 +11,19 @@ from urllib.parse import unquote, urlsplit
 from ansible_collections.flambe.cluster.plugins.module_utils import files
 
 _KEYS = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "proxy", "client-cert")
-_UV_ENVIRONMENT = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_CONFIG_FILE")
-_UV_INDEX = re.compile(r"^\s*(\[\[index\]\]|\[\[pip\.index\]\]|(default-)?index(-url)?\s*=|extra-index-url\s*=|find-links\s*=|no-index\s*=)", re.M)
+_UV_ENVIRONMENT = (
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX",
+    "UV_INDEX_URL",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_NO_INDEX",
+    "UV_CONFIG_FILE",
+)
+_UV_INDEX = re.compile(
+    r"^\s*(\[\[index\]\]|\[\[pip\.index\]\]|(default-)?index(-url)?\s*=|extra-index-url\s*=|find-links\s*=|no-index\s*=)",
+    re.M,
+)
 
 
 def read(home, environ):
@@ -104,18 +115,18 @@ def uv_toml(options):
         lines.append("no-index = true")
     places = find_links(options)
     if places:
-        lines.append("find-links = %s" % json.dumps(places))
+        lines.append(f"find-links = {json.dumps(places)}")
     extra = [url for url in options.get("extra-index-url", "").split() if _usable(url)]
     if extra:
         lines.append('index-strategy = "unsafe-best-match"')
     hosts = options.get("trusted-host", "").split()
     if hosts:
-        lines.append("allow-insecure-host = %s" % json.dumps(hosts))
+        lines.append(f"allow-insecure-host = {json.dumps(hosts)}")
     main = options.get("index-url")
     if main and not truth(options.get("no-index")):
-        lines += ["[[index]]", "url = %s" % json.dumps(main), "default = true"]
+        lines += ["[[index]]", f"url = {json.dumps(main)}", "default = true"]
     for url in extra:
-        lines += ["[[index]]", "url = %s" % json.dumps(url)]
+        lines += ["[[index]]", f"url = {json.dumps(url)}"]
     return "".join(line + "\n" for line in lines)
 
 

@@ -24,13 +24,13 @@ def start_options(version, head, address, head_address, port):
     """
     old = int(version.split(".")[0]) < 1
     if head:
-        options = ["--head", "--num-cpus=0", "--redis-port=%d" % port if old else "--port=%d" % port]
+        options = ["--head", "--num-cpus=0", f"--redis-port={port}" if old else f"--port={port}"]
         if not old:
             options.append("--dashboard-host=127.0.0.1")
     else:
-        join = "%s:%d" % (head_address, port)
-        options = ["--redis-address=%s" % join if old else "--address=%s" % join]
-    options.append("--node-ip-address=%s" % address)
+        join = f"{head_address}:{port}"
+        options = [f"--redis-address={join}" if old else f"--address={join}"]
+    options.append(f"--node-ip-address={address}")
     if not old:
         options.append("--disable-usage-stats")
     return [*options, "--block"]
@@ -52,27 +52,29 @@ def unit_text(description, user, home, runtime, command, wait, depends):
         Its text.
     """
     lines = ["# Written by flambe.cluster.ray_node; edits are lost."]
-    lines += ["# %s: %s" % item for item in sorted(depends.items()) if item[1]]
+    lines += ["# {}: {}".format(*item) for item in sorted(depends.items()) if item[1]]
     lines += [
         "[Unit]",
-        "Description=%s" % description,
+        f"Description={description}",
         "Wants=network-online.target",
         "After=network-online.target",
         "",
         "[Service]",
-        "User=%s" % user,
-        "WorkingDirectory=%s" % escape(home),
+        f"User={user}",
+        f"WorkingDirectory={escape(home)}",
         # Workers find the runtime's own python3 first.
-        "Environment=%s" % quote("PATH=%s/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" % runtime),
+        "Environment={}".format(
+            quote(f"PATH={runtime}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        ),
         "Environment=PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore LC_ALL=C.UTF-8 LANG=C.UTF-8 RAY_USAGE_STATS_ENABLED=0",
         # Proxies and certificates, as a login has them.
         "EnvironmentFile=-/etc/environment",
     ]
     if wait:
-        lines.append("ExecStartPre=%s" % " ".join(quote(word) for word in wait))
-        lines.append("TimeoutStartSec=%d" % START_TIMEOUT)
+        lines.append("ExecStartPre={}".format(" ".join(quote(word) for word in wait)))
+        lines.append(f"TimeoutStartSec={START_TIMEOUT}")
     lines += [
-        "ExecStart=%s" % " ".join(quote(word) for word in command),
+        "ExecStart={}".format(" ".join(quote(word) for word in command)),
         # Ray is stopped on purpose when an experiment ends; health is what Ray answers.
         "Restart=no",
         "KillMode=control-group",
@@ -87,7 +89,7 @@ def unit_text(description, user, home, runtime, command, wait, depends):
 
 def read_depends(text, name):
     """Read from a unit what Ray depended on when it was written; empty when that is unknown."""
-    match = re.search(r"^# %s: (.*)$" % re.escape(name), text or "", re.M)
+    match = re.search(rf"^# {re.escape(name)}: (.*)$", text or "", re.M)
     return match.group(1) if match else ""
 
 
@@ -101,13 +103,13 @@ def quote(word):
     word = escape(word).replace("$", "$$")
     if re.match(r"[A-Za-z0-9_@%+=:,./$-]+\Z", word):
         return word
-    return '"%s"' % word.replace("\\", "\\\\").replace('"', '\\"')
+    return '"{}"'.format(word.replace("\\", "\\\\").replace('"', '\\"'))
 
 
 def wrapper_text(runtime, script, address):
     """Write the command ray-nodes: the script on the runtime's Python, with this cluster's head."""
     words = " ".join(shlex.quote(word) for word in (runtime + "/bin/python", script, "--address", address))
-    return '#!/bin/sh\n# Asks Ray which nodes are alive; prints one JSON document.\nexec %s "$@"\n' % words
+    return f'#!/bin/sh\n# Asks Ray which nodes are alive; prints one JSON document.\nexec {words} "$@"\n'
 
 
 def missing_nodes(document, expected):

@@ -13,11 +13,11 @@ from ansible_collections.flambe.cluster.plugins.module_utils import account as a
 from ansible_collections.flambe.cluster.plugins.module_utils import files, package_index, pip_config
 
 
-class Failed(Exception):
+class UvError(Exception):
     """uv failed; ``command`` is what was run and ``output`` the end of what it printed."""
 
     def __init__(self, command, code, output):
-        super().__init__("uv %s with exit code %s" % (command, code))
+        super().__init__(f"uv {command} with exit code {code}")
         self.command = command
         self.code = code
         self.output = output
@@ -25,22 +25,22 @@ class Failed(Exception):
 
 def wheel_name(version):
     """Name the wheel of uv for Linux on x86_64."""
-    return "uv-%s-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl" % version
+    return f"uv-{version}-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
 
 
 def fetch(path, version, sha256, options):
     """Fetch uv from the host's package index, check its hash, and put it in place (0755).
 
     Raises:
-        package_index.NotFound: No index has it.
+        package_index.PackageNotFoundError: No index has it.
     """
     content = package_index.fetch(pip_config.indexes(options), "uv", wheel_name(version), sha256, options)
     with zipfile.ZipFile(io.BytesIO(content)) as wheel:
-        binary = wheel.read("uv-%s.data/scripts/uv" % version)
+        binary = wheel.read(f"uv-{version}.data/scripts/uv")
     handle, draft = tempfile.mkstemp(dir=os.path.dirname(path))
     with os.fdopen(handle, "wb") as file:
         file.write(binary)
-    os.chmod(draft, 0o755)
+    os.chmod(draft, 0o755)  # noqa: S103 -- a command for everybody
     os.replace(draft, path)
 
 
@@ -79,7 +79,7 @@ class Uv:
         """Run one command of uv in a workplace.
 
         Raises:
-            Failed: It did not succeed.
+            UvError: It did not succeed.
         """
         env = accounts.environment(self.account)
         env.update(pip_config.uv_environment(self.options, env))
@@ -88,8 +88,8 @@ class Uv:
         shown = " ".join(argv[:2])
         try:
             code, output = accounts.run(self.account, [self.binary, *argv], timeout=self.timeout, env=env, cwd=cwd)
-        except accounts.TimedOut as error:
-            raise Failed(shown, "none (stopped after %g s)" % self.timeout, accounts.tail(error.output)) from None
+        except accounts.CommandTimeoutError as error:
+            raise UvError(shown, f"none (stopped after {self.timeout:g} s)", accounts.tail(error.output)) from None
         if code:
-            raise Failed(shown, code, accounts.tail(output))
+            raise UvError(shown, code, accounts.tail(output))
         return output

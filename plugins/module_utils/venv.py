@@ -73,7 +73,7 @@ def wrong_pins(venv, requirements):
     for name, version in sorted(pins(requirements).items()):
         found = present.get(name, ("",))[0]
         if found != version:
-            wrong.append("%s %s instead of %s" % (name, found or "missing", version))
+            wrong.append("{} {} instead of {}".format(name, found or "missing", version))
     return wrong
 
 

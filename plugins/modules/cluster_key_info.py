@@ -90,11 +90,11 @@ def read_host_keys():
 def main():
     """Run the module."""
     module = AnsibleModule(
-        argument_spec=dict(
-            user=dict(type="str", default=""),
-            names=dict(type="list", elements="str", default=[]),
-            private=dict(type="bool", default=False, no_log=False),
-        ),
+        argument_spec={
+            "user": {"type": "str", "default": ""},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "private": {"type": "bool", "default": False, "no_log": False},
+        },
         supports_check_mode=True,
     )
     try:
@@ -103,15 +103,15 @@ def main():
         if module.params["private"] and not private and not module.check_mode:
             private, public = cluster_ssh.make_pair()
     except KeyError:
-        module.fail_json(msg="there is no user %s on this host" % module.params["user"])
+        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
     except (OSError, subprocess.CalledProcessError) as error:
-        module.fail_json(msg="the cluster's key cannot be read or made: %s" % error)
+        module.fail_json(msg=f"the cluster's key cannot be read or made: {error}")
     names = [*module.params["names"], cluster_ssh.own_address(), socket.gethostname()]
-    facts = dict(
-        public_key=public,
-        names=cluster_ssh.usable_names([name for name in names if name]),
-        host_keys=read_host_keys(),
-    )
+    facts = {
+        "public_key": public,
+        "names": cluster_ssh.usable_names([name for name in names if name]),
+        "host_keys": read_host_keys(),
+    }
     if module.params["private"]:
         facts["private_key"] = private
     module.exit_json(changed=False, **facts)

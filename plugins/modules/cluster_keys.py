@@ -135,24 +135,24 @@ def authorise_once(text, public):
 def main():
     """Run the module."""
     module = AnsibleModule(
-        argument_spec=dict(
-            user=dict(type="str", default=""),
-            public_key=dict(type="str", required=True, no_log=False),
-            hosts=dict(
-                type="list",
-                elements="dict",
-                required=True,
-                options=dict(
-                    name=dict(type="str", required=True),
-                    names=dict(type="list", elements="str", required=True),
-                    host_keys=dict(type="list", elements="str", required=True, no_log=False),
-                ),
-            ),
-            members=dict(type="list", elements="str", required=True),
-            connect_timeout=dict(type="int", default=10),
-            alive_interval=dict(type="int", default=15),
-            alive_count=dict(type="int", default=4),
-        ),
+        argument_spec={
+            "user": {"type": "str", "default": ""},
+            "public_key": {"type": "str", "required": True, "no_log": False},
+            "hosts": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "names": {"type": "list", "elements": "str", "required": True},
+                    "host_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+                },
+            },
+            "members": {"type": "list", "elements": "str", "required": True},
+            "connect_timeout": {"type": "int", "default": 10},
+            "alive_interval": {"type": "int", "default": 15},
+            "alive_count": {"type": "int", "default": 4},
+        },
         supports_check_mode=True,
     )
     if not module.params["public_key"] and not module.check_mode:
@@ -160,13 +160,13 @@ def main():
     try:
         account = accounts.find(module.params["user"])
     except KeyError:
-        module.fail_json(msg="there is no user %s on this host" % module.params["user"])
+        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
     try:
         changed, diffs = converge(module, account)
     except OSError as error:
-        module.fail_json(msg="%s cannot be written: %s" % (error.filename, error.strerror))
+        module.fail_json(msg=f"{error.filename} cannot be written: {error.strerror}")
     changed += [] if module.params["public_key"] else [cluster_ssh.PUBLIC_KEY]
-    done = "wrote %s" % ", ".join(changed) if changed else "nothing to do"
+    done = "wrote {}".format(", ".join(changed)) if changed else "nothing to do"
     module.exit_json(changed=bool(changed), files=changed, diff=diffs, msg=done)
 
 
@@ -182,7 +182,7 @@ def converge(module, account):
             wanted = mode if present is None or present & 0o022 else present
             if files.ensure(path, text, wanted, dry=module.check_mode):
                 changed.append(path)
-                diffs.append(dict(before_header=path, after_header=path, before=before, after=text))
+                diffs.append({"before_header": path, "after_header": path, "before": before, "after": text})
         private = os.path.join(account.pw_dir, cluster_ssh.PRIVATE_KEY)
         if files.mode_of(private) not in (None, 0o600):
             changed.append(private)

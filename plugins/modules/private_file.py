@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: private_file
 short_description: Write a file with secrets that nobody but its owner can read at any moment
 description:
-  - The file is written beside its place with its final mode, then moved there; there is no moment when others could read it.
+  - The file is written beside its place with its final mode, then moved there; at no moment could others read it.
   - Never shows its content, not in a diff either.
 options:
   path:
@@ -55,24 +55,24 @@ from ansible_collections.flambe.cluster.plugins.module_utils import files
 def main():
     """Run the module."""
     module = AnsibleModule(
-        argument_spec=dict(
-            path=dict(type="str", required=True),
-            content=dict(type="str", required=True, no_log=True),
-            user=dict(type="str", default=""),
-        ),
+        argument_spec={
+            "path": {"type": "str", "required": True},
+            "content": {"type": "str", "required": True, "no_log": True},
+            "user": {"type": "str", "default": ""},
+        },
         supports_check_mode=True,
     )
     try:
         account = accounts.find(module.params["user"])
     except KeyError:
-        module.fail_json(msg="there is no user %s on this host" % module.params["user"])
+        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
     path = os.path.join(account.pw_dir, module.params["path"])
     try:
         with accounts.acting_as(account):
             changed = files.ensure(path, module.params["content"], 0o600, dry=module.check_mode)
     except OSError as error:
-        module.fail_json(msg="%s cannot be written: %s" % (path, error.strerror), path=path)
-    module.exit_json(changed=changed, path=path, msg="wrote %s" % path if changed else "nothing to do")
+        module.fail_json(msg=f"{path} cannot be written: {error.strerror}", path=path)
+    module.exit_json(changed=changed, path=path, msg=f"wrote {path}" if changed else "nothing to do")
 
 
 if __name__ == "__main__":

@@ -99,20 +99,20 @@ def digest(commands):
 def main():
     """Run the module."""
     module = AnsibleModule(
-        argument_spec=dict(
-            commands=dict(type="list", elements="str", required=True),
-            user=dict(type="str", default=""),
-            timeout=dict(type="float", default=3600),
-            rerun=dict(type="bool", default=False),
-            state_file=dict(type="str", default=".local/state/flambe/setup_cmds.json"),
-        ),
+        argument_spec={
+            "commands": {"type": "list", "elements": "str", "required": True},
+            "user": {"type": "str", "default": ""},
+            "timeout": {"type": "float", "default": 3600},
+            "rerun": {"type": "bool", "default": False},
+            "state_file": {"type": "str", "default": ".local/state/flambe/setup_cmds.json"},
+        },
         supports_check_mode=True,
     )
     commands = module.params["commands"]
     try:
         account = accounts.find(module.params["user"])
     except KeyError:
-        module.fail_json(msg="there is no user %s on this host" % module.params["user"])
+        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
     path = os.path.join(account.pw_dir, module.params["state_file"])
     boot_id = (files.read(BOOT_ID) or "").strip()
     with accounts.acting_as(account):
@@ -120,11 +120,11 @@ def main():
     reason = decide(commands, state, boot_id, module.params["rerun"])
     if not reason:
         module.exit_json(changed=False, reason="", msg="nothing to run")
-    done = "%d setup command%s: %s" % (len(commands), "" if len(commands) == 1 else "s", reason)
+    done = f"{len(commands)} setup command{'' if len(commands) == 1 else 's'}: {reason}"
     if module.check_mode:
         module.exit_json(changed=True, reason=reason, msg="would run " + done)
     for number, command in enumerate(commands, 1):
-        run_one(module, account, command, "%d of %d" % (number, len(commands)))
+        run_one(module, account, command, f"{number} of {len(commands)}")
     with accounts.acting_as(account):
         files.ensure_folder(os.path.dirname(path), 0o700)
         files.write(path, json.dumps({"commands": digest(commands), "boot_id": boot_id}) + "\n", 0o600)
@@ -145,19 +145,18 @@ def run_one(module, account, command, place):
     timeout = module.params["timeout"]
     try:
         code, output = accounts.run(account, ["/bin/bash", "-lc", command], timeout=timeout)
-    except accounts.TimedOut as error:
+    except accounts.CommandTimeoutError as error:
         module.fail_json(
-            msg="setup command %s was stopped after %g s: %s" % (place, timeout, command),
+            msg=f"setup command {place} was stopped after {timeout:g} s: {command}",
             command=command,
             output=accounts.tail(error.output),
         )
     except OSError as error:
-        module.fail_json(msg="setup command %s cannot be run: %s" % (place, error), command=command, output="")
+        module.fail_json(msg=f"setup command {place} cannot be run: {error}", command=command, output="")
     if code:
         output = accounts.tail(output)
         module.fail_json(
-            msg="setup command %s failed with exit code %d: %s%s"
-            % (place, code, command, "\n" + output if output else ""),
+            msg=f"setup command {place} failed with exit code {code}: {command}" + (f"\n{output}" if output else ""),
             command=command,
             rc=code,
             output=output,

@@ -44,7 +44,7 @@ def main():
 def give_up(answer, seconds, address):
     """End the process after so many seconds: Ray's client can block for ever."""
     time.sleep(seconds)
-    fail(answer, "no answer from Ray at %s within %g s" % (address, seconds))
+    fail(answer, f"no answer from Ray at {address} within {seconds:g} s")
 
 
 def finish(code):
@@ -75,7 +75,7 @@ def knock(address, timeout=3.0):
     try:
         socket.create_connection((host, int(port)), timeout).close()
     except OSError as error:
-        raise ConnectionError("nothing answers at %s: %s" % (address, error.strerror or error)) from None
+        raise ConnectionError(f"nothing answers at {address}: {error.strerror or error}") from None
 
 
 def is_old(ray):
@@ -125,7 +125,7 @@ def wait_for_head(address):
         except Exception as error:
             if str(error) != said:
                 said = str(error)
-                sys.stderr.write("waiting for Ray's head: %s\n" % said)
+                sys.stderr.write(f"waiting for Ray's head: {said}\n")
                 sys.stderr.flush()
         time.sleep(0.5)
 
