@@ -142,12 +142,12 @@ class _Run:
             return
         if event.get("event") in ("verbose", "error", "warning", "deprecated", "system_warning"):
             self.plain = [*self.plain, *text.splitlines()][-_TAIL_LINES:]
-        self.log.write(f"{time.strftime('%H:%M:%S')} {text.strip()}\n")
+        self.log.write(f"{time.strftime('%H:%M:%S')} {text.rstrip()}\n")
         self.log.flush()
 
     def _end(self, thread: threading.Thread) -> None:
         """End Ansible: first as Ctrl-C would, so that it ends its workers, then by force."""
-        started = _descendants(self._pid) if self._pid else []
+        started = [self._pid, *_descendants(self._pid)] if self._pid else []
         if self._pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGINT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -17,18 +16,19 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from flambe_ansible.errors import HostConnectionError, HostError, HostKeyError
-from flambe_ansible.events import Notice, Observer, Status, StepEvent, ignore
+from flambe_ansible.events import Observer, Status, StepEvent, ignore
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import known_hosts, routes, waiting
-from flambe_ansible.ssh.masters import ConnectFailedError, Diagnosis, Failure, Master
-from flambe_ansible.ssh.options import Target, connection_options, interactive_argv
+from flambe_ansible.ssh.masters import ConnectFailedError, Master
+from flambe_ansible.ssh.messages import announce_unseen, explain
+from flambe_ansible.ssh.options import PYTHON, Target, ansible_variables, interactive_argv
 from flambe_ansible.ssh.parallel import on_each
 from flambe_ansible.ssh.probing import Probe
 from flambe_ansible.ssh.processes import Processes
 
 Result = TypeVar("Result")
-PYTHON = "/usr/bin/python3"
 _RECONNECT_SECONDS = 60.0
+_GOODBYE_SECONDS = 1.0
 
 
 class Links:
@@ -77,8 +77,11 @@ class Links:
             masters, self._masters = list(self._masters.values()), {}
             folder, self._folder = self._folder, None
         for master in masters:
+            master.hang_up()
+        deadline = time.monotonic() + _GOODBYE_SECONDS
+        for master in masters:
             with contextlib.suppress(OSError, subprocess.SubprocessError):
-                master.close()
+                master.close(patience=max(deadline - time.monotonic(), 0.01))
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
         self._processes.reset()
@@ -170,7 +173,7 @@ class Links:
         """
         socket = self._socket(host) if multiplexed else None
         probe = self.probes.get(host.name)
-        return _ansible_variables(host, self._target(host), socket=socket, python=probe.python if probe else PYTHON)
+        return ansible_variables(self._target(host), socket=socket, python=probe.python if probe else PYTHON)
 
     @staticmethod
     def static_variables(host: Host, *, username: str, key: Path, known_hosts: Path, **options: Any) -> dict[str, Any]:
@@ -187,7 +190,7 @@ class Links:
         """
         links = Links(username=username, key=key, known_hosts=known_hosts, **options)
         links.strict_host_keys = False  # a host without a key stays in the inventory; connecting to it is refused
-        return _ansible_variables(host, replace(links._target(host), accept_new=False))
+        return ansible_variables(replace(links._target(host), accept_new=False))
 
     def _on_each(self, hosts: Sequence[Host], work: Callable[[Host], Result]) -> dict[str, Result]:
         try:
@@ -230,30 +233,10 @@ class Links:
                     master, deadline=deadline, login_patience=self.login_patience, stop=self._stop
                 )
             except ConnectFailedError as e:
-                raise self._explain(host, e.diagnosis) from e
+                raise explain(host, target, e.diagnosis, expected=self.trusted(host)) from e
             if target.accept_new and master.alive:
-                observer(_taken_unseen(host, self.trusted(host)))
+                observer(announce_unseen(host, self.trusted(host)))
             return master
-
-    def _explain(self, host: Host, diagnosis: Diagnosis) -> HostConnectionError:
-        place = f"{self.username}@{host.address} port {host.port}"
-        if diagnosis.failure is Failure.HOST_KEY:
-            expected = ", ".join(known_hosts.describe(key) for key in self.trusted(host)) or "none"
-            return HostKeyError(
-                f"{host.name}: the host at {host.address} shows the key {diagnosis.seen}, but the key of"
-                f" {host.key_alias} is {expected}; nothing was sent to it",
-                host=host.name,
-                hint="Somebody else may answer at this address. If you know that the host was rebuilt, remove its"
-                f" line from {self.known_hosts}.",
-            )
-        if diagnosis.failure is Failure.DENIED:
-            return HostConnectionError(
-                f"{host.name}: {place} does not let in with the key {self.key}: {diagnosis.message}",
-                host=host.name,
-                hint="Is it the key pair of the hosts, and the right username? A key with a passphrase must be in"
-                f" the agent: ssh-add {shlex.quote(str(self.key))}",
-            )
-        return HostConnectionError(f"{host.name}: cannot connect to {place}: {diagnosis.message}", host=host.name)
 
     def _target(self, host: Host) -> Target:
         if not host.address:
@@ -291,28 +274,3 @@ class Links:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="flambe-", dir="/tmp"))
             return self._folder / hashlib.sha256(host.name.encode()).hexdigest()[:12]
-
-
-def _ansible_variables(
-    host: Host, target: Target, *, socket: Path | None = None, python: str = PYTHON
-) -> dict[str, Any]:
-    shared = ["-o", f"ControlPath={socket}"] if socket else []
-    return {
-        "ansible_connection": "ssh",
-        "ansible_host": host.address,
-        "ansible_port": host.port,
-        "ansible_user": target.username,
-        "ansible_ssh_private_key_file": target.key_file,
-        "ansible_ssh_common_args": shlex.join([*connection_options(target), *shared]),
-        "ansible_host_key_checking": True,
-        "ansible_python_interpreter": python,
-    }
-
-
-def _taken_unseen(host: Host, keys: Sequence[str]) -> Notice:
-    shown = ", ".join(known_hosts.describe(key) for key in keys)
-    return Notice(
-        message=f"{host.name}: nobody told its host key beforehand; the first one seen at {host.address} is kept and"
-        f" from now on required: {shown}",
-        warning=True,
-    )

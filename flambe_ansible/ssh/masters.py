@@ -100,14 +100,19 @@ class Master:
         log_text = self._log.read_text(errors="replace")
         raise ConnectFailedError(diagnose(log_text, printed, timed_out=timed_out))
 
-    def close(self) -> None:
-        """End the connection; commands that still use it end too."""
+    def hang_up(self) -> None:
+        """Ask the connection to end, and wait for nothing."""
         process = self._process
-        if process is not None:
-            if process.stdin and not process.stdin.closed:
+        if process is not None and process.stdin and not process.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
+
+    def close(self, *, patience: float) -> None:
+        """End the connection; commands that still use it after that many seconds end too."""
+        self.hang_up()
+        if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_GOODBYE)
+                self._process.wait(patience)
             self.kill()
         if self.socket.exists():  # Ansible made a master of its own after ours was lost
             subprocess.run(control_argv(self.socket, "exit"), capture_output=True, check=False, timeout=10)

@@ -12,7 +12,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+PYTHON = "/usr/bin/python3"
 READY = "flambe-connection-ready"
 # The master's life is tied to its standard input: when this process dies, however, the pipe closes and cat ends.
 HOLD_COMMAND = f"echo {READY}; exec cat >/dev/null"
@@ -128,6 +130,27 @@ def control_argv(socket: Path, verb: str, *arguments: str) -> list[str]:
 def interactive_argv(target: Target, *, tty: bool) -> list[str]:
     """Build the command that a person uses; it opens a connection of its own, as strictly checked as the others."""
     return [*_direct(target, ControlPath="none"), *(["-t"] if tty else []), "--", target.address]
+
+
+def ansible_variables(target: Target, *, socket: Path | None = None, python: str = PYTHON) -> dict[str, Any]:
+    """Build the variables with which Ansible connects as strictly as the other connections.
+
+    Args:
+        target: The connection.
+        socket: An open connection to share.
+        python: The Python that Ansible's modules run under.
+    """
+    shared = ["-o", f"ControlPath={socket}"] if socket else []
+    return {
+        "ansible_connection": "ssh",
+        "ansible_host": target.address,
+        "ansible_port": target.port,
+        "ansible_user": target.username,
+        "ansible_ssh_private_key_file": target.key_file,
+        "ansible_ssh_common_args": shlex.join([*connection_options(target), *shared]),
+        "ansible_host_key_checking": True,
+        "ansible_python_interpreter": python,
+    }
 
 
 def quote_value(path: Path) -> str:

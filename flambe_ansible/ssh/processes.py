@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from flambe_ansible.errors import CancelledError
+
+_GLANCE = 0.25
 
 
 class Processes:
@@ -40,23 +44,17 @@ class Processes:
             subprocess.TimeoutExpired: It was killed after the time limit.
             CancelledError: It was ended by :meth:`cancel`.
         """
-        stdin = subprocess.DEVNULL if data is None else subprocess.PIPE
-        process = self._start(argv, stdin)
+        process = self._start(argv, subprocess.DEVNULL if data is None else subprocess.PIPE)
+        deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            with _time_limit(process, None if on_output is None else timeout) as expired:
-                if on_output is None:
-                    stdout, stderr = process.communicate(data, timeout)
-                else:
-                    stdout, stderr = _stream(process, on_output)
-            if expired.is_set():
-                raise subprocess.TimeoutExpired(list(argv), timeout or 0.0)
+            if on_output is None:
+                stdout, stderr = self._communicate(process, data, deadline)
+            else:
+                stdout, stderr = self._stream(process, on_output, deadline)
         finally:
             kill_group(process)
             with self._lock:
                 self._running.discard(process)
-                cancelled = self._cancelled
-        if cancelled:
-            raise CancelledError("cancelled")
         return subprocess.CompletedProcess(list(argv), process.returncode, stdout, stderr)
 
     def cancel(self) -> None:
@@ -82,6 +80,48 @@ class Processes:
             self._running.add(process)
             return process
 
+    def _communicate(
+        self, process: subprocess.Popen[bytes], data: bytes | None, deadline: float | None
+    ) -> tuple[bytes, bytes]:
+        """Collect the output; in short waits, for the end of a killed client is not the end of its pipes.
+
+        A client of a kept connection hands its pipes to the master, which keeps them until the host's command ends.
+        """
+        while True:
+            try:
+                return process.communicate(data, _GLANCE)
+            except subprocess.TimeoutExpired as e:
+                self._check(process, deadline, e.stdout or b"", e.stderr or b"")
+                data = None  # the first call has it
+
+    def _stream(
+        self, process: subprocess.Popen[bytes], on_output: Callable[[bytes], None], deadline: float | None
+    ) -> tuple[bytes, bytes]:
+        """Hand out standard output as it comes, collect standard error."""
+        errors = b""
+        with selectors.DefaultSelector() as selector:
+            for pipe in (process.stdout, process.stderr):
+                if pipe:
+                    selector.register(pipe, selectors.EVENT_READ)
+            while selector.get_map():
+                for key, _ in selector.select(_GLANCE):
+                    chunk = os.read(key.fd, 65536)
+                    if not chunk:
+                        selector.unregister(key.fileobj)
+                    elif key.fileobj is process.stdout:
+                        on_output(chunk)
+                    else:
+                        errors += chunk
+                self._check(process, deadline, b"", errors)
+        process.wait()
+        return b"", errors
+
+    def _check(self, process: subprocess.Popen[bytes], deadline: float | None, stdout: bytes, stderr: bytes) -> None:
+        if self._cancelled:
+            raise CancelledError("cancelled")
+        if deadline is not None and time.monotonic() >= deadline:
+            raise subprocess.TimeoutExpired(process.args, 0.0, stdout, stderr)
+
 
 def kill_group(process: subprocess.Popen[bytes], *, wait: bool = True) -> None:
     """Kill a process that leads a session, and what it started; a finished one is left as it is."""
@@ -95,39 +135,3 @@ def kill_group(process: subprocess.Popen[bytes], *, wait: bool = True) -> None:
             if pipe:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-
-
-@contextlib.contextmanager
-def _time_limit(process: subprocess.Popen[bytes], timeout: float | None) -> Iterator[threading.Event]:
-    """Kill the process after the timeout; say in an event that it was so."""
-    expired = threading.Event()
-    if timeout is None:
-        yield expired
-        return
-
-    def expire() -> None:
-        expired.set()
-        kill_group(process, wait=False)
-
-    timer = threading.Timer(timeout, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield expired
-    finally:
-        timer.cancel()
-
-
-def _stream(process: subprocess.Popen[bytes], on_output: Callable[[bytes], None]) -> tuple[bytes, bytes]:
-    """Hand out standard output as it comes; a thread keeps standard error from filling its pipe."""
-    assert process.stdout is not None  # noqa: S101 - Popen was told to pipe both
-    assert process.stderr is not None  # noqa: S101
-    errors: list[bytes] = []
-    stderr = process.stderr
-    reader = threading.Thread(target=lambda: errors.append(stderr.read()), daemon=True)
-    reader.start()
-    while chunk := os.read(process.stdout.fileno(), 65536):
-        on_output(chunk)
-    process.wait()
-    reader.join()
-    return b"", b"".join(errors)
