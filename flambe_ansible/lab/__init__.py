@@ -3,9 +3,9 @@
 ``up`` and ``down`` need root; ``status`` and ``info`` do not. Nothing here imports moto: the daemon does.
 """
 
-from .client import LabHost, LabInfo, LabStatus
-from .lifecycle import DEFAULT, down, status, up
-from .lifecycle import get_info as info
-from .system import REQUIRED_PACKAGES
+from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus
+from flambe_ansible.lab.lifecycle import DEFAULT, down, status, up
+from flambe_ansible.lab.lifecycle import get_info as info
+from flambe_ansible.lab.system import REQUIRED_PACKAGES
 
 __all__ = ["DEFAULT", "REQUIRED_PACKAGES", "LabHost", "LabInfo", "LabStatus", "down", "info", "status", "up"]

@@ -14,8 +14,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import host
-from .fleet import Fleet
+from flambe_ansible.lab import host
+from flambe_ansible.lab.fleet import Fleet
 
 MINUTE = 60.0
 

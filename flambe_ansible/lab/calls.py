@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from .system import Person
+from flambe_ansible.lab.system import Person
 
 FILE = "calls.jsonl"
 
@@ -101,7 +101,7 @@ def _read_cbor(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     try:
-        document = RpcV2CBORParser().parse_data_item(io.BufferedReader(io.BytesIO(body)))  # type: ignore[arg-type]
+        document = RpcV2CBORParser().parse_data_item(io.BufferedReader(io.BytesIO(body)))
     except (ResponseParserError, ValueError, KeyError, IndexError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

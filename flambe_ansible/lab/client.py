@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import LabError
-from . import state
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import state
 
 CLIENT_FILE = "client.json"
 DAEMON_FILE = "daemon.json"
@@ -93,13 +93,15 @@ def read(name: str) -> LabInfo | None:
     Raises:
         LabError: It belongs to somebody else.
     """
-    from . import process
+    from flambe_ansible.lab import process
 
     folder = state.lab_dir(name)
     try:
         document = state.read_json(folder / CLIENT_FILE)
     except PermissionError as error:
-        raise LabError(f"the lab {name} belongs to another user", hint="flambe-ans lab up --name a-name-of-your-own") from error
+        raise LabError(
+            f"the lab {name} belongs to another user", hint="flambe-ans lab up --name a-name-of-your-own"
+        ) from error
     if document is None:
         return None
     known: dict[str, Any] = {item.name: document[item.name] for item in fields(LabInfo) if item.name in document}

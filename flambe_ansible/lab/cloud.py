@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import LabError
-from . import sources
-from .state import Settings
-from .tokens import TokenBook
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import sources
+from flambe_ansible.lab.state import Settings
+from flambe_ansible.lab.tokens import TokenBook
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -146,7 +146,7 @@ class Cloud:
 
 def make_image(ec2: Any) -> Any:
     """Make the one image of the lab, under the name and owner that a launcher looks for by default."""
-    from .moto_image import LabImage
+    from flambe_ansible.lab.moto_image import LabImage
 
     release = sources.this_release()
     return LabImage(

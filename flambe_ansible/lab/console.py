@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import host
-from .state import Settings
+from flambe_ansible.lab import disk
+from flambe_ansible.lab.state import Settings
 
 LIMIT = 65_536  # EC2 keeps the last 64 KB
 
 
 def render(settings: Settings, instance: str, keys: Sequence[str]) -> str:
     """Write the console's text: the boot messages, and the keys after them."""
-    boot = host.console_tail(settings, instance, lines=400)
+    boot = disk.console_tail(settings, instance, lines=400)
     return (boot + "\n" + host_key_block(keys))[-LIMIT:]
 
 

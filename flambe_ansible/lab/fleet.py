@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from ..errors import LabError
-from . import host, state
-from .cloud import STATE_CODES, Cloud
-from .host import HostSpec
-from .state import Settings
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import disk, host, state
+from flambe_ansible.lab.cloud import STATE_CODES, Cloud
+from flambe_ansible.lab.disk import HostSpec
+from flambe_ansible.lab.state import Settings
 
 HOSTS_FILE = "hosts.json"
 BOOT_TIMEOUT = 120.0  # seconds until a host that does not answer is given up
@@ -54,7 +54,7 @@ class Fleet:
 
     def start(self, instance: Any) -> None:
         """Boot the host of a stopped instance again."""
-        host.forget_end(self.settings, instance.id)
+        disk.forget_end(self.settings, instance.id)
         set_state(instance, "pending")
         self._since[instance.id] = time.monotonic()
         self._pool.submit(self._boot, instance, None)
@@ -75,7 +75,7 @@ class Fleet:
 
     def keys(self, instance: Any) -> list[str]:
         """Read the SSH host keys of an instance's host."""
-        return host.host_keys(self.settings, instance.id)
+        return disk.host_keys(self.settings, instance.id)
 
     def resume(self) -> None:
         """Take up what an earlier daemon left: hosts in the middle of a change, and hosts that no instance has."""
@@ -136,7 +136,7 @@ class Fleet:
 
     def _respec(self, instance: Any) -> HostSpec | None:
         """Make the spec of a host whose disk was not finished, removing the half; None when it was finished."""
-        home = host.folder(self.settings, instance.id)
+        home = disk.folder(self.settings, instance.id)
         if (home / "spec.json").exists():
             return None
         host.destroy(self.settings, instance.id)
@@ -153,16 +153,16 @@ class Fleet:
         if before != "pending":
             return before
         waited = time.monotonic() - self._since.get(instance.id, time.monotonic())
-        if running and host.answers_at(instance.private_ip):
+        if running and host.answers(instance.private_ip):
             return "running"
-        if waited > BOOT_TIMEOUT or host.has_ended(self.settings, instance.id):
-            return "stopping" if host.was_up(self.settings, instance.id) else "shutting-down"
+        if waited > BOOT_TIMEOUT or disk.has_ended(self.settings, instance.id):
+            return "stopping" if disk.was_up(self.settings, instance.id) else "shutting-down"
         return before
 
     def _turn(self, instance: Any, after: str) -> None:
         """Give an instance the state that its host has."""
         if instance.state == "pending" and after != "running":
-            tail = host.console_tail(self.settings, instance.id)
+            tail = disk.console_tail(self.settings, instance.id)
             _log.error("host %s did not start:\n%s", instance.id, tail)
             instance.state_reason.code = "Server.InternalError"
             instance.state_reason.message = "Server.InternalError: the host did not start"
@@ -174,7 +174,7 @@ class Fleet:
         else:
             set_state(instance, after)
         if after == "running":
-            host.note_up(self.settings, instance.id)
+            disk.note_up(self.settings, instance.id)
         if after == "stopped":
             instance._reason = f"User initiated ({datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT)"
         self.save()
@@ -186,8 +186,8 @@ class Fleet:
                 return
             try:
                 if spec is not None:
-                    host.create(self.settings, spec)
-                host.start(self.settings, host.read_spec(self.settings, instance.id))
+                    disk.create(self.settings, spec)
+                host.start(self.settings, disk.read_spec(self.settings, instance.id))
             except (OSError, LabError):
                 _log.exception("host %s could not be made", instance.id)
                 self._since[instance.id] = -BOOT_TIMEOUT * 2

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import answers, calls, console, launching
-from .answers import Answer
-from .calls import CallLog
-from .cloud import ACCOUNT, REGION, Cloud
-from .fleet import Fleet
-from .launching import Refusal, replaced
-from .signing import Request, SignatureError, read_scope, verify
-from .state import Settings
+from flambe_ansible.lab import answers, calls, console, launching
+from flambe_ansible.lab.answers import Answer
+from flambe_ansible.lab.calls import CallLog
+from flambe_ansible.lab.cloud import REGION, Cloud
+from flambe_ansible.lab.fleet import Fleet
+from flambe_ansible.lab.launching import RefusedError, replaced
+from flambe_ansible.lab.signing import Request, SignatureError, read_scope, verify
+from flambe_ansible.lab.state import Settings
 
 BODY_LIMIT = 1 << 20
 
@@ -36,7 +36,11 @@ _CHANGES = {
 
 _NO_SUCH_KEY = {"ec2": "AuthFailure", "ssm": "UnrecognizedClientException"}
 _PUBLIC_IMAGES = re.compile(r"/aws/service/(canonical/ubuntu/.*/amd64|deeplearning/ami/x86_64)/.*ami-id")
-_UP_FROM = {"StartInstances": ("stopped",), "StopInstances": ("running", "stopping", "stopped"), "RebootInstances": ("running",)}
+_UP_FROM = {
+    "StartInstances": ("stopped",),
+    "StopInstances": ("running", "stopping", "stopped"),
+    "RebootInstances": ("running",),
+}
 
 _log = logging.getLogger(__name__)
 
@@ -80,15 +84,13 @@ class Gate:
             code = _NO_SUCH_KEY.get(service, "InvalidClientTokenId" if error.kind == "key" else "SignatureDoesNotMatch")
             code = "RequestExpired" if error.kind == "expired" else code
             answer = answers.error(service, kind, code, str(error), status=401 if service == "ec2" else 403)
-        except Refusal as error:
+        except RefusedError as error:
             answer = answers.error(service, kind, error.code, error.message)
         except Exception:
             _log.exception("%s %s failed", service, operation)
             answer = answers.error(service, kind, "InternalError", "The lab failed; see its daemon.log", status=500)
         code = read_error_code(answer)
-        self._log.write(
-            service=service, operation=operation, parameters=parameters, status=answer.status, error=code
-        )
+        self._log.write(service=service, operation=operation, parameters=parameters, status=answer.status, error=code)
         headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
         start_response(f"{answer.status} -", headers + list(answer.headers.items()))
         return [answer.body]
@@ -99,9 +101,9 @@ class Gate:
         """Answer a request whose signature is right."""
         changes = _CHANGES.get(service)
         if changes is None:
-            raise Refusal("UnsupportedOperation", f"The lab has no service {service}")
+            raise RefusedError("UnsupportedOperation", f"The lab has no service {service}")
         if not calls.is_reading(operation) and operation not in changes:
-            raise Refusal("UnsupportedOperation", f"The lab does not offer {operation}")
+            raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
         if service == "ssm":
             return self._get_parameter(operation, parameters)
         result: list[Answer] = []
@@ -143,20 +145,19 @@ class Gate:
             forward()
 
     def _on_StopInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        self._change(parameters, forward, "StopInstances", "stop_instances", self._fleet.stop)
+        self._change(parameters, forward, "StopInstances", self._fleet.stop)
 
     def _on_StartInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        self._change(parameters, forward, "StartInstances", "start_instances", self._fleet.start)
+        self._change(parameters, forward, "StartInstances", self._fleet.start)
 
     def _on_RebootInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        self._change(parameters, forward, "RebootInstances", "reboot_instances", self._fleet.reboot)
+        self._change(parameters, forward, "RebootInstances", self._fleet.reboot)
 
     def _change(
         self,
         parameters: Mapping[str, Any],
         forward: launching.Forward,
         operation: str,
-        function: str,
         act: Callable[[Any], None],
     ) -> None:
         """Stop, start or reboot instances that are in a state for it."""
@@ -166,7 +167,7 @@ class Gate:
         allowed = (*_UP_FROM[operation], *(("running", "pending") if operation == "StartInstances" else ()))
         for instance in chosen:
             if instance.state not in allowed:
-                raise Refusal(
+                raise RefusedError(
                     "IncorrectInstanceState",
                     f"The instance '{instance.id}' is not in a state from which it can be {verb}"
                     f"{'ped' if verb == 'stop' else 'ed'}.",
@@ -185,9 +186,13 @@ class Gate:
         instance = next((i for i in self._cloud.instances() if i.id == parameters.get("InstanceId")), None)
         latest = str(parameters.get("Latest", "")).lower() == "true"
         if instance is not None and latest and not self._is_nitro(instance.instance_type):
-            raise Refusal("UnsupportedOperation", "This instance type does not support retrieving latest console logs.")
-        text = console.render(self._settings, instance.id, self._fleet.keys(instance)) if is_up(instance) else ""
-        general.SAMPLE_CONSOLE_OUTPUT = text
+            raise RefusedError(
+                "UnsupportedOperation", "This instance type does not support retrieving latest console logs."
+            )
+        shown = ""
+        if instance is not None and instance.state in ("running", "stopping", "stopped"):
+            shown = console.render(self._settings, instance.id, self._fleet.keys(instance))
+        general.SAMPLE_CONSOLE_OUTPUT = shown  # what moto shows for every instance
         forward()
 
     def _is_nitro(self, instance_type: str) -> bool:
@@ -199,9 +204,9 @@ class Gate:
         """Answer for Canonical's and the deep learning images' public parameters with the lab's image."""
         name = str(parameters.get("Name", ""))
         if operation != "GetParameter":
-            raise Refusal("UnsupportedOperation", f"The lab does not offer {operation}")
+            raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
         if not _PUBLIC_IMAGES.fullmatch(name):
-            raise Refusal("ParameterNotFound", f"Parameter {name} not found.")
+            raise RefusedError("ParameterNotFound", f"Parameter {name} not found.")
         parameter = {
             "ARN": f"arn:aws:ssm:{REGION}::parameter{name}",
             "DataType": "aws:ec2:image",
@@ -257,22 +262,12 @@ def check_alarm(parameters: Mapping[str, Any]) -> None:
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 
     Raises:
-        Refusal: The period is none, or period times evaluations is over a day (a week from periods of an hour on).
+        RefusedError: The period is none, or period times evaluations is over a day (a week from periods of an hour on).
     """
     period, evaluations = int(parameters.get("Period") or 60), int(parameters.get("EvaluationPeriods") or 1)
     if period not in (10, 20, 30) and (period < 60 or period % 60):
-        raise Refusal("ValidationError", f"Invalid period {period}: it must be 10, 20, 30 or a multiple of 60")
+        raise RefusedError("ValidationError", f"Invalid period {period}: it must be 10, 20, 30 or a multiple of 60")
     limit = 604_800 if period >= 3600 else 86_400
     if period * evaluations > limit:
-        raise Refusal(
-            "ValidationError",
-            f"Metrics cannot be checked across more than {limit} seconds (EvaluationPeriods * Period must be <= {limit})",
-        )
-
-
-def is_up(instance: Any) -> bool:
-    """Tell whether an instance's host has printed its keys."""
-    return instance is not None and instance.state in ("running", "stopping", "stopped")
-
-
-__all__ = ["ACCOUNT", "Gate", "check_alarm", "is_up", "read_error_code", "read_request"]
+        reason = f"EvaluationPeriods * Period must be <= {limit}"
+        raise RefusedError("ValidationError", f"Metrics cannot be checked across more than {limit} seconds ({reason})")

@@ -1,111 +1,38 @@
-"""One host of the lab: its folder, its first identity, and the systemd-nspawn that runs it."""
+"""One host of the lab, as systemd-nspawn runs it: booting, stopping, rebooting, ending."""
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import LabError
-from . import cgroups, layer, network, state
-from .image import USER, USER_ID
-from .state import Settings
-from .system import environment, has_systemd, run
-
-_KEY_TYPES = ("ecdsa", "ed25519", "rsa")
-_USER_DATA = "/var/lib/cloud/instance/user-data.sh"
-
-_USER_DATA_UNIT = f"""[Unit]
-Description=The instance's user-data script
-After=network.target ssh.service
-ConditionPathExists=!/var/lib/cloud/instance/sem/user-data
-
-[Service]
-Type=oneshot
-ExecStartPre=/bin/mkdir -p /var/lib/cloud/instance/sem
-ExecStartPre=/usr/bin/touch /var/lib/cloud/instance/sem/user-data
-ExecStart={_USER_DATA}
-StandardOutput=append:/var/log/cloud-init-output.log
-StandardError=inherit
-RemainAfterExit=yes
-
-[Install]
-WantedBy=multi-user.target
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostSpec:
-    """What a host is made from.
-
-    Attributes:
-        id: Its instance id, such as ``i-0123456789abcdef0``.
-        address: Its private address.
-        public_keys: Lines for the login user's authorized_keys.
-        user_data: The text of a ``#!`` script that runs once, or "".
-    """
-
-    id: str
-    address: str
-    public_keys: tuple[str, ...] = ()
-    user_data: str = ""
-
-    @property
-    def hostname(self) -> str:
-        """Its host name, as EC2 makes it from the address."""
-        return "ip-" + self.address.replace(".", "-")
-
-
-def folder(settings: Settings, host: str) -> Path:
-    """Find a host's folder."""
-    return settings.folder / "hosts" / host
-
-
-def create(settings: Settings, spec: HostSpec) -> None:
-    """Make a host's disk and identity; it does not run yet."""
-    home = folder(settings, spec.id)
-    upper = home / "upper"
-    upper.mkdir(parents=True)
-    for directory in (settings.folder, settings.folder / "hosts", home):
-        directory.chmod(0o711 if directory == settings.folder else 0o700)
-    upper.chmod(0o755)
-    (upper / "etc/ssh").mkdir(parents=True)
-    _make_host_keys(upper, spec)
-    _write(upper / "etc/hostname", f"{spec.hostname}\n")
-    _write(upper / "etc/machine-id", f"{secrets.token_hex(16)}\n")
-    _write(upper / "etc/hosts", f"127.0.0.1 localhost\n{spec.address} {spec.hostname}\n::1 localhost ip6-localhost\n")
-    _write(upper / "etc/resolv.conf", network.resolv_conf())
-    _authorise(upper, spec.public_keys)
-    if spec.user_data:
-        _write(upper / _USER_DATA.lstrip("/"), spec.user_data, mode=0o700)
-        _write(upper / "etc/systemd/system/user-data.service", _USER_DATA_UNIT)
-        link = upper / "etc/systemd/system/multi-user.target.wants/user-data.service"
-        link.parent.mkdir(parents=True)
-        link.symlink_to("/etc/systemd/system/user-data.service")
-    state.write_json(home / "spec.json", asdict(spec))
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import cgroups, disk, layer, network, state
+from flambe_ansible.lab.disk import HostSpec
+from flambe_ansible.lab.image import USER_ID
+from flambe_ansible.lab.state import Settings
+from flambe_ansible.lab.system import environment, has_systemd, run
 
 
 def start(settings: Settings, spec: HostSpec) -> None:
     """Boot a host that was created; returns at once, ``answers`` tells when it is up."""
-    home = folder(settings, spec.id)
-    (home / "ended").unlink(missing_ok=True)
+    home = disk.folder(settings, spec.id)
+    disk.forget_end(settings, spec.id)
     groups = [] if has_systemd() else cgroups.make(settings.name, spec.id)
     for name in ("pip", "uv", "uv-root"):
         (state.cache_dir() / name).mkdir(parents=True, exist_ok=True)
     state.cache_dir().chmod(0o700)
     for name in ("pip", "uv"):
         os.chown(state.cache_dir() / name, USER_ID, USER_ID)
-    _write(home / "run.env", _assignments(settings, spec, groups))
-    _write(home / "nspawn.args", "\n".join(_nspawn_arguments(settings, spec)) + "\n")
+    (home / "run.env").write_text(_assignments(settings, spec, groups))
+    (home / "nspawn.args").write_text("\n".join(_nspawn_arguments(settings, spec)) + "\n")
     command = ["unshare", "--mount", "--propagation", "slave", "--net"]
     command += ["sh", str(Path(__file__).with_name("supervisor.sh")), str(home)]
     if has_systemd():
@@ -114,7 +41,13 @@ def start(settings: Settings, spec: HostSpec) -> None:
         return
     with (home / "console.log").open("ab") as log:
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), cwd="/", start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment(),
+            cwd="/",
+            start_new_session=True,
         )
 
 
@@ -126,47 +59,13 @@ def is_running(settings: Settings, host: str) -> bool:
     return cgroups.is_populated(settings.name, host)
 
 
-def answers(spec: HostSpec, *, timeout: float = 0.5) -> bool:
-    """Tell whether a host's sshd says its banner, within ``timeout`` seconds."""
-    return answers_at(spec.address, timeout=timeout)
-
-
-def answers_at(address: str, *, timeout: float = 0.5) -> bool:
+def answers(address: str, *, timeout: float = 0.5) -> bool:
     """Tell whether an sshd at an address says its banner, within ``timeout`` seconds."""
     try:
         with socket.create_connection((address, 22), timeout=timeout) as connection:
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False
-
-
-def has_ended(settings: Settings, host: str) -> bool:
-    """Tell whether a host that was started has ended by itself."""
-    return (folder(settings, host) / "ended").exists()
-
-
-def forget_end(settings: Settings, host: str) -> None:
-    """Forget that a host has ended, before it is started again."""
-    (folder(settings, host) / "ended").unlink(missing_ok=True)
-
-
-def note_up(settings: Settings, host: str) -> None:
-    """Write down that a host has been up, so that its disk is somebody's."""
-    (folder(settings, host) / "was-up").touch()
-
-
-def was_up(settings: Settings, host: str) -> bool:
-    """Tell whether a host has ever been up."""
-    return (folder(settings, host) / "was-up").exists()
-
-
-def read_spec(settings: Settings, host: str) -> HostSpec:
-    """Read what a host was made from."""
-    document = state.read_json(folder(settings, host) / "spec.json")
-    if document is None:
-        raise LabError(f"host {host} has no disk")
-    document["public_keys"] = tuple(document["public_keys"])
-    return HostSpec(**document)
 
 
 def shut_down(settings: Settings, host: str, *, timeout: float = 20.0) -> None:
@@ -200,19 +99,13 @@ def kill(settings: Settings, host: str) -> None:
 def destroy(settings: Settings, host: str) -> None:
     """End a host and free its disk."""
     kill(settings, host)
-    home = folder(settings, host)
+    home = disk.folder(settings, host)
     for _attempt in range(50):  # the kernel lets go of the mount a moment after the last process
         shutil.rmtree(home, ignore_errors=True)
         if not home.exists():
             return
         time.sleep(0.1)
     shutil.rmtree(home)
-
-
-def host_keys(settings: Settings, host: str) -> list[str]:
-    """Read a host's public SSH keys, as ``ssh-ed25519 AAAA... root@name``."""
-    files = sorted((folder(settings, host) / "upper/etc/ssh").glob("ssh_host_*_key.pub"))
-    return [path.read_text().strip() for path in files]
 
 
 def cpu_seconds(settings: Settings, host: str) -> float | None:
@@ -234,44 +127,14 @@ def boot_host(settings: Settings, spec: HostSpec, *, timeout: float = 60.0) -> H
     Raises:
         LabError: It does not answer; the message ends with its console's last lines.
     """
-    create(settings, spec)
+    disk.create(settings, spec)
     start(settings, spec)
     deadline = time.monotonic() + timeout
-    while not answers(spec):
-        if time.monotonic() > deadline or (folder(settings, spec.id) / "ended").exists():
-            raise LabError(f"host {spec.id} did not start: {console_tail(settings, spec.id)}")
+    while not answers(spec.address):
+        if time.monotonic() > deadline or disk.has_ended(settings, spec.id):
+            raise LabError(f"host {spec.id} did not start: {disk.console_tail(settings, spec.id)}")
         time.sleep(0.05)
     return spec
-
-
-def destroy_host(settings: Settings, host: str) -> None:
-    """End a host and free all it had."""
-    destroy(settings, host)
-
-
-def console_tail(settings: Settings, host: str, lines: int = 12) -> str:
-    """Read the end of what a host printed on its console."""
-    path = folder(settings, host) / "console.log"
-    text = path.read_text(errors="replace") if path.exists() else ""
-    return "\n".join(text.splitlines()[-lines:])
-
-
-def _make_host_keys(upper: Path, spec: HostSpec) -> None:
-    """Make the host's own SSH keys."""
-    for kind in _KEY_TYPES:
-        path = upper / f"etc/ssh/ssh_host_{kind}_key"
-        bits = ["-b", "2048"] if kind == "rsa" else []
-        run("ssh-keygen", "-q", "-t", kind, *bits, "-N", "", "-C", f"root@{spec.hostname}", "-f", path)
-
-
-def _authorise(upper: Path, public_keys: tuple[str, ...]) -> None:
-    """Let the owner of the key pair log in as the cloud's user."""
-    home = upper / "home" / USER
-    (home / ".ssh").mkdir(parents=True)
-    _write(home / ".ssh/authorized_keys", "".join(f"{key}\n" for key in public_keys), mode=0o600)
-    for path, mode in ((home, 0o755), (home / ".ssh", 0o700), (home / ".ssh/authorized_keys", 0o600)):
-        path.chmod(mode)
-        os.chown(path, USER_ID, USER_ID)
 
 
 def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
@@ -292,7 +155,7 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
 
 def _nspawn_arguments(settings: Settings, spec: HostSpec) -> list[str]:
     """Write systemd-nspawn's arguments."""
-    home = folder(settings, spec.id)
+    home = disk.folder(settings, spec.id)
     machine_id = (home / "upper/etc/machine-id").read_text().strip()
     binds = [f"--bind={state.cache_dir() / name}:{layer.CACHE}/{name}" for name in ("pip", "uv", "uv-root")]
     binds += [f"--bind-ro={source}:{target}" for source, target in settings.python37]
@@ -306,7 +169,7 @@ def _nspawn_arguments(settings: Settings, spec: HostSpec) -> list[str]:
 
 def _nspawn_process(settings: Settings, host: str) -> int | None:
     """Find the systemd-nspawn of a host."""
-    wanted = f"--directory={folder(settings, host) / 'root'}".encode()
+    wanted = f"--directory={disk.folder(settings, host) / 'root'}".encode()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -336,10 +199,3 @@ def _init_below(process: int) -> int | None:
                 if numbers and len(numbers[1].split()) > 1 and numbers[1].split()[-1] == "1":
                     return pid
     return None
-
-
-def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Write one file of a host."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(mode)

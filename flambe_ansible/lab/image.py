@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import sources, state
-from .system import locked, run
+from flambe_ansible.lab import sources, state
+from flambe_ansible.lab.system import locked, run
 
 RECIPE_VERSION = 1
 USER = "ubuntu"
@@ -120,7 +120,9 @@ def _finish(draft: Path) -> None:
     shutil.rmtree(draft / "var/cache/apt/archives")
     (draft / "var/cache/apt/archives/partial").mkdir(parents=True)
     # "*" is a user without a password; "!" would be a locked one, whom sshd refuses.
-    _chroot(draft, "useradd", "--create-home", "--shell=/bin/bash", f"--uid={USER_ID}", "--user-group", "--password=*", USER)
+    _chroot(
+        draft, "useradd", "--create-home", "--shell=/bin/bash", f"--uid={USER_ID}", "--user-group", "--password=*", USER
+    )
     _chroot(draft, "usermod", "--append", "--groups=adm,sudo,systemd-journal", USER)
     sudoers = draft / "etc/sudoers.d/90-cloud-init-users"
     sudoers.write_text(f"{USER} ALL=(ALL) NOPASSWD:ALL\n")

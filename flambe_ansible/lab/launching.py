@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from .cloud import Cloud
-from .fleet import Fleet, set_state
-from .tokens import TokenMismatchError
-from .userdata import UserDataError, read_user_data
+from flambe_ansible.lab.cloud import Cloud
+from flambe_ansible.lab.fleet import Fleet, set_state
+from flambe_ansible.lab.tokens import TokenMismatchError
+from flambe_ansible.lab.userdata import UserDataError, read_user_data
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """EC2 says no.
 
     Attributes:
@@ -40,19 +40,12 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
         forward: Hands the request on to moto, which calls back what is put in the place of its own function.
 
     Raises:
-        Refusal: EC2 would refuse, or the lab cannot do it.
+        RefusedError: EC2 would refuse, or the lab cannot do it.
     """
     token = parameters.get("ClientToken", "")
-    try:
-        earlier = cloud.tokens.find(token, parameters) if token else None
-    except TokenMismatchError as error:
-        raise Refusal(
-            "IdempotentParameterMismatch",
-            f"Arguments on this idempotent request are inconsistent with arguments used in previous request(s) "
-            f"with client token {token}",
-        ) from error
-    if earlier is not None and earlier in cloud.ec2.reservations:
-        with replaced(cloud.ec2, "run_instances", lambda *_args, **_kwargs: cloud.ec2.reservations[earlier]):
+    earlier = _find_earlier(cloud, token, parameters)
+    if earlier is not None:
+        with replaced(cloud.ec2, "run_instances", lambda *_args, **_kwargs: earlier):
             forward()
         return
     script = _check(cloud, parameters)
@@ -61,26 +54,13 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
     made: list[Any] = []
 
     def launch(image_id: str, _count: int, user_data: Any, group_names: list[str], **options: Any) -> Any:
-        """Do what moto's function of this name does, within the lab's network and without public addresses."""
-        options |= {"associate_public_ip": False}
-        for nic in options.get("nics", ()):
-            nic["AssociatePublicIpAddress"] = False
-        if not options.get("nics"):
-            options["subnet_id"] = cloud.subnet_id
-            if not options.get("security_group_ids") and not group_names:
-                options["security_group_ids"] = [cloud.security_group]
-        before = set(cloud.ec2.reservations)
-        try:
-            with replaced(cloud.ec2, "create_volume", _volumes_with_iops(cloud.ec2.create_volume, parameters)):
-                reservation = original(image_id, count, user_data, group_names, **options)
-        except BaseException:
-            for key in set(cloud.ec2.reservations) - before:
-                del cloud.ec2.reservations[key]
-            raise
-        for instance in reservation.instances:
+        """Do what moto's function of this name does, in the lab's way."""
+        options = _in_the_lab(cloud, options, group_names)
+        with _undone_on_error(cloud), _volumes_with_iops(cloud, parameters):
+            made.append(original(image_id, count, user_data, group_names, **options))
+        for instance in made[-1].instances:
             _finish(instance, parameters)
-        made.append(reservation)
-        return reservation
+        return made[-1]
 
     with replaced(cloud.ec2, "run_instances", launch):
         forward()
@@ -102,28 +82,67 @@ def replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[N
         delattr(target, name)
 
 
+def _find_earlier(cloud: Cloud, token: str, parameters: Mapping[str, str]) -> Any:
+    """Find what an earlier request with the same token made, or None."""
+    try:
+        reservation = cloud.tokens.find(token, parameters) if token else None
+    except TokenMismatchError as error:
+        raise RefusedError(
+            "IdempotentParameterMismatch",
+            f"Arguments on this idempotent request are inconsistent with arguments used in previous request(s) "
+            f"with client token {token}",
+        ) from error
+    return cloud.ec2.reservations.get(reservation)
+
+
+def _in_the_lab(cloud: Cloud, options: dict[str, Any], group_names: list[str]) -> dict[str, Any]:
+    """Bend moto's options: the lab's network, and no public address."""
+    options = {**options, "associate_public_ip": False}
+    for nic in options.get("nics") or ():
+        nic["AssociatePublicIpAddress"] = False
+    if not options.get("nics"):
+        options["subnet_id"] = cloud.subnet_id
+        if not options.get("security_group_ids") and not group_names:
+            options["security_group_ids"] = [cloud.security_group]
+    return options
+
+
+@contextmanager
+def _undone_on_error(cloud: Cloud) -> Iterator[None]:
+    """Forget the half of a reservation that moto leaves when it refuses."""
+    before = set(cloud.ec2.reservations)
+    try:
+        yield
+    except BaseException:
+        for key in set(cloud.ec2.reservations) - before:
+            del cloud.ec2.reservations[key]
+        raise
+
+
 def _check(cloud: Cloud, parameters: Mapping[str, str]) -> str:
     """Check what moto lets pass; returns the user-data script."""
     for name in ("ImageId", "MinCount", "MaxCount"):
         if not parameters.get(name):
-            raise Refusal("MissingParameter", f"The request must contain the parameter {name}")
+            raise RefusedError("MissingParameter", f"The request must contain the parameter {name}")
     if any(name.startswith("LaunchTemplate") for name in parameters):
-        raise Refusal("UnsupportedOperation", "The lab has no launch templates")
-    subnets = [v for k, v in parameters.items() if k == "SubnetId" or re.fullmatch(r"NetworkInterface\.\d+\.SubnetId", k)]
+        raise RefusedError("UnsupportedOperation", "The lab has no launch templates")
+    subnets = [
+        v for k, v in parameters.items() if k == "SubnetId" or re.fullmatch(r"NetworkInterface\.\d+\.SubnetId", k)
+    ]
     for subnet in subnets:
         if subnet != cloud.subnet_id:
-            raise Refusal("InvalidSubnetID.NotFound", f"The subnet ID '{subnet}' does not exist")
+            raise RefusedError("InvalidSubnetID.NotFound", f"The subnet ID '{subnet}' does not exist")
     zone = parameters.get("Placement.AvailabilityZone")
     if zone and zone != cloud.ec2.get_subnet(cloud.subnet_id).availability_zone:
-        raise Refusal("InvalidParameterValue", f"The lab has no availability zone {zone}")
+        raise RefusedError("InvalidParameterValue", f"The lab has no availability zone {zone}")
     key_name = parameters.get("KeyName")
     if key_name and key_name not in cloud.ec2.key_pairs:
-        raise Refusal("InvalidKeyPair.NotFound", f"The key pair '{key_name}' does not exist")
+        raise RefusedError("InvalidKeyPair.NotFound", f"The key pair '{key_name}' does not exist")
     _check_architecture(cloud, parameters)
     try:
         return read_user_data(parameters.get("UserData", ""))
     except UserDataError as error:
-        raise Refusal("InvalidParameterValue", str(error)) from error
+        raise RefusedError("InvalidParameterValue", str(error)) from error
 
 
 def _check_architecture(cloud: Cloud, parameters: Mapping[str, str]) -> None:
@@ -132,7 +151,7 @@ def _check_architecture(cloud: Cloud, parameters: Mapping[str, str]) -> None:
     known = cloud.ec2.describe_instance_types(filters={"instance-type": [wanted]})
     architectures = known[0]["ProcessorInfo"]["SupportedArchitectures"] if known else ["x86_64"]
     if "x86_64" not in architectures:
-        raise Refusal(
+        raise RefusedError(
             "InvalidParameterValue",
             f"The architecture '{', '.join(architectures)}' of the specified instance type does not match the "
             f"architecture 'x86_64' of the specified AMI",
@@ -144,19 +163,21 @@ def _count(parameters: Mapping[str, str], room: int) -> int:
     try:
         least, most = int(parameters["MinCount"]), int(parameters["MaxCount"])
     except ValueError as error:
-        raise Refusal("InvalidParameterValue", "MinCount and MaxCount must be numbers") from error
+        raise RefusedError("InvalidParameterValue", "MinCount and MaxCount must be numbers") from error
     if not 1 <= least <= most:
-        raise Refusal("InvalidParameterValue", f"Value ({least}) for parameter minCount is invalid")
+        raise RefusedError("InvalidParameterValue", f"Value ({least}) for parameter minCount is invalid")
     if least > room:
-        raise Refusal(
+        raise RefusedError(
             "InsufficientInstanceCapacity",
             f"The lab has room for {max(room, 0)} more hosts, and {least} were asked for",
         )
     return min(most, room)
 
 
-def _volumes_with_iops(create_volume: Callable[..., Any], parameters: Mapping[str, str]) -> Callable[..., Any]:
+@contextmanager
+def _volumes_with_iops(cloud: Cloud, parameters: Mapping[str, str]) -> Iterator[None]:
     """Hand on the IOPS of a request's volumes, which moto drops."""
+    create_volume = cloud.ec2.create_volume
 
     def create(*args: Any, **options: Any) -> Any:
         for key, value in parameters.items():
@@ -165,7 +186,8 @@ def _volumes_with_iops(create_volume: Callable[..., Any], parameters: Mapping[st
                 options["iops"] = int(value)
         return create_volume(*args, **options)
 
-    return create
+    with replaced(cloud.ec2, "create_volume", create):
+        yield
 
 
 def _finish(instance: Any, parameters: Mapping[str, str]) -> None:

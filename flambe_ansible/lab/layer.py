@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from . import python37, sources
-from .image import USER_ID
-from .python37 import Python37
-from .system import Person, write_private
+from flambe_ansible.lab import python37, sources
+from flambe_ansible.lab.image import USER_ID
+from flambe_ansible.lab.python37 import Python37
+from flambe_ansible.lab.system import Person, write_private
 
 CACHE = "/var/cache/flambe-lab"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -97,11 +97,10 @@ def uv_toml(settings: Mapping[str, str]) -> str:
     lines = [f'cache-dir = "{CACHE}/uv"', 'link-mode = "copy"']
     if index := settings.get("index-url"):
         lines.append(f"index-url = {_quoted(index)}")
-    for key in ("extra-index-url", "find-links"):
-        if urls := settings.get(key, "").split():
-            lines.append(f"{key} = [{', '.join(map(_quoted, urls))}]")
-    if hosts := settings.get("trusted-host", "").split():
-        lines.append(f"allow-insecure-host = [{', '.join(map(_quoted, hosts))}]")
+    lists = {"extra-index-url": "extra-index-url", "find-links": "find-links", "trusted-host": "allow-insecure-host"}
+    for key, name in lists.items():
+        words = settings.get(key, "").split()
+        lines += [f"{name} = [{', '.join(map(_quoted, words))}]"] if words else []
     return "\n".join(lines) + "\n"
 
 

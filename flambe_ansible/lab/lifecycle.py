@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import LabError
-from . import cgroups, host, image, layer, network, process, python37, sources, state
-from .fleet import HOSTS_FILE
-from .client import LabHost, LabInfo, LabStatus, read as read_info
-from .state import Settings
-from .system import caller, has_systemd, locked, require_packages, require_root, run
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import cgroups, host, image, layer, network, process, python37, sources, state
+from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus
+from flambe_ansible.lab.client import read as read_info
+from flambe_ansible.lab.fleet import HOSTS_FILE
+from flambe_ansible.lab.state import Settings
+from flambe_ansible.lab.system import caller, has_systemd, locked, require_packages, require_root, run
 
 DEFAULT = "default"
 
@@ -207,6 +208,5 @@ def _clear(name: str, *, purge: bool) -> None:
     for path in (state.root() / "labs", state.root() / "locks"):
         if path.is_dir() and (path.name == "locks" or not any(path.iterdir())):
             shutil.rmtree(path)
-    (state.root() / ".forwarding.lock").unlink(missing_ok=True)
     if state.root().is_dir() and not any(state.root().iterdir()):
         state.root().rmdir()

@@ -8,17 +8,13 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import LabError
-from . import state
-from .state import Settings
-from .system import locked, run
-
-_FORWARDING = "net.ipv4.ip_forward"
-_CLOSED = "flambe-lab:forwarding"
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import borrowing, firewall, state
+from flambe_ansible.lab.state import Settings
+from flambe_ansible.lab.system import run
 
 
 def choose_range(taken: Iterable[str]) -> str:
@@ -84,26 +80,26 @@ def rules(settings: Settings) -> list[list[str]]:
 
 def up(settings: Settings) -> None:
     """Make the bridge, the rules and the forwarding; what is there already stays."""
+    borrowing.borrow(settings.name)
     bridge = settings.bridge
     if not Path("/sys/class/net", bridge).exists():
         run("ip", "link", "add", bridge, "type", "bridge")
     run("ip", "link", "set", bridge, "mtu", str(uplink_mtu()), "alias", f"flambe-lab {settings.name}", "up")
     run("ip", "addr", "replace", f"{settings.gateway}/{settings.prefix_length}", "dev", bridge)
-    present = _own_rules(comment(settings.name))
+    present = firewall.list_rules(comment(settings.name))
     wanted = rules(settings)
     if len(present) != len(wanted):
-        _remove_rules(comment(settings.name))
+        firewall.remove_rules(comment(settings.name))
         for table, chain, *rest in wanted:
-            run("iptables", "-w", "-t", table, "-I", chain, *rest, "-m", "comment", "--comment", comment(settings.name))
-    _open_forwarding(settings.name)
+            firewall.add_rule(table, chain, rest, comment(settings.name))
 
 
 def down(settings: Settings) -> None:
     """Remove all that ``up`` made; hosts' links go with their namespaces."""
-    _remove_rules(comment(settings.name))
+    firewall.remove_rules(comment(settings.name))
     if Path("/sys/class/net", settings.bridge).exists():
         run("ip", "link", "delete", settings.bridge)
-    _close_forwarding(settings.name)
+    borrowing.give_back(settings.name)
 
 
 def comment(lab: str) -> str:
@@ -116,54 +112,3 @@ def uplink_mtu() -> int:
     routes = json.loads(run("ip", "-json", "-4", "route", "show", "default") or "[]")
     sizes = [Path("/sys/class/net", route["dev"], "mtu") for route in routes if "dev" in route]
     return min((int(path.read_text()) for path in sizes if path.exists()), default=1500)
-
-
-def _own_rules(mark: str) -> list[tuple[str, list[str]]]:
-    """List the rules with a comment, as (table, arguments of -A)."""
-    found = []
-    for table in ("filter", "mangle", "nat"):
-        for line in run("iptables-save", "-t", table).splitlines():
-            words = shlex.split(line)
-            if words[:1] == ["-A"] and _has_comment(words, mark):
-                found.append((table, words))
-    return found
-
-
-def _has_comment(words: Sequence[str], mark: str) -> bool:
-    return any(pair == ("--comment", mark) for pair in zip(words, words[1:], strict=False))
-
-
-def _remove_rules(mark: str) -> None:
-    """Remove the rules with a comment."""
-    for table, words in _own_rules(mark):
-        run("iptables", "-w", "-t", table, "-D", *words[1:])
-
-
-def _open_forwarding(lab: str) -> None:
-    """Let the machine forward packets, remembering what it did before; labs are counted."""
-    with locked(state.root() / ".forwarding.lock"):
-        path = state.root() / "forwarding.json"
-        known = state.read_json(path) or {"before": run("sysctl", "-n", _FORWARDING).strip(), "labs": []}
-        known["labs"] = sorted({*known["labs"], lab})
-        state.write_json(path, known)
-        if known["before"] != "1":
-            run("sysctl", "-q", "-w", f"{_FORWARDING}=1")
-            if not _own_rules(_CLOSED):  # the machine still forwards nothing but the labs' packets
-                run("iptables", "-w", "-A", "FORWARD", "-m", "comment", "--comment", _CLOSED, "-j", "DROP")
-
-
-def _close_forwarding(lab: str) -> None:
-    """Bring the machine's forwarding back to what it was, when this was the last lab."""
-    with locked(state.root() / ".forwarding.lock"):
-        path = state.root() / "forwarding.json"
-        known = state.read_json(path)
-        if known is None:
-            return
-        known["labs"] = [name for name in known["labs"] if name != lab]
-        if known["labs"]:
-            state.write_json(path, known)
-            return
-        _remove_rules(_CLOSED)
-        if known["before"] != "1":
-            run("sysctl", "-q", "-w", f"{_FORWARDING}={known['before']}")
-        path.unlink()

@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import LabError
-from . import state
-from .client import CLIENT_FILE, DAEMON_FILE
-from .state import Settings
-from .system import environment, has_systemd, run
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import state
+from flambe_ansible.lab.client import CLIENT_FILE, DAEMON_FILE
+from flambe_ansible.lab.state import Settings
+from flambe_ansible.lab.system import environment, has_systemd, run
 
 _SECRETS = "secrets.json"
 _LOG = "daemon.log"
@@ -81,7 +81,7 @@ def start(settings: Settings) -> None:
 
 def announce(settings: Settings, cloud: Any) -> None:
     """Tell the lab's owner that it is up, and how to reach it."""
-    from .cloud import KEY_NAME, REGION, key_file
+    from flambe_ansible.lab.cloud import KEY_NAME, REGION, key_file
 
     access_key, secret_key = read_secrets(settings)
     client = {

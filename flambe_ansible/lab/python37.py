@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import LabError
-from .system import caller, environment
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab.system import caller, environment
 
 HOME = "/opt/python3.7"
 COMMAND = "/usr/local/bin/python3.7"
@@ -49,7 +49,7 @@ def find(chosen: Path | None = None) -> Python37 | None:
     if chosen is not None:
         found = _inspect(chosen)
         if found is None:
-            raise LabError(f"{chosen} is not a Python 3.7", hint="flambe-ans lab up --python37 /path/to/bin/python3.7")
+            raise LabError(f"{chosen} is not a Python 3.7", hint="flambe-ans lab up --python /path/to/bin/python3.7")
         return found
     return next((found for path in _candidates() if (found := _inspect(path)) is not None), None)
 
@@ -110,8 +110,13 @@ def _libraries(answers: dict[str, str]) -> tuple[str, ...]:
     """Name the packages of the shared libraries that it and its modules load; Tk is left out."""
     modules = Path(answers["stdlib"], "lib-dynload").glob("*.so")
     files = [answers["executable"], *(str(path) for path in modules if not path.name.startswith("_tkinter"))]
-    printed = subprocess.run(["ldd", *files], capture_output=True, text=True, env=environment(), check=False).stdout
+    printed = _print("ldd", *files)
     loaded = {match[1] for match in re.finditer(r"=> (/\S+)", printed)}
     paths = sorted({spelling for path in loaded for spelling in (path, path.removeprefix("/usr"), f"/usr{path}")})
-    owners = subprocess.run(["dpkg", "-S", *paths], capture_output=True, text=True, env=environment(), check=False).stdout
+    owners = _print("dpkg", "-S", *paths)
     return tuple(sorted({match[1] for match in re.finditer(r"^([^:\s]+):", owners, re.MULTILINE)} - {"diversion by"}))
+
+
+def _print(*argv: str) -> str:
+    """Run a command, some of whose arguments it may not know, and return what it printed."""
+    return subprocess.run(argv, capture_output=True, text=True, env=environment(), check=False).stdout

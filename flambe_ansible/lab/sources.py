@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import LabError
+from flambe_ansible.errors import LabError
 
 SUPPORTED = {"debian": 12, "ubuntu": 22}
 

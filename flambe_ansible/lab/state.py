@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import LabError
-from .system import Person, write_private
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab.system import Person, write_private
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SETTINGS = "lab.json"

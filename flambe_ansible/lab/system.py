@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import LabError
+from flambe_ansible.errors import LabError
 
 # What the lab calls on the machine, and the Debian or Ubuntu package that has it.
 REQUIRED_PACKAGES: Mapping[str, str] = {
@@ -21,13 +21,13 @@ REQUIRED_PACKAGES: Mapping[str, str] = {
     "ip": "iproute2",
     "iptables": "iptables",
     "iptables-save": "iptables",
-    "rsync": "rsync",
+    "nft": "nftables",
+    "rsync": "rsync",  # for launching: files travel by rsync
     "ssh-keygen": "openssh-client",
     "ssh-keyscan": "openssh-client",
     "unshare": "util-linux",
     "mount": "mount",
     "sysctl": "procps",
-    "ps": "procps",
 }
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -101,9 +101,7 @@ def missing(names: Sequence[str], needed: Mapping[str, str] = REQUIRED_PACKAGES)
     """Make the error that says which packages to install."""
     packages = " ".join(sorted({needed.get(name, name) for name in names}))
     sudo = "" if os.geteuid() == 0 else "sudo "
-    return LabError(
-        f"the lab needs {', '.join(names)} on this machine", hint=f"{sudo}apt-get install -y {packages}"
-    )
+    return LabError(f"the lab needs {', '.join(names)} on this machine", hint=f"{sudo}apt-get install -y {packages}")
 
 
 def require_root(what: str) -> None:
@@ -121,18 +119,16 @@ def require_root(what: str) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the file lock at a path, waiting for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the file lock at a path, waiting for it; the file may be removed by who holds it."""
+    descriptor = _lock(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
 def write_private(path: Path, text: str, owner: Person | None = None) -> None:
-    """Write a file that its owner alone may read (0600), without a moment in which others could; replaces atomically."""
+    """Write a file (0600) in one step, without a moment in which others than its owner could read it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -141,6 +137,20 @@ def write_private(path: Path, text: str, owner: Person | None = None) -> None:
             os.fchown(descriptor, owner.uid, owner.gid)
         stream.write(text)
     draft.replace(path)
+
+
+def _lock(path: Path) -> int:
+    """Lock the file that stands at a path, even if another one stood there when the wait began."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
 
 
 def has_systemd() -> bool:

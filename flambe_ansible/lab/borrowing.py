@@ -1,0 +1,58 @@
+"""What labs change on the machine itself: forwarding. It is as before when the last lab has gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flambe_ansible.lab import firewall, state
+from flambe_ansible.lab.system import locked, run
+
+_FORWARDING = "net.ipv4.ip_forward"
+_CLOSED = "flambe-lab:forwarding"
+
+
+def borrow(lab: str) -> None:
+    """Let the machine forward packets, remembering what it did before; labs are counted."""
+    with locked(_lock()):
+        path = _record()
+        known = state.read_json(path)
+        if known is None:
+            known = {
+                "forwarding": run("sysctl", "-n", _FORWARDING).strip(),
+                "tables": firewall.list_tables(),
+                "labs": [],
+            }
+        known["labs"] = sorted({*known["labs"], lab})
+        state.write_json(path, known)
+        if known["forwarding"] != "1":
+            if not firewall.list_rules(_CLOSED):  # the machine still forwards nothing but the labs' packets
+                firewall.add_rule("filter", "FORWARD", ["-j", "DROP"], _CLOSED, last=True)
+            run("sysctl", "-q", "-w", f"{_FORWARDING}=1")
+
+
+def give_back(lab: str) -> None:
+    """Bring the machine back to what it was, when this was the last lab."""
+    with locked(_lock()):
+        path = _record()
+        known = state.read_json(path)
+        if known is None:
+            return
+        known["labs"] = [name for name in known["labs"] if name != lab]
+        if known["labs"]:
+            state.write_json(path, known)
+            return
+        if known["forwarding"] != "1":
+            run("sysctl", "-q", "-w", f"{_FORWARDING}={known['forwarding']}")
+        firewall.remove_rules(_CLOSED)
+        firewall.drop_empty_tables(known["tables"])
+        path.unlink()
+
+
+def _record() -> Path:
+    """Find the file that remembers."""
+    return state.root() / "machine.json"
+
+
+def _lock() -> Path:
+    """Find its lock."""
+    return state.root() / "locks" / ".machine"

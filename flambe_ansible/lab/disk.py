@@ -1,0 +1,153 @@
+"""A host's disk: the folder it lives in, and the identity it has from its first boot on."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import network, state
+from flambe_ansible.lab.image import USER, USER_ID
+from flambe_ansible.lab.state import Settings
+from flambe_ansible.lab.system import run
+
+_KEY_TYPES = ("ecdsa", "ed25519", "rsa")
+_USER_DATA = "/var/lib/cloud/instance/user-data.sh"
+
+_USER_DATA_UNIT = f"""[Unit]
+Description=The instance's user-data script
+After=network.target ssh.service
+ConditionPathExists=!/var/lib/cloud/instance/sem/user-data
+
+[Service]
+Type=oneshot
+ExecStartPre=/bin/mkdir -p /var/lib/cloud/instance/sem
+ExecStartPre=/usr/bin/touch /var/lib/cloud/instance/sem/user-data
+ExecStart={_USER_DATA}
+StandardOutput=append:/var/log/cloud-init-output.log
+StandardError=inherit
+RemainAfterExit=yes
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSpec:
+    """What a host is made from.
+
+    Attributes:
+        id: Its instance id, such as ``i-0123456789abcdef0``.
+        address: Its private address.
+        public_keys: Lines for the login user's authorized_keys.
+        user_data: The text of a ``#!`` script that runs once, or "".
+    """
+
+    id: str
+    address: str
+    public_keys: tuple[str, ...] = ()
+    user_data: str = ""
+
+    @property
+    def hostname(self) -> str:
+        """Its host name, as EC2 makes it from the address."""
+        return "ip-" + self.address.replace(".", "-")
+
+
+def folder(settings: Settings, host: str) -> Path:
+    """Find a host's folder."""
+    return settings.folder / "hosts" / host
+
+
+def create(settings: Settings, spec: HostSpec) -> None:
+    """Make a host's disk and identity; it does not run yet."""
+    home = folder(settings, spec.id)
+    upper = home / "upper"
+    upper.mkdir(parents=True)
+    for directory in (settings.folder, settings.folder / "hosts", home):
+        directory.chmod(0o711 if directory == settings.folder else 0o700)
+    upper.chmod(0o755)
+    (upper / "etc/ssh").mkdir(parents=True)
+    _make_host_keys(upper, spec)
+    _write(upper / "etc/hostname", f"{spec.hostname}\n")
+    _write(upper / "etc/machine-id", f"{secrets.token_hex(16)}\n")
+    _write(upper / "etc/hosts", f"127.0.0.1 localhost\n{spec.address} {spec.hostname}\n::1 localhost ip6-localhost\n")
+    _write(upper / "etc/resolv.conf", network.resolv_conf())
+    _authorise(upper, spec.public_keys)
+    if spec.user_data:
+        _write(upper / _USER_DATA.lstrip("/"), spec.user_data, mode=0o700)
+        _write(upper / "etc/systemd/system/user-data.service", _USER_DATA_UNIT)
+        link = upper / "etc/systemd/system/multi-user.target.wants/user-data.service"
+        link.parent.mkdir(parents=True)
+        link.symlink_to("/etc/systemd/system/user-data.service")
+    state.write_json(home / "spec.json", asdict(spec))
+
+
+def read_spec(settings: Settings, host: str) -> HostSpec:
+    """Read what a host was made from."""
+    document = state.read_json(folder(settings, host) / "spec.json")
+    if document is None:
+        raise LabError(f"host {host} has no disk")
+    document["public_keys"] = tuple(document["public_keys"])
+    return HostSpec(**document)
+
+
+def host_keys(settings: Settings, host: str) -> list[str]:
+    """Read a host's public SSH keys, as ``ssh-ed25519 AAAA... root@name``."""
+    files = sorted((folder(settings, host) / "upper/etc/ssh").glob("ssh_host_*_key.pub"))
+    return [path.read_text().strip() for path in files]
+
+
+def console_tail(settings: Settings, host: str, lines: int = 12) -> str:
+    """Read the end of what a host printed on its console."""
+    path = folder(settings, host) / "console.log"
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def has_ended(settings: Settings, host: str) -> bool:
+    """Tell whether a host that was started has ended by itself."""
+    return (folder(settings, host) / "ended").exists()
+
+
+def forget_end(settings: Settings, host: str) -> None:
+    """Forget that a host has ended, before it is started again."""
+    (folder(settings, host) / "ended").unlink(missing_ok=True)
+
+
+def note_up(settings: Settings, host: str) -> None:
+    """Write down that a host has been up, so that its disk is somebody's."""
+    (folder(settings, host) / "was-up").touch()
+
+
+def was_up(settings: Settings, host: str) -> bool:
+    """Tell whether a host has ever been up."""
+    return (folder(settings, host) / "was-up").exists()
+
+
+def _make_host_keys(upper: Path, spec: HostSpec) -> None:
+    """Make the host's own SSH keys."""
+    for kind in _KEY_TYPES:
+        path = upper / f"etc/ssh/ssh_host_{kind}_key"
+        bits = ["-b", "2048"] if kind == "rsa" else []
+        run("ssh-keygen", "-q", "-t", kind, *bits, "-N", "", "-C", f"root@{spec.hostname}", "-f", path)
+
+
+def _authorise(upper: Path, public_keys: tuple[str, ...]) -> None:
+    """Let the owner of the key pair log in as the cloud's user."""
+    home = upper / "home" / USER
+    (home / ".ssh").mkdir(parents=True)
+    _write(home / ".ssh/authorized_keys", "".join(f"{key}\n" for key in public_keys), mode=0o600)
+    for path, mode in ((home, 0o755), (home / ".ssh", 0o700), (home / ".ssh/authorized_keys", 0o600)):
+        path.chmod(mode)
+        os.chown(path, USER_ID, USER_ID)
+
+
+def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write one file of a host."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
