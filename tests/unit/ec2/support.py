@@ -29,7 +29,7 @@ class Account:
         subnet = ec2.describe_subnets()["Subnets"][0]
         group = ec2.create_security_group(GroupName="flambe", Description="flambe", VpcId=subnet["VpcId"])
         ec2.create_key_pair(KeyName="work")
-        image = register_image(ec2, "hosts")
+        image = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"][0]["ImageId"]
         return cls(
             ec2,
             session.client("cloudwatch"),
@@ -60,12 +60,6 @@ class Account:
 
     def alarms(self) -> dict[str, dict[str, Any]]:
         return {one["AlarmName"]: one for one in self.cloudwatch.describe_alarms()["MetricAlarms"]}
-
-
-def register_image(ec2: Any, name: str, **changes: Any) -> str:
-    image = {"Name": name, "Architecture": "x86_64", "RootDeviceName": "/dev/sda1", "VirtualizationType": "hvm"}
-    answer: dict[str, Any] = ec2.register_image(**{**image, **changes})
-    return str(answer["ImageId"])
 
 
 def tags_of(resource: Mapping[str, Any]) -> dict[str, str]:

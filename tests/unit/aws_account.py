@@ -1,0 +1,47 @@
+"""Fixtures: a small account for a test, with a network, a key pair and an image, and clusters in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.ec2 import instances, launching
+from tests.unit.ec2.support import REGION, Account, Calls
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instances, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(launching, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(launching, "RETRY_PAUSES", (0.0, 0.0))
+
+
+@pytest.fixture(scope="session")
+def aws_session() -> boto3.Session:
+    """One session for all tests: reading the models of the API anew takes most of a second."""
+    return boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
+
+
+@pytest.fixture
+def account(no_pauses: None, aws_session: boto3.Session) -> Iterator[Account]:
+    with mock_aws():
+        yield Account.make(aws_session)
+
+
+@pytest.fixture
+def make_cluster(account: Account, aws_session: boto3.Session) -> Any:
+    """Make clusters in the account; their calls are recorded in ``cluster.calls``."""
+
+    def make(**changes: Any) -> AWSCluster:
+        cluster = AWSCluster(**{**account.arguments, **changes})
+        if cluster.region_name == REGION:
+            cluster.__dict__["_session"] = aws_session
+        cluster.calls = Calls.of(cluster)  # type: ignore[attr-defined]
+        return cluster
+
+    return make

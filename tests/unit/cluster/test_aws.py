@@ -1,0 +1,682 @@
+"""Clusters on EC2, against moto's API in this process."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flambe_ansible import journal
+from flambe_ansible.cluster import lock
+from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.cluster.plan import Action
+from flambe_ansible.ec2 import alarms
+from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError
+from flambe_ansible.events import Notice, Status, StepEvent
+from flambe_ansible.hosts import HostState, Role
+from tests.unit.ec2.support import REGION, Account, client_error, refuse, tags_of
+
+REQUIRED = [
+    "name",
+    "factories_num",
+    "factories_type",
+    "orchestrator_type",
+    "key_name",
+    "security_group",
+    "subnet_id",
+    "creator",
+    "key",
+]
+ALL = ["trial_factory_0", "trial_factory_1", "trial_orchestrator"]
+
+
+def test_the_arguments_are_flambes_own_in_their_order() -> None:
+    arguments = inspect.signature(AWSCluster).parameters
+    assert {name: one.default for name, one in arguments.items() if one.kind is one.POSITIONAL_OR_KEYWORD} == {
+        **dict.fromkeys(REQUIRED, inspect.Parameter.empty),
+        "volume_type": "gp2",
+        "region_name": None,
+        "username": "ubuntu",
+        "tags": None,
+        "orchestrator_ami": None,
+        "factory_ami": None,
+        "dedicated": False,
+        "orchestrator_timeout": -1,
+        "factories_timeout": 1,
+        "volume_size": 100,
+        "setup_cmds": None,
+    }
+    keywords = [name for name, one in arguments.items() if one.kind is one.KEYWORD_ONLY]
+    assert keywords == ["flambe_version", "use_public", "strict_host_keys", "setup_timeout"]
+
+
+# Launching.
+
+
+def test_a_launch_creates_one_orchestrator_and_all_factories(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster(tags={"company": "engines"})
+    cluster.load_all_instances()
+    assert account.names() == ALL
+    assert sorted(host.name for host in cluster.hosts) == ALL
+    assert cluster.hosts[0].role is Role.ORCHESTRATOR
+    assert [host.index for host in cluster.hosts] == [0, 0, 1]
+    assert all(host.state is HostState.RUNNING and host.private_ip for host in cluster.hosts)
+    assert sorted(cluster.created) == ALL
+    requests = {tags_of(one["TagSpecifications"][0])["Role"]: one for one in cluster.calls.of_kind("RunInstances")}
+    assert {role: (one["MinCount"], one["MaxCount"]) for role, one in requests.items()} == {
+        "Orchestrator": (1, 1),
+        "Factory": (2, 2),
+    }
+    assert len({one["ClientToken"] for one in requests.values()}) == 2
+
+
+def test_hosts_and_volumes_carry_the_tags_and_volumes_are_encrypted(make_cluster: Any, account: Account) -> None:
+    make_cluster(tags={"company": "engines"}, volume_type="gp3", volume_size=150).load_all_instances()
+    volumes = {one["VolumeId"]: one for one in account.ec2.describe_volumes()["Volumes"]}
+    for one in account.instances():
+        tags = tags_of(one)
+        assert tags == {
+            "company": "engines",
+            "creator": "ada@example.com",
+            "Purpose": "flambe",
+            "Cluster-Name": "trial",
+            "Role": "Orchestrator" if "orch" in tags["Name"] else "Factory",
+            "Name": tags["Name"],
+        }
+        volume = volumes[one["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]]
+        assert tags_of(volume) == tags
+        assert (volume["Encrypted"], volume["VolumeType"], volume["Size"]) == (True, "gp3", 150)
+        assert one["MetadataOptions"]["HttpTokens"] == "required"
+
+
+def test_both_roles_are_created_at_the_same_time(make_cluster: Any) -> None:
+    cluster = make_cluster()
+    together = threading.Barrier(2, timeout=10)
+
+    def meet(params: dict[str, Any], **_: Any) -> None:
+        if not params.get("DryRun"):
+            together.wait()
+
+    cluster._ec2.meta.events.register("provide-client-params.ec2.RunInstances", meet)
+    cluster.load_all_instances()
+    assert not together.broken
+
+
+def test_a_second_launch_changes_nothing_but_the_alarms_clocks(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    before = account.instances()
+    again = make_cluster()
+    again.load_all_instances()
+    assert again.calls.changing == ["DeleteAlarms", "PutMetricAlarm", "PutMetricAlarm"]
+    assert again.created == []
+    assert [one["InstanceId"] for one in account.instances()] == [one["InstanceId"] for one in before]
+    without = make_cluster(factories_timeout=-1)
+    without.load_all_instances()
+    assert without.calls.changing == ["DeleteAlarms"]
+    without.calls.clear()
+    without.load_all_instances()
+    assert without.calls.changing == []
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "stopping", "stopped"])
+def test_instances_in_every_live_state_are_found(make_cluster: Any, account: Account, state: str) -> None:
+    make_cluster().load_all_instances()
+    cluster = make_cluster()
+
+    def show(parsed: dict[str, Any], **_: Any) -> None:
+        for group in parsed["Reservations"]:
+            for one in group["Instances"]:
+                one["State"]["Name"] = state
+
+    cluster._ec2.meta.events.register("after-call.ec2.DescribeInstances", show)
+    plan = cluster.plan()
+    assert plan.to_create == ()
+    assert plan.changes_hosts is (state in ("stopping", "stopped"))
+    (filters,) = [one["Filters"] for one in cluster.calls.of_kind("DescribeInstances")]
+    assert state in filters[-1]["Values"]
+
+
+def test_a_larger_number_of_factories_adds_exactly_what_is_missing(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    kept = {one["InstanceId"] for one in account.instances()}
+    cluster = make_cluster(factories_num=3)
+    cluster.load_all_instances()
+    assert cluster.created == ["trial_factory_2"]
+    (request,) = cluster.calls.of_kind("RunInstances")
+    assert (request["MinCount"], request["MaxCount"]) == (1, 1)
+    assert account.names() == [*ALL[:2], "trial_factory_2", ALL[2]]
+    assert kept < {one["InstanceId"] for one in account.instances()}
+
+
+def test_a_gap_is_filled_with_the_missing_number(make_cluster: Any, account: Account) -> None:
+    make_cluster(factories_num=3).load_all_instances()
+    _terminate(account, "trial_factory_1")
+    cluster = make_cluster(factories_num=3)
+    assert [one.name for one in cluster.plan().to_create] == ["trial_factory_1"]
+    cluster.load_all_instances()
+    assert cluster.created == ["trial_factory_1"]
+    assert [host.name for host in cluster.hosts[1:]] == [f"trial_factory_{index}" for index in range(3)]
+
+
+def test_a_lost_orchestrator_is_replaced_and_factories_stay(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    _terminate(account, "trial_orchestrator")
+    cluster = make_cluster()
+    cluster.load_all_instances()
+    assert cluster.created == ["trial_orchestrator"]
+    assert account.names() == ALL
+
+
+def test_a_smaller_number_of_factories_changes_nothing_and_says_so(make_cluster: Any, account: Account) -> None:
+    make_cluster(factories_num=3).load_all_instances()
+    cluster = make_cluster(factories_num=1, factories_timeout=-1)
+    notices: list[Any] = []
+    cluster.observer = notices.append
+    cluster.load_all_instances()
+    assert cluster.calls.changing == ["DeleteAlarms"]
+    assert len(cluster.hosts) == 4
+    assert [one.message for one in notices if isinstance(one, Notice)] == [
+        "3 factories exist and factories_num is 1: all are kept"
+    ]
+
+
+def test_stopped_hosts_are_started(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    ids = [one["InstanceId"] for one in account.instances()]
+    account.ec2.stop_instances(InstanceIds=ids)
+    cluster = make_cluster()
+    assert [one.action for one in cluster.plan().hosts] == [Action.START] * 3
+    cluster.load_all_instances()
+    assert cluster.calls.of_kind("RunInstances") == []
+    assert sorted(cluster.calls.of_kind("StartInstances")[0]["InstanceIds"]) == sorted(ids)
+    assert {host.state for host in cluster.hosts} == {HostState.RUNNING}
+
+
+def test_clusters_of_others_are_not_touched(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    make_cluster(name="trial2").load_all_instances()
+    make_cluster(creator="eve@example.com").load_all_instances()
+    assert len(account.instances()) == 9
+    assert len(make_cluster().find_hosts()) == 3
+    make_cluster().terminate_instances()
+    assert len(account.instances()) == 6
+    assert len(account.alarms()) == 4
+
+
+def test_two_orchestrators_are_an_error_that_names_both(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    head = account.instances()[-1]
+    account.ec2.run_instances(
+        ImageId=head["ImageId"],
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": head["Tags"]}],
+    )
+    ids = [one["InstanceId"] for one in account.instances() if tags_of(one)["Role"] == "Orchestrator"]
+    for call in ("plan", "load_all_instances", "find_hosts"):
+        with pytest.raises(ClusterError) as caught:
+            getattr(make_cluster(), call)()
+        assert all(one in caught.value.message for one in ids)
+    assert len(make_cluster().terminate_instances()) == 4
+
+
+def test_what_a_launch_tells(make_cluster: Any) -> None:
+    cluster = make_cluster()
+    events: list[StepEvent] = []
+    cluster.observer = events.append
+    cluster.load_all_instances()
+    told = {(one.host, one.step, one.status) for one in events}
+    for name in ALL:
+        assert {(name, "create", Status.RUNNING), (name, "create", Status.CHANGED), (name, "boot", Status.OK)} <= told
+
+
+def _terminate(account: Account, name: str) -> None:
+    (doomed,) = [one["InstanceId"] for one in account.instances() if tags_of(one)["Name"] == name]
+    account.ec2.terminate_instances(InstanceIds=[doomed])
+
+
+# Names and tags.
+
+
+def test_each_launch_brings_names_and_tags_up_to_date(make_cluster: Any, account: Account) -> None:
+    make_cluster(factories_timeout=-1).load_all_instances()
+    first, second, _ = account.instances()
+    volume = first["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    account.ec2.create_tags(Resources=[first["InstanceId"]], Tags=[{"Key": "Name", "Value": "renamed"}])
+    account.ec2.create_tags(Resources=[second["InstanceId"]], Tags=[{"Key": "mine", "Value": "stays"}])
+    account.ec2.delete_tags(Resources=[volume], Tags=[{"Key": "creator"}])
+    cluster = make_cluster(factories_timeout=-1, tags={"company": "engines"})
+    cluster.load_all_instances()
+    assert set(cluster.calls.changing) == {"CreateTags"}
+    assert account.names() == ALL
+    assert all(tags_of(one)["company"] == "engines" for one in account.instances())
+    assert tags_of(account.instances()[1])["mine"] == "stays"
+    for one in account.ec2.describe_volumes()["Volumes"]:
+        assert tags_of(one).items() >= {"company": "engines", "creator": "ada@example.com"}.items()
+    cluster.calls.clear()
+    cluster.load_all_instances()
+    assert cluster.calls.changing == []
+
+
+def test_factories_that_were_never_named_get_their_names(make_cluster: Any, account: Account) -> None:
+    """A launch that is killed between creation and naming leaves factories with their common base name."""
+    cluster = make_cluster()
+    refuse(cluster._ec2, "CreateTags", [client_error("RequestLimitExceeded", "CreateTags")])
+    with pytest.raises(AWSError, match="tag instances"):
+        cluster.load_all_instances()
+    assert account.names().count("trial_factory") >= 1
+    make_cluster().load_all_instances()
+    assert account.names() == ALL
+    assert len(account.instances()) == 3
+
+
+def test_single_steps_on_names_and_tags(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    cluster = make_cluster(tags={"company": "engines"})
+    head, factories = cluster._existing_cluster()
+    assert (head.name, [one.name for one in factories]) == (ALL[2], ALL[:2])
+    assert sorted(name for _, name in cluster.flambe_own_running_instances()) == ALL
+    cluster.name_instance(head.id, "else")
+    assert "else" in account.names()
+    cluster.name_hosts()
+    assert account.names() == ALL
+    cluster.update_tags()
+    assert all(tags_of(one)["company"] == "engines" for one in account.instances())
+    assert cluster._get_existing_tags(head)["Role"] == "Orchestrator"
+    assert cluster._get_all_tags() == {
+        "company": "engines",
+        "creator": "ada@example.com",
+        "Purpose": "flambe",
+        "Cluster-Name": "trial",
+    }
+    assert cluster._get_creation_name("Orchestrator") == "trial_orchestrator"
+    assert cluster._get_creation_name("Factory") == "trial_factory"
+
+
+# Alarms.
+
+
+@pytest.mark.parametrize(
+    ("orchestrator", "factories", "counts"),
+    [(-1, -1, []), (-1, 1, [12, 12]), (5, 0, [1, 1, 60]), (0, 0, [1, 1, 1]), (168, 24, [168, 288, 288])],
+)
+def test_timeouts_become_alarms(
+    make_cluster: Any, account: Account, orchestrator: int, factories: int, counts: list[int]
+) -> None:
+    make_cluster(orchestrator_timeout=orchestrator, factories_timeout=factories).load_all_instances()
+    found = account.alarms()
+    assert sorted(one["EvaluationPeriods"] for one in found.values()) == counts
+    ids = {one["InstanceId"] for one in account.instances()}
+    for name, alarm in found.items():
+        assert name.removeprefix("Flambe_Instance_Terminate_CPU_Utilization_") in ids
+        assert alarm["AlarmActions"] == [f"arn:aws:automate:{REGION}:ec2:terminate"]
+
+
+def test_alarms_are_set_before_anything_is_waited_for(make_cluster: Any) -> None:
+    cluster = make_cluster(orchestrator_timeout=2)
+    order: list[str] = []
+    for client, name in ((cluster._ec2, "ec2.DescribeInstances"), (cluster._cloudwatch, "cloudwatch.PutMetricAlarm")):
+        client.meta.events.register(
+            f"provide-client-params.{name}",
+            lambda params, model, **_: order.append(
+                "wait" if any(one["Name"] == "instance-id" for one in params.get("Filters", [])) else model.name
+            ),
+        )
+    cluster.load_all_instances()
+    assert order.index("wait") > max(place for place, name in enumerate(order) if name == "PutMetricAlarm")
+    assert order.count("PutMetricAlarm") == 3
+
+
+def test_an_alarm_that_cannot_be_set_is_an_error_and_the_host_is_known(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster()
+    refuse(cluster._cloudwatch, "PutMetricAlarm", [client_error("AccessDenied", "PutMetricAlarm", status=403)] * 9)
+    with pytest.raises(AWSError, match="Failed to set an alarm"):
+        cluster.load_all_instances()
+    assert sorted(cluster.created) == ALL
+    cluster.rollback_env()
+    assert account.instances() == []
+
+
+def test_single_steps_on_alarms(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster(orchestrator_timeout=2)
+    cluster.load_all_instances()
+    one = cluster.hosts[0].instance_id
+    assert cluster._get_alarm_name(one) == alarms.alarm_name(one)
+    assert cluster.has_alarm(one)
+    cluster._delete_cloudwatch_event(one)
+    assert not cluster.has_alarm(one)
+    cluster._create_cloudwatch_event(one, mins=30, cpu_thresh=2.0)
+    alarm = account.alarms()[alarms.alarm_name(one)]
+    assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["Threshold"]) == (300, 6, 2.0)
+    cluster.remove_existing_events()
+    assert account.alarms() == {}
+    cluster.create_cloudwatch_events()
+    assert len(account.alarms()) == 3
+
+
+# Failing.
+
+
+def test_a_shortage_creates_none_of_a_role_and_is_told_with_what_to_do(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster(factories_num=5)
+
+    def lack(params: dict[str, Any], **_: Any) -> None:
+        if params["MaxCount"] == 5 and not params.get("DryRun"):
+            raise client_error("InsufficientInstanceCapacity", message="We do not have sufficient capacity")
+
+    cluster._ec2.meta.events.register("provide-client-params.ec2.RunInstances", lack)
+    with pytest.raises(AWSError, match="sufficient capacity") as caught:
+        cluster.load_all_instances()
+    assert "another type" in (caught.value.hint or "")
+    assert cluster.created == ["trial_orchestrator"]
+    assert account.names() == ["trial_orchestrator"]
+    cluster.rollback_env()
+    assert account.instances() == []
+    make_cluster(factories_num=5).load_all_instances()
+    assert len(account.instances()) == 6
+
+
+def test_rollback_takes_back_what_this_object_created_alone(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    cluster = make_cluster(factories_num=4)
+    cluster.load_all_instances()
+    assert cluster.created == ["trial_factory_2", "trial_factory_3"]
+    cluster.rollback_env()
+    assert account.names() == ALL
+    assert sorted(host.name for host in cluster.hosts) == ALL
+    assert len(account.alarms()) == 2
+    cluster.calls.clear()
+    cluster.rollback_env()
+    assert cluster.calls.made == []
+
+
+def test_rollback_of_an_object_that_found_everything_does_nothing(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    cluster = make_cluster()
+    cluster.load_all_instances()
+    cluster.calls.clear()
+    cluster.rollback_env(unfinished=True)
+    assert cluster.calls.made == []
+    assert account.names() == ALL
+
+
+class _KilledError(BaseException):
+    """Stands for the end of the process."""
+
+
+# A launch's calls that change something, in order; it is killed before, or right after, each of them.
+@pytest.mark.parametrize("moment", ["provide-client-params", "after-call"])
+@pytest.mark.parametrize("operation", ["ec2.RunInstances", "cloudwatch.PutMetricAlarm", "ec2.CreateTags"])
+@pytest.mark.parametrize("finish", [True, False])
+def test_a_launch_killed_at_any_moment_is_finished_or_undone(
+    make_cluster: Any, account: Account, moment: str, operation: str, finish: bool
+) -> None:
+    cluster = make_cluster(orchestrator_timeout=3)
+
+    def kill(params: Any = None, **_: Any) -> None:
+        if not (isinstance(params, dict) and params.get("DryRun")):
+            raise _KilledError
+
+    client = cluster._ec2 if operation.startswith("ec2") else cluster._cloudwatch
+    if operation == "ec2.RunInstances" and moment == "after-call":
+        cluster.plan()  # so that the dry runs are over
+
+    client.meta.events.register(f"{moment}.{operation}", kill)
+    with pytest.raises(_KilledError):
+        cluster.load_all_instances()
+    unfinished = journal.Journal(cluster.state_dir).unfinished()
+    assert unfinished or operation == "ec2.CreateTags"
+    tokens = {one.token for one in unfinished}
+    again = make_cluster(orchestrator_timeout=3)
+    if finish:
+        again.load_all_instances()
+        assert account.names() == ALL
+        assert len(account.alarms()) == 3
+        assert {one["ClientToken"] for one in again.calls.of_kind("RunInstances")} <= tokens
+        assert journal.Journal(cluster.state_dir).unfinished() == []
+    else:
+        _let_time_pass(cluster.state_dir)
+        again.rollback_env(unfinished=True)
+        assert account.instances() == []
+        assert account.alarms() == {}
+
+
+def _let_time_pass(folder: Path) -> None:
+    """Make unanswered creations old enough for EC2 to show what became of them."""
+    path = folder / journal.FILE
+    path.write_text(path.read_text().replace('"asked": "2', '"asked": "1'))
+
+
+def test_two_launches_at_once_are_refused_in_one_line(make_cluster: Any) -> None:
+    cluster = make_cluster()
+    with lock.hold(cluster.state_dir), pytest.raises(ClusterError, match="under way"):
+        make_cluster().terminate_instances()
+
+
+# Ending.
+
+
+def test_down_ends_everything_and_its_alarms(make_cluster: Any, account: Account) -> None:
+    make_cluster(orchestrator_timeout=2).load_all_instances()
+    _terminate(account, "trial_factory_1")  # by its alarm, say: the alarm itself stays
+    stopped = account.instances()[0]["InstanceId"]
+    account.ec2.stop_instances(InstanceIds=[stopped])
+    assert len(account.alarms()) == 3
+    gone = make_cluster().terminate_instances()
+    assert sorted(host.name for host in gone) == ["trial_factory_0", "trial_orchestrator"]
+    assert {host.state for host in gone} == {HostState.TERMINATED}
+    assert account.instances() == []
+    assert account.alarms() == {}
+    assert make_cluster().find_hosts() == []
+    assert make_cluster().terminate_instances() == []
+
+
+def test_down_says_when_alarms_stay(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    cluster = make_cluster()
+    cluster._cloudwatch.meta.events.register(
+        "provide-client-params.cloudwatch.DeleteAlarms", lambda params, **_: params.update(AlarmNames=["other"])
+    )
+    with pytest.raises(AWSError, match="alarms are still there: Flambe_Instance"):
+        cluster.terminate_instances()
+
+
+# Looking.
+
+
+def test_plan_of_a_new_cluster(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster(volume_type="io1")
+    plan = cluster.plan()
+    assert cluster.calls.changing == []
+    assert (plan.cluster, plan.provider, plan.region) == ("trial", "aws", REGION)
+    assert [one.name for one in plan.hosts] == [ALL[2], *ALL[:2]]
+    assert {one.action for one in plan.hosts} == {Action.CREATE}
+    assert [one.instance_type for one in plan.hosts] == ["t3.small", "t3.large", "t3.large"]
+    assert {(one.image, one.image_name) for one in plan.hosts} == {
+        (account.arguments["factory_ami"], "named by orchestrator_ami"),
+        (account.arguments["factory_ami"], "named by factory_ami"),
+    }
+    assert {one.volume for one in plan.hosts} == {"io1, 5000 IOPS, 100 GB, encrypted"}
+    assert plan.flambe_version
+
+
+def test_plan_of_a_cluster_that_exists_says_what_stays(make_cluster: Any) -> None:
+    make_cluster().load_all_instances()
+    plan = make_cluster(factories_type="t3.xlarge").plan()
+    assert not plan.changes_hosts
+    assert [one.host.name for one in plan.hosts if one.host] == [ALL[2], *ALL[:2]]
+    assert plan.notes == tuple(
+        f"trial_factory_{index} is a t3.large, the configuration says t3.xlarge: it is kept as it is"
+        for index in range(2)
+    )
+
+
+def test_a_launch_after_a_plan_does_not_repeat_notes_and_checks(make_cluster: Any) -> None:
+    make_cluster().load_all_instances()
+    cluster = make_cluster(factories_num=3, factories_type="t3.xlarge")
+    notices: list[Any] = []
+    cluster.observer = lambda event: notices.append(event) if isinstance(event, Notice) else None
+    assert cluster.plan().notes
+    cluster.calls.clear()
+    cluster.load_all_instances()
+    assert notices == []
+    assert cluster.calls.of_kind("DescribeSubnets") == []
+
+
+def test_find_hosts_shows_hosts_that_are_ending(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    cluster = make_cluster()
+
+    def show(parsed: dict[str, Any], **_: Any) -> None:
+        for group in parsed["Reservations"]:
+            for one in group["Instances"]:
+                one["State"]["Name"] = "shutting-down"
+
+    cluster._ec2.meta.events.register("after-call.ec2.DescribeInstances", show)
+    hosts = cluster.find_hosts()
+    assert {host.state for host in hosts} == {HostState.SHUTTING_DOWN}
+    assert sorted(host.name for host in hosts) == ALL
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"subnet_id": "subnet-00000000"}, "subnet_id", "subnet-00000000"),
+        ({"security_group": "sg-00000000"}, "security_group", "sg-00000000"),
+        ({"key_name": "wrok"}, "key_name", "did you mean work?"),
+        ({"factories_type": "t3.lagre"}, "factories_type", "did you mean t3.large?"),
+        ({"orchestrator_type": "t4g.small"}, "orchestrator_type", "not an x86_64 machine"),
+        ({"factory_ami": "ami-00000000"}, "factory_ami", "ami-00000000"),
+    ],
+)
+def test_what_does_not_exist_is_told_before_anything_is_created(
+    make_cluster: Any, account: Account, changes: dict[str, Any], field: str, words: str
+) -> None:
+    for call in ("plan", "load_all_instances"):
+        cluster = make_cluster(**changes)
+        with pytest.raises(ClusterConfigurationError) as caught:
+            getattr(cluster, call)()
+        assert [one.field for one in caught.value.problems] == [field]
+        assert words in caught.value.message
+        assert cluster.calls.changing == []
+    assert account.instances() == []
+    assert not account.alarms()
+
+
+def test_all_problems_are_told_together(make_cluster: Any) -> None:
+    cluster = make_cluster(
+        subnet_id="subnet-00000000", key_name="x", factories_type="z9.huge", orchestrator_ami="ami-00000000"
+    )
+    with pytest.raises(ClusterConfigurationError) as caught:
+        cluster.plan()
+    assert {one.field for one in caught.value.problems} == {
+        "subnet_id",
+        "key_name",
+        "factories_type",
+        "orchestrator_ami",
+    }
+    assert len(caught.value.message.splitlines()) == 4
+
+
+def test_images_must_fit(make_cluster: Any, account: Account) -> None:
+    head, factory = [one["ImageId"] for one in account.ec2.describe_images()["Images"]][:2]
+    cluster = make_cluster(orchestrator_ami=head, factory_ami=factory)
+
+    def show(parsed: dict[str, Any], **_: Any) -> None:
+        (image,) = parsed["Images"]
+        image["RootDeviceName"] = "/dev/sda1"
+        image["Architecture"] = "arm64" if image["ImageId"] == head else "x86_64"
+        size = 8 if image["ImageId"] == head else 120
+        image["BlockDeviceMappings"] = [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": size}}]
+        image["State"] = "available" if image["ImageId"] == head else "deregistered"
+
+    cluster._ec2.meta.events.register("after-call.ec2.DescribeImages", show)
+    with pytest.raises(ClusterConfigurationError) as caught:
+        cluster.plan()
+    assert {one.field: one.message for one in caught.value.problems} == {
+        "orchestrator_ami": f"image {head} is for arm64",
+        "factory_ami": f"image {factory} is deregistered",
+        "volume_size": f"volume_size is 100, image {factory} needs 120 GB",
+    }
+
+
+def test_a_security_group_of_another_network_is_refused(make_cluster: Any, account: Account) -> None:
+    other = account.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    group = account.ec2.create_security_group(GroupName="o", Description="o", VpcId=other)["GroupId"]
+    with pytest.raises(ClusterConfigurationError, match=rf"{group} is in {other}"):
+        make_cluster(security_group=group).plan()
+
+
+def test_a_missing_permission_is_told_before_the_question(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster()
+    refuse(cluster._ec2, "RunInstances", [client_error("UnauthorizedOperation", status=403)])
+    with pytest.raises(AWSError, match="create instances"):
+        cluster.plan()
+    assert account.instances() == []
+
+
+def test_a_subnet_without_public_addresses_is_noted(make_cluster: Any, account: Account) -> None:
+    subnet = account.arguments["subnet_id"]
+    account.ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": False})
+    assert any("no public addresses" in note for note in make_cluster().plan().notes)
+    assert make_cluster(use_public=False).plan().notes == ()
+    cluster = make_cluster()
+    cluster.load_all_instances()
+    assert all(host.address == host.private_ip and host.public_ip is None for host in cluster.hosts)
+
+
+def test_use_public_chooses_the_address(make_cluster: Any) -> None:
+    make_cluster().load_all_instances()
+    assert all(host.address == host.public_ip for host in make_cluster().find_hosts())
+    assert all(host.address == host.private_ip for host in make_cluster(use_public=False).find_hosts())
+
+
+# Arguments.
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"orchestrator_timeout": 1, "factories_timeout": 2}, "orchestrator_timeout"),
+        ({"orchestrator_timeout": 1, "factories_timeout": -1}, "orchestrator_timeout"),
+        ({"factories_timeout": 169}, "factories_timeout"),
+        ({"factories_timeout": -2}, "factories_timeout"),
+        ({"volume_type": "gp9"}, "volume_type"),
+        ({"volume_type": "io1", "volume_size": 99}, "volume_size"),
+        ({"tags": {"Creator": "x"}}, "tags.Creator"),
+        ({"tags": {"NAME": "x"}}, "tags.NAME"),
+        ({"name": "no/slash"}, "name"),
+    ],
+)
+def test_parse_refuses(make_cluster: Any, tmp_path: Path, changes: dict[str, Any], field: str) -> None:
+    cluster = make_cluster(**{**_parsable(tmp_path), **changes})
+    with pytest.raises(ClusterConfigurationError) as caught:
+        cluster.parse()
+    assert [one.field for one in caught.value.problems] == [field]
+    assert cluster.calls.made == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"volume_size": 100.0}, {"orchestrator_timeout": 5, "factories_timeout": 5}, {"volume_type": "io1"}],
+)
+def test_parse_accepts(make_cluster: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
+    cluster = make_cluster(**{**_parsable(tmp_path), **changes})
+    cluster.parse()
+    assert cluster._settings.volume_size == 100
+
+
+def _parsable(folder: Path) -> dict[str, Any]:
+    key = folder / "key.pem"
+    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n\n-----END OPENSSH PRIVATE KEY-----\n")
+    key.chmod(0o600)
+    return {"key": str(key)}
+
+
+def test_identity_tells_creator_region_and_endpoint(make_cluster: Any) -> None:
+    assert make_cluster().identity() == ("ada@example.com", REGION, "")
+    folders = {make_cluster(**changes).state_dir for changes in ({}, {"creator": "eve"}, {"region_name": "us-west-2"})}
+    assert len(folders) == 3
