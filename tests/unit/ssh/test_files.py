@@ -1,0 +1,43 @@
+"""rsync's command lines and its progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible.ssh import files
+
+
+def test_argv_shows_no_path_to_a_shell() -> None:
+    argv = files.rsync_argv(Path("/tmp/s/abc"), ["./-x", "./it's $(x)"], "i-1:/a b", options=["--delete"])
+    rsh = argv[argv.index("--rsh") + 1]
+    assert "--protect-args" in argv
+    assert "--partial" in argv
+    assert rsh.startswith("ssh -F none ")
+    assert "ControlPath=/tmp/s/abc" in rsh
+    assert "'" not in rsh
+    assert argv[argv.index("--delete") :] == ["--delete", "--", "./-x", "./it's $(x)", "i-1:/a b"]
+
+
+@pytest.mark.parametrize(
+    ("path", "argument"), [("/abs/x:y", "/abs/x:y"), ("host:file", "./host:file"), ("-rf", "./-rf"), ("dir/", "./dir/")]
+)
+def test_local_paths_stay_local(path: str, argument: str) -> None:
+    assert files.local(path) == argument
+
+
+def test_progress_across_pieces() -> None:
+    heard: list[files.Progress] = []
+    read = files.progress_reader(heard.append)
+    for piece in (
+        b"\r      32,7",
+        b"68  10%   31.25MB/s    0:00:00\r  3,000",
+        b",000 100%  2.0GB/s 0:00:01 (xfr#1)\n",
+        b"junk\n",
+    ):
+        read(piece)
+    assert heard == [
+        files.Progress(transferred=32768, percent=10, rate="31.25MB/s"),
+        files.Progress(transferred=3000000, percent=100, rate="2.0GB/s"),
+    ]

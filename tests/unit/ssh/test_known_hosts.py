@@ -1,0 +1,70 @@
+"""The cluster's known_hosts holds exactly the keys that were told."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible.ssh import known_hosts
+
+
+def make_key(folder: Path, kind: str = "ed25519") -> str:
+    path = folder / f"key-{len(list(folder.iterdir()))}"
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "root@host", "-f", str(path)], check=True)
+    return path.with_suffix(".pub").read_text().strip()
+
+
+def test_replace_keeps_others_and_drops_the_old(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "known_hosts"
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    old, new, ecdsa = make_key(keys), make_key(keys), make_key(keys, "ecdsa")
+    known_hosts.replace(file, "i-1", [old])
+    known_hosts.replace(file, "i-2", [old])
+    known_hosts.replace(file, "i-1", [new, new, ecdsa])
+    bare = {key: " ".join(key.split()[:2]) for key in (old, new, ecdsa)}
+    assert known_hosts.keys_of(file, "i-1") == [bare[new], bare[ecdsa]]
+    assert known_hosts.keys_of(file, "i-2") == [bare[old]]
+    assert known_hosts.keys_of(file, "i") == []
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert "root@host" not in file.read_text()
+
+
+def test_fingerprint_is_what_ssh_keygen_says(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    said = subprocess.run(["ssh-keygen", "-lf", "-"], input=key, capture_output=True, text=True, check=True).stdout
+    assert said.split()[1] == known_hosts.fingerprint(key)
+    assert known_hosts.describe(key) == f"{said.split()[1]} (ED25519)"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "ssh-ed25519",
+        "ssh-ed25519 nonsense",
+        "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIFwFKZWCLqC8VfIpqvCY+0FALaz0YKMhkw1i6hvgRnKk",
+        "@cert-authority ssh-ed25519 AAAA",
+        "256 SHA256:abc root@host (ED25519)",
+    ],
+)
+def test_what_is_no_key_is_refused(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "known_hosts"
+    with pytest.raises(ValueError, match="not a public key"):
+        known_hosts.replace(file, "i-1", [line])
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(("port", "name"), [(22, "host.example"), (2222, "[host.example]:2222")])
+def test_look_up_reads_hashed_names(tmp_path: Path, port: int, name: str) -> None:
+    (tmp_path / "keys").mkdir()
+    key = make_key(tmp_path / "keys")
+    file = tmp_path / "known_hosts"
+    file.write_text(f"{name} {key}\n")
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(file)], check=True, capture_output=True)
+    assert name not in file.read_text()
+    assert known_hosts.look_up(file, "host.example", port=port) == [" ".join(key.split()[:2])]
+    assert known_hosts.look_up(file, "other.example", port=port) == []

@@ -1,0 +1,39 @@
+"""One helper does the same work on all hosts at once."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from flambe_ansible.errors import UnsupportedHostError
+from flambe_ansible.hosts import Host, Role
+from flambe_ansible.ssh import on_each
+
+HOSTS = [Host(name=f"c_factory_{index}", role=Role.FACTORY, index=index) for index in range(5)]
+
+
+def test_all_at_once_and_in_order() -> None:
+    together = threading.Barrier(len(HOSTS), timeout=20)
+
+    def work(host: Host) -> int:
+        together.wait()
+        return host.index
+
+    assert list(on_each(HOSTS, work).items()) == [(host.name, host.index) for host in HOSTS]
+
+
+def test_no_hosts() -> None:
+    assert on_each([], lambda host: host) == {}
+
+
+def test_every_refusal_is_told() -> None:
+    def work(host: Host) -> None:
+        if host.index in (1, 3):
+            raise UnsupportedHostError(f"{host.name}: no rsync", host=host.name)
+
+    with pytest.raises(UnsupportedHostError) as caught:
+        on_each(HOSTS, work)
+    assert caught.value.message == "c_factory_1: no rsync\nc_factory_3: no rsync"
+    assert str(caught.value) == caught.value.message
+    assert caught.value.host == "c_factory_1"

@@ -1,0 +1,100 @@
+"""What a host says of itself is read, and what it lacks is said in one line."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from flambe_ansible.errors import UnsupportedHostError
+from flambe_ansible.ssh import probing
+from flambe_ansible.ssh.probing import Probe
+
+SAID = """Welcome to a chatty login script
+probe:cloud_init=2
+probe:python=3.7.9 /usr/bin/python3
+probe:python=3.11.2 /usr/local/bin/python3
+probe:python=3.12.1 /usr/bin/python3.12
+probe:machine=x86_64
+probe:uid=1000
+probe:sudo=yes
+probe:rsync=yes
+probe:os=ubuntu
+probe:os_version=22.04
+probe:os_name=Ubuntu 22.04.3 LTS
+probe:home=/home/a=b
+probe:cpus=8
+probe:memory=16384
+probe:gpus=1
+probe:end=yes
+"""
+GOOD = Probe(
+    python="/usr/local/bin/python3",
+    python_version="3.11.2",
+    machine="x86_64",
+    sudo=True,
+    rsync=True,
+    os="ubuntu",
+    os_version="22.04",
+    os_name="Ubuntu 22.04.3 LTS",
+    home="/home/a=b",
+    cpus=8,
+    memory=16384,
+    gpus=1,
+    cloud_init="degraded",
+)
+
+
+def test_parse() -> None:
+    assert probing.parse(SAID) == GOOD
+    probing.require("h", GOOD)
+
+
+def test_parse_of_nothing() -> None:
+    assert probing.parse("") == Probe()
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, "done"), (1, "error"), (2, "degraded"), (124, "unfinished")])
+def test_cloud_init(code: int, state: str) -> None:
+    assert probing.parse(f"probe:cloud_init={code}\n").cloud_init == state
+
+
+@pytest.mark.parametrize(
+    "system",
+    [("debian", "12"), ("debian", "13"), ("debian", ""), ("ubuntu", "22.04"), ("ubuntu", "24.04"), ("ubuntu", "26.10")],
+)
+def test_supported_systems(system: tuple[str, str]) -> None:
+    probing.require("h", replace(GOOD, os=system[0], os_version=system[1]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rsync": False}, ["no rsync", "apt-get install -y rsync"]),
+        ({"python": ""}, ["no Python 3.8 or newer", "apt-get install -y python3"]),
+        ({"python": "", "rsync": False}, ["apt-get install -y python3 rsync"]),
+        ({"sudo": False}, ["no sudo without a password", "/etc/sudoers.d/"]),
+        ({"machine": "aarch64"}, ["aarch64", "x86_64"]),
+        ({"os_version": "18.04", "os_name": "Ubuntu 18.04"}, ["Ubuntu 18.04", "22.04 or newer"]),
+        ({"os": "debian", "os_version": "11", "os_name": "Debian 11"}, ["Debian 11", "Debian 12 or newer"]),
+        ({"os": "fedora", "os_name": "Fedora 40"}, ["Fedora 40"]),
+        ({"os": "", "os_name": ""}, ["an unknown system"]),
+    ],
+)
+def test_refusals_are_one_line(changes: dict[str, str], words: list[str]) -> None:
+    with pytest.raises(UnsupportedHostError) as caught:
+        probing.require("c_factory_0", replace(GOOD, **changes))
+    assert caught.value.host == "c_factory_0"
+    assert caught.value.message.startswith("c_factory_0: ")
+    assert "\n" not in caught.value.message
+    for word in words:
+        assert word in caught.value.message
+
+
+def test_the_script_runs_here() -> None:
+    said = subprocess.run(["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True)
+    probe = probing.parse(said.stdout)
+    assert said.stdout.rstrip().endswith("probe:end=yes")
+    assert probe.machine
+    assert probe.cpus > 0

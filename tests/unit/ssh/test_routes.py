@@ -1,0 +1,45 @@
+"""The user's own way to a host is taken over, and nothing else of their configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible.ssh import routes
+
+JUMP = "ssh -o BatchMode=yes -o ForwardAgent=no -o ConnectTimeout=10"
+
+
+@pytest.mark.parametrize(
+    ("settings", "command"),
+    [
+        ("user ubuntu\nhostname h\n", None),
+        ("proxycommand none\nproxyjump none\n", None),
+        ("proxycommand nc -X 5 %h %p\n", "nc -X 5 %h %p"),
+        ("proxyjump bastion\n", f"{JUMP} -W '[%h]:%p' -- bastion"),
+        ("proxyjump me@bastion:2222\n", f"{JUMP} -l me -p 2222 -W '[%h]:%p' -- bastion"),
+        ("proxyjump one,me@two\n", f"{JUMP} -J one -l me -W '[%h]:%p' -- two"),
+        ("proxyjump [fd00::1]:22\n", f"{JUMP} -p 22 -W '[%h]:%p' -- fd00::1"),
+    ],
+)
+def test_parse_proxy(settings: str, command: str | None) -> None:
+    assert routes.parse_proxy(settings) == command
+
+
+def test_a_bastion_of_the_cluster_gets_its_key_and_known_hosts() -> None:
+    command = routes.jump_command("b", key=Path("/k/50% id"), known_hosts=Path("/state/known_hosts"))
+    assert command == (
+        f"{JUMP} -o 'UserKnownHostsFile=/state/known_hosts ~/.ssh/known_hosts ~/.ssh/known_hosts2'"
+        " -o StrictHostKeyChecking=yes -i '/k/50%%%% id' -W '[%h]:%p' -- b"
+    )
+
+
+@pytest.mark.parametrize("jump", ["", "-oProxyCommand=x", "a:b:c", "user@", "h:22x"])
+def test_what_is_no_jump_is_refused(jump: str) -> None:
+    with pytest.raises(ValueError, match="is not"):
+        routes.jump_command(jump)
+
+
+def test_shell_characters_stay_characters() -> None:
+    assert "'$(touch x)'" in routes.jump_command("$(touch x)@bastion")

@@ -1,0 +1,123 @@
+"""A booting host is waited for; a wrong one is not."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from flambe_ansible.errors import HostConnectionError
+from flambe_ansible.ssh import waiting
+from flambe_ansible.ssh.masters import ConnectFailedError, Diagnosis, Failure
+
+
+class Door:
+    """Fails as often and as it is told, then opens."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        self.failures = list(failures)
+        self.tries = 0
+
+    def open(self, *, timeout: float) -> None:
+        self.tries += 1
+        if self.failures:
+            raise ConnectFailedError(Diagnosis(failure=self.failures.pop(0), message="no"))
+
+
+class Clock:
+    """Time that only waiting makes pass."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def wait(self, pause: float) -> bool:
+        self.pauses.append(pause)
+        self.now += pause
+        return False
+
+    def is_set(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("failures", "tries", "opens"),
+    [
+        ([], 1, True),
+        ([Failure.UNREACHABLE] * 4, 5, True),
+        ([Failure.DENIED] * 3, 4, True),
+        ([Failure.UNREACHABLE, Failure.DENIED, Failure.DENIED], 4, True),
+        ([Failure.HOST_KEY], 1, False),
+        ([Failure.LOCAL], 1, False),
+        ([Failure.DENIED, Failure.HOST_KEY], 2, False),
+        ([Failure.DENIED] * 99, 6, False),  # after 0, .5, 1.5, 3.5, 7.5, 15.5 s; the next is past its 30 s
+        ([Failure.UNREACHABLE] * 99, 12, False),  # up to the deadline of 120 s
+    ],
+)
+def test_patience(failures: list[Failure], tries: int, opens: bool) -> None:
+    door, clock = Door(failures), Clock()
+
+    def open_door() -> None:
+        waiting.open_with_patience(
+            door,
+            deadline=120.0,
+            login_patience=30.0,
+            stop=clock,  # type: ignore[arg-type]
+            clock=lambda: clock.now,
+        )
+
+    if opens:
+        open_door()
+    else:
+        with pytest.raises(ConnectFailedError):
+            open_door()
+    assert door.tries == tries
+    assert clock.pauses == sorted(clock.pauses)
+    assert clock.now <= 120
+
+
+def serve(port: socket.socket, replies: Sequence[bytes]) -> None:
+    for reply in replies:
+        connection, _ = port.accept()
+        with connection:
+            connection.sendall(reply)
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [b"SSH-2.0-x\r\n"],
+        [b"hello\r\nSSH-2.0-x\r\n"],
+        [b"", b"", b"SSH-2.0-x\r\n"],
+        [b"HTTP/1.1 400\r\n", b"SSH-2.0-x\r\n"],
+    ],
+)
+def test_banner(replies: list[bytes]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        thread = threading.Thread(target=serve, args=(port, replies))
+        thread.start()
+        number = port.getsockname()[1]
+        deadline = time.monotonic() + 20
+        waiting.wait_for_banner("h", "127.0.0.1", port=number, deadline=deadline, stop=threading.Event())
+        thread.join()
+
+
+def test_no_banner_is_an_error_with_its_place() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        number = port.getsockname()[1]
+    with pytest.raises(
+        HostConnectionError, match=f"h: no SSH at 127.0.0.1 port {number}: connection refused"
+    ) as caught:
+        deadline = time.monotonic() + 0.3
+        waiting.wait_for_banner("h", "127.0.0.1", port=number, deadline=deadline, stop=threading.Event())
+    assert caught.value.host == "h"
+    assert caught.value.hint
+
+
+def test_a_set_stop_ends_the_wait() -> None:
+    stop = threading.Event()
+    stop.set()
+    waiting.wait_for_banner("h", "127.0.0.1", port=1, deadline=time.monotonic() + 60, stop=stop)

@@ -1,0 +1,194 @@
+"""Playbooks run for real here, on this machine as the host."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flambe_ansible import playbooks
+from flambe_ansible.errors import CancelledError, PlaybookError
+from flambe_ansible.events import Event, Status, StepEvent
+from flambe_ansible.playbooks import run_playbook
+
+LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+INVENTORY = {"all": {"children": {"orchestrator": {"hosts": {"a": LOCAL, "b": LOCAL}}}}}
+PLAY = "- name: Here\n  hosts: all\n  gather_facts: false\n  tasks:\n"
+
+
+def task(name: str, module: str, **options: Any) -> str:
+    lines = [f"    - name: {name}", f"      ansible.builtin.{module}"]
+    return "\n".join([*lines, *(f"      {key}: {value}" for key, value in options.items())]) + "\n"
+
+
+def write(folder: Path, *tasks: str) -> str:
+    path = folder / "play.yml"
+    path.write_text(PLAY + "".join(tasks))
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make it possible to see that nothing is left behind."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+
+def test_results_steps_and_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    heard: list[Event] = []
+    play = write(tmp_path, task("Say", "command: echo hello", changed_when="inventory_hostname == 'a'"))
+    log = tmp_path / "logs" / "play.log"
+    results = run_playbook(play, inventory=INVENTORY, log=log, observer=heard.append)
+    assert {name: (result.ok, result.changed, result.failed) for name, result in results.items()} == {
+        "a": (1, 1, 0),
+        "b": (1, 0, 0),
+    }
+    ended = {step.host: step.status for step in heard if isinstance(step, StepEvent) and step.seconds is not None}
+    assert ended == {"a": Status.CHANGED, "b": Status.OK}
+    assert "TASK [Say]" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_limit_tags_and_check(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    play = write(
+        tmp_path,
+        task("Touch", f"copy: {{content: x, dest: '{mark}', mode: '0600'}}", tags="[wanted]"),
+        task("Fail", "command: /bin/false"),
+    )
+    results = run_playbook(play, inventory=INVENTORY, log=tmp_path / "log", limit=["a"], tags=["wanted"], check=True)
+    assert list(results) == ["a"]
+    assert results["a"].changed == 1
+    assert not mark.exists()
+
+
+def test_failures_name_host_task_command_and_output(tmp_path: Path) -> None:
+    play = write(
+        tmp_path,
+        task("Break", "shell: echo why >&2; exit 7", when="inventory_hostname == 'a'"),
+        task("Hide", "shell: echo hunter2; exit 4", when="inventory_hostname == 'b'", no_log="true"),
+    )
+    log = tmp_path / "log"
+    with pytest.raises(PlaybookError) as caught:
+        run_playbook(play, inventory=INVENTORY, log=log)
+    first, second = caught.value.failures
+    assert (first.host, first.task, first.command, first.returncode, first.output) == (
+        "a",
+        "Break",
+        "echo why >&2; exit 7",
+        7,
+        "why",
+    )
+    assert (second.host, second.command, second.output) == ("b", "", "")
+    assert "hunter2" not in f"{second} {log.read_text()}"
+    assert caught.value.log == str(log)
+
+
+def test_an_unreachable_host_is_a_failure(tmp_path: Path) -> None:
+    closed = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_python_interpreter": sys.executable}
+    inventory = {"all": {"children": {"factories": {"hosts": {"a": closed}}}}}
+    with pytest.raises(PlaybookError) as caught:
+        run_playbook(write(tmp_path, task("Say", "command: echo")), inventory=inventory, log=tmp_path / "log")
+    (failure,) = caught.value.failures
+    assert failure.unreachable
+    assert "refused" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (PLAY + "    - no.such.module: {}\n", "no.such.module"),
+        ("- hosts: [\n", "YAML"),
+        ("- hosts: all\n  roles: [no_such_role]\n", "no_such_role"),
+    ],
+)
+def test_ansibles_own_errors_are_told(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "play.yml").write_text(text)
+    with pytest.raises(PlaybookError, match="Ansible could not run") as caught:
+        run_playbook(str(tmp_path / "play.yml"), inventory=INVENTORY, log=tmp_path / "log")
+    assert words in caught.value.message
+    assert caught.value.failures == ()
+
+
+def test_the_environment_is_an_allow_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
+    monkeypatch.setenv("MY_TOKEN", "planted")
+    monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "minimal")
+    monkeypatch.setenv("ANSIBLE_HOST_KEY_CHECKING", "False")
+    seen = tmp_path / "seen"
+    play = write(
+        tmp_path, task("Look", f"shell: cat /proc/$PPID/environ /proc/*/environ > {seen} 2>/dev/null; env >> {seen}")
+    )
+    play = write(tmp_path, task("Look", f"shell: env > {seen}", run_once="true"))
+    run_playbook(play, inventory=INVENTORY, log=tmp_path / "log", extra_vars={"secret": "planted"})
+    names = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
+    assert "planted" not in seen.read_text()
+    assert names["ANSIBLE_HOST_KEY_CHECKING"] == "True"
+    assert names["ANSIBLE_STDOUT_CALLBACK"] == "awx_display"
+    assert names["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+
+
+def test_an_observers_error_ends_the_run(tmp_path: Path) -> None:
+    def observe(_event: Event) -> None:
+        raise RuntimeError("the table broke")
+
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match="the table broke"):
+        run_playbook(
+            write(tmp_path, task("Sleep", "command: sleep 30")),
+            inventory=INVENTORY,
+            log=tmp_path / "log",
+            observer=observe,
+        )
+    assert time.monotonic() - started < 25
+    assert list((tmp_path / "tmp").glob("flambe-*")) == []
+
+
+@pytest.mark.parametrize("way", ["Ctrl-C", "timeout"])
+def test_no_process_is_left(tmp_path: Path, way: str) -> None:
+    play = write(tmp_path, task("Sleep", f"command: {sys.executable} -c 'import time; time.sleep(30)' {tmp_path}"))
+    began = threading.Event()
+
+    def observe(event: Event) -> None:
+        if isinstance(event, StepEvent) and way == "Ctrl-C" and not began.is_set():
+            began.set()
+            threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    expected = CancelledError if way == "Ctrl-C" else PlaybookError
+    with pytest.raises(expected):
+        run_playbook(
+            play,
+            inventory=INVENTORY,
+            log=tmp_path / "log",
+            observer=observe,
+            timeout=4 if way == "timeout" else None,
+        )
+    for _ in range(50):
+        listing = subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
+        if str(tmp_path) not in listing:
+            break
+        time.sleep(0.1)
+    assert str(tmp_path) not in listing
+    assert list((tmp_path / "tmp").glob("flambe-*")) == []
+
+
+def test_a_playbook_is_found_by_name() -> None:
+    assert playbooks._find_playbook("site.yml").parts[-5:] == (
+        "ansible_collections",
+        "flambe",
+        "cluster",
+        "playbooks",
+        "site.yml",
+    )
