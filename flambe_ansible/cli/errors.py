@@ -30,6 +30,23 @@ class ShownError(Exception):
         self.facts = facts
 
 
+class NoAnswerError(FlambeAnsibleError):
+    """A question that nobody is there to answer.
+
+    Args:
+        question: The question.
+        outcome: What was done without an answer, in words.
+    """
+
+    exit_code = USAGE
+
+    def __init__(self, question: str, outcome: str) -> None:
+        super().__init__(
+            f"{question} There is no terminal to answer at; {outcome}",
+            hint="run it again with --yes, which answers yes",
+        )
+
+
 def handle(output: Output, error: BaseException) -> int:
     """Tell of an error on stderr, complete the document on stdout, and return the exit code."""
     facts: dict[str, Any] = {}

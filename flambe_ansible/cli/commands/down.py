@@ -28,6 +28,7 @@ def down(output: Output, file: str, yes: bool) -> None:
 
     Hosts are found by the cluster's tags, in every state. A cluster that does not exist is no error.
     """
+    from flambe_ansible.cli.errors import NoAnswerError
     from flambe_ansible.cli.interrupts import interruptible
     from flambe_ansible.errors import CancelledError
 
@@ -41,7 +42,7 @@ def down(output: Output, file: str, yes: bool) -> None:
         if hosts and not yes:
             question = f"Terminate {count(len(hosts), 'host')} of {cluster.name}, with all data on them?"
             if not output.can_ask:
-                raise click.UsageError(f"{question} Nobody is here to answer: add --yes. Nothing was terminated.")
+                raise NoAnswerError(question, "nothing was terminated")
             if not output.ask(question):
                 output.next_command = ""
                 raise CancelledError("cancelled; nothing was terminated")

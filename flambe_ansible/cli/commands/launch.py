@@ -84,9 +84,10 @@ def _confirm(output: Output, plan: Plan, *, yes: bool) -> None:
     """Ask before hosts come into being.
 
     Raises:
-        click.UsageError: Nobody is there to answer.
+        NoAnswerError: Nobody is there to answer.
         CancelledError: The answer is no.
     """
+    from flambe_ansible.cli.errors import NoAnswerError
     from flambe_ansible.cli.render.plan import write_question
     from flambe_ansible.errors import CancelledError
 
@@ -94,7 +95,7 @@ def _confirm(output: Output, plan: Plan, *, yes: bool) -> None:
         return
     question = write_question(plan)
     if not output.can_ask:
-        raise click.UsageError(f"{question} Nobody is here to answer: add --yes. Nothing was created.")
+        raise NoAnswerError(question, "nothing was created")
     if not output.ask(question):
         output.next_command = ""
         raise CancelledError("cancelled; nothing was created")
@@ -168,9 +169,9 @@ def _finish(output: Output, file: str, result: LaunchResult, progress: Progress,
         file=file,
         cluster=cluster.name,
         changes=progress.board.list_changes(),
-        ssh=ssh,
     )
     output.console.print(card)
+    output.say(f"\nWith plain OpenSSH:\n{ssh}")
     if output.json:
         document = describe_launch(result, cluster=cluster.name)
         output.write_document({**document, "steps": progress.board.to_list(), "notices": output.notices})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def render_card(
-    result: LaunchResult, *, file: str, cluster: str, changes: Sequence[tuple[str, str, str]], ssh: str = ""
+    result: LaunchResult, *, file: str, cluster: str, changes: Sequence[tuple[str, str, str]]
 ) -> RenderableType:
     """Draw the closing card.
 
@@ -30,12 +30,11 @@ def render_card(
         file: The configuration, as the user named it.
         cluster: The cluster's name.
         changes: What changed, as (host, step, detail).
-        ssh: The line for plain OpenSSH to the orchestrator, or "".
     """
     title = Text.assemble((cluster, "bold"), " is ", ("running", "bold green"), f": {_describe(result)}")
     parts: list[RenderableType] = [Text(), title, Text(), _render_hosts(result), Text()]
-    parts += _render_changes(changes, cluster)
-    return Group(*parts, Text(), _render_next(file, ssh))
+    parts += _render_changes(changes, cluster, created=result.created)
+    return Group(*parts, Text(), _render_next(file))
 
 
 def write_ssh_line(host: Host, *, username: str, key: str, known_hosts: Path) -> str:
@@ -88,28 +87,33 @@ def _render_hosts(result: LaunchResult) -> Table:
     return table
 
 
-def _render_changes(changes: Sequence[tuple[str, str, str]], cluster: str) -> list[RenderableType]:
+def _render_changes(
+    changes: Sequence[tuple[str, str, str]], cluster: str, *, created: Sequence[str]
+) -> list[RenderableType]:
     """Say what changed, a line per step and detail, so that twenty hosts that did the same are one line."""
     if not changes:
         return [Text("Nothing had to change.")]
+    lines: list[RenderableType] = []
+    if created:
+        names = ", ".join(shorten_host(host, cluster) for host in created)
+        lines.append(Text.assemble(("created: ", "green"), names))
     grouped: dict[tuple[str, str], list[str]] = {}
     for host, step, detail in changes:
+        if host in created:  # all of it is new
+            continue
         grouped.setdefault((step, detail), []).append(shorten_host(host, cluster))
-    lines: list[RenderableType] = []
     for (step, detail), hosts in grouped.items():
         who = ", ".join(hosts) if len(hosts) <= 4 else f"{len(hosts)} hosts"
         lines.append(Text.assemble(("changed: ", "yellow"), f"{step} on {who}", f": {detail}" if detail else ""))
     return lines
 
 
-def _render_next(file: str, ssh: str) -> Table:
+def _render_next(file: str) -> Table:
     name = shlex.quote(file)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold", style="bold")
     grid.add_row("shell", f"flambe-ans ssh {name}")
-    if ssh:
-        grid.add_row("ssh", Text(ssh))
     grid.add_row("state", f"flambe-ans status {name}")
     grid.add_row("command", f"flambe-ans exec {name} -- uptime")
     grid.add_row("end it", f"flambe-ans down {name}")

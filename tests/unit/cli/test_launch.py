@@ -66,7 +66,7 @@ def test_a_launch_shows_plan_steps_and_card(cluster: FakeCluster, run: Run) -> N
         "demo_factory_0: flambe changed in 75s: installed 0.4.18",
         "warning: the first key seen was kept",
         "demo is running: 3 hosts, Ray 0.7.6 with 3 nodes alive, after 83s",
-        "changed: flambe on factory 0: installed 0.4.18",
+        "created: orchestrator, factory 0, factory 1",
         "flambe-ans ssh 'demo cluster.yaml'",
         "ssh -i /home/me/key.pem -o",
         "flambe-ans down 'demo cluster.yaml'",
@@ -121,6 +121,7 @@ def test_a_launch_that_creates_nothing_does_not_ask(cluster: FakeCluster, run: R
     done = run("launch", "c.yaml")
     assert done.code == 0
     assert "Nothing to create: 3 hosts reused" in done.stdout
+    assert "changed: flambe on factory 0: installed 0.4.18" in done.stdout
 
 
 def test_dry_run_does_nothing(cluster: FakeCluster, run: Run) -> None:

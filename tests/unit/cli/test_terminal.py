@@ -87,7 +87,8 @@ def test_the_end_of_the_input_is_no() -> None:
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     _, text = launch("launch", "c.yaml", "--yes", width=width)
-    assert max(len(line) for line in re.split(r"[\r\n]+", strip(text))) <= width
+    lines = re.split(r"[\r\n]+", strip(text))
+    assert max(len(line) for line in lines if not line.startswith("ssh -i")) <= width  # that one is for copying
 
 
 def test_no_color_has_no_colours() -> None:
