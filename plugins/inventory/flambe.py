@@ -74,7 +74,7 @@ class InventoryModule(BaseInventoryPlugin):
             data = load_cluster(cluster_file).inventory()
         except FlambeAnsibleError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            raise AnsibleParserError(f"{error.message}{hint}") from error
+            raise AnsibleParserError(f"{error.message}{hint}") from None  # Ansible would tell the cause once more
         self._fill(data["all"])
 
     def _fill(self, everything):
