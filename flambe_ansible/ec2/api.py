@@ -119,10 +119,11 @@ def describe_instance_type(ec2: EC2Client, instance_type: str) -> InstanceTypeIn
 
 
 @aws_call("look at the instance types of a zone")
-def list_offered_types(ec2: EC2Client, zone: str) -> set[str]:
-    """Return the instance types that a zone offers."""
+def list_offered_types(ec2: EC2Client, zone: str, instance_type: str = "") -> set[str]:
+    """Return the instance types that a zone offers; of one type, whether it does."""
+    filters = {"location": [zone]} | ({"instance-type": [instance_type]} if instance_type else {})
     pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
-        LocationType="availability-zone", Filters=_build_filters({"location": [zone]})
+        LocationType="availability-zone", Filters=_build_filters(filters)
     )
     return {str(offer["InstanceType"]) for page in pages for offer in page["InstanceTypeOfferings"]}
 

@@ -122,12 +122,10 @@ def _check_role(ec2: EC2Client, ssm: SSMClient, settings: Settings, role: Role, 
     kind, field = settings.types[role], TYPE_FIELDS[role]
     result = _RoleResult(None, [], [])
     info, result.problems = _ask(lambda: api.describe_instance_type(ec2, kind), field, kind)
-    if zone:
-        offered = api.list_offered_types(ec2, zone)
-        if kind not in offered:
-            message = f"{field}: {zone}, the zone of the subnet, does not offer {kind}"
-            suggestion = _closest(kind, offered)
-            result.problems = [_problem(field, message, expected="an instance type of the zone", suggestion=suggestion)]
+    if zone and kind not in api.list_offered_types(ec2, zone, kind):
+        message = f"{zone}, the zone of the subnet, does not offer {kind}"
+        suggestion = _closest(kind, api.list_offered_types(ec2, zone))
+        result.problems = [_problem(field, message, expected="an instance type of the zone", suggestion=suggestion)]
     if info and images.ARCHITECTURE not in info.get("ProcessorInfo", {}).get("SupportedArchitectures", []):
         result.problems.append(_problem(field, f"{kind} is not an x86_64 machine", expected="an x86_64 instance type"))
     _check_image(ec2, ssm, settings, role, info, result)

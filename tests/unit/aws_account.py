@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from moto.ec2.models import amis
 
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.ec2 import instances, launching
@@ -28,7 +29,10 @@ def aws_session() -> boto3.Session:
 
 
 @pytest.fixture
-def account(no_pauses: None, aws_session: boto3.Session) -> Iterator[Account]:
+def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    # Two images are enough; loading moto's hundreds takes most of a test's time.
+    monkeypatch.setenv("MOTO_AMIS_PATH", "see below")
+    monkeypatch.setattr(amis, "AMIS", [one for one in amis.AMIS if one["architecture"] == "x86_64"][:2])
     with mock_aws():
         yield Account.make(aws_session)
 

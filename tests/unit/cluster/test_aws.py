@@ -20,15 +20,8 @@ from flambe_ansible.hosts import HostState, Role
 from tests.unit.ec2.support import REGION, Account, client_error, refuse, tags_of
 
 REQUIRED = [
-    "name",
-    "factories_num",
-    "factories_type",
-    "orchestrator_type",
-    "key_name",
-    "security_group",
-    "subnet_id",
-    "creator",
-    "key",
+    *("name", "factories_num", "factories_type", "orchestrator_type", "key_name", "security_group", "subnet_id"),
+    *("creator", "key"),
 ]
 ALL = ["trial_factory_0", "trial_factory_1", "trial_orchestrator"]
 

@@ -29,7 +29,7 @@ class Account:
         subnet = ec2.describe_subnets()["Subnets"][0]
         group = ec2.create_security_group(GroupName="flambe", Description="flambe", VpcId=subnet["VpcId"])
         ec2.create_key_pair(KeyName="work")
-        image = ec2.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"][0]["ImageId"]
+        image = ec2.describe_images()["Images"][0]["ImageId"]
         return cls(
             ec2,
             session.client("cloudwatch"),
