@@ -157,6 +157,8 @@ def read_resources(report: Report, root: Node) -> tuple[Declared, ...]:
         return ()
     found = []
     for key, value in pair[1].pairs:
+        if key.value == "<<":
+            continue  # refused by check_keys
         given, written = type_of(value), value.resolved()
         if type_of(key) != "string" or not NAME.fullmatch(key.value):
             report.add(key, f"{show(key.value)} cannot name a resource", "letters, digits, - and _")

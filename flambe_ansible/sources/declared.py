@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flambe_ansible.errors import Problem
 
@@ -33,12 +33,12 @@ class Declared:
 
     Attributes:
         name: The extension's module name, or the resource's name.
-        value: The path, URL or requirement, as written.
+        value: The path, URL or requirement, as written; has no repr, as a URL may hold a password.
         place: Where the value stands.
         cluster: Whether a resource is already on the hosts (``!cluster``).
     """
 
     name: str
-    value: str
+    value: str = field(repr=False)
     place: Place
     cluster: bool = False

@@ -153,6 +153,9 @@ def _read_url(url: str, value: str) -> GitLocation:
     netloc, credentials = parts.netloc, ""
     if "@" in netloc and parts.scheme in ("http", "https"):
         credentials, netloc = netloc.rsplit("@", 1)
+    elif "@" in netloc:  # ssh takes no password from a URL
+        user, host = netloc.rsplit("@", 1)
+        netloc = f"{user.split(':')[0]}@{host}"
     return GitLocation(
         url=urlunsplit((parts.scheme, netloc, path, "", "")),
         ref=ref,

@@ -1,0 +1,24 @@
+"""A tokenizer for short sentences."""
+
+from __future__ import annotations
+
+from flambe.tokenizer import Tokenizer
+
+
+class ContentWords(Tokenizer):
+    """Splits a sentence into the words that say what it is about.
+
+    Parameters
+    ----------
+    min_length: int
+        Shorter words are left out: most of them are articles, prepositions and pronouns.
+
+    """
+
+    def __init__(self, min_length: int = 4) -> None:
+        self.min_length = min_length
+
+    def tokenize(self, example: str) -> list[str]:
+        """Return the longer words of a sentence, their plural s taken off."""
+        words = [word for word in example.lower().split() if len(word) >= self.min_length]
+        return [word[:-1] if word.endswith("s") and not word.endswith("ss") else word for word in words]

@@ -1,0 +1,70 @@
+"""Checkouts become wheels whose version says what is in them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible import versions
+from flambe_ansible.errors import SourceError
+from flambe_ansible.sources import build_wheel
+
+MakePackage = Callable[[Path], Path]
+
+
+@pytest.fixture
+def source(tmp_path: Path, make_package: MakePackage, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    return make_package(tmp_path / "source")
+
+
+def test_a_wheel_is_built_once_for_the_same_content(source: Path, tmp_path: Path) -> None:
+    before = {one.relative_to(source) for one in source.rglob("*")}
+    wheel = build_wheel(source, cache=tmp_path / "cache")
+    assert (wheel.name, wheel.version) == ("ext", f"1.0+content.{wheel.digest[:12]}")
+    assert {one.relative_to(source) for one in source.rglob("*")} == before
+    (source / "ext" / "__pycache__").mkdir()
+    again = build_wheel(source, cache=tmp_path / "cache")
+    assert again == wheel
+    assert again.path.stat().st_mtime_ns == wheel.path.stat().st_mtime_ns
+    (source / "ext" / "__init__.py").write_text("ANSWER = 43\n")
+    assert build_wheel(source, cache=tmp_path / "cache").version != wheel.version
+
+
+def test_an_installer_takes_it(source: Path, tmp_path: Path) -> None:
+    wheel = build_wheel(source, cache=tmp_path / "cache")
+    target = tmp_path / "installed"
+    uv = versions.find_uv()
+    command = [uv, "pip", "install", "--python", sys.executable, "--quiet", "--no-deps", "--target", str(target)]
+    subprocess.run([*command, str(wheel.path)], check=True)
+    code = "import ext, importlib.metadata as m; print(ext.ANSWER, m.version('ext'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(target)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["42", wheel.version]
+
+
+def test_every_file_is_in_the_record(source: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(build_wheel(source, cache=tmp_path / "cache").path) as wheel:
+        names = wheel.namelist()
+        (record,) = [name for name in names if name.endswith(".dist-info/RECORD")]
+        listed = [line.split(",")[0] for line in wheel.read(record).decode().splitlines()]
+        metadata = wheel.read(record.replace("RECORD", "METADATA")).decode()
+    assert sorted(listed) == sorted(names)
+    assert any(name.startswith("ext-1.0+content.") and name.endswith(".data/scripts/ext-run") for name in names)
+    assert metadata.count("Version: 1.0+content.") == 1
+    assert "Version: of the text" in metadata
+
+
+def test_what_cannot_be_built(source: Path, tmp_path: Path) -> None:
+    (source / "broken").touch()
+    with pytest.raises(SourceError, match="this does not build"):
+        build_wheel(source, cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*.whl"))
+    with pytest.raises(SourceError, match=r"no pyproject\.toml or setup\.py"):
+        build_wheel(tmp_path, cache=tmp_path / "cache")
