@@ -21,6 +21,7 @@ from flambe_ansible import paths, versions
 from flambe_ansible.errors import SourceError
 from flambe_ansible.sources import content
 from flambe_ansible.sources.content import locked
+from flambe_ansible.versions import RuntimeVersion
 
 TIMEOUT = 900.0  # seconds for one build; it may fetch the build system first
 
@@ -70,6 +71,29 @@ def build_wheel(source: Path, *, cache: Path | None = None) -> Wheel:
                 marked.replace(found)
     name, version = parse_wheel_filename(found.name)[:2]
     return Wheel(path=found, name=str(name), version=str(version), digest=digest)
+
+
+def build_flambe(flambe_source: Path | None, found: RuntimeVersion, *, cache: Path | None = None) -> Wheel | None:
+    """Build the flambé checkout that the hosts get, if they get one.
+
+    Args:
+        flambe_source: What the configuration names, or None.
+        found: What ``versions.resolve`` says; where flambé is an editable install here, that is the checkout.
+        cache: Where wheels are kept; the user's own cache if None.
+
+    Returns:
+        The wheel, or None where the hosts get a release.
+
+    Raises:
+        SourceError: It is no flambé checkout, or cannot be built.
+    """
+    source = flambe_source or found.source
+    if source is None:
+        return None
+    wheel = build_wheel(source, cache=cache)
+    if wheel.name != "flambe":
+        raise SourceError(f"{source}: a checkout of {wheel.name}, not of flambe", source=str(source))
+    return wheel
 
 
 def mark_version(wheel: Path, label: str, folder: Path) -> Path:

@@ -65,8 +65,8 @@ CASES = {
         "!Experiment\n   env: E\n   save_path: /s\n   name: x\n   resources:\n       r: /r\n   pipeline:\n    a: !A\n",
     ),
     "env and save_path are there": (
-        "!Experiment\nname: x\nenv: !RemoteEnvironment\n  key: old  # old\n  user: old\n# after\nsave_path: here # kept\n"
-        "resources:\n  r: data.tsv\npipeline:\n  a: !A\n",
+        "!Experiment\nname: x\nenv: !RemoteEnvironment\n  key: old  # old\n  user: old\n# after\n"
+        "save_path: here # kept\nresources:\n  r: data.tsv\npipeline:\n  a: !A\n",
         "!Experiment\nname: x\nenv: E\n# after\nsave_path: /s # kept\nresources:\n  r: /r\npipeline:\n  a: !A\n",
     ),
     "empty values": (
@@ -81,7 +81,8 @@ CASES = {
     ),
     "value on the next line": (
         "!Experiment\nname: x\nresources:\n  r:\n    # where it is\n    data.tsv\npipeline:\n  a: !A\n",
-        "!Experiment\nenv: E\nsave_path: /s\nname: x\nresources:\n  r:\n    # where it is\n    /r\npipeline:\n  a: !A\n",
+        "!Experiment\nenv: E\nsave_path: /s\nname: x\nresources:\n  r:\n    # where it is\n    /r\n"
+        "pipeline:\n  a: !A\n",
     ),
     "unicode": (
         "# größe: 日本 😀\n!Experiment\nname: x\nresources:\n  r: data.tsv\npipeline:\n  é: !A {t: '😀 ü'}\n",
@@ -99,8 +100,8 @@ CASES = {
         "pipeline:\n  a: !A\n",
     ),
     "cluster resources lose their tag": (
-        "!Experiment\nname: x\nresources:\n  r: data.tsv\n  c: !cluster /mnt/big # there\n  d: !cluster '/mnt/my data'\n"
-        "  e: !cluster\n    /mnt/e\npipeline:\n  a: !A {p: !@ c}\n",
+        "!Experiment\nname: x\nresources:\n  r: data.tsv\n  c: !cluster /mnt/big # there\n"
+        "  d: !cluster '/mnt/my data'\n  e: !cluster\n    /mnt/e\npipeline:\n  a: !A {p: !@ c}\n",
         "!Experiment\nenv: E\nsave_path: /s\nname: x\nresources:\n  r: /r\n  c: /mnt/big # there\n"
         '  d: "/mnt/my data"\n  e: /mnt/e\npipeline:\n  a: !A {p: !@ c}\n',
     ),

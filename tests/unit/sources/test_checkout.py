@@ -12,7 +12,7 @@ import pytest
 
 from flambe_ansible import versions
 from flambe_ansible.errors import SourceError
-from flambe_ansible.sources import build_wheel
+from flambe_ansible.sources import build_flambe, build_wheel
 
 MakePackage = Callable[[Path], Path]
 
@@ -68,3 +68,22 @@ def test_what_cannot_be_built(source: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").rglob("*.whl"))
     with pytest.raises(SourceError, match=r"no pyproject\.toml or setup\.py"):
         build_wheel(tmp_path, cache=tmp_path / "cache")
+
+
+def test_which_checkout_of_flambe(source: Path, tmp_path: Path) -> None:
+    release = versions.RuntimeVersion(version="0.4.18", origin="as configured")
+    editable = versions.RuntimeVersion(version="0.4.18", origin="editable", source=source)
+    assert build_flambe(None, release) is None
+    for name in ("backend.py", "pyproject.toml"):
+        text = (source / name).read_text()
+        (source / name).write_text(text.replace('"ext-1.0', '"flambe-1.0').replace("Name: ext", "Name: flambe"))
+    wheel = build_flambe(None, editable, cache=tmp_path / "cache")
+    assert wheel is not None
+    assert wheel.version.startswith("1.0+content.")
+    assert build_flambe(source, release, cache=tmp_path / "cache") == wheel
+
+
+def test_a_checkout_of_something_else(source: Path, tmp_path: Path) -> None:
+    release = versions.RuntimeVersion(version="0.4.18", origin="as configured")
+    with pytest.raises(SourceError, match="a checkout of ext, not of flambe"):
+        build_flambe(source, release, cache=tmp_path / "cache")
