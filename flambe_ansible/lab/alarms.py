@@ -17,7 +17,7 @@ from typing import Any
 from flambe_ansible.lab import host
 from flambe_ansible.lab.fleet import Fleet
 
-MINUTE = 60.0
+EVERY = 10.0  # seconds between two measurements
 
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     "LessThanThreshold": operator.lt,
@@ -25,7 +25,8 @@ _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     "GreaterThanThreshold": operator.gt,
     "GreaterThanOrEqualToThreshold": operator.ge,
 }
-_WEEK = 7 * 24 * 60
+_KEPT = int(7 * 24 * 3600 / EVERY)
+_PUBLISHED = 1000  # measurements that GetMetricStatistics can find
 _log = logging.getLogger(__name__)
 
 Sample = tuple[float, float]
@@ -34,15 +35,15 @@ Sample = tuple[float, float]
 class Meter:
     """Measures the hosts and acts on alarms."""
 
-    def __init__(self, fleet: Fleet, *, every: float = MINUTE) -> None:
+    def __init__(self, fleet: Fleet, *, every: float = EVERY) -> None:
         self._fleet = fleet
         self._every = every
         self._next = time.monotonic()
         self._before: dict[str, Sample] = {}
-        self._samples: dict[str, deque[Sample]] = defaultdict(lambda: deque(maxlen=_WEEK))
+        self._samples: dict[str, deque[Sample]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
     def tick(self) -> None:
-        """Measure and judge, when a minute has passed."""
+        """Measure and judge, when it is time."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -77,7 +78,9 @@ class Meter:
             "Value": percent,
             "Unit": "Percent",
         }
-        self._fleet.cloud.cloudwatch.put_metric_data("AWS/EC2", [datum])
+        cloudwatch = self._fleet.cloud.cloudwatch
+        cloudwatch.put_metric_data("AWS/EC2", [datum])
+        del cloudwatch.metric_data[:-_PUBLISHED]
 
     def _judge(self, alarm: Any, running: Mapping[str, Any], now: float) -> None:
         """Bring one alarm's state up to date, and do what it says when it goes off."""
@@ -87,7 +90,10 @@ class Meter:
         compare = _COMPARISONS.get(alarm.comparison_operator)
         if name not in running or compare is None:
             return
-        averages = average_periods(self._samples[name], now, int(alarm.period), int(alarm.evaluation_periods))
+        samples = self._samples[name]
+        averages = average_periods(samples, now, int(alarm.period), int(alarm.evaluation_periods))
+        if samples and samples[0][0] > now - int(alarm.period) * int(alarm.evaluation_periods) + self._every:
+            averages[0] = None  # the first period began before the host was measured
         state = judge(averages, lambda value: compare(value, float(alarm.threshold)))
         if state != alarm.state_value:
             alarm.update_state(f"Threshold: {alarm.threshold}, CPU in percent: {averages[-1:]}", "{}", state)

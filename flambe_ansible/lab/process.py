@@ -61,7 +61,7 @@ def start(settings: Settings) -> None:
     (settings.folder / DAEMON_FILE).unlink(missing_ok=True)
     command = [sys.executable, "-m", "flambe_ansible.lab.daemon", settings.name]
     log = settings.folder / _LOG
-    where = {"FLAMBE_ANS_LAB_ROOT": str(state.root()), "PYTHONPATH": str(Path(__file__).parents[2])}
+    where = {"PYTHONPATH": str(Path(__file__).parents[2])}
     child = None
     if has_systemd():
         unit = f"flambe-lab-{settings.name}.service"

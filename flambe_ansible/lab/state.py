@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ _SETTINGS = "lab.json"
 
 
 def root() -> Path:
-    """Find the folder of all labs of this machine: ``$FLAMBE_ANS_LAB_ROOT``, else below /var/lib."""
-    return Path(os.environ.get("FLAMBE_ANS_LAB_ROOT") or "/var/lib/flambe-ansible")
+    """Find the folder of all labs of this machine."""
+    return Path("/var/lib/flambe-ansible")
 
 
 def lab_dir(name: str) -> Path:

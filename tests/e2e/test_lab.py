@@ -1,0 +1,433 @@
+"""The lab for real: root, systemd-nspawn, sshd, and AWS's own client."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from flambe_ansible import lab as labs
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import LabInfo, python37, state
+from tests.e2e import cloud
+from tests.e2e.machine import find_leftovers, look
+
+pytestmark = pytest.mark.lab
+
+
+_QUESTIONS = ("id -un", "hostname", "ps -p 1 -o comm=", "sudo -n id -u", "sudo grep ^ubuntu: /etc/shadow", "df -h /tmp")
+
+
+@pytest.fixture
+def host(lab: LabInfo) -> Iterator[str]:
+    """Give a host of its own to a test."""
+    (instance,) = cloud.run(lab)
+    yield instance
+    cloud.client(lab).terminate_instances(InstanceIds=[instance])
+
+
+def test_that_up_changes_nothing_on_a_lab_that_is_up(lab: LabInfo) -> None:
+    assert lab.up
+    assert labs.up(lab.name) == lab == labs.info(lab.name)
+    assert labs.status(lab.name).up
+
+
+def test_that_only_the_owner_reads_keys(lab: LabInfo) -> None:
+    for name in ("client.json", "key.pem", "calls.jsonl", "secrets.json", "cloud.pickle"):
+        found = (lab.state_dir / name).stat()
+        assert stat.S_IMODE(found.st_mode) == 0o600, name
+    assert lab.secret_key not in repr(lab)
+    assert lab.secret_key not in (lab.state_dir / "calls.jsonl").read_text()
+
+
+def test_that_the_api_is_on_the_loopback_alone(lab: LabInfo) -> None:
+    port = int(lab.endpoint.rsplit(":", 1)[1])
+    gateway = lab.network.rsplit(".", 1)[0] + ".1"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((gateway, port), timeout=2)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"access_key": "AKIAIOSFODNN7EXAMPLE"}, {"secret_key": "wrong"}, {"region": "eu-west-1"}]
+)
+def test_that_another_key_is_refused_as_aws_refuses_it(lab: LabInfo, wrong: dict[str, str]) -> None:
+    with pytest.raises(ClientError) as caught:
+        cloud.client(lab, **wrong).describe_instances()
+    assert caught.value.response["Error"]["Code"] == "AuthFailure"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/moto-api/reset", "/latest/meta-data/"])
+def test_that_unsigned_requests_reach_nothing(lab: LabInfo, path: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(
+            urllib.request.Request(lab.endpoint + path, data=b"Action=DescribeInstances"), timeout=10
+        )
+    assert caught.value.code == 401
+
+
+def test_that_a_host_is_a_machine_of_its_own(lab: LabInfo, host: str, tmp_path: Path) -> None:
+    found = cloud.describe(lab, host)[0]
+    assert "PublicIpAddress" not in found
+    assert found["PrivateIpAddress"].rsplit(".", 1)[0] == lab.network.rsplit(".", 1)[0]
+    address = found["PrivateIpAddress"]
+    scanned = subprocess.run(["ssh-keyscan", address], capture_output=True, text=True, check=True).stdout
+    keys = {line.split(" ", 1)[1] for line in scanned.splitlines() if line and not line.startswith("#")}
+    assert keys == cloud.console_keys(lab, host)
+    said = cloud.ssh(
+        lab,
+        host,
+        "; ".join(_QUESTIONS),
+        tmp_path,
+    ).splitlines()
+    assert said[:4] == ["ubuntu", "ip-" + address.replace(".", "-"), "systemd", "0"]
+    assert said[4].split(":")[1] == "*"
+    assert "tmpfs" not in said[-1]
+    assert cloud.ssh(lab, host, "systemctl is-system-running --wait", tmp_path) == "running"
+    assert cloud.ssh(lab, host, "cat /etc/machine-id", tmp_path) != Path("/etc/machine-id").read_text().strip()
+
+
+def test_that_hosts_start_together_and_see_each_other(lab: LabInfo, tmp_path: Path) -> None:
+    ids = [
+        one["InstanceId"]
+        for one in cloud.client(lab).run_instances(**cloud.request(lab, MinCount=2, MaxCount=2))["Instances"]
+    ]
+    assert {one["State"]["Name"] for one in cloud.describe(lab, *ids)} <= {"pending", "running"}
+    cloud.wait_for(lab, ids, "running")
+    other = cloud.describe(lab, ids[1])[0]["PrivateIpAddress"]
+    assert cloud.ssh(lab, ids[0], f"ping -c 1 -W 5 {other} >/dev/null && echo seen", tmp_path) == "seen"
+    cloud.client(lab).terminate_instances(InstanceIds=ids)
+
+
+def test_that_the_outside_does_not_reach_a_host(lab: LabInfo, host: str) -> None:
+    """A neighbour of this machine, in a network of its own, has a route to the host, and gets no answer."""
+    address = cloud.describe(lab, host)[0]["PrivateIpAddress"]
+    neighbour = subprocess.Popen(["unshare", "--net", "sleep", "60"])
+    try:
+        cloud.wait_until(
+            lambda: Path(f"/proc/{neighbour.pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink(),
+            "a namespace",
+        )
+        for line in (
+            f"ip link add flt-out type veth peer name flt-in netns {neighbour.pid}",
+            "ip addr add 198.51.100.1/30 dev flt-out",
+            "ip link set flt-out up",
+            f"nsenter --net --target {neighbour.pid} ip addr add 198.51.100.2/30 dev flt-in",
+            f"nsenter --net --target {neighbour.pid} ip link set flt-in up",
+            f"nsenter --net --target {neighbour.pid} ip route add default via 198.51.100.1",
+        ):
+            subprocess.run(line.split(), check=True)
+        socket.create_connection((address, 22), timeout=5).close()
+        knock = f"import socket; socket.create_connection(('{address}', 22), timeout=3)"
+        done = subprocess.run(
+            ["nsenter", "--net", "--target", str(neighbour.pid), "python3", "-c", knock], capture_output=True, text=True
+        )
+        assert "TimeoutError" in done.stderr or "timed out" in done.stderr
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+
+
+def test_that_a_client_token_makes_instances_once(lab: LabInfo) -> None:
+    ec2 = cloud.client(lab)
+    same = cloud.request(lab, ClientToken="once-1", MinCount=2, MaxCount=2)
+    first, second = ec2.run_instances(**same), ec2.run_instances(**same)
+    ids = [one["InstanceId"] for one in first["Instances"]]
+    assert [one["InstanceId"] for one in second["Instances"]] == ids
+    assert second["ReservationId"] == first["ReservationId"]
+    with pytest.raises(ClientError) as caught:
+        ec2.run_instances(**{**same, "InstanceType": "t3.large"})
+    assert caught.value.response["Error"]["Code"] == "IdempotentParameterMismatch"
+    ec2.terminate_instances(InstanceIds=ids)
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"InstanceType": "t3.gigantic"}, "InvalidInstanceType.NotFound"),
+    ({"InstanceType": "t4g.small"}, "InvalidParameterValue"),
+    ({"ImageId": "ami-12345678"}, "InvalidAMIID.NotFound"),
+    ({"KeyName": "nobody"}, "InvalidKeyPair.NotFound"),
+    ({"SubnetId": "subnet-12345678"}, "InvalidSubnetID.NotFound"),
+    ({"SecurityGroupIds": ["sg-12345678"]}, "InvalidGroup.NotFound"),
+    ({"UserData": "#cloud-config\npackages: [htop]\n"}, "InvalidParameterValue"),
+    ({"UserData": "#!/bin/sh\n" + "#" * 16384}, "InvalidParameterValue"),
+    ({"MinCount": 2, "MaxCount": 1}, "InvalidParameterValue"),
+    ({"MinCount": 33, "MaxCount": 33}, "InsufficientInstanceCapacity"),
+    ({"LaunchTemplate": {"LaunchTemplateName": "x"}}, "UnsupportedOperation"),
+    ({"DryRun": True}, "DryRunOperation"),
+]
+
+
+@pytest.mark.parametrize(("changed", "code"), REFUSED)
+def test_what_is_refused(lab: LabInfo, changed: dict[str, Any], code: str) -> None:
+    ec2 = cloud.client(lab)
+    before = len(ec2.describe_instances()["Reservations"])
+    with pytest.raises(ClientError) as caught:
+        ec2.run_instances(**cloud.request(lab, **changed))
+    assert caught.value.response["Error"]["Code"] == code
+    assert len(ec2.describe_instances()["Reservations"]) == before
+
+
+def test_that_what_would_be_an_instance_without_a_host_is_refused(lab: LabInfo) -> None:
+    with pytest.raises(ClientError) as caught:
+        cloud.client(lab).request_spot_instances(InstanceCount=1, LaunchSpecification={"ImageId": lab.image_id})
+    assert caught.value.response["Error"]["Code"] == "UnsupportedOperation"
+
+
+def test_that_canonicals_images_are_the_labs(lab: LabInfo) -> None:
+    ssm = cloud.client(lab, "ssm")
+    name = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+    assert ssm.get_parameter(Name=name)["Parameter"]["Value"] == lab.image_id
+    with pytest.raises(ssm.exceptions.ParameterNotFound):
+        ssm.get_parameter(Name=name.replace("amd64", "arm64"))
+    found = cloud.client(lab).describe_images(Owners=["099720109477"])["Images"]
+    assert [image["ImageId"] for image in found] == [lab.image_id]
+
+
+def test_that_volumes_are_as_asked_and_end_with_their_instance(lab: LabInfo) -> None:
+    ec2 = cloud.client(lab)
+    disk = {"VolumeSize": 100, "VolumeType": "io1", "Iops": 5000, "Encrypted": True}
+    tags = [{"ResourceType": "volume", "Tags": [{"Key": "Name", "Value": "a-volume"}]}]
+    (instance,) = cloud.run(
+        lab,
+        BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": disk}],
+        TagSpecifications=tags,
+        Placement={"Tenancy": "dedicated"},
+    )
+    (found,) = ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [instance]}])["Volumes"]
+    assert (found["Size"], found["VolumeType"], found["Iops"], found["Encrypted"]) == (100, "io1", 5000, True)
+    assert found["Tags"] == [{"Key": "Name", "Value": "a-volume"}]
+    assert cloud.describe(lab, instance)[0]["Placement"]["Tenancy"] == "dedicated"
+    ec2.terminate_instances(InstanceIds=[instance])
+    assert found["VolumeId"] not in [one["VolumeId"] for one in ec2.describe_volumes()["Volumes"]]
+
+
+def test_that_terminate_frees_the_disk(lab: LabInfo, tmp_path: Path) -> None:
+    (instance,) = cloud.run(lab)
+    home = lab.state_dir / "hosts" / instance
+    cloud.ssh(lab, instance, "head -c 1000000 /dev/zero > ~/big && sync", tmp_path)
+    assert (home / "upper/home/ubuntu/big").stat().st_size == 1_000_000
+    address = cloud.describe(lab, instance)[0]["PrivateIpAddress"]
+    changes = cloud.client(lab).terminate_instances(InstanceIds=[instance])["TerminatingInstances"]
+    assert [(one["PreviousState"]["Name"], one["CurrentState"]["Name"]) for one in changes] == [
+        ("running", "shutting-down")
+    ]
+    cloud.wait_for(lab, [instance], "terminated")
+    assert not home.exists()
+    with pytest.raises(OSError, match=r"timed out|No route|refused"):
+        socket.create_connection((address, 22), timeout=2)
+
+
+def test_that_user_data_runs_once_at_the_first_boot(lab: LabInfo, tmp_path: Path) -> None:
+    (instance,) = cloud.run(lab, UserData="#!/bin/sh\necho ran as $(id -un) >> /var/tmp/user-data\n")
+    cloud.wait_until(
+        lambda: "ran" in cloud.ssh(lab, instance, "cat /var/tmp/user-data 2>/dev/null; true", tmp_path), "it ran"
+    )
+    first = cloud.ssh(lab, instance, "cat /proc/sys/kernel/random/boot_id", tmp_path)
+    cloud.client(lab).reboot_instances(InstanceIds=[instance])
+    wait_for_other_boot(lab, instance, first, tmp_path)
+    assert cloud.ssh(lab, instance, "cat /var/tmp/user-data", tmp_path) == "ran as root"
+    cloud.client(lab).terminate_instances(InstanceIds=[instance])
+
+
+def test_that_stop_and_start_keep_the_disk_and_the_address(lab: LabInfo, host: str, tmp_path: Path) -> None:
+    ec2 = cloud.client(lab)
+    cloud.ssh(lab, host, "echo kept > ~/kept; sync", tmp_path)
+    address, keys = cloud.describe(lab, host)[0]["PrivateIpAddress"], cloud.console_keys(lab, host)
+    ec2.stop_instances(InstanceIds=[host])
+    cloud.wait_for(lab, [host], "stopped")
+    with pytest.raises(ClientError) as caught:
+        ec2.reboot_instances(InstanceIds=[host])
+    assert caught.value.response["Error"]["Code"] == "IncorrectInstanceState"
+    ec2.start_instances(InstanceIds=[host])
+    cloud.wait_for(lab, [host], "running")
+    assert cloud.describe(lab, host)[0]["PrivateIpAddress"] == address
+    assert cloud.console_keys(lab, host) == keys
+    assert cloud.ssh(lab, host, "cat ~/kept", tmp_path) == "kept"
+
+
+def test_that_a_host_that_powers_off_is_stopped(lab: LabInfo, host: str, tmp_path: Path) -> None:
+    cloud.ssh(lab, host, "sudo systemd-run --on-active=1 systemctl poweroff", tmp_path)
+    cloud.wait_for(lab, [host], "stopped", timeout=60)
+
+
+def test_that_python_3_7_is_ready_when_the_machine_has_one(lab: LabInfo, host: str, tmp_path: Path) -> None:
+    if python37.find() is None:
+        assert cloud.ssh(lab, host, "command -v python3.7 || echo none", tmp_path) == "none"
+        return
+    check = "import ssl, sqlite3, ctypes, lzma, bz2, sys; print(sys.version_info[:2], sys.base_prefix)"
+    assert cloud.ssh(lab, host, f"python3.7 -c '{check}'", tmp_path) == "(3, 7) /opt/python3.7"
+    venv = f"python3.7 -m venv /tmp/venv && /tmp/venv/bin/python -c '{check}'"
+    assert cloud.ssh(lab, host, venv, tmp_path) == "(3, 7) /opt/python3.7"
+    assert cloud.ssh(
+        lab, host, "touch /opt/python3.7/x 2>/dev/null || sudo touch /opt/python3.7/x 2>&1 || true", tmp_path
+    ).endswith("Read-only file system")
+
+
+def test_that_hosts_share_the_package_cache(lab: LabInfo, host: str, tmp_path: Path) -> None:
+    (other,) = cloud.run(lab)
+    cloud.ssh(lab, host, "echo shared > /var/cache/flambe-lab/uv/.lab-test", tmp_path)
+    try:
+        assert cloud.ssh(lab, other, "cat /var/cache/flambe-lab/uv/.lab-test", tmp_path) == "shared"
+        assert (
+            cloud.ssh(lab, other, "stat -c '%a %U' /etc/pip.conf /etc/uv/uv.toml", tmp_path).split()
+            == ["600", "ubuntu"] * 2
+        )
+    finally:
+        cloud.ssh(lab, host, "rm /var/cache/flambe-lab/uv/.lab-test", tmp_path)
+        cloud.client(lab).terminate_instances(InstanceIds=[other])
+
+
+def test_that_calls_are_logged_without_secrets(lab: LabInfo) -> None:
+    log = lab.state_dir / "calls.jsonl"
+    start = len(log.read_text().splitlines())
+    cloud.client(lab).describe_instances()
+    with pytest.raises(ClientError):
+        cloud.client(lab).run_instances(**cloud.request(lab, UserData="#!/bin/sh\necho hunter2\n", DryRun=True))
+    cloud.client(lab, "cloudwatch").describe_alarms(AlarmNames=["none"])
+    calls = [json.loads(line) for line in log.read_text().splitlines()[start:]]
+    seen = [(call["service"], call["operation"], call["read_only"], call["dry_run"], call["error"]) for call in calls]
+    assert seen == [
+        ("ec2", "DescribeInstances", True, False, ""),
+        ("ec2", "RunInstances", False, True, "DryRunOperation"),
+        ("monitoring", "DescribeAlarms", True, False, ""),
+    ]
+    assert calls[1]["parameters"]["InstanceType"] == "t3.small"
+    assert calls[2]["parameters"]["AlarmNames"] == ["none"]
+    assert "hunter2" not in json.dumps(calls)
+    assert "aHVudGVyMg" not in log.read_text()
+
+
+def test_that_alarms_are_checked_as_cloudwatch_checks_them_and_act(lab: LabInfo) -> None:
+    (instance,) = cloud.run(lab)
+    cloudwatch = cloud.client(lab, "cloudwatch")
+    alarm = idle_alarm(instance)
+    with pytest.raises(ClientError, match="across more than 86400 seconds"):
+        cloudwatch.put_metric_alarm(**{**alarm, "EvaluationPeriods": 1441})
+    cloudwatch.put_metric_alarm(**alarm)
+    assert cloud.describe(lab, instance)[0]["State"]["Name"] == "running"
+    cloud.wait_for(lab, [instance], "terminated", timeout=120)
+    (found,) = cloudwatch.describe_alarms(AlarmNames=[alarm["AlarmName"]])["MetricAlarms"]
+    assert found["StateValue"] == "ALARM"
+
+
+def idle_alarm(instance: str) -> dict[str, Any]:
+    """Write an alarm that any minute of any host sets off."""
+    return {
+        "AlarmName": f"idle-{instance}",
+        "Namespace": "AWS/EC2",
+        "MetricName": "CPUUtilization",
+        "Dimensions": [{"Name": "InstanceId", "Value": instance}],
+        "Statistic": "Average",
+        "ComparisonOperator": "LessThanOrEqualToThreshold",
+        "Threshold": 100.0,
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "AlarmActions": ["arn:aws:automate:us-east-1:ec2:terminate"],
+    }
+
+
+def wait_for_other_boot(info: LabInfo, instance: str, first: str, tmp_path: Path) -> None:
+    """Wait until a host answers after a reboot."""
+
+    def rebooted() -> bool:
+        try:
+            return cloud.ssh(info, instance, "cat /proc/sys/kernel/random/boot_id", tmp_path) != first
+        except AssertionError:
+            return False
+
+    cloud.wait_until(rebooted, f"{instance} rebooted")
+
+
+# Labs of their own: what dies, what is left.
+
+
+@pytest.fixture
+def own_lab(lab_name: Callable[[str], str]) -> Iterator[str]:
+    name = lab_name("own")
+    yield name
+    labs.down(name)
+
+
+def test_that_hosts_outlive_the_daemon(own_lab: str, tmp_path: Path) -> None:
+    info = labs.up(own_lab)
+    (instance,) = cloud.run(
+        info,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "lasting"}]}],
+        ClientToken="t",
+    )
+    cloud.client(info, "cloudwatch").put_metric_alarm(**{**idle_alarm(instance), "EvaluationPeriods": 1440})
+    boot = cloud.ssh(info, instance, "cat /proc/sys/kernel/random/boot_id", tmp_path)
+    os.kill(json.loads((info.state_dir / "daemon.json").read_text())["pid"], signal.SIGKILL)
+    cloud.wait_until(lambda: not labs.status(own_lab).up, "the daemon is gone")
+    with pytest.raises(LabError) as caught:
+        labs.info(own_lab)
+    assert caught.value.hint == f"sudo flambe-ans lab up --name {own_lab}"
+    again = labs.up(own_lab)
+    assert (again.endpoint, again.access_key, again.subnet_id) == (info.endpoint, info.access_key, info.subnet_id)
+    (found,) = cloud.describe(again, instance)
+    assert found["State"]["Name"] == "running"
+    assert found["Tags"] == [{"Key": "Name", "Value": "lasting"}]
+    assert cloud.ssh(again, instance, "cat /proc/sys/kernel/random/boot_id", tmp_path) == boot
+    assert len(cloud.client(again, "cloudwatch").describe_alarms()["MetricAlarms"]) == 1
+    same = cloud.request(
+        again,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "lasting"}]}],
+        ClientToken="t",
+    )
+    assert cloud.client(again).run_instances(**same)["Instances"][0]["InstanceId"] == instance
+    cloud.client(again).terminate_instances(InstanceIds=[instance])
+    cloud.wait_for(again, [instance], "terminated")
+
+
+def test_that_a_daemon_that_died_while_hosts_were_made_is_continued(own_lab: str, tmp_path: Path) -> None:
+    info = labs.up(own_lab)
+    made = cloud.client(info).run_instances(**cloud.request(info, MinCount=3, MaxCount=3))["Instances"]
+    os.kill(json.loads((info.state_dir / "daemon.json").read_text())["pid"], signal.SIGKILL)
+    cloud.wait_until(lambda: not labs.status(own_lab).up, "the daemon is gone")
+    again = labs.up(own_lab)
+    ids = [one["InstanceId"] for one in made]
+    cloud.wait_for(again, ids, "running")
+    assert cloud.ssh(again, ids[2], "id -un", tmp_path) == "ubuntu"
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["in good order", "after kill -9"])
+def test_that_down_leaves_nothing(own_lab: str, killed: bool, lab: LabInfo, host: str, tmp_path: Path) -> None:
+    before = look()
+    info = labs.up(own_lab)
+    cloud.run(info)
+    stopped = cloud.run(info)
+    cloud.client(info).stop_instances(InstanceIds=stopped)
+    cloud.wait_for(info, stopped, "stopped")
+    cloud.client(info).run_instances(**cloud.request(info, MinCount=2, MaxCount=2))  # half made when the end comes
+    assert find_leftovers(before, look(), own_lab)
+    if killed:
+        os.kill(json.loads((info.state_dir / "daemon.json").read_text())["pid"], signal.SIGKILL)
+    assert labs.down(own_lab) is True
+    assert find_leftovers(before, look(), own_lab) == {}
+    assert not info.state_dir.exists()
+    assert labs.down(own_lab) is False
+    assert find_leftovers(before, look(), own_lab) == {}
+    # The other lab goes on.
+    assert labs.status(lab.name).up
+    assert cloud.ssh(lab, host, "id -un", tmp_path) == "ubuntu"
+
+
+def test_that_an_unreadable_rest_of_a_lab_is_removed_too(own_lab: str) -> None:
+    before = look()
+    info = labs.up(own_lab)
+    cloud.run(info)
+    os.kill(json.loads((info.state_dir / "daemon.json").read_text())["pid"], signal.SIGKILL)
+    (state.lab_dir(own_lab) / "lab.json").write_text("{")
+    assert labs.down(own_lab) is True
+    assert find_leftovers(before, look(), own_lab) == {}

@@ -1,0 +1,250 @@
+"""What the lab takes over from the machine, keeps on it, and asks of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible.errors import LabError
+from flambe_ansible.lab import client, image, layer, lifecycle, process, python37, state, system
+from flambe_ansible.lab.cgroups import hierarchies
+from flambe_ansible.lab.image import Recipe
+from flambe_ansible.lab.system import REQUIRED_PACKAGES, locked, missing, require_packages, require_root, write_private
+
+RECIPE = Recipe("debian", "bookworm", "amd64", "http://mirror", ("git", "sudo"))
+
+
+def test_that_a_recipe_names_its_image() -> None:
+    assert RECIPE.digest == Recipe("debian", "bookworm", "amd64", "http://mirror", ("git", "sudo")).digest
+    others = [
+        Recipe("debian", "trixie", "amd64", "http://mirror", ("git", "sudo")),
+        Recipe("debian", "bookworm", "amd64", "http://other", ("git", "sudo")),
+        Recipe("debian", "bookworm", "amd64", "http://mirror", ("git", "sudo", "htop")),
+        Recipe("debian", "bookworm", "amd64", "http://mirror", ("git", "sudo"), version=99),
+    ]
+    assert len({recipe.digest for recipe in [RECIPE, *others]}) == 5
+
+
+def test_that_an_image_is_built_once_and_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two ask at once; the first build of another process was killed and left its half."""
+    built: list[Path] = []
+    monkeypatch.setattr(state, "root", lambda: tmp_path)
+
+    def debootstrap(_recipe: Recipe, draft: Path) -> None:
+        assert not list(draft.parent.glob(f".building-{RECIPE.digest}-1"))
+        built.append(draft)
+        draft.mkdir()
+        time.sleep(0.2)
+
+    monkeypatch.setattr(image, "_debootstrap", debootstrap)
+    monkeypatch.setattr(image, "_finish", lambda _draft: None)
+    (tmp_path / "images" / f".building-{RECIPE.digest}-1" / "etc").mkdir(parents=True)
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(image.ensure(RECIPE))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+    assert found == [tmp_path / "images" / RECIPE.digest] * 2
+
+
+def test_that_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(state, "root", lambda: tmp_path)
+
+    def debootstrap(_recipe: Recipe, draft: Path) -> None:
+        draft.mkdir()
+        raise LabError("no network")
+
+    monkeypatch.setattr(image, "_debootstrap", debootstrap)
+    with pytest.raises(LabError, match="no network"):
+        image.ensure(RECIPE)
+    assert [path.name for path in (tmp_path / "images").iterdir()] == [".lock"]
+
+
+def test_that_the_machines_own_index_is_not_for_hosts(tmp_path: Path) -> None:
+    conf = tmp_path / "pip.conf"
+    conf.write_text(
+        "[global]\nindex-url = https://user:pw@index.example/simple\n"
+        "extra-index-url = file:///srv/simple https://more.example/simple http://127.0.0.1:3141/x\n"
+        "find-links = /srv/wheels\nconstraint = /etc/constraints.txt\ndefault-timeout = 60\n"
+    )
+    assert layer.pip_settings([conf, tmp_path / "absent"], {}) == {
+        "index-url": "https://user:pw@index.example/simple",
+        "extra-index-url": "https://more.example/simple",
+        "timeout": "60",
+    }
+
+
+def test_that_the_environment_wins_over_files(tmp_path: Path) -> None:
+    conf = tmp_path / "pip.conf"
+    conf.write_text("[global]\nindex-url = https://file.example/simple\n")
+    found = layer.pip_settings([conf], {"PIP_INDEX_URL": "https://env.example/simple", "PIP_FIND_LINKS": "/srv/wheels"})
+    assert found == {"index-url": "https://env.example/simple"}
+
+
+def test_that_a_broken_pip_conf_is_passed_over(tmp_path: Path) -> None:
+    conf = tmp_path / "pip.conf"
+    conf.write_text("index-url = no section\n")
+    assert layer.pip_settings([conf], {}) == {}
+
+
+def test_that_uv_gets_the_same_index() -> None:
+    text = layer.uv_toml({"index-url": 'https://a/"x"', "extra-index-url": "https://b\nhttps://c", "trusted-host": "b"})
+    import tomllib
+
+    assert tomllib.loads(text) == {
+        "cache-dir": "/var/cache/flambe-lab/uv",
+        "link-mode": "symlink",
+        "index-url": 'https://a/"x"',
+        "extra-index-url": ["https://b", "https://c"],
+        "allow-insecure-host": ["b"],
+    }
+
+
+def test_that_pip_reads_what_is_written(tmp_path: Path) -> None:
+    settings = {"index-url": "https://a/simple", "extra-index-url": "https://b\nhttps://c"}
+    conf = tmp_path / "pip.conf"
+    conf.write_text(layer.pip_conf(settings))
+    assert layer.pip_settings([conf], {}) == settings
+
+
+def test_that_proxies_travel_unless_they_are_the_machines_own() -> None:
+    lines = layer.environment_lines(
+        {"https_proxy": "http://proxy:3128", "HTTP_PROXY": "http://127.0.0.1:3128", "no_proxy": "a,b"}
+    )
+    assert "https_proxy=http://proxy:3128" in lines
+    assert "no_proxy=a,b" in lines
+    assert not any("127.0.0.1" in line for line in lines)
+
+
+def test_that_an_absent_python_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"is not a Python 3.7"):
+        python37.find(tmp_path / "python3.7")
+
+
+def test_that_the_newest_patch_of_pyenv_is_tried_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for version in ("3.7.9", "3.7.16", "3.8.1"):
+        path = tmp_path / f"versions/{version}/bin/python3.7"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setattr(python37.shutil, "which", lambda *_args, **_kwargs: None)
+    found = [path for path in python37._candidates() if tmp_path in path.parents]
+    assert [path.parts[-3] for path in found] == ["3.7.16", "3.7.9"]
+
+
+def test_that_a_shared_prefix_is_offered_in_parts(tmp_path: Path) -> None:
+    answers = {
+        "prefix": "/usr",
+        "stdlib": "/usr/lib/python3.7",
+        "include": str(tmp_path),
+        "library": "",
+        "libdir": "/usr/lib",
+    }
+    binds = python37._binds(answers)
+    assert ("/usr/lib/python3.7", "/opt/python3.7/lib/python3.7") in binds
+    assert not any(source == "/usr" for source, _ in binds)
+    assert python37._binds({**answers, "prefix": "/opt/p"}) == (("/opt/p", "/opt/python3.7"),)
+
+
+def test_that_hierarchies_are_read() -> None:
+    text = (
+        "30 1 0:25 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+        "31 1 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+        "32 1 0:27 / /tmp rw,shared:1 - tmpfs tmpfs rw\n"
+    )
+    assert [path.name for path in hierarchies(text)] == ["cpu", "unified"]
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "..", "a" * 65, "\u00e9"])
+def test_that_bad_names_are_refused(name: str) -> None:
+    with pytest.raises(LabError, match="is no name for a lab"):
+        state.lab_dir(name)
+
+
+def test_that_what_is_missing_is_said_with_the_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system.os, "geteuid", lambda: 1000)
+    error = missing(["systemd-nspawn", "ip"])
+    assert error.message == "the lab needs systemd-nspawn, ip on this machine"
+    assert error.hint == "sudo apt-get install -y iproute2 systemd-container"
+    with pytest.raises(LabError, match="the lab needs no-such-command"):
+        require_packages({"no-such-command": "none", "sh": "dash"})
+    with pytest.raises(LabError) as caught:
+        require_root("lab up --name x")
+    assert caught.value.hint == "sudo flambe-ans lab up --name x"
+    assert set(REQUIRED_PACKAGES) >= {"debootstrap", "systemd-nspawn", "ip", "iptables"}
+
+
+def test_that_private_files_are_private_from_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_private(path, "new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
+
+
+def test_that_a_lock_holds_though_its_file_was_removed(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "a"
+    order: list[str] = []
+
+    def second() -> None:
+        with locked(path):
+            order.append("second")
+
+    with locked(path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.1)
+        path.unlink()
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    assert path.exists()
+
+
+def test_that_a_reused_process_number_is_no_daemon(tmp_path: Path) -> None:
+    pid = os.getpid()
+    state.write_json(tmp_path / client.DAEMON_FILE, {"pid": pid, "started": process.started(pid)})
+    assert process.find(tmp_path) == pid
+    state.write_json(tmp_path / client.DAEMON_FILE, {"pid": pid, "started": "1"})
+    assert process.find(tmp_path) is None
+    assert process.find(tmp_path / "absent") is None
+
+
+def test_that_a_lab_that_is_not_there_says_how_to_make_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(state, "root", lambda: tmp_path)
+    for name, hint in (("default", "sudo flambe-ans lab up"), ("other", "sudo flambe-ans lab up --name other")):
+        with pytest.raises(LabError) as caught:
+            lifecycle.get_info(name)
+        assert caught.value.hint == hint
+    assert lifecycle.status("default") == client.LabStatus(name="default", exists=False, up=False)
+
+
+@pytest.mark.parametrize("text", ["10.99.0.0/16", "8.8.8.0/24", "nonsense", "10.99.0.1/24", "fd00::/24"])
+def test_that_a_bad_range_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(lifecycle.network, "used_ranges", list)
+    with pytest.raises(LabError):
+        lifecycle._range(text)
+
+
+def test_that_a_range_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle.network, "used_ranges", lambda: ["0.0.0.0/0", "10.99.0.0/16"])
+    with pytest.raises(LabError, match=r"overlaps 10.99.0.0/16"):
+        lifecycle._range("10.99.3.0/24")
+    assert lifecycle._range("10.98.3.0/24") == "10.98.3.0/24"
+
+
+def test_that_nothing_of_moto_is_needed_to_ask() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, flambe_ansible.lab, flambe_ansible.cluster.lab; sys.exit('moto' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
