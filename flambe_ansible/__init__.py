@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster import AWSCluster, Cluster, LabCluster
+    from flambe_ansible.cluster import AWSCluster, Cluster, LabCluster, SSHCluster
 
 __version__ = "0.1.0"
-__all__ = ["AWSCluster", "Cluster", "LabCluster", "__version__"]
+__all__ = ["AWSCluster", "Cluster", "LabCluster", "SSHCluster", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

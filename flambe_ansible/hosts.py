@@ -42,6 +42,8 @@ class Host:
         port: Where its sshd listens.
         instance_id: The provider's id, or None; also the alias under which its host key is known.
         instance_type: The provider's type, or "".
+        private_port: Where its sshd listens for the other hosts.
+        alias: Where no provider gives ids: the alias under which its host key is known, or "" for its name.
     """
 
     name: str
@@ -54,11 +56,52 @@ class Host:
     port: int = 22
     instance_id: str | None = None
     instance_type: str = ""
+    private_port: int = 22
+    alias: str = ""
 
     @property
     def key_alias(self) -> str:
         """The name under which the host's key stands in the cluster's known_hosts."""
-        return self.instance_id or self.name
+        return self.instance_id or self.alias or self.name
+
+
+def make_host(
+    name: str,
+    role: Role,
+    *,
+    index: int = 0,
+    ip: str,
+    private_ip: str | None = None,
+    port: int = 22,
+    private_port: int | None = None,
+    use_public: bool = True,
+) -> Host:
+    """Describe a host that is known by its addresses alone.
+
+    Args:
+        name: Its name.
+        role: Its part.
+        index: The factory's number from 0.
+        ip: Its public address, or its only one.
+        private_ip: The address by which the other hosts reach it; None is the same.
+        port: Where its sshd listens at ``ip``.
+        private_port: Where it listens at ``private_ip``; None is the same where that is, else 22.
+        use_public: Whether this machine connects to ``ip``.
+    """
+    inner = private_port or (22 if private_ip else port)
+    address, outer = (ip, port) if use_public or private_ip is None else (private_ip, inner)
+    public = ip.replace(":", "-")  # an alias is also a host's name for ssh and rsync, which split at colons
+    return Host(
+        name=name,
+        role=role,
+        index=index,
+        private_ip=private_ip or ip,
+        public_ip=ip if private_ip else None,
+        address=address,
+        port=outer,
+        private_port=inner,
+        alias=public if port == 22 else f"{public}_{port}",
+    )
 
 
 def orchestrator_name(cluster: str) -> str:

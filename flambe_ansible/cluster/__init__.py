@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from flambe_ansible.cluster.aws import AWSCluster
     from flambe_ansible.cluster.base import Cluster
     from flambe_ansible.cluster.lab import LabCluster
+    from flambe_ansible.cluster.ssh import SSHCluster
 
-__all__ = ["AWSCluster", "Cluster", "LabCluster"]
+__all__ = ["AWSCluster", "Cluster", "LabCluster", "SSHCluster"]
 
-_MODULES = {"AWSCluster": "aws", "Cluster": "base", "LabCluster": "lab"}
+_MODULES = {"AWSCluster": "aws", "Cluster": "base", "LabCluster": "lab", "SSHCluster": "ssh"}
 
 
 def __getattr__(name: str) -> Any:

@@ -115,8 +115,7 @@ class Cluster(Operations):
     def _ask_head(self, head: Host) -> tuple[ray.RayNodes | None, bool]:
         """Ask the orchestrator for Ray's nodes, and whether a launch has prepared it."""
         self.hosts = [head]
-        self._trust([head])
-        self.connections.wait([head], timeout=STATUS_TIMEOUT, observer=events.ignore)
+        self._open([head], timeout=STATUS_TIMEOUT, observer=events.ignore)
         prepared = self.connections.run(head, f"test -x {inventory.RAY_NODES}", check=False).returncode == 0
         return (ray.ask(self.connections, head) if prepared else None), prepared
 

@@ -53,7 +53,11 @@ def build_inventory(cluster: LiveCluster, options: RunOptions) -> dict[str, Any]
     hosts = cluster.find_running()
     connection = {
         host.name: Connections.static_variables(
-            host, username=cluster.username, key=Path(cluster.key), known_hosts=cluster.known_hosts
+            host,
+            username=cluster.username,
+            key=Path(cluster.key),
+            known_hosts=cluster.known_hosts,
+            proxy_jump=cluster.proxy_jump,
         )
         for host in hosts
     }

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from flambe_ansible.errors import ClusterConfigurationError
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Completed, Connections
+
+# Prints how many CPUs the user may use, and how many GPUs NVIDIA's driver knows.
+COUNT_DEVICES = "nproc; ls /proc/driver/nvidia/gpus 2>/dev/null | wc -l"
 
 
 class Instance:
@@ -69,8 +74,67 @@ class Instance:
     def create_dirs(self, relative_dirs: Sequence[str]) -> None:
         """Create folders below the home folder; those that exist stay as they are."""
         if relative_dirs:
-            self.run("cd && mkdir -p -- " + shlex.join(relative_dirs))
+            self.run("cd && mkdir -p -- " + shlex.join(below_home(one) for one in relative_dirs))
+
+    def existing_dir(self, _dir: str) -> bool:
+        """Tell whether a folder exists; a relative path starts at the home folder."""
+        path = shlex.quote(_dir.removeprefix("~/") or ".")
+        return self.run(f"cd && test -d {path}", check=False).returncode == 0
+
+    def remove_dir(self, _dir: str, content_only: bool = True) -> None:
+        """Remove a folder below the home folder; one that is not there is no error.
+
+        Args:
+            _dir: The folder, relative to the home folder.
+            content_only: Keep the folder itself, empty.
+
+        Raises:
+            ClusterConfigurationError: The path is the home folder itself, or leaves it.
+            RemoteCommandError: It could not be removed.
+        """
+        path = shlex.quote(f"./{below_home(_dir, home=self.get_home_path())}")
+        if content_only:  # a link to a folder is followed: its content is what is meant
+            self.run(f"cd && if [ -d {path} ]; then find {path}/ -mindepth 1 -delete; fi")
+        else:
+            self.run(f"cd && rm -rf -- {path}")
+
+    def num_cpus(self) -> int:
+        """Count the CPUs that the user may use."""
+        return read_devices(self.run(COUNT_DEVICES).stdout)[0]
+
+    def num_gpus(self) -> int:
+        """Count the GPUs that NVIDIA's driver knows."""
+        return read_devices(self.run(COUNT_DEVICES).stdout)[1]
+
+    def contains_gpu(self) -> bool:
+        """Tell whether the host has a GPU that NVIDIA's driver knows."""
+        return self.num_gpus() > 0
 
     def send(self, local: str | Path, remote: str) -> None:
         """Copy a local file or folder to the host, by rsync: what is there already is not sent again."""
         self._connections().put(self.data, Path(local), remote)
+
+
+def below_home(path: str, *, home: str = "") -> str:
+    """Return a path relative to the home folder, and refuse one that is not below it.
+
+    Args:
+        path: A relative path, one that begins with ``~/``, or an absolute one below ``home``.
+        home: The home folder, where it is known.
+
+    Raises:
+        ClusterConfigurationError: The path is the home folder itself, leaves it, or is empty.
+    """
+    relative = path.removeprefix("~/")
+    if home and path.startswith(f"{home.rstrip('/')}/"):
+        relative = path[len(home.rstrip("/")) + 1 :]
+    clean = posixpath.normpath(relative) if relative else ""
+    if clean in ("", ".", "..") or clean.startswith(("/", "../")) or ".." in relative.split("/") or "\0" in clean:
+        raise ClusterConfigurationError(f"{path!r} is no path below the home folder")
+    return clean
+
+
+def read_devices(text: str) -> tuple[int, int]:
+    """Read what ``COUNT_DEVICES`` printed, after whatever a login script says: CPUs and GPUs."""
+    *_, cpus, gpus = text.split()
+    return int(cpus), int(gpus)

@@ -1,23 +1,18 @@
-"""A cluster that one can talk to: its names, its hosts, and the connections to them.
-
-It follows flambé's ``flambe.cluster.cluster.Cluster``: the same names, arguments and meaning.
-"""
+"""A cluster that one can talk to: the connections to its hosts."""
 
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, Self
 
 from flambe_ansible import events
-from flambe_ansible.cluster.instance import Instance
-from flambe_ansible.cluster.plan import Plan
+from flambe_ansible.cluster import records
+from flambe_ansible.cluster.provider import Provider
 from flambe_ansible.errors import ClusterError, ClusterNotFoundError
-from flambe_ansible.hosts import Host, HostState, Role, factory_name, orchestrator_name
-from flambe_ansible.paths import cluster_state
+from flambe_ansible.hosts import Host, HostState
 from flambe_ansible.ssh import Connections, on_each
 
 logger = logging.getLogger(__name__)
@@ -26,131 +21,17 @@ ACCESS_TIMEOUT = 300.0  # seconds for all hosts to take a login
 STATUS_TIMEOUT = 10.0  # seconds for a host to answer when one only asks
 
 
-class LiveCluster(ABC):
-    """A cluster of one orchestrator and N factories, as far as one can talk to it.
+class LiveCluster(Provider):
+    """A cluster that one can talk to; the arguments are those of ``Provider``.
 
     A context manager: it closes its connections at the end; an error inside is logged, what this object created is
     rolled back, and the error is raised again (flambé ends the process instead).
-
-    Args:
-        name: The cluster's name; its hosts are named after it.
-        factories_num: How many factories it has.
-        key: Path of the user's private SSH key; the same for all hosts.
-        username: The user to log in as; the same on all hosts.
-        setup_cmds: Commands for bash, run in order on every host. They must be idempotent and expect no input.
-        flambe_version: The flambe that the hosts get; None is the one installed here.
-        use_public: Whether this machine connects to public addresses; otherwise to private ones.
-        strict_host_keys: Refuse a host whose key no trusted source told, instead of keeping the first key seen.
-        setup_timeout: Seconds that one setup command may take.
-
-    Attributes:
-        created: Names of the hosts that this object created; providers append to it.
-        observer: Hears of every step.
     """
 
-    provider: ClassVar[str] = ""
-
-    def __init__(
-        self,
-        name: str,
-        factories_num: int,
-        key: str,
-        username: str,
-        setup_cmds: list[str] | None = None,
-        *,
-        flambe_version: str | None = None,
-        use_public: bool = True,
-        strict_host_keys: bool = False,
-        setup_timeout: float = 3600.0,
-    ) -> None:
-        self.name = name
-        self.factories_num = factories_num
-        self.key = str(Path(key).expanduser().absolute()) if key else ""
-        self.username = username
-        self.setup_cmds = setup_cmds
-        self.flambe_version = flambe_version
-        self.use_public = use_public
-        self.strict_host_keys = strict_host_keys
-        self.setup_timeout = setup_timeout
-        self.observer: events.Observer = events.ignore
-        self.orchestrator: Instance | None = None
-        self.factories: list[Instance] = []
-        self.created: list[str] = []
-        self._hosts: list[Host] = []
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._connections: Connections | None = None
-
-    # What a provider gives.
-
-    @abstractmethod
-    def load_all_instances(self) -> None:
-        """Make all hosts exist, and set ``hosts`` (or ``orchestrator`` and ``factories``)."""
-
-    @abstractmethod
-    def find_hosts(self) -> list[Host]:
-        """Find what exists of the cluster now, without changing anything; the orchestrator first."""
-
-    @abstractmethod
-    def plan(self) -> Plan:
-        """Say what ``run`` would do, without changing anything."""
-
-    def rollback_env(self) -> None:  # noqa: B027 - most providers create nothing
-        """Remove what this object created; where nothing is created, do nothing."""
-
-    def terminate_instances(self) -> list[Host]:
-        """End every host of the cluster, and return them; where hosts are not ours to end, refuse."""
-        raise ClusterError(f"hosts of a {type(self).__name__} are not this tool's to terminate")
-
-    def parse(self) -> None:  # noqa: B027 - by default checks nothing, as flambé's
-        """Check what no single field can tell.
-
-        Raises:
-            ClusterConfigurationError: The configuration cannot work.
-        """
-
-    def expected_host_keys(self, host: Host) -> list[str] | None:
-        """Return the SSH host keys (``type base64``) that the provider vouches for; None: it cannot know."""
-        del host
-        return None
-
-    def identity(self) -> tuple[str, ...]:
-        """Return what tells this cluster from others of the same name."""
-        return (self.provider,)
-
-    # Names and places.
-
-    def get_orchestrator_name(self) -> str:
-        """Return ``<name>_orchestrator``."""
-        return orchestrator_name(self.name)
-
-    def get_factory_basename(self) -> str:
-        """Return ``<name>_factory``."""
-        return factory_name(self.name)
-
-    @property
-    def state_dir(self) -> Path:
-        """The local folder of this cluster: known_hosts, journal, logs."""
-        return cluster_state(self.name, *self.identity())
-
-    @property
-    def hosts(self) -> list[Host]:
-        """The hosts that were loaded: the orchestrator first, then the factories by index."""
-        return list(self._hosts)
-
-    @hosts.setter
-    def hosts(self, hosts: Sequence[Host]) -> None:
-        self._hosts = sorted(hosts, key=lambda host: (host.role is Role.FACTORY, host.index))
-        instances = [Instance(host, lambda: self.connections) for host in self._hosts]
-        self.orchestrator = next((one for one in instances if one.data.role is Role.ORCHESTRATOR), None)
-        self.factories = [one for one in instances if one.data.role is Role.FACTORY]
-
-    def _get_all_hosts(self) -> list[Instance]:
-        """All hosts, factories first, as flambé has them."""
-        return [*self.factories, self._get_orchestrator()]
-
-    def _get_orchestrator(self) -> Instance:
-        if self.orchestrator is None:
-            raise ClusterError("the orchestrator was not loaded", hint="call run() or load_all_instances() first")
-        return self.orchestrator
+        self._trusted: set[str] = set()  # names of the hosts whose keys the provider was asked for
 
     # The way to the hosts.
 
@@ -165,9 +46,11 @@ class LiveCluster(ABC):
             HostConnectionError: A host did not answer in time.
             UnsupportedHostError: A host lacks what every host must have.
         """
-        self._trust(self.hosts)
-        self.connections.wait(self.hosts, timeout=timeout, observer=self.observer)
+        self.hosts = self._check_loaded()
+        self._open(self.hosts, timeout=timeout)
         self.connections.probe(self.hosts)
+        if type(self).find_hosts is Provider.find_hosts:
+            records.write_hosts(self.state_dir, self.hosts)
 
     @property
     def connections(self) -> Connections:
@@ -177,7 +60,9 @@ class LiveCluster(ABC):
                 username=self.username,
                 key=Path(self.key),
                 known_hosts=self.known_hosts,
+                proxy_jump=self.proxy_jump,
                 strict_host_keys=self.strict_host_keys,
+                login_patience=self.login_patience,
             )
         return self._connections
 
@@ -189,8 +74,7 @@ class LiveCluster(ABC):
             HostConnectionError: A host did not answer within ``timeout`` seconds.
         """
         self.hosts = self.find_running() if hosts is None else hosts
-        self._trust(self.hosts)
-        self.connections.wait(self.hosts, timeout=timeout, observer=self.observer)
+        self._open(self.hosts, timeout=timeout)
 
     def find_running(self) -> list[Host]:
         """Find the hosts that run now.
@@ -210,8 +94,28 @@ class LiveCluster(ABC):
         """The cluster's own known_hosts."""
         return self.state_dir / "known_hosts"
 
+    def _reach(self, host: Host) -> Connections:
+        """Return the connections; a host that is spoken to before ``connect`` is trusted first."""
+        if host.name not in self._trusted:
+            self._trust([host])
+        return self.connections
+
+    def _check_loaded(self) -> list[Host]:
+        """Return the hosts that a provider loaded, once there are enough of them."""
+        hosts = self.hosts
+        if self.orchestrator is None or len(hosts) < 2:
+            missing = "orchestrator" if self.orchestrator is None else "factory"
+            raise ClusterError(f"{type(self).__name__}.load_all_instances() loaded no {missing}")
+        return hosts
+
+    def _open(self, hosts: Sequence[Host], *, timeout: float, observer: events.Observer | None = None) -> None:
+        """Connect to hosts, trusting of each what the provider tells."""
+        self._trust(hosts)
+        self.connections.wait(hosts, timeout=timeout, observer=observer or self.observer)
+
     def _trust(self, hosts: Sequence[Host]) -> None:
         """Take the keys of hosts that are not known yet from the provider, all at once."""
+        self._trusted.update(host.name for host in hosts)
         unknown = [host for host in hosts if not self.connections.knows(host)]
         for name, keys in on_each(unknown, self.expected_host_keys).items():
             if keys:

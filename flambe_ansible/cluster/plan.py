@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from flambe_ansible.hosts import Host, Role
+from flambe_ansible import versions
+from flambe_ansible.hosts import Host, Role, factory_name, orchestrator_name
+
+if TYPE_CHECKING:
+    from flambe_ansible.cluster.provider import Provider
 
 
 class Action(StrEnum):
@@ -72,3 +78,31 @@ class Plan:
     def changes_hosts(self) -> bool:
         """Whether any host is created or started."""
         return any(host.action is not Action.REUSE for host in self.hosts)
+
+
+def plan_reuse(cluster: Provider, hosts: Sequence[Host], *, notes: Sequence[str] = ()) -> Plan:
+    """Plan to reuse these hosts, and to create what is missing of the cluster beside them."""
+    known = {host.name: host for host in hosts}
+    names = {orchestrator_name(cluster.name): Role.ORCHESTRATOR}
+    names |= {factory_name(cluster.name, index): Role.FACTORY for index in range(cluster.factories_num)}
+    names |= {host.name: host.role for host in hosts}
+    resolved = versions.resolve(cluster.flambe_version)
+    return Plan(
+        cluster=cluster.name,
+        provider=cluster.provider or type(cluster).__name__,
+        hosts=tuple(
+            PlannedHost(
+                name=name, role=role, action=Action.REUSE if name in known else Action.CREATE, host=known.get(name)
+            )
+            for name, role in names.items()
+        ),
+        flambe_version=resolved.version,
+        flambe_origin=resolved.origin,
+        notes=tuple(notes),
+    )
+
+
+def plan_recorded(cluster: Provider) -> Plan:
+    """Plan the launch of a provider that does not say what exists: what it loaded last is taken to be there still."""
+    note = f"{type(cluster).__name__} does not tell what exists; its load_all_instances() makes or finds the hosts"
+    return plan_reuse(cluster, cluster.find_hosts(), notes=[note])

@@ -33,6 +33,7 @@ class ClusterDocument:
         positions: Where each value stands, by field (``name``, ``tags.company``, ``setup_cmds[0]``).
         place: Where the cluster begins.
         extensions: The first document, if there are two: package names to where they come from.
+        kind: The class behind the tag, if it is an extension's own.
     """
 
     file: str
@@ -41,6 +42,7 @@ class ClusterDocument:
     positions: Mapping[str, Place]
     place: Place
     extensions: Mapping[str, str] = field(default_factory=dict)
+    kind: type | None = None
 
     def locate(self, problem: Problem) -> Problem:
         """Place a problem at the field that it names, or where the cluster begins."""
@@ -56,19 +58,17 @@ def load_cluster(path: str | Path) -> Cluster:
         path: The file.
 
     Returns:
-        The cluster: an ``AWSCluster``, a ``LabCluster``, or an extension's own.
+        The cluster: an ``AWSCluster``, an ``SSHCluster``, a ``LabCluster``, or an extension's own.
 
     Raises:
         ClusterConfigurationError: With all problems of the file, each with its place.
     """
     document = read_cluster(path)
     try:
-        cluster = providers.construct(document.tag, document.values)
-        cluster.parse()
+        return providers.construct(document.tag, document.values, kind=document.kind)
     except ClusterConfigurationError as error:
         problems = error.problems or [Problem(file="", line=0, column=0, message=error.message)]
         raise ClusterConfigurationError.of([document.locate(one) for one in problems]) from error
-    return cluster
 
 
 def read_cluster(path: str | Path) -> ClusterDocument:
@@ -97,18 +97,19 @@ def read_cluster_text(text: str | bytes, *, file: str, folder: Path) -> ClusterD
     nodes = compose(text, shown=file)
     reader = Reader()
     extensions = _read_extensions(nodes, reader)
-    tag, values, place = "", {}, Place(1, 1)
+    tag, values, place, kind = "", {}, Place(1, 1), None
     if nodes:
         root = nodes[0] if extensions is None else nodes[1]
         tag, place = root.tag, Place.of(root)
-        values = _read_root(root, reader, folder=folder, extensions=extensions or {})
+        provider = _find_provider(root, reader, folder=folder, extensions=extensions or {})
+        values, kind = _read_root(root, reader, folder=folder, provider=provider), provider.kind
     else:
         _note(reader, "the file is empty", place, expected=f"{providers.list_tags()}, then its fields")
     if reader.flaws:
         raise ClusterConfigurationError.of(_as_problems(reader.flaws, file=file))
     positions = {format_path(path): where for path, where in reader.places.items()}
     return ClusterDocument(
-        file=file, tag=tag, values=values, positions=positions, place=place, extensions=extensions or {}
+        file=file, tag=tag, values=values, positions=positions, place=place, extensions=extensions or {}, kind=kind
     )
 
 
@@ -132,14 +133,23 @@ def _read_extensions(nodes: list[yaml.Node], reader: Reader) -> dict[str, str] |
     return {str(key.value): str(value.value) for key, value in first.value}
 
 
-def _read_root(root: yaml.Node, reader: Reader, *, folder: Path, extensions: Mapping[str, str]) -> dict[str, Any]:
+def _find_provider(
+    root: yaml.Node, reader: Reader, *, folder: Path, extensions: Mapping[str, str]
+) -> providers.Provider:
+    """Find what stands behind the tag; what is wrong with it is noted where it stands."""
+    provider = providers.find_provider(root.tag, extensions, folder=folder)
+    if provider.flaw:
+        flaw = provider.flaw
+        place = reader.places.get((provider.extension,), Place.of(root))
+        _note(reader, flaw.message, place, expected=flaw.expected, suggestion=flaw.suggestion)
+    return provider
+
+
+def _read_root(root: yaml.Node, reader: Reader, *, folder: Path, provider: providers.Provider) -> dict[str, Any]:
     """Check the cluster's own node against the schema that its tag names."""
-    problem = providers.find_problem(root.tag, extensions)
-    if problem:
-        _note(reader, problem.message, Place.of(root), expected=problem.expected, suggestion=problem.suggestion)
-    schema = providers.find_schema(root.tag)
+    schema = provider.schema
     if not isinstance(root, yaml.MappingNode):
-        if not problem:
+        if not provider.flaw:
             message, expected = _describe(root)
             _note(reader, f"after {root.tag} comes {message}", Place.of(root), expected=expected)
         return {}

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from flambe_ansible.config.document import Place
+from flambe_ansible.config.plain import PlainError, read_plain
 from flambe_ansible.config.scalars import (
     FALSE,
     LEADING_ZERO,
@@ -68,6 +69,10 @@ class Reader:
             Kind.BOOLEAN: self._read_boolean,
             Kind.COMMANDS: self._read_commands,
             Kind.TAGS: self._read_tags,
+            Kind.ADDRESS: self._read_texts,
+            Kind.ADDRESSES: self._read_texts,
+            Kind.HOST_KEYS: self._read_texts,
+            Kind.ANY: self._read_any,
         }
 
     def read_field(self, node: yaml.Node, field: Field) -> Any:
@@ -221,6 +226,28 @@ class Reader:
         else:
             self.note(f"is {name_node(node)}", node, path, expected=describe_quoting(node) or "text")
         return ""
+
+    def _read_texts(self, node: yaml.Node, field: Field, path: Path) -> Any:
+        """Read a text, or lists and mappings of texts; the field's rule knows their shape."""
+        self.places[path] = Place.of(node)
+        before = len(self.flaws)
+        if not self._has_plain_tag(node, path, field.expected):
+            return None
+        if isinstance(node, yaml.SequenceNode):
+            texts: Any = [self._read_texts(child, field, (*path, index)) for index, child in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            entries = self.read_entries(node, path)
+            texts = {entry.key: self._read_texts(entry.value, field, (*path, entry.key)) for entry in entries}
+        else:
+            texts = self._read_text(node, field, path)
+        return texts if len(self.flaws) == before else None
+
+    def _read_any(self, node: yaml.Node, _field: Field, path: Path) -> Any:
+        try:
+            return read_plain(node)
+        except PlainError as error:
+            self.note(str(error), error.node, path, expected=error.expected)
+            return None
 
     def _has_plain_tag(self, node: yaml.Node, path: Path, expected: str) -> bool:
         if node.tag in _PLAIN_TAGS:

@@ -7,11 +7,13 @@ from flambe_ansible.validation.check import check_arguments, find_flaws
 from flambe_ansible.validation.fields import AWS_CLUSTER, BASE_FIELDS
 from flambe_ansible.validation.lab_fields import LAB_CLUSTER
 from flambe_ansible.validation.schema import Change, CrossRule, Field, Flaw, Kind, Schema
+from flambe_ansible.validation.ssh_fields import SSH_CLUSTER
 
 __all__ = [
     "AWS_CLUSTER",
     "BASE_FIELDS",
     "LAB_CLUSTER",
+    "SSH_CLUSTER",
     "Change",
     "CrossRule",
     "Field",

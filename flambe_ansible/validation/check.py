@@ -18,6 +18,10 @@ KINDS: dict[Kind, tuple[type, ...]] = {
     Kind.PATH: (str, os.PathLike),
     Kind.COMMANDS: (list, tuple),
     Kind.TAGS: (dict, Mapping),
+    Kind.ADDRESS: (str, list, tuple),
+    Kind.ADDRESSES: (list, tuple),
+    Kind.HOST_KEYS: (dict, Mapping),
+    Kind.ANY: (object,),
 }
 
 

@@ -22,6 +22,10 @@ class Kind(Enum):
     PATH = "path"
     COMMANDS = "list of commands"
     TAGS = "mapping of text to text"
+    ADDRESS = "address, or list of two"
+    ADDRESSES = "list of addresses"
+    HOST_KEYS = "mapping of text to text or lists of text"
+    ANY = "plain data"
 
 
 class Change(StrEnum):

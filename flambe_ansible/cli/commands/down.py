@@ -35,6 +35,7 @@ def down(output: Output, file: str, yes: bool) -> None:
     output.next_command = f"flambe-ans down {shlex.quote(file)}"
     cluster = load(output, file)
     try:
+        cluster.check_termination()
         hosts = cluster.find_hosts()
         for host in hosts:
             about = " ".join(filter(None, (host.instance_id, host.instance_type, str(host.state), host.private_ip)))

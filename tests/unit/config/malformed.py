@@ -26,7 +26,7 @@ def aws(line: str, instead: str) -> str:
 
 MALFORMED = {
     # The file as a whole.
-    "empty": ("", "1:1", "the file is empty", "!AWSCluster or !LabCluster"),
+    "empty": ("", "1:1", "the file is empty", "!AWSCluster, !SSHCluster or !LabCluster"),
     "comments only": ("# nothing\n\n", "1:1", "the file is empty", ""),
     "NUL": ("!LabCluster\nname: a\0b\n", "2:8", "a NUL character", ""),
     "control character": ("!LabCluster\nname: a\x07\n", "2:8", "the control character U+0007", ""),
@@ -60,7 +60,7 @@ MALFORMED = {
     "dash among keys": (LAB + "- ls\n", "3:1", "a line that does not fit here", "key: value"),
     "colon alone": (LAB + ": b\n", "3:1", "a line that does not fit here", "key: value"),
     # Documents and tags.
-    "no tag": ("name: a\n", "1:1", "a cluster's tag is missing here", "!AWSCluster or !LabCluster"),
+    "no tag": ("name: a\n", "1:1", "a cluster's tag is missing here", "!AWSCluster, !SSHCluster or !LabCluster"),
     "misspelt tag": ("!AWSClster\nname: a\n", "1:1", "!AWSClster is no cluster", "did you mean !AWSCluster?"),
     "tag in another case": ("!labcluster\nname: a\n", "1:1", "!labcluster is no cluster", "did you mean !LabCluster?"),
     "another runnable": ("!Experiment\nname: a\n", "1:1", "!Experiment is no cluster", "!AWSCluster"),

@@ -1,0 +1,197 @@
+"""Rules for the hosts of an ``SSHCluster``: their addresses, their keys, and the way to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from flambe_ansible.ssh.known_hosts import normalise
+from flambe_ansible.validation.addresses import (
+    Address,
+    AddressError,
+    Place,
+    is_text_list,
+    known_hosts_name,
+    parse_address,
+    parse_jump,
+    parse_place,
+)
+from flambe_ansible.validation.schema import CrossRule, Flaw, show, suggest
+
+_MOST_HOSTS = 1000
+_KEY_FORM = "a public key such as ssh-ed25519 AAAA..., as /etc/ssh/ssh_host_*_key.pub of the host has it"
+
+
+def place(value: Any) -> list[Flaw]:
+    """Check what stands for one host: an address, or a pair."""
+    if not isinstance(value, str) and not is_text_list(value):
+        return [Flaw(message=f"is {show(value)}")]
+    if not isinstance(value, str) and len(value) == 2:
+        return [*_check_address(value[0], (0,)), *_check_address(value[1], (1,))] or _check_private(value, (1,))
+    return _check(value, ()) or _check_private(value, ())
+
+
+def places(value: Sequence[Any]) -> list[Flaw]:
+    """Check the factories' addresses."""
+    if not value:
+        return [Flaw(message="is empty", expected="at least one address")]
+    if len(value) > _MOST_HOSTS:
+        return [Flaw(message=f"has {len(value)} addresses", expected=f"at most {_MOST_HOSTS}")]
+    return [
+        Flaw(
+            message=flaw.message,
+            expected=flaw.expected or "an address or [public, private]",
+            suggestion=flaw.suggestion,
+            path=(index, *flaw.path),
+        )
+        for index, one in enumerate(value)
+        for flaw in place(one)
+    ]
+
+
+def jump(value: str) -> list[Flaw]:
+    """Check a ProxyJump."""
+    try:
+        parse_jump(value)
+    except AddressError as error:
+        return [Flaw(message=error.message, expected=error.expected, suggestion=error.suggestion)]
+    return []
+
+
+def host_keys(value: Mapping[Any, Any]) -> list[Flaw]:
+    """Check a mapping of addresses to keys, each by itself."""
+    flaws = []
+    for address, keys in value.items():
+        try:
+            parse_address(address if isinstance(address, str) else "")
+        except AddressError as error:
+            text = f"has the key {show(address)}, which is no address"
+            flaws.append(Flaw(message=text, expected=error.expected, path=(str(address),), at_key=True))
+            continue
+        if not isinstance(keys, str) and not is_text_list(keys):
+            flaws.append(Flaw(message=f"is {show(keys)}", expected=_KEY_FORM, path=(address,)))
+            continue
+        try:
+            if not read_keys(keys):
+                flaws.append(Flaw(message="is empty", expected=_KEY_FORM, path=(address,)))
+        except ValueError as error:
+            flaws.append(Flaw(message=f"is {error}", expected=_KEY_FORM, path=(address,)))
+    return flaws
+
+
+def read_keys(keys: str | Sequence[str]) -> list[str]:
+    """Read keys as users paste them: alone, with a comment, or as known_hosts and ssh-keyscan have them.
+
+    Returns:
+        Each key as ``type base64``.
+
+    Raises:
+        ValueError: A line is no public key.
+    """
+    lines = keys.splitlines() if isinstance(keys, str) else [line for key in keys for line in key.splitlines()]
+    found = []
+    for line in lines:
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) > 2 and not words[0].startswith(("ssh-", "ecdsa-", "sk-")):
+            words = words[1:]  # the host's name, as in known_hosts
+        found.append(normalise(" ".join(words)))
+    return found
+
+
+def name_host(address: Address, *, port: int) -> str:
+    """Write an address with the port that holds for it, as known_hosts has it."""
+    return known_hosts_name(address.host, address.port or port)
+
+
+def check_hosts(values: Mapping[str, Any]) -> list[Flaw]:
+    """Check that no two hosts of the cluster are one."""
+    flaws = []
+    ways: dict[str, str] = {}
+    privates: dict[str, str] = {}
+    for path, where in _iterate(values):
+        label = "orchestrator_ip" if path[0] == "orchestrator_ip" else f"factories_ips[{path[1]}]"
+        way = name_host(where.public, port=values["port"])
+        other = ways.setdefault(way, label)
+        if other == label:
+            other = privates.setdefault(where.private.host, label)
+        if other == label:
+            continue
+        if other == "orchestrator_ip":
+            message = "is the orchestrator's address, and a host cannot be both"
+            flaws.append(Flaw(message=message, expected="a host of its own for each factory", path=path))
+        elif ways[way] != label:
+            flaws.append(Flaw(message=f"is {other} again", expected="each host once", path=path))
+        else:
+            message = f"has the private address of {other}"
+            expected = "[public, private] with a private address of its own"
+            flaws.append(Flaw(message=message, expected=expected, path=path))
+    return flaws
+
+
+def check_keys(values: Mapping[str, Any]) -> list[Flaw]:
+    """Check that host keys are told of hosts that the cluster has."""
+    known = {name for _, where in _iterate(values) for name in names_of(where, port=values["port"])}
+    for hop in parse_jump(values["proxy_jump"]) if values.get("proxy_jump") else ():
+        known |= {hop.host, name_host(hop, port=22)}
+    flaws = []
+    for text in values["host_keys"]:
+        address = parse_address(text)
+        if name_host(address, port=values["port"]) not in known and (address.port or address.host not in known):
+            expected = "an address of orchestrator_ip, factories_ips or proxy_jump"
+            flaw = Flaw(
+                message="is no host of the cluster",
+                expected=expected,
+                suggestion=suggest(text, sorted(known)),
+                path=("host_keys", text),
+                at_key=True,
+            )
+            flaws.append(flaw)
+    return flaws
+
+
+def names_of(where: Place, *, port: int) -> list[str]:
+    """List the names under which keys of a host may be told."""
+    names = [name for one in (where.public, where.private) for name in (name_host(one, port=port), one.host)]
+    return list(dict.fromkeys(names))
+
+
+HOSTS_RULE = CrossRule(needs=("orchestrator_ip", "factories_ips", "port"), check=check_hosts)
+KEYS_RULE = CrossRule(needs=("orchestrator_ip", "factories_ips", "port", "host_keys"), check=check_keys)
+
+
+def _iterate(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Place]]:
+    """Go over all hosts, each with the path of what stands for it."""
+    yield ("orchestrator_ip",), parse_place(values["orchestrator_ip"])
+    for index, one in enumerate(values["factories_ips"]):
+        yield ("factories_ips", index), parse_place(one)
+
+
+def _check_address(text: str, path: tuple[int, ...]) -> list[Flaw]:
+    try:
+        parse_address(text)
+    except AddressError as error:
+        return [Flaw(message=error.message, expected=error.expected, suggestion=error.suggestion, path=path)]
+    return []
+
+
+def _check(value: Any, path: tuple[int, ...]) -> list[Flaw]:
+    try:
+        parse_place(value)
+    except AddressError as error:
+        return [Flaw(message=error.message, expected=error.expected, suggestion=error.suggestion, path=path)]
+    return []
+
+
+def _check_private(value: Any, path: tuple[int, ...]) -> list[Flaw]:
+    """Check the address by which the other hosts, and Ray, reach a host."""
+    private = parse_place(value).private
+    expected = "an address by which the other hosts reach it" if path else "[public, private]: the other hosts need one"
+    if private.is_loopback:
+        return [Flaw(message=f"is {private.host}, by which every host means itself", expected=expected, path=path)]
+    if private.is_ipv6:
+        expected = "an IPv4 address there" if path else "[public, private] with an IPv4 address as the private one"
+        message = f"is {private.host}, and the hosts' Ray speaks IPv4 alone"
+        return [Flaw(message=message, expected=expected, path=path)]
+    return []
