@@ -1,0 +1,210 @@
+"""The whole path in the lab, as a person goes it: launch, again, larger, repaired, guarded, down.
+
+The tests of this module share one cluster and run in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flambe_ansible.lab import LabInfo
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
+
+NAME = "e2e_launch"
+FLAMBE = "import importlib_metadata as m, flambe; print(m.version('flambe'))"
+ASK = f'/opt/flambe/venv/bin/python -W ignore -c "{FLAMBE}"'
+BOOT = "systemctl show --property UserspaceTimestampMonotonic --value"  # differs after each boot
+MARKER = "/tmp/setup-was-here"
+
+
+class Cluster:
+    """One configuration, the command line on it, and what the lab saw of that."""
+
+    def __init__(self, folder: Path, lab: LabInfo) -> None:
+        self.lab = lab
+        self.file = folder / "cluster.yaml"
+        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
+        self.write()
+
+    def write(self, factories_num: int = 2, **more: Any) -> None:
+        """Write the configuration."""
+        fields = {"name": NAME, "lab": self.lab.name, "factories_num": factories_num, **more}
+        lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]
+        self.file.write_text("\n".join(["!LabCluster", *lines, ""]))
+
+    def call(self, command: str, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command line on the cluster."""
+        done = subprocess.run(
+            [Path(sys.executable).with_name("flambe-ans"), command, self.file, *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def launch(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """Launch, and return the document."""
+        document: dict[str, Any] = json.loads(self.call("launch", "--yes", "--json", *arguments, code=code).stdout)
+        return document
+
+    def status(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.call("status", "--json").stdout)
+        return document
+
+    def run(self, command: str, *, on: str = "all") -> dict[str, str]:
+        """Run a command on hosts and return what they printed, by name."""
+        document = json.loads(self.call("exec", "--on", on, "--json", "--", command, code=None).stdout)
+        assert {result["returncode"] for result in document.values()} == {0}, document
+        return {name: result["stdout"].strip() for name, result in document.items()}
+
+    def list_calls(self, since: int = 0) -> list[str]:
+        """List the API operations that the lab was asked for."""
+        lines = (self.lab.state_dir / "calls.jsonl").read_text().splitlines()
+        return [json.loads(line)["operation"] for line in lines][since:]
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("launch"), lab)
+    yield made
+    made.call("down", "--yes", code=None)
+
+
+def find_details(document: dict[str, Any], host: str) -> str:
+    """Join what a launch says it did on one host."""
+    return "; ".join(
+        step["detail"] for step in document["steps"] if step["host"] == host and step["status"] == "changed"
+    )
+
+
+def test_1_a_launch_ends_with_three_ray_nodes_and_real_flambe_on_each(cluster: Cluster) -> None:
+    assert cluster.status()["state"] == "absent"
+    document = cluster.launch()
+    assert sorted(document["created"]) == [f"{NAME}_factory_0", f"{NAME}_factory_1", f"{NAME}_orchestrator"]
+    status = cluster.status()
+    assert (status["state"], status["ray"]["alive"]) == ("running", 3)
+    assert set(cluster.run(ASK).values()) == {"0.4.18"}
+
+
+def test_2_a_second_launch_creates_and_changes_nothing(cluster: Cluster) -> None:
+    before = len(cluster.list_calls())
+    document = cluster.launch()
+    assert document["created"] == []
+    assert set(document["changed"].values()) == {0}
+    assert [step for step in document["steps"] if step["status"] in ("changed", "failed")] == []
+    asked = cluster.list_calls(before)
+    assert asked
+    assert not {"RunInstances", "CreateTags", "TerminateInstances", "StartInstances"} & set(asked)
+
+
+def test_3_a_larger_number_adds_one_host_and_keeps_the_key(cluster: Cluster) -> None:
+    before = set(cluster.run("sha256sum < ray_bootstrap_key.pem").values())
+    cluster.write(3)
+    document = cluster.launch()
+    assert document["created"] == [f"{NAME}_factory_2"]
+    assert document["ray"]["alive"] == 4
+    assert len(before) == 1
+    assert set(cluster.run("sha256sum < ray_bootstrap_key.pem").values()) == before
+
+
+def test_3_a_smaller_number_changes_nothing_and_says_so(cluster: Cluster) -> None:
+    cluster.write(1)
+    plan = json.loads(cluster.call("launch", "--dry-run", "--json").stdout)
+    assert plan["changes_hosts"] is False
+    assert len(plan["hosts"]) == 4
+    assert plan["notes"]
+    cluster.write(3)
+
+
+def test_4_a_deleted_file_is_put_back(cluster: Cluster) -> None:
+    cluster.run("rm ray_bootstrap_key.pem", on="orchestrator")
+    key = set(cluster.run("sha256sum < ray_bootstrap_key.pem", on="factories").values())
+    document = cluster.launch()
+    assert "ray_bootstrap_key.pem" in find_details(document, f"{NAME}_orchestrator")
+    assert set(cluster.run("sha256sum < ray_bootstrap_key.pem").values()) == key
+
+
+def test_4_a_killed_ray_is_started_again(cluster: Cluster) -> None:
+    cluster.run("sudo systemctl kill --signal=KILL flambe-ray; sleep 1", on="orchestrator")
+    assert cluster.status()["state"] == "degraded"
+    document = cluster.launch()
+    assert "start Ray" in find_details(document, f"{NAME}_orchestrator")
+    assert cluster.status()["ray"]["alive"] == 4
+
+
+def test_4_a_rebooted_host_comes_back(cluster: Cluster) -> None:
+    name = f"{NAME}_factory_0"
+    before = cluster.run("cat /proc/sys/kernel/random/boot_id; systemctl show -P ActiveEnterTimestampMonotonic ssh")[
+        name
+    ]
+    cluster.call("ssh", "factory", "0", "--", "sudo systemctl reboot", code=None)
+    time.sleep(3)
+    document = cluster.launch()
+    assert document["ray"]["alive"] == 4
+    assert cluster.run(BOOT)[name] != before
+    assert cluster.status()["state"] == "running"
+
+
+def test_5_the_orchestrator_reaches_every_factory_with_host_keys_checked(cluster: Cluster) -> None:
+    for factory in cluster.status()["factories"]:
+        said = cluster.run(
+            "ssh -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
+            f" {factory['private_ip']} hostname -I",
+            on="orchestrator",
+        )
+        assert factory["private_ip"] in said[f"{NAME}_orchestrator"]
+
+
+def test_5_a_host_with_another_key_gets_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.ini"
+    secrets.write_text("[A]\nb = planted-secret\n")
+    swap = "sudo rm /etc/ssh/ssh_host_*; sudo ssh-keygen -A >/dev/null; sudo systemctl restart ssh"
+    cluster.run(swap, on="orchestrator")
+    cluster.write(3, setup_cmds=[f"touch {MARKER}"])
+    document = cluster.launch("--secrets", str(secrets), code=5)
+    assert document["error"]["kind"] == "HostKeyError"
+    assert document["error"]["host"] == f"{NAME}_orchestrator"
+    address = cluster.status()["orchestrator"]["private_ip"]
+    unchecked = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+    found = subprocess.run(
+        ["ssh", "-F", "none", "-i", cluster.lab.key, *unchecked, f"ubuntu@{address}", f"ls {MARKER} secrets.ini"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == ""
+    assert found.stderr.count("No such file") == 2
+
+
+def test_6_down_leaves_nothing(cluster: Cluster) -> None:
+    cluster.call("down", code=2)
+    assert cluster.status()["state"] != "absent"
+    document = json.loads(cluster.call("down", "--yes", "--json").stdout)
+    assert len(document["terminated"]) == 4
+    assert cluster.status()["state"] == "absent"
+    assert cluster.call("exec", "--", "true", code=9).stdout == ""
+    assert json.loads(cluster.call("down", "--yes", "--json").stdout)["terminated"] == []
+
+
+def test_7_a_failed_launch_takes_only_its_own_hosts_away(cluster: Cluster) -> None:
+    cluster.write(1, setup_cmds=["echo trouble {{ here }} >&2; exit 3"])
+    document = cluster.launch("--on-failure", "terminate", code=6)
+    failure = document["error"]["failures"][0]
+    assert failure["returncode"] == 3
+    assert "trouble {{ here }}" in json.dumps(failure)
+    assert Path(document["error"]["log"]).is_file()
+    assert len(document["created"]) == 2
+    assert cluster.status()["state"] == "absent"
