@@ -1,0 +1,164 @@
+"""Bare hosts of a lab, and playbooks run on them with nothing but ansible-playbook."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from flambe_ansible.lab import LabInfo
+from flambe_ansible.paths import collections_root
+
+BOOT_SECONDS = 120
+USER = "ubuntu"
+
+
+@dataclass(frozen=True)
+class BareHost:
+    """A host that nobody has touched yet."""
+
+    instance_id: str
+    address: str
+    host_key: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a playbook did.
+
+    ``changed`` and ``failed`` count tasks by host; ``results`` has each task's result by (task, host).
+    """
+
+    returncode: int
+    changed: Mapping[str, int]
+    failed: Mapping[str, int]
+    results: Mapping[tuple[str, str], Mapping[str, Any]]
+    output: str
+    seconds: float
+
+    def assert_ok(self) -> Run:
+        assert self.returncode == 0, self.output[-6000:]
+        return self
+
+    def assert_unchanged(self) -> Run:
+        self.assert_ok()
+        changed = {key: result.get("msg") for key, result in self.results.items() if result.get("changed")}
+        assert not changed, changed
+        return self
+
+
+@dataclass
+class Fleet:
+    """Hosts of one lab, made and ended by a test session."""
+
+    info: LabInfo
+    hosts: list[BareHost] = field(default_factory=list)
+
+    @property
+    def ec2(self) -> Any:
+        return boto3.client(
+            "ec2",
+            region_name=self.info.region,
+            endpoint_url=self.info.endpoint,
+            aws_access_key_id=self.info.access_key,
+            aws_secret_access_key=self.info.secret_key,
+        )
+
+    def launch(self, count: int) -> list[BareHost]:
+        """Make hosts, and wait until each prints its host key and answers."""
+        ec2 = self.ec2
+        answer = ec2.run_instances(
+            ImageId=self.info.image_id,
+            InstanceType="t3.medium",
+            MinCount=count,
+            MaxCount=count,
+            KeyName=self.info.key_name,
+            SubnetId=self.info.subnet_id,
+            SecurityGroupIds=[self.info.security_group],
+        )
+        ids = [instance["InstanceId"] for instance in answer["Instances"]]
+        found = [self._await(ec2, instance) for instance in ids]
+        self.hosts += found
+        return found
+
+    def _await(self, ec2: Any, instance: str) -> BareHost:
+        end = time.monotonic() + BOOT_SECONDS
+        while time.monotonic() < end:
+            seen = ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+            console = ec2.get_console_output(InstanceId=instance, Latest=True).get("Output", "")
+            key = re.search(r"^ssh-ed25519 \S+", console, re.MULTILINE)
+            if seen["State"]["Name"] == "running" and key:
+                return BareHost(instance, seen["PrivateIpAddress"], key[0])
+            time.sleep(0.3)
+        raise AssertionError(f"{instance} did not come up")
+
+    def terminate(self) -> None:
+        """End all hosts."""
+        if self.hosts:
+            self.ec2.terminate_instances(InstanceIds=[host.instance_id for host in self.hosts])
+
+
+@dataclass
+class Site:
+    """An inventory of some hosts, as a person would write it, and the ways to use it."""
+
+    folder: Path
+    key: Path
+    groups: Mapping[str, Sequence[tuple[str, BareHost]]]
+    user: str = USER
+    extra: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        lines = []
+        for group, members in self.groups.items():
+            lines += [f"[{group}]", *(f"{name} ansible_host={host.address}" for name, host in members), ""]
+        known = self.folder / "known_hosts"
+        # Short: the path of a control socket has 108 bytes.
+        options = f"-o UserKnownHostsFile={known} -o IdentitiesOnly=yes -o ControlMaster=auto -o ControlPersist=60s"
+        lines += ["[all:vars]", f"ansible_user={self.user}", f"ansible_ssh_private_key_file={self.key}"]
+        lines += [f"ansible_ssh_common_args={options}", *self.extra]
+        (self.folder / "hosts.ini").write_text("\n".join(lines) + "\n")
+        everyone = {host for members in self.groups.values() for _, host in members}
+        known.write_text("".join(f"{host.address} {host.host_key}\n" for host in everyone))
+
+    def play(self, playbook: Path, *arguments: str, **variables: Any) -> Run:
+        """Run ansible-playbook without flambe-ans anywhere near."""
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", str(self.folder / "hosts.ini"), str(playbook)]
+        command += ["-e", json.dumps(variables), *arguments]
+        env = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": os.environ["HOME"],
+            "LANG": "C.UTF-8",
+            "ANSIBLE_COLLECTIONS_PATH": str(collections_root()),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_CALLBACKS_ENABLED": "record",
+            "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callbacks"),
+            "RECORD_FILE": str(self.folder / "record.json"),
+            "ANSIBLE_INTERPRETER_PYTHON": "/usr/bin/python3",
+        }
+        started = time.monotonic()
+        done = subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=600, check=False)
+        seconds = time.monotonic() - started
+        record = json.loads((self.folder / "record.json").read_text())
+        results = {(task, host): result for task, host, result in record["results"]}
+        return Run(done.returncode, record["changed"], record["failed"], results, done.stdout + done.stderr, seconds)
+
+    def ssh(self, name: str, command: str, *, check: bool = True) -> str:
+        """Run a command on one host, and return what it printed."""
+        host = next(host for members in self.groups.values() for found, host in members if found == name)
+        argv = ["ssh", "-i", str(self.key), "-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}"]
+        argv += ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", f"{self.user}@{host.address}", command]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
