@@ -48,6 +48,12 @@ def is_populated(lab: str, host: str) -> bool:
     return any(True for group in _groups(lab, host) for _ in _members(group))
 
 
+def is_unit_populated(unit: str) -> bool:
+    """Tell whether a unit of the machine's own systemd has processes."""
+    found = [path for top in _mounted() if (path := top / "system.slice" / unit).is_dir()]
+    return any(True for group in found for _ in _members(group))
+
+
 def kill(lab: str, host: str, *, timeout: float = 20.0) -> None:
     """Kill all processes of a host and remove its groups.
 

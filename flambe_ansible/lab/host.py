@@ -37,6 +37,7 @@ def start(settings: Settings, spec: HostSpec) -> None:
     command += ["sh", str(Path(__file__).with_name("supervisor.sh")), str(home)]
     if has_systemd():
         options = ["--property=Delegate=yes", "--property=KillMode=control-group", "--collect", "--quiet"]
+        options += [f"--property=Standard{name}=append:{home / 'console.log'}" for name in ("Output", "Error")]
         run("systemd-run", *options, f"--unit={unit_name(settings.name, spec.id)}", *command)
         return
     with (home / "console.log").open("ab") as log:
@@ -54,8 +55,7 @@ def start(settings: Settings, spec: HostSpec) -> None:
 def is_running(settings: Settings, host: str) -> bool:
     """Tell whether a host's processes are there."""
     if has_systemd():
-        state_word = run("systemctl", "is-active", unit_name(settings.name, host), check=False).strip()
-        return state_word in {"active", "activating", "deactivating", "reloading"}
+        return cgroups.is_unit_populated(unit_name(settings.name, host))
     return cgroups.is_populated(settings.name, host)
 
 
@@ -148,7 +148,7 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
         "ADDRESS": spec.address,
         "PREFIX_LENGTH": settings.prefix_length,
         "GATEWAY": settings.gateway,
-        "LOWER": f"{settings.folder / 'layer'}:{settings.image}",
+        "LOWER": f"{settings.layer}:{settings.image}",
     }
     return "".join(f"{key}='{value}'\n" for key, value in values.items())
 

@@ -34,6 +34,8 @@ def build(folder: Path, *, person: Person, python: Python37 | None) -> None:
         person: Whose pip configuration counts, besides root's and the machine's.
         python: The Python 3.7 that hosts get, if any.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.chmod(0o700)
     draft = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "etc").mkdir(parents=True)

@@ -66,7 +66,7 @@ def up(
             settings = replace(settings, port=process.free_port())
         if not _has_hosts(settings):  # the hosts that run stand on what they were booted with
             settings = replace(settings, image=str(wanted), python37=found.binds if found else ())
-            layer.build(folder / "layer", person=caller(), python=found)
+            layer.build(settings.layer, person=caller(), python=found)
         state.save(settings)
         say(f"starting the lab {name}" + ("" if found else " (this machine has no Python 3.7 for its hosts)"))
         process.start(settings)

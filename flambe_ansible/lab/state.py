@@ -79,6 +79,11 @@ class Settings:
         return lab_dir(self.name)
 
     @property
+    def layer(self) -> Path:
+        """What its hosts take over from the machine; in a folder that only root enters, for passwords may be in it."""
+        return self.folder / "private" / "layer"
+
+    @property
     def bridge(self) -> str:
         """The name of its bridge."""
         return f"fl-{short(self.name)}"
