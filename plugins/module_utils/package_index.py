@@ -102,9 +102,13 @@ def hide(url):
 
 def _get(url, options, accept="*/*"):
     """Get a URL; return (final URL, content type, body)."""
-    host = urlsplit(url).hostname or ""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
     answer = open_url(
-        url,
+        hide(url),
+        url_username=unquote(parts.username) if parts.username else None,
+        url_password=unquote(parts.password or "") if parts.username else None,
+        force_basic_auth=bool(parts.username),
         headers={"Accept": accept},
         timeout=60,
         ca_path=options.get("cert") or None,

@@ -31,8 +31,6 @@ def start_options(version, head, address, head_address, port):
         join = f"{head_address}:{port}"
         options = [f"--redis-address={join}" if old else f"--address={join}"]
     options.append(f"--node-ip-address={address}")
-    if not old:
-        options.append("--disable-usage-stats")
     return [*options, "--block"]
 
 

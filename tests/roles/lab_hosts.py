@@ -148,7 +148,9 @@ class Site:
             "ANSIBLE_INTERPRETER_PYTHON": "/usr/bin/python3",
         }
         started = time.monotonic()
-        done = subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(
+            command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=600, check=False
+        )
         seconds = time.monotonic() - started
         record = json.loads((self.folder / "record.json").read_text())
         results = {(task, host): result for task, host, result in record["results"]}

@@ -1,0 +1,65 @@
+"""The texts that let hosts reach each other."""
+
+from __future__ import annotations
+
+from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh
+
+KEY = "ssh-ed25519 AAAAnew flambe-cluster"
+A = {"name": "a", "names": ["a", "10.0.0.1", "host-a"], "host_keys": ["ssh-ed25519 AAAAa", "ssh-rsa AAAAr"]}
+B = {"name": "b", "names": ["b", "10.0.0.2"], "host_keys": ["ssh-ed25519 AAAAb"]}
+
+
+def test_a_pair_is_ed25519_and_its_public_key_is_derived_from_it() -> None:
+    private, public = cluster_ssh.make_pair()
+    assert public.startswith("ssh-ed25519 ")
+    assert public.endswith(" flambe-cluster")
+    assert cluster_ssh.derive_public(private) == public
+    assert cluster_ssh.derive_public(private[:100]) == ""
+    assert cluster_ssh.derive_public("") == ""
+
+
+def test_authorise_once_and_keep_the_users_lines() -> None:
+    mine = "# my keys\nssh-rsa AAAAmine me@home\n"
+    once = cluster_ssh.authorise(mine, KEY)
+    assert once == f"{mine}{KEY}\n"
+    assert cluster_ssh.authorise(once, KEY) == once
+    assert cluster_ssh.authorise(once + KEY + "\n", KEY) == once
+
+
+def test_authorise_replaces_an_older_key_of_the_cluster() -> None:
+    assert cluster_ssh.authorise("ssh-ed25519 AAAAold flambe-cluster\n", KEY) == KEY + "\n"
+    assert cluster_ssh.authorise(None, KEY) == KEY + "\n"
+
+
+def test_known_hosts() -> None:
+    assert cluster_ssh.known_lines([A, B], ["a", "b"], []) == [
+        "a,10.0.0.1,host-a ssh-ed25519 AAAAa a",
+        "a,10.0.0.1,host-a ssh-rsa AAAAr a",
+        "b,10.0.0.2 ssh-ed25519 AAAAb b",
+    ]
+
+
+def test_hosts_outside_of_a_limited_run_keep_their_lines_and_strangers_go() -> None:
+    before = cluster_ssh.known_lines([A, B, {**B, "name": "gone"}], ["a", "b", "gone"], [])
+    rebuilt = {**A, "host_keys": ["ssh-ed25519 AAAArebuilt"]}
+    assert cluster_ssh.known_lines([rebuilt], ["a", "b"], before) == [
+        "a,10.0.0.1,host-a ssh-ed25519 AAAArebuilt a",
+        "b,10.0.0.2 ssh-ed25519 AAAAb b",
+    ]
+
+
+def test_names_that_known_hosts_cannot_hold_are_left_out() -> None:
+    assert cluster_ssh.usable_names(["a", "a", "two words", "x,y", "localhost", "10.0.0.1", "*"]) == ["a", "10.0.0.1"]
+
+
+def test_config() -> None:
+    known = cluster_ssh.known_lines([A, {**B, "name": "10.0.0.2", "names": ["10.0.0.2"]}], ["a", "10.0.0.2"], [])
+    assert cluster_ssh.config_lines(known, "ml", [("ConnectTimeout", 10)]) == [
+        "Host a",
+        "  HostName 10.0.0.1",
+        "Host 10.0.0.1 10.0.0.2 a host-a",
+        "  User ml",
+        "  ConnectTimeout 10",
+        "Match all",
+    ]
+    assert cluster_ssh.config_lines([], "ml", []) == []

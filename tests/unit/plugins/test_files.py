@@ -1,0 +1,49 @@
+"""Files written whole, and blocks within a user's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.flambe.cluster.plugins.module_utils import files
+
+BLOCK = "x.y"
+HEAD, TAIL = files.begin(BLOCK), files.end(BLOCK)
+
+
+@pytest.mark.parametrize(
+    ("before", "lines", "after"),
+    [
+        (None, ["a"], f"{HEAD}\na\n{TAIL}\n"),
+        ("mine\n", ["a"], f"mine\n{HEAD}\na\n{TAIL}\n"),
+        (f"mine\n{HEAD}\nold\n{TAIL}\nalso mine\n", ["a"], f"mine\nalso mine\n{HEAD}\na\n{TAIL}\n"),
+        (f"{HEAD}\nold\n{TAIL}\n", [], ""),
+        ("no newline", ["a"], f"no newline\n{HEAD}\na\n{TAIL}\n"),
+    ],
+)
+def test_with_block(before: str | None, lines: list[str], after: str) -> None:
+    assert files.with_block(before, BLOCK, lines) == after
+    assert files.with_block(after, BLOCK, lines) == after
+
+
+def test_ensure_changes_once(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    assert files.ensure(str(path), "text", 0o600, dry=True)
+    assert not path.exists()
+    assert files.ensure(str(path), "text", 0o600)
+    assert not files.ensure(str(path), "text", 0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o644)
+    assert files.ensure(str(path), "text", 0o600)
+
+
+def test_write_leaves_no_draft_behind(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        files.write(str(tmp_path / "f"), None, 0o600)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_read_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    assert files.read(str(tmp_path / "none")) is None
+    assert files.read(str(tmp_path / "f/below")) is None

@@ -1,0 +1,88 @@
+"""What holds for every role, told from its files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flambe_ansible.paths import collection
+
+ROLES = sorted(path for path in (collection() / "roles").iterdir() if path.is_dir())
+GROUPS = ("orchestrator", "factories")
+ALLOWED = ("ansible.builtin.", "flambe.cluster.")
+KEYWORDS = {
+    "name", "register", "become", "when", "vars", "no_log", "diff", "delegate_to", "run_once", "changed_when",
+    "module_defaults", "block",
+}  # fmt: skip
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+def tasks(role: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    waiting = [task for path in sorted((role / "tasks").glob("*.yml")) for task in read(path)]
+    while waiting:
+        task = waiting.pop(0)
+        waiting += task.get("block", [])
+        found.append(task)
+    return found
+
+
+each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+
+
+@each_role
+def test_argument_specs_equal_defaults(role: Path) -> None:
+    options = read(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert {name: option["default"] for name, option in options.items()} == read(role / "defaults/main.yml")
+    assert all(option.get("description") and option.get("type") for option in options.values())
+
+
+@each_role
+def test_names_of_variables(role: Path) -> None:
+    assert all(name.startswith(f"{role.name}_") for name in read(role / "defaults/main.yml"))
+    internal = role / "vars/main.yml"
+    assert not internal.exists() or all(name.startswith(f"__{role.name}_") for name in read(internal))
+
+
+@each_role
+def test_every_default_has_a_comment_before_it(role: Path) -> None:
+    lines = (role / "defaults/main.yml").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"[a-z]", line):
+            # A comment may speak for the variables right below each other.
+            above = lines[number - 1]
+            assert above.startswith("#") or re.match(r"[a-z ]", above), line
+
+
+@each_role
+def test_only_builtin_modules_and_our_own(role: Path) -> None:
+    for task in tasks(role):
+        modules = set(task) - KEYWORDS
+        assert all(module.startswith(ALLOWED) for module in modules), modules
+        assert len(modules) == (0 if "block" in task else 1), modules
+
+
+@each_role
+def test_no_group_names(role: Path) -> None:
+    for path in role.rglob("*.yml"):
+        assert "groups" not in path.read_text(), path
+        assert not any(re.search(rf"\b{group}\b", path.read_text()) for group in GROUPS), path
+
+
+@each_role
+def test_readme_tells_every_variable_and_shows_an_example(role: Path) -> None:
+    text = (role / "README.md").read_text()
+    assert f"role: flambe.cluster.{role.name}" in text
+    assert all(f"`{name}`" in text for name in read(role / "defaults/main.yml"))
+
+
+def test_every_role_of_the_site_has_its_tag() -> None:
+    [play] = read(collection() / "playbooks/site.yml")
+    assert [role["role"] for role in play["roles"]] == [f"flambe.cluster.{role['tags'][0]}" for role in play["roles"]]
