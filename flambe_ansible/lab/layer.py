@@ -96,8 +96,7 @@ def _is_loopback(name: str) -> bool:
 
 def uv_toml(settings: Mapping[str, str]) -> str:
     """Write uv's configuration with the same indexes as pip's."""
-    # Links into the cache, instead of 2 GB of copies a host: the cache outlives the hosts, a venv stays its own folder.
-    lines = [f'cache-dir = "{CACHE}/uv"', 'link-mode = "symlink"']
+    lines = [f'cache-dir = "{CACHE}/uv"', 'link-mode = "copy"']
     if index := settings.get("index-url"):
         lines.append(f"index-url = {_quoted(index)}")
     lists = {"extra-index-url": "extra-index-url", "find-links": "find-links", "trusted-host": "allow-insecure-host"}
