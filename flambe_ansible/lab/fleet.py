@@ -129,20 +129,17 @@ class Fleet:
         self._pool.shutdown(wait=True, cancel_futures=False)
 
     def _resume_boot(self, instance: Any) -> None:
-        """Go on with a host whose boot an earlier daemon began."""
+        """Go on with a host whose boot an earlier daemon began; one that was never up is made anew."""
         self._since[instance.id] = time.monotonic()
-        if not host.is_running(self.settings, instance.id):
-            self._pool.submit(self._boot, instance, self._respec(instance))
-
-    def _respec(self, instance: Any) -> HostSpec | None:
-        """Make the spec of a host whose disk was not finished, removing the half; None when it was finished."""
-        home = disk.folder(self.settings, instance.id)
-        if (home / "spec.json").exists():
-            return None
+        if disk.was_up(self.settings, instance.id):
+            if not host.is_running(self.settings, instance.id):
+                self._pool.submit(self._boot, instance, None)
+            return
         host.destroy(self.settings, instance.id)
         script = instance.user_data.decode() if instance.user_data else ""
         keys = self.cloud.public_keys(instance.key_name)
-        return HostSpec(id=instance.id, address=instance.private_ip, public_keys=keys, user_data=script)
+        spec = HostSpec(id=instance.id, address=instance.private_ip, public_keys=keys, user_data=script)
+        self._pool.submit(self._boot, instance, spec)
 
     def _look(self, instance: Any, before: str) -> str:
         """See what an instance's state should be."""

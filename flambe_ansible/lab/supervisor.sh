@@ -3,6 +3,7 @@
 # $1: the host's folder, with run.env (shell assignments) and nspawn.args (an argument a line).
 set -eu
 folder=$1
+trap 'echo $? >"$folder/ended"' EXIT
 # shellcheck source=/dev/null
 . "$folder/run.env"
 
@@ -51,4 +52,4 @@ while :; do
     # 133 is how systemd-nspawn says that the host rebooted itself.
     [ "$status" = 133 ] || break
 done
-echo "$status" >"$folder/ended"
+exit "$status"
