@@ -36,7 +36,7 @@ def build(
 
     Returns:
         The inventory. Every host has ``private_ip``, ``public_ip`` ("" where it has none), ``instance_id``,
-        ``instance_type`` and its connection's variables; ``private_port`` where sshd's port inside the cluster is not 22.
+        ``instance_type`` and its connection's variables; ``private_port`` where a port of sshd is not 22.
     """
     groups: dict[str, dict[str, Any]] = {group: {"hosts": {}} for group in GROUPS.values()}
     for host in sorted(hosts, key=lambda host: (host.role != Role.ORCHESTRATOR, host.index)):
@@ -46,7 +46,7 @@ def build(
             "public_ip": host.public_ip or "",
             "instance_id": host.instance_id or "",
             "instance_type": host.instance_type,
-            **({"private_port": host.private_port} if host.private_port != 22 else {}),
+            **({"private_port": host.private_port} if host.private_port != 22 or host.port != 22 else {}),
         }
     return {"all": {"vars": dict(variables), "children": groups}}
 

@@ -14,6 +14,7 @@ BLOCK = "flambe.cluster"
 COMMENT = "flambe-cluster"
 PRIVATE_KEY = "ray_bootstrap_key.pem"
 PUBLIC_KEY = "ray_bootstrap_key.pub"
+DEFAULT_PORT = 22
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*\Z")
 
@@ -74,7 +75,7 @@ def known_lines(hosts, members, previous):
     """Write the known_hosts lines of a cluster.
 
     Args:
-        hosts: Of each host now looked at, its ``name``, ``names`` and ``host_keys``.
+        hosts: Of each host now looked at, its ``name``, ``names``, ``host_keys``, and the ``port`` of its sshd.
         members: The names of all hosts of the cluster; lines of others go.
         previous: The managed lines of before; those of members not looked at stay.
 
@@ -85,7 +86,8 @@ def known_lines(hosts, members, previous):
     lines = []
     for member in members:
         if member in fresh:
-            names = ",".join(usable_names(fresh[member]["names"]))
+            port = fresh[member].get("port") or DEFAULT_PORT
+            names = ",".join(with_port(name, port) for name in usable_names(fresh[member]["names"]))
             lines += [f"{names} {key} {member}" for key in fresh[member]["host_keys"] if names]
         else:
             lines += [line for line in previous if line.split()[-1:] == [member]]
@@ -103,19 +105,36 @@ def config_lines(known, user, options):
     Returns:
         Lines for ~/.ssh/config.
     """
-    names = {line.split()[-1]: line.split()[0].split(",") for line in known}
-    if not names:
+    written = {line.split()[-1]: [split_port(name) for name in line.split()[0].split(",")] for line in known}
+    if not written:
         return []
+    names = {member: [name for name, _ in pairs] for member, pairs in written.items()}
     lines = []
     for member, aliases in names.items():
         address = next((alias for alias in aliases if is_address(alias)), None)
         if address and member != address and _NAME.match(member):
             lines += [f"Host {member}", f"  HostName {address}"]
+        port = written[member][0][1]
+        if port != DEFAULT_PORT:
+            lines += ["Host {}".format(" ".join(dict.fromkeys([member, *aliases]))), f"  Port {port}"]
     everyone = sorted({alias for aliases in names.values() for alias in aliases})
     lines += ["Host {}".format(" ".join(everyone)), f"  User {user}"]
     lines += ["  {} {}".format(*option) for option in options]
     # What a user adds below belongs to no host of ours.
     return [*lines, "Match all"]
+
+
+def with_port(name, port):
+    """Write a name as known_hosts has it: ``[name]:port`` where the port is not 22."""
+    return name if port == DEFAULT_PORT else f"[{name}]:{port}"
+
+
+def split_port(name):
+    """Read a name as known_hosts has it; return the name and the port."""
+    if not name.startswith("["):
+        return name, DEFAULT_PORT
+    bare, _, port = name[1:].rpartition("]:")
+    return bare, int(port)
 
 
 def usable_names(names):

@@ -19,6 +19,10 @@ options:
     type: list
     elements: str
     default: []
+  port:
+    description: Where its sshd listens for the other hosts; it is returned as it is.
+    type: int
+    default: 22
   private:
     description: >-
       Return the private key too, and a new pair, made in memory, when the host has none. Use it with C(no_log).
@@ -57,6 +61,10 @@ host_keys:
   type: list
   elements: str
   returned: success
+port:
+  description: Where its sshd listens for the other hosts.
+  type: int
+  returned: success
 """
 
 import glob
@@ -93,6 +101,7 @@ def main():
         argument_spec={
             "user": {"type": "str", "default": ""},
             "names": {"type": "list", "elements": "str", "default": []},
+            "port": {"type": "int", "default": 22},
             "private": {"type": "bool", "default": False, "no_log": False},
         },
         supports_check_mode=True,
@@ -111,6 +120,7 @@ def main():
         "public_key": public,
         "names": cluster_ssh.usable_names([name for name in names if name]),
         "host_keys": read_host_keys(),
+        "port": module.params["port"],
     }
     if module.params["private"]:
         facts["private_key"] = private

@@ -40,6 +40,10 @@ options:
         type: list
         elements: str
         required: true
+      port:
+        description: Where its sshd listens for the other hosts.
+        type: int
+        default: 22
   members:
     description: The names of all hosts of the cluster. Members that are not in O(hosts) keep the lines they have.
     type: list
@@ -146,6 +150,7 @@ def main():
                     "name": {"type": "str", "required": True},
                     "names": {"type": "list", "elements": "str", "required": True},
                     "host_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+                    "port": {"type": "int", "default": 22},
                 },
             },
             "members": {"type": "list", "elements": "str", "required": True},

@@ -1,0 +1,135 @@
+"""Hosts that no API knows: booted by the lab's primitives, on a network of their own behind a bastion."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flambe_ansible.lab import LabInfo, disk, host, state
+from flambe_ansible.lab.disk import HostSpec
+
+USER = "flo"
+BASTION_USER = "ubuntu"
+# The benchmarking range (RFC 2544): this machine has no address in it, so the hosts there answer the bastion alone.
+INNER = "198.18.57"
+OTHER_PORT = 2222
+
+# Runs once, as root, when a host behind the bastion boots: a user of another name, and sshd on the inner network alone.
+_BOOT = """#!/bin/sh
+set -e
+usermod --login {user} --home /home/{user} --move-home {old}
+groupmod --new-name {user} {old}
+sed -i 's/\\b{old}\\b/{user}/g' /etc/sudoers.d/*
+printf 'ListenAddress {address}\\nPort {port}\\n' > /etc/ssh/sshd_config.d/00-inner.conf
+until ip -o -4 address | grep -qw {address}; do sleep 0.1; done
+systemctl restart ssh
+"""
+
+
+@dataclass(frozen=True)
+class RawHost:
+    """A host.
+
+    Attributes:
+        id: The lab's name for it.
+        outer: Its address on the lab's network; only the bastion's sshd listens there.
+        inner: Its address behind the bastion.
+        port: Where its sshd listens.
+        keys: Its SSH host keys.
+    """
+
+    id: str
+    outer: str
+    inner: str
+    port: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RawHosts:
+    """A bastion, and the hosts behind it: the orchestrator first."""
+
+    info: LabInfo
+    bastion: RawHost
+    members: tuple[RawHost, ...]
+
+    @property
+    def jump(self) -> str:
+        """The way through the bastion."""
+        return f"{BASTION_USER}@{self.bastion.outer}"
+
+    def write(self, path: Path, *, name: str, more: str = "", wrong: Sequence[str] = ()) -> Path:
+        """Write the cluster's file.
+
+        Args:
+            path: The file.
+            name: The cluster's name.
+            more: Further lines.
+            wrong: Inner addresses whose key is told wrongly: as the bastion's.
+        """
+        orchestrator, *factories = self.members
+        lines = [
+            "!SSHCluster",
+            f"name: {name}",
+            f"orchestrator_ip: {orchestrator.inner}",
+            "factories_ips:",
+            *(f"  - {one.inner}" + ("" if one.port == 22 else f":{one.port}") for one in factories),
+            f"key: {self.info.key}",
+            f"username: {USER}",
+            f"proxy_jump: {self.jump}",
+            "host_keys:",
+            f"  {self.bastion.outer}: {self.bastion.keys[1]}",
+        ]
+        for one in self.members:
+            keys = self.bastion.keys if one.inner in wrong else one.keys
+            lines += [f"  {one.inner}:", *(f"    - {key}" for key in keys)]
+        path.write_text("\n".join([*lines, more, ""]))
+        return path
+
+
+def boot(info: LabInfo, *, factories: int) -> RawHosts:
+    """Boot a bastion and the hosts behind it; the last factory's sshd listens on another port.
+
+    They end with the lab.
+    """
+    settings = state.load(info.name)
+    assert settings is not None
+    public = info.key.with_suffix(".pem.pub").read_text().strip()
+    base = info.network.rsplit(".", 1)[0]
+
+    def start(number: int, port: int, script: str = "") -> RawHost:
+        outer, inner = f"{base}.{200 + number}", f"{INNER}.{10 + number}"
+        text = script.format(address=inner, user=USER, old=BASTION_USER, port=port)
+        spec = HostSpec(id=f"raw-{number}", address=outer, public_keys=(public,), user_data=text)
+        disk.create(settings, spec)
+        host.start(settings, spec)
+        _add_address(settings, spec.id, inner)
+        return RawHost(spec.id, outer, inner, port, tuple(disk.host_keys(settings, spec.id)))
+
+    bastion = start(0, 22)
+    members = [start(1 + n, OTHER_PORT if n == factories else 22, _BOOT) for n in range(factories + 1)]
+    return RawHosts(info, bastion, tuple(members))
+
+
+def ssh_argv(hosts: RawHosts, one: RawHost, command: str) -> list[str]:
+    """Build a plain ssh to a host behind the bastion, without anything of this package."""
+    options = ["-F", "none", "-i", str(hosts.info.key), "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"]
+    options += ["-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR"]
+    jump = shlex.join(["ssh", *options, "-W", "%h:%p", hosts.jump])
+    return ["ssh", *options, "-p", str(one.port), "-o", f"ProxyCommand={jump}", f"{USER}@{one.inner}", command]
+
+
+def _add_address(settings: state.Settings, name: str, address: str) -> None:
+    """Give a host its address behind the bastion; the host itself may not."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        process = host._nspawn_process(settings, name)
+        command = ["nsenter", "--net", "--target", str(process), "ip", "address", "add", f"{address}/24", "dev", "eth0"]
+        if process and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{name} got no second address")
