@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from ansible_collections.flambe.cluster.plugins.module_utils import files
 
 _KEYS = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "proxy", "client-cert")
+SYSTEM_UV = "/etc/uv/uv.toml"
 _UV_ENVIRONMENT = (
     "UV_DEFAULT_INDEX",
     "UV_INDEX",
@@ -96,13 +97,32 @@ def truth(value):
     return str(value or "").strip().lower() in ("1", "true", "yes", "on", "y", "t")
 
 
+def uv_files(home, environ):
+    """List where uv looks for the configuration of a user."""
+    configured = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    return [os.path.join(configured, "uv/uv.toml"), SYSTEM_UV]
+
+
 def uv_has_index(home, environ):
-    """Tell whether uv itself was told where packages are; then pip's configuration is not for it."""
+    """Tell whether uv itself was told where packages are; then pip's configuration is not for it.
+
+    Ask as the user who runs uv: a file that they cannot read tells them nothing.
+    """
     if any(environ.get(name) for name in _UV_ENVIRONMENT):
         return True
-    configured = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
-    texts = [files.read(path) for path in (os.path.join(configured, "uv/uv.toml"), "/etc/uv/uv.toml")]
+    texts = [files.read(path) for path in uv_files(home, environ) if not closed(path)]
     return any(_UV_INDEX.search(text) for text in texts if text)
+
+
+def closed(path):
+    """Tell whether a file is there and cannot be read by who asks; uv stops at such a one."""
+    try:
+        with open(path, "rb"):
+            return False
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def uv_toml(options):

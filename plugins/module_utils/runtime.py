@@ -76,7 +76,9 @@ class Runtime:
         options = pip_config.read(self.account.pw_dir, environ)
         if self.params["index_url"]:
             options.update({"index-url": self.params["index_url"], "extra-index-url": "", "no-index": ""})
-        configured = pip_config.uv_has_index(self.account.pw_dir, environ) and not self.params["index_url"]
+        with accounts.acting_as(self.account):
+            told_uv = pip_config.uv_has_index(self.account.pw_dir, environ)
+        configured = told_uv and not self.params["index_url"]
         told = {} if configured else options
         tmp = os.path.join(self.root, "tmp")
         uv = uvs.Uv(self.find_uv(options), self.account, told, tmp, self.params["timeout"])
@@ -91,6 +93,7 @@ class Runtime:
         text = json.dumps(
             {
                 "inputs": self.digest,
+                "constraints": self.params["constraints"],
                 "python": python,
                 "python_version": interpreters.ask(self.account, os.path.join(self.venv, "bin/python"))[0],
                 "user": self.account.pw_name,

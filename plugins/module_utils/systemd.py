@@ -46,4 +46,5 @@ class Systemd:
             stderr=subprocess.DEVNULL,
             check=False,
         )
-        return done.stdout.decode("utf-8", "replace").strip()
+        text = done.stdout.decode("utf-8", "replace").strip()
+        return "" if text == "-- No entries --" else text

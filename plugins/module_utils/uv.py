@@ -13,6 +13,9 @@ from ansible_collections.flambe.cluster.plugins.module_utils import account as a
 from ansible_collections.flambe.cluster.plugins.module_utils import files, package_index, pip_config
 
 
+CONFIG = "uv.toml"
+
+
 class UvError(Exception):
     """uv failed; ``command`` is what was run and ``output`` the end of what it printed."""
 
@@ -61,6 +64,9 @@ class Uv:
         self.options = options
         self.tmp = tmp
         self.timeout = timeout
+        # uv stops at a configuration that its user cannot read: then it is told to read ours alone.
+        with accounts.acting_as(account):
+            self.alone = pip_config.closed(pip_config.SYSTEM_UV)
 
     @contextlib.contextmanager
     def workplace(self, **texts):
@@ -68,7 +74,7 @@ class Uv:
         with accounts.acting_as(self.account):
             folder = tempfile.mkdtemp(prefix="uv-", dir=self.tmp)
             toml = pip_config.uv_toml(self.options)
-            for name, text in {**({"uv.toml": toml} if toml else {}), **texts}.items():
+            for name, text in {**({CONFIG: toml} if toml or self.alone else {}), **texts}.items():
                 files.write(os.path.join(folder, name.replace("__", ".")), text, 0o600)
         try:
             yield folder
@@ -85,6 +91,8 @@ class Uv:
         env.update(pip_config.uv_environment(self.options, env))
         env.update(TMPDIR=self.tmp, UV_NO_PROGRESS="1", NO_COLOR="1", UV_PYTHON_DOWNLOADS="manual")
         env.setdefault("UV_HTTP_TIMEOUT", "120")
+        if self.alone:
+            env["UV_CONFIG_FILE"] = os.path.join(cwd, CONFIG)
         shown = " ".join(argv[:2])
         try:
             code, output = accounts.run(self.account, [self.binary, *argv], timeout=self.timeout, env=env, cwd=cwd)

@@ -99,7 +99,9 @@ class Fleet:
             if seen["State"]["Name"] == "running" and key:
                 return BareHost(instance, seen["PrivateIpAddress"], key[0])
             time.sleep(0.3)
-        raise AssertionError(f"{instance} did not come up")
+        raise AssertionError(
+            f"{instance} did not come up: {seen['State']}, {seen.get('StateReason')}\n{console[-2000:]}"
+        )
 
     def terminate(self) -> None:
         """End all hosts."""
@@ -145,7 +147,7 @@ class Site:
             "ANSIBLE_CALLBACKS_ENABLED": "record",
             "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callbacks"),
             "RECORD_FILE": str(self.folder / "record.json"),
-            "ANSIBLE_INTERPRETER_PYTHON": "/usr/bin/python3",
+            "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
         }
         started = time.monotonic()
         done = subprocess.run(

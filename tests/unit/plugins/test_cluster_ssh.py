@@ -63,3 +63,20 @@ def test_config() -> None:
         "Match all",
     ]
     assert cluster_ssh.config_lines([], "ml", []) == []
+
+
+def test_another_port_of_sshd() -> None:
+    known = cluster_ssh.known_lines([{**A, "port": 22}, {**B, "port": 2222}], ["a", "b"], [])
+    assert known[-1] == "[b]:2222,[10.0.0.2]:2222 ssh-ed25519 AAAAb b"
+    assert cluster_ssh.config_lines(known, "ml", []) == [
+        "Host a",
+        "  HostName 10.0.0.1",
+        "Host b",
+        "  HostName 10.0.0.2",
+        "Host b 10.0.0.2",
+        "  Port 2222",
+        "Host 10.0.0.1 10.0.0.2 a b host-a",
+        "  User ml",
+        "Match all",
+    ]
+    assert cluster_ssh.known_lines([A], ["a", "b"], known)[-1] == known[-1]

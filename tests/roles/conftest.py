@@ -1,0 +1,53 @@
+"""Bare hosts for the roles: booted once, shared by all tests of this folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.roles.lab_hosts import Fleet, Site
+
+if TYPE_CHECKING:
+    from flambe_ansible.lab import LabInfo
+
+
+@pytest.fixture(scope="session")
+def fleet(lab: LabInfo) -> Iterator[Fleet]:
+    """Five bare hosts: three for a cluster, two for everybody else."""
+    fleet = Fleet(lab)
+    try:
+        fleet.launch(5)
+        yield fleet
+    finally:
+        fleet.terminate()
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder with a short path."""
+    with tempfile.TemporaryDirectory(prefix="fr-") as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="session")
+def cluster(fleet: Fleet, folder: Path) -> Site:
+    """Three hosts in the groups of site.yml, in an inventory as one writes it by hand."""
+    (folder / "cluster").mkdir()
+    head, one, two = fleet.hosts[:3]
+    groups = {"orchestrator": [("head", head)], "factories": [("one", one), ("two", two)]}
+    return Site(folder / "cluster", fleet.info.key, groups)
+
+
+@pytest.fixture(scope="session")
+def strangers(fleet: Fleet, folder: Path) -> Site:
+    """Two hosts of somebody else's, in a group of their own, with a user who has no sudo: ml."""
+    (folder / "strangers").mkdir()
+    a, b = fleet.hosts[3:]
+    site = Site(folder / "strangers", fleet.info.key, {"gpu_boxes": [("box-a", a), ("box-b", b)]})
+    for name in ("box-a", "box-b"):
+        site.ssh(name, "sudo useradd --create-home --shell /bin/bash --password '*' ml")
+    return site

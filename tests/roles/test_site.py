@@ -1,0 +1,198 @@
+"""site.yml on three bare hosts, from nothing to a Ray cluster with flambé; the tests follow each other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from flambe_ansible.paths import collection
+from flambe_ansible.versions import find_uv
+from tests.roles.lab_hosts import Site
+
+pytestmark = pytest.mark.lab
+
+SITE = collection() / "playbooks/site.yml"
+HOSTS = ("head", "one", "two")
+SECRET = "s3cret-{{ not_a_template }}-%(neither)s"
+
+
+@pytest.fixture(scope="module")
+def variables(cluster: Site) -> dict[str, Any]:
+    secrets = cluster.folder / "secrets.ini"
+    secrets.write_text(f"[GIT]\ntoken = {SECRET}\n[OTHER]\nkey = stays-here\n")
+    return {
+        "flambe_uv_src": str(find_uv()),
+        "secrets_src": str(secrets),
+        "secrets_sections": ["GIT"],
+        "setup_cmds_commands": ['echo "$USER $HOME" >> ~/setup.log', "cat > ~/stdin"],
+    }
+
+
+def ray_nodes(site: Site, host: str = "head") -> dict[str, bool]:
+    answer = json.loads(site.ssh(host, "/opt/flambe/bin/ray-nodes"))
+    return {node["address"]: node["alive"] for node in answer["nodes"]}
+
+
+def addresses(site: Site) -> dict[str, bool]:
+    return {host.address: True for members in site.groups.values() for _, host in members}
+
+
+def test_check_mode_on_fresh_hosts(cluster: Site, variables: dict[str, Any]) -> None:
+    run = cluster.play(SITE, "--check", "--diff", **variables).assert_ok()
+    assert set(run.changed) == set(HOSTS)
+    assert SECRET not in run.output
+    for host in HOSTS:
+        assert (
+            cluster.ssh(
+                host, "ls -d ~/ray_bootstrap_key.pem ~/setup.log /opt/flambe /etc/systemd/system/flambe-ray.service; :"
+            )
+            == ""
+        )
+
+
+def test_first_run_ends_in_a_ray_cluster(cluster: Site, variables: dict[str, Any]) -> None:
+    run = cluster.play(SITE, "-vv", "--diff", **variables).assert_ok()
+    assert ray_nodes(cluster) == ray_nodes(cluster, "one") == addresses(cluster)
+    for text in (SECRET, "stays-here", "PRIVATE KEY"):
+        assert text not in run.output
+    for host in HOSTS:
+        assert (
+            cluster.ssh(host, "/opt/flambe/venv/bin/python -W ignore -c 'import flambe, ray; print(ray.__version__)'")
+            == "0.7.6\n"
+        )
+        assert (
+            cluster.ssh(host, "readlink /usr/local/bin/ray; ls /usr/local/bin/flambe; :")
+            == "/opt/flambe/venv/bin/ray\n"
+        )
+        assert cluster.ssh(host, "cat ~/setup.log; wc -c < ~/stdin") == "ubuntu /home/ubuntu\n0\n"
+        assert (
+            cluster.ssh(host, "systemctl is-enabled flambe-ray; stat -c %a ~/ray_bootstrap_key.pem") == "enabled\n600\n"
+        )
+    assert cluster.ssh("head", "cat ~/secrets.ini; stat -c %a ~/secrets.ini") == f"[GIT]\ntoken = {SECRET}\n600\n"
+    assert cluster.ssh("one", "ls ~/secrets.ini; :") == ""
+
+
+def test_second_run_changes_nothing(cluster: Site, variables: dict[str, Any]) -> None:
+    cluster.play(SITE, **variables).assert_unchanged()
+    cluster.play(SITE, "--check", "--diff", **variables).assert_unchanged()
+
+
+def test_hosts_reach_each_other_strictly(cluster: Site) -> None:
+    strict = "ssh -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyChecking=yes"
+    names = {name: host.address for members in cluster.groups.values() for name, host in members}
+    for source in HOSTS:
+        for target, address in names.items():
+            expected = cluster.ssh(target, "hostname")
+            assert cluster.ssh(source, f"{strict} {address} hostname; {strict} {target} hostname") == expected * 2
+    assert len({cluster.ssh(host, "cat ~/ray_bootstrap_key.pub") for host in HOSTS}) == 1
+    config = cluster.ssh("head", f"ssh -G {names['one']}")
+    assert "connecttimeout 10" in config
+    assert "serveraliveinterval 15" in config
+
+
+def test_repairs_and_says_what_it_did(cluster: Site, variables: dict[str, Any]) -> None:
+    key = cluster.ssh("head", "cat ~/ray_bootstrap_key.pub")
+    package = "/opt/flambe/venv/lib/python3.7/site-packages/flambe"
+    cluster.ssh("one", f"sudo systemctl kill --signal=KILL flambe-ray; rm -r {package}/runner")
+    cluster.ssh("head", "rm ~/ray_bootstrap_key.pem ~/ray_bootstrap_key.pub ~/secrets.ini")
+    cluster.ssh("two", "chmod 644 ~/ray_bootstrap_key.pem; echo '# mine' >> ~/.ssh/authorized_keys")
+    run = cluster.play(SITE, **variables).assert_ok()
+    assert ray_nodes(cluster) == addresses(cluster)
+    assert cluster.ssh("head", "cat ~/ray_bootstrap_key.pub; stat -c %a ~/ray_bootstrap_key.pem") == f"{key}600\n"
+    assert (
+        cluster.ssh("two", "stat -c %a ~/ray_bootstrap_key.pem; grep -c '# mine' ~/.ssh/authorized_keys") == "600\n1\n"
+    )
+    assert run.results["Install the runtime", "one"]["msg"] == "repair flambe"
+    assert "start Ray" in run.results["Join the head, and wait until Ray knows all hosts", "one"]["msg"] or (
+        "restart Ray: its runtime changed"
+        in run.results["Join the head, and wait until Ray knows all hosts", "one"]["msg"]
+    )
+    cluster.play(SITE, **variables).assert_unchanged()
+
+
+def test_factories_follow_a_head_that_was_started_again(cluster: Site, variables: dict[str, Any]) -> None:
+    cluster.ssh("head", "sudo systemctl stop flambe-ray")
+    run = cluster.play(SITE, "--tags", "ray_node", **variables).assert_ok()
+    assert "start Ray" in run.results["Start the head, and learn every host's address", "head"]["msg"]
+    assert ray_nodes(cluster) == addresses(cluster)
+    cluster.play(SITE, "--tags", "ray_node", **variables).assert_unchanged()
+
+
+@pytest.mark.parametrize("host", ["one", "head"])
+def test_limited_to_one_host(cluster: Site, variables: dict[str, Any], host: str) -> None:
+    cluster.play(SITE, "--limit", host, **variables).assert_unchanged()
+
+
+def test_another_version_converges(cluster: Site, variables: dict[str, Any]) -> None:
+    installed = "ls -d /opt/flambe/venv/lib/python3.7/site-packages/flambe-*"
+    for version in ("0.4.17", "0.4.18"):
+        run = cluster.play(
+            SITE, "--limit", "two", "--tags", "flambe,ray_node", **{**variables, "flambe_version": version}
+        )
+        run.assert_ok()
+        assert cluster.ssh("two", installed).strip().endswith(f"flambe-{version}.dist-info")
+        joined = run.results["Join the head, and wait until Ray knows all hosts", "two"]
+        assert "restart Ray: its runtime changed" in joined["msg"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"setup_cmds_commands": ["true", "echo seen; exit 7"]},
+            "setup command 2 of 2 failed with exit code 7: echo seen; exit 7",
+        ),
+        (
+            {"setup_cmds_commands": ["sleep 60"], "setup_cmds_timeout": 1},
+            "setup command 1 of 1 was stopped after 1 s: sleep 60",
+        ),
+        ({"setup_cmds_user": "nobody-here"}, "there is no user nobody-here on this host"),
+    ],
+)
+def test_setup_commands_that_fail(
+    cluster: Site, variables: dict[str, Any], changes: dict[str, Any], expected: str
+) -> None:
+    run = cluster.play(SITE, "--tags", "setup_cmds", **{**variables, **changes})
+    assert run.returncode == 2
+    assert set(run.failed) == set(HOSTS)
+    result = run.results["Run the setup commands", "one"]
+    assert expected in result["msg"]
+    if "rc" in result:
+        assert (result["rc"], result["output"]) == (7, "seen")
+
+
+def test_setup_commands_run_when_changed_or_asked_for(cluster: Site, variables: dict[str, Any]) -> None:
+    # The failures above remembered nothing.
+    cluster.play(SITE, "--tags", "setup_cmds", **variables).assert_unchanged()
+    changed = [*variables["setup_cmds_commands"], "true"]
+    for changes, reason in (({"setup_cmds_commands": changed}, "changed"), ({"setup_cmds_rerun": True}, "changed")):
+        run = cluster.play(SITE, "--tags", "setup_cmds", **{**variables, **changes}).assert_ok()
+        assert reason in run.results["Run the setup commands", "one"]["msg"]
+    rerun = cluster.play(SITE, "--tags", "setup_cmds", **{**variables, "setup_cmds_rerun": True}).assert_ok()
+    assert "asked for" in rerun.results["Run the setup commands", "one"]["msg"]
+
+
+def test_a_missing_section_is_named(cluster: Site, variables: dict[str, Any]) -> None:
+    run = cluster.play(SITE, "--tags", "secrets", **{**variables, "secrets_sections": ["GIT", "AWS"]})
+    assert run.returncode == 2
+    assert "has no section [AWS]" in run.output
+    assert SECRET not in run.output
+    assert "there is no secrets file /no/such" in cluster.play(SITE, "--tags", "secrets", secrets_src="/no/such").output
+
+
+def test_a_host_that_ray_does_not_know_is_named_with_its_log(cluster: Site, variables: dict[str, Any]) -> None:
+    cluster.ssh("two", "sudo cp /opt/flambe/venv/bin/ray /tmp/ray.kept; sudo systemctl stop flambe-ray")
+    broken = "#!/bin/sh\\necho broken on purpose\\nexit 3\\n"
+    ray = "/opt/flambe/venv/bin/ray"
+    cluster.ssh("two", f"rm {ray}; printf '{broken}' > {ray}; chmod +x {ray}")
+    try:
+        run = cluster.play(SITE, "--tags", "ray_node", **{**variables, "ray_node_timeout": 20})
+    finally:
+        cluster.ssh("two", "cp /tmp/ray.kept /opt/flambe/venv/bin/ray")
+    assert run.returncode == 2
+    assert set(run.failed) == {"two"}
+    assert "broken on purpose" in run.output
+    cluster.play(SITE, **variables).assert_ok()
+    assert ray_nodes(cluster) == addresses(cluster)

@@ -1,0 +1,159 @@
+"""Each role in somebody else's playbook: other groups, another user, another runtime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flambe_ansible.versions import find_uv
+from tests.roles.lab_hosts import Site
+
+pytestmark = pytest.mark.lab
+
+RAY = "2.52.0"
+RUNTIME: dict[str, Any] = {
+    "flambe_root": "/opt/ml ray",
+    "flambe_user": "ml",
+    "flambe_requirements": [f"ray=={RAY}"],
+    "flambe_extra_packages": [],
+    "flambe_constraints": ["click<8.2"],
+    "flambe_imports": ["ray"],
+    "flambe_links": [],
+    "flambe_python_version": "3.11",
+    "flambe_python_url": "",
+}
+
+
+def playbook(site: Site, role: str, **variables: Any) -> Path:
+    play = {"name": "Mine", "hosts": "gpu_boxes", "gather_facts": False}
+    path = site.folder / f"{role}.yml"
+    path.write_text(yaml.safe_dump([{**play, "roles": [{"role": f"flambe.cluster.{role}", "vars": variables}]}]))
+    return path
+
+
+def converge_twice(site: Site, path: Path) -> None:
+    """Check mode on fresh hosts, two runs, check mode on finished hosts."""
+    assert set(site.play(path, "--check").assert_ok().changed) == {"box-a", "box-b"}
+    assert set(site.play(path).assert_ok().changed) == {"box-a", "box-b"}
+    site.play(path).assert_unchanged()
+    site.play(path, "--check", "--diff").assert_unchanged()
+
+
+def test_setup_cmds(strangers: Site) -> None:
+    converge_twice(
+        strangers, playbook(strangers, "setup_cmds", setup_cmds_user="ml", setup_cmds_commands=["id -un > ~/who"])
+    )
+    assert strangers.ssh("box-a", "sudo cat /home/ml/who") == "ml\n"
+
+
+def test_cluster_keys(strangers: Site) -> None:
+    strangers.ssh(
+        "box-a", "sudo -u ml mkdir -m 700 /home/ml/.ssh; echo '# mine' | sudo -u ml tee /home/ml/.ssh/known_hosts"
+    )
+    converge_twice(strangers, playbook(strangers, "cluster_keys", cluster_keys_user="ml"))
+    ssh = "sudo -u ml ssh -i /home/ml/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyChecking=yes"
+    assert strangers.ssh("box-a", f"{ssh} box-b id -un") == "ml\n"
+    assert strangers.ssh("box-a", "sudo stat -c '%U %a' /home/ml/ray_bootstrap_key.pem") == "ml 600\n"
+    assert "# mine\n" in strangers.ssh("box-a", "sudo cat /home/ml/.ssh/known_hosts")
+
+
+def test_a_rebuilt_host_keeps_the_clusters_key_and_gets_known_anew(strangers: Site) -> None:
+    path = playbook(strangers, "cluster_keys", cluster_keys_user="ml")
+    before = strangers.ssh("box-b", "sudo cat /home/ml/ray_bootstrap_key.pub")
+    # box-a is the source: as if it had been made anew.
+    strangers.ssh("box-a", "sudo rm -r /home/ml/.ssh /home/ml/ray_bootstrap_key.pem /home/ml/ray_bootstrap_key.pub")
+    strangers.ssh(
+        "box-a", "sudo sh -c 'rm /etc/ssh/ssh_host_rsa_key*; ssh-keygen -q -t rsa -N \"\" -f /etc/ssh/ssh_host_rsa_key'"
+    )
+    strangers.play(path).assert_ok()
+    assert strangers.ssh("box-a", "sudo cat /home/ml/ray_bootstrap_key.pub") == before
+    fresh = strangers.ssh("box-a", "cut -d' ' -f2 /etc/ssh/ssh_host_rsa_key.pub").strip()
+    known = strangers.ssh("box-b", "sudo cat /home/ml/.ssh/known_hosts")
+    assert known.count(fresh) == 1
+    assert known.count("ssh-rsa") == 2
+
+
+def test_secrets(strangers: Site) -> None:
+    source = strangers.folder / "mine.ini"
+    source.write_text("[A]\nx = 1\n")
+    converge_twice(strangers, playbook(strangers, "secrets", secrets_user="ml", secrets_src=str(source)))
+    assert strangers.ssh("box-b", "sudo stat -c '%U %a' /home/ml/secrets.ini") == "ml 600\n"
+
+
+def test_another_runtime_with_uv_from_the_package_index(strangers: Site) -> None:
+    path = playbook(strangers, "flambe", **RUNTIME)
+    converge_twice(strangers, path)
+    for box in ("box-a", "box-b"):
+        python = "'/opt/ml ray/venv/bin/python'"
+        assert strangers.ssh(box, f"sudo -u ml {python} -c 'import ray; print(ray.__version__)'") == f"{RAY}\n"
+        assert strangers.ssh(box, "stat -c %U '/opt/ml ray/venv' '/opt/ml ray/bin/uv'") == "ml\nroot\n"
+
+
+def test_ray_of_another_age(strangers: Site) -> None:
+    root = RUNTIME["flambe_root"]
+    names = {"ray_node_runtime": f"{root}/venv", "ray_node_root": root, "ray_node_unit": "my-ray.service"}
+    path = playbook(strangers, "ray_node", ray_node_user="ml", ray_node_port=6380, ray_node_head="box-b", **names)
+    converge_twice(strangers, path)
+    answer = json.loads(strangers.ssh("box-a", f"sudo -u ml '{root}/bin/ray-nodes'"))
+    expected = {host.address: True for _, host in strangers.groups["gpu_boxes"]}
+    assert answer["ray_version"] == RAY
+    assert {node["address"]: node["alive"] for node in answer["nodes"]} == expected
+    listening = strangers.ssh(
+        "box-b", "ss -tlnH | grep -c ':8265 ' || true; ss -tlnH | grep ':8265 ' | grep -vc 127.0.0.1 || true"
+    )
+    assert listening.split()[-1] == "0"
+
+
+def test_an_installation_that_was_interrupted_converges(strangers: Site) -> None:
+    venv = f"{RUNTIME['flambe_root']}/venv"
+    strangers.ssh(
+        "box-a", f"sudo rm '{venv}/flambe-runtime.json'; sudo rm -r '{venv}/lib/python3.11/site-packages/ray'"
+    )
+    run = strangers.play(playbook(strangers, "flambe", **RUNTIME)).assert_ok()
+    assert set(run.changed) == {"box-a"}
+    strangers.play(playbook(strangers, "flambe", **RUNTIME)).assert_unchanged()
+
+
+SERVE = """
+set -e
+mkdir -p /tmp/build/python/install
+cp -a /opt/python3.7/bin /opt/python3.7/lib /tmp/build/python/install/
+cd /tmp/build/python/install
+mv bin/python3.7 bin/python3.7.real
+printf '#!/bin/bash\\nhere=$(dirname "$(readlink -f "$0")")\\nexport LD_LIBRARY_PATH=$here/../lib\\n' > bin/python3.7
+printf 'exec -a "$0" "$here/python3.7.real" "$@"\\n' >> bin/python3.7
+chmod +x bin/python3.7
+rm -r lib/python3.7/test lib/python3.7/site-packages
+tar -czf /tmp/cpython-3.7.16-test.tar.gz -C /tmp/build --exclude __pycache__ --exclude '*.a' python
+sudo systemd-run --quiet --unit=archive python3 -m http.server --bind 127.0.0.1 --directory /tmp 8099
+sudo mount -t tmpfs none /opt/python3.7
+sha256sum /tmp/cpython-3.7.16-test.tar.gz | cut -d' ' -f1
+"""
+
+
+def test_a_standalone_python_where_the_host_has_none(strangers: Site) -> None:
+    sha256 = strangers.ssh("box-a", SERVE).strip()
+    path = playbook(strangers, "flambe")
+    variables: dict[str, Any] = {
+        "flambe_root": "/opt/standalone",
+        "flambe_requirements": ["six==1.16.0"],
+        "flambe_extra_packages": [],
+        "flambe_imports": ["six", "ssl"],
+        "flambe_links": [],
+        "flambe_uv_src": str(find_uv()),
+        "flambe_python_url": "http://127.0.0.1:8099/cpython-3.7.16-test.tar.gz",
+        "flambe_python_sha256": sha256,
+    }
+    wrong = strangers.play(path, "--limit", "box-a", **{**variables, "flambe_python_sha256": "0" * 64})
+    assert wrong.returncode == 2
+    assert "ash mismatch" in wrong.output
+    strangers.play(path, "--limit", "box-a", **variables).assert_ok()
+    strangers.play(path, "--limit", "box-a", **variables).assert_unchanged()
+    where = strangers.ssh(
+        "box-a", "/opt/standalone/venv/bin/python -c 'import sys; print(sys.version[:6], sys.base_prefix)'"
+    )
+    assert where.startswith("3.7.16 /opt/standalone/python/")
