@@ -112,7 +112,10 @@ def boot(info: LabInfo, *, factories: int) -> RawHosts:
 
     bastion = start(0, 22)
     members = [start(1 + n, OTHER_PORT if n == factories else 22, _BOOT) for n in range(factories + 1)]
-    return RawHosts(info, bastion, tuple(members))
+    hosts = RawHosts(info, bastion, tuple(members))
+    for one in hosts.members:
+        _wait(hosts, one)
+    return hosts
 
 
 def ssh_argv(hosts: RawHosts, one: RawHost, command: str) -> list[str]:
@@ -121,6 +124,17 @@ def ssh_argv(hosts: RawHosts, one: RawHost, command: str) -> list[str]:
     options += ["-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR"]
     jump = shlex.join(["ssh", *options, "-W", "%h:%p", hosts.jump])
     return ["ssh", *options, "-p", str(one.port), "-o", f"ProxyCommand={jump}", f"{USER}@{one.inner}", command]
+
+
+def _wait(hosts: RawHosts, one: RawHost, *, timeout: float = 120.0) -> None:
+    """Wait until a host lets its user in."""
+    deadline = time.monotonic() + timeout
+    while True:
+        done = subprocess.run(ssh_argv(hosts, one, "true"), capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return
+        assert time.monotonic() < deadline, f"{one.id} does not let in: {done.stderr}"
+        time.sleep(0.5)
 
 
 def _add_address(settings: state.Settings, name: str, address: str) -> None:

@@ -50,9 +50,7 @@ def launched(hosts: RawHosts, tmp_path_factory: pytest.TempPathFactory) -> Itera
     file = hosts.write(folder / "cluster.yaml", name="raw", more="setup_cmds: ['touch ~/was-set-up']")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLAMBE_ANS_STATE", str(folder / "state"))
-        cluster = load_cluster(file)
-        cluster.login_patience = 60.0  # the hosts are just booting
-        with cluster:
+        with load_cluster(file) as cluster:
             yield Launched(hosts, file, cluster, cluster.run())
 
 

@@ -16,12 +16,29 @@ key: id
 
 """
 LAB = "!LabCluster\nname: a\n"  # a row's own lines begin at line 3
+# A row's own lines begin at line 9.
+SSH = """!SSHCluster
+name: rack
+orchestrator_ip: 10.0.0.5
+factories_ips:
+  - 10.0.0.6
+  - [gpu.example.org, 10.0.0.7]
+key: id
+username: me
+"""
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9F"
 
 
 def aws(line: str, instead: str) -> str:
     """Write an AWSCluster with another line instead of the one that begins so."""
     old = next(one for one in AWS.splitlines() if one.startswith(line))
     return AWS.replace(old, instead)
+
+
+def ssh(old: str, instead: str) -> str:
+    """Write an SSHCluster with other text instead of some."""
+    assert old in SSH
+    return SSH.replace(old, instead)
 
 
 MALFORMED = {
@@ -299,4 +316,53 @@ MALFORMED = {
         "key holds a key itself",
         "the path of the key's file",
     ),
+    # Hosts that are there already.
+    "no addresses": (
+        ssh("  - 10.0.0.6\n  - [gpu.example.org, 10.0.0.7]", "  []"),
+        "5:3",
+        "factories_ips is empty",
+        "one",
+    ),
+    "factories missing": (
+        "\n".join(line for line in SSH.splitlines() if "-" not in line and "fact" not in line),
+        "1:1",
+        "factories_ips is missing",
+        "a list of addresses",
+    ),
+    "factories_num": (SSH + "factories_num: 2\n", "9:1", "factories_num is no field of !SSHCluster", "factories_ips"),
+    "one factory as text": (
+        ssh("\n  - 10.0.0.6\n  - [gpu.example.org, 10.0.0.7]", " 10.0.0.6"),
+        "4:16",
+        'is "10.0.0.6"',
+        "a list of",
+    ),
+    "factory twice": (ssh("[gpu.example.org, 10.0.0.7]", "10.0.0.6"), "6:5", "[1] is factories_ips[0] again", "once"),
+    "factory twice, port said": (ssh("[gpu.example.org, 10.0.0.7]", "10.0.0.6:22"), "6:5", "[0] again", "each host"),
+    "private address twice": (ssh("10.0.0.7", "10.0.0.6"), "6:5", "has the private address of factories_ips[0]", "own"),
+    "orchestrator as factory": (ssh("10.0.0.6", "10.0.0.5"), "5:5", "the orchestrator's address", "a host of its own"),
+    "address out of range": (ssh("10.0.0.6", "10.0.0.300"), "5:5", "which is no IP address", "an address or"),
+    "half an address": (ssh("10.0.0.5", '"10.0.0"'), "3:18", 'orchestrator_ip is "10.0.0", which is no IP', ""),
+    "address as a number": (ssh("10.0.0.5", "10.5"), "3:18", "orchestrator_ip is the number 10.5", "in quotes"),
+    "address with a user": (ssh("10.0.0.5", "me@10.0.0.5"), "3:18", 'is "me@10.0.0.5"', "`username` is who logs in"),
+    "address as a URL": (ssh("10.0.0.5", "ssh://10.0.0.5"), "3:18", 'is "ssh://10.0.0.5"', "did you mean 10.0.0.5?"),
+    "address of a network": (ssh("10.0.0.5", "10.0.0.0/24"), "3:18", 'is "10.0.0.0/24"', "not a network"),
+    "host with a space": (ssh("10.0.0.5", "my host"), "3:18", 'is "my host"', "a host name"),
+    "no address at all": (ssh("10.0.0.5", "0.0.0.0"), "3:18", "which is no host's address", ""),
+    "empty address": (ssh("10.0.0.5", '""'), "3:18", "orchestrator_ip is empty", "an IP address"),
+    "port out of range": (ssh("10.0.0.6", "10.0.0.6:70000"), "5:5", 'is "10.0.0.6:70000"', "a port from 1 to 65535"),
+    "port as a name": (ssh("10.0.0.6", "10.0.0.6:ssh"), "5:5", 'is "10.0.0.6:ssh"', "a port from 1 to 65535"),
+    "brackets around IPv4": (ssh("10.0.0.6", '"[10.0.0.6]:22"'), "5:5", "[10.0.0.6]", "IPv6 addresses alone"),
+    "IPv6 for Ray": (ssh("10.0.0.6", "fd00::6"), "5:5", "fd00::6, and the hosts' Ray speaks IPv4", "[public, private]"),
+    "loopback for Ray": (ssh("10.0.0.6", "127.0.0.1:2222"), "5:5", "by which every host means itself", "[public"),
+    "triple": (ssh("10.0.0.7]", "10.0.0.7, 10.0.0.8]"), "6:5", "factories_ips[1] has 3 addresses", "[public, private]"),
+    "bad half of a pair": (ssh("10.0.0.7", "10.0.0.999"), "6:23", "factories_ips[1][1] is", "an address or"),
+    "mapping as address": (ssh("10.0.0.6", "{ip: 10.0.0.6}"), "5:5", "factories_ips[0] is", "an address or"),
+    "port field": (SSH + "port: 0\n", "9:7", "port is 0", "a port from 1 to 65535"),
+    "bastion": (SSH + "proxy_jump: 'a b'\n", "9:13", 'proxy_jump is "a b"', "[user@]host[:port]"),
+    "second bastion": (SSH + "proxy_jump: a,-oProxyCommand=x\n", "9:13", "proxy_jump is", "[user@]host[:port]"),
+    "key of nobody": (SSH + f"host_keys:\n  10.0.0.9: {KEY}\n", "10:3", "host_keys.10.0.0.9 is no host", "10.0.0."),
+    "key that is none": (SSH + "host_keys:\n  10.0.0.6: ssh-ed25519 AAAA\n", "10:13", "not a public key", "/etc/ssh"),
+    "private key": (SSH + "host_keys:\n  10.0.0.6: '-----BEGIN'\n", "10:13", "not a public key", "a public key such"),
+    "no key": (SSH + "host_keys:\n  10.0.0.6: []\n", "10:13", "host_keys.10.0.0.6 is empty", "a public key such"),
+    "key of no address": (SSH + f"host_keys:\n  a b: {KEY}\n", "10:3", 'has the key "a b", which is no', ""),
 }

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.cluster.ssh import SSHCluster
 from flambe_ansible.config import load_cluster, read_cluster
 from flambe_ansible.ec2.tags import OWN_KEYS
-from flambe_ansible.validation import AWS_CLUSTER, BASE_FIELDS, LAB_CLUSTER, Schema
+from flambe_ansible.validation import AWS_CLUSTER, BASE_FIELDS, LAB_CLUSTER, SSH_CLUSTER, Schema
 from flambe_ansible.validation.cross import VOLUME_TYPES
 from flambe_ansible.validation.reference import as_text
 from flambe_ansible.validation.tags import OWN_TAGS
@@ -20,7 +21,7 @@ from flambe_ansible.validation.tags import OWN_TAGS
 from .test_load import GUIDE
 
 ROOT = Path(__file__).parents[3]
-SCHEMAS = (AWS_CLUSTER, LAB_CLUSTER)
+SCHEMAS = (AWS_CLUSTER, SSH_CLUSTER, LAB_CLUSTER)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.tag)
@@ -44,7 +45,7 @@ def signature_of(cluster: type) -> dict[str, inspect.Parameter]:
     raise AssertionError(cluster)
 
 
-CLASSES = ((AWSCluster, AWS_CLUSTER),)
+CLASSES = ((AWSCluster, AWS_CLUSTER), (SSHCluster, SSH_CLUSTER))
 
 
 @pytest.mark.parametrize(("cluster", "schema"), CLASSES, ids=lambda one: getattr(one, "tag", ""))
@@ -102,15 +103,16 @@ def test_the_guides_example_becomes_a_cluster(folder: Path, write: Callable[[str
     assert (cluster.tags, cluster.username, cluster.use_public) == ({"company": "my-company"}, "ubuntu", True)
 
 
-@pytest.mark.parametrize("name", ["lab.yaml", "aws.yaml"])
+@pytest.mark.parametrize("name", ["lab.yaml", "aws.yaml", "ssh.yaml"])
 @pytest.mark.parametrize("uncommented", [False, True])
 def test_the_examples_load(folder: Path, write: Callable[[str], Path], name: str, uncommented: bool) -> None:
-    text = (ROOT / "examples" / name).read_text().replace("~/.ssh/aws-key-name.pem", str(folder / "id"))
+    text = (ROOT / "examples" / name).read_text()
+    text = re.sub(r"~/\.ssh/\S+", str(folder / "id"), text, count=0 if name != "ssh.yaml" else 1)
     if uncommented:  # the fields that are commented out, and what stands below them
         head, tag, body = text.partition("Cluster\n\n")
         text = head + tag + re.sub(r"^# (?=[a-z_]+:|  )", "", body, flags=re.MULTILINE)
     document = read_cluster(write(text))
     if uncommented:
-        assert set(document.values) >= {"tags", "setup_cmds", "flambe_version"}
-    if uncommented and name == "aws.yaml":
-        assert set(document.values) == set(AWS_CLUSTER.by_name)
+        assert set(document.values) >= {"setup_cmds", "flambe_version"}
+    if uncommented and name != "lab.yaml":
+        assert set(document.values) == set((AWS_CLUSTER if name == "aws.yaml" else SSH_CLUSTER).by_name)
