@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from pathlib import Path
 
@@ -37,8 +36,11 @@ def find_keys(address: str, *, port: int, username: str) -> list[str]:
 
 
 def parse_settings(settings: str) -> tuple[list[Path], str]:
-    """Read the known_hosts files and the HostKeyAlias ("" where there is none) from what ``ssh -G`` printed."""
+    """Read the known_hosts files and the HostKeyAlias ("" where there is none) from what ``ssh -G`` printed.
+
+    It prints paths without quotes, so that one with a space in it cannot be told from two.
+    """
     values = dict(line.split(" ", 1) for line in settings.splitlines() if " " in line)
-    names = shlex.split(f"{values.get('userknownhostsfile', '')} {values.get('globalknownhostsfile', '')}")
+    names = f"{values.get('userknownhostsfile', '')} {values.get('globalknownhostsfile', '')}".split()
     files = [Path(name).expanduser() for name in names if name not in ("none", "/dev/null")]
     return files, values.get("hostkeyalias", "")

@@ -121,7 +121,7 @@ def test_a_wrong_key_is_refused_before_anything_is_sent(launched: Launched, tmp_
 
 
 def test_a_bastion_that_nobody_knows_is_refused(launched: Launched, tmp_path: Path) -> None:
-    file = launched.hosts.write(tmp_path / "cluster.yaml", name="other")
+    file = launched.hosts.write(tmp_path / "cluster.yaml", name="stranger")
     lines = [line for line in file.read_text().splitlines() if not line.startswith(f"  {launched.hosts.bastion.outer}")]
     file.write_text("\n".join(lines) + "\n")
     with load_cluster(file) as cluster, pytest.raises(HostConnectionError, match="bastion's host key is not in") as e:

@@ -1,0 +1,106 @@
+"""From the orchestrator to the factories: the script, run here against a made-up rsync, and its answer."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible.cluster import copying
+from flambe_ansible.cluster.instance import below_home, read_devices
+from flambe_ansible.errors import ClusterConfigurationError, RemoteCommandError
+from flambe_ansible.hosts import Host, Role
+from flambe_ansible.ssh import Completed
+
+HEAD = Host(name="a_orchestrator", role=Role.ORCHESTRATOR, private_ip="10.0.0.1")
+FACTORIES = [Host(name=f"a_factory_{n}", role=Role.FACTORY, index=n, private_ip=f"10.0.0.{n + 2}") for n in range(10)]
+# Writes its arguments down, a line each; for 10.0.0.4 it fails.
+RSYNC = """#!/bin/sh
+for word in "$@"; do printf '%s\\n' "$word"; done > "$HOME/calls/$$"
+case "$*" in *10.0.0.4:*) echo "no space left"; echo "rsync error"; exit 11;; esac
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "bin").mkdir()
+    rsync = tmp_path / "bin" / "rsync"
+    rsync.write_text(RSYNC)
+    rsync.chmod(0o755)
+    (tmp_path / "data dir").mkdir()
+    (tmp_path / "data dir" / "it's:here").write_text("x")
+    return tmp_path
+
+
+def run(home: Path, script: str) -> Completed:
+    environment = {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-s"], input=script, env=environment, capture_output=True, text=True, check=False)
+    return Completed(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def test_every_factory_gets_every_path(home: Path) -> None:
+    (home / copying.KEY_FILE).write_text("key")
+    factories = [host for host in FACTORIES if host.index != 2]
+    script = copying.write_script("me", factories, ["data dir", "data dir/it's:here"], mirror=True)
+    answer = run(home, script)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+    copying.check(HEAD, answer, command="rsync")
+    calls = [path.read_text().splitlines() for path in (home / "calls").iterdir()]
+    assert len(calls) == 18
+    assert all("--delete" in call and "--protect-args" in call for call in calls)
+    assert sorted(call[-2:] for call in calls if "10.0.0.5" in call[-1]) == [
+        ["./data dir/", "me@10.0.0.5:./data dir/"],
+        ["./data dir/it's:here", "me@10.0.0.5:./data dir/"],
+    ]
+
+
+def test_a_factory_that_fails_is_named_with_its_reason(home: Path) -> None:
+    (home / copying.KEY_FILE).write_text("key")
+    answer = run(home, copying.write_script("me", FACTORIES[:4], ["data dir"]))
+    assert len(list((home / "calls").iterdir())) == 4
+    with pytest.raises(RemoteCommandError, match="a_factory_2: no copy from the orchestrator: no space left") as caught:
+        copying.check(HEAD, answer, command="rsync 'data dir'")
+    assert (caught.value.host, caught.value.returncode) == ("a_factory_2", 11)
+
+
+def test_without_the_clusters_key_nothing_is_tried(home: Path) -> None:
+    answer = run(home, copying.write_script("me", FACTORIES[:2], ["data dir"]))
+    assert not list((home / "calls").iterdir())
+    with pytest.raises(RemoteCommandError, match=r"nothing was copied .* is missing") as caught:
+        copying.check(HEAD, answer, command="rsync")
+    assert caught.value.hint == "launch again: it repairs the cluster's key"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a", "a"),
+        ("a//b/./c/", "a/b/c"),
+        ("~/a", "a"),
+        ("/home/me/a", "a"),
+        ("-a", "-a"),
+        ("a b", "a b"),
+        ("...", "..."),
+    ],
+)
+def test_paths_below_the_home_folder(path: str, expected: str) -> None:
+    assert below_home(path, home="/home/me") == expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", ".", "./", "~", "~/", "..", "../a", "a/../..", "a/../b", "/etc", "/home/me", "/home/me/", "/home/me2/a"],
+)
+def test_paths_that_leave_it_or_are_it(path: str) -> None:
+    if path == "~":  # a folder of that name, quoted
+        assert below_home(path) == "~"
+        return
+    with pytest.raises(ClusterConfigurationError):
+        below_home(path, home="/home/me")
+
+
+def test_devices() -> None:
+    assert read_devices("8\n2\n") == (8, 2)
+    assert read_devices("Welcome to 1 host\n8\n2\n") == (8, 2)

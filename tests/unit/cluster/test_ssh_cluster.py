@@ -1,0 +1,227 @@
+"""Clusters of hosts that are there already: what is told of them before anybody asks them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flambe_ansible import SSHCluster
+from flambe_ansible.cluster import addresses
+from flambe_ansible.cluster.plan import Action
+from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError, HostKeyError, UnsupportedHostError
+from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.ssh import Completed, user_config
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9F"
+OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9G"
+THIRD = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9H"
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SSHCluster]:
+    """Make a cluster of three hosts; the user's own known_hosts knows nobody."""
+    monkeypatch.setattr(user_config, "find_keys", lambda *_args, **_kwargs: [])
+    key = tmp_path / "key"
+    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    key.chmod(0o600)
+
+    def make_(**more: Any) -> SSHCluster:
+        values: dict[str, Any] = {
+            "name": "rack",
+            "orchestrator_ip": "10.0.0.5",
+            "factories_ips": ["10.0.0.6:2222", ["gpu.example.org", "10.0.0.7"]],
+            "key": str(key),
+            "username": "me",
+        }
+        return SSHCluster(**{**values, **more})
+
+    return make_
+
+
+def describe(host: Host) -> tuple[str, str, int, str, int, str | None]:
+    return host.name, host.address, host.port, host.private_ip, host.private_port, host.public_ip
+
+
+PLACES = {
+    "as written": (
+        {},
+        ("rack_orchestrator", "10.0.0.5", 22, "10.0.0.5", 22, None),
+        ("rack_factory_0", "10.0.0.6", 2222, "10.0.0.6", 2222, None),
+        ("rack_factory_1", "gpu.example.org", 22, "10.0.0.7", 22, "gpu.example.org"),
+    ),
+    "a port for all": (
+        {"port": 2200},
+        ("rack_orchestrator", "10.0.0.5", 2200, "10.0.0.5", 2200, None),
+        ("rack_factory_0", "10.0.0.6", 2222, "10.0.0.6", 2222, None),
+        ("rack_factory_1", "gpu.example.org", 2200, "10.0.0.7", 2200, "gpu.example.org"),
+    ),
+    "private addresses": (
+        {"use_public": False, "orchestrator_ip": ["[fd00::5]:2200", "10.0.0.5"]},
+        ("rack_orchestrator", "10.0.0.5", 22, "10.0.0.5", 22, "fd00::5"),
+        ("rack_factory_0", "10.0.0.6", 2222, "10.0.0.6", 2222, None),
+        ("rack_factory_1", "10.0.0.7", 22, "10.0.0.7", 22, "gpu.example.org"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("more", "orchestrator", "first", "second"), PLACES.values(), ids=PLACES)
+def test_hosts_are_those_of_the_configuration(
+    make: Callable[..., SSHCluster], more: dict[str, Any], orchestrator: object, first: object, second: object
+) -> None:
+    cluster = make(**more)
+    cluster.parse()
+    hosts = cluster.find_hosts()
+    assert [describe(host) for host in hosts] == [orchestrator, first, second]
+    assert [host.role for host in hosts] == [Role.ORCHESTRATOR, Role.FACTORY, Role.FACTORY]
+    assert {host.state for host in hosts} == {HostState.RUNNING}
+    assert cluster.factories_num == 2
+    cluster.load_all_instances()
+    assert cluster.hosts == hosts
+
+
+def test_nothing_is_created_and_nothing_ended(make: Callable[..., SSHCluster]) -> None:
+    cluster = make()
+    plan = cluster.plan()
+    assert [host.action for host in plan.hosts] == [Action.REUSE] * 3
+    assert (plan.provider, plan.changes_hosts, plan.to_create) == ("ssh", False, ())
+    cluster.rollback_env()
+    for refuse in (cluster.terminate_instances, cluster.check_termination):
+        with pytest.raises(ClusterConfigurationError, match="not this tool's to terminate; nothing was changed") as e:
+            refuse()
+        assert "\n" not in str(e.value)
+
+
+def test_another_orchestrator_is_another_cluster(make: Callable[..., SSHCluster]) -> None:
+    assert make().state_dir == make(factories_ips=["10.0.0.8"], use_public=False).state_dir
+    assert make().state_dir != make(orchestrator_ip="10.0.0.8").state_dir
+    assert make().state_dir != make(orchestrator_ip="10.0.0.5:2200").state_dir
+
+
+KEYS = {
+    "by its address": ({"10.0.0.5": KEY}, "rack_orchestrator", [KEY]),
+    "by address and port": ({"10.0.0.6:2222": KEY}, "rack_factory_0", [KEY]),
+    "by address without its port": ({"10.0.0.6": f"{KEY}\n{OTHER} me@host"}, "rack_factory_0", [KEY, OTHER]),
+    "by the public address": ({"GPU.example.org": [KEY]}, "rack_factory_1", [KEY]),
+    "by the private address": ({"10.0.0.7": [f"10.0.0.7 {KEY}"]}, "rack_factory_1", [KEY]),
+    "of another": ({"10.0.0.7": KEY}, "rack_orchestrator", None),
+}
+
+
+@pytest.mark.parametrize(("host_keys", "name", "expected"), KEYS.values(), ids=KEYS)
+def test_keys_of_the_configuration(
+    make: Callable[..., SSHCluster], host_keys: Any, name: str, expected: list[str] | None
+) -> None:
+    cluster = make(host_keys=host_keys)
+    cluster.parse()
+    host = next(host for host in cluster.find_hosts() if host.name == name)
+    assert cluster.expected_host_keys(host) == expected
+
+
+def test_keys_of_the_users_known_hosts(make: Callable[..., SSHCluster], monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {("10.0.0.6", 2222): [KEY], ("10.0.0.7", 22): [OTHER], ("10.0.0.5", 22): [KEY]}
+    monkeypatch.setattr(user_config, "find_keys", lambda address, *, port, username: known.get((address, port), []))
+    cluster = make(host_keys={"10.0.0.5": THIRD})
+    assert [cluster.expected_host_keys(host) for host in cluster.find_hosts()] == [[THIRD], [KEY], [OTHER]]
+
+
+def test_what_is_told_now_wins_over_what_was_believed(make: Callable[..., SSHCluster]) -> None:
+    with make(host_keys={"10.0.0.5": KEY}) as before:
+        before._trust(before.find_hosts())
+        assert before.connections.trusted(before.find_hosts()[0]) == [KEY]
+    with make(host_keys={"10.0.0.5": OTHER, "bastion": THIRD}, proxy_jump="you@bastion:2200") as cluster:
+        hosts = cluster.find_hosts()
+        cluster.connections.trust(hosts[1], [KEY])
+        cluster._trust(hosts)
+        assert [cluster.connections.trusted(host) for host in hosts] == [[OTHER], [KEY], []]
+        assert f"[bastion]:2200 {THIRD}" in cluster.known_hosts.read_text().splitlines()
+
+
+def test_a_wrong_key_says_where_to_correct_it(make: Callable[..., SSHCluster], monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = make(proxy_jump="you@bastion")
+    hosts = cluster.find_hosts()
+
+    def fail(error: Exception) -> Callable[..., None]:
+        def wait(*_args: object, **_kwargs: object) -> None:
+            raise error
+
+        return wait
+
+    monkeypatch.setattr(cluster.connections, "wait", fail(HostKeyError("x", host="a", hint="elsewhere")))
+    with pytest.raises(HostKeyError) as caught:
+        cluster.attach(hosts)
+    assert "host_keys" in (caught.value.hint or "")
+    error = HostConnectionError("a: the bastion's host key is not in your known_hosts", host="a")
+    monkeypatch.setattr(cluster.connections, "wait", fail(error))
+    with pytest.raises(HostConnectionError) as unknown:
+        cluster.attach(hosts)
+    assert "ssh you@bastion" in (unknown.value.hint or "")
+
+
+def test_the_inventory_carries_the_way_and_the_keys(make: Callable[..., SSHCluster]) -> None:
+    cluster = make(host_keys={"10.0.0.5": KEY}, proxy_jump="you@bastion")
+    everything = cluster.inventory()["all"]["children"]
+    orchestrator = everything["orchestrator"]["hosts"]["rack_orchestrator"]
+    assert "ProxyCommand=ssh" in orchestrator["ansible_ssh_common_args"]
+    assert "-l you" in orchestrator["ansible_ssh_common_args"]
+    assert "HostKeyAlias=10.0.0.5 " in orchestrator["ansible_ssh_common_args"]
+    assert cluster.known_hosts.read_text() == f"10.0.0.5 {KEY}\n"
+    first = everything["factories"]["hosts"]["rack_factory_0"]
+    assert (first["ansible_port"], first["private_port"], first["private_ip"]) == (2222, 2222, "10.0.0.6")
+
+
+class Answers:
+    """Stands for the connections: what each host answers."""
+
+    def __init__(self, **answers: str) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+
+    def run(self, host: Host, _command: str, *, input: str, timeout: float) -> Completed:  # noqa: A002 - as in ssh
+        self.asked.append(input)
+        return Completed(returncode=0, stdout=self.answers[host.name], stderr="")
+
+    def run_all(self, hosts: list[Host], _command: str, **_more: object) -> dict[str, Completed]:
+        return {host.name: Completed(returncode=0, stdout=self.answers[host.name], stderr="") for host in hosts}
+
+
+def test_private_names_are_resolved_once_and_kept(make: Callable[..., SSHCluster]) -> None:
+    cluster = make(factories_ips=[["203.0.113.6", "node-six"], "node-seven"])
+    assert addresses.find_names(cluster.find_hosts()) == ["node-six", "node-seven"]
+    connections: Any = Answers(rack_orchestrator='{"node-six": "10.0.0.6", "node-seven": "10.0.0.7"}')
+    addresses.write(cluster.state_dir, addresses.resolve(connections, cluster.find_hosts()))
+    assert json.loads(connections.asked[0]) == [["node-six", "node-seven"], "10.0.0.5", "node-six"]
+    assert [host.private_ip for host in cluster.find_hosts()] == ["10.0.0.5", "10.0.0.6", "10.0.0.7"]
+    assert cluster.find_hosts()[2].address == "node-seven"
+
+
+def test_a_name_that_cannot_be_resolved(make: Callable[..., SSHCluster]) -> None:
+    connections: Any = Answers(rack_orchestrator="{}")
+    hosts = make(factories_ips=["node-six"]).find_hosts()
+    with pytest.raises(UnsupportedHostError, match="rack_orchestrator cannot resolve node-six"):
+        addresses.resolve(connections, hosts)
+
+
+def test_a_private_address_must_be_the_hosts_own(make: Callable[..., SSHCluster]) -> None:
+    hosts = make().find_hosts()
+    own = {host.name: f"{host.private_ip} fd00::1 172.17.0.1\n" for host in hosts}
+    right: Any = Answers(**own)
+    addresses.check(right, hosts)
+    silent: Any = Answers(**{**own, "rack_factory_0": ""})
+    addresses.check(silent, hosts)
+    wrong: Any = Answers(**{**own, "rack_factory_0": "192.168.1.6 172.17.0.1\n"})
+    with pytest.raises(UnsupportedHostError, match=r"rack_factory_0: 10\.0\.0\.6 is no address of the host") as caught:
+        addresses.check(wrong, hosts)
+    assert "[10.0.0.6, 192.168.1.6]" in (caught.value.hint or "")
+
+
+def test_arguments_are_checked(make: Callable[..., SSHCluster]) -> None:
+    with pytest.raises(ClusterConfigurationError) as caught:
+        make(factories_ips=["10.0.0.5", "10.0.0.300"], port=0, host_keys={"10.0.0.9": KEY}).parse()
+    fields = [problem.field for problem in caught.value.problems]
+    assert fields == ["factories_ips[1]", "port"]
+    with pytest.raises(ClusterConfigurationError, match="orchestrator's address"):
+        make(factories_ips=("10.0.0.5",)).parse()

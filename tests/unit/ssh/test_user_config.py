@@ -1,0 +1,52 @@
+"""What the user's own OpenSSH believes of a host."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible.ssh import user_config
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9F"
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let ssh read a configuration of the test's instead of the user's."""
+    config, ssh = tmp_path / "config", tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin exec ssh -F "{config}" "$@"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:/usr/local/bin:/usr/bin:/bin")
+    return tmp_path
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "address", "port", "config"),
+    [
+        ("10.0.0.5", "10.0.0.5", 22, ""),
+        ("[10.0.0.5]:2222", "10.0.0.5", 2222, ""),
+        ("gpu1.example.org", "gpu1.example.org", 22, ""),
+        ("the-rack", "10.0.0.5", 2222, "HostKeyAlias the-rack\n"),
+    ],
+)
+def test_keys_are_found(own: Path, name: str, address: str, port: int, config: str, hashed: bool) -> None:
+    known = own / "known_hosts"
+    known.write_text(f"other {KEY[:-1]}G\n{name} {KEY} comment\n")
+    if hashed:
+        subprocess.run(["ssh-keygen", "-H", "-f", str(known)], check=True, capture_output=True)
+        assert name not in known.read_text()
+    (own / "config").write_text(f"{config}UserKnownHostsFile {own}/nothing {known}\nGlobalKnownHostsFile none\n")
+    assert user_config.find_keys(address, port=port, username="me") == [KEY]
+    assert user_config.find_keys("10.9.9.9" if not config else address, port=port, username="me") == (
+        [KEY] if config else []
+    )
+
+
+def test_the_files_and_the_alias_that_ssh_names() -> None:
+    settings = "user me\nuserknownhostsfile ~/.ssh/known_hosts /a/b\nglobalknownhostsfile /dev/null\n"
+    assert user_config.parse_settings(settings) == ([Path("~/.ssh/known_hosts").expanduser(), Path("/a/b")], "")
+    assert user_config.parse_settings("hostkeyalias x\nuserknownhostsfile none\n") == ([], "x")
