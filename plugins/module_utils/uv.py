@@ -12,7 +12,6 @@ import zipfile
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import files, package_index, pip_config
 
-
 CONFIG = "uv.toml"
 
 
