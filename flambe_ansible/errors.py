@@ -223,6 +223,28 @@ class SourceError(ClusterError):
         self.source = source
 
 
+class RunError(ClusterError):
+    """A run cannot begin, or did not succeed.
+
+    Attributes:
+        state: The run's state, such as ``running`` or ``failed``; "" where there is none.
+    """
+
+    exit_code = 11
+
+    def __init__(self, message: str, *, state: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.state = state
+
+
+class ClusterBusyError(RunError):
+    """Another run is under way; nothing was touched."""
+
+
+class ExistingResultsError(RunError):
+    """The cluster holds results of an experiment of this name; nothing was touched."""
+
+
 class ClusterNotFoundError(ClusterError, LookupError):
     """No host of the cluster exists."""
 

@@ -10,8 +10,12 @@ from flambe_ansible.cli.commands.exec import execute
 from flambe_ansible.cli.commands.inventory import inventory
 from flambe_ansible.cli.commands.lab import lab
 from flambe_ansible.cli.commands.launch import launch
+from flambe_ansible.cli.commands.logs import logs
+from flambe_ansible.cli.commands.pull import pull
 from flambe_ansible.cli.commands.ssh import ssh
 from flambe_ansible.cli.commands.status import status
+from flambe_ansible.cli.commands.stop import stop
+from flambe_ansible.cli.commands.submit import submit
 from flambe_ansible.cli.options import CONTEXT, debug_option, examples
 
 click.rich_click.MAX_WIDTH = 100
@@ -19,6 +23,7 @@ click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 click.rich_click.COMMAND_GROUPS = {
     "flambe-ans": [
         {"name": "Clusters", "commands": ["launch", "status", "ssh", "exec", "inventory", "down"]},
+        {"name": "Runs", "commands": ["submit", "logs", "open", "pull", "stop"]},
         {"name": "The lab: EC2 on this machine", "commands": ["lab"]},
     ]
 }
@@ -31,6 +36,7 @@ click.rich_click.COMMAND_GROUPS = {
         "flambe-ans launch examples/lab.yaml",
         "flambe-ans status examples/lab.yaml",
         "flambe-ans exec examples/lab.yaml -- uptime",
+        "flambe-ans submit examples/experiment.yaml --cluster examples/lab.yaml",
         "flambe-ans down examples/lab.yaml",
     ),
 )
@@ -43,9 +49,9 @@ def app() -> None:
     lab on this machine, with flambé and Ray on every host.
 
     Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 AWS, 5 SSH or host, 6 playbook, 7 Ray, 8 lab,
-    9 no such cluster, 130 cancelled.
+    9 no such cluster, 10 extension or resource not fetched, 11 run refused or failed, 130 cancelled.
     """
 
 
-for command in (launch, status, ssh, execute, inventory, down, lab):
+for command in (launch, status, ssh, execute, inventory, down, submit, logs, pull, stop, lab):
     app.add_command(command)

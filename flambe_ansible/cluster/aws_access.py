@@ -54,6 +54,7 @@ class AWSAccess(Cluster):
         use_public: Whether to connect to public addresses, where there are any; otherwise to private ones.
         strict_host_keys: Refuse a host whose key its console does not tell.
         setup_timeout: Seconds that one setup command may take.
+        expose_sites: Whether TensorBoard and the report site listen for everybody, not for the orchestrator alone.
     """
 
     provider: ClassVar[str] = "aws"
@@ -86,6 +87,7 @@ class AWSAccess(Cluster):
         use_public: bool = True,
         strict_host_keys: bool = False,
         setup_timeout: float = 3600.0,
+        expose_sites: bool = False,
     ) -> None:
         super().__init__(
             name,
@@ -97,6 +99,7 @@ class AWSAccess(Cluster):
             use_public=use_public,
             strict_host_keys=strict_host_keys,
             setup_timeout=setup_timeout,
+            expose_sites=expose_sites,
         )
         self.factories_type = factories_type
         self.orchestrator_type = orchestrator_type

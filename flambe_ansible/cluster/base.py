@@ -11,8 +11,8 @@ from typing import Any
 from flambe_ansible import events, inventory, secrets
 from flambe_ansible.cluster import converge, lock, ray
 from flambe_ansible.cluster.converge import RunOptions
+from flambe_ansible.cluster.execution import Execution
 from flambe_ansible.cluster.live import STATUS_TIMEOUT
-from flambe_ansible.cluster.operations import Operations
 from flambe_ansible.cluster.status import ClusterState, ClusterStatus, judge
 from flambe_ansible.errors import FlambeAnsibleError
 from flambe_ansible.hosts import Host, HostState, Role
@@ -40,7 +40,7 @@ class LaunchResult:
     log: Path
 
 
-class Cluster(Operations):
+class Cluster(Execution):
     """A cluster of one orchestrator and N factories: the base of what each provider implements.
 
     A provider implements ``load_all_instances``, ``find_hosts`` and ``plan``, and where it creates hosts also

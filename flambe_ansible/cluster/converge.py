@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,24 +65,36 @@ def build_inventory(cluster: LiveCluster, options: RunOptions) -> dict[str, Any]
 
 
 def play(
-    cluster: LiveCluster, options: RunOptions, *, tags: Sequence[str] = (), log: Path | None = None
+    cluster: LiveCluster,
+    options: RunOptions,
+    *,
+    playbook: str = "site.yml",
+    variables: Mapping[str, Any] | None = None,
+    tags: Sequence[str] = (),
+    limit: Sequence[str] = (),
+    log: Path | None = None,
 ) -> dict[str, HostResult]:
-    """Run the playbook, or the roles with these tags, on all hosts of the cluster.
+    """Run a playbook, or its roles with these tags, on all hosts of the cluster.
 
     Args:
         cluster: The cluster, connected.
         options: What this launch was told.
+        playbook: The playbook.
+        variables: Further variables for its roles.
         tags: Names of roles; none means all.
+        limit: Names of hosts; none means all.
         log: Where the full log goes; by default a new file in the cluster's state folder.
 
     Raises:
         PlaybookError: It failed on a host.
     """
     connection = {host.name: cluster.connections.ansible_variables(host) for host in cluster.hosts}
+    wanted = {**role_variables(cluster, options), **(variables or {})}
     return run_playbook(
-        "site.yml",
-        inventory=inventory.build(cluster.hosts, connection=connection, variables=role_variables(cluster, options)),
+        playbook,
+        inventory=inventory.build(cluster.hosts, connection=connection, variables=wanted),
         tags=tags,
+        limit=limit,
         observer=cluster.observer,
         log=log or new_log(cluster),
     )

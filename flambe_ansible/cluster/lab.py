@@ -44,6 +44,7 @@ class LabCluster(AWSCluster):
         flambe_version: The flambe that the hosts get; None is the one installed here.
         strict_host_keys: Refuse a host whose key its console does not tell.
         setup_timeout: Seconds that one setup command may take.
+        expose_sites: Whether TensorBoard and the report site listen for everybody, not for the orchestrator alone.
     """
 
     provider: ClassVar[str] = "lab"
@@ -66,6 +67,7 @@ class LabCluster(AWSCluster):
         flambe_version: str | None = None,
         strict_host_keys: bool = False,
         setup_timeout: float = 3600.0,
+        expose_sites: bool = False,
     ) -> None:
         super().__init__(
             name=name,
@@ -86,6 +88,7 @@ class LabCluster(AWSCluster):
             use_public=False,
             strict_host_keys=strict_host_keys,
             setup_timeout=setup_timeout,
+            expose_sites=expose_sites,
         )
         self.lab = lab
 

@@ -34,6 +34,7 @@ class Provider(ABC):
         use_public: Whether this machine connects to public addresses; otherwise to private ones.
         strict_host_keys: Refuse a host whose key no trusted source told, instead of keeping the first key seen.
         setup_timeout: Seconds that one setup command may take.
+        expose_sites: Whether TensorBoard and the report site listen for everybody, not for the orchestrator alone.
         proxy_jump: The bastion on the way to the hosts, ``[user@]host[:port]``; None is what ``~/.ssh/config`` says.
 
     Attributes:
@@ -56,6 +57,7 @@ class Provider(ABC):
         use_public: bool = True,
         strict_host_keys: bool = False,
         setup_timeout: float = 3600.0,
+        expose_sites: bool = False,
         proxy_jump: str | None = None,
     ) -> None:
         self.name = name
@@ -67,6 +69,7 @@ class Provider(ABC):
         self.use_public = use_public
         self.strict_host_keys = strict_host_keys
         self.setup_timeout = setup_timeout
+        self.expose_sites = expose_sites
         self.proxy_jump = proxy_jump
         self.observer: events.Observer = events.ignore
         self.orchestrator: Instance | None = None

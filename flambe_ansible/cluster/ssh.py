@@ -41,6 +41,7 @@ class SSHCluster(Cluster):
         use_public: Whether this machine connects to the first address of a pair, or to the second.
         strict_host_keys: Refuse a host whose key neither ``host_keys`` nor the user's known_hosts tell.
         setup_timeout: Seconds that one setup command may take.
+        expose_sites: Whether TensorBoard and the report site listen for everybody, not for the orchestrator alone.
     """
 
     provider: ClassVar[str] = "ssh"
@@ -62,6 +63,7 @@ class SSHCluster(Cluster):
         use_public: bool = True,
         strict_host_keys: bool = False,
         setup_timeout: float = 3600.0,
+        expose_sites: bool = False,
     ) -> None:
         super().__init__(
             name,
@@ -73,6 +75,7 @@ class SSHCluster(Cluster):
             use_public=use_public,
             strict_host_keys=strict_host_keys,
             setup_timeout=setup_timeout,
+            expose_sites=expose_sites,
             proxy_jump=proxy_jump,
         )
         self.orchestrator_ip = orchestrator_ip

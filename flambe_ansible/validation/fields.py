@@ -112,6 +112,18 @@ EXTRA_FIELDS = (
         default=3600.0,
         rule=rules.within(1, 86_400),
     ),
+    Field(
+        name="expose_sites",
+        kind=Kind.BOOLEAN,
+        expected="true or false",
+        doc=(
+            "Whether TensorBoard and the report site listen for everybody who reaches the orchestrator; no password "
+            "guards them."
+        ),
+        change=Change.IN_PLACE,
+        change_note="at the next submit",
+        default=False,
+    ),
 )
 BASE_FIELDS = (
     NAME,

@@ -59,6 +59,7 @@ def launch(
     the rest stays. A larger factories_num makes the cluster grow. The question comes only where hosts are created or
     started; without a terminal, --yes has to answer it.
     """
+    from flambe_ansible.cli.launching import attempt, confirm
     from flambe_ansible.cli.progress import Progress
     from flambe_ansible.cli.render.plan import render_plan
 
@@ -70,85 +71,14 @@ def launch(
         if dry_run:
             _finish_dry_run(output, plan)
             return
-        _confirm(output, plan, yes=yes)
+        confirm(output, plan, yes=yes)
         progress = Progress(output, cluster=plan.cluster, hosts=[host.name for host in plan.hosts])
         cluster.observer = progress
-        options = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
-        result = _run(output, cluster, progress, on_failure=on_failure, options=options)
+        options: dict[str, Any] = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
+        result = attempt(output, cluster, progress, lambda: cluster.run(**options), on_failure=on_failure)
     finally:
         cluster.close()
     _finish(output, file, result, progress, cluster)
-
-
-def _confirm(output: Output, plan: Plan, *, yes: bool) -> None:
-    """Ask before hosts come into being.
-
-    Raises:
-        NoAnswerError: Nobody is there to answer.
-        CancelledError: The answer is no.
-    """
-    from flambe_ansible.cli.errors import NoAnswerError
-    from flambe_ansible.cli.render.plan import write_question
-    from flambe_ansible.errors import CancelledError
-
-    if yes or not plan.changes_hosts:
-        return
-    question = write_question(plan)
-    if not output.can_ask:
-        raise NoAnswerError(question, "nothing was created")
-    if not output.ask(question):
-        output.next_command = ""
-        raise CancelledError("cancelled; nothing was created")
-
-
-def _run(
-    output: Output, cluster: Cluster, progress: Progress, *, on_failure: str | None, options: dict[str, Any]
-) -> LaunchResult:
-    """Run the launch; where it does not end well, tell why first, then settle what becomes of the new hosts.
-
-    Raises:
-        ShownError: It did not end well.
-    """
-    from flambe_ansible.cli import errors
-    from flambe_ansible.cli.interrupts import interruptible
-    from flambe_ansible.errors import CancelledError
-
-    with interruptible():
-        try:
-            with progress:
-                return cluster.run(**options)
-        except (Exception, KeyboardInterrupt) as error:
-            cause = error if isinstance(error, Exception) else CancelledError("cancelled")
-            errors.show(output, cause)
-            raise errors.ShownError(cause, **_settle(output, cluster, on_failure)) from error
-
-
-def _settle(output: Output, cluster: Cluster, on_failure: str | None) -> dict[str, Any]:
-    """Keep or terminate the hosts that this launch created, as told; return what was done."""
-    created = list(cluster.created)
-    if not created:
-        return {"created": [], "kept": []}
-    from flambe_ansible.cli import errors
-    from flambe_ansible.cli.render.words import count
-
-    hosts = count(len(created), "new host")
-    terminate = on_failure == "terminate"
-    if on_failure is None and output.can_ask:
-        try:
-            terminate = output.ask(f"Terminate the {hosts} of this launch ({', '.join(created)})?")
-        except KeyboardInterrupt:
-            terminate = False
-    if not terminate:
-        output.say(f"The {hosts} of this launch stay: {', '.join(created)}.")
-        return {"created": created, "kept": created}
-    try:
-        cluster.rollback_env()
-    except Exception as error:
-        errors.show(output, error)
-        output.say(f"Not all of the {hosts} could be terminated; `flambe-ans down` removes the whole cluster.")
-        return {"created": created, "kept": None}
-    output.say(f"The {hosts} of this launch {'is' if len(created) == 1 else 'are'} terminated: {', '.join(created)}.")
-    return {"created": created, "kept": []}
 
 
 def _finish_dry_run(output: Output, plan: Plan) -> None:

@@ -43,7 +43,7 @@ def test_the_arguments_are_flambes_own_in_their_order() -> None:
         "setup_cmds": None,
     }
     keywords = [name for name, one in arguments.items() if one.kind is one.KEYWORD_ONLY]
-    assert keywords == ["flambe_version", "use_public", "strict_host_keys", "setup_timeout"]
+    assert keywords == ["flambe_version", "use_public", "strict_host_keys", "setup_timeout", "expose_sites"]
 
 
 # Launching.

@@ -1,0 +1,46 @@
+"""``flambe-ans pull``: results and artifacts of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from flambe_ansible.cli.options import CONTEXT, cluster_argument, debug_option, examples, json_option, load
+from flambe_ansible.cli.output import Output
+
+
+@click.command(
+    context_settings=CONTEXT,
+    epilog=examples(
+        "flambe-ans pull cluster.yaml results/",
+        "flambe-ans pull cluster.yaml results/ --name first_try",
+        "flambe-ans pull cluster.yaml results/ --without-checkpoints",
+    ),
+)
+@cluster_argument
+@click.argument("destination", metavar="DEST", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--name", help="The experiment, instead of the last one that ran.")
+@click.option("--without-checkpoints", is_flag=True, help="Leave out models: *.pt and Ray's checkpoints.")
+@json_option
+@debug_option
+@click.pass_obj
+def pull(output: Output, file: str, destination: Path, name: str | None, without_checkpoints: bool) -> None:
+    """Copy the results of an experiment into DEST/NAME; what is there unchanged is not sent again.
+
+    It works while the experiment runs, too, and then brings what has come to the orchestrator so far.
+    """
+    from flambe_ansible.cluster.results import pull_results
+    from flambe_ansible.cluster.submission import attach_run
+
+    cluster = load(output, file)
+    try:
+        run = attach_run(cluster)
+        target = pull_results(cluster, run, destination, name=name, checkpoints=not without_checkpoints)
+    finally:
+        cluster.close()
+    count = sum(1 for one in target.rglob("*") if one.is_file())
+    if output.json:
+        output.write_document({"name": target.name, "path": str(target), "files": count})
+    else:
+        output.say(f"{count} files in {target}")

@@ -1,0 +1,111 @@
+"""A run as people read it, and as data."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from flambe_ansible.cli.render.words import format_seconds
+from flambe_ansible.cluster.runs import NONE, RunState
+from flambe_ansible.cluster.sites import Sites, find_public_sites
+
+if TYPE_CHECKING:
+    from flambe_ansible.cluster.base import Cluster
+    from flambe_ansible.cluster.submission import Submission
+
+STYLES = {"succeeded": "bold green", "failed": "bold red", "running": "bold cyan", "queued": "bold cyan"}
+STAGE_STYLES = {"succeeded": "green", "failed": "red", "running": "cyan"}
+
+
+def render_run(run: RunState, *, now: datetime | None = None) -> RenderableType:
+    """Draw how a run stands: a line, its stages, and what went wrong."""
+    if run.state == NONE:
+        return Text("Run: none yet")
+    title = Text.assemble("Run: ", (run.name, "bold"), " ", (run.state, STYLES.get(run.state, "bold yellow")))
+    title.append(_describe_times(run, now or datetime.now(UTC)))
+    lines: list[RenderableType] = [title]
+    if run.stages:
+        lines.append(_render_stages(run))
+    lines += [Text(f"  lost: {one.name} ({one.address}): {one.reason}", style="red") for one in run.lost]
+    if run.reason and run.state not in ("succeeded",):
+        lines.append(Text(f"  {run.reason}"))
+    if run.settling:
+        lines.append(Text("  the hosts are being made ready for the next run", style="dim"))
+    return Group(*lines)
+
+
+def render_submission(done: Submission, *, file: str, cluster: Cluster) -> RenderableType:
+    """Draw the end of a submission: what runs now, and what to do next."""
+    title = Text.assemble((done.run.name, "bold"), " is ", (done.run.state, "bold green"), f" on {cluster.name}")
+    if done.replaced:
+        title.append("; the run before was ended for it")
+    name = shlex.quote(file)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold", style="bold")
+    if cluster.expose_sites:
+        sites = find_public_sites(done.launch.hosts[0])
+        grid.add_row("report", sites.report_site)
+        grid.add_row("plots", sites.tensorboard)
+    else:
+        grid.add_row("sites", f"flambe-ans open {name}")
+    grid.add_row("log", f"flambe-ans logs {name} --follow")
+    grid.add_row("state", f"flambe-ans status {name}")
+    grid.add_row("results", f"flambe-ans pull {name} results/")
+    grid.add_row("end it", f"flambe-ans stop {name}")
+    return Group(Text(), title, Text(), grid)
+
+
+def describe_submission(done: Submission, run: RunState, *, cluster: Cluster) -> dict[str, Any]:
+    """Return a submission as plain data."""
+    from flambe_ansible.cli.render.card import describe_launch
+
+    document = describe_launch(done.launch, cluster=cluster.name)
+    sites = find_public_sites(done.launch.hosts[0]) if cluster.expose_sites else None
+    return {
+        **document,
+        "run": run.to_dict(),
+        "replaced": done.replaced,
+        "sites": describe_sites(sites) if sites else None,
+    }
+
+
+def render_sites(sites: Sites) -> RenderableType:
+    """Draw the addresses of both sites."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("Report site", Text(sites.report_site, style="bold"))
+    grid.add_row("TensorBoard", Text(sites.tensorboard, style="bold"))
+    return grid
+
+
+def describe_sites(sites: Sites) -> dict[str, Any]:
+    """Return the addresses of both sites as plain data."""
+    return asdict(sites)
+
+
+def _render_stages(run: RunState) -> Text:
+    line = Text("  ")
+    for index, (name, state) in enumerate(run.stages.items()):
+        line.append(" > " if index else "")
+        line.append(name, style=STAGE_STYLES.get(state, "dim"))
+        line.append("" if state in ("succeeded", "pending") else f" ({state})")
+    return line
+
+
+def _describe_times(run: RunState, now: datetime) -> str:
+    begun, ended = _read_time(run.since), _read_time(run.until)
+    if begun is None:
+        return ""
+    if ended is None:
+        return f" since {run.since}, for {format_seconds(max((now - begun).total_seconds(), 0))}"
+    return f" at {run.until}, after {format_seconds((ended - begun).total_seconds())}"
+
+
+def _read_time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

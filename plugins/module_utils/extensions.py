@@ -1,0 +1,221 @@
+"""Extensions in a runtime on this host: what is installed, what should be, and the steps between."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
+from ansible_collections.flambe.cluster.plugins.module_utils import files, pip_config, venv
+from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
+
+RECORD = "flambe-extensions.json"
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_LEFT_OUT = ("__pycache__", "build", "dist", ".git", ".venv")
+# Their versions are the runtime's: an extension that cannot live with them is refused, not installed over them.
+_KEPT = ("flambe", "ray", "torch")
+_IMPORT_SECONDS = 300
+
+
+class ExtensionError(Exception):
+    """An extension cannot be installed; ``output`` is what the installer said."""
+
+    def __init__(self, message, output=""):
+        super().__init__(message)
+        self.output = output
+
+
+class Extensions:
+    """The extensions of one runtime, as a module's parameters ask for them.
+
+    Attributes:
+        todo: Names of those that have to be installed.
+    """
+
+    def __init__(self, params, account):
+        self.params = params
+        self.account = account
+        self.root = params["root"].rstrip("/")
+        self.venv = os.path.join(self.root, "venv")
+        self.python = os.path.join(self.venv, "bin/python")
+        self.record_path = os.path.join(self.venv, RECORD)
+        self.record = self.read_record()
+        self.sources = {name: self.locate(name, str(given)) for name, given in params["packages"].items()}
+        self.todo = []
+
+    def read_record(self):
+        """Read what was installed before."""
+        try:
+            return json.loads(files.read(self.record_path) or "{}")
+        except ValueError:
+            return {}
+
+    def locate(self, name, given):
+        """Tell a path from a requirement; returns (path or empty, requirement or empty)."""
+        path = os.path.join(self.account.pw_dir, given[2:]) if given.startswith("~/") else given
+        if not path.startswith("/"):
+            return "", given
+        if not os.path.exists(path) and os.path.isdir(self.account.pw_dir) and not self.params["missing_ok"]:
+            raise ExtensionError(f"extension {name}: {path} is not on this host")
+        return path, ""
+
+    def inspect(self):
+        """Find out what has to be done; nothing changes."""
+        present = venv.installed(self.venv)
+        broken = set(venv.damaged(self.venv)) if self.record else set()
+        for name, source in self.sources.items():
+            known = self.record.get(name, {})
+            distribution = known.get("distribution", "")
+            whole = not distribution or (distribution in present and distribution not in broken)
+            if not whole or known.get("digest") != digest(source):
+                self.todo.append(name)
+
+    def converge(self):
+        """Install what has to be."""
+        environ = accounts.environment(self.account)
+        options = self.pip_options(environ)
+        uv = uvs.Uv(
+            self.find_uv(pip_config.read(self.account.pw_dir, environ)),
+            self.account,
+            options,
+            os.path.join(self.root, "tmp"),
+            self.params["timeout"],
+        )
+        digests = {name: digest(self.sources[name]) for name in self.todo}
+        with accounts.acting_as(self.account):
+            self.write_record({name: known for name, known in self.record.items() if name not in self.todo})
+        with uv.workplace() as folder:
+            wanted = {name: self.make_requirement(uv, folder, name) for name in self.todo}
+            self.install(uv, folder, wanted)
+        for name in self.todo:
+            self.check_import(name)
+        done = {
+            name: {"digest": digests[name], "distribution": self.find_distribution(name, wanted[name])}
+            for name in self.todo
+        }
+        with accounts.acting_as(self.account):
+            self.write_record({**self.record, **done})
+
+    def write_record(self, record):
+        """Write down what is installed."""
+        self.record = record
+        files.write(self.record_path, json.dumps(record, indent=1, sort_keys=True) + "\n", 0o644)
+
+    def pip_options(self, environ):
+        """Put the private index beside those that the host is configured for."""
+        own = pip_config.read(self.account.pw_dir, environ)
+        options = {} if pip_config.uv_has_index(self.account.pw_dir, environ) else dict(own)
+        for key, value in (("extra-index-url", "extra_index_url"), ("trusted-host", "trusted_host")):
+            options[key] = " ".join(part for part in (options.get(key, ""), self.params[value]) if part)
+        return {key: value for key, value in options.items() if value}
+
+    def find_uv(self, options):
+        """Find uv on this host, else fetch it."""
+        own = os.path.join(self.root, "bin/uv")
+        for path in (self.params["uv"], accounts.which(self.account, "uv"), own):
+            if path and os.access(path, os.X_OK):
+                return path
+        uvs.fetch(own, self.params["uv_version"], self.params["uv_sha256"], options)
+        return own
+
+    def make_requirement(self, uv, folder, name):
+        """Make what is installed of one extension: a requirement, an archive, or the wheel of a folder."""
+        path, requirement = self.sources[name]
+        if not path or not os.path.isdir(path):
+            return requirement or path
+        with accounts.acting_as(self.account):
+            source = os.path.join(folder, name, os.path.basename(path.rstrip("/")))
+            shutil.copytree(path, source, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        out = os.path.join(folder, name, "wheel")
+        try:
+            uv.run("build", "--wheel", "--python", self.python, "--out-dir", out, source, cwd=folder)
+        except uvs.UvError as error:
+            raise ExtensionError(
+                f"extension {name} could not be built: {error}\n{error.output}", error.output
+            ) from None
+        return os.path.join(out, next(one for one in os.listdir(out) if one.endswith(".whl")))
+
+    def install(self, uv, folder, wanted):
+        """Install them all together, so that they fit each other and the runtime."""
+        present = venv.installed(self.venv)
+        kept = [f"{name}=={present[name][0]}" for name in _KEPT if name in present]
+        constraints = venv.read_marker(self.venv).get("constraints", [])
+        with accounts.acting_as(self.account):
+            lines = [*kept, *wanted.values()]
+            files.write(os.path.join(folder, "requirements.txt"), "".join(line + "\n" for line in lines), 0o600)
+            files.write(os.path.join(folder, "constraints.txt"), "".join(line + "\n" for line in constraints), 0o600)
+        argv = ["pip", "install", "--python", self.python, "-r", "requirements.txt", "-c", "constraints.txt"]
+        for requirement in wanted.values():
+            if requirement.startswith("/"):
+                argv += ["--reinstall-package", distribution_of(requirement)]
+        try:
+            uv.run(*argv, cwd=folder)
+        except uvs.UvError as error:
+            names = ", ".join(name for name in wanted if self.is_named(error.output, name, wanted[name])) or ", ".join(
+                wanted
+            )
+            raise ExtensionError(
+                f"extension {names} could not be installed: {error}\n{error.output}", error.output
+            ) from None
+
+    def is_named(self, output, name, requirement):
+        """Tell whether an installer's message is about an extension."""
+        words = {name, distribution_of(requirement), venv.normalize(name)}
+        return any(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", output) for word in words if word)
+
+    def check_import(self, name):
+        """Import the module in the runtime, as flambe will."""
+        argv = [self.python, "-W", "ignore", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", name]
+        try:
+            code, output = accounts.run(self.account, argv, timeout=_IMPORT_SECONDS)
+        except accounts.CommandTimeoutError as error:
+            code, output = 1, error.output + f"\nno end after {_IMPORT_SECONDS} s"
+        if code:
+            said = accounts.tail(output, 15)
+            raise ExtensionError(f"extension {name} is installed, but cannot be imported:\n{said}", said)
+
+    def find_distribution(self, name, requirement):
+        """Name the distribution that an extension came as."""
+        present = venv.installed(self.venv)
+        for guess in (distribution_of(requirement), venv.normalize(name)):
+            if guess in present:
+                return guess
+        return ""  # no such name: then its digest alone tells
+
+
+def distribution_of(requirement):
+    """Name the distribution of a requirement or an archive; empty where it does not say."""
+    if requirement.startswith("/"):
+        name = os.path.basename(requirement)
+        stem = name if name.endswith(".whl") else re.sub(r"-\d.*$", "", name)
+        return venv.normalize(stem.split("-")[0] if name.endswith(".whl") else stem)
+    match = re.match(r"\s*([A-Za-z0-9][\w.-]*)", requirement)
+    return venv.normalize(match.group(1)) if match and "://" not in requirement.split("@")[0] else ""
+
+
+def digest(source):
+    """Fingerprint an extension: the files of a folder, an archive's content, or a requirement's text."""
+    path, requirement = source
+    total = hashlib.sha256(requirement.encode())
+    if path and os.path.isfile(path):
+        total.update(hash_file(path))
+    for current, folders, names in os.walk(path) if path and os.path.isdir(path) else ():
+        folders[:] = sorted(one for one in folders if one not in _LEFT_OUT and not one.endswith(".egg-info"))
+        for name in sorted(one for one in names if not one.endswith(".pyc")):
+            one = os.path.join(current, name)
+            mark = "link" if os.path.islink(one) else "x" if os.stat(one).st_mode & 0o100 else "-"
+            total.update(f"{os.path.relpath(one, path)}\0{mark}\0".encode(errors="surrogateescape"))
+            total.update(os.readlink(one).encode(errors="surrogateescape") if mark == "link" else hash_file(one))
+    return total.hexdigest()
+
+
+def hash_file(path):
+    """Fingerprint one file."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            total.update(chunk)
+    return total.digest()

@@ -1,0 +1,61 @@
+"""What the last run printed, from its log file, as long as somebody listens."""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+
+import controlling
+from text import Lines
+
+_LOOK_SECONDS = 0.5
+_ASK_SECONDS = 3.0
+
+
+def show(settings, follow, lines):
+    """Print the last run's lines; with ``follow`` until it has ended. Returns the exit code."""
+    found = controlling.describe(settings)
+    if found["state"] == "none":
+        sys.stderr.write("there was no run yet\n")
+        return 1
+    while follow and found["active"] and found["state"] == "queued":
+        time.sleep(_LOOK_SECONDS)
+        found = controlling.describe(settings)
+    try:
+        with open(found["log"], "rb") as file:
+            reader = Lines()
+            printed = reader.feed(file.read())
+            if not (follow and found["active"]):
+                printed += reader.end()
+            _print(printed[-lines:] if lines else printed)
+            if follow and found["active"]:
+                _follow(settings, found["id"], file, reader)
+    except FileNotFoundError:
+        return 0
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _follow(settings, run, file, reader):
+    """Print what comes until the run has ended, another one has begun, or nobody listens."""
+    gone = select.poll()
+    gone.register(sys.stdout.fileno(), 0)  # hears of nothing but a closed other end
+    asked = time.monotonic()
+    while not gone.poll(_LOOK_SECONDS * 1000):
+        chunk = file.read()
+        _print(reader.feed(chunk))
+        if chunk or time.monotonic() - asked < _ASK_SECONDS:
+            continue
+        asked = time.monotonic()
+        found = controlling.describe(settings)
+        if found.get("id") != run or not found["active"]:
+            _print(reader.feed(file.read()) + reader.end())
+            return
+
+
+def _print(lines):
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()

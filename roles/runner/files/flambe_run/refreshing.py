@@ -1,0 +1,118 @@
+"""Start Ray afresh on all hosts of the cluster, from the orchestrator, over the cluster's own key."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import units
+
+_READY_SECONDS = 120
+_HOST_SECONDS = 150
+# What a worker joined stands in its unit, so that whoever looks later finds all as it should be.
+_WORKER = """set -e
+unit=$1 head=$2
+sed -i "s/^# head: .*/# head: $head/" "/etc/systemd/system/$unit"
+systemctl daemon-reload
+systemctl reset-failed "$unit" 2>/dev/null || true
+systemctl restart "$unit"
+"""
+
+
+def restart(settings, hosts, tell):
+    """Restart Ray: the head here, then the workers, and wait until Ray calls all of them alive.
+
+    Args:
+        settings: The role's settings.
+        hosts: ``{"user": ..., "head": {"name", "address"}, "workers": [{"name", "address"}, ...]}``.
+        tell: Hears what happens, a line each.
+
+    Returns:
+        Name -> reason, of the hosts that are not ready.
+    """
+    unit = settings.ray_unit
+    units.call("reset-failed", unit)
+    problem = units.call("restart", unit) or _await_head(unit)
+    if problem:
+        tell(f"Ray's head could not be started: {problem}")
+        return {hosts["head"]["name"]: problem}
+    head = units.show(unit).get("InvocationID", "")
+    workers = hosts["workers"]
+    with ThreadPoolExecutor(max_workers=max(len(workers), 1)) as pool:
+        answers = pool.map(lambda worker: _restart_worker(settings, hosts["user"], worker, head), workers)
+        failed = {worker["name"]: reason for worker, reason in zip(workers, answers) if reason}
+    for name, reason in failed.items():
+        tell(f"{name}: Ray could not be started: {reason}")
+    expected = [one for one in [hosts["head"], *workers] if one["name"] not in failed]
+    missing = _await_nodes(settings, expected)
+    for name in missing:
+        tell(f"{name}: Ray has no live node there")
+        failed[name] = "Ray has no live node there"
+    return failed
+
+
+def ask(settings, timeout=30):
+    """Ask Ray for its nodes; returns (live addresses, why there is no answer)."""
+    try:
+        done = subprocess.run(
+            [settings.ray_nodes, "--timeout", str(timeout)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=timeout + 15,
+            check=False,
+        )
+        document = json.loads(done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2])
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return set(), str(error) or type(error).__name__
+    if "error" in document:
+        return set(), str(document["error"])
+    return {node["address"] for node in document["nodes"] if node["alive"]}, ""
+
+
+def _await_head(unit):
+    """Wait until the head's unit runs; return what is wrong, or empty."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        state = units.show(unit).get("ActiveState")
+        if state == "active":
+            return ""
+        if state == "failed":
+            break
+        time.sleep(0.2)
+    return f"{unit} is {state}"
+
+
+def _restart_worker(settings, user, worker, head):
+    """Restart Ray on one host; return what is wrong, or empty."""
+    command = "sudo -n sh -s " + " ".join(shlex.quote(word) for word in (settings.ray_unit, head))
+    argv = ["ssh", "-i", os.path.expanduser(settings.key), "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]
+    argv += ["-o", "ConnectTimeout=10", "--", "{}@{}".format(user, worker["address"]), command]
+    try:
+        done = subprocess.run(
+            argv,
+            input=_WORKER.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_HOST_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    said = done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return "" if done.returncode == 0 else said or f"exit code {done.returncode}"
+
+
+def _await_nodes(settings, expected):
+    """Wait until Ray calls these hosts alive; return the names of those that it does not."""
+    end = time.monotonic() + _READY_SECONDS
+    while True:
+        alive, _ = ask(settings)
+        missing = [one["name"] for one in expected if one["address"] not in alive]
+        if not missing or time.monotonic() > end:
+            return missing
+        time.sleep(1)

@@ -1,0 +1,174 @@
+"""The unit's main process: run the command, pass on what it prints, write down how it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from settings import now
+from text import Lines
+from watching import Watch
+
+_ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
+_TAIL = 50
+_LOOK_SECONDS = 0.5
+_LAST_WORDS = 3.0  # seconds for what is still in the pipe once the command has ended
+_OWN = "flambe-run: "
+
+
+def supervise(settings):
+    """Run what ``start`` left, and return the exit code of the unit."""
+    spec = settings.load("spec")
+    if not spec:
+        sys.stderr.write("there is nothing to run: use flambe-run start\n")
+        return 1
+    run = Run(settings, spec)
+    signal.signal(signal.SIGTERM, lambda *_: run.stop())
+    return run.run()
+
+
+class Run:
+    """One run of one command."""
+
+    def __init__(self, settings, spec):
+        self._settings = settings
+        self._spec = spec
+        self._stopping = False
+        self._tail = []
+        self._lock = threading.Lock()
+        self._lines = Lines()
+        self._log = None
+
+    def stop(self):
+        """Ask for its end."""
+        self._stopping = True
+
+    def run(self):
+        """Run the command to its end; return the unit's exit code."""
+        settings, spec = self._settings, self._spec
+        settings.update(state="running", since=now(), invocation=os.environ.get("INVOCATION_ID", ""), boot=read_boot())
+        with open_private(os.path.join(spec["directory"], spec["log"])) as self._log:
+            try:
+                process = self._spawn()
+            except OSError as error:
+                return self._finish(None, f"{spec['command'][0]}: {error.strerror}")
+            watch = Watch(settings, spec, self.tell, lambda lost: settings.update(lost=lost))
+            watch.start()
+            reason = self._relay(process, watch)
+            watch.end()
+            return self._finish(process.wait(), reason)
+
+    def tell(self, line):
+        """Say something of our own in the run's log."""
+        with self._lock:
+            self._print(_OWN + line)
+            self._log.write(f"{_OWN}{line}\n".encode())
+            self._log.flush()
+
+    def _spawn(self):
+        """Start the command, leading a session of its own."""
+        spec = self._spec
+        return subprocess.Popen(
+            spec["command"],
+            cwd=spec["directory"],
+            env={**os.environ, **spec.get("environment", {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def _relay(self, process, watch):
+        """Pass on what it prints until it has ended; return why it was ended, or empty."""
+        reason, killing, ended, closed = "", None, None, False
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while ended is None or not (closed or time.monotonic() - ended > _LAST_WORDS):
+                if closed:
+                    time.sleep(_LOOK_SECONDS)
+                elif selector.select(_LOOK_SECONDS):
+                    closed = not self._pass_on(os.read(process.stdout.fileno(), 65536))
+                clock = time.monotonic()
+                if process.poll() is not None:
+                    ended = ended or clock
+                elif killing is None and (self._stopping or watch.verdict):
+                    reason = "" if self._stopping else watch.verdict
+                    self.tell(reason or "asked to stop")
+                    killing = clock + self._settings.stop_grace
+                    signal_group(process, signal.SIGTERM)
+                elif killing is not None and clock > killing:
+                    signal_group(process, signal.SIGKILL)
+        signal_group(process, signal.SIGKILL)
+        for line in self._lines.end():
+            self._print(line)
+        return reason
+
+    def _pass_on(self, chunk):
+        """Write what was printed to the log as it is, and to the journal a clean line each; false at the end."""
+        if not chunk:
+            return False
+        with self._lock:
+            self._log.write(chunk)
+            self._log.flush()
+            for line in self._lines.feed(chunk):
+                self._print(line)
+        return True
+
+    def _print(self, line):
+        self._tail = [*self._tail, line][-_TAIL:]
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    def _finish(self, code, reason):
+        """Write down how it ended; return the unit's exit code."""
+        request = self._settings.load("request")
+        if self._stopping:
+            state, reason = request.get("state", "stopped"), request.get("reason", "the unit was stopped")
+        elif code == 0 and not reason:
+            state = "succeeded"
+        else:
+            state, reason = "failed", reason or self._last_error(code)
+        self._settings.update(state=state, until=now(), exit_code=code, reason=reason)
+        self.tell(state + (f": {reason}" if reason else ""))
+        if state == "failed":
+            return code if code and 0 < code < 256 else 1
+        return 0
+
+    def _last_error(self, code):
+        """Find the line that says why it failed."""
+        said = [line for line in self._tail if not line.startswith(_OWN)]
+        errors = [line for line in said if _ERROR.match(line)]
+        last = (errors or said or [""])[-1].strip()
+        what = f"exit code {code}" if code is None or code >= 0 else f"killed by signal {-code}"
+        return f"{what}: {last}" if last else what
+
+
+@contextlib.contextmanager
+def open_private(path):
+    """Open a file of bytes anew for writing, readable by its owner alone."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        yield file
+
+
+def signal_group(process, number):
+    """Send a signal to the command and all that it started in its session."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def read_boot():
+    """Read what names this boot of the host."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,114 @@
+"""Look at the hosts while a run is under way, tell of those that are lost, and say when waiting has no point."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import progress
+import refreshing
+
+_ALL_LOST_SECONDS = 60
+# flambe stops Ray at its end and then still copies; only a head that stays away is one that died.
+_HEAD_SECONDS = 180
+_SSH_PORT = 22
+
+
+class Watch(threading.Thread):
+    """Asks Ray for its nodes every now and then.
+
+    Args:
+        settings: The role's settings.
+        spec: What is run: ``hosts`` and ``save_path``.
+        tell: Hears what happens, a line each.
+        changed: Hears the hosts that are lost now, a list of documents, whenever that changes.
+
+    Attributes:
+        verdict: Why the run should be ended, or "".
+    """
+
+    def __init__(self, settings, spec, tell, changed):
+        super().__init__(daemon=True)
+        self.verdict = ""
+        self._settings = settings
+        self._hosts = spec["hosts"]["workers"]
+        self._save_path = spec.get("save_path", "")
+        self._tell = tell
+        self._changed = changed
+        self._missed = {}
+        self._lost = {}
+        self._head_away = None
+        self._stop = threading.Event()
+
+    def end(self):
+        """Look no more."""
+        self._stop.set()
+
+    def run(self):
+        """Look until there is a verdict or the run has ended."""
+        while not self.verdict and not self._stop.wait(self._settings.watch_interval):
+            alive, error = refreshing.ask(self._settings)
+            if self._stop.is_set():
+                return
+            self.look(alive, error, time.time())
+
+    def look(self, alive, error, clock):
+        """Take in one answer of Ray's.
+
+        Args:
+            alive: The addresses that Ray calls alive.
+            error: Why there was no answer, or "".
+            clock: Seconds of the epoch.
+        """
+        if error:
+            self._head_away = self._head_away or clock
+            if clock - self._head_away > _HEAD_SECONDS:
+                self.verdict = f"Ray's head on the orchestrator does not answer: {error}"
+            return
+        self._head_away = None
+        for host in self._hosts:
+            if host["address"] in alive:
+                self._find(host)
+            else:
+                self._miss(host, clock)
+        if self._lost:
+            self.verdict = self._judge(clock)
+
+    def _miss(self, host, clock):
+        """Count a host that is not alive; the second time in a row it is lost."""
+        name = host["name"]
+        first = self._missed.setdefault(name, clock)
+        if first == clock or name in self._lost:
+            return
+        what = explain(host)
+        self._lost[name] = {"name": name, "address": host["address"], "since": first, "reason": what}
+        self._tell("{} ({}) is lost: {}".format(name, host["address"], what))
+        self._changed(list(self._lost.values()))
+
+    def _find(self, host):
+        """Take a host back that is alive."""
+        self._missed.pop(host["name"], None)
+        if self._lost.pop(host["name"], None):
+            self._tell("{} is back".format(host["name"]))
+            self._changed(list(self._lost.values()))
+
+    def _judge(self, clock):
+        """Say why the run should be ended, or empty."""
+        names = ", ".join(self._lost)
+        since = max(one["since"] for one in self._lost.values())
+        if len(self._lost) == len(self._hosts) and clock - since > _ALL_LOST_SECONDS:
+            return f"no factory is left: {names} lost"
+        still = clock - max(since, progress.last_change(self._save_path) if self._save_path else 0)
+        if still > self._settings.lost_timeout:
+            return f"no progress for {still:.0f} s after {names} was lost"
+        return ""
+
+
+def explain(host):
+    """Say what a host is that Ray does not call alive."""
+    try:
+        socket.create_connection((host["address"], host.get("port") or _SSH_PORT), 5).close()
+    except OSError as error:
+        return f"the host does not answer ({error.strerror or error})"
+    return "Ray on it has ended, the host still answers"
