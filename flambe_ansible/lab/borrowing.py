@@ -1,4 +1,7 @@
-"""What labs change on the machine itself: forwarding. It is as before when the last lab has gone."""
+"""What labs change on the machine itself: forwarding, and how many inotify instances root may have.
+
+All is as before when the last lab has gone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from flambe_ansible.lab import firewall, state
 from flambe_ansible.lab.system import locked, run
 
 _FORWARDING = "net.ipv4.ip_forward"
+_INOTIFY = "fs.inotify.max_user_instances"
+_INOTIFY_NEEDED = 8192  # a host's services take some ten of them, and the usual 128 would do for ten hosts
 _CLOSED = "flambe-lab:forwarding"
 
 
@@ -17,17 +22,16 @@ def borrow(lab: str) -> None:
         path = _record()
         known = state.read_json(path)
         if known is None:
-            known = {
-                "forwarding": run("sysctl", "-n", _FORWARDING).strip(),
-                "tables": firewall.list_tables(),
-                "labs": [],
-            }
+            known = {"forwarding": _read(_FORWARDING), "tables": firewall.list_tables(), "labs": []}
+        known.setdefault("inotify", _read(_INOTIFY))
         known["labs"] = sorted({*known["labs"], lab})
         state.write_json(path, known)
         if known["forwarding"] != "1":
             if not firewall.list_rules(_CLOSED):  # the machine still forwards nothing but the labs' packets
                 firewall.add_rule("filter", "FORWARD", ["-j", "DROP"], _CLOSED, last=True)
             run("sysctl", "-q", "-w", f"{_FORWARDING}=1")
+        if int(known["inotify"]) < _INOTIFY_NEEDED:
+            run("sysctl", "-q", "-w", f"{_INOTIFY}={_INOTIFY_NEEDED}", check=False)
 
 
 def give_back(lab: str) -> None:
@@ -43,9 +47,16 @@ def give_back(lab: str) -> None:
             return
         if known["forwarding"] != "1":
             run("sysctl", "-q", "-w", f"{_FORWARDING}={known['forwarding']}")
+        if int(known.get("inotify", _INOTIFY_NEEDED)) < _INOTIFY_NEEDED:
+            run("sysctl", "-q", "-w", f"{_INOTIFY}={known['inotify']}", check=False)
         firewall.remove_rules(_CLOSED)
         firewall.drop_empty_tables(known["tables"])
         path.unlink()
+
+
+def _read(name: str) -> str:
+    """Read a setting of the kernel."""
+    return run("sysctl", "-n", name).strip()
 
 
 def _record() -> Path:

@@ -96,10 +96,13 @@ class Cloud:
             reservation.instances = [other for other in reservation.instances if other is not instance]
             if not reservation.instances:
                 del self.ec2.reservations[key]
-        subnet = self.ec2.get_subnet(self.subnet_id)
-        for address in instance._private_ips:
-            subnet.del_subnet_ip(address)
-        instance._private_ips = set()
+
+    def release_address(self, instance: Any) -> None:
+        """Give the address of an instance whose host is gone to whoever comes next."""
+        for nic in instance.nics.values():
+            if nic.id in self.ec2.enis:
+                nic.delete()
+        instance._private_ips = set()  # or moto frees it again, under its next owner
 
     def save(self) -> None:
         """Write all to disk, all or nothing; only root can read it."""

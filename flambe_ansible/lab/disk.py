@@ -62,6 +62,11 @@ def folder(settings: Settings, host: str) -> Path:
     return settings.folder / "hosts" / host
 
 
+def mac_address(address: str) -> str:
+    """Make a host's link address from its IP address, so that neighbours need not forget when another host has it."""
+    return ":".join(["02", "fb", *(f"{int(part):02x}" for part in address.split("."))])
+
+
 def create(settings: Settings, spec: HostSpec) -> None:
     """Make a host's disk and identity; it does not run yet."""
     home = folder(settings, spec.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import defaultdict
@@ -10,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from flambe_ansible.errors import LabError
 from flambe_ansible.lab import disk, host, state
 from flambe_ansible.lab.cloud import STATE_CODES, Cloud
 from flambe_ansible.lab.disk import HostSpec
@@ -19,6 +19,7 @@ from flambe_ansible.lab.state import Settings
 HOSTS_FILE = "hosts.json"
 BOOT_TIMEOUT = 120.0  # seconds until a host that does not answer is given up
 
+_END_ATTEMPTS = 5
 _LIVE = ("pending", "running", "stopping", "stopped")
 _SHOWN_AFTER_END = 3600.0  # seconds for which a terminated instance is still described, as on EC2
 _log = logging.getLogger(__name__)
@@ -49,14 +50,14 @@ class Fleet:
         keys = self.cloud.public_keys(instance.key_name)
         spec = HostSpec(id=instance.id, address=instance.private_ip, public_keys=keys, user_data=user_data)
         set_state(instance, "pending")
-        self._since[instance.id] = time.monotonic()
+        self._since[instance.id] = math.inf
         self._pool.submit(self._boot, instance, spec)
 
     def start(self, instance: Any) -> None:
         """Boot the host of a stopped instance again."""
         disk.forget_end(self.settings, instance.id)
         set_state(instance, "pending")
-        self._since[instance.id] = time.monotonic()
+        self._since[instance.id] = math.inf
         self._pool.submit(self._boot, instance, None)
 
     def stop(self, instance: Any) -> None:
@@ -130,8 +131,9 @@ class Fleet:
 
     def _resume_boot(self, instance: Any) -> None:
         """Go on with a host whose boot an earlier daemon began; one that was never up is made anew."""
-        self._since[instance.id] = time.monotonic()
+        self._since[instance.id] = math.inf
         if disk.was_up(self.settings, instance.id):
+            self._since[instance.id] = time.monotonic()
             if not host.is_running(self.settings, instance.id):
                 self._pool.submit(self._boot, instance, None)
             return
@@ -149,8 +151,8 @@ class Fleet:
             return "shutting-down" if ends else "stopped"
         if before != "pending":
             return before
-        waited = time.monotonic() - self._since.get(instance.id, time.monotonic())
-        if running and host.answers(instance.private_ip):
+        waited = time.monotonic() - self._since.get(instance.id, math.inf)
+        if running and host.answers(instance.private_ip, timeout=0.2):
             return "running"
         if waited > BOOT_TIMEOUT or disk.has_ended(self.settings, instance.id):
             return "stopping" if disk.was_up(self.settings, instance.id) else "shutting-down"
@@ -185,9 +187,10 @@ class Fleet:
                 if spec is not None:
                     disk.create(self.settings, spec)
                 host.start(self.settings, disk.read_spec(self.settings, instance.id))
-            except (OSError, LabError):
+                self._since[instance.id] = time.monotonic()
+            except Exception:
                 _log.exception("host %s could not be made", instance.id)
-                self._since[instance.id] = -BOOT_TIMEOUT * 2
+                self._since[instance.id] = -math.inf
 
     def _stop(self, instance: Any) -> None:
         """Shut a host down."""
@@ -201,10 +204,15 @@ class Fleet:
     def _destroy(self, instance: Any) -> None:
         """End a host; the instance is terminated when nothing of the host is left."""
         with self._works[instance.id]:
-            ended = self._try(instance, "end", lambda: host.destroy(self.settings, instance.id))
+            for attempt in range(_END_ATTEMPTS):
+                time.sleep(attempt)
+                ended = self._try(instance, "end", lambda: host.destroy(self.settings, instance.id))
+                if ended:
+                    break
         with self.lock:
             if ended:
                 set_state(instance, "terminated")
+                self.cloud.release_address(instance)
                 self._ended[instance.id] = time.monotonic()
                 self.save()
 
@@ -212,7 +220,7 @@ class Fleet:
         """Act on a host, and log what goes wrong."""
         try:
             action()
-        except (OSError, LabError):
+        except Exception:
             _log.exception("host %s could not be made to %s", instance.id, verb)
             return False
         return True

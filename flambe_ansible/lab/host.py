@@ -146,6 +146,7 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
         "BRIDGE": settings.bridge,
         "MTU": network.uplink_mtu(),
         "ADDRESS": spec.address,
+        "MAC": disk.mac_address(spec.address),
         "PREFIX_LENGTH": settings.prefix_length,
         "GATEWAY": settings.gateway,
         "LOWER": f"{settings.layer}:{settings.image}",

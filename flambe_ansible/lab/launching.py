@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flambe_ansible.lab.cloud import Cloud
+from flambe_ansible.lab.disk import mac_address
 from flambe_ansible.lab.fleet import Fleet, set_state
 from flambe_ansible.lab.tokens import TokenMismatchError
 from flambe_ansible.lab.userdata import UserDataError, read_user_data
@@ -200,6 +201,8 @@ def _finish(instance: Any, parameters: Mapping[str, str]) -> None:
         if key.endswith(".Ebs.DeleteOnTermination") and value.lower() == "false"
     }
     for nic in instance.nics.values():
-        nic.delete_on_termination = True
+        # moto would give the address away at once; the cloud does when the host is gone.
+        nic.delete_on_termination = False
+        nic.mac_address = mac_address(nic.private_ip_address)
     for device, volume in instance.block_device_mapping.items():
         volume.delete_on_termination = device not in kept

@@ -19,7 +19,7 @@ done
 # The namespace's other end lies on the machine's bridge; both ends go when the namespace goes.
 outside() { nsenter --net="$MACHINE_NET" -- "$@"; }
 if outside test -e "/sys/class/net/$LINK"; then outside ip link delete "$LINK"; fi
-outside ip link add "$LINK" mtu "$MTU" type veth peer name eth0 mtu "$MTU" netns $$
+outside ip link add "$LINK" mtu "$MTU" type veth peer name eth0 mtu "$MTU" address "$MAC" netns $$
 outside ip link set "$LINK" master "$BRIDGE" up
 ip -batch - <<END
 link set lo up

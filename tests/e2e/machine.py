@@ -19,7 +19,7 @@ _COMMANDS = {
     "mount": ["mount"],
     "iptables-save": ["iptables-save"],
     "nft tables": ["nft", "list", "tables"],
-    "ip_forward": ["sysctl", "net.ipv4.ip_forward"],
+    "sysctl": ["sysctl", "net.ipv4.ip_forward", "fs.inotify.max_user_instances"],
     "ps": ["ps", "-eo", "args"],
 }
 
@@ -37,7 +37,7 @@ def find_leftovers(before: Snapshot, after: Snapshot, lab: str) -> dict[str, set
     foreign = [name for name in _other_labs() if name != lab]
     found = {}
     for kind, lines in after.items():
-        if kind == "ps" or (foreign and kind in {"ip_forward", "nft tables"}):
+        if kind == "ps" or (foreign and kind in {"sysctl", "nft tables"}):
             changed = {line for line in lines if lab in line}
         else:
             changed = {line for line in lines ^ before[kind] if not _is_foreign(line, lab, foreign)}

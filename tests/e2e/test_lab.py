@@ -228,6 +228,21 @@ def test_that_terminate_frees_the_disk(lab: LabInfo, tmp_path: Path) -> None:
         socket.create_connection((address, 22), timeout=2)
 
 
+def test_that_an_address_is_free_only_when_its_host_is_gone(lab: LabInfo, tmp_path: Path) -> None:
+    """One after the other, launched while the one before is still ending; each host is the one its console shows."""
+    seen: list[str] = []
+    for _ in range(4):
+        (instance,) = cloud.run(lab)
+        seen.append(cloud.describe(lab, instance)[0]["PrivateIpAddress"])
+        assert cloud.ssh(lab, instance, "hostname", tmp_path) == "ip-" + seen[-1].replace(".", "-")
+        cloud.client(lab).terminate_instances(InstanceIds=[instance])
+    cloud.wait_for(lab, [instance], "terminated")
+    (instance,) = cloud.run(lab)
+    assert cloud.describe(lab, instance)[0]["PrivateIpAddress"] in seen
+    assert cloud.ssh(lab, instance, "cat /sys/class/net/eth0/address", tmp_path).startswith("02:fb:")
+    cloud.client(lab).terminate_instances(InstanceIds=[instance])
+
+
 def test_that_user_data_runs_once_at_the_first_boot(lab: LabInfo, tmp_path: Path) -> None:
     (instance,) = cloud.run(lab, UserData="#!/bin/sh\necho ran as $(id -un) >> /var/tmp/user-data\n")
     cloud.wait_until(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import client, image, layer, lifecycle, process, python37, state, system
+from flambe_ansible.lab import borrowing, client, image, layer, lifecycle, process, python37, state, system
 from flambe_ansible.lab.cgroups import hierarchies
 from flambe_ansible.lab.image import Recipe
 from flambe_ansible.lab.system import REQUIRED_PACKAGES, locked, missing, require_packages, require_root, write_private
@@ -100,7 +100,7 @@ def test_that_uv_gets_the_same_index() -> None:
 
     assert tomllib.loads(text) == {
         "cache-dir": "/var/cache/flambe-lab/uv",
-        "link-mode": "symlink",
+        "link-mode": "copy",
         "index-url": 'https://a/"x"',
         "extra-index-url": ["https://b", "https://c"],
         "allow-insecure-host": ["b"],
@@ -248,3 +248,41 @@ def test_that_nothing_of_moto_is_needed_to_ask() -> None:
 
     code = "import sys, flambe_ansible.lab, flambe_ansible.cluster.lab; sys.exit('moto' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_that_the_documentation_names_every_package() -> None:
+    text = (Path(__file__).parents[3] / "docs/lab.md").read_text()
+    line = text.split("apt-get install -y ", 1)[1].split("\n\n", 1)[0].replace("\\\n", " ")
+    assert line.split() == sorted(set(REQUIRED_PACKAGES.values()))
+
+
+def test_that_the_machine_is_given_back_by_the_last_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kernel = {"net.ipv4.ip_forward": "0", "fs.inotify.max_user_instances": "128"}
+    rules: set[str] = set()
+
+    def sysctl(*argv: str, check: bool = True) -> str:
+        if "-w" in argv:
+            name, _, value = argv[-1].partition("=")
+            kernel[name] = value
+        return kernel.get(argv[-1], "")
+
+    monkeypatch.setattr(state, "root", lambda: tmp_path)
+    monkeypatch.setattr(borrowing, "run", sysctl)
+    monkeypatch.setattr(borrowing.firewall, "list_tables", lambda: ["nat"])
+    monkeypatch.setattr(borrowing.firewall, "list_rules", lambda mark: [mark] if mark in rules else [])
+    monkeypatch.setattr(borrowing.firewall, "add_rule", lambda *args, **_kwargs: rules.add(args[-1]))
+    monkeypatch.setattr(borrowing.firewall, "remove_rules", rules.discard)
+    kept: list[list[str]] = []
+    monkeypatch.setattr(borrowing.firewall, "drop_empty_tables", kept.append)
+    for lab in ("a", "b", "a"):
+        borrowing.borrow(lab)
+    raised = {"net.ipv4.ip_forward": "1", "fs.inotify.max_user_instances": "8192"}
+    assert kernel == raised
+    assert rules == {"flambe-lab:forwarding"}
+    borrowing.give_back("a")
+    assert kernel == raised
+    borrowing.give_back("b")
+    borrowing.give_back("b")
+    assert kernel == {"net.ipv4.ip_forward": "0", "fs.inotify.max_user_instances": "128"}
+    assert rules == set()
+    assert kept == [["nat"]]

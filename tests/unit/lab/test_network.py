@@ -9,6 +9,7 @@ import pytest
 
 from flambe_ansible.errors import LabError
 from flambe_ansible.lab import firewall, network
+from flambe_ansible.lab.disk import mac_address
 from flambe_ansible.lab.state import Settings
 
 LAB = Settings(name="a-lab", network="10.213.4.0/24", port=1, image="/image")
@@ -90,3 +91,8 @@ def test_that_a_host_gets_only_name_servers_it_can_reach(monkeypatch: pytest.Mon
         path.write_text(text)
     monkeypatch.setattr(network, "Path", lambda name: tmp_path / name.lstrip("/"))
     assert network.resolv_conf() == "nameserver 9.9.9.9\nsearch x\n"
+
+
+def test_that_link_addresses_follow_addresses() -> None:
+    assert mac_address("10.213.0.4") == "02:fb:0a:d5:00:04"
+    assert mac_address("10.213.0.4") != mac_address("10.213.0.5")
