@@ -16,6 +16,7 @@ from flambe_ansible.config import load_cluster
 from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError, HostKeyError, RemoteCommandError
 from flambe_ansible.events import Event, Notice, Status, StepEvent
 from flambe_ansible.inventory import as_yaml
+from flambe_ansible.ssh import known_hosts
 from tests.e2e import raw_hosts
 from tests.e2e.raw_hosts import USER, RawHosts
 
@@ -271,3 +272,20 @@ def test_resources_and_environment(launched: Launched) -> None:
 def test_a_second_launch_changes_nothing(launched: Launched) -> None:
     result = launched.cluster.run()
     assert {name: host.changed for name, host in result.playbook.items()} == dict.fromkeys(result.playbook, 0)
+
+
+def test_the_examples_own_provider_runs_on_them(launched: Launched, tmp_path: Path) -> None:
+    example, hosts = ROOT / "examples" / "provider", launched.hosts
+    lines = [f"{one.inner}\n" for one in hosts.members if one.port == 22]
+    (tmp_path / "hosts.txt").write_text("".join(lines))
+    text = (example / "cluster.yaml").read_text().replace("inventory_file: .", f"inventory_file: {example}")
+    text = text.replace("username: ubuntu", f"username: {USER}\nproxy_jump: {hosts.jump}")
+    (tmp_path / "cluster.yaml").write_text(text.replace("~/.ssh/id_ed25519", str(hosts.info.key)))
+    with load_cluster(tmp_path / "cluster.yaml") as cluster:
+        known_hosts.replace(cluster.known_hosts, hosts.bastion.outer, hosts.bastion.keys)
+        result = cluster.run()
+    assert [host.name for host in result.hosts] == ["mine_orchestrator", "mine_factory_0"]
+    again = load_cluster(tmp_path / "cluster.yaml")
+    assert [host.private_ip for host in again.find_hosts()] == [line.strip() for line in lines]
+    assert again.status().ray_alive == 2
+    assert "not this tool's to terminate" in run_cli("down", str(tmp_path / "cluster.yaml"), "--yes", code=3)
