@@ -72,37 +72,54 @@ class Runtime:
             files.ensure_folder(os.path.join(self.root, name), 0o755)
         for name in ("python", "tmp"):
             self.make_own(os.path.join(self.root, name))
+        uv = self.prepare_uv()
+        marker = os.path.join(self.venv, venv.MARKER)
+        before = files.read(marker)
+        python = "" if self.fresh else venv.read_marker(self.venv).get("python", "")
+        # From here on the environment is in no known state, until the marker is written anew.
+        if before is not None:
+            os.unlink(marker)
+        if self.fresh:
+            python = self.make_venv(uv)
+        held = venv.installed(self.venv)
+        try:
+            self.fill_venv(uv)
+        except uvs.UvError:
+            # A request that cannot be met changed nothing: what was there stays in use.
+            if before is not None and not self.fresh and held == venv.installed(self.venv) and not self.reinstall:
+                self.mark(before)
+            raise
+        self.verify()
+        self.mark(self.marker_text(python))
+        return python
+
+    def mark(self, text):
+        """Write that the environment is in a known state."""
+        with accounts.acting_as(self.account):
+            files.write(os.path.join(self.venv, venv.MARKER), text, 0o644)
+
+    def marker_text(self, python):
+        """Tell what the environment holds; its serial tells one installation from the next."""
+        document = {
+            "inputs": self.digest,
+            "constraints": self.params["constraints"],
+            "python": python,
+            "python_version": interpreters.ask(self.account, os.path.join(self.venv, "bin/python"))[0],
+            "user": self.account.pw_name,
+            "serial": uuid.uuid4().hex,
+        }
+        return json.dumps(document) + "\n"
+
+    def prepare_uv(self):
+        """Get uv, and tell it the package index."""
         environ = accounts.environment(self.account)
         options = pip_config.read(self.account.pw_dir, environ)
         if self.params["index_url"]:
             options.update({"index-url": self.params["index_url"], "extra-index-url": "", "no-index": ""})
         with accounts.acting_as(self.account):
-            told_uv = pip_config.uv_has_index(self.account.pw_dir, environ)
-        configured = told_uv and not self.params["index_url"]
+            configured = pip_config.uv_has_index(self.account.pw_dir, environ) and not self.params["index_url"]
         told = {} if configured else options
-        tmp = os.path.join(self.root, "tmp")
-        uv = uvs.Uv(self.find_uv(options), self.account, told, tmp, self.params["timeout"])
-        marker = os.path.join(self.venv, venv.MARKER)
-        python = venv.read_marker(self.venv).get("python", "") if not self.fresh else ""
-        if os.path.exists(marker):
-            os.unlink(marker)
-        if self.fresh:
-            python = self.make_venv(uv)
-        self.fill_venv(uv)
-        self.verify()
-        text = json.dumps(
-            {
-                "inputs": self.digest,
-                "constraints": self.params["constraints"],
-                "python": python,
-                "python_version": interpreters.ask(self.account, os.path.join(self.venv, "bin/python"))[0],
-                "user": self.account.pw_name,
-                "serial": uuid.uuid4().hex,
-            }
-        )
-        with accounts.acting_as(self.account):
-            files.write(marker, text + "\n", 0o644)
-        return python
+        return uvs.Uv(self.find_uv(options), self.account, told, os.path.join(self.root, "tmp"), self.params["timeout"])
 
     def make_own(self, path):
         """Make a folder of the user's."""

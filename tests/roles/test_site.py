@@ -127,7 +127,7 @@ def test_limited_to_one_host(cluster: Site, variables: dict[str, Any], host: str
 
 def test_another_version_converges(cluster: Site, variables: dict[str, Any]) -> None:
     installed = "ls -d /opt/flambe/venv/lib/python3.7/site-packages/flambe-*"
-    for version in ("0.4.17", "0.4.18"):
+    for version in ("0.4.16", "0.4.18"):
         run = cluster.play(
             SITE, "--limit", "two", "--tags", "flambe,ray_node", **{**variables, "flambe_version": version}
         )
@@ -135,6 +135,13 @@ def test_another_version_converges(cluster: Site, variables: dict[str, Any]) -> 
         assert cluster.ssh("two", installed).strip().endswith(f"flambe-{version}.dist-info")
         joined = run.results["Join the head, and wait until Ray knows all hosts", "two"]
         assert "restart Ray: its runtime changed" in joined["msg"]
+
+
+def test_a_version_that_nobody_has_leaves_what_is_there(cluster: Site, variables: dict[str, Any]) -> None:
+    run = cluster.play(SITE, "--limit", "two", "--tags", "flambe", **{**variables, "flambe_version": "9.9.9"})
+    assert run.returncode == 2
+    assert "there is no version of flambe==9.9.9" in run.output
+    cluster.play(SITE, "--limit", "two", **variables).assert_unchanged()
 
 
 @pytest.mark.parametrize(
