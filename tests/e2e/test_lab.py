@@ -446,3 +446,11 @@ def test_that_an_unreadable_rest_of_a_lab_is_removed_too(own_lab: str) -> None:
     (state.lab_dir(own_lab) / "lab.json").write_text("{")
     assert labs.down(own_lab) is True
     assert find_leftovers(before, look(), own_lab) == {}
+
+
+def test_that_a_large_cluster_lives_at_once(own_lab: str) -> None:
+    """More hosts than the kernel's usual limits let systemd have."""
+    info = labs.up(own_lab)
+    made = cloud.client(info).run_instances(**cloud.request(info, MinCount=22, MaxCount=22))["Instances"]
+    cloud.wait_for(info, [one["InstanceId"] for one in made], "running", timeout=300)
+    assert len({one["PrivateIpAddress"] for one in made}) == 22

@@ -286,3 +286,21 @@ def test_that_the_machine_is_given_back_by_the_last_lab(monkeypatch: pytest.Monk
     assert kernel == {"net.ipv4.ip_forward": "0", "fs.inotify.max_user_instances": "128"}
     assert rules == set()
     assert kept == [["nat"]]
+
+
+@pytest.mark.parametrize(("purge", "left"), [(True, False), (False, True)])
+def test_that_purge_removes_what_labs_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, purge: bool, left: bool
+) -> None:
+    base = tmp_path / "flambe-ansible"
+    monkeypatch.setattr(state, "root", lambda: base)
+    for name in ("images/abc", "cache/uv", "labs", "locks"):
+        (base / name).mkdir(parents=True)
+    (base / "labs/other").mkdir()
+    state.save(state.Settings(name="other", network="10.0.0.0/24", port=1, image=""))
+    lifecycle._clear("gone", purge=purge)
+    assert (base / "images/abc").is_dir(), "another lab stands on it"
+    (base / "labs/other/lab.json").unlink()
+    (base / "labs/other").rmdir()
+    lifecycle._clear("other", purge=purge)
+    assert base.exists() is left
