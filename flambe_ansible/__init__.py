@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster import AWSCluster, Cluster, LabCluster, SSHCluster
+    from flambe_ansible.cluster.aws import AWSCluster
+    from flambe_ansible.cluster.base import Cluster
+    from flambe_ansible.cluster.instance import Instance
+    from flambe_ansible.cluster.lab import LabCluster
+    from flambe_ansible.cluster.ssh import SSHCluster
+    from flambe_ansible.runnable.environment import RemoteEnvironment
+    from flambe_ansible.runnable.runnable import ClusterRunnable, Runnable
 
 __version__ = "0.1.0"
-__all__ = ["AWSCluster", "Cluster", "LabCluster", "SSHCluster", "__version__"]
+__all__ = [
+    "AWSCluster",
+    "Cluster",
+    "ClusterRunnable",
+    "Instance",
+    "LabCluster",
+    "RemoteEnvironment",
+    "Runnable",
+    "SSHCluster",
+    "__version__",
+]
+
+_MODULES = {
+    "AWSCluster": "cluster.aws",
+    "Cluster": "cluster.base",
+    "ClusterRunnable": "runnable.runnable",
+    "Instance": "cluster.instance",
+    "LabCluster": "cluster.lab",
+    "RemoteEnvironment": "runnable.environment",
+    "Runnable": "runnable.runnable",
+    "SSHCluster": "cluster.ssh",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the cluster classes at their first use: they bring boto3 and Ansible's runner along."""
-    if name in __all__:
-        from flambe_ansible import cluster
-
-        return getattr(cluster, name)
+    """Import the classes at their first use: some bring boto3 and Ansible's runner along."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
