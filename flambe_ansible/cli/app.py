@@ -11,6 +11,7 @@ from flambe_ansible.cli.commands.inventory import inventory
 from flambe_ansible.cli.commands.lab import lab
 from flambe_ansible.cli.commands.launch import launch
 from flambe_ansible.cli.commands.logs import logs
+from flambe_ansible.cli.commands.open import open_sites
 from flambe_ansible.cli.commands.pull import pull
 from flambe_ansible.cli.commands.ssh import ssh
 from flambe_ansible.cli.commands.status import status
@@ -53,5 +54,5 @@ def app() -> None:
     """
 
 
-for command in (launch, status, ssh, execute, inventory, down, submit, logs, pull, stop, lab):
+for command in (launch, status, ssh, execute, inventory, down, submit, logs, open_sites, pull, stop, lab):
     app.add_command(command)

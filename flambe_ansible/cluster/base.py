@@ -94,10 +94,11 @@ class Cluster(Execution):
         hosts = self.find_hosts()
         launching = lock.is_held(self.state_dir)
         head = next((host for host in hosts if host.role is Role.ORCHESTRATOR), None)
-        nodes, prepared, unreachable = None, False, ""
+        nodes, prepared, unreachable, run = None, False, "", None
         if head and head.state is HostState.RUNNING:
             try:
                 nodes, prepared = self._ask_head(head)
+                run = self.get_run()
             except FlambeAnsibleError as error:
                 unreachable = error.message
         state = judge(hosts, factories_num=self.factories_num, launching=launching, prepared=prepared, ray=nodes)
@@ -110,6 +111,7 @@ class Cluster(Execution):
             factories=tuple(host for host in hosts if host.role is Role.FACTORY),
             ray=nodes,
             unreachable=unreachable,
+            run=run,
         )
 
     def _ask_head(self, head: Host) -> tuple[ray.RayNodes | None, bool]:

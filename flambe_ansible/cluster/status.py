@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from flambe_ansible.cluster.ray import RayNodes
+from flambe_ansible.cluster.runs import RunState
 from flambe_ansible.hosts import Host, HostState, Role
 
 
@@ -38,6 +39,7 @@ class ClusterStatus:
         factories: Its factories, by index.
         ray: What Ray said, or None where it was not asked.
         unreachable: Why the orchestrator did not answer, or "".
+        run: How the last run stands, or None where it was not asked.
     """
 
     name: str
@@ -46,6 +48,7 @@ class ClusterStatus:
     factories: tuple[Host, ...] = ()
     ray: RayNodes | None = None
     unreachable: str = ""
+    run: RunState | None = None
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -69,6 +72,7 @@ class ClusterStatus:
                 "version": self.ray.version if self.ray else "",
                 "error": (self.ray.error if self.ray else "") or self.unreachable,
             },
+            "run": self.run.to_dict() if self.run else None,
         }
 
 

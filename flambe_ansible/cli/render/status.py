@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from flambe_ansible.cli.render.run import render_run
 from flambe_ansible.cli.render.words import label_host
 from flambe_ansible.cluster.status import ClusterState, ClusterStatus
 from flambe_ansible.hosts import Host, HostState
@@ -24,7 +25,8 @@ def render_status(status: ClusterStatus) -> RenderableType:
     title = Text.assemble((status.name, "bold"), " is ", (str(status.state), style))
     if not status.hosts:
         return title
-    return Group(title, Text(), _render_hosts(status), Text(), Text(describe_ray(status)))
+    run = [render_run(status.run)] if status.run else []
+    return Group(title, Text(), _render_hosts(status), Text(), Text(describe_ray(status)), *run)
 
 
 def describe_ray(status: ClusterStatus) -> str:

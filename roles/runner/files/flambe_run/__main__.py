@@ -60,7 +60,8 @@ def answer(settings, options):
     except controlling.ControlError as error:
         print(json.dumps({"error": str(error), **error.facts}))
         return 1
-    print(json.dumps(document))
+    if options.command != "settle":  # that one writes into the run's journal
+        print(json.dumps(document))
     return 0
 
 

@@ -13,6 +13,7 @@ import units
 from settings import now
 
 _SETTLE_SECONDS = 400
+_BEGIN_SECONDS = 5
 _OVER = ("succeeded", "failed", "stopped", "replaced")
 
 
@@ -82,6 +83,9 @@ def start(settings, spec):
         if problem:
             settings.update(state="failed", until=now(), reason=problem)
             raise ControlError(f"{settings.unit} could not be started: {problem}")
+    end = time.monotonic() + _BEGIN_SECONDS
+    while settings.load("state").get("state") == "queued" and time.monotonic() < end:
+        time.sleep(0.1)
     return describe(settings)
 
 
