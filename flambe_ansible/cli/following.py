@@ -41,8 +41,9 @@ def show_log(cluster: Cluster, *, follow: bool = False, lines: int = 0, to: IO[s
             for line in process.stdout:
                 sink.write(line)
                 sink.flush()
-        finally:
+        except BaseException:
             process.terminate()
+            raise
     if process.returncode == _SSH_FAILED:
         raise HostConnectionError(
             f"{host.name}: the connection was lost; the run goes on there", host=host.name, hint="run this again"
