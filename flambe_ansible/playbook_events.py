@@ -11,6 +11,7 @@ from typing import Any
 from flambe_ansible.errors import TaskFailure
 from flambe_ansible.events import Observer, Status, StepEvent, ignore
 
+_NO_TRACEBACK = "(traceback unavailable)"  # what Ansible says of a module that failed on purpose
 _TAIL_LINES = 30
 _DETAIL_LENGTH = 120
 _OWN_MODULES = "flambe.cluster."
@@ -194,7 +195,7 @@ def read_failure(data: Mapping[str, Any], *, unreachable: bool = False) -> TaskF
         role=_short_role(data),
         task=str(data.get("task", "")),
         message=_message(told) or _message(result),
-        command=_command(told.get("cmd")),
+        command=_command(told.get("cmd") or told.get("command")),
         returncode=returncode if isinstance(returncode, int) else None,
         output=_output(told),
         unreachable=unreachable,
@@ -204,7 +205,9 @@ def read_failure(data: Mapping[str, Any], *, unreachable: bool = False) -> TaskF
 def _message(result: Mapping[str, Any]) -> str:
     if "censored" in result:
         return "failed; its output is hidden, for it may hold secrets (no_log)"
-    return str(result.get("msg") or result.get("reason") or "").strip()
+    text = str(result.get("msg") or result.get("reason") or "").strip()
+    # Our own modules repeat the output below their message, for who reads Ansible's own lines.
+    return text.removesuffix(str(result.get("output") or "").strip()).strip()
 
 
 def _command(command: Any) -> str:
@@ -216,10 +219,11 @@ def _command(command: Any) -> str:
 
 
 def _output(result: Mapping[str, Any]) -> str:
-    names = ("stdout", "stderr", "module_stdout", "module_stderr")
+    names = ("stdout", "stderr", "module_stdout", "module_stderr", "output")
     parts = [text.strip() for name in names if isinstance(text := result.get(name), str) and text.strip()]
-    if not parts and isinstance(result.get("exception"), str):
-        parts = [result["exception"].strip()]
+    exception = result.get("exception")
+    if not parts and isinstance(exception, str) and exception.strip() != _NO_TRACEBACK:
+        parts = [exception.strip()]
     return "\n".join("\n".join(parts).splitlines()[-_TAIL_LINES:])
 
 

@@ -154,6 +154,17 @@ def test_only_what_was_not_rescued_counts(told: Event | None, left: list[str]) -
             {"msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": "Killed", "rc": 137},
             {"message": "MODULE FAILURE", "returncode": 137, "output": "Killed"},
         ),
+        (
+            {
+                "msg": "setup command 2 failed\nsorry",
+                "command": "false",
+                "rc": 1,
+                "output": "sorry",
+                "exception": "(traceback unavailable)",
+            },
+            {"message": "setup command 2 failed", "command": "false", "returncode": 1, "output": "sorry"},
+        ),
+        ({"msg": "x", "exception": "(traceback unavailable)"}, {"message": "x"}),
         ({"msg": "x", "exception": "Traceback:\nboom"}, {"message": "x", "output": "Traceback:\nboom"}),
         (
             {"msg": "x", "stdout": "\n".join(map(str, range(99)))},

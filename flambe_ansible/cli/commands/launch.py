@@ -93,7 +93,13 @@ def _finish(output: Output, file: str, result: LaunchResult, progress: Progress,
     from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
 
     orchestrator = result.hosts[0]
-    ssh = write_ssh_line(orchestrator, username=cluster.username, key=cluster.key, known_hosts=cluster.known_hosts)
+    ssh = write_ssh_line(
+        orchestrator,
+        username=cluster.username,
+        key=cluster.key,
+        known_hosts=cluster.known_hosts,
+        proxy_jump=cluster.proxy_jump,
+    )
     card = render_card(
         result,
         file=file,

@@ -37,9 +37,10 @@ def render_card(
     return Group(*parts, Text(), _render_next(file))
 
 
-def write_ssh_line(host: Host, *, username: str, key: str, known_hosts: Path) -> str:
+def write_ssh_line(host: Host, *, username: str, key: str, known_hosts: Path, proxy_jump: str | None = None) -> str:
     """Write the line that logs in to a host with plain OpenSSH, its key checked as ours is."""
     options = [f"UserKnownHostsFile={quote_value(known_hosts)}", f"HostKeyAlias={host.key_alias}", "IdentitiesOnly=yes"]
+    options += [f"ProxyJump={proxy_jump}"] if proxy_jump else []
     port = [] if host.port == 22 else ["-p", str(host.port)]
     argv = [
         "ssh",

@@ -100,6 +100,11 @@ def test_the_ssh_line_is_what_a_shell_takes_apart_again() -> None:
     ]
 
 
+def test_the_ssh_line_goes_through_the_bastion() -> None:
+    line = write_ssh_line(HOSTS[0], username="u", key="/k", known_hosts=Path("/h"), proxy_jump="me@gate:2222")
+    assert "ProxyJump=me@gate:2222" in shlex.split(line)
+
+
 def test_nothing_changed_is_said() -> None:
     result = LaunchResult(hosts=HOSTS, created=(), playbook={}, ray=make_nodes(), seconds=3.0, log=Path("/state/log"))
     assert "Nothing had to change." in draw(render_card(result, file="c.yaml", cluster="demo", changes=[]))
