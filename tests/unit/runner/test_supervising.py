@@ -1,0 +1,118 @@
+"""A command run by the unit's main process: real processes, a real log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import supervising
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Any], tmp_path: Path) -> Any:
+    """Settings with a ray-nodes that calls all hosts alive."""
+    nodes = ", ".join(f'{{"address": "10.0.0.{n}", "alive": true}}' for n in (1, 2, 3))
+    script = tmp_path / "ray-nodes"
+    script.write_text(f"#!/bin/sh\necho '{{\"nodes\": [{nodes}]}}'\n")
+    script.chmod(0o755)
+    return make_settings()
+
+
+def supervise(settings: Any, spec: dict[str, Any], command: str) -> tuple[int, dict[str, Any]]:
+    run = supervising.Run(settings, {**spec, "command": ["/bin/bash", "-c", command]})
+    code = run.run()
+    return code, settings.load("state")
+
+
+def test_success(settings: Any, spec: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, state = supervise(settings, spec, r"printf '\033[1mone\033[0m\ntwo\rthree'; pwd; echo $COLOUR >&2")
+    assert (code, state["state"], state["exit_code"], state["reason"]) == (0, "succeeded", 0, "")
+    assert state["since"] <= state["until"]
+    log = tmp_path / "output.log"
+    assert log.read_bytes().startswith(b"\x1b[1mone\x1b[0m\ntwo\rthree")
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert capfd.readouterr().out.splitlines() == ["one", "two", f"three{tmp_path}", "flambe-run: succeeded"]
+
+
+def test_the_environment_is_the_runs_own(settings: Any, spec: dict[str, Any], tmp_path: Path) -> None:
+    supervise(settings, {**spec, "environment": {"WHO": "a $b %c"}}, 'echo "$WHO"')
+    assert (tmp_path / "output.log").read_text().splitlines()[0] == "a $b %c"
+
+
+@pytest.mark.parametrize(
+    ("command", "exit_code", "reason"),
+    [
+        ("echo Traceback; echo 'a.TagError: no tag'; echo bye; exit 255", 255, "exit code 255: a.TagError: no tag"),
+        ("echo only this; exit 3", 3, "exit code 3: only this"),
+        ("exit 4", 4, "exit code 4"),
+        ("kill -9 $$", -9, "killed by signal 9"),
+    ],
+)  # fmt: skip
+def test_failure(settings: Any, spec: dict[str, Any], command: str, exit_code: int, reason: str) -> None:
+    code, state = supervise(settings, spec, command)
+    assert (state["state"], state["exit_code"], state["reason"]) == ("failed", exit_code, reason)
+    assert code == (exit_code if exit_code > 0 else 1)
+
+
+def test_a_command_that_is_not_there(settings: Any, spec: dict[str, Any]) -> None:
+    assert supervising.Run(settings, {**spec, "command": ["/no/such/python"]}).run() == 1
+    state = settings.load("state")
+    assert (state["state"], state["reason"]) == ("failed", "/no/such/python: No such file or directory")
+
+
+@pytest.mark.parametrize("command", ["trap '' TERM; echo on; while :; do sleep 0.1; done", "echo on; sleep 60 & wait"])
+def test_stop_ends_all_of_it(settings: Any, spec: dict[str, Any], tmp_path: Path, command: str) -> None:
+    settings.save("request", {"state": "replaced", "reason": "another run took its place"})
+    run = supervising.Run(settings, {**spec, "command": ["/bin/bash", "-c", f"echo $$; {command}"]})
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(run.run()))
+    thread.start()
+    log = tmp_path / "output.log"
+    while not (log.exists() and "on\n" in log.read_text()):
+        time.sleep(0.05)
+    run.stop()
+    thread.join(10)
+    assert codes == [0]
+    state = settings.load("state")
+    assert (state["state"], state["reason"]) == ("replaced", "another run took its place")
+    group = int(log.read_text().split()[0])
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+
+
+def test_a_verdict_of_the_watch_ends_the_run(
+    settings: Any, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(self: Any, alive: set[str], error: str, clock: float) -> None:
+        assert (alive, error) == ({"10.0.0.1", "10.0.0.2", "10.0.0.3"}, "")
+        self.verdict = "no factory is left: one, two lost"
+
+    monkeypatch.setattr("watching.Watch.look", look)
+    code, state = supervise(settings, spec, "sleep 60")
+    assert code == 1
+    assert (state["state"], state["reason"]) == ("failed", "no factory is left: one, two lost")
+
+
+def test_the_unit_is_stopped_by_sigterm(settings: Any, spec: dict[str, Any], tmp_path: Path) -> None:
+    import json
+
+    settings.save("spec", {**spec, "command": ["/bin/sleep", "60"]})
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(vars(settings)))
+    folder = Path(supervising.__file__).parent
+    process = subprocess.Popen([sys.executable, "-B", str(folder), "--settings", str(path), "supervise"])
+    while settings.load("state").get("state") != "running":
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    state = settings.load("state")
+    assert (state["state"], state["reason"]) == ("stopped", "the unit was stopped")
