@@ -22,10 +22,11 @@ NONE = "none"
 
 @dataclass(frozen=True, kw_only=True)
 class LostHost:
-    """A host that was lost during a run, and why it is thought so."""
+    """A host that was lost during a run: since when (ISO 8601 in UTC), and why it is thought so."""
 
     name: str
     address: str
+    since: str
     reason: str
 
 
@@ -87,7 +88,8 @@ def parse(text: str) -> RunState:
 def read(document: Mapping[str, Any]) -> RunState:
     """Make a state of a document; what is unknown in it is left out, what is empty has its default."""
     lost = tuple(
-        LostHost(name=one["name"], address=one["address"], reason=one["reason"]) for one in document.get("lost") or ()
+        LostHost(name=one["name"], address=one["address"], since=str(one["since"]), reason=one["reason"])
+        for one in document.get("lost") or ()
     )
     names = set(RunState.__dataclass_fields__) - {"lost"}
     known = {name: value for name, value in document.items() if name in names and value is not None}

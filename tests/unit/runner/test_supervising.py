@@ -116,3 +116,15 @@ def test_the_unit_is_stopped_by_sigterm(settings: Any, spec: dict[str, Any], tmp
     assert process.wait(10) == 0
     state = settings.load("state")
     assert (state["state"], state["reason"]) == ("stopped", "the unit was stopped")
+
+
+def test_a_failure_names_the_hosts_that_were_lost(settings: Any, spec: dict[str, Any], tmp_path: Path) -> None:
+    script = tmp_path / "ray-nodes"
+    script.write_text('#!/bin/sh\necho \'{"nodes": [{"address": "10.0.0.1", "alive": true}]}\'\n')
+    settings.watch_interval = 60
+    spec["hosts"] = {**spec["hosts"], "workers": [{"name": "one", "address": "127.0.0.1", "port": 1}]}
+    _, state = supervise(settings, spec, "echo 'TuneError: no CPUs'; exit 255")
+    assert state["reason"] == "exit code 255: TuneError: no CPUs (lost before: one)"
+    assert [(one["name"], one["reason"]) for one in state["lost"]] == [
+        ("one", "the host does not answer (Connection refused)")
+    ]

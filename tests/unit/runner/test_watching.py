@@ -86,3 +86,13 @@ def test_a_head_that_stays_away_ends_the_run_but_flambes_own_end_does_not(watch:
     watch.look(set(), "nothing answers at 10.0.0.1:12345", 201)
     assert watch.verdict == "Ray's head on the orchestrator does not answer: nothing answers at 10.0.0.1:12345"
     assert heard.lines == []
+
+
+def test_a_run_that_failed_by_itself_is_told_of_hosts_that_nobody_missed_yet(
+    watch: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refreshing.ask", lambda settings: (WITHOUT_TWO, ""))
+    assert watch.conclude() == ["two"]
+    assert heard.lost == [["two"]]
+    monkeypatch.setattr("refreshing.ask", lambda settings: (set(), "flambe has stopped Ray"))
+    assert watch.conclude() == ["two"]

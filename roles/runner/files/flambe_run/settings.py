@@ -83,4 +83,9 @@ class Settings:
 
 def now():
     """Say what time it is: ISO 8601, UTC, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return write_time(time.time())
+
+
+def write_time(seconds):
+    """Write a time of the epoch the same way."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -63,7 +63,9 @@ class Run:
             watch.start()
             reason = self._relay(process, watch)
             watch.end()
-            return self._finish(process.wait(), reason)
+            code = process.wait()
+            failed = code != 0 and not (reason or self._stopping)
+            return self._finish(code, self._explain(code, watch.conclude()) if failed else reason)
 
     def tell(self, line):
         """Say something of our own in the run's log."""
@@ -134,20 +136,21 @@ class Run:
         elif code == 0 and not reason:
             state = "succeeded"
         else:
-            state, reason = "failed", reason or self._last_error(code)
+            state = "failed"
         self._settings.update(state=state, until=now(), exit_code=code, reason=reason)
         self.tell(state + (f": {reason}" if reason else ""))
         if state == "failed":
             return code if code and 0 < code < 256 else 1
         return 0
 
-    def _last_error(self, code):
-        """Find the line that says why it failed."""
+    def _explain(self, code, lost):
+        """Say why it failed by itself: how it ended, its last error, and the hosts that were lost before."""
         said = [line for line in self._tail if not line.startswith(_OWN)]
         errors = [line for line in said if _ERROR.match(line)]
         last = (errors or said or [""])[-1].strip()
-        what = f"exit code {code}" if code is None or code >= 0 else f"killed by signal {-code}"
-        return f"{what}: {last}" if last else what
+        what = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
+        without = " (lost before: {})".format(", ".join(lost)) if lost else ""
+        return (f"{what}: {last}" if last else what) + without
 
 
 @contextlib.contextmanager

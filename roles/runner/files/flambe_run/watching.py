@@ -8,6 +8,7 @@ import time
 
 import progress
 import refreshing
+from settings import write_time
 
 _ALL_LOST_SECONDS = 60
 # flambe stops Ray at its end and then still copies; only a head that stays away is one that died.
@@ -75,15 +76,28 @@ class Watch(threading.Thread):
         if self._lost:
             self.verdict = self._judge(clock)
 
+    def conclude(self):
+        """Look a last time, after the run has failed by itself; returns the names of the hosts that are lost."""
+        self.end()
+        alive, error = refreshing.ask(self._settings)
+        for host in self._hosts:
+            if not error and host["address"] not in alive and host["name"] not in self._lost:
+                self._lose(host, self._missed.get(host["name"], time.time()))
+        return list(self._lost)
+
     def _miss(self, host, clock):
         """Count a host that is not alive; the second time in a row it is lost."""
-        name = host["name"]
-        first = self._missed.setdefault(name, clock)
-        if first == clock or name in self._lost:
-            return
+        first = self._missed.setdefault(host["name"], clock)
+        if first != clock and host["name"] not in self._lost:
+            self._lose(host, first)
+
+    def _lose(self, host, since):
+        """Take a host for lost."""
         what = explain(host)
-        self._lost[name] = {"name": name, "address": host["address"], "since": first, "reason": what}
-        self._tell("{} ({}) is lost: {}".format(name, host["address"], what))
+        document = {"name": host["name"], "address": host["address"], "since": write_time(since), "reason": what}
+        self._lost[host["name"]] = document
+        self._missed[host["name"]] = since
+        self._tell("{} ({}) is lost: {}".format(host["name"], host["address"], what))
         self._changed(list(self._lost.values()))
 
     def _find(self, host):
@@ -96,7 +110,7 @@ class Watch(threading.Thread):
     def _judge(self, clock):
         """Say why the run should be ended, or empty."""
         names = ", ".join(self._lost)
-        since = max(one["since"] for one in self._lost.values())
+        since = max(self._missed[name] for name in self._lost)
         if len(self._lost) == len(self._hosts) and clock - since > _ALL_LOST_SECONDS:
             return f"no factory is left: {names} lost"
         still = clock - max(since, progress.last_change(self._save_path) if self._save_path else 0)
