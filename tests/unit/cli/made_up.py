@@ -82,6 +82,7 @@ class FakeCluster:
     username: str = "ubuntu"
     key: str = "/home/me/key.pem"
     known_hosts: Path = Path("/state dir/known_hosts")
+    proxy_jump: str | None = None
     planned: Plan = field(default_factory=make_plan)
     hosts: list[Host] = field(default_factory=lambda: list(HOSTS))
     found: ClusterStatus = field(default_factory=make_status)

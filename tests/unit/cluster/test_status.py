@@ -100,4 +100,5 @@ def test_the_document_of_nothing() -> None:
         "orchestrator": None,
         "factories": [],
         "ray": {"alive": 0, "version": "", "error": ""},
+        "run": None,
     }
