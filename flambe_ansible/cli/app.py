@@ -13,6 +13,7 @@ from flambe_ansible.cli.commands.launch import launch
 from flambe_ansible.cli.commands.logs import logs
 from flambe_ansible.cli.commands.open import open_sites
 from flambe_ansible.cli.commands.pull import pull
+from flambe_ansible.cli.commands.run import run
 from flambe_ansible.cli.commands.ssh import ssh
 from flambe_ansible.cli.commands.status import status
 from flambe_ansible.cli.commands.stop import stop
@@ -24,7 +25,7 @@ click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 click.rich_click.COMMAND_GROUPS = {
     "flambe-ans": [
         {"name": "Clusters", "commands": ["launch", "status", "ssh", "exec", "inventory", "down"]},
-        {"name": "Runs", "commands": ["submit", "logs", "open", "pull", "stop"]},
+        {"name": "Runs", "commands": ["submit", "run", "logs", "open", "pull", "stop"]},
         {"name": "The lab: EC2 on this machine", "commands": ["lab"]},
     ]
 }
@@ -54,5 +55,5 @@ def app() -> None:
     """
 
 
-for command in (launch, status, ssh, execute, inventory, down, submit, logs, open_sites, pull, stop, lab):
+for command in (launch, status, ssh, execute, inventory, down, submit, run, logs, open_sites, pull, stop, lab):
     app.add_command(command)

@@ -1,0 +1,78 @@
+"""Ask hosts questions: shell commands, run on all of them at once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from flambe_ansible import Cluster, ClusterRunnable
+from flambe_ansible.errors import ClusterConfigurationError, ExistingResultsError, RunError
+
+FOLDER = "survey"  # below the home folder of the orchestrator
+TIMEOUT = 60.0  # seconds for one answer
+
+
+class Survey(ClusterRunnable):
+    """Runs each question on each factory and writes the answers to a JSON file; here, it asks this machine.
+
+    Where the secrets have a section ``[SURVEY]`` with a ``KEY``, the answers are signed with it.
+
+    Args:
+        questions: The shell commands, by name.
+        answers: The file that is written; on a cluster ``setup`` says where it is.
+        **kwargs: Those of ClusterRunnable; ``env`` is among them.
+    """
+
+    def __init__(self, questions: Mapping[str, str], answers: str = "answers.json", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.questions = dict(questions)
+        self.answers = answers
+
+    def parse(self) -> None:
+        """Refuse a survey without questions, before anything is sent."""
+        if not self.questions:
+            raise ClusterConfigurationError("a survey needs questions")
+
+    def setup(self, cluster: Cluster, extensions: dict[str, str], force: bool, **kwargs: Any) -> None:
+        """Make the folder of the answers; on the machine that submits, with the live cluster."""
+        answers = f"{cluster.get_orch_home_path()}/{FOLDER}/answers.json"
+        if not force and cluster.orchestrator.run(f"test -e {answers}", check=False).returncode == 0:
+            raise ExistingResultsError(f"{cluster.name} has answers already, in {answers}", hint="--force asks again")
+        cluster.create_dirs([FOLDER])
+        self.set_serializable_attr("answers", answers)
+
+    def run(self, **kwargs: Any) -> None:
+        """Ask all hosts at once; on the orchestrator, or here."""
+        hosts = self.env.factories_ips if self.env else [""]
+        with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
+            answers = dict(zip([host or "here" for host in hosts], pool.map(self._ask_all, hosts), strict=True))
+        for host, said in answers.items():
+            print(host, *(f"{name}={answer}" for name, answer in said.items()), sep="  ", flush=True)
+        Path(self.answers).write_text(json.dumps(self._sign(answers), indent=1) + "\n", encoding="utf-8")
+
+    def _ask_all(self, host: str) -> dict[str, str]:
+        return {name: self._ask(host, command) for name, command in self.questions.items()}
+
+    def _ask(self, host: str, command: str) -> str:
+        """Run one command on a host, over the cluster's own key; its host key is known there."""
+        argv = ["sh", "-c", command]
+        if host:
+            options = ["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=10"]
+            argv = ["ssh", "-i", self.env.key, *options, f"{self.env.user}@{host}", command]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        if done.returncode:
+            raise RunError(f"{host or 'here'}: {command}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+        return done.stdout.strip()
+
+    def _sign(self, answers: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a signature, where there is a key for it."""
+        key = self.config.get("SURVEY", "KEY", fallback="")
+        text = json.dumps(answers, sort_keys=True)
+        signature = hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest() if key else None
+        return {"hosts": answers, "signature": signature}

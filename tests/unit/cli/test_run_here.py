@@ -1,0 +1,58 @@
+"""``flambe-ans run`` on runnables of one's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "runnable"
+
+
+def call(folder: Path, *words: str, code: int = 0) -> tuple[str, str]:
+    """Run it in a folder, in a process of its own: an extension is imported once a process."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("flambe-ans"), "run", *words],
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def test_the_example_asks_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "secrets.ini").write_text("[SURVEY]\nKEY = 100%\n")
+    printed, _ = call(tmp_path, str(EXAMPLE / "survey.yaml"), "--secrets", "secrets.ini")
+    document = json.loads((tmp_path / "answers.json").read_text())
+    assert document["hosts"]["here"]["kernel"] == os.uname().release
+    assert len(document["signature"]) == 64
+    assert printed.startswith("here  kernel=")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("!survey.Survey\nquestions: {trouble: 'echo no; exit 3'}", 11, "error: here: echo no; exit 3: exit code 3"),
+        ("!survey.Survey\nquestions: {}", 3, "a survey needs questions"),
+        ("!survey.Survey\nquestions: {a: pwd}\nquestion: 1", 3, "Survey does not take question"),
+        ("!survey.Survey\nquestions: {a: pwd}\nanswers: /no/such/folder", 11, "!survey.Survey.run raised FileNotFound"),
+    ],
+)
+def test_what_goes_wrong_has_its_line_and_its_exit_code(tmp_path: Path, text: str, code: int, said: str) -> None:
+    (tmp_path / "mine.yaml").write_text(f"survey: {EXAMPLE}\n---\n{text}\n")
+    _, errors = call(tmp_path, "mine.yaml", code=code)
+    assert said in errors
+    assert "crashes" not in errors
+
+
+def test_installed_does_not_look_where_the_file_says(tmp_path: Path) -> None:
+    _, errors = call(tmp_path, str(EXAMPLE / "survey.yaml"), "--installed", code=3)
+    assert "survey.yaml:8:9: extension survey: No module named 'survey'" in errors

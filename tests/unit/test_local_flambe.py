@@ -1,0 +1,84 @@
+"""flambé on this machine: what the roles are told, and what flambé is started with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flambe_ansible import local_flambe, paths
+from flambe_ansible.errors import PlaybookError, RunError, TaskFailure
+from flambe_ansible.events import Event, Notice
+from flambe_ansible.runnable import RunnableFile, read
+
+TEXT = """\
+!Experiment
+name: mine
+resources:
+  data: data.txt  # beside this file
+pipeline:
+  one: !Trainer {data: !@ data}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> RunnableFile:
+    (tmp_path / "data.txt").touch()
+    (tmp_path / "mine.yaml").write_text(TEXT)
+    return read(tmp_path / "mine.yaml")
+
+
+def test_the_roles_make_the_runtime_below_the_state_folder(file: RunnableFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    played: dict[str, Any] = {}
+    monkeypatch.setattr(local_flambe, "run_playbook", lambda name, **given: played.update(name=name, **given))
+    heard: list[Event] = []
+    root = paths.state_root() / "runtime"
+    assert local_flambe.prepare(file, observer=heard.append) == root / "venv/bin/python"
+    variables = played["inventory"]["all"]["vars"]
+    assert (variables["flambe_root"], variables["extensions_packages"]) == (str(root), {})
+    assert played["inventory"]["all"]["hosts"]["localhost"]["ansible_become"] is False
+    assert (paths.collection() / "playbooks" / played["name"]).is_file()
+    assert isinstance(heard[0], Notice)
+    assert "takes some minutes" in heard[0].message
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("the runtime could not be installed: uv python install with exit code 2", "no Python 3.7 on this machine"),
+        ("the runtime could not be installed: uv pip install with exit code 1", r"^local.yml failed$"),
+    ],
+)
+def test_a_missing_python_is_told_in_one_line(
+    file: RunnableFile, monkeypatch: pytest.MonkeyPatch, message: str, said: str
+) -> None:
+    failure = TaskFailure(host="localhost", role="flambe", task="Install the runtime", message=message)
+
+    def fail(_name: str, **_given: Any) -> None:
+        raise PlaybookError("local.yml failed", failures=[failure])
+
+    monkeypatch.setattr(local_flambe, "run_playbook", fail)
+    with pytest.raises(PlaybookError, match=said):
+        local_flambe.prepare(file)
+
+
+def test_flambe_gets_the_file_with_absolute_paths(file: RunnableFile, tmp_path: Path) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(
+        f"#!{sys.executable}\nimport json, os, sys\n"
+        f"text = open(sys.argv[5]).read()\n"
+        f"json.dump([sys.argv[1:], text, os.environ['PATH']], open({str(tmp_path / 'seen')!r}, 'w'))\nsys.exit(7)\n"
+    )
+    python.chmod(0o755)
+    with pytest.raises(RunError, match="mine: flambé ended with exit code 7"):
+        local_flambe.run(python, file, secrets_file=tmp_path / "s.ini", force=True)
+    words, text, path = json.loads((tmp_path / "seen").read_text())
+    assert words[:4] == ["-W", "ignore", "-m", "flambe.runner.run"]
+    assert words[5:] == ["--secrets", str(tmp_path / "s.ini"), "--force"]
+    assert text == TEXT.replace("data: data.txt", f"data: {tmp_path / 'data.txt'}")
+    assert path.startswith(f"{python.parent}:")
+    assert not Path(words[4]).exists()
