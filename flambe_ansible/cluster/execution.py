@@ -28,7 +28,8 @@ class Executable(Protocol):
 
     Attributes:
         name: What the run is called.
-        program: The command's first words; the runnable's file and flambé's own options follow.
+        program: The command's first words; the runnable's file and the secrets follow.
+        options: The command's last words.
         results: The folder of its results below the home folder, or "".
     """
 
@@ -37,6 +38,9 @@ class Executable(Protocol):
 
     @property
     def program(self) -> Sequence[str]: ...  # noqa: D102
+
+    @property
+    def options(self) -> Sequence[str]: ...  # noqa: D102
 
     @property
     def results(self) -> str: ...  # noqa: D102
@@ -87,12 +91,13 @@ class Execution(Operations):
         """Install extensions in the runtimes of all factories, as ``install_extensions_in_orchestrator``."""
         self._install_extensions([one.data for one in self.factories], extensions)
 
-    def prepare_run(self, variables: Mapping[str, Any], *, tags: Sequence[str] = ()) -> bool:
+    def prepare_run(self, variables: Mapping[str, Any], *, tags: Sequence[str] = (), playbook: str = PLAYBOOK) -> bool:
         """Run the playbook that prepares a run.
 
         Args:
             variables: Those of its roles.
             tags: Names of roles; none means all.
+            playbook: Another playbook than that for flambé's experiments.
 
         Returns:
             Whether an extension was installed.
@@ -101,7 +106,7 @@ class Execution(Operations):
             PlaybookError: It failed on a host.
         """
         wanted = {**self._role_secrets(), **variables}
-        played = play(self, self.options, playbook=PLAYBOOK, variables=wanted, tags=tags)
+        played = play(self, self.options, playbook=playbook, variables=wanted, tags=tags)
         return any(
             (role := host.roles.get("extensions")) is not None and role.status is Status.CHANGED
             for host in played.values()
@@ -131,7 +136,7 @@ class Execution(Operations):
         Args:
             cluster_runnable: The runnable, set up.
             extensions: Where its extensions are on the hosts, by module name.
-            new_secrets: Path of the secrets on the orchestrator.
+            new_secrets: Path of the secrets on the orchestrator; "" where there are none.
             force: End a run that is under way.
 
         Returns:
@@ -146,10 +151,10 @@ class Execution(Operations):
             self.shutdown_flambe_execution(replaced=True)
         self._write_private(RUNNABLE_FILE, cluster_runnable.to_yaml(extensions))
         program = list(cluster_runnable.program)
+        given_secrets = ["--secrets", new_secrets] if new_secrets else []
         spec = {
             "name": cluster_runnable.name,
-            # Its own results are kept or removed before; flambé would refuse to start beside the resources.
-            "command": [*program, RUNNABLE_FILE, "--secrets", new_secrets, "--force"],
+            "command": [*program, RUNNABLE_FILE, *given_secrets, *cluster_runnable.options],
             "directory": home,
             "log": runs.RUN_LOG,
             "save_path": f"{home}/{cluster_runnable.results}" if cluster_runnable.results else "",

@@ -35,6 +35,8 @@ class Experiment(ClusterRunnable):
     """
 
     program: Sequence[str] = PROGRAM
+    # Results are kept or removed before; flambé would refuse to start beside the resources.
+    options: Sequence[str] = ("--force",)
 
     def __init__(self, file: RunnableFile, user_provider: Callable[[], str] | None = None) -> None:
         super().__init__(user_provider=user_provider)
@@ -74,6 +76,22 @@ class Experiment(ClusterRunnable):
         command = f"cd && find ./{self.results} -mindepth 1 -maxdepth 1 {left_out} -print -quit 2>/dev/null"
         assert cluster.orchestrator is not None  # noqa: S101 - the caller has attached
         return bool(cluster.orchestrator.run(command, check=False).stdout.strip())
+
+    def prepare(self, cluster: Cluster, packages: Mapping[str, str]) -> bool:
+        """Install the extensions on all hosts, on the orchestrator the run's unit and the sites.
+
+        Args:
+            cluster: The cluster, live.
+            packages: What the hosts install, by module name.
+
+        Returns:
+            Whether Ray has to be started afresh, as an extension was installed.
+
+        Raises:
+            PlaybookError: It failed on a host.
+        """
+        sites = self.site_variables(cluster.get_orch_home_path(), expose=cluster.expose_sites)
+        return cluster.prepare_run({"extensions_packages": dict(packages), **sites})
 
     def setup(self, cluster: Cluster, extensions: dict[str, str], force: bool, **kwargs: Any) -> None:
         """Prepare the cluster: results of before away, folders, resources; sites; a fresh Ray.

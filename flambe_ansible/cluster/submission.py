@@ -5,14 +5,15 @@ from __future__ import annotations
 import getpass
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible import secrets
+from flambe_ansible.cluster.custom import Custom
 from flambe_ansible.cluster.experiment import Experiment
 from flambe_ansible.cluster.runs import NONE, RunState
 from flambe_ansible.errors import (
     ClusterBusyError,
-    ClusterConfigurationError,
     ClusterNotFoundError,
     ExistingResultsError,
     HostConnectionError,
@@ -69,34 +70,40 @@ def submit(
         FlambeAnsibleError: Of the kind that tells which part failed.
     """
     secrets.check(options.get("secrets_file"), options.get("secrets_sections"))
-    experiment = make_runnable(file, user_provider)
-    replaced = check_free(cluster, experiment, force=force)
+    runnable = make_runnable(file, user_provider, secrets_file=options.get("secrets_file"))
+    replaced = check_free(cluster, runnable, force=force)
     extensions = fetch_extensions(file.extensions, folder=file.path.parent, observer=cluster.observer)
-    experiment.fetch(cluster)
+    runnable.fetch(cluster)
     if replaced:
         cluster.shutdown_flambe_execution(replaced=True)
     launched = cluster.run(**options)
     places = send_extensions(cluster, extensions)
-    home = cluster.get_orch_home_path()
-    variables = experiment.site_variables(home, expose=cluster.expose_sites)
-    fresh = cluster.prepare_run({"extensions_packages": install_list(extensions, places), **variables})
-    experiment.setup_inject_env(cluster, places, force, fresh_ray=fresh)
-    run = cluster.execute(experiment, places, f"{home}/{SECRETS}", False)
+    fresh = runnable.prepare(cluster, install_list(extensions, places))
+    runnable.setup_inject_env(cluster, places, force, fresh_ray=fresh)
+    sent = f"{cluster.get_orch_home_path()}/{SECRETS}" if secrets.find(options.get("secrets_file")) else ""
+    run = cluster.execute(runnable, places, sent, False)
     return Submission(run=run, launch=launched, replaced=replaced)
 
 
-def make_runnable(file: RunnableFile, user_provider: Callable[[], str] = getpass.getuser) -> Experiment:
-    """Make what is sent of a file.
+def make_runnable(
+    file: RunnableFile, user_provider: Callable[[], str] = getpass.getuser, *, secrets_file: Path | None = None
+) -> Experiment | Custom:
+    """Make what is sent of a file: an experiment that flambé runs, or a runnable of the user's own.
+
+    Args:
+        file: The file.
+        user_provider: Says who submits.
+        secrets_file: The user's secrets, for a runnable of the user's own.
 
     Raises:
-        ClusterConfigurationError: It is no experiment.
+        ClusterConfigurationError: It is no ClusterRunnable, or cannot be made.
     """
-    if not file.is_experiment:
-        raise ClusterConfigurationError(f"{file.path}: {file.tag} is no experiment")
-    return Experiment(file, user_provider=user_provider)
+    if file.is_experiment:
+        return Experiment(file, user_provider=user_provider)
+    return Custom(file, user_provider=user_provider, secrets_file=secrets_file)
 
 
-def check_free(cluster: Cluster, experiment: Experiment, *, force: bool) -> bool:
+def check_free(cluster: Cluster, runnable: Experiment | Custom, *, force: bool) -> bool:
     """Make sure that a run may begin, touching nothing; leaves the cluster attached where its orchestrator answers.
 
     Returns:
@@ -117,9 +124,9 @@ def check_free(cluster: Cluster, experiment: Experiment, *, force: bool) -> bool
             state=found.state,
             hint="wait for it (flambe-ans logs --follow), end it (flambe-ans stop), or replace it with --force",
         )
-    if not (force or experiment.file.reuse) and experiment.has_results(cluster):
+    if not (force or runnable.file.reuse) and runnable.has_results(cluster):
         raise ExistingResultsError(
-            f"cluster {cluster.name} holds results of an experiment {experiment.name}; nothing was touched",
+            f"cluster {cluster.name} holds results of an experiment {runnable.name}; nothing was touched",
             hint="replace them with --force, go on from them with `resume:` in the file, or give it another name",
         )
     return found.active or found.settling

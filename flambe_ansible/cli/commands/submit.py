@@ -54,7 +54,7 @@ def submit(
     rerun_setup: bool,
     secrets_file: Path | None,
 ) -> None:
-    """Run an experiment on a cluster, which is made or repaired first.
+    """Run an experiment, or a ClusterRunnable of your own, on a cluster, which is made or repaired first.
 
     FILE is flambé's: an optional document of extensions, then the runnable. All it needs is sent: extensions,
     resources, secrets. The run goes on when this command, or this machine, has ended.
@@ -93,8 +93,8 @@ def _submit(
     from flambe_ansible.cli.render.plan import render_plan
     from flambe_ansible.cluster import submission
 
-    experiment = submission.make_runnable(runnable)
-    submission.check_free(cluster, experiment, force=force)
+    made = submission.make_runnable(runnable, secrets_file=options["secrets_file"])
+    submission.check_free(cluster, made, force=force)
     plan = cluster.plan()
     if plan.changes_hosts:
         output.console.print(render_plan(plan))
