@@ -49,15 +49,16 @@ def render_submission(done: Submission, *, file: str, cluster: Cluster) -> Rende
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold", style="bold")
-    if cluster.expose_sites:
+    if done.run.save_path and cluster.expose_sites:
         sites = find_public_sites(done.launch.hosts[0])
         grid.add_row("report", sites.report_site)
         grid.add_row("plots", sites.tensorboard)
-    else:
+    elif done.run.save_path:
         grid.add_row("sites", f"flambe-ans open {name}")
     grid.add_row("log", f"flambe-ans logs {name} --follow")
     grid.add_row("state", f"flambe-ans status {name}")
-    grid.add_row("results", f"flambe-ans pull {name} results/")
+    if done.run.save_path:
+        grid.add_row("results", f"flambe-ans pull {name} results/")
     grid.add_row("end it", f"flambe-ans stop {name}")
     return Group(Text(), title, Text(), grid)
 
@@ -67,7 +68,8 @@ def describe_submission(done: Submission, run: RunState, *, cluster: Cluster) ->
     from flambe_ansible.cli.render.card import describe_launch
 
     document = describe_launch(done.launch, cluster=cluster.name)
-    sites = find_public_sites(done.launch.hosts[0]) if cluster.expose_sites else None
+    exposed = cluster.expose_sites and bool(run.save_path)
+    sites = find_public_sites(done.launch.hosts[0]) if exposed else None
     return {
         **document,
         "run": run.to_dict(),
