@@ -1,0 +1,266 @@
+"""Real experiments in the lab, as a person runs them: submitted, watched, resumed, replaced, robbed of a host, stopped.
+
+The tests of this module share one cluster and run in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flambe_ansible.lab import LabInfo
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+
+NAME = "e2e_submit"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PLANTED = "pl4nted-s3cret-%-value"
+KEY = "not-so-secret-as-it-comes-with-the-example"
+# Without this very command, whose words sudo writes down.
+SEARCH = f"sudo grep -rlF {PLANTED[:4]}'''{PLANTED[4:]}' /home /opt /etc /var /tmp --exclude-dir=cache 2>/dev/null; :"
+
+
+class Cluster:
+    """One configuration and the command line on it."""
+
+    def __init__(self, folder: Path, lab: LabInfo) -> None:
+        self.folder = folder
+        self.file = folder / "cluster.yaml"
+        self.file.write_text(f"!LabCluster\nname: {NAME}\nlab: {lab.name}\nfactories_num: 2\n")
+        self.secrets = folder / "secrets.ini"
+        self.secrets.write_text(f"[TOPICS]\nsigning_key = {KEY}\n[OTHER]\ntoken = {PLANTED}\n")
+        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
+
+    def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        """Start a command line."""
+        program = Path(sys.executable).with_name("flambe-ans")
+        argv = [str(word) for word in (program, *arguments)]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(argv, env=self.environment, text=True, **pipes, **options)
+
+    def call(self, *arguments: Any, code: int | None = 0) -> str:
+        """Run a command line, and return what it printed."""
+        with self.start(*arguments) as process:
+            stdout, stderr = process.communicate()
+        assert code is None or process.returncode == code, stdout + stderr
+        return stdout if process.returncode == 0 or "--json" in arguments else stdout + stderr
+
+    def submit(self, file: Path, *arguments: str, code: int = 0) -> Any:
+        """Submit, and return the document, or what was said where that fails."""
+        words = ["submit", file, "--cluster", self.file, "--secrets", self.secrets, "--yes", *arguments]
+        return json.loads(self.call(*words, "--json", code=code))
+
+    def status(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.call("status", self.file, "--json"))
+        return document
+
+    def await_run(self, wanted: Callable[[dict[str, Any]], bool], *, seconds: float = 300) -> dict[str, Any]:
+        """Wait until the run is as wanted."""
+        end = time.monotonic() + seconds
+        while not wanted(run := self.status()["run"]):
+            assert time.monotonic() < end, run
+            time.sleep(2)
+        return run
+
+    def on(self, command: str, *host: str) -> str:
+        """Run a command on a host, the orchestrator by default."""
+        return self.call("ssh", self.file, *host, "--", command, code=None)
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("submit"), lab)
+    yield made
+    made.call("down", made.file, "--yes", code=None)
+
+
+@pytest.fixture(scope="module")
+def long(cluster: Cluster) -> Path:
+    """The example under another name, training for longer than anybody waits."""
+    text = (EXAMPLES / "experiment.yaml").read_text().replace("name: topics", "name: long")
+    text = re.sub(r"(max_steps|patience): \d+", r"\1: 100000", text)
+    text = re.sub(r"experiment/topics", str(EXAMPLES / "experiment/topics"), text)
+    path = cluster.folder / "long.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_1_a_submit_that_was_killed_leaves_nothing_in_the_way(cluster: Cluster) -> None:
+    words = ["submit", EXAMPLES / "experiment.yaml", "--cluster", cluster.file, "--secrets", cluster.secrets, "--yes"]
+    with cluster.start(*words) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if " extensions " in line:
+                break
+        process.send_signal(signal.SIGKILL)
+    assert cluster.status()["run"]["state"] == "none"
+
+
+def test_2_the_example_runs_to_its_end(cluster: Cluster) -> None:
+    document = cluster.submit(EXAMPLES / "experiment.yaml", "--follow")
+    run = document["run"]
+    assert (run["state"], run["name"], run["exit_code"]) == ("succeeded", "topics", 0)
+    assert run["stages"] == dict.fromkeys(["dataset", "model", "train", "evaluate"], "succeeded")
+    log = cluster.call("logs", cluster.file)
+    assert "Experiment ended successfully" in log
+    assert "\x1b" not in log
+
+
+def test_3_all_hosts_are_ready_again_and_a_launch_changes_nothing(cluster: Cluster) -> None:
+    cluster.await_run(lambda run: not run["settling"])
+    status = cluster.status()
+    assert (status["state"], status["ray"]["alive"]) == ("running", 3)
+    launched = json.loads(cluster.call("launch", cluster.file, "--yes", "--json", "--secrets", cluster.secrets))
+    assert set(launched["changed"].values()) == {0}
+
+
+def test_4_the_planted_secret_is_in_one_place(cluster: Cluster) -> None:
+    assert cluster.on(SEARCH).split() == ["/home/ubuntu/secrets.ini"]
+    assert cluster.on("stat -c %a secrets.ini flambe.yaml output.log").split() == ["600"] * 3
+    for index in ("0", "1"):
+        assert cluster.on(SEARCH, "factory", index).split() == []
+    found = subprocess.run(["grep", "-rlF", PLANTED, cluster.folder], capture_output=True, text=True, check=False)
+    assert found.stdout.split() == [str(cluster.secrets)]
+
+
+def test_5_results_are_refused_and_pulled(cluster: Cluster) -> None:
+    error = cluster.submit(EXAMPLES / "experiment.yaml", code=11)["error"]
+    assert error["kind"] == "ExistingResultsError"
+    pulled = json.loads(cluster.call("pull", cluster.file, cluster.folder / "results", "--json"))
+    folder = Path(pulled["path"])
+    assert pulled["files"] > 10
+    assert "Experiment ended successfully" in (folder / "output.log").read_text()
+    assert list(folder.glob("train/*/checkpoint/**/*.pt")) or list(folder.glob("train/**/*.pt"))
+    assert not (folder / "_resources").exists()
+
+
+def test_6_the_sites_come_here_on_whatever_ports_are_free(cluster: Cluster) -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 49556))
+        with cluster.start("open", cluster.file, "--json") as process:
+            assert process.stdout is not None
+            sites = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            page = fetch(sites["report_site"])
+            assert 'href="tensorboard"' in page
+            assert not sites["tensorboard"].endswith(":49556/")
+            for root in (sites["tensorboard"], sites["report_site"] + "tensorboard/"):
+                tags = json.loads(fetch(root + "data/plugin/scalars/tags"))
+                assert any("Validation/Accuracy" in names for run, names in tags.items() if run.startswith("train/"))
+            blocks = json.loads(json.loads(fetch(sites["report_site"] + "state")))["block_state"]
+            assert set(blocks.values()) == {2}
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+    assert "127.0.0.1:49556" in cluster.on("ss -ltn")
+    assert not re.search(r"(0\.0\.0\.0|\*|\[::\]):4955[68]", cluster.on("ss -ltn"))
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def test_7_a_second_experiment_goes_on_where_the_first_ended(cluster: Cluster) -> None:
+    before = cluster.on("ls topics/output__topics/train").split()
+    run = cluster.submit(EXAMPLES / "experiment-resume.yaml", "--follow")["run"]
+    assert (run["state"], list(run["stages"])[-1]) == ("succeeded", "compare")
+    after = cluster.on("ls topics/output__topics/train").split()
+    assert [name for name in after if "experiment_state" not in name] == [
+        name for name in before if "experiment_state" not in name
+    ]
+
+
+def test_8_a_busy_cluster_refuses_and_force_replaces(cluster: Cluster, long: Path) -> None:
+    first = cluster.submit(long)["run"]
+    error = cluster.submit(long, code=11)["error"]
+    assert (error["kind"], error["state"]) == ("ClusterBusyError", "running")
+    assert cluster.status()["run"]["id"] == first["id"]
+    second = cluster.submit(long, "--force")
+    assert second["replaced"]
+    assert second["run"]["id"] != first["id"]
+    assert "replaced: another run took its place" in cluster.on("journalctl -u flambe-run -o cat --no-pager")
+
+
+def test_9_a_dead_factory_is_named_and_the_run_goes_on(cluster: Cluster) -> None:
+    cluster.await_run(lambda run: run["stage"] == "train")
+    time.sleep(20)
+    killed = time.monotonic()
+    subprocess.run(
+        [*cluster_ssh(cluster, "factory", "0"), "sudo systemctl poweroff --force --force"],
+        env=cluster.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    run = cluster.await_run(lambda run: bool(run["lost"]) or not run["active"])
+    assert time.monotonic() - killed < 150
+    assert [one["name"] for one in run["lost"]] == [f"{NAME}_factory_0"]
+    assert "the host does not answer" in run["lost"][0]["reason"]
+    assert f"{NAME}_factory_0" in cluster.call("logs", cluster.file)
+    assert run["state"] == "running"
+
+
+def cluster_ssh(cluster: Cluster, *host: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("flambe-ans")), "ssh", str(cluster.file), *host, "--"]
+
+
+def test_a_stop_ends_the_run_and_the_next_launch_repairs(cluster: Cluster) -> None:
+    stopped = json.loads(cluster.call("stop", cluster.file, "--json"))
+    assert stopped["stopped"]
+    assert (stopped["run"]["state"], stopped["run"]["settling"]) == ("stopped", False)
+    assert cluster.on("pgrep -f flambe.runner.run").split() == []
+    assert cluster.status()["state"] == "degraded"
+    cluster.call("launch", cluster.file, "--yes", "--secrets", cluster.secrets)
+    status = cluster.status()
+    assert (status["state"], status["ray"]["alive"]) == ("running", 3)
+    assert status["run"]["state"] == "stopped"
+    assert json.loads(cluster.call("stop", cluster.file, "--json"))["stopped"] is False
+
+
+def test_b_what_cannot_be_installed_is_named(cluster: Cluster, long: Path) -> None:
+    bad = cluster.folder / "bad.yaml"
+    bad.write_text("nothing: flambe-extension-that-nobody-has==1.0\n" + long.read_text())
+    error = cluster.submit(bad, "--force", code=6)["error"]
+    assert {failure["host"] for failure in error["failures"]} == {
+        f"{NAME}_orchestrator", f"{NAME}_factory_0", f"{NAME}_factory_1",
+    }  # fmt: skip
+    for failure in error["failures"]:
+        assert failure["message"].startswith("extension nothing could not be installed")
+        assert "flambe-extension-that-nobody-has" in failure["message"]
+
+
+def test_c_a_run_that_fails_says_why_and_the_state_outlives_a_reboot(cluster: Cluster) -> None:
+    wrong = cluster.folder / "wrong.ini"
+    wrong.write_text("[TOPICS]\nsigning_key = another\n")
+    words = [
+        "submit",
+        EXAMPLES / "experiment.yaml",
+        "--cluster",
+        cluster.file,
+        "--secrets",
+        wrong,
+        "--force",
+        "--follow",
+    ]
+    assert "the resource sentences is not what was signed" in cluster.call(*words, code=11)
+    boot = cluster.on("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
+    cluster.on("sudo systemctl reboot")
+    end = time.monotonic() + 120
+    now = boot
+    while now in ("", boot) or "UserspaceTimestamp" not in now:
+        assert time.monotonic() < end
+        time.sleep(1)
+        now = cluster.on("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
+    run = cluster.status()["run"]
+    assert (run["state"], run["active"]) == ("failed", False)
+    assert "is not what was signed" in run["reason"]

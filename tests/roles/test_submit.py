@@ -1,0 +1,131 @@
+"""submit.yml on the cluster of site.yml, with nothing but ansible-playbook; the tests follow each other."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from flambe_ansible.paths import collection
+from flambe_ansible.versions import find_uv
+from tests.roles.lab_hosts import Site
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+
+PLAYBOOKS = collection() / "playbooks"
+HOSTS = ("head", "one", "two")
+RESULTS = "a $HOME 100% result/output"
+EXTENSION = "~/extensions/my ext"
+UNITS = ("flambe-run", "flambe-tensorboard", "flambe-report-site")
+RUN = "/opt/flambe/bin/flambe-run"
+
+
+@pytest.fixture(scope="module")
+def variables(cluster: Site) -> dict[str, Any]:
+    """The cluster of site.yml, with an extension in a folder of an unusual name on each host."""
+    uv = str(find_uv())
+    cluster.play(PLAYBOOKS / "site.yml", flambe_uv_src=uv).assert_ok()
+    project = '[project]\nname = "my-ext"\nversion = "1"\n[tool.setuptools]\npy-modules = ["my_ext"]\n'
+    for host in HOSTS:
+        folder = "~/extensions/'my ext'"
+        cluster.ssh(
+            host,
+            f"mkdir -p {folder} && cd {folder} && echo 'A = 1' > my_ext.py && cat > pyproject.toml <<'E'\n{project}E",
+        )
+    return {
+        "extensions_packages": {"my_ext": EXTENSION},
+        "tensorboard_logdir": RESULTS,
+        "tensorboard_uv_src": uv,
+        "report_site_output_dir": RESULTS,
+    }
+
+
+def ask(cluster: Site, command: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(cluster.ssh("head", command, check=False).strip().splitlines()[-1])
+    return document
+
+
+def test_check_mode_before(cluster: Site, variables: dict[str, Any]) -> None:
+    run = cluster.play(PLAYBOOKS / "submit.yml", "--check", "--diff", **variables).assert_ok()
+    assert set(run.changed) == set(HOSTS)
+    assert cluster.ssh("head", "ls -d /var/lib/flambe-run /opt/flambe-tensorboard 2>/dev/null; :") == ""
+
+
+def test_first_run(cluster: Site, variables: dict[str, Any]) -> None:
+    cluster.play(PLAYBOOKS / "submit.yml", "--diff", **variables).assert_ok()
+    for host in HOSTS:
+        assert cluster.ssh(host, "/opt/flambe/venv/bin/python -c 'import my_ext; print(my_ext.A)'") == "1\n"
+    assert cluster.ssh("head", "systemctl is-active flambe-tensorboard flambe-report-site") == "active\nactive\n"
+    assert cluster.ssh("head", "stat -c '%a %U' /var/lib/flambe-run") == "700 ubuntu\n"
+    listening = cluster.ssh("head", "ss -ltnH | awk '{print $4}'").split()
+    assert {"127.0.0.1:49556", "127.0.0.1:49558"} <= set(listening)
+    assert not {place for place in listening if place.endswith((":49556", ":49558"))} - {
+        "127.0.0.1:49556",
+        "127.0.0.1:49558",
+    }
+
+
+def test_units_are_well_formed_and_pass_words_on_as_they_are(cluster: Site) -> None:
+    paths = " ".join(f"/etc/systemd/system/{unit}.service" for unit in UNITS)
+    assert cluster.ssh("head", f"systemd-analyze verify {paths} 2>&1") == ""
+    words = cluster.ssh(
+        "head", "tr '\\0' '\\n' < /proc/$(systemctl show -p MainPID --value flambe-tensorboard)/cmdline"
+    )
+    assert RESULTS in words.splitlines()
+
+
+def test_second_run_changes_nothing(cluster: Site, variables: dict[str, Any]) -> None:
+    cluster.play(PLAYBOOKS / "submit.yml", **variables).assert_unchanged()
+    cluster.play(PLAYBOOKS / "submit.yml", "--check", "--diff", **variables).assert_unchanged()
+
+
+def test_an_extension_that_changed_is_installed_again_where_it_did(cluster: Site, variables: dict[str, Any]) -> None:
+    cluster.ssh("one", "cd ~/extensions/'my ext' && echo 'A = 2' > my_ext.py")
+    run = cluster.play(PLAYBOOKS / "submit.yml", "--tags", "extensions", **variables).assert_ok()
+    assert {host for host, count in run.changed.items() if count} == {"one"}
+    assert cluster.ssh("one", "/opt/flambe/venv/bin/python -c 'import my_ext; print(my_ext.A)'") == "2\n"
+
+
+def test_a_run_of_anything(cluster: Site) -> None:
+    factories = [host for name, host in cluster.groups["factories"]]
+    names = [name for name, _ in cluster.groups["factories"]]
+    head = cluster.groups["orchestrator"][0][1]
+    spec = {
+        "name": "anything",
+        "command": ["/bin/bash", "-c", 'echo begun; /usr/local/bin/ray stop; sleep 5; echo "$WHO"'],
+        "directory": "/home/ubuntu",
+        "log": "output.log",
+        "environment": {"WHO": "it's $me %h"},
+        "hosts": {
+            "user": "ubuntu",
+            "head": {"name": "head", "address": head.address},
+            "workers": [{"name": name, "address": host.address} for name, host in zip(names, factories, strict=True)],
+        },
+    }
+    text = json.dumps(spec).replace("'", "'\\''")
+    started = ask(cluster, f"echo '{text}' | {RUN} start")
+    assert (started["state"], started["active"]) == ("running", True)
+    refused = ask(cluster, f"echo '{text}' | {RUN} start")
+    assert (refused["error"], refused["busy"]) == ("a run is under way", True)
+    ended = ask(cluster, f"{RUN} wait")
+    assert (ended["state"], ended["exit_code"], ended["settling"]) == ("succeeded", 0, False)
+    assert "it's $me %h\n" in cluster.ssh("head", f"{RUN} logs")
+    nodes = ask(cluster, "/opt/flambe/bin/ray-nodes")["nodes"]
+    assert {node["address"]: node["alive"] for node in nodes} == {host.address: True for host in (head, *factories)}
+
+
+def test_ray_that_a_run_restarted_is_as_site_wants_it(cluster: Site) -> None:
+    cluster.play(PLAYBOOKS / "site.yml", flambe_uv_src=str(find_uv())).assert_unchanged()
+
+
+def test_a_killed_supervisor_is_told_of(cluster: Site) -> None:
+    spec = cluster.ssh("head", "cat /var/lib/flambe-run/spec.json")
+    long = json.dumps({**json.loads(spec), "command": ["/bin/sleep", "600"]}).replace("'", "'\\''")
+    assert ask(cluster, f"echo '{long}' | {RUN} start")["active"]
+    time.sleep(1)
+    cluster.ssh("head", "sudo systemctl kill --kill-whom=main --signal=KILL flambe-run")
+    ended = ask(cluster, f"{RUN} wait")
+    assert (ended["state"], ended["reason"]) == ("failed", "its process was ended from outside (signal)")
+    assert cluster.ssh("head", "pgrep -x sleep; :") == ""

@@ -1,0 +1,148 @@
+"""The commands for runs, against a made-up cluster."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from flambe_ansible.cli.render.run import render_run
+from flambe_ansible.cluster.runs import LostHost, RunState
+from flambe_ansible.cluster.sites import make_sites
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.made_up import HOSTS, FakeCluster
+
+NOW = datetime(2026, 11, 22, 4, 10, tzinfo=UTC)
+LOST = LostHost(name="demo_factory_0", address="10.0.0.11", since="2026-11-22T04:05:00Z", reason="the host is gone")
+RUNNING = RunState(
+    state="running", active=True, name="topics", since="2026-11-22T04:00:00Z", stage="train", lost=(LOST,),
+    stages={"data": "succeeded", "train": "running", "test": "pending"},
+)  # fmt: skip
+FAILED = RunState(
+    state="failed", name="topics", since="2026-11-22T04:00:00Z", until="2026-11-22T04:02:30Z", exit_code=255,
+    reason="exit code 255: TagError", settling=True,
+)  # fmt: skip
+
+
+def draw(run: RunState) -> list[str]:
+    console = Console(file=io.StringIO(), width=100, markup=False, highlight=False)
+    console.print(render_run(run, now=NOW))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("run", "lines"),
+    [
+        (RunState(), ["Run: none yet"]),
+        (
+            RUNNING,
+            [
+                "Run: topics running since 2026-11-22T04:00:00Z, for 10m00",
+                "  data > train (running) > test",
+                "  lost: demo_factory_0 (10.0.0.11): the host is gone",
+            ],
+        ),
+        (
+            FAILED,
+            [
+                "Run: topics failed at 2026-11-22T04:02:30Z, after 2m30",
+                "  exit code 255: TagError",
+                "  the hosts are being made ready for the next run",
+            ],
+        ),
+    ],
+)
+def test_a_run_as_text(run: RunState, lines: list[str]) -> None:
+    assert draw(run) == lines
+
+
+class Cluster(FakeCluster):
+    """A cluster with a last run."""
+
+    state = RUNNING
+    expose_sites = False
+
+    def find_running(self) -> Any:
+        return list(HOSTS)
+
+    def attach(self, hosts: Any) -> None:
+        self.calls.append(("attach", [host.name for host in hosts]))
+
+    def get_run(self) -> RunState:
+        return self.state
+
+    def shutdown_flambe_execution(self) -> RunState:
+        return RunState(state="stopped", name="topics", until="2026-11-22T04:11:00Z")
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    fake = Cluster()
+    monkeypatch.setattr("flambe_ansible.config.load_cluster", lambda _file: fake)
+    return fake
+
+
+def test_stop_says_what_it_stopped(run: Run, busy: Cluster) -> None:
+    assert run("stop", "c.yaml").stdout == "topics is stopped; the hosts are ready for the next run.\n"
+    assert busy.calls == [("attach", ["demo_orchestrator"]), "close"]
+    document = json.loads(run("stop", "c.yaml", "--json").stdout)
+    assert (document["stopped"], document["run"]["state"]) == (True, "stopped")
+
+
+def test_stop_where_nothing_runs(run: Run, busy: Cluster) -> None:
+    busy.state = FAILED
+    outcome = run("stop", "c.yaml")
+    assert (outcome.code, outcome.stdout) == (0, "Nothing was running; topics stopped at 2026-11-22T04:11:00Z.\n")
+
+
+@pytest.mark.parametrize(
+    "command", [("logs", "c.yaml"), ("stop", "c.yaml"), ("open", "c.yaml"), ("pull", "c.yaml", "x")]
+)
+def test_where_nothing_ever_ran(run: Run, busy: Cluster, command: tuple[str, ...]) -> None:
+    busy.state = RunState()
+    outcome = run(*command)
+    assert outcome.code == 11
+    assert "nothing has run on cluster demo yet" in outcome.stderr
+    assert busy.calls[-1] == "close"
+
+
+def test_open_prints_public_addresses_where_the_sites_are_exposed(run: Run, busy: Cluster) -> None:
+    busy.expose_sites = True
+    sites = make_sites("10.0.0.10")
+    assert json.loads(run("open", "c.yaml", "--json").stdout) == {
+        "report_site": sites.report_site,
+        "tensorboard": sites.tensorboard,
+    }
+    assert "http://10.0.0.10:49558/" in run("open", "c.yaml").stdout
+
+
+def test_submit_tells_all_problems_of_the_file_and_touches_nothing(run: Run, busy: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text("!Experiment\nname: a b\npipeline: {}\n")
+    outcome = run("submit", str(file), "--cluster", "c.yaml")
+    assert outcome.code == 3
+    assert f'{file}:2:7: the name "a b"' in outcome.stderr
+    assert f"{file}:3:11:" in outcome.stderr
+    assert busy.calls == ["close"]
+
+
+def test_submit_is_refused_while_the_cluster_is_busy(run: Run, busy: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text("!Experiment\nname: a\npipeline:\n  x: !Trainer\n")
+    outcome = run("submit", str(file), "--cluster", "c.yaml", "--json")
+    assert outcome.code == 11
+    error = json.loads(outcome.stdout)["error"]
+    assert (error["kind"], error["state"], error["exit_code"]) == ("ClusterBusyError", "running", 11)
+    assert busy.calls == [("attach", ["demo_orchestrator"]), "close"]
+
+
+def test_submit_wants_a_cluster(run: Run) -> None:
+    outcome = run("submit", "e.yaml")
+    assert outcome.code == 2
+    assert "--cluster" in outcome.stderr
