@@ -28,8 +28,8 @@ NAME = "e2e_submit"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PLANTED = "pl4nted-s3cret-%-value"
 KEY = "not-so-secret-as-it-comes-with-the-example"
-# Without this very command, whose words sudo writes down.
-SEARCH = f"sudo grep -rlF {PLANTED[:4]}'''{PLANTED[4:]}' /home /opt /etc /var /tmp --exclude-dir=cache 2>/dev/null; :"
+# The pattern comes by a pipe, for sudo writes words of a command into the journal.
+SEARCH = f"printf %s '{PLANTED}' | sudo grep -rlF -f - /home /opt /etc /var /tmp --exclude-dir=cache 2>/dev/null; :"
 
 
 class Cluster:
