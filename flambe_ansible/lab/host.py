@@ -94,6 +94,7 @@ def kill(settings: Settings, host: str) -> None:
         run("systemctl", "kill", "--signal=KILL", unit, check=False)
         run("systemctl", "stop", unit, check=False)
     cgroups.kill(settings.name, host)
+    network.remove_link(settings.name, host)
 
 
 def destroy(settings: Settings, host: str) -> None:
@@ -142,7 +143,7 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
     values: dict[str, Any] = {
         "GROUPS_": " ".join(map(str, groups)),
         "MACHINE_NET": f"/proc/{os.getpid()}/ns/net",
-        "LINK": f"fv{state.short(settings.name, spec.id)}",
+        "LINK": network.link_name(settings.name, spec.id),
         "BRIDGE": settings.bridge,
         "MTU": network.uplink_mtu(),
         "ADDRESS": spec.address,

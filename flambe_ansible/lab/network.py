@@ -95,11 +95,24 @@ def up(settings: Settings) -> None:
 
 
 def down(settings: Settings) -> None:
-    """Remove all that ``up`` made; hosts' links go with their namespaces."""
+    """Remove all that ``up`` made, and what hosts have left on the bridge."""
     firewall.remove_rules(comment(settings.name))
-    if Path("/sys/class/net", settings.bridge).exists():
+    bridge = Path("/sys/class/net", settings.bridge)
+    if bridge.exists():
+        for link in (bridge / "brif").iterdir():
+            run("ip", "link", "delete", link.name, check=False)
         run("ip", "link", "delete", settings.bridge)
     borrowing.give_back(settings.name)
+
+
+def link_name(lab: str, host: str) -> str:
+    """Name the machine's end of a host's link."""
+    return f"fv{state.short(lab, host)}"
+
+
+def remove_link(lab: str, host: str) -> None:
+    """Remove a host's link: its namespace outlives its processes while a closed socket in it still tries to send."""
+    run("ip", "link", "delete", link_name(lab, host), check=False)
 
 
 def comment(lab: str) -> str:

@@ -16,7 +16,7 @@ for group in $GROUPS_; do
     echo $$ >"$group/own/cgroup.procs"
 done
 
-# The namespace's other end lies on the machine's bridge; both ends go when the namespace goes.
+# The other end of the link lies on the machine's bridge; whoever ends the host removes it.
 outside() { nsenter --net="$MACHINE_NET" -- "$@"; }
 if outside test -e "/sys/class/net/$LINK"; then outside ip link delete "$LINK"; fi
 outside ip link add "$LINK" mtu "$MTU" type veth peer name eth0 mtu "$MTU" address "$MAC" netns $$
