@@ -147,24 +147,27 @@ def test_5_results_are_refused_and_pulled(cluster: Cluster) -> None:
 
 
 def test_6_the_sites_come_here_on_whatever_ports_are_free(cluster: Cluster) -> None:
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", 49556))
-        with cluster.start("open", cluster.file, "--json") as process:
+    with socket.create_server(("127.0.0.1", 49556)), cluster.start("open", cluster.file, "--json") as process:
+        try:
             assert process.stdout is not None
-            sites = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
-            page = fetch(sites["report_site"])
-            assert 'href="tensorboard"' in page
-            assert not sites["tensorboard"].endswith(":49556/")
-            for root in (sites["tensorboard"], sites["report_site"] + "tensorboard/"):
-                tags = json.loads(fetch(root + "data/plugin/scalars/tags"))
-                assert any("Validation/Accuracy" in names for run, names in tags.items() if run.startswith("train/"))
-            blocks = json.loads(json.loads(fetch(sites["report_site"] + "state")))["block_state"]
-            assert set(blocks.values()) == {2}
+            check_sites(json.loads("".join(iter(process.stdout.readline, "}\n")) + "}"))
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0
+        finally:
+            process.kill()
     assert "127.0.0.1:49556" in cluster.on("ss -ltn")
     assert not re.search(r"(0\.0\.0\.0|\*|\[::\]):4955[68]", cluster.on("ss -ltn"))
+
+
+def check_sites(sites: dict[str, str]) -> None:
+    """Make sure that both sites are what they should be, and that the one's link leads to the other."""
+    assert not sites["tensorboard"].endswith(":49556/")
+    assert 'href="tensorboard"' in fetch(sites["report_site"])
+    for root in (sites["tensorboard"], sites["report_site"] + "tensorboard/"):
+        tags = json.loads(fetch(root + "data/plugin/scalars/tags"))
+        assert any("Validation/Accuracy" in names for run, names in tags.items() if run.startswith("train/"))
+    blocks = json.loads(json.loads(fetch(sites["report_site"] + "state")))["block_state"]
+    assert set(blocks.values()) == {2}
 
 
 def fetch(url: str) -> str:
@@ -236,7 +239,7 @@ def test_b_what_cannot_be_installed_is_named(cluster: Cluster, long: Path) -> No
     }  # fmt: skip
     for failure in error["failures"]:
         assert failure["message"].startswith("extension nothing could not be installed")
-        assert "flambe-extension-that-nobody-has" in failure["message"]
+        assert "flambe-extension-that-nobody-has" in failure["output"]
 
 
 def test_c_a_run_that_fails_says_why_and_the_state_outlives_a_reboot(cluster: Cluster) -> None:
