@@ -49,6 +49,10 @@ def unit_text(description, user, home, runtime, command, wait, depends):
     Returns:
         Its text.
     """
+    # Workers find the runtime's own python3 first. Set by env, for Ubuntu's /etc/environment has a PATH, and what
+    # EnvironmentFile= says overrides Environment=.
+    path = f"PATH={runtime}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    command = ["/usr/bin/env", path, *command]
     lines = ["# Written by flambe.cluster.ray_node; edits are lost."]
     lines += ["# {}: {}".format(*item) for item in sorted(depends.items()) if item[1]]
     lines += [
@@ -60,10 +64,6 @@ def unit_text(description, user, home, runtime, command, wait, depends):
         "[Service]",
         f"User={user}",
         f"WorkingDirectory={escape(home)}",
-        # Workers find the runtime's own python3 first.
-        "Environment={}".format(
-            quote(f"PATH={runtime}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        ),
         "Environment=PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore LC_ALL=C.UTF-8 LANG=C.UTF-8 RAY_USAGE_STATS_ENABLED=0",
         # Proxies and certificates, as a login has them.
         "EnvironmentFile=-/etc/environment",

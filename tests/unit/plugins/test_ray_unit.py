@@ -43,7 +43,10 @@ def test_unit_text() -> None:
     lines = unit(head="abc", runtime="").splitlines()
     assert "# head: abc" in lines
     assert not any(line.startswith("# runtime") for line in lines)
-    assert 'ExecStart=/opt/flambe/venv/bin/ray start "--x=$$1 a"' in lines
+    path = "/opt/flambe/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    # Not as Environment=, which a PATH in /etc/environment would overrule.
+    assert f'ExecStart=/usr/bin/env PATH={path} /opt/flambe/venv/bin/ray start "--x=$$1 a"' in lines
+    assert not any(line.startswith("Environment=") and "PATH=" in line for line in lines)
     assert "WorkingDirectory=/home/100%% ml" in lines
     assert "ExecStartPre=/opt/flambe/bin/ray-nodes --wait" in lines
     assert "Restart=no" in lines
