@@ -111,9 +111,11 @@ def compose(text: str, *, shown: str) -> list[yaml.Node]:
         ClusterConfigurationError: The text is no YAML, or holds more than a configuration does.
     """
     try:
-        _scan(text, shown=shown)
+        _scan(text, Loader, shown=shown)
         nodes = list(yaml.compose_all(text, Loader))
     except yaml.YAMLError as error:
+        if "nesting depth" in str(error):  # newer libyaml's own limit, found ahead of where ours is passed
+            _scan(text, yaml.SafeLoader, shown=shown)
         message, expected, line, column = describe(error, text)
         raise _refuse(shown, message, expected=expected, place=Place(line, column)) from error
     for node in nodes:
@@ -121,10 +123,10 @@ def compose(text: str, *, shown: str) -> list[yaml.Node]:
     return [node for node in nodes if not _is_nothing(node)]
 
 
-def _scan(text: str, *, shown: str) -> None:
+def _scan(text: str, loader: Any, *, shown: str) -> None:
     """Go through the events, which costs no recursion, and stop where there are too many or they are too deep."""
     depth = count = 0
-    for event in yaml.parse(text, Loader):
+    for event in yaml.parse(text, loader):
         if isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.CollectionStartEvent):
