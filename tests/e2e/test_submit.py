@@ -88,12 +88,13 @@ def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def long(cluster: Cluster) -> Path:
-    """The example under another name, training for longer than anybody waits."""
+    """The example under another name, training for longer than anybody waits, each variant on a factory of its own."""
     text = (EXAMPLES / "experiment.yaml").read_text().replace("name: topics", "name: long")
     text = re.sub(r"(max_steps|patience): \d+", r"\1: 100000", text)
     text = re.sub(r"experiment/topics", str(EXAMPLES / "experiment/topics"), text)
     path = cluster.folder / "long.yaml"
-    path.write_text(text)
+    # All CPUs of a factory for a variant: where one factory had both, its death could end the run.
+    path.write_text(f"{text}\ndevices: {{cpu: {os.cpu_count()}, gpu: 0}}\n")
     return path
 
 

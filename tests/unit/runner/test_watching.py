@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,5 +95,19 @@ def test_a_run_that_failed_by_itself_is_told_of_hosts_that_nobody_missed_yet(
     monkeypatch.setattr("refreshing.ask", lambda settings: (WITHOUT_TWO, ""))
     assert watch.conclude() == ["two"]
     assert heard.lost == [["two"]]
+
+
+def test_a_run_that_failed_and_stopped_ray_is_told_of_hosts_that_do_not_answer(
+    watch: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("refreshing.ask", lambda settings: (set(), "flambe has stopped Ray"))
-    assert watch.conclude() == ["two"]
+    monkeypatch.setattr(watching, "find_silence", lambda host: "timed out" if host["name"] == "one" else "")
+    assert watch.conclude() == ["one"]
+    assert heard.lost == [["one"]]
+
+
+def test_a_host_that_refuses_or_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = {"address": "127.0.0.1", "port": server.getsockname()[1]}
+        assert watching.explain(host) == "Ray on it has ended, the host still answers"
+    assert watching.explain(host) == "the host does not answer (Connection refused)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import progress
 import refreshing
@@ -77,12 +78,20 @@ class Watch(threading.Thread):
             self.verdict = self._judge(clock)
 
     def conclude(self):
-        """Look a last time, after the run has failed by itself; returns the names of the hosts that are lost."""
+        """Look a last time, after the run has failed by itself; returns the names of the hosts that are lost.
+
+        flambe stops Ray before it ends: where Ray does not answer, the hosts themselves are asked.
+        """
         self.end()
         alive, error = refreshing.ask(self._settings)
-        for host in self._hosts:
-            if not error and host["address"] not in alive and host["name"] not in self._lost:
-                self._lose(host, self._missed.get(host["name"], time.time()))
+        known = [host for host in self._hosts if host["name"] not in self._lost]
+        if error:
+            with ThreadPoolExecutor(max_workers=max(len(known), 1)) as pool:
+                gone = [host for host, silence in zip(known, pool.map(find_silence, known)) if silence]
+        else:
+            gone = [host for host in known if host["address"] not in alive]
+        for host in gone:
+            self._lose(host, self._missed.get(host["name"], time.time()))
         return list(self._lost)
 
     def _miss(self, host, clock):
@@ -121,8 +130,14 @@ class Watch(threading.Thread):
 
 def explain(host):
     """Say what a host is that Ray does not call alive."""
+    silence = find_silence(host)
+    return f"the host does not answer ({silence})" if silence else "Ray on it has ended, the host still answers"
+
+
+def find_silence(host):
+    """Say why a host does not answer, or empty."""
     try:
         socket.create_connection((host["address"], host.get("port") or _SSH_PORT), 5).close()
     except OSError as error:
-        return f"the host does not answer ({error.strerror or error})"
-    return "Ray on it has ended, the host still answers"
+        return error.strerror or str(error)
+    return ""
