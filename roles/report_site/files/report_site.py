@@ -1,13 +1,16 @@
 """Start flambe's report site with TensorBoard behind the same address, below /tensorboard.
 
-    report_site.py TENSORBOARD_PORT STATE_FILE [options of flambe's site]
+    report_site.py TENSORBOARD_PORT ASSETS STATE_FILE [options of flambe's site]
 
 The site's links to TensorBoard are relative, so that they work through any tunnel, on any port and under any name.
-Runs in flambe's runtime.
+What its pages load from the web is taken from the folder ASSETS instead, where it is there: a browser needs no other
+host than this one. Runs in flambe's runtime.
 """
 
 import http.client
 import logging
+import os
+import re
 import runpy
 import sys
 from urllib.parse import quote
@@ -17,6 +20,23 @@ _SITE = "flambe.runner.report_site_run"
 # Those that concern one connection alone.
 _HOP_HEADERS = {"connection", "keep-alive", "proxy-authenticate", "te", "trailers", "transfer-encoding", "upgrade"}
 _CHUNK = 65536
+_ASSETS = "assets"
+# What the pages ask the web for, by the last part of its address, and the file for it; "" where none is needed.
+_REPLACED = {
+    "bootstrap.min.css": "bootstrap.min.css",
+    "bootstrap.min.js": "bootstrap.min.js",
+    "jquery-3.3.1.slim.min.js": "jquery.min.js",
+    "jquery-3.4.1.min.js": "jquery.min.js",
+    "popper.min.js": "popper.min.js",
+    "vis-network.min.css": "vis-network.css",
+    "vis.js": "vis-network.min.js",
+    "bootstrap-toggle.min.css": "",
+    "bootstrap-toggle.min.js": "",
+    "run_prettify.js": "",  # colours in the configuration's text
+}
+_FROM_THE_WEB = re.compile(
+    r"""<(?P<tag>script|link)\b[^>]*?\b(?:src|href)="https?://[^"]*/(?P<name>[^"/]+)"[^>]*>(?:\s*</script>)?"""
+)
 
 
 class WithTensorBoard:
@@ -78,11 +98,44 @@ def read_body(connection, answer):
         connection.close()
 
 
+def localize(page):
+    """Rewrite a page so that it loads everything from this host; what is unknown stays as it is."""
+
+    def replace(match):
+        name = _REPLACED.get(match.group("name"))
+        if not name:
+            return match.group() if name is None else ""
+        if match.group("tag") == "link":
+            return f'<link rel="stylesheet" href="{_ASSETS}/{name}">'
+        return f'<script src="{_ASSETS}/{name}"></script>'
+
+    return _FROM_THE_WEB.sub(replace, page)
+
+
+def serve_assets(app, folder):
+    """Have a Flask application's pages load what they need from a folder, as long as it holds all of that."""
+    from flask import send_from_directory
+
+    names = {name for name in _REPLACED.values() if name}
+
+    @app.route(f"/{_ASSETS}/<name>")
+    def asset(name):
+        return send_from_directory(folder, name)
+
+    @app.after_request
+    def localize_page(response):
+        whole = all(os.path.isfile(os.path.join(folder, name)) for name in names)
+        if whole and response.mimetype == "text/html" and not response.is_streamed:
+            response.set_data(localize(response.get_data(as_text=True)))
+        return response
+
+
 def main():
     """Put TensorBoard behind the site, then run flambe's own starter."""
     from flambe.experiment.webapp.app import app
 
-    port, *options = sys.argv[1:]
+    port, assets, *options = sys.argv[1:]
+    serve_assets(app, assets)
     app.wsgi_app = WithTensorBoard(app.wsgi_app, int(port))
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # not a line for each request
     sys.argv = [_SITE, *options, "--tensorboard_url", PREFIX[1:]]

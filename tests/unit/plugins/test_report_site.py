@@ -1,0 +1,76 @@
+"""The report site's pages load from their own host alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import flask
+import pytest
+import yaml
+
+from flambe_ansible.paths import collection
+
+ROLE = collection() / "roles/report_site"
+PAGE = """<head>
+<link rel="stylesheet" href="https://stackpath.bootstrapcdn.com/bootstrap/4.1.3/css/bootstrap.min.css" integrity="x">
+<link href="https://gitcdn.github.io/bootstrap-toggle/2.2.2/css/bootstrap-toggle.min.css" rel="stylesheet">
+<link href="https://cdnjs.cloudflare.com/ajax/libs/vis/4.21.0/vis-network.min.css" rel="stylesheet" type="text/css" />
+</head><script
+  src="https://code.jquery.com/jquery-3.4.1.min.js"
+  crossorigin="anonymous"></script>
+<script type="text/javascript" src="https://cdnjs.cloudflare.com/ajax/libs/vis/4.21.0/vis.js"></script>
+<script src="https://cdn.jsdelivr.net/gh/google/code-prettify@master/loader/run_prettify.js"></script>
+<script type="text/javascript" src="/static/main.js"></script><a href="https://example.org/about">about</a>
+"""
+
+
+def load() -> Any:
+    spec = importlib.util.spec_from_file_location("report_site", ROLE / "files/report_site.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def brought() -> set[str]:
+    """List what the role brings to the host."""
+    wheels = yaml.safe_load((ROLE / "defaults/main.yml").read_text())["report_site_assets"]
+    return {name for wheel in wheels for name in wheel["files"].values()}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> flask.Flask:
+    made = flask.Flask("site")
+    made.add_url_rule("/", "index", lambda: PAGE)
+    made.add_url_rule("/state", "state", lambda: flask.jsonify(PAGE))
+    load().serve_assets(made, str(tmp_path))
+    return made
+
+
+def test_pages_load_from_their_own_host(app: flask.Flask, tmp_path: Path) -> None:
+    for name in brought():
+        (tmp_path / name).write_text(name)
+    client = app.test_client()
+    page = client.get("/").text
+    loaded = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert loaded == [
+        "assets/bootstrap.min.css", "assets/vis-network.css", "assets/jquery.min.js", "assets/vis-network.min.js",
+        "/static/main.js", "https://example.org/about",
+    ]  # fmt: skip
+    assert all(client.get(one).text == one.removeprefix("assets/") for one in loaded if one.startswith("assets/"))
+    assert client.get("/state").json == PAGE
+
+
+def test_pages_stay_as_they_are_where_a_file_is_missing(app: flask.Flask, tmp_path: Path) -> None:
+    for name in sorted(brought())[1:]:
+        (tmp_path / name).write_text(name)
+    assert app.test_client().get("/").text == PAGE
+
+
+def test_no_file_outside_of_the_folder(app: flask.Flask, tmp_path: Path) -> None:
+    (tmp_path.parent / "secret").write_text("secret")
+    assert app.test_client().get("/assets/..%2Fsecret").status_code == 404
