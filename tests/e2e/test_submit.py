@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible.lab import LabInfo
+from tests.e2e import browser
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
@@ -167,8 +168,14 @@ def check_sites(sites: dict[str, str]) -> None:
     for root in (sites["tensorboard"], sites["report_site"] + "tensorboard/"):
         tags = json.loads(fetch(root + "data/plugin/scalars/tags"))
         assert any("Validation/Accuracy" in names for run, names in tags.items() if run.startswith("train/"))
-    blocks = json.loads(json.loads(fetch(sites["report_site"] + "state")))["block_state"]
-    assert set(blocks.values()) == {2}
+    assert "train/hidden_size=16" in browser.render(sites["tensorboard"])
+    page = browser.render(sites["report_site"])
+    assert re.findall(r'id="(\w+)-count">(\d+)', page) == [
+        ("pending", "0"), ("success", "4"), ("failure", "0"), ("total", "4"),
+    ]  # fmt: skip
+    assert "ended successfully" in page
+    assert "<canvas" in page  # the blocks, drawn by a script that this host serves
+    assert not re.findall(r'<(?:script|link)[^>]*"https?:[^>]*>', page)
 
 
 def fetch(url: str) -> str:
