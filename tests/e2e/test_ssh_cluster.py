@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +64,13 @@ def _same_state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv("FLAMBE_ANS_STATE", str(launched.file.parent / "state"))
 
 
-def run_cli(*words: str, code: int = 0) -> str:
+def run_cli(*words: str, code: int = 0, seconds: float = 120) -> str:
     done = subprocess.run(
         [str(Path(sys.executable).parent / "flambe-ans"), *words],
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=seconds,
     )
     assert done.returncode == code, (done.stdout, done.stderr)
     return done.stdout + done.stderr
@@ -272,6 +273,23 @@ def test_resources_and_environment(launched: Launched) -> None:
 def test_a_second_launch_changes_nothing(launched: Launched) -> None:
     result = launched.cluster.run()
     assert {name: host.changed for name, host in result.playbook.items()} == dict.fromkeys(result.playbook, 0)
+
+
+@pytest.mark.timeout(900)
+def test_the_example_runs_on_it_and_leaves_all_hosts_ready(launched: Launched) -> None:
+    cluster, secrets = launched.cluster, ROOT / "examples/experiment/secrets.ini"
+    words = ["submit", str(ROOT / "examples/experiment.yaml"), "--cluster", str(launched.file), "--yes", "--follow"]
+    said = run_cli(*words, "--secrets", str(secrets), seconds=800)
+    assert "Experiment ended successfully" in said
+    end = time.monotonic() + 120
+    while (run := cluster.get_run()).settling:
+        assert time.monotonic() < end
+        time.sleep(1)
+    assert run.stages == dict.fromkeys(["dataset", "model", "train", "evaluate"], "succeeded")
+    # flambe ends Ray on factories as the user ubuntu, whom these hosts do not have.
+    assert cluster.status().ray_alive == 3
+    raylets = cluster.connections.run_all(cluster.hosts, "pgrep -cx raylet")
+    assert [answer.stdout.strip() for answer in raylets.values()] == ["1"] * 3
 
 
 def test_the_examples_own_provider_runs_on_them(launched: Launched, tmp_path: Path) -> None:
