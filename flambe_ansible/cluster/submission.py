@@ -97,7 +97,9 @@ def make_runnable(
 
     Raises:
         ClusterConfigurationError: It is no ClusterRunnable, or cannot be made.
+        MissingSecretsError: The secrets file is not there.
     """
+    secrets.find(secrets_file)
     if file.is_experiment:
         return Experiment(file, user_provider=user_provider)
     return Custom(file, user_provider=user_provider, secrets_file=secrets_file)

@@ -137,12 +137,23 @@ def _find_provider(
     root: yaml.Node, reader: Reader, *, folder: Path, extensions: Mapping[str, str]
 ) -> providers.Provider:
     """Find what stands behind the tag; what is wrong with it is noted where it stands."""
-    provider = providers.find_provider(root.tag, extensions, folder=folder)
+    if _is_experiment(root):
+        message, expected = f"{providers.show_tag(root.tag)} is an experiment, no cluster", providers.list_tags()
+        provider = providers.Provider(flaw=Flaw(message=message, expected=expected))
+    else:
+        provider = providers.find_provider(root.tag, extensions, folder=folder)
     if provider.flaw:
         flaw = provider.flaw
         place = reader.places.get((provider.extension,), Place.of(root))
         _note(reader, flaw.message, place, expected=flaw.expected, suggestion=flaw.suggestion)
     return provider
+
+
+def _is_experiment(root: yaml.Node) -> bool:
+    """Tell whether an experiment was given in the place of a cluster; its extension need not be imported for that."""
+    if root.tag in providers.SCHEMAS or not isinstance(root, yaml.MappingNode):
+        return False
+    return any(isinstance(key, yaml.ScalarNode) and key.value == "pipeline" for key, _ in root.value)
 
 
 def _read_root(root: yaml.Node, reader: Reader, *, folder: Path, provider: providers.Provider) -> dict[str, Any]:

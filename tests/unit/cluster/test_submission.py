@@ -22,6 +22,7 @@ from flambe_ansible.errors import (
     ExistingResultsError,
     HostConnectionError,
     HostKeyError,
+    MissingSecretsError,
     RunError,
 )
 from flambe_ansible.hosts import Host
@@ -159,6 +160,11 @@ def test_what_the_orchestrator_gets(experiment: Callable[..., RunnableFile], tmp
         "data: /home/ml/topics/output__topics/_resources/data__data.tsv", "env: !RemoteEnvironment {key: /home/ml/key",
     ):  # fmt: skip
         assert part in text
+
+
+def test_a_secrets_file_that_is_not_there_is_told_before_anything_else(experiment: Any, tmp_path: Path) -> None:
+    with pytest.raises(MissingSecretsError, match=r"gone\.ini: no such secrets file"):
+        submission.make_runnable(experiment(), secrets_file=tmp_path / "gone.ini")
 
 
 def test_a_busy_cluster_is_refused_before_anything_is_touched(experiment: Callable[..., RunnableFile]) -> None:

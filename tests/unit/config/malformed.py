@@ -83,6 +83,12 @@ MALFORMED = {
     "another runnable": ("!Experiment\nname: a\n", "1:1", "!Experiment is no cluster", "!AWSCluster"),
     "Python object": ("!!python/object/apply:os.system [ls]\n", "1:1", "!!python/object/apply:os.system is no", ""),
     "an extension's": ("!my.Cluster\nname: a\n", "1:1", "!my.Cluster is a cluster of an extension", "no extension my"),
+    "an experiment": (
+        "my: nowhere\n---\n!my.Experiment\nname: a\npipeline: {}\n",
+        "3:1",
+        "!my.Experiment is an experiment, no cluster",
+        "!AWSCluster, !SSHCluster or !LabCluster",
+    ),
     "a list": ("- name: a\n", "1:1", "a cluster's tag is missing here", ""),
     "tag on a list": ("!LabCluster\n- name: a\n", "1:1", "after !LabCluster comes a list", "name: value"),
     "tag alone": ("!LabCluster\n", "1:1", "after !LabCluster comes nothing", "name: value"),
