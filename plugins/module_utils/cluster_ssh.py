@@ -111,9 +111,10 @@ def config_lines(known, user, options):
     names = {member: [name for name, _ in pairs] for member, pairs in written.items()}
     lines = []
     for member, aliases in names.items():
-        address = next((alias for alias in aliases if is_address(alias)), None)
-        if address and member != address and _NAME.match(member):
-            lines += [f"Host {member}", f"  HostName {address}"]
+        target = find_target(member, aliases)
+        others = [alias for alias in usable_names([member, *aliases]) if alias != target]
+        if target and others:
+            lines += ["Host {}".format(" ".join(others)), f"  HostName {target}"]
         port = written[member][0][1]
         if port != DEFAULT_PORT:
             lines += ["Host {}".format(" ".join(dict.fromkeys([member, *aliases]))), f"  Port {port}"]
@@ -122,6 +123,20 @@ def config_lines(known, user, options):
     lines += ["  {} {}".format(*option) for option in options]
     # What a user adds below belongs to no host of ours.
     return [*lines, "Match all"]
+
+
+def find_target(member, aliases):
+    """Find where a host is reached, whichever of its names is asked for; None where only its inventory name is known.
+
+    Ray takes a host by the address that it sends from, which the others need not reach: one with two networks, say.
+
+    Args:
+        member: Its name in the inventory.
+        aliases: Its names; first the one that the cluster is told to use.
+    """
+    if is_address(aliases[0]) or aliases[0] != member:
+        return aliases[0]
+    return next((alias for alias in aliases if is_address(alias)), None)
 
 
 def with_port(name, port):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import ipaddress
 import json
 import os
@@ -14,6 +15,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh,
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd
 
 SCRIPT = "ray_nodes.py"
+NODE_ADDRESS = "flambe_node_address"
 TMPFILES = "/etc/tmpfiles.d/flambe-ray.conf"
 
 
@@ -52,14 +54,14 @@ class Node:
             raise RayNodeError(
                 "this host's or the head's private address is not known: set ray_node_address, ray_node_head_address"
             )
-        self.write_helpers()
+        self.write_helpers(version)
         before = files.read(self.systemd.path)
         text = self.unit_text(version, before)
         if self.params["start"]:
             self.bring_up(before, text)
 
-    def write_helpers(self):
-        """Write ray-nodes, and keep /tmp/ray from the cleaner of /tmp."""
+    def write_helpers(self, version):
+        """Write ray-nodes, keep /tmp/ray from the cleaner of /tmp, and tell old Ray its address."""
         address = "{}:{}".format(self.head_address, self.params["port"])
         wrapper = ray_unit.wrapper_text(self.runtime, self.script, address)
         files.ensure_folder(os.path.dirname(self.command), 0o755, dry=self.dry)
@@ -67,9 +69,22 @@ class Node:
             (self.script, self.params["script"], 0o644),
             (self.command, wrapper, 0o755),
             (TMPFILES, "x /tmp/ray\n", 0o644),
+            *self.address_files(version, address),
         ):
             if files.ensure(path, text, mode, dry=self.dry):
                 self.actions.append(f"write {path}")
+
+    def address_files(self, version, head):
+        """Write what has old Ray take this host by its address on the way to the head: (path, text, mode)."""
+        sites = os.path.join(glob.escape(self.runtime), "lib/python3.*/site-packages")
+        for site in glob.glob(sites) if self.address_script(version) else ():
+            line = f"import {NODE_ADDRESS}; {NODE_ADDRESS}.towards('{head}')\n"
+            yield os.path.join(site, NODE_ADDRESS + ".py"), self.address_script(version), 0o644
+            yield os.path.join(site, NODE_ADDRESS + ".pth"), line, 0o644
+
+    def address_script(self, version):
+        """Tell which module has this Ray find its address; empty for one that needs none."""
+        return self.params["address_script"] if ray_unit.is_old(version) else ""
 
     def unit_text(self, version, before):
         """Write the unit as it should be."""
@@ -83,7 +98,11 @@ class Node:
             runtime=self.runtime,
             command=[os.path.join(self.runtime, "bin/ray"), "start", *options],
             wait=[] if head else [self.command, "--wait", "--timeout", str(ray_unit.HEAD_TIMEOUT)],
-            depends={"runtime": self.runtime_id(version), "head": head_id},
+            depends={
+                "runtime": self.runtime_id(version),
+                "head": head_id,
+                "address": hashlib.sha256(self.address_script(version).encode()).hexdigest()[:12],
+            },
         )
 
     def runtime_id(self, version):
@@ -131,7 +150,11 @@ class Node:
 
     def reason(self, before, text):
         """Tell what changed."""
-        for name, words in (("runtime", "its runtime changed"), ("head", "its head was restarted")):
+        for name, words in (
+            ("runtime", "its runtime changed"),
+            ("head", "its head was restarted"),
+            ("address", "how it finds its address changed"),
+        ):
             if ray_unit.read_depends(before, name) != ray_unit.read_depends(text, name):
                 return words
         return "its unit changed"

@@ -9,6 +9,11 @@ START_TIMEOUT = 330  # seconds that a factory's start may take in all
 HEAD_TIMEOUT = 300  # seconds of it that it waits for the head
 
 
+def is_old(version):
+    """Tell Ray before 1.0, whose names and habits are others."""
+    return int(version.split(".")[0]) < 1
+
+
 def start_options(version, head, address, head_address, port):
     """Write the options of ``ray start`` as this version of Ray names them.
 
@@ -22,7 +27,7 @@ def start_options(version, head, address, head_address, port):
     Returns:
         A list of words.
     """
-    old = int(version.split(".")[0]) < 1
+    old = is_old(version)
     if head:
         options = ["--head", "--num-cpus=0", f"--redis-port={port}" if old else f"--port={port}"]
         if not old:

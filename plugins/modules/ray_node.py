@@ -32,6 +32,12 @@ options:
     description: The text of the script behind C(ray-nodes).
     type: str
     required: true
+  address_script:
+    description: >-
+      The text of a Python module that has Ray before 1.0 take this host by its address on the way to the head; empty:
+      nothing is done about that.
+    type: str
+    default: ""
   head:
     description: Whether this host is the head.
     type: bool
@@ -126,6 +132,7 @@ def main():
             "runtime": {"type": "path", "required": True},
             "root": {"type": "path", "required": True},
             "script": {"type": "str", "required": True},
+            "address_script": {"type": "str", "default": ""},
             "head": {"type": "bool", "required": True},
             "address": {"type": "str", "default": ""},
             "head_address": {"type": "str", "default": ""},

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -32,9 +33,9 @@ def render_run(run: RunState, *, now: datetime | None = None) -> RenderableType:
     lines: list[RenderableType] = [title]
     if run.stages:
         lines.append(_render_stages(run))
-    lines += [Text(f"  lost: {one.name} ({one.address}): {one.reason}", style="red") for one in run.lost]
-    if run.reason and run.state not in ("succeeded",):
-        lines.append(Text(f"  {run.reason}"))
+    lines += [_indent(Text(f"lost: {one.name} ({one.address}): {one.reason}", style="red")) for one in run.lost]
+    if run.reason and not run.succeeded:
+        lines.append(_indent(Text(run.reason)))
     if run.settling:
         lines.append(Text("  the hosts are being made ready for the next run", style="dim"))
     return Group(*lines)
@@ -89,6 +90,10 @@ def render_sites(sites: Sites) -> RenderableType:
 def describe_sites(sites: Sites) -> dict[str, Any]:
     """Return the addresses of both sites as plain data."""
     return asdict(sites)
+
+
+def _indent(text: Text) -> RenderableType:
+    return Padding(text, (0, 0, 0, 2))
 
 
 def _render_stages(run: RunState) -> Text:

@@ -33,7 +33,7 @@ def draw(run: RunState) -> list[str]:
     console = Console(file=io.StringIO(), width=100, markup=False, highlight=False)
     console.print(render_run(run, now=NOW))
     assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh
 
 KEY = "ssh-ed25519 AAAAnew flambe-cluster"
@@ -55,7 +56,7 @@ def test_names_that_known_hosts_cannot_hold_are_left_out() -> None:
 def test_config() -> None:
     known = cluster_ssh.known_lines([A, {**B, "name": "10.0.0.2", "names": ["10.0.0.2"]}], ["a", "10.0.0.2"], [])
     assert cluster_ssh.config_lines(known, "ml", [("ConnectTimeout", 10)]) == [
-        "Host a",
+        "Host a host-a",
         "  HostName 10.0.0.1",
         "Host 10.0.0.1 10.0.0.2 a host-a",
         "  User ml",
@@ -69,7 +70,7 @@ def test_another_port_of_sshd() -> None:
     known = cluster_ssh.known_lines([{**A, "port": 22}, {**B, "port": 2222}], ["a", "b"], [])
     assert known[-1] == "[b]:2222,[10.0.0.2]:2222 ssh-ed25519 AAAAb b"
     assert cluster_ssh.config_lines(known, "ml", []) == [
-        "Host a",
+        "Host a host-a",
         "  HostName 10.0.0.1",
         "Host b",
         "  HostName 10.0.0.2",
@@ -80,3 +81,24 @@ def test_another_port_of_sshd() -> None:
         "Match all",
     ]
     assert cluster_ssh.known_lines([A], ["a", "b"], known)[-1] == known[-1]
+
+
+@pytest.mark.parametrize(
+    ("names", "lines"),
+    [
+        (["198.18.0.4", "b", "10.0.0.4"], ["Host b 10.0.0.4", "  HostName 198.18.0.4"]),
+        (["inner.example", "b", "10.0.0.4"], ["Host b 10.0.0.4", "  HostName inner.example"]),
+        (["b", "10.0.0.4"], ["Host b", "  HostName 10.0.0.4"]),
+        (["b"], []),
+    ],
+)
+def test_every_name_leads_to_where_the_cluster_reaches_the_host(names: list[str], lines: list[str]) -> None:
+    known = cluster_ssh.known_lines([{**B, "names": names}], ["b"], [])
+    assert cluster_ssh.config_lines(known, "ml", [])[:-3] == lines
+
+
+def test_an_inventory_name_that_is_an_address() -> None:
+    known = cluster_ssh.known_lines(
+        [{**B, "name": "198.18.0.4", "names": ["198.18.0.4", "10.0.0.4"]}], ["198.18.0.4"], []
+    )
+    assert cluster_ssh.config_lines(known, "ml", [])[:2] == ["Host 10.0.0.4", "  HostName 198.18.0.4"]
