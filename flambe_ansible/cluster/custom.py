@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from flambe_ansible import secrets
 from flambe_ansible.cluster import own_runtime
+from flambe_ansible.cluster.instance import below_home
+from flambe_ansible.cluster.sites import tensorboard_variables
 from flambe_ansible.errors import ClusterConfigurationError, FlambeAnsibleError, PlaybookError
 from flambe_ansible.runnable import make
 from flambe_ansible.runnable.document import RunnableFile
@@ -32,16 +34,16 @@ class Custom:
 
     Attributes:
         name: The run's name: its class.
-        results: "", as only it knows what it writes.
+        results: The folder of its results below the home folder, or ""; what ``setup`` sets counts in the end.
         runnable: The object itself.
 
     Raises:
-        ClusterConfigurationError: An extension cannot be imported, or the class cannot run on a cluster.
+        ClusterConfigurationError: An extension cannot be imported, the class cannot run on a cluster, or its results
+            would not be below the home folder.
     """
 
     program: Sequence[str] = own_runtime.PROGRAM
     options: Sequence[str] = ()
-    results = ""
 
     def __init__(
         self, file: RunnableFile, *, secrets_file: Path | None = None, user_provider: Callable[[], str] | None = None
@@ -52,11 +54,11 @@ class Custom:
         made = make(file, secrets=secrets.find(secrets_file))
         problem = find_problem(made)
         if problem or not isinstance(made, ClusterRunnable):
-            place = f"{file.path}:{file.root.line}:{file.root.column}"
-            raise ClusterConfigurationError(f"{place}: {file.tag} {problem}", hint=f"flambe-ans run {file.path}")
+            raise self._refuse(f" {problem}", hint=f"flambe-ans run {file.path}")
         if user_provider:
             made.user_provider = user_provider
         self.runnable = made
+        self.results = self._check_results()
 
     def fetch(self, cluster: Cluster) -> None:
         """Bring nothing: its extensions are all that it has."""
@@ -89,10 +91,11 @@ class Custom:
         return False
 
     def setup_inject_env(self, cluster: Cluster, extensions: dict[str, str], force: bool, *, fresh_ray: bool) -> None:
-        """Start Ray afresh where it was used, then let the runnable set the cluster up.
+        """Start Ray afresh where it was used, let the runnable set the cluster up, then show its results.
 
         Raises:
             RunError: The user's ``setup`` raised an error.
+            ClusterConfigurationError: It set results that would not be below the home folder.
         """
         self.options = ("--force",) if force else ()
         cluster.refresh_ray(always=fresh_ray)
@@ -102,10 +105,32 @@ class Custom:
             raise
         except Exception as error:
             raise describe_failure(self.runnable, error, "setup") from error
+        self.results = self._check_results()
+        if self.results:
+            # Not before: where setup refuses, the last run's results are still those that are shown.
+            shown = f"{cluster.get_orch_home_path()}/{self.results}"
+            variables = tensorboard_variables(shown, expose=cluster.expose_sites)
+            cluster.prepare_run(variables, playbook=PLAYBOOK, tags=["tensorboard"])
 
     def to_yaml(self, extensions: Mapping[str, str] | None = None) -> str:
         """Write it for the orchestrator: the file's own text, with what ``setup`` set."""
         return self.runnable.to_yaml(extensions)
+
+    def _check_results(self) -> str:
+        """Return the folder that the runnable names as that of its results."""
+        named: object = self.runnable.results
+        if named == "":
+            return ""
+        try:
+            if isinstance(named, str) and named.isprintable() and not named.startswith("~"):
+                return below_home(named)
+        except ClusterConfigurationError:
+            pass
+        raise self._refuse(f".results is {named!r}, no relative path that stays below the orchestrator's home folder")
+
+    def _refuse(self, problem: str, *, hint: str | None = None) -> ClusterConfigurationError:
+        place = f"{self.file.path}:{self.file.root.line}:{self.file.root.column}"
+        return ClusterConfigurationError(f"{place}: {self.file.tag}{problem}", hint=hint)
 
 
 def find_problem(runnable: object) -> str:

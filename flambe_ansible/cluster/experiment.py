@@ -31,6 +31,7 @@ class Experiment(ClusterRunnable):
 
     Attributes:
         name: Its name.
+        results: The folder of its results on all hosts, below the home folder; flambé's own name.
         resources: What it brings along, once ``fetch`` was called.
     """
 
@@ -42,15 +43,11 @@ class Experiment(ClusterRunnable):
         super().__init__(user_provider=user_provider)
         self.file = file
         self.name = file.name
+        self.results = results_folder(file.name)
         self.resources: tuple[Resource, ...] = ()
         self.inject_content(file.text)
         self.inject_extensions({one.name: one.value for one in file.extensions})
         self._placed: dict[str, str] = {}
-
-    @property
-    def results(self) -> str:
-        """The folder of its results on all hosts, below the home folder; flambé's own name."""
-        return results_folder(self.name)
 
     def run(self, **kwargs: Any) -> None:
         """Refuse: flambé runs it, in its own runtime.

@@ -10,6 +10,7 @@ from typing import Any
 
 from flambe_ansible.errors import RunError
 from flambe_ansible.hosts import Host, Role
+from flambe_ansible.runnable.checks import NAME
 from flambe_ansible.ssh import Connections
 
 RUN_UNIT = "flambe-run.service"
@@ -70,6 +71,11 @@ class RunState:
     def succeeded(self) -> bool:
         """Whether it ended well."""
         return self.state == "succeeded"
+
+    @property
+    def is_experiment(self) -> bool:
+        """Whether flambé does it: a runnable of the user's own is called by its class, ``module.Class``."""
+        return NAME.fullmatch(self.name) is not None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as the documented JSON document."""

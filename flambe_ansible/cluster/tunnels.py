@@ -9,6 +9,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from flambe_ansible.cluster.runs import RunState
 from flambe_ansible.cluster.sites import (
     LOOPBACK,
     REPORT_SITE_PORT,
@@ -31,28 +32,30 @@ _UNITS = {REPORT_SITE_PORT: REPORT_SITE_UNIT, TENSORBOARD_PORT: TENSORBOARD_UNIT
 
 
 class Tunnels:
-    """Both sites through the connection to the orchestrator; a context manager.
+    """The sites of a run through the connection to the orchestrator; a context manager.
 
     Args:
         cluster: The cluster, attached to its orchestrator.
+        run: Its last run; only an experiment has a report site.
 
     Attributes:
         ports: The port here of each port there.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, run: RunState) -> None:
         self.ports: dict[int, int] = {}
         self._cluster = cluster
+        self._units = _UNITS if run.is_experiment else {TENSORBOARD_PORT: TENSORBOARD_UNIT}
         self._open = contextlib.ExitStack()
 
     @property
     def sites(self) -> Sites:
         """Where the sites are on this machine."""
-        return make_sites(LOOPBACK, self.ports[REPORT_SITE_PORT], self.ports[TENSORBOARD_PORT])
+        return make_sites(LOOPBACK, self.ports.get(REPORT_SITE_PORT), self.ports[TENSORBOARD_PORT])
 
     def __enter__(self) -> Self:
         self._connect()
-        for remote, unit in _UNITS.items():
+        for remote, unit in self._units.items():
             if not _answers(self.ports[remote]):
                 name = self._host.name
                 self._cluster.observer(
@@ -88,8 +91,8 @@ class Tunnels:
         return self._cluster.orchestrator.data
 
     def _connect(self) -> None:
-        """Open both; on the ports of before, else on the same as there, else on free ones."""
-        for remote in _UNITS:
+        """Open all; on the ports of before, else on the same as there, else on free ones."""
+        for remote in self._units:
             wanted = self.ports.get(remote) or (remote if _is_free(remote) else 0)
             tunnel = self._cluster.connections.tunnel(self._host, remote, local_port=wanted)
             try:

@@ -135,7 +135,12 @@ class ClusterRunnable(Runnable):
 
     Attributes:
         env: The cluster, when it runs on one; None here.
+        results: The folder on the orchestrator that ``run`` writes its results to, a path relative to the home folder;
+            "" where there is none. ``flambe-ans pull`` brings it here, TensorBoard shows it. A class sets it for all
+            its objects, ``__init__`` or ``setup`` for this one.
     """
+
+    results: str = ""
 
     def __init__(
         self,

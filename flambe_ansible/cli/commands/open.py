@@ -1,4 +1,4 @@
-"""``flambe-ans open``: the report site and TensorBoard through a tunnel."""
+"""``flambe-ans open``: the sites of the last run through a tunnel."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from flambe_ansible.cli.output import Output
 def open_sites(output: Output, file: str) -> None:
     """Bring the report site and TensorBoard of the last run to this machine, until Ctrl-C.
 
+    A runnable of your own has no report site, and TensorBoard where its class names a folder of `results`.
+
     The ports here are those there, 49558 and 49556, or free ones where these are taken. With `expose_sites: true` there
     is no need for a tunnel: the addresses are printed, and the command ends.
 
@@ -28,7 +30,7 @@ def open_sites(output: Output, file: str) -> None:
     """
     from flambe_ansible.cli.interrupts import interruptible
     from flambe_ansible.cli.render.run import describe_sites, render_sites
-    from flambe_ansible.cluster.sites import Sites, find_public_sites
+    from flambe_ansible.cluster.sites import Sites, check_shown, find_public_sites
     from flambe_ansible.cluster.submission import attach_run
     from flambe_ansible.cluster.tunnels import Tunnels
 
@@ -41,11 +43,12 @@ def open_sites(output: Output, file: str) -> None:
             output.console.print(render_sites(sites))
 
     try:
-        attach_run(cluster)
+        run = attach_run(cluster)
+        check_shown(run)
         if cluster.expose_sites:
-            show(find_public_sites(cluster.hosts[0]))
+            show(find_public_sites(cluster.hosts[0], run))
             return
-        with interruptible(), Tunnels(cluster) as tunnels:
+        with interruptible(), Tunnels(cluster, run) as tunnels:
             show(tunnels.sites)
             if not output.json:
                 output.say("\nCtrl-C closes the tunnel; the sites go on.", style="dim")

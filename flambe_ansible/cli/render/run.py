@@ -51,11 +51,12 @@ def render_submission(done: Submission, *, file: str, cluster: Cluster) -> Rende
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold", style="bold")
     if done.run.save_path and cluster.expose_sites:
-        sites = find_public_sites(done.launch.hosts[0])
-        grid.add_row("report", sites.report_site)
+        sites = find_public_sites(done.launch.hosts[0], done.run)
+        if sites.report_site:
+            grid.add_row("report", sites.report_site)
         grid.add_row("plots", sites.tensorboard)
     elif done.run.save_path:
-        grid.add_row("sites", f"flambe-ans open {name}")
+        grid.add_row("sites" if done.run.is_experiment else "plots", f"flambe-ans open {name}")
     grid.add_row("log", f"flambe-ans logs {name} --follow")
     grid.add_row("state", f"flambe-ans status {name}")
     if done.run.save_path:
@@ -70,7 +71,7 @@ def describe_submission(done: Submission, run: RunState, *, cluster: Cluster) ->
 
     document = describe_launch(done.launch, cluster=cluster.name)
     exposed = cluster.expose_sites and bool(run.save_path)
-    sites = find_public_sites(done.launch.hosts[0]) if exposed else None
+    sites = find_public_sites(done.launch.hosts[0], done.run) if exposed else None
     return {
         **document,
         "run": run.to_dict(),
@@ -80,15 +81,16 @@ def describe_submission(done: Submission, run: RunState, *, cluster: Cluster) ->
 
 
 def render_sites(sites: Sites) -> RenderableType:
-    """Draw the addresses of both sites."""
+    """Draw the addresses of the sites."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_row("Report site", Text(sites.report_site, style="bold"))
+    none = Text("none: only experiments have one", style="dim")
+    grid.add_row("Report site", Text(sites.report_site, style="bold") if sites.report_site else none)
     grid.add_row("TensorBoard", Text(sites.tensorboard, style="bold"))
     return grid
 
 
 def describe_sites(sites: Sites) -> dict[str, Any]:
-    """Return the addresses of both sites as plain data."""
+    """Return the addresses of the sites as plain data."""
     return asdict(sites)
 
 

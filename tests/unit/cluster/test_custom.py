@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,17 @@ from flambe_ansible import ClusterRunnable, Runnable
 from flambe_ansible.errors import ClusterError
 
 class Mine(ClusterRunnable):
-    def __init__(self, place="", trouble="", **kwargs):
+    def __init__(self, place="", trouble="", folder="", later=None, **kwargs):
         super().__init__(**kwargs)
-        self.place, self.trouble = place, trouble
+        self.place, self.trouble, self.results, self.later = place, trouble, folder, later
 
     def setup(self, cluster, extensions, force, **kwargs):
         if self.trouble == "own":
             raise ClusterError("no room")
         if self.trouble:
             raise LookupError(self.trouble)
+        if self.later is not None:
+            self.results = self.later
         self.set_serializable_attr("place", f"/there/{extensions['custom_run_ext']}/{self.config['A']['b']}")
 
     def run(self, **kwargs): ...
@@ -72,6 +74,8 @@ class MadeUpHost:
 class MadeUpCluster:
     """A cluster that notes what is asked of it."""
 
+    expose_sites = False
+
     def __init__(self, python: str = "", error: Exception | None = None) -> None:
         self.orchestrator = MadeUpHost(python)
         self.error = error
@@ -82,8 +86,11 @@ class MadeUpCluster:
     def get_remote_env(self, user_provider: Any) -> RemoteEnvironment:
         return ENV
 
-    def prepare_run(self, variables: dict[str, Any], *, playbook: str) -> bool:
-        self.prepared = {**variables, "playbook": playbook}
+    def get_orch_home_path(self) -> str:
+        return "/home/u"
+
+    def prepare_run(self, variables: dict[str, Any], *, playbook: str, tags: Sequence[str] = ()) -> bool:
+        self.prepared = {**variables, "playbook": playbook, **({"tags": tags} if tags else {})}
         if self.error:
             raise self.error
         return True
@@ -151,6 +158,40 @@ def test_an_error_in_setup_names_its_place(folder: Path) -> None:
         set_up(make(folder, "Mine {trouble: odd}"), MadeUpCluster())
     with pytest.raises(ClusterError, match=r"^no room$"):
         set_up(make(folder, "Mine {trouble: own}"), MadeUpCluster())
+
+
+@pytest.mark.parametrize("runnable", ["Mine {folder: a//b/}", "Mine {later: a/b}", "Mine {folder: c, later: ./a/b}"])
+def test_results_are_shown_once_setup_is_content(folder: Path, runnable: str) -> None:
+    made, cluster = make(folder, runnable), MadeUpCluster()
+    set_up(made, cluster)
+    assert made.results == "a/b"
+    assert cluster.prepared == {
+        "playbook": "runnable.yml",
+        "tags": ["tensorboard"],
+        "tensorboard_logdir": "/home/u/a/b",
+        "tensorboard_host": "127.0.0.1",
+    }
+
+
+def test_without_results_or_where_setup_refuses_nothing_else_is_shown(folder: Path) -> None:
+    cluster = MadeUpCluster()
+    set_up(make(folder, "Mine {folder: a, later: ''}"), cluster)
+    with pytest.raises(ClusterError):
+        set_up(make(folder, "Mine {folder: a, trouble: own}"), cluster)
+    assert cluster.prepared == {}
+
+
+@pytest.mark.parametrize("value", ["/srv", "..", "a/../b", "~/a", ".", '"a\\nb"', "3", "[a]", "null"])
+def test_results_elsewhere_are_refused(folder: Path, value: str) -> None:
+    with pytest.raises(ClusterConfigurationError, match=rf"mine.yaml:3:1: !{MODULE}.Mine.results is .*, no relative"):
+        make(folder, f"Mine {{folder: {value}}}")
+
+
+def test_results_elsewhere_that_setup_sets_are_refused_too(folder: Path) -> None:
+    cluster = MadeUpCluster()
+    with pytest.raises(ClusterConfigurationError, match=r"results is '/home/u/a', no relative path"):
+        set_up(make(folder, "Mine {later: /home/u/a}"), cluster)
+    assert cluster.prepared == {}
 
 
 @pytest.fixture

@@ -109,14 +109,7 @@ def test_the_roles_own_the_facts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "address"), [("10.0.0.4", "http://10.0.0.4:49558/"), ("2001:db8::4", "http://[2001:db8::4]:49558/")]
+    ("name", "experiment"), [("topics", True), ("a-b_1", True), ("survey.Survey", False), ("", False)]
 )
-def test_addresses_of_sites(host: str, address: str) -> None:
-    assert sites.make_sites(host).report_site == address
-
-
-@pytest.mark.parametrize(("expose", "host"), [(False, "127.0.0.1"), (True, "0.0.0.0")])
-def test_sites_are_closed_unless_the_user_says_so(expose: bool, host: str) -> None:
-    variables = sites.site_variables("/home/ml/a/output__a", "/home/ml/output.log", expose=expose)
-    assert variables["tensorboard_host"] == variables["report_site_host"] == host
-    assert variables["tensorboard_logdir"] == variables["report_site_output_dir"] == "/home/ml/a/output__a"
+def test_what_flambe_does_is_told_by_its_name(name: str, experiment: bool) -> None:
+    assert runs.RunState(name=name).is_experiment is experiment

@@ -14,7 +14,6 @@ from typing import Any
 from flambe_ansible import Cluster, ClusterRunnable
 from flambe_ansible.errors import ClusterConfigurationError, ExistingResultsError, RunError
 
-FOLDER = "survey"  # below the home folder of the orchestrator
 TIMEOUT = 60.0  # seconds for one answer
 
 
@@ -29,6 +28,8 @@ class Survey(ClusterRunnable):
         **kwargs: Those of ClusterRunnable; ``env`` is among them.
     """
 
+    results = "survey"  # below the home folder of the orchestrator: what `flambe-ans pull` brings back
+
     def __init__(self, questions: Mapping[str, str], answers: str = "answers.json", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.questions = dict(questions)
@@ -41,10 +42,10 @@ class Survey(ClusterRunnable):
 
     def setup(self, cluster: Cluster, extensions: dict[str, str], force: bool, **kwargs: Any) -> None:
         """Make the folder of the answers; on the machine that submits, with the live cluster."""
-        answers = f"{cluster.get_orch_home_path()}/{FOLDER}/answers.json"
+        answers = f"{cluster.get_orch_home_path()}/{self.results}/answers.json"
         if not force and cluster.orchestrator.run(f"test -e {answers}", check=False).returncode == 0:
             raise ExistingResultsError(f"{cluster.name} has answers already, in {answers}", hint="--force asks again")
-        cluster.create_dirs([FOLDER])
+        cluster.create_dirs([self.results])
         self.set_serializable_attr("answers", answers)
 
     def run(self, **kwargs: Any) -> None:

@@ -48,7 +48,7 @@ def start(settings, spec):
 
     Args:
         settings: The role's settings.
-        spec: ``name``, ``command`` (words), ``directory``, ``log`` (in the directory), ``save_path`` (of an experiment,
+        spec: ``name``, ``command`` (words), ``directory``, ``log`` (in the directory), ``save_path`` (of its results,
             or ""), ``hosts`` (as ``refreshing.restart`` takes them), ``environment``.
 
     Raises:

@@ -1,0 +1,97 @@
+"""The sites of a run: which there are, and where."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from flambe_ansible.cluster import sites
+from flambe_ansible.cluster.base import Cluster
+from flambe_ansible.cluster.runs import RunState
+from flambe_ansible.cluster.tunnels import Tunnels
+from flambe_ansible.errors import RunError
+from flambe_ansible.events import Event, Notice
+from tests.unit.cli.made_up import HOSTS
+
+EXPERIMENT = RunState(state="succeeded", name="topics", save_path="/home/ml/topics/output__topics")
+CUSTOM = RunState(state="running", active=True, name="survey.Survey", save_path="/home/ml/survey")
+
+
+@pytest.mark.parametrize(
+    ("host", "address"), [("10.0.0.4", "http://10.0.0.4:49558/"), ("2001:db8::4", "http://[2001:db8::4]:49558/")]
+)
+def test_addresses_of_sites(host: str, address: str) -> None:
+    assert sites.make_sites(host).report_site == address
+
+
+@pytest.mark.parametrize(("expose", "host"), [(False, "127.0.0.1"), (True, "0.0.0.0")])
+def test_sites_are_closed_unless_the_user_says_so(expose: bool, host: str) -> None:
+    variables = sites.site_variables("/home/ml/a/output__a", "/home/ml/output.log", expose=expose)
+    assert variables["tensorboard_host"] == variables["report_site_host"] == host
+    assert variables["tensorboard_logdir"] == variables["report_site_output_dir"] == "/home/ml/a/output__a"
+
+
+def test_only_an_experiment_has_a_report_site() -> None:
+    plots = "http://10.0.0.10:49556/"
+    found = [sites.find_public_sites(HOSTS[0], run) for run in (EXPERIMENT, CUSTOM)]
+    assert found == [
+        sites.Sites(report_site="http://10.0.0.10:49558/", tensorboard=plots),
+        sites.Sites(report_site=None, tensorboard=plots),
+    ]
+
+
+def test_a_runnable_without_results_has_nothing_to_show() -> None:
+    for run in (EXPERIMENT, CUSTOM):
+        sites.check_shown(run)
+    with pytest.raises(RunError, match=r"^a.B has nothing to show: it names no folder of results$") as caught:
+        sites.check_shown(RunState(state="failed", name="a.B"))
+    assert (caught.value.exit_code, caught.value.state) == (11, "failed")
+
+
+class Orchestrator:
+    """A host, and a connection to it through which nothing answers."""
+
+    data = HOSTS[0]
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.heard: list[Event] = []
+
+    @property
+    def orchestrator(self) -> Orchestrator:
+        return self
+
+    @property
+    def connections(self) -> Orchestrator:
+        return self
+
+    def observer(self, event: Event) -> None:
+        self.heard.append(event)
+
+    @contextlib.contextmanager
+    def tunnel(self, _host: Any, remote: int, **_options: Any) -> Iterator[int]:
+        self.asked.append(remote)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))  # and does not listen
+            yield probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("run", "units"),
+    [
+        (EXPERIMENT, {49558: "flambe-report-site.service", 49556: "flambe-tensorboard.service"}),
+        (CUSTOM, {49556: "flambe-tensorboard.service"}),
+    ],
+)
+def test_a_tunnel_for_each_site_that_there_is(run: RunState, units: dict[int, str]) -> None:
+    host = Orchestrator()
+    with Tunnels(cast(Cluster, host), run) as tunnels:
+        assert host.asked == list(units)
+        assert (tunnels.sites.report_site is None) is not run.is_experiment
+        assert tunnels.sites.tensorboard == f"http://127.0.0.1:{tunnels.ports[49556]}/"
+    messages = [event.message for event in host.heard if isinstance(event, Notice)]
+    assert [message.split()[1] for message in messages] == list(units.values())
