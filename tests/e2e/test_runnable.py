@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,17 +39,16 @@ class Cluster:
 
     def call(self, *words: str | Path, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run a command line."""
-        done = subprocess.run(
-            [Path(sys.executable).with_name("flambe-ans"), *words],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert code is None or done.returncode == code, done.stdout + done.stderr
-        return done
+        with self.start(*words) as process:
+            stdout, stderr = process.communicate()
+        assert code is None or process.returncode == code, stdout + stderr
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def start(self, *words: str | Path) -> subprocess.Popen[str]:
+        """Start a command line."""
+        argv = [Path(sys.executable).with_name("flambe-ans"), *words]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(argv, cwd=self.folder, env=self.environment, text=True, **pipes)
 
     def submit(self, file: Path, *more: str, code: int = 0) -> dict[str, Any]:
         """Submit a runnable, wait for its end, and return the document."""
@@ -88,7 +89,26 @@ def test_2_the_package_there_is_the_one_here(cluster: Cluster) -> None:
     )
 
 
-def test_3_force_reaches_setup_and_an_error_over_there_is_told(cluster: Cluster) -> None:
+def test_3_its_results_and_tensorboard_come_here_and_no_report_site(cluster: Cluster) -> None:
+    pulled = json.loads(cluster.call("pull", cluster.file, "here", "--json").stdout)
+    assert pulled == {"name": "survey.Survey", "path": "here/survey.Survey", "files": 2, "results": True}
+    there = cluster.run("cat survey/answers.json output.log")
+    names = ("answers.json", "output.log")
+    assert "".join((cluster.folder / pulled["path"] / name).read_text() for name in names).strip() == there
+    with cluster.start("open", cluster.file, "--json") as process:
+        try:
+            assert process.stdout is not None
+            sites = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            assert sites["report_site"] is None
+            with urllib.request.urlopen(f"{sites['tensorboard']}data/environment", timeout=60) as answer:
+                assert json.load(answer)["data_location"] == "/home/ubuntu/survey"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def test_4_force_reaches_setup_and_an_error_over_there_is_told(cluster: Cluster) -> None:
     file = cluster.folder / "mine.yaml"
     file.write_text(f"survey: {SURVEY}\n---\n!survey.Survey\nquestions: {{trouble: echo no >&2; exit 3}}\n")
     document = cluster.submit(file, "--force", code=11)

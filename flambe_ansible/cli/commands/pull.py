@@ -26,21 +26,26 @@ from flambe_ansible.cli.output import Output
 @debug_option
 @click.pass_obj
 def pull(output: Output, file: str, destination: Path, name: str | None, without_checkpoints: bool) -> None:
-    """Copy the results of an experiment into DEST/NAME; what is there unchanged is not sent again.
+    """Copy results and log of the last run into DEST/NAME; what is there unchanged is not sent again.
 
-    It works while the experiment runs, too, and then brings what has come to the orchestrator so far.
+    It works while the run is under way, too, and then brings what has come to the orchestrator so far. Of a runnable of
+    your own it copies the folder that its class names as `results`; where there is none, the log alone.
     """
+    from flambe_ansible.cli.render.words import count
     from flambe_ansible.cluster.results import pull_results
     from flambe_ansible.cluster.submission import attach_run
 
     cluster = load(output, file)
     try:
         run = attach_run(cluster)
-        target = pull_results(cluster, run, destination, name=name, checkpoints=not without_checkpoints)
+        pulled = pull_results(cluster, run, destination, name=name, checkpoints=not without_checkpoints)
     finally:
         cluster.close()
-    count = sum(1 for one in target.rglob("*") if one.is_file())
+    files = sum(1 for one in pulled.path.rglob("*") if one.is_file())
+    if pulled.missing:
+        output.say(pulled.missing)
     if output.json:
-        output.write_document({"name": target.name, "path": str(target), "files": count})
+        facts = {"name": pulled.path.name, "path": str(pulled.path), "files": files}
+        output.write_document({**facts, "results": not pulled.missing})
     else:
-        output.say(f"{count} files in {target}")
+        output.say(f"{count(files, 'file')} in {pulled.path}")

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from flambe_ansible.cli.render.run import render_run
+from flambe_ansible.cli.render.run import describe_submission, render_run, render_submission
+from flambe_ansible.cluster.base import LaunchResult
+from flambe_ansible.cluster.results import Pulled
 from flambe_ansible.cluster.runs import LostHost, RunState
 from flambe_ansible.cluster.sites import make_sites
+from flambe_ansible.cluster.submission import Submission
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.made_up import HOSTS, FakeCluster
+from tests.unit.cli.made_up import HOSTS, FakeCluster, make_nodes
 
 NOW = datetime(2026, 11, 22, 4, 10, tzinfo=UTC)
 LOST = LostHost(name="demo_factory_0", address="10.0.0.11", since="2026-11-22T04:05:00Z", reason="the host is gone")
@@ -29,9 +32,16 @@ FAILED = RunState(
 )  # fmt: skip
 
 
-def draw(run: RunState) -> list[str]:
+TOPICS = RunState(state="running", active=True, name="topics", save_path="/home/ubuntu/topics/output__topics")
+# Runnables of one's own, with results and without.
+SURVEY = RunState(state="running", active=True, name="survey.Survey", save_path="/home/ubuntu/survey")
+BARE = RunState(state="running", active=True, name="survey.Bare")
+REPORT, PLOTS = "http://10.0.0.10:49558/", "http://10.0.0.10:49556/"
+
+
+def draw(what: RenderableType) -> list[str]:
     console = Console(file=io.StringIO(), width=100, markup=False, highlight=False)
-    console.print(render_run(run, now=NOW))
+    console.print(what)
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
@@ -59,7 +69,7 @@ def draw(run: RunState) -> list[str]:
     ],
 )
 def test_a_run_as_text(run: RunState, lines: list[str]) -> None:
-    assert draw(run) == lines
+    assert draw(render_run(run, now=NOW)) == lines
 
 
 class Cluster(FakeCluster):
@@ -120,6 +130,74 @@ def test_open_prints_public_addresses_where_the_sites_are_exposed(run: Run, busy
         "tensorboard": sites.tensorboard,
     }
     assert "http://10.0.0.10:49558/" in run("open", "c.yaml").stdout
+
+
+def test_open_prints_no_report_site_of_a_runnable_of_ones_own(run: Run, busy: Cluster) -> None:
+    busy.expose_sites, busy.state = True, SURVEY
+    assert json.loads(run("open", "c.yaml", "--json").stdout) == {"report_site": None, "tensorboard": PLOTS}
+    lines = [line.rstrip() for line in run("open", "c.yaml").stdout.splitlines()]
+    assert lines == ["Report site  none: only experiments have one", f"TensorBoard  {PLOTS}"]
+
+
+@pytest.mark.parametrize("expose", [True, False])
+def test_open_says_where_there_is_nothing_to_show(run: Run, busy: Cluster, expose: bool) -> None:
+    busy.expose_sites, busy.state = expose, BARE
+    outcome = run("open", "c.yaml")
+    assert (outcome.code, outcome.stdout) == (11, "")
+    assert outcome.stderr.startswith("error: survey.Bare has nothing to show: it names no folder of results\n")
+
+
+@pytest.mark.parametrize(("missing", "lines"), [("", []), ("this is the log alone", ["this is the log alone"])])
+def test_pull_says_what_it_brought(
+    run: Run, busy: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str, lines: list[str]
+) -> None:
+    def pull(_cluster: Any, state: RunState, destination: Path, **options: Any) -> Pulled:
+        assert (state, options) == (SURVEY, {"name": None, "checkpoints": True})
+        return Pulled(path=destination, missing=missing)
+
+    busy.state = SURVEY
+    monkeypatch.setattr("flambe_ansible.cluster.results.pull_results", pull)
+    there = tmp_path / "survey.Survey"
+    there.mkdir()
+    (there / "output.log").touch()
+    assert run("pull", "c.yaml", str(there)).stdout.splitlines() == [*lines, f"1 file in {there}"]
+    assert json.loads(run("pull", "c.yaml", str(there), "--json").stdout) == {
+        "name": "survey.Survey",
+        "path": str(there),
+        "files": 1,
+        "results": not missing,
+    }
+
+
+PULL = {"results": "flambe-ans pull c.yaml results/"}
+
+
+@pytest.mark.parametrize(
+    ("state", "expose", "offered", "sites"),
+    [
+        (TOPICS, False, {"sites": "flambe-ans open c.yaml", **PULL}, None),
+        (TOPICS, True, {"report": REPORT, "plots": PLOTS, **PULL}, {"report_site": REPORT, "tensorboard": PLOTS}),
+        (SURVEY, False, {"plots": "flambe-ans open c.yaml", **PULL}, None),
+        (SURVEY, True, {"plots": PLOTS, **PULL}, {"report_site": None, "tensorboard": PLOTS}),
+        (BARE, False, {}, None),
+        (BARE, True, {}, None),
+    ],
+)
+def test_a_submission_offers_what_there_is(
+    state: RunState, expose: bool, offered: dict[str, str], sites: dict[str, str | None] | None
+) -> None:
+    launch = LaunchResult(hosts=HOSTS, created=(), playbook={}, ray=make_nodes(), seconds=1.0, log=Path("/log"))
+    done = Submission(run=state, launch=launch, replaced=False)
+    cluster: Any = Cluster()
+    cluster.expose_sites = expose
+    always = {
+        "log": "flambe-ans logs c.yaml --follow",
+        "state": "flambe-ans status c.yaml",
+        "end it": "flambe-ans stop c.yaml",
+    }
+    rows = [line.split("  ", 1) for line in draw(render_submission(done, file="c.yaml", cluster=cluster))[3:]]
+    assert {name: value.strip() for name, value in rows} == {**always, **offered}
+    assert describe_submission(done, state, cluster=cluster)["sites"] == sites
 
 
 def test_submit_tells_all_problems_of_the_file_and_touches_nothing(run: Run, busy: Cluster, tmp_path: Path) -> None:
