@@ -86,7 +86,8 @@ class Custom:
             message = (
                 "the orchestrator has no Python 3.11 or later for runnables of your own, and none could be fetched"
             )
-            hint = "install one, by setup_cmds or in the image: apt-get install python3.12, or python3.11"
+            ways = "apt-get install python3.12 or python3.11, or a build below /opt"
+            hint = f"install one by setup_cmds or in the image: {ways}"
             raise PlaybookError(message, failures=error.failures, log=error.log, hint=hint) from error
         return False
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from flambe_ansible import __version__
+from flambe_ansible.cli.render.failure import render_error
 from flambe_ansible.cluster import own_runtime, submission
-from flambe_ansible.cluster.custom import Custom
+from flambe_ansible.cluster.custom import PLAYBOOK, Custom
 from flambe_ansible.errors import ClusterConfigurationError, ClusterError, PlaybookError, RunError
+from flambe_ansible.paths import collection
 from flambe_ansible.runnable import RemoteEnvironment, read
 from flambe_ansible.runnable.document import from_text
 from flambe_ansible.sources import Wheel
@@ -229,6 +232,32 @@ def test_a_missing_python_is_told_in_one_line(folder: Path, wheel: Wheel, python
     with pytest.raises(PlaybookError, match=said) as caught:
         make(folder, "Mine {}").prepare(cluster, {})
     assert caught.value.log == "/log"
+
+
+def test_a_missing_python_comes_with_what_to_do(folder: Path, wheel: Wheel) -> None:
+    cluster: Any = MadeUpCluster("", PlaybookError("runnable.yml failed", log="/log"))
+    with pytest.raises(PlaybookError) as caught:
+        make(folder, "Mine {}").prepare(cluster, {})
+    ways = "apt-get install python3.12 or python3.11, or a build below /opt"
+    assert [line.plain for line in render_error(caught.value)] == [
+        "error: the orchestrator has no Python 3.11 or later for runnables of your own, and none could be fetched",
+        "log: /log",
+        f"next: install one by setup_cmds or in the image: {ways}",
+    ]
+
+
+def test_the_playbook_alone_makes_the_runtime_that_a_submit_uses() -> None:
+    [play] = yaml.safe_load((collection() / "playbooks" / PLAYBOOK).read_text())
+    found = {name: value for role in play["roles"] for name, value in role.get("vars", {}).items()}
+    assert (
+        found["flambe_root"] == found["extensions_root"] == f"{{{{ runnable_root | default('{own_runtime.ROOT}') }}}}"
+    )
+    assert found["flambe_requirements"] == f"{{{{ runnable_requirements | default(['{own_runtime.NAME}']) }}}}"
+    assert found["flambe_python_version"] == (
+        f"{{{{ runnable_python_version | default('{own_runtime.PYTHONS[0]}') }}}}"
+    )
+    assert found["flambe_python_url"] == "{{ runnable_python_url | default('') }}"
+    assert found["flambe_python_sha256"] == "{{ runnable_python_sha256 | default('') }}"
 
 
 def test_the_search_finds_a_python_that_is_new_enough(tmp_path: Path) -> None:
