@@ -26,6 +26,7 @@ class Runtime:
             constraints=sorted(params["constraints"]),
         )
         self.todo = []
+        self.damaged = []
         self.reinstall = []
 
     def inspect(self):
@@ -38,17 +39,39 @@ class Runtime:
         elif not interpreters.matches(marker.get("python_version", ""), self.params["python_version"]):
             self.todo.append("install with Python {}".format(self.params["python_version"]))
         self.fresh = bool(self.todo)
-        if not self.fresh and marker.get("inputs") != self.digest:
-            self.todo.append("change to {}".format(", ".join(self.params["requirements"])))
         if not self.fresh:
-            self.reinstall = venv.damaged(self.venv)
-            wrong = venv.wrong_pins(self.venv, self.params["requirements"])
-            if self.reinstall:
-                self.todo.append("repair {}".format(", ".join(self.reinstall)))
-            elif wrong and len(self.todo) == 0:
-                self.todo.append("repair {}".format(", ".join(wrong)))
+            self.compare(marker.get("inputs"))
         self.installs = bool(self.todo)
         self.todo += [f"link {path}" for path in self.missing_links()]
+
+    def compare(self, inputs):
+        """Compare an environment that was finished with what it should be.
+
+        Args:
+            inputs: The digest of what it was made of.
+        """
+        requirements = self.params["requirements"]
+        if inputs != self.digest:
+            self.todo.append("change to {}".format(", ".join(venv.describe(requirements))))
+        self.damaged = venv.damaged(self.venv)
+        wrong = venv.wrong_pins(self.venv, requirements)
+        if self.damaged:
+            self.todo.append("repair {}".format(", ".join(self.damaged)))
+        elif wrong and not self.todo:
+            self.todo.append("repair {}".format(", ".join(f"{name} {how}" for name, how in wrong.items())))
+        # To uv 1.0+local is as good as 1.0, and a wheel of the same name the same wheel.
+        changed = venv.wheels(requirements) if inputs != self.digest else {}
+        self.reinstall = sorted({*self.damaged, *wrong, *changed})
+
+    def missing_uv(self):
+        """Tell whether something has to be installed and the uv that is told is not there yet."""
+        return self.installs and bool(self.params["uv"]) and not os.path.exists(self.params["uv"])
+
+    def missing_wheel(self):
+        """Tell whether something has to be installed and the wheel that is told is not there yet, or another."""
+        wanted = dict(venv.wheels(self.params["requirements"]).values())
+        path = os.path.normpath(self.params["wheel"])
+        return self.installs and path in wanted and not venv.is_wheel(path, wanted[path])
 
     def missing_links(self):
         """List the links that are not as they should be."""
@@ -86,22 +109,37 @@ class Runtime:
             self.fill_venv(uv)
         except uvs.UvError:
             # A request that cannot be met changed nothing: what was there stays in use.
-            if before is not None and not self.fresh and held == venv.installed(self.venv) and not self.reinstall:
+            if before is not None and not self.fresh and held == venv.installed(self.venv) and not self.damaged:
                 self.mark(before)
             raise
-        self.verify()
-        self.mark(self.marker_text(python))
+        try:
+            self.verify()
+        except (uvs.UvError, LookupError):
+            # What cannot be imported can be changed again: an environment that was in use is not made anew for it.
+            if not self.fresh:
+                self.mark(self.marker_text(python, inputs=""))
+            raise
+        self.mark(self.marker_text(python, inputs=self.digest))
+        self.remove_old_wheels()
         return python
+
+    def remove_old_wheels(self):
+        """Remove the wheels that were brought for installations before this one."""
+        folder = os.path.join(self.root, venv.WHEELS)
+        kept = {path for path, _ in venv.wheels(self.params["requirements"]).values()}
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if name.endswith(".whl") and os.path.join(folder, name) not in kept:
+                os.unlink(os.path.join(folder, name))
 
     def mark(self, text):
         """Write that the environment is in a known state."""
         with accounts.acting_as(self.account):
             files.write(os.path.join(self.venv, venv.MARKER), text, 0o644)
 
-    def marker_text(self, python):
+    def marker_text(self, python, inputs):
         """Tell what the environment holds; its serial tells one installation from the next."""
         document = {
-            "inputs": self.digest,
+            "inputs": inputs,
             "constraints": self.params["constraints"],
             "python": python,
             "python_version": interpreters.ask(self.account, os.path.join(self.venv, "bin/python"))[0],
@@ -181,7 +219,7 @@ class Runtime:
         """Assert what was installed, by the packages' own metadata and by importing it."""
         wrong = venv.wrong_pins(self.venv, self.params["requirements"])
         if wrong:
-            raise LookupError("uv installed {}".format(", ".join(wrong)))
+            raise LookupError("uv installed {}".format(", ".join(f"{name} {how}" for name, how in wrong.items())))
         imports = self.params["imports"]
         if not imports:
             return

@@ -8,10 +8,14 @@ import hashlib
 import json
 import os
 import re
+from urllib.parse import unquote
 
 from ansible_collections.flambe.cluster.plugins.module_utils import files
 
 MARKER = "flambe-runtime.json"
+WHEELS = "wheels"  # the folder below a runtime's root for wheels that the controller sends
+
+_WHEEL = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*@\s*file://(/[^\s#]*\.whl)(?:#sha256=([0-9a-f]+))?\s*$")
 
 
 def normalize(name):
@@ -57,8 +61,8 @@ def damaged(venv):
 
 
 def pins(requirements):
-    """Read the exact versions that requirements ask for: normalized name -> version."""
-    found = {}
+    """Read the exact versions that requirements ask for, by ``==`` or as a wheel: normalized name -> version."""
+    found = {name: os.path.basename(path).split("-")[1] for name, (path, _) in wheels(requirements).items()}
     for requirement in requirements:
         match = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*==\s*([^\s,;*]+)\s*(?:;.*)?$", requirement)
         if match:
@@ -66,14 +70,43 @@ def pins(requirements):
     return found
 
 
+def wheels(requirements):
+    """Read the wheels on this host that requirements ask for.
+
+    Returns:
+        Normalized name -> (the file, its SHA-256 in hex or empty).
+    """
+    found = {}
+    for requirement in requirements:
+        match = _WHEEL.match(requirement)
+        if match:
+            found[normalize(match.group(1))] = (os.path.normpath(unquote(match.group(2))), match.group(3) or "")
+    return found
+
+
+def describe(requirements):
+    """Write requirements as people read them: a wheel by its name and version."""
+    found = wheels(requirements)
+    shown = [f"{name}=={version}" for name, version in pins(requirements).items() if name in found]
+    return shown + [one for one in requirements if not wheels([one])]
+
+
+def is_wheel(path, sha256):
+    """Tell whether a wheel is on this host; any content will do where no SHA-256 is given."""
+    if not sha256 or not os.path.isfile(path):
+        return os.path.isfile(path)
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest() == sha256
+
+
 def wrong_pins(venv, requirements):
-    """List what is not installed in the version asked for, as ``name 1.0 instead of 2.0``."""
+    """List what is not installed in the version asked for: normalized name -> ``1.0 instead of 2.0``."""
     present = installed(venv)
-    wrong = []
+    wrong = {}
     for name, version in sorted(pins(requirements).items()):
         found = present.get(name, ("",))[0]
         if found != version:
-            wrong.append("{} {} instead of {}".format(name, found or "missing", version))
+            wrong[name] = "{} instead of {}".format(found or "missing", version)
     return wrong
 
 

@@ -11,6 +11,7 @@ description:
   - Makes O(root)C(/venv) with a Python of O(python_version) and installs O(requirements) under O(constraints) with uv.
   - Does nothing when the last installation finished, was of the same inputs, and no file of it is missing.
     An installation that did not finish is made again from an empty environment.
+  - Once it is installed, wheels in O(root)C(/wheels) that are not among O(requirements) are removed.
   - The interpreter is one that the host has (on the PATH, pyenv's, below /opt), else the build at O(python_url).
   - The package index is the one that uv is configured for on the host, else the one of the host's pip
     (pip.conf, C(PIP_*) in /etc/environment).
@@ -37,7 +38,9 @@ options:
     type: str
     default: ""
   requirements:
-    description: What is installed, as PEP 508 requirements. Exact versions are asserted afterwards.
+    description: >-
+      What is installed, as PEP 508 requirements. Exact versions are asserted afterwards, also those of wheels on the
+      host (C(name @ file:///path/name-1.0-py3-none-any.whl#sha256=...)).
     type: list
     elements: str
     required: true
@@ -68,6 +71,12 @@ options:
     description: >-
       A uv on the host; when it is not there yet, nothing is done and RV(uv_missing) says so.
       Empty for the one on the user's PATH, else one fetched from the package index.
+    type: str
+    default: ""
+  wheel:
+    description: >-
+      The path of a wheel among O(requirements); when it is not on the host yet, or has another SHA-256, nothing is done
+      and RV(wheel_missing) says so.
     type: str
     default: ""
   uv_version:
@@ -109,13 +118,15 @@ uv_missing:
   description: Whether nothing was done because O(uv) is not there.
   type: bool
   returned: success
+wheel_missing:
+  description: Whether nothing was done because O(wheel) is not there.
+  type: bool
+  returned: success
 python:
   description: The interpreter that the environment was made from.
   type: str
   returned: when something was installed
 """
-
-import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
@@ -140,6 +151,7 @@ def main():
             "links_dir": {"type": "path", "default": "/usr/local/bin"},
             "index_url": {"type": "str", "default": "", "no_log": True},
             "uv": {"type": "str", "default": ""},
+            "wheel": {"type": "str", "default": ""},
             "uv_version": {"type": "str", "required": True},
             "uv_sha256": {"type": "str", "required": True},
             "timeout": {"type": "float", "default": 1800},
@@ -153,14 +165,16 @@ def main():
     module.no_log_values.update(pip_config.passwords(pip_config.read(account.pw_dir, accounts.environment(account))))
     runtime = Runtime(module.params, account)
     runtime.inspect()
+    there = {"uv_missing": False, "wheel_missing": False}
     if not runtime.todo:
-        module.exit_json(changed=False, todo=[], uv_missing=False, msg="nothing to do")
+        module.exit_json(changed=False, todo=[], msg="nothing to do", **there)
+    todo = "; ".join(runtime.todo)
     if module.check_mode:
-        module.exit_json(changed=True, todo=runtime.todo, uv_missing=False, msg="would " + "; ".join(runtime.todo))
-    if runtime.installs and module.params["uv"] and not os.path.exists(module.params["uv"]):
-        module.exit_json(
-            changed=False, todo=runtime.todo, uv_missing=True, msg="needs uv to " + "; ".join(runtime.todo)
-        )
+        module.exit_json(changed=True, todo=runtime.todo, msg=f"would {todo}", **there)
+    missing = {"uv_missing": runtime.missing_uv(), "wheel_missing": runtime.missing_wheel()}
+    if any(missing.values()):
+        needed = " and ".join(name[: -len("_missing")] for name, lacks in missing.items() if lacks)
+        module.exit_json(changed=False, todo=runtime.todo, msg=f"needs {needed} to {todo}", **missing)
     try:
         python = runtime.converge()
     except uvs.UvError as error:
@@ -173,7 +187,7 @@ def main():
         module.fail_json(msg=f"this host has no uv, and none could be fetched: {error}")
     except (LookupError, OSError) as error:
         module.fail_json(msg=f"the runtime in {runtime.venv} could not be installed: {error}")
-    module.exit_json(changed=True, todo=runtime.todo, uv_missing=False, python=python, msg="; ".join(runtime.todo))
+    module.exit_json(changed=True, todo=runtime.todo, python=python, msg=todo, **there)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import interpreters, venv
@@ -52,6 +54,9 @@ def test_damaged(environment: Path) -> None:
         ("torch>=2", {}),
         ("torch==2.*", {}),
         ("psutil", {}),
+        ("flambe @ file:///w/flambe-0.4.18%2Bcontent.1a-py3-none-any.whl", {"flambe": "0.4.18+content.1a"}),
+        ("Two.Words @ file:///w/Two_Words-1.0-py3-none-any.whl#sha256=ab", {"two-words": "1.0"}),
+        ("flambe @ https://host/flambe-0.4.18-py3-none-any.whl", {}),
     ],
 )
 def test_pins(requirement: str, expected: dict[str, str]) -> None:
@@ -59,11 +64,27 @@ def test_pins(requirement: str, expected: dict[str, str]) -> None:
 
 
 def test_wrong_pins(environment: Path) -> None:
-    assert venv.wrong_pins(str(environment), ["flambe==0.4.18", "two.words==1.0"]) == []
-    assert venv.wrong_pins(str(environment), ["flambe==0.4.17", "ray==1"]) == [
-        "flambe 0.4.18 instead of 0.4.17",
-        "ray missing instead of 1",
-    ]
+    assert venv.wrong_pins(str(environment), ["flambe==0.4.18", "two.words==1.0"]) == {}
+    assert venv.wrong_pins(str(environment), ["flambe==0.4.17", "ray==1"]) == {
+        "flambe": "0.4.18 instead of 0.4.17",
+        "ray": "missing instead of 1",
+    }
+
+
+def test_wheels_on_the_host(tmp_path: Path) -> None:
+    path = tmp_path / "my wheels" / "flambe-1.0+content.1a-py3-none-any.whl"
+    requirement = f"flambe @ file://{quote(str(path))}"
+    sha256 = hashlib.sha256(b"1").hexdigest()
+    assert venv.wheels([requirement, "ray"]) == {"flambe": (str(path), "")}
+    assert venv.wheels([f"{requirement}#sha256={sha256}"]) == {"flambe": (str(path), sha256)}
+    assert not venv.is_wheel(str(path), "")
+    path.parent.mkdir()
+    path.write_bytes(b"1")
+    assert venv.is_wheel(str(path), "")
+    assert venv.is_wheel(str(path), sha256)
+    path.write_bytes(b"2")
+    assert not venv.is_wheel(str(path), sha256)
+    assert venv.describe([requirement, "ray[x]<1"]) == ["flambe==1.0+content.1a", "ray[x]<1"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", None])

@@ -1,0 +1,69 @@
+# Copyright: the flambe-ansible contributors. MIT license.
+"""Name a wheel of the controller as the requirement that it will be on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: wheel_requirement
+short_description: Write the requirement for a wheel that is copied to a host
+description:
+  - Returns C(name @ file://FOLDER/WHEEL#sha256=...) for a wheel on the controller that goes into a folder on the host,
+    so that another content is another requirement.
+  - A wheel whose version tells the content itself (C(+content.), as flambe-ans marks what it builds) comes without the
+    SHA-256, as it may be built again, elsewhere, with other bytes.
+positional: folder
+options:
+  _input:
+    description: The wheel on the controller, an absolute path or one that begins with C(~/).
+    type: path
+    required: true
+  folder:
+    description: The folder on the host.
+    type: path
+    required: true
+author: [the flambe-ansible contributors]
+"""
+
+EXAMPLES = r"""
+requirement: "{{ 'dist/flambe-0.4.18-py3-none-any.whl' | flambe.cluster.wheel_requirement('/opt/flambe/wheels') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The requirement.
+  type: str
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+from ansible.errors import AnsibleFilterError
+
+_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.]*)-(?P<version>[^-]+)-.+\.whl")
+
+
+def wheel_requirement(wheel, folder):
+    """Write the requirement for a wheel that goes into a folder on the host."""
+    path = Path(wheel).expanduser()
+    if not path.is_absolute():
+        raise AnsibleFilterError(f"the path of the wheel {wheel} is not absolute")
+    match = _NAME.fullmatch(path.name)
+    if not match:
+        raise AnsibleFilterError(f"{wheel} is not named as a wheel is: NAME-VERSION-TAGS.whl")
+    requirement = "{} @ file://{}".format(match["name"], quote(f"{folder}/{path.name}"))
+    if "+content." in match["version"]:
+        return requirement
+    try:
+        return f"{requirement}#sha256={hashlib.sha256(path.read_bytes()).hexdigest()}"
+    except OSError as error:
+        raise AnsibleFilterError(f"the wheel {wheel} cannot be read: {error.strerror}") from None
+
+
+class FilterModule:
+    """Offer the filter to Ansible."""
+
+    def filters(self):
+        """Name the filter."""
+        return {"wheel_requirement": wheel_requirement}
