@@ -210,7 +210,7 @@ class LabError(FlambeAnsibleError):
 
 
 class SourceError(ClusterError):
-    """An extension or a resource could not be fetched.
+    """An extension or a resource could not be fetched, or a checkout could not be built.
 
     Attributes:
         source: Where it should have come from, without credentials.

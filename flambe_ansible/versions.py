@@ -1,7 +1,8 @@
 """Which flambe the hosts get, and what they install it with.
 
-What the configuration names; else the flambe that is installed here, in this environment or in the one whose ``flambe``
-is first on the PATH; else the last release. flambe itself is never imported: its metadata says all.
+What the configuration names, a release or a checkout; else the flambe that is installed here, in this environment or in
+the one whose ``flambe`` is first on the PATH (of an editable install its checkout); else the last release. flambe is
+never imported: its metadata says all.
 """
 
 from __future__ import annotations
@@ -48,27 +49,32 @@ class RuntimeVersion:
     """Which flambe the hosts get.
 
     Attributes:
-        version: The release.
+        version: The release; of a checkout the version that its wheel has, "" where nobody knows it before the build.
         origin: Where that comes from, in words.
-        source: The checkout that it is an editable install of, or None.
-        warning: What the user should know about it, or "".
+        source: The checkout that is installed instead of a release, or None.
+        wheel: The wheel of the checkout, once ``sources.build_flambe`` has made it.
+        warnings: What the user should know about it.
     """
 
     version: str
     origin: str
     source: Path | None = None
-    warning: str = ""
+    wheel: Path | None = None
+    warnings: tuple[str, ...] = ()
 
 
-def resolve(configured: str | None = None) -> RuntimeVersion:
-    """Decide which flambe the hosts get.
+def resolve(configured: str | None = None, *, source: str | Path | None = None) -> RuntimeVersion:
+    """Decide which flambe the hosts get; builds nothing.
 
     Args:
         configured: ``flambe_version`` of the configuration.
+        source: ``flambe_source`` of the configuration; at most one of the two is given.
     """
     if configured:
         version = str(Version(configured))
-        return RuntimeVersion(version=version, origin="as configured", warning=_warn(version, None))
+        return RuntimeVersion(version=version, origin="as configured", warnings=_warn(version))
+    if source:
+        return RuntimeVersion(version="", origin=f"built from {source}", source=Path(source))
     found = _find_here() or _find_on_path()
     return found or RuntimeVersion(
         version=DEFAULT_VERSION, origin="the last release, as no flambe is installed here and none is configured"
@@ -162,8 +168,9 @@ def _make(version: str, origin: str, *, direct_url: str, folder: str = "") -> Ru
     except InvalidVersion:
         return None
     source = _read_source(direct_url) or (Path(folder) if folder else None)
-    where = f"{origin}, from the checkout {source}" if source else origin
-    return RuntimeVersion(version=version, origin=where, source=source, warning=_warn(version, source))
+    if source:
+        return RuntimeVersion(version=version, origin=f"built from {source}, {origin}", source=source)
+    return RuntimeVersion(version=version, origin=origin, warnings=_warn(version))
 
 
 def _read_source(direct_url: str) -> Path | None:
@@ -177,9 +184,7 @@ def _read_source(direct_url: str) -> Path | None:
     return Path(unquote(url.path)) if editable is True and url.scheme == "file" else None
 
 
-def _warn(version: str, source: Path | None) -> str:
-    if source:
-        return f"flambe is an editable install of {source}; the hosts get the release {version}, not the checkout"
-    if version not in RELEASES:
-        return f"flambe {version} is no release known on PyPI; the last one is {DEFAULT_VERSION}"
-    return ""
+def _warn(version: str) -> tuple[str, ...]:
+    if version in RELEASES:
+        return ()
+    return (f"flambe {version} is no release known on PyPI; the last one is {DEFAULT_VERSION}",)

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from flambe_ansible import paths, versions
 from flambe_ansible.errors import SourceError
+from flambe_ansible.events import Notice, Observer, ignore
 from flambe_ansible.sources import content
 from flambe_ansible.sources.content import locked
 from flambe_ansible.versions import RuntimeVersion
@@ -44,7 +45,7 @@ class Wheel:
     digest: str
 
 
-def build_wheel(source: Path, *, cache: Path | None = None) -> Wheel:
+def build_wheel(source: Path, *, cache: Path | None = None, observer: Observer = ignore) -> Wheel:
     """Build a checkout into a wheel, as it is; one that was built before from the same content is returned again.
 
     The build takes place in a copy: nothing is left behind in the checkout.
@@ -52,6 +53,7 @@ def build_wheel(source: Path, *, cache: Path | None = None) -> Wheel:
     Args:
         source: A folder with a ``pyproject.toml`` or a ``setup.py``.
         cache: Where wheels are kept; the user's own cache if None.
+        observer: Hears that something is built, which takes some seconds.
 
     Raises:
         SourceError: It is no such folder, or cannot be built.
@@ -59,41 +61,39 @@ def build_wheel(source: Path, *, cache: Path | None = None) -> Wheel:
     source = source.expanduser().absolute()
     if not any((source / name).is_file() for name in ("pyproject.toml", "setup.py")):
         raise SourceError(f"{source}: no pyproject.toml or setup.py there", source=str(source))
-    digest = content.digest(source)
-    home = (cache or paths.state_root() / "cache" / "wheels") / digest[:16]
-    with locked(home):
-        found = next(home.glob("*.whl"), None)
-        if found is None:
-            with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
-                built = _build(source, Path(new))
-                marked = mark_version(built, f"content.{digest[:12]}", Path(new))
-                found = home / marked.name
-                marked.replace(found)
+    try:
+        digest = content.digest(source)
+        found = _find_or_build(source, digest, cache or paths.state_root() / "cache" / "wheels", observer)
+    except OSError as error:
+        raise SourceError(f"{source}: cannot be built into a wheel: {error}", source=str(source)) from error
     name, version = parse_wheel_filename(found.name)[:2]
     return Wheel(path=found, name=str(name), version=str(version), digest=digest)
 
 
-def build_flambe(flambe_source: Path | None, found: RuntimeVersion, *, cache: Path | None = None) -> Wheel | None:
-    """Build the flambé checkout that the hosts get, if they get one.
+def build_flambe(found: RuntimeVersion, *, cache: Path | None = None, observer: Observer = ignore) -> RuntimeVersion:
+    """Build the flambé checkout that is installed instead of a release, if it is one.
 
     Args:
-        flambe_source: What the configuration names, or None.
-        found: What ``versions.resolve`` says; where flambé is an editable install here, that is the checkout.
+        found: What ``versions.resolve`` says.
         cache: Where wheels are kept; the user's own cache if None.
+        observer: Hears that something is built.
 
     Returns:
-        The wheel, or None where the hosts get a release.
+        The same with the wheel and its version; a release as it is.
 
     Raises:
-        SourceError: It is no flambé checkout, or cannot be built.
+        SourceError: It is no flambé checkout, or cannot be built for the hosts.
     """
-    source = flambe_source or found.source
-    if source is None:
-        return None
-    wheel = build_wheel(source, cache=cache)
+    if found.source is None:
+        return found
+    wheel = build_wheel(found.source, cache=cache, observer=observer)
     if wheel.name != "flambe":
-        raise SourceError(f"{source}: a checkout of {wheel.name}, not of flambe", source=str(source))
-    return wheel
+        raise SourceError(f"{found.source}: a checkout of {wheel.name}, not of flambe", source=str(found.source))
+    if not wheel.path.stem.endswith("-none-any"):
+        tag = wheel.path.stem.split("-", 2)[2]
+        message = f"{found.source}: builds a wheel for {tag}, and the hosts have a Python of their own"
+        raise SourceError(message, source=str(found.source))
+    return replace(found, version=wheel.version, wheel=wheel.path)
 
 
 def mark_version(wheel: Path, label: str, folder: Path) -> Path:
@@ -130,6 +130,19 @@ def mark_version(wheel: Path, label: str, folder: Path) -> Path:
             records.append(f"{_quote(item.filename)},sha256={hashed},{len(data)}\n")
         new.writestr(f"{new_info}RECORD", "".join([*records, f"{new_info}RECORD,,\n"]))
     return target
+
+
+def _find_or_build(source: Path, digest: str, cache: Path, observer: Observer) -> Path:
+    """Return the wheel of this content, made now where it was not made before."""
+    home = cache / digest[:16]
+    with locked(home):
+        found = next(home.glob("*.whl"), None)
+        if found:
+            return found
+        observer(Notice(message=f"building {source}, as its content is new"))
+        with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
+            marked = mark_version(_build(source, Path(new)), f"content.{digest[:12]}", Path(new))
+            return marked.replace(home / marked.name)
 
 
 def _build(source: Path, folder: Path) -> Path:

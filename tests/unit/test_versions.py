@@ -52,7 +52,7 @@ def test_the_configured_one_wins(environment: Path) -> None:
 
 def test_without_any_it_is_the_last_release_and_says_so(environment: Path) -> None:
     found = versions.resolve()
-    assert (found.version, found.source, found.warning) == ("0.4.18", None, "")
+    assert (found.version, found.source, found.warnings) == ("0.4.18", None, ())
     assert "no flambe is installed here" in found.origin
 
 
@@ -95,8 +95,16 @@ def test_an_editable_install_is_told(environment: Path) -> None:
     write_script(environment / "bin" / "flambe", "#!/bin/bash")
     found = versions.resolve()
     assert (found.version, found.source) == ("0.4.16", Path("/home/me/my flambe"))
-    assert "from the checkout /home/me/my flambe" in found.origin
-    assert "the hosts get the release 0.4.16, not the checkout" in found.warning
+    script = environment / "bin" / "flambe"
+    assert found.origin == f"built from /home/me/my flambe, installed where {script} comes from"
+    assert found.warnings == ()
+
+
+def test_a_configured_checkout_wins_and_only_its_build_knows_the_version(environment: Path) -> None:
+    make_flambe(site_packages(environment))
+    write_script(environment / "bin" / "flambe", "#!/bin/bash")
+    found = versions.resolve(source="/home/me/flambe")
+    assert found == RuntimeVersion(version="", origin="built from /home/me/flambe", source=Path("/home/me/flambe"))
 
 
 @pytest.mark.parametrize(
@@ -135,8 +143,9 @@ def test_an_interpreter_that_does_not_answer(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_release_that_pypi_does_not_have_is_warned_about() -> None:
-    assert "0.4.17 is no release known on PyPI" in versions.resolve("0.4.17").warning
-    assert versions.resolve("0.4.0").warning == ""
+    [warning] = versions.resolve("0.4.17").warnings
+    assert "0.4.17 is no release known on PyPI" in warning
+    assert versions.resolve("0.4.0").warnings == ()
     assert versions.resolve("v0.4.18").version == "0.4.18"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -12,7 +13,9 @@ import pytest
 
 from flambe_ansible import versions
 from flambe_ansible.errors import SourceError
+from flambe_ansible.events import Event, Notice
 from flambe_ansible.sources import build_flambe, build_wheel
+from flambe_ansible.versions import RuntimeVersion
 
 MakePackage = Callable[[Path], Path]
 
@@ -71,19 +74,44 @@ def test_what_cannot_be_built(source: Path, tmp_path: Path) -> None:
 
 
 def test_which_checkout_of_flambe(source: Path, tmp_path: Path) -> None:
-    release = versions.RuntimeVersion(version="0.4.18", origin="as configured")
-    editable = versions.RuntimeVersion(version="0.4.18", origin="editable", source=source)
-    assert build_flambe(None, release) is None
-    for name in ("backend.py", "pyproject.toml"):
-        text = (source / name).read_text()
-        (source / name).write_text(text.replace('"ext-1.0', '"flambe-1.0').replace("Name: ext", "Name: flambe"))
-    wheel = build_flambe(None, editable, cache=tmp_path / "cache")
-    assert wheel is not None
-    assert wheel.version.startswith("1.0+content.")
-    assert build_flambe(source, release, cache=tmp_path / "cache") == wheel
+    release = RuntimeVersion(version="0.4.18", origin="as configured")
+    assert build_flambe(release) == release
+    rename(source, "flambe-1.0-py3-none-any")
+    checkout = RuntimeVersion(version="", origin="built from here", source=source)
+    heard: list[Event] = []
+    built = build_flambe(checkout, cache=tmp_path / "cache", observer=heard.append)
+    assert built.version.startswith("1.0+content.")
+    assert built.wheel is not None
+    assert f"-{built.version}-" in built.wheel.name
+    assert (built.origin, built.source) == ("built from here", source)
+    assert heard == [Notice(message=f"building {source}, as its content is new")]
+    assert build_flambe(checkout, cache=tmp_path / "cache", observer=heard.append) == built
+    assert len(heard) == 1
 
 
-def test_a_checkout_of_something_else(source: Path, tmp_path: Path) -> None:
-    release = versions.RuntimeVersion(version="0.4.18", origin="as configured")
-    with pytest.raises(SourceError, match="a checkout of ext, not of flambe"):
-        build_flambe(source, release, cache=tmp_path / "cache")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ext-1.0-py3-none-any", "a checkout of ext, not of flambe"),
+        ("flambe-1.0-cp311-cp311-linux_x86_64", "a wheel for cp311-cp311-linux_x86_64, and the hosts have a Python of"),
+    ],
+)
+def test_what_hosts_cannot_get(source: Path, tmp_path: Path, name: str, message: str) -> None:
+    rename(source, name)
+    with pytest.raises(SourceError, match=message):
+        build_flambe(RuntimeVersion(version="", origin="", source=source), cache=tmp_path / "cache")
+
+
+def test_a_checkout_that_cannot_be_read(source: Path, tmp_path: Path) -> None:
+    os.mkfifo(source / "pipe")
+    with pytest.raises(SourceError, match=r"cannot be built into a wheel: .*named pipe"):
+        build_wheel(source, cache=tmp_path / "cache")
+
+
+def rename(source: Path, wheel: str) -> None:
+    """Have a package build a wheel of another name."""
+    name, version, tags = wheel.split("-", 2)
+    backend = (source / "backend.py").read_text().replace("ext-1.0-py3-none-any", wheel)
+    backend = backend.replace("ext-1.0.", f"{name}-{version}.").replace("Name: ext", f"Name: {name}")
+    (source / "backend.py").write_text(backend.replace("Tag: py3-none-any", f"Tag: {tags}"))
+    (source / "pyproject.toml").write_text((source / "pyproject.toml").read_text().replace('"ext"', f'"{name}"'))
