@@ -1,4 +1,4 @@
-"""Rules about several fields of a cluster on EC2."""
+"""Rules about several fields of a cluster: which flambe its hosts get, and what EC2 has."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ GP2_IO1_LARGEST = 16_384  # GB
 GP3_LARGEST = 65_536  # GB
 IO1_SMALLEST = 100  # GB; io1 gives 50 IOPS per GB, and volumes get 5000
 VOLUME_TYPES = ("gp2", "io1", "gp3")
+
+
+def check_flambe(_values: Mapping[str, Any]) -> list[Flaw]:
+    """Refuse a release and a checkout together; the rule is asked only where both are given."""
+    message = "and flambe_version are both given"
+    return [Flaw(message=message, expected="one of them: a checkout or a release", path=("flambe_source",))]
 
 
 def check_timeouts(values: Mapping[str, Any]) -> list[Flaw]:
@@ -42,5 +48,6 @@ def check_volume(values: Mapping[str, Any]) -> list[Flaw]:
     return [Flaw(message=f"is {size}", expected=expected, path=("volume_size",))]
 
 
+FLAMBE_RULE = CrossRule(needs=("flambe_version", "flambe_source"), check=check_flambe)
 TIMEOUTS_RULE = CrossRule(needs=("orchestrator_timeout", "factories_timeout"), check=check_timeouts)
 VOLUME_RULE = CrossRule(needs=("volume_type", "volume_size"), check=check_volume)

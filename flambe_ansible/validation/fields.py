@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flambe_ansible.validation import rules
+from flambe_ansible.validation.checkout import flambe_checkout
 from flambe_ansible.validation.cross import (
+    FLAMBE_RULE,
     GP2_IO1_LARGEST,
     GP3_LARGEST,
     IO1_SMALLEST,
@@ -82,10 +84,20 @@ EXTRA_FIELDS = (
         name="flambe_version",
         kind=Kind.STRING,
         expected='one release of flambe, such as "0.4.18"',
-        doc="The flambe that every host gets.",
+        doc="The release of flambe that every host gets.",
         change=Change.IN_PLACE,
         default_note="the flambe installed here, else 0.4.18",
         rule=rules.flambe_version,
+    ),
+    Field(
+        name="flambe_source",
+        kind=Kind.PATH,
+        expected="the folder of a checkout of flambe, with its pyproject.toml or setup.py",
+        doc="A checkout of flambe that is built here and that every host gets, instead of `flambe_version`.",
+        change=Change.IN_PLACE,
+        change_note="so is what changed in the checkout",
+        default_note="the checkout, where flambe is an editable install here",
+        rule=flambe_checkout,
     ),
     Field(
         name="use_public",
@@ -287,5 +299,5 @@ AWS_CLUSTER = Schema(
         SETUP_CMDS,
         *EXTRA_FIELDS,
     ),
-    cross_rules=(TIMEOUTS_RULE, VOLUME_RULE),
+    cross_rules=(TIMEOUTS_RULE, VOLUME_RULE, FLAMBE_RULE),
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 import stat
 from pathlib import Path
 
-from flambe_ansible.validation.schema import Flaw, show
+from flambe_ansible.validation.missing import describe_missing
+from flambe_ansible.validation.schema import Flaw
 
 HEAD = 4096  # bytes that tell what a key file is
 PUBLIC_STARTS = (b"ssh-", b"ecdsa-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2 PUBLIC KEY", b"-----BEGIN PUBLIC KEY")
@@ -38,25 +38,10 @@ def _find_flaw(path: Path) -> Flaw | None:
         with path.open("rb") as file:
             head = file.read(HEAD)
     except (FileNotFoundError, NotADirectoryError):
-        return _describe_missing(path)
+        return describe_missing(path, kind="file", may_be=lambda one: one.suffix != ".pub")
     except OSError as error:
         return Flaw(message=f"cannot be read: {path}: {error.strerror or error}")
     return _check_content(path, head.lstrip()) or _check_mode(path, stat.S_IMODE(status.st_mode))
-
-
-def _describe_missing(path: Path) -> Flaw:
-    """Say that there is no such file, and what was probably meant."""
-    message = f"is {show(str(path))}, and there is no such file"
-    if str(path).startswith("~"):
-        return Flaw(message=f"is {show(str(path))}, and there is no such user")
-    if "$" in str(path):
-        return Flaw(message=message, expected="a path without variables: they are not expanded, only ~ is")
-    try:
-        neighbours = [one.name for one in path.parent.iterdir() if one.suffix != ".pub"]
-    except OSError:
-        return Flaw(message=message)
-    close = difflib.get_close_matches(path.name, neighbours, n=1)
-    return Flaw(message=message, suggestion=str(path.parent / close[0]) if close else "")
 
 
 def _check_content(path: Path, head: bytes) -> Flaw | None:

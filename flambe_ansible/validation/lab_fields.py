@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flambe_ansible.validation import fields, rules
-from flambe_ansible.validation.cross import TIMEOUTS_RULE
+from flambe_ansible.validation.cross import FLAMBE_RULE, TIMEOUTS_RULE
 from flambe_ansible.validation.schema import Change, Field, Kind, Schema
 
 FROM_THE_LAB = (
@@ -46,6 +46,6 @@ LAB_CLUSTER = Schema(
         fields.SETUP_CMDS,
         *(one for one in fields.EXTRA_FIELDS if one.name not in FROM_THE_LAB),
     ),
-    cross_rules=(TIMEOUTS_RULE,),
+    cross_rules=(TIMEOUTS_RULE, FLAMBE_RULE),
     refused=dict.fromkeys(FROM_THE_LAB, "comes from the lab"),
 )

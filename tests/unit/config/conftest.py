@@ -29,6 +29,10 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(mode)
     (tmp_path / "keys").mkdir()
+    for name, package in (("checkout", "flambe"), ("src_checkout", "src/flambe"), ("other_checkout", "flamme")):
+        (tmp_path / name / package).mkdir(parents=True)
+        (tmp_path / name / package / "__init__.py").touch()
+        (tmp_path / name / "setup.py").touch()
     return tmp_path
 
 

@@ -290,6 +290,32 @@ MALFORMED = {
     ),
     "version as a range": (LAB + "flambe_version: '>=0.4.18'\n", "3:17", 'is ">=0.4.18"', "did you mean 0.4.18?"),
     "version too old": (LAB + "flambe_version: 0.3.1\n", "3:17", "older than flambe's first release", "0.4.0 or later"),
+    # flambe's checkout.
+    "no checkout": (LAB + "flambe_source: flambe\n", "3:16", "and there is no such folder", "a checkout of flambe"),
+    "misspelt checkout": (LAB + "flambe_source: chekout\n", "3:16", "and there is no such folder", "/checkout?"),
+    "checkout of nobody": (LAB + "flambe_source: ~nobody-at-all/x\n", "3:16", "and there is no such user", ""),
+    "checkout is a file": (
+        LAB + "flambe_source: id\n",
+        "3:16",
+        "/id, which is no folder",
+        "its pyproject.toml or setup",
+    ),
+    "checkout is no project": (LAB + "flambe_source: keys\n", "3:16", "neither pyproject.toml nor setup.py", ""),
+    "checkout of another": (
+        LAB + "flambe_source: other_checkout\n",
+        "3:16",
+        "without the package flambe",
+        "a checkout",
+    ),
+    "empty checkout": (LAB + "flambe_source: ''\n", "3:16", "flambe_source is empty", ""),
+    "checkout as a list": (LAB + "flambe_source: [a]\n", "3:16", "flambe_source is a list", ""),
+    "misspelt field": (LAB + "flambe_sources: checkout\n", "3:1", "is no field", "did you mean flambe_source?"),
+    "release and checkout": (
+        LAB + "flambe_source: checkout\nflambe_version: 0.4.18\n",
+        "3:16",
+        "flambe_source and flambe_version are both given",
+        "one of them",
+    ),
     # The key's file.
     "no key file": (aws("key: ", "key: nothing-like-it"), "10:6", "and there is no such file", "private SSH key"),
     "misspelt key file": (aws("key: ", "key: pme"), "10:6", "and there is no such file", "/pem?"),

@@ -1,0 +1,38 @@
+"""The rule for a checkout of flambé: a folder that can be built, with the package in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flambe_ansible.validation.missing import describe_missing
+from flambe_ansible.validation.schema import Flaw
+
+PROJECT_FILES = ("pyproject.toml", "setup.py")
+PACKAGES = ("flambe", "src/flambe")
+
+
+def flambe_checkout(value: str | os.PathLike[str]) -> list[Flaw]:
+    """Check that a path leads to a checkout of flambé; whether it can be built, only its build tells."""
+    text = os.fspath(value)
+    if not text.strip():
+        return [Flaw(message="is empty")]
+    if "\0" in text:
+        return [Flaw(message="has a NUL character")]
+    flaw = _find_flaw(Path(os.path.expanduser(text)))  # noqa: PTH111 - Path.expanduser raises for unknown users
+    return [flaw] if flaw else []
+
+
+def _find_flaw(path: Path) -> Flaw | None:
+    try:
+        if not path.exists():
+            return describe_missing(path, kind="folder", may_be=Path.is_dir)
+        if not path.is_dir():
+            return Flaw(message=f"is {path}, which is no folder")
+        if not any((path / name).is_file() for name in PROJECT_FILES):
+            return Flaw(message=f"is {path}, a folder with neither {' nor '.join(PROJECT_FILES)}")
+        if not any((path / name / "__init__.py").is_file() for name in PACKAGES):
+            return Flaw(message=f"is {path}, a project without the package flambe")
+    except OSError as error:
+        return Flaw(message=f"cannot be read: {path}: {error.strerror or error}")
+    return None
