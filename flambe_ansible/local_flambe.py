@@ -16,7 +16,7 @@ from flambe_ansible.errors import PlaybookError, RunError
 from flambe_ansible.events import Notice, Observer, ignore
 from flambe_ansible.playbooks import run_playbook
 from flambe_ansible.runnable.document import RunnableFile
-from flambe_ansible.sources import fetch_extensions, fetch_resources
+from flambe_ansible.sources import build_flambe, fetch_extensions, fetch_resources
 from flambe_ansible.sources.content import locked
 
 PLAYBOOK = "local.yml"
@@ -24,7 +24,7 @@ MODULE = "flambe.runner.run"
 
 
 def prepare(file: RunnableFile, *, secrets_file: Path | None = None, observer: Observer = ignore) -> Path:
-    """Make the runtime what an experiment needs: flambé, in the version that hosts get, and the extensions.
+    """Make the runtime what an experiment needs: the flambé that hosts get, and the extensions.
 
     Args:
         file: The experiment's file.
@@ -35,9 +35,11 @@ def prepare(file: RunnableFile, *, secrets_file: Path | None = None, observer: O
         The runtime's Python.
 
     Raises:
+        SourceError: An extension cannot be fetched, or the flambé checkout that is installed here cannot be built.
         PlaybookError: There is no Python 3.7 here and none can be fetched, or a package cannot be installed.
     """
     found = fetch_extensions(file.extensions, folder=file.path.parent, observer=observer)
+    flambe = build_flambe(versions.resolve(), observer=observer)
     root = paths.state_root() / "runtime"
     python = root / "venv" / "bin" / "python"
     if not (root / "venv" / "flambe-runtime.json").exists():
@@ -46,7 +48,8 @@ def prepare(file: RunnableFile, *, secrets_file: Path | None = None, observer: O
     variables = {
         "flambe_root": str(root),
         "flambe_user": getpass.getuser(),
-        "flambe_version": versions.resolve(None).version,
+        "flambe_version": flambe.version,
+        "flambe_wheel_src": str(flambe.wheel or ""),
         "flambe_uv_src": versions.find_uv(),
         "extensions_packages": {one.name: str(one.path) if one.path else one.requirement for one in found},
         "extensions_secrets_src": str(source) if source else "",

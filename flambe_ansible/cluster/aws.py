@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from flambe_ansible import versions
 from flambe_ansible.cluster import lock
 from flambe_ansible.cluster.aws_access import AWSAccess
 from flambe_ansible.cluster.plan import Plan
@@ -37,22 +36,23 @@ class AWSCluster(AWSAccess):
 
         Raises:
             ClusterConfigurationError: Something that a creation needs does not exist or does not fit.
+            SourceError: The checkout of flambe that the hosts are to get cannot be built.
             AWSError: AWS cannot be asked.
             ClusterError: The cluster has two orchestrators.
         """
+        flambe = self.find_flambe()
         existing = self._arrange(instances.find(self._ec2, self._cluster_tags))
         missing = find_missing(existing, self.factories_num)
         checked = self._check(missing)
-        resolved = versions.resolve(self.flambe_version)
-        notes = (*checked.notes, *list_notes(self.name, existing, self._settings, self.factories_num))
+        notes = (*flambe.warnings, *checked.notes, *list_notes(self.name, existing, self._settings, self.factories_num))
         self._told.update(notes)
         return Plan(
             cluster=self.name,
             provider=self.provider,
             region=self._ec2.meta.region_name,
             hosts=plan_hosts(self.name, existing, missing, self._settings, checked, make_host=self._make_host),
-            flambe_version=resolved.version,
-            flambe_origin=resolved.origin,
+            flambe_version=flambe.version,
+            flambe_origin=flambe.origin,
             notes=notes,
         )
 

@@ -50,7 +50,8 @@ class AWSAccess(Cluster):
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB.
         setup_cmds: Commands for bash, run in order on every host.
-        flambe_version: The flambe that the hosts get; None is the one installed here.
+        flambe_version: The release of flambe that the hosts get; None is the flambe installed here.
+        flambe_source: Path of a checkout of flambe that the hosts get instead of a release.
         use_public: Whether to connect to public addresses, where there are any; otherwise to private ones.
         strict_host_keys: Refuse a host whose key its console does not tell.
         setup_timeout: Seconds that one setup command may take.
@@ -84,6 +85,7 @@ class AWSAccess(Cluster):
         setup_cmds: list[str] | None = None,
         *,
         flambe_version: str | None = None,
+        flambe_source: str | None = None,
         use_public: bool = True,
         strict_host_keys: bool = False,
         setup_timeout: float = 3600.0,
@@ -96,6 +98,7 @@ class AWSAccess(Cluster):
             username,
             setup_cmds,
             flambe_version=flambe_version,
+            flambe_source=flambe_source,
             use_public=use_public,
             strict_host_keys=strict_host_keys,
             setup_timeout=setup_timeout,

@@ -17,6 +17,7 @@ from flambe_ansible.cluster.status import ClusterState, ClusterStatus, judge
 from flambe_ansible.errors import FlambeAnsibleError
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.playbooks import HostResult
+from flambe_ansible.versions import RuntimeVersion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class LaunchResult:
     Attributes:
         hosts: The orchestrator, then the factories.
         created: Names of the hosts that this launch created.
+        flambe: The flambe that the hosts have.
         playbook: What the playbook did, by host name.
         ray: What Ray said at the end.
         seconds: How long it took.
@@ -34,6 +36,7 @@ class LaunchResult:
 
     hosts: tuple[Host, ...]
     created: tuple[str, ...]
+    flambe: RuntimeVersion
     playbook: Mapping[str, HostResult]
     ray: ray.RayNodes
     seconds: float
@@ -66,6 +69,7 @@ class Cluster(Execution):
         self.options = RunOptions(**kwargs)
         self.parse()
         secrets.check(self.options.secrets_file, self.options.secrets_sections)
+        flambe = self.find_flambe()
         with lock.hold(self.state_dir):
             self.load_all_instances()
             self.connect()
@@ -75,6 +79,7 @@ class Cluster(Execution):
         return LaunchResult(
             hosts=tuple(self.hosts),
             created=tuple(self.created),
+            flambe=flambe,
             playbook=played,
             ray=nodes,
             seconds=time.monotonic() - started,

@@ -32,12 +32,14 @@ class RunOptions:
 def role_variables(cluster: LiveCluster, options: RunOptions) -> dict[str, Any]:
     """Return the variables that the roles get from this cluster; the roles' defaults hold for the rest."""
     source = secrets.find(options.secrets_file)
+    flambe = cluster.flambe or cluster.find_flambe()
     return {
         "cluster_name": cluster.name,
         "setup_cmds_commands": list(cluster.setup_cmds or []),
         "setup_cmds_timeout": cluster.setup_timeout,
         "setup_cmds_rerun": options.rerun_setup,
-        "flambe_version": versions.resolve(cluster.flambe_version).version,
+        "flambe_version": flambe.version,
+        "flambe_wheel_src": str(flambe.wheel or ""),
         "flambe_uv_src": versions.find_uv(),
         "secrets_src": str(source) if source else "",
         "secrets_sections": list(options.secrets_sections or []),

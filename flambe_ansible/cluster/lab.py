@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from flambe_ansible import lab as labs
-from flambe_ansible import versions
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.plan import Action, Plan, PlannedHost
 from flambe_ansible.ec2 import launching, session
@@ -41,7 +40,8 @@ class LabCluster(AWSCluster):
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB, as the API shows it.
         setup_cmds: Commands for bash, run in order on every host.
-        flambe_version: The flambe that the hosts get; None is the one installed here.
+        flambe_version: The release of flambe that the hosts get; None is the flambe installed here.
+        flambe_source: Path of a checkout of flambe that the hosts get instead of a release.
         strict_host_keys: Refuse a host whose key its console does not tell.
         setup_timeout: Seconds that one setup command may take.
         expose_sites: Whether TensorBoard and the report site listen for everybody, not for the orchestrator alone.
@@ -65,6 +65,7 @@ class LabCluster(AWSCluster):
         setup_cmds: list[str] | None = None,
         *,
         flambe_version: str | None = None,
+        flambe_source: str | None = None,
         strict_host_keys: bool = False,
         setup_timeout: float = 3600.0,
         expose_sites: bool = False,
@@ -85,6 +86,7 @@ class LabCluster(AWSCluster):
             volume_size=volume_size,
             setup_cmds=setup_cmds,
             flambe_version=flambe_version,
+            flambe_source=flambe_source,
             use_public=False,
             strict_host_keys=strict_host_keys,
             setup_timeout=setup_timeout,
@@ -119,19 +121,20 @@ class LabCluster(AWSCluster):
         Raises:
             ClusterConfigurationError: Something that a creation needs does not fit.
             LabError: The lab belongs to somebody else.
+            SourceError: The checkout of flambe that the hosts are to get cannot be built.
         """
         if self._is_up():
             planned = super().plan()
             hosts = tuple(replace(one, image_name=IMAGE_NAME) if one.image else one for one in planned.hosts)
             return replace(planned, hosts=hosts)
-        resolved = versions.resolve(self.flambe_version)
+        flambe = self.find_flambe()
         return Plan(
             cluster=self.name,
             provider=self.provider,
             hosts=tuple(self._plan_host(role, index) for role, index in self._wanted()),
-            flambe_version=resolved.version,
-            flambe_origin=resolved.origin,
-            notes=(f"the lab {self.lab} is not up: the launch starts it first (as root)",),
+            flambe_version=flambe.version,
+            flambe_origin=flambe.origin,
+            notes=(*flambe.warnings, f"the lab {self.lab} is not up: the launch starts it first (as root)"),
         )
 
     def find_hosts(self) -> list[Host]:

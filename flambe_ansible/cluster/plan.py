@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from flambe_ansible import versions
 from flambe_ansible.hosts import Host, Role, factory_name, orchestrator_name
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def plan_reuse(cluster: Provider, hosts: Sequence[Host], *, notes: Sequence[str]
     names = {orchestrator_name(cluster.name): Role.ORCHESTRATOR}
     names |= {factory_name(cluster.name, index): Role.FACTORY for index in range(cluster.factories_num)}
     names |= {host.name: host.role for host in hosts}
-    resolved = versions.resolve(cluster.flambe_version)
+    flambe = cluster.find_flambe()
     return Plan(
         cluster=cluster.name,
         provider=cluster.provider or type(cluster).__name__,
@@ -96,9 +95,9 @@ def plan_reuse(cluster: Provider, hosts: Sequence[Host], *, notes: Sequence[str]
             )
             for name, role in names.items()
         ),
-        flambe_version=resolved.version,
-        flambe_origin=resolved.origin,
-        notes=tuple(notes),
+        flambe_version=flambe.version,
+        flambe_origin=flambe.origin,
+        notes=(*flambe.warnings, *notes),
     )
 
 

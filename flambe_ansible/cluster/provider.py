@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from flambe_ansible import events
+from flambe_ansible import events, versions
 from flambe_ansible.cluster import records
 from flambe_ansible.cluster.instance import Instance
 from flambe_ansible.cluster.plan import Plan, plan_recorded
@@ -18,7 +18,9 @@ from flambe_ansible.errors import ClusterConfigurationError, ClusterError
 from flambe_ansible.hosts import Host, Role, factory_name, make_host, orchestrator_name
 from flambe_ansible.inventory import RAY_UNIT
 from flambe_ansible.paths import cluster_state
+from flambe_ansible.sources import build_flambe
 from flambe_ansible.ssh import Connections
+from flambe_ansible.versions import RuntimeVersion
 
 
 class Provider(ABC):
@@ -30,7 +32,8 @@ class Provider(ABC):
         key: Path of the user's private SSH key; the same for all hosts.
         username: The user to log in as; the same on all hosts.
         setup_cmds: Commands for bash, run in order on every host. They must be idempotent and expect no input.
-        flambe_version: The flambe that the hosts get; None is the one installed here.
+        flambe_version: The release of flambe that the hosts get; None is the flambe installed here.
+        flambe_source: Path of a checkout of flambe that the hosts get instead of a release.
         use_public: Whether this machine connects to public addresses; otherwise to private ones.
         strict_host_keys: Refuse a host whose key no trusted source told, instead of keeping the first key seen.
         setup_timeout: Seconds that one setup command may take.
@@ -39,6 +42,7 @@ class Provider(ABC):
 
     Attributes:
         created: Names of the hosts that this object created; providers append to it.
+        flambe: Which flambe the hosts get, as ``find_flambe`` said last.
         observer: Hears of every step.
     """
 
@@ -54,6 +58,7 @@ class Provider(ABC):
         setup_cmds: list[str] | None = None,
         *,
         flambe_version: str | None = None,
+        flambe_source: str | None = None,
         use_public: bool = True,
         strict_host_keys: bool = False,
         setup_timeout: float = 3600.0,
@@ -66,6 +71,7 @@ class Provider(ABC):
         self.username = username
         self.setup_cmds = setup_cmds
         self.flambe_version = flambe_version
+        self.flambe_source = str(Path(flambe_source).expanduser().absolute()) if flambe_source else None
         self.use_public = use_public
         self.strict_host_keys = strict_host_keys
         self.setup_timeout = setup_timeout
@@ -75,6 +81,7 @@ class Provider(ABC):
         self.orchestrator: Instance | None = None
         self.factories: list[Instance] = []
         self.created: list[str] = []
+        self.flambe: RuntimeVersion | None = None
 
     # What a provider gives.
 
@@ -136,6 +143,18 @@ class Provider(ABC):
     def identity(self) -> tuple[str, ...]:
         """Return what tells this cluster from others of the same name."""
         return (self.provider or f"{type(self).__module__}.{type(self).__qualname__}",)
+
+    # What the hosts get.
+
+    def find_flambe(self) -> RuntimeVersion:
+        """Find which flambe the hosts get; a checkout is built here, unless the same content was built before.
+
+        Raises:
+            SourceError: The checkout cannot be built.
+        """
+        found = versions.resolve(self.flambe_version, source=self.flambe_source)
+        self.flambe = build_flambe(found, observer=self.observer)
+        return self.flambe
 
     # Names and places.
 

@@ -37,7 +37,8 @@ class SSHCluster(Cluster):
         port: The port of sshd on hosts whose address names none (``address:port``).
         proxy_jump: The bastion, ``[user@]host[:port]``; None is what ``~/.ssh/config`` says for each address.
         host_keys: SSH host keys by address; of addresses that are not here, the user's known_hosts is believed.
-        flambe_version: The flambe that the hosts get; None is the one installed here.
+        flambe_version: The release of flambe that the hosts get; None is the flambe installed here.
+        flambe_source: Path of a checkout of flambe that the hosts get instead of a release.
         use_public: Whether this machine connects to the first address of a pair, or to the second.
         strict_host_keys: Refuse a host whose key neither ``host_keys`` nor the user's known_hosts tell.
         setup_timeout: Seconds that one setup command may take.
@@ -60,6 +61,7 @@ class SSHCluster(Cluster):
         proxy_jump: str | None = None,
         host_keys: Mapping[str, str | Sequence[str]] | None = None,
         flambe_version: str | None = None,
+        flambe_source: str | None = None,
         use_public: bool = True,
         strict_host_keys: bool = False,
         setup_timeout: float = 3600.0,
@@ -72,6 +74,7 @@ class SSHCluster(Cluster):
             username,
             setup_cmds,
             flambe_version=flambe_version,
+            flambe_source=flambe_source,
             use_public=use_public,
             strict_host_keys=strict_host_keys,
             setup_timeout=setup_timeout,

@@ -74,6 +74,7 @@ def submit(
     replaced = check_free(cluster, runnable, force=force)
     extensions = fetch_extensions(file.extensions, folder=file.path.parent, observer=cluster.observer)
     runnable.fetch(cluster)
+    cluster.find_flambe()  # a checkout that cannot be built ends no run
     if replaced:
         cluster.shutdown_flambe_execution(replaced=True)
     launched = cluster.run(**options)

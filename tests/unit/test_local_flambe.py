@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from flambe_ansible import local_flambe, paths
 from flambe_ansible.errors import PlaybookError, RunError, TaskFailure
 from flambe_ansible.events import Event, Notice
 from flambe_ansible.runnable import RunnableFile, read
+from flambe_ansible.versions import RuntimeVersion
 
 TEXT = """\
 !Experiment
@@ -43,6 +45,21 @@ def test_the_roles_make_the_runtime_below_the_state_folder(file: RunnableFile, m
     assert (paths.collection() / "playbooks" / played["name"]).is_file()
     assert isinstance(heard[0], Notice)
     assert "takes some minutes" in heard[0].message
+
+
+def test_an_editable_install_runs_here_as_it_is(
+    file: RunnableFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played: dict[str, Any] = {}
+    monkeypatch.setattr(local_flambe, "run_playbook", lambda name, **given: played.update(given))
+    found = RuntimeVersion(version="0.4.18", origin="", source=tmp_path)
+    monkeypatch.setattr(local_flambe.versions, "resolve", lambda: found)
+    monkeypatch.setattr(
+        local_flambe, "build_flambe", lambda found, **_: replace(found, version="1+content.1a", wheel=Path("/c/f.whl"))
+    )
+    local_flambe.prepare(file)
+    variables = played["inventory"]["all"]["vars"]
+    assert (variables["flambe_version"], variables["flambe_wheel_src"]) == ("1+content.1a", "/c/f.whl")
 
 
 @pytest.mark.parametrize(

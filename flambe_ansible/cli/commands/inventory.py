@@ -30,6 +30,7 @@ from flambe_ansible.cli.output import Output
 def inventory(output: Output, file: str, style: str) -> None:
     """Print the Ansible inventory of a cluster that runs."""
     cluster = load(output, file)
+    cluster.observer = output.hear
     try:
         found = cluster.inventory()
     finally:

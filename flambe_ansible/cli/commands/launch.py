@@ -65,6 +65,7 @@ def launch(
 
     output.next_command = f"flambe-ans launch {shlex.quote(file)}"
     cluster = load(output, file)
+    cluster.observer = output.hear
     try:
         plan = cluster.plan()
         output.console.print(render_plan(plan))

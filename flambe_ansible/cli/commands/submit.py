@@ -93,6 +93,7 @@ def _submit(
     from flambe_ansible.cli.render.plan import render_plan
     from flambe_ansible.cluster import submission
 
+    cluster.observer = output.hear
     made = submission.make_runnable(runnable, secrets_file=options["secrets_file"])
     submission.check_free(cluster, made, force=force)
     plan = cluster.plan()

@@ -33,6 +33,8 @@ def render_card(
     """
     title = Text.assemble((cluster, "bold"), " is ", ("running", "bold green"), f": {_describe(result)}")
     parts: list[RenderableType] = [Text(), title, Text(), _render_hosts(result), Text()]
+    if result.flambe.source:  # what is in a checkout is another thing from launch to launch; a release is not
+        parts.append(Text.assemble(("flambe: ", "dim"), f"{result.flambe.version} ({result.flambe.origin})"))
     parts += _render_changes(changes, cluster, created=result.created)
     return Group(*parts, Text(), _render_next(file))
 
@@ -65,6 +67,7 @@ def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
     )
     return {
         **status.to_dict(),
+        "flambe": {"version": result.flambe.version, "origin": result.flambe.origin},
         "created": list(result.created),
         "changed": {name: host.changed for name, host in result.playbook.items()},
         "seconds": round(result.seconds, 1),

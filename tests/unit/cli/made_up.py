@@ -12,8 +12,10 @@ from flambe_ansible.cluster.plan import Action, Plan, PlannedHost
 from flambe_ansible.cluster.ray import RayNode, RayNodes
 from flambe_ansible.cluster.status import ClusterState, ClusterStatus
 from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.versions import RuntimeVersion
 
 NAME = "demo"
+RELEASE = RuntimeVersion(version="0.4.18", origin="as configured")
 
 
 def make_host(index: int | None = None, *, state: HostState = HostState.RUNNING) -> Host:
@@ -109,7 +111,13 @@ class FakeCluster:
             )
         )
         return LaunchResult(
-            hosts=HOSTS, created=tuple(self.created), playbook={}, ray=make_nodes(), seconds=83.4, log=Path("/log")
+            hosts=HOSTS,
+            created=tuple(self.created),
+            flambe=RELEASE,
+            playbook={},
+            ray=make_nodes(),
+            seconds=83.4,
+            log=Path("/log"),
         )
 
     def status(self) -> ClusterStatus:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from flambe_ansible.cli.render.card import render_card, write_ssh_line
+from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
 from flambe_ansible.cli.render.failure import render_error
 from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
 from flambe_ansible.cli.render.status import render_status
@@ -19,7 +19,8 @@ from flambe_ansible.cluster.plan import Action, Plan
 from flambe_ansible.cluster.ray import RayNodes
 from flambe_ansible.cluster.status import ClusterState, ClusterStatus
 from flambe_ansible.errors import ClusterConfigurationError, Problem, RayError, RemoteCommandError
-from tests.unit.cli.made_up import HOSTS, make_nodes, make_plan, make_status
+from flambe_ansible.versions import RuntimeVersion
+from tests.unit.cli.made_up import HOSTS, RELEASE, make_nodes, make_plan, make_status
 
 WIDTHS = pytest.mark.parametrize("width", [80, 120])
 LONG = "x" * 64
@@ -83,9 +84,15 @@ def test_a_status_says_why_ray_is_silent(found: ClusterStatus, line: str) -> Non
     assert line in draw(render_status(found), width=120)
 
 
+def make_result(flambe: RuntimeVersion = RELEASE) -> LaunchResult:
+    return LaunchResult(
+        hosts=HOSTS, created=(), flambe=flambe, playbook={}, ray=make_nodes(), seconds=12.0, log=Path("/state/log")
+    )
+
+
 @WIDTHS
 def test_a_card_has_addresses_changes_and_next_commands(width: int) -> None:
-    result = LaunchResult(hosts=HOSTS, created=(), playbook={}, ray=make_nodes(), seconds=12.0, log=Path("/state/log"))
+    result = make_result()
     changes = [(f"demo_factory_{index}", "ray_node", "started") for index in range(6)]
     text = draw(render_card(result, file="c.yaml", cluster="demo", changes=changes), width=width)
     for part in ("10.0.0.12", "i-0000000000000000a", "ray_node on 6 hosts: started", "flambe-ans ssh c.yaml"):
@@ -106,8 +113,17 @@ def test_the_ssh_line_goes_through_the_bastion() -> None:
 
 
 def test_nothing_changed_is_said() -> None:
-    result = LaunchResult(hosts=HOSTS, created=(), playbook={}, ray=make_nodes(), seconds=3.0, log=Path("/state/log"))
+    result = make_result()
     assert "Nothing had to change." in draw(render_card(result, file="c.yaml", cluster="demo", changes=[]))
+
+
+def test_a_checkout_is_told_at_the_end_a_release_is_not() -> None:
+    checkout = RuntimeVersion(version="0.4.18+content.1a", origin="built from /me/flambe", source=Path("/me/flambe"))
+    card = draw(render_card(make_result(checkout), file="c.yaml", cluster="demo", changes=[]))
+    assert "flambe: 0.4.18+content.1a (built from /me/flambe)\n" in card
+    assert "flambe: " not in draw(render_card(make_result(), file="c.yaml", cluster="demo", changes=[]))
+    document = describe_launch(make_result(checkout), cluster="demo")
+    assert document["flambe"] == {"version": "0.4.18+content.1a", "origin": "built from /me/flambe"}
 
 
 def test_a_caret_stands_below_the_column(tmp_path: Path) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import inspect
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flambe_ansible import journal
-from flambe_ansible.cluster import lock
+from flambe_ansible.cluster import lock, provider
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.cluster.converge import role_variables
 from flambe_ansible.cluster.plan import Action
 from flambe_ansible.ec2 import alarms
-from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError
+from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError, SourceError
 from flambe_ansible.events import Notice, Status, StepEvent
 from flambe_ansible.hosts import HostState, Role
+from flambe_ansible.validation.fields import EXTRA_FIELDS
+from flambe_ansible.versions import RuntimeVersion
 from tests.unit.ec2.support import REGION, Account, client_error, refuse, tags_of
 
 REQUIRED = [
@@ -43,7 +47,7 @@ def test_the_arguments_are_flambes_own_in_their_order() -> None:
         "setup_cmds": None,
     }
     keywords = [name for name, one in arguments.items() if one.kind is one.KEYWORD_ONLY]
-    assert keywords == ["flambe_version", "use_public", "strict_host_keys", "setup_timeout", "expose_sites"]
+    assert keywords == [one.name for one in EXTRA_FIELDS]
 
 
 # Launching.
@@ -494,6 +498,33 @@ def test_plan_of_a_new_cluster(make_cluster: Any, account: Account) -> None:
     }
     assert {one.volume for one in plan.hosts} == {"io1, 5000 IOPS, 100 GB, encrypted"}
     assert plan.flambe_version
+
+
+def test_plan_with_a_checkout_says_what_was_built(make_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(found: RuntimeVersion, **_given: Any) -> RuntimeVersion:
+        return replace(found, version="0.4.18+content.1a", wheel=Path("/cache/flambe.whl"))
+
+    monkeypatch.setattr(provider, "build_flambe", build)
+    cluster = make_cluster(flambe_source="/me/flambe")
+    plan = cluster.plan()
+    assert (plan.flambe_version, plan.flambe_origin) == ("0.4.18+content.1a", "built from /me/flambe")
+    variables = role_variables(cluster, cluster.options)
+    assert (variables["flambe_version"], variables["flambe_wheel_src"]) == ("0.4.18+content.1a", "/cache/flambe.whl")
+
+
+def test_a_checkout_that_cannot_be_built_ends_all_before_ec2_is_asked(make_cluster: Any, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    key.chmod(0o600)
+    (tmp_path / "flambe").mkdir()
+    (tmp_path / "flambe" / "__init__.py").touch()
+    (tmp_path / "pyproject.toml").write_text("this is no TOML")
+    cluster = make_cluster(flambe_source=str(tmp_path), key=str(key))
+    for launch in (cluster.plan, cluster.run):
+        with pytest.raises(SourceError, match="cannot be built into a wheel") as caught:
+            launch()
+        assert caught.value.exit_code == 10
+    assert cluster.calls.made == []
 
 
 def test_plan_of_a_cluster_that_exists_says_what_stays(make_cluster: Any) -> None:

@@ -24,6 +24,7 @@ from flambe_ansible.errors import (
     HostKeyError,
     MissingSecretsError,
     RunError,
+    SourceError,
 )
 from flambe_ansible.hosts import Host
 from flambe_ansible.runnable import RemoteEnvironment, read
@@ -53,12 +54,17 @@ class Recorder:
 
     state: RunState = field(default_factory=RunState)
     failure: Exception | None = None
+    unbuildable: Exception | None = None
     orchestrator: Orchestrator = field(default_factory=Orchestrator)
     name: str = "demo"
     expose_sites: bool = False
     hosts: tuple[Host, ...] = HOSTS
     calls: list[Any] = field(default_factory=list)
     observer: events.Observer = events.ignore
+
+    def find_flambe(self) -> None:
+        if self.unbuildable:
+            raise self.unbuildable
 
     def find_running(self) -> list[Host]:
         return list(HOSTS)
@@ -180,6 +186,13 @@ def test_force_ends_what_runs_before_the_cluster_is_made_ready(experiment: Calla
     assert submit(cluster, experiment(), force=True).replaced
     assert cluster.calls[0] == ("shutdown_flambe_execution", {"replaced": True})
     assert cluster.calls[1][0] == "run"
+
+
+def test_a_checkout_that_cannot_be_built_ends_no_run(experiment: Callable[..., RunnableFile]) -> None:
+    cluster = Recorder(state=RUNNING, unbuildable=SourceError("no", source="flambe"))
+    with pytest.raises(SourceError):
+        submit(cluster, experiment(), force=True)
+    assert cluster.calls == []
 
 
 def test_the_hosts_are_waited_for_after_a_run(experiment: Callable[..., RunnableFile]) -> None:
