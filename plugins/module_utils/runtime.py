@@ -59,9 +59,9 @@ class Runtime:
             self.todo.append("repair {}".format(", ".join(self.damaged)))
         elif wrong and not self.todo:
             self.todo.append("repair {}".format(", ".join(f"{name} {how}" for name, how in wrong.items())))
-        # To uv 1.0+local is as good as 1.0, and a wheel of the same name the same wheel.
-        changed = venv.wheels(requirements) if inputs != self.digest else {}
-        self.reinstall = sorted({*self.damaged, *wrong, *changed})
+        # To uv 1.0+local is as good as 1.0, and a wheel of version 1.0 as good as another or as the release.
+        wheels = {*venv.wheels(requirements), *(venv.not_released(self.venv) & set(venv.pins(requirements)))}
+        self.reinstall = sorted({*self.damaged, *wrong, *(wheels if inputs != self.digest else ())})
 
     def missing_uv(self):
         """Tell whether something has to be installed and the uv that is told is not there yet."""

@@ -36,6 +36,13 @@ def installed(venv):
     return found
 
 
+def not_released(venv):
+    """Name the distributions that came from a file or an address of their own, not from a package index (PEP 610)."""
+    return {
+        name for name, (_, folder) in installed(venv).items() if os.path.exists(os.path.join(folder, "direct_url.json"))
+    }
+
+
 def damaged(venv):
     """List the distributions of which a file is missing.
 

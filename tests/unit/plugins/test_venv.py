@@ -37,6 +37,12 @@ def test_installed(environment: Path) -> None:
     }
 
 
+def test_what_came_from_no_index(environment: Path) -> None:
+    assert venv.not_released(str(environment)) == set()
+    (environment / "lib/python3.7/site-packages/Two_Words-1.0.dist-info/direct_url.json").touch()
+    assert venv.not_released(str(environment)) == {"two-words"}
+
+
 def test_damaged(environment: Path) -> None:
     site = environment / "lib/python3.7/site-packages"
     assert venv.damaged(str(environment)) == []
