@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,52 @@ def test_2_a_second_launch_creates_and_changes_nothing(cluster: Cluster) -> None
     assert not {"RunInstances", "CreateTags", "TerminateInstances", "StartInstances"} & set(asked)
 
 
+def test_2_a_checkout_runs_on_all_hosts_and_what_changes_in_it_follows(
+    cluster: Cluster, make_checkout: Callable[[Path], Path]
+) -> None:
+    checkout = make_checkout(cluster.file.parent / "flambe")
+    cluster.write(flambe_source="flambe")
+    seen = []
+    for mark in ("one", "two"):
+        with (checkout / "flambe" / "version.py").open("a") as file:
+            file.write(f"MARK = {mark!r}\n")
+        document = cluster.launch()
+        version = document["flambe"]["version"]
+        assert version.startswith("0.4.18+content.")
+        assert set(cluster.run(ASK.replace("print(", "print(flambe.version.MARK, ")).values()) == {f"{mark} {version}"}
+        assert "restart Ray: its runtime changed" in find_details(document, f"{NAME}_orchestrator")
+        for host in document["changed"]:
+            assert f"change to flambe=={version}" in find_details(document, host)
+        seen.append(version)
+    assert seen[0] != seen[1]
+    assert set(cluster.run("ls /opt/flambe/wheels").values()) == {f"flambe-{seen[1]}-py3-none-any.whl"}
+    again = cluster.launch()
+    assert (again["flambe"]["version"], set(again["changed"].values())) == (seen[1], {0})
+    assert [one for one in again["notices"] if "building" in one] == []
+    inventory = json.loads(cluster.call("inventory").stdout)
+    assert Path(inventory["all"]["vars"]["flambe_wheel_src"]).name == f"flambe-{seen[1]}-py3-none-any.whl"
+
+
+def test_2_a_checkout_that_cannot_be_built_touches_nothing(cluster: Cluster) -> None:
+    setup = cluster.file.parent / "flambe" / "setup.py"
+    text = setup.read_text()
+    setup.write_text("raise SystemExit('not today')\n")
+    before = len(cluster.list_calls())
+    document = cluster.launch(code=10)
+    assert document["error"]["kind"] == "SourceError"
+    assert "not today" in document["error"]["message"]
+    assert cluster.list_calls(before) == []
+    assert cluster.status()["state"] == "running"
+    setup.write_text(text)
+
+
 def test_3_a_larger_number_adds_one_host_and_keeps_the_key(cluster: Cluster) -> None:
     before = set(cluster.run("sha256sum < ray_bootstrap_key.pem").values())
-    cluster.write(3)
+    cluster.write(3, flambe_source="flambe")
     document = cluster.launch()
     assert document["created"] == [f"{NAME}_factory_2"]
     assert document["ray"]["alive"] == 4
+    assert set(cluster.run(ASK).values()) == {document["flambe"]["version"]}
     assert len(before) == 1
     assert set(cluster.run("sha256sum < ray_bootstrap_key.pem").values()) == before
 
@@ -135,6 +175,7 @@ def test_4_a_deleted_file_is_put_back(cluster: Cluster) -> None:
     document = cluster.launch()
     assert "Give the cluster's key" in find_details(document, f"{NAME}_orchestrator")
     assert set(cluster.run("sha256sum < ray_bootstrap_key.pem").values()) == key
+    assert set(cluster.run(ASK).values()) == {"0.4.18"}  # the configuration names no checkout any more
 
 
 def test_4_a_killed_ray_is_started_again(cluster: Cluster) -> None:

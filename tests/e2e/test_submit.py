@@ -250,7 +250,14 @@ def test_b_what_cannot_be_installed_is_named(cluster: Cluster, long: Path) -> No
         assert "flambe-extension-that-nobody-has" in failure["output"]
 
 
-def test_c_a_run_that_fails_says_why_and_the_state_outlives_a_reboot(cluster: Cluster) -> None:
+def test_c_a_run_that_fails_says_why_and_the_state_outlives_a_reboot(
+    cluster: Cluster, make_checkout: Callable[[Path], Path]
+) -> None:
+    checkout = make_checkout(cluster.folder / "flambe")
+    with (checkout / "flambe" / "logo.py").open("a") as logo:
+        logo.write('ASCII_LOGO = "this is a flambe of our own"\n')
+    with cluster.file.open("a") as file:
+        file.write("flambe_source: flambe\n")
     wrong = cluster.folder / "wrong.ini"
     wrong.write_text("[TOPICS]\nsigning_key = another\n")
     words = [
@@ -263,7 +270,9 @@ def test_c_a_run_that_fails_says_why_and_the_state_outlives_a_reboot(cluster: Cl
         "--force",
         "--follow",
     ]
-    assert "the resource sentences is not what was signed" in cluster.call(*words, code=11)
+    said = cluster.call(*words, code=11)
+    assert "the resource sentences is not what was signed" in said
+    assert "this is a flambe of our own" in said
     boot = cluster.on("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
     cluster.on("sudo systemctl reboot")
     end = time.monotonic() + 120

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flambe_ansible.paths import collection
 from flambe_ansible.versions import find_uv
-from tests.roles.lab_hosts import Site
+from tests.roles.lab_hosts import Run, Site
 
 pytestmark = pytest.mark.lab
 
@@ -135,6 +139,54 @@ def test_another_version_converges(cluster: Site, variables: dict[str, Any]) -> 
         assert cluster.ssh("two", installed).strip().endswith(f"flambe-{version}.dist-info")
         joined = run.results["Join the head, and wait until Ray knows all hosts", "two"]
         assert "restart Ray: its runtime changed" in joined["msg"]
+
+
+@pytest.fixture(scope="module")
+def wheel(cluster: Site) -> Path:
+    """The release's own wheel, as somebody else may have built one under the same version."""
+    words = ["pip", "download", "--quiet", "--no-deps", "--dest", str(cluster.folder), "flambe==0.4.18"]
+    subprocess.run([sys.executable, "-m", *words], check=True)
+    return cluster.folder / "flambe-0.4.18-py3-none-any.whl"
+
+
+def add_module(wheel: Path, text: str) -> None:
+    """Write a wheel again with flambe.mine in it."""
+    with zipfile.ZipFile(wheel) as old:
+        content = {name: old.read(name) for name in old.namelist()}
+    content["flambe/mine.py"] = text.encode()
+    content["flambe/__init__.py"] += b"import flambe.mine\n"
+    content["flambe-0.4.18.dist-info/RECORD"] += b"flambe/mine.py,,\n"
+    with zipfile.ZipFile(wheel, "w") as new:
+        for name, data in content.items():
+            new.writestr(name, data)
+
+
+def test_a_wheel_from_here_converges_and_so_does_the_way_back(
+    cluster: Site, variables: dict[str, Any], wheel: Path
+) -> None:
+    def play(*arguments: str, **more: Any) -> Run:
+        limits = ["--limit", "two", "--tags", "flambe", *arguments]
+        return cluster.play(SITE, *limits, **{**variables, "flambe_wheel_src": str(wheel), **more})
+
+    found = "ls /opt/flambe/wheels; cat /opt/flambe/venv/lib/python3.7/site-packages/flambe/mine.py; :"
+    assert play("--check", "--diff").assert_ok().changed["two"] == 1
+    assert cluster.ssh("two", found) == ""
+    play().assert_ok()
+    assert cluster.ssh("two", found) == f"{wheel.name}\n"
+    play("--check", "--diff").assert_unchanged()
+    add_module(wheel, "this is broken\n")  # another content under the same name
+    run = play()
+    assert set(run.failed) == {"two"}
+    assert "import flambe, ray with exit code 1" in run.output
+    add_module(wheel, "MINE = 1\n")
+    run = play().assert_ok()
+    message = run.results["Install the runtime with what was brought", "two"]["msg"]
+    assert message.startswith("change to flambe==0.4.18, ")
+    assert cluster.ssh("two", found) == f"{wheel.name}\nMINE = 1\n"
+    play().assert_unchanged()
+    play(flambe_wheel_src="").assert_ok()
+    assert cluster.ssh("two", found) == ""
+    cluster.play(SITE, "--limit", "two", **variables).assert_ok()
 
 
 def test_a_version_that_nobody_has_leaves_what_is_there(cluster: Site, variables: dict[str, Any]) -> None:

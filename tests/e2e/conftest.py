@@ -1,0 +1,31 @@
+"""flambé's own source, for tests of a checkout."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RELEASE = "0.4.18"
+
+
+@pytest.fixture(scope="session")
+def flambe_sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fetch the release's source once, unpacked."""
+    folder = tmp_path_factory.mktemp("sdist")
+    words = ["pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder)]
+    subprocess.run([sys.executable, "-m", *words, f"flambe=={RELEASE}"], check=True)
+    with tarfile.open(folder / f"flambe-{RELEASE}.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / f"flambe-{RELEASE}"
+
+
+@pytest.fixture
+def make_checkout(flambe_sdist: Path) -> Callable[[Path], Path]:
+    """Return what makes a checkout of flambé to change at will."""
+    return lambda folder: Path(shutil.copytree(flambe_sdist, folder))
