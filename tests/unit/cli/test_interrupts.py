@@ -30,5 +30,5 @@ def test_the_second_signal_ends_at_once(number: signal.Signals) -> None:
         process.send_signal(number)
         assert process.stdout.readline() == "first\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) == 130
+        assert process.wait(30) == 130
         assert process.stdout.read() == ""
