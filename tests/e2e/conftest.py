@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,9 +21,3 @@ def flambe_sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(folder / f"flambe-{RELEASE}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     return folder / f"flambe-{RELEASE}"
-
-
-@pytest.fixture
-def make_checkout(flambe_sdist: Path) -> Callable[[Path], Path]:
-    """Return what makes a checkout of flambé to change at will."""
-    return lambda folder: Path(shutil.copytree(flambe_sdist, folder))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 NAME = "e2e_launch"
 FLAMBE = "import importlib_metadata as m, flambe; print(m.version('flambe'))"
 ASK = f'/opt/flambe/venv/bin/python -W ignore -c "{FLAMBE}"'
+ASK_MARK = ASK.replace("print(", "print(flambe.version.MARK, ")
 BOOT = "systemctl show --property UserspaceTimestampMonotonic --value"  # differs after each boot
 MARKER = "/tmp/setup-was-here"
 
@@ -110,34 +112,37 @@ def test_2_a_second_launch_creates_and_changes_nothing(cluster: Cluster) -> None
     assert not {"RunInstances", "CreateTags", "TerminateInstances", "StartInstances"} & set(asked)
 
 
-def test_2_a_checkout_runs_on_all_hosts_and_what_changes_in_it_follows(
-    cluster: Cluster, make_checkout: Callable[[Path], Path]
-) -> None:
-    checkout = make_checkout(cluster.file.parent / "flambe")
-    cluster.write(flambe_source="flambe")
-    seen = []
-    for mark in ("one", "two"):
-        with (checkout / "flambe" / "version.py").open("a") as file:
-            file.write(f"MARK = {mark!r}\n")
-        document = cluster.launch()
-        version = document["flambe"]["version"]
-        assert version.startswith("0.4.18+content.")
-        assert set(cluster.run(ASK.replace("print(", "print(flambe.version.MARK, ")).values()) == {f"{mark} {version}"}
-        assert "restart Ray: its runtime changed" in find_details(document, f"{NAME}_orchestrator")
-        for host in document["changed"]:
-            assert f"change to flambe=={version}" in find_details(document, host)
-        seen.append(version)
-    assert seen[0] != seen[1]
-    assert set(cluster.run("ls /opt/flambe/wheels").values()) == {f"flambe-{seen[1]}-py3-none-any.whl"}
+@pytest.fixture(scope="module")
+def checkout(cluster: Cluster, flambe_sdist: Path) -> Path:
+    """A checkout of flambé beside the configuration."""
+    return Path(shutil.copytree(flambe_sdist, cluster.file.parent / "flambe"))
+
+
+def mark(checkout: Path, text: str) -> None:
+    """Change a checkout."""
+    with (checkout / "flambe" / "version.py").open("a") as file:
+        file.write(f"MARK = {text!r}\n")
+
+
+def test_2_a_checkout_runs_on_all_hosts_as_it_is(cluster: Cluster, checkout: Path) -> None:
+    mark(checkout, "one")
+    cluster.write(flambe_source=checkout.name)
+    document = cluster.launch()
+    version = document["flambe"]["version"]
+    assert version.startswith("0.4.18+content.")
+    assert set(cluster.run(ASK_MARK).values()) == {f"one {version}"}
+    assert "restart Ray: its runtime changed" in find_details(document, f"{NAME}_orchestrator")
+    for host in document["changed"]:
+        assert f"change to flambe=={version}" in find_details(document, host)
     again = cluster.launch()
-    assert (again["flambe"]["version"], set(again["changed"].values())) == (seen[1], {0})
+    assert (again["flambe"]["version"], set(again["changed"].values())) == (version, {0})
     assert [one for one in again["notices"] if "building" in one] == []
     inventory = json.loads(cluster.call("inventory").stdout)
-    assert Path(inventory["all"]["vars"]["flambe_wheel_src"]).name == f"flambe-{seen[1]}-py3-none-any.whl"
+    assert Path(inventory["all"]["vars"]["flambe_wheel_src"]).name == f"flambe-{version}-py3-none-any.whl"
 
 
-def test_2_a_checkout_that_cannot_be_built_touches_nothing(cluster: Cluster) -> None:
-    setup = cluster.file.parent / "flambe" / "setup.py"
+def test_2_a_checkout_that_cannot_be_built_touches_nothing(cluster: Cluster, checkout: Path) -> None:
+    setup = checkout / "setup.py"
     text = setup.read_text()
     setup.write_text("raise SystemExit('not today')\n")
     before = len(cluster.list_calls())
@@ -149,13 +154,16 @@ def test_2_a_checkout_that_cannot_be_built_touches_nothing(cluster: Cluster) -> 
     setup.write_text(text)
 
 
-def test_3_a_larger_number_adds_one_host_and_keeps_the_key(cluster: Cluster) -> None:
+def test_3_a_larger_number_adds_one_host_and_keeps_the_key(cluster: Cluster, checkout: Path) -> None:
     before = set(cluster.run("sha256sum < ray_bootstrap_key.pem").values())
-    cluster.write(3, flambe_source="flambe")
+    mark(checkout, "two")  # what changes in a checkout reaches hosts that are there and those that are new
+    cluster.write(3, flambe_source=checkout.name)
     document = cluster.launch()
     assert document["created"] == [f"{NAME}_factory_2"]
     assert document["ray"]["alive"] == 4
-    assert set(cluster.run(ASK).values()) == {document["flambe"]["version"]}
+    version = document["flambe"]["version"]
+    assert set(cluster.run(ASK_MARK).values()) == {f"two {version}"}
+    assert set(cluster.run("ls /opt/flambe/wheels").values()) == {f"flambe-{version}-py3-none-any.whl"}
     assert len(before) == 1
     assert set(cluster.run("sha256sum < ray_bootstrap_key.pem").values()) == before
 
@@ -170,12 +178,13 @@ def test_3_a_smaller_number_changes_nothing_and_says_so(cluster: Cluster) -> Non
 
 
 def test_4_a_deleted_file_is_put_back(cluster: Cluster) -> None:
+    cluster.write(3)  # without the checkout
     cluster.run("rm ray_bootstrap_key.pem", on="orchestrator")
     key = set(cluster.run("sha256sum < ray_bootstrap_key.pem", on="factories").values())
     document = cluster.launch()
     assert "Give the cluster's key" in find_details(document, f"{NAME}_orchestrator")
     assert set(cluster.run("sha256sum < ray_bootstrap_key.pem").values()) == key
-    assert set(cluster.run(ASK).values()) == {"0.4.18"}  # the configuration names no checkout any more
+    assert set(cluster.run(ASK).values()) == {"0.4.18"}
 
 
 def test_4_a_killed_ray_is_started_again(cluster: Cluster) -> None:

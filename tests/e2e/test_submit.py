@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -250,10 +251,8 @@ def test_b_what_cannot_be_installed_is_named(cluster: Cluster, long: Path) -> No
         assert "flambe-extension-that-nobody-has" in failure["output"]
 
 
-def test_c_a_run_that_fails_says_why_and_the_state_outlives_a_reboot(
-    cluster: Cluster, make_checkout: Callable[[Path], Path]
-) -> None:
-    checkout = make_checkout(cluster.folder / "flambe")
+def test_c_a_run_that_fails_says_why_and_the_state_outlives_a_reboot(cluster: Cluster, flambe_sdist: Path) -> None:
+    checkout = Path(shutil.copytree(flambe_sdist, cluster.folder / "flambe"))
     with (checkout / "flambe" / "logo.py").open("a") as logo:
         logo.write('ASCII_LOGO = "this is a flambe of our own"\n')
     with cluster.file.open("a") as file:
