@@ -1,15 +1,27 @@
-"""flambé's own source, for tests of a checkout."""
+"""What several modules share: the cluster for experiments, and flambé's own source for tests of a checkout."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from flambe_ansible.lab import LabInfo
+from tests.e2e.experiments import Cluster
+
 RELEASE = "0.4.18"
+
+
+@pytest.fixture(scope="session")
+def experiments(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Describe a cluster of two factories; the first submit makes it."""
+    made = Cluster(tmp_path_factory.mktemp("submit"), lab)
+    yield made
+    made.end()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Real experiments in the lab, as a person runs them: submitted, watched, resumed, replaced, robbed of a host, stopped.
 
-The tests of this module share one cluster and run in their order.
+The tests share one cluster, also with test_submit_runnable.py, and run in their order.
 """
 
 from __future__ import annotations
@@ -15,77 +15,23 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from flambe_ansible.lab import LabInfo
 from tests.e2e import browser
+from tests.e2e.experiments import NAME, PLANTED, Cluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
-NAME = "e2e_submit"
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PLANTED = "pl4nted-s3cret-%-value"
-KEY = "not-so-secret-as-it-comes-with-the-example"
 # The pattern comes by a pipe, for sudo writes words of a command into the journal.
 SEARCH = f"printf %s '{PLANTED}' | sudo grep -rlF -f - /home /opt /etc /var /tmp --exclude-dir=cache 2>/dev/null; :"
 
 
-class Cluster:
-    """One configuration and the command line on it."""
-
-    def __init__(self, folder: Path, lab: LabInfo) -> None:
-        self.folder = folder
-        self.file = folder / "cluster.yaml"
-        self.file.write_text(f"!LabCluster\nname: {NAME}\nlab: {lab.name}\nfactories_num: 2\n")
-        self.secrets = folder / "secrets.ini"
-        self.secrets.write_text(f"[TOPICS]\nsigning_key = {KEY}\n[OTHER]\ntoken = {PLANTED}\n")
-        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
-
-    def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
-        """Start a command line."""
-        program = Path(sys.executable).with_name("flambe-ans")
-        argv = [str(word) for word in (program, *arguments)]
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(argv, env=self.environment, text=True, **pipes, **options)
-
-    def call(self, *arguments: Any, code: int | None = 0) -> str:
-        """Run a command line, and return what it printed."""
-        with self.start(*arguments) as process:
-            stdout, stderr = process.communicate()
-        assert code is None or process.returncode == code, stdout + stderr
-        return stdout if process.returncode == 0 or "--json" in arguments else stdout + stderr
-
-    def submit(self, file: Path, *arguments: str, code: int = 0) -> Any:
-        """Submit, and return the document, or what was said where that fails."""
-        words = ["submit", file, "--cluster", self.file, "--secrets", self.secrets, "--yes", *arguments]
-        return json.loads(self.call(*words, "--json", code=code))
-
-    def status(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.call("status", self.file, "--json"))
-        return document
-
-    def await_run(self, wanted: Callable[[dict[str, Any]], bool], *, seconds: float = 300) -> dict[str, Any]:
-        """Wait until the run is as wanted."""
-        end = time.monotonic() + seconds
-        while not wanted(run := self.status()["run"]):
-            assert time.monotonic() < end, run
-            time.sleep(2)
-        return run
-
-    def on(self, command: str, *host: str) -> str:
-        """Run a command on a host, the orchestrator by default."""
-        return self.call("ssh", self.file, *host, "--", command, code=None)
-
-
 @pytest.fixture(scope="module")
-def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("submit"), lab)
-    yield made
-    made.call("down", made.file, "--yes", code=None)
+def cluster(experiments: Cluster) -> Cluster:
+    return experiments
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,71 @@
+"""The cluster on which the tests of submit run one after the other: one configuration, and the command line on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flambe_ansible.lab import LabInfo
+
+NAME = "e2e_submit"
+PLANTED = "pl4nted-s3cret-%-value"
+SURVEY_KEY = "planted-30%-key"
+KEY = "not-so-secret-as-it-comes-with-the-example"
+
+
+class Cluster:
+    """One configuration and the command line on it."""
+
+    def __init__(self, folder: Path, lab: LabInfo) -> None:
+        self.folder = folder
+        self.file = folder / "cluster.yaml"
+        self.file.write_text(f"!LabCluster\nname: {NAME}\nlab: {lab.name}\nfactories_num: 2\n")
+        self.secrets = folder / "secrets.ini"
+        sections = f"[TOPICS]\nsigning_key = {KEY}\n[OTHER]\ntoken = {PLANTED}\n[SURVEY]\nKEY = {SURVEY_KEY}\n"
+        self.secrets.write_text(sections)
+        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
+
+    def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        """Start a command line."""
+        program = Path(sys.executable).with_name("flambe-ans")
+        argv = [str(word) for word in (program, *arguments)]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(argv, cwd=self.folder, env=self.environment, text=True, **pipes, **options)
+
+    def call(self, *arguments: Any, code: int | None = 0) -> str:
+        """Run a command line, and return what it printed."""
+        with self.start(*arguments) as process:
+            stdout, stderr = process.communicate()
+        assert code is None or process.returncode == code, stdout + stderr
+        return stdout if process.returncode == 0 or "--json" in arguments else stdout + stderr
+
+    def submit(self, file: Path, *arguments: str, code: int = 0) -> Any:
+        """Submit, and return the document, or what was said where that fails."""
+        words = ["submit", file, "--cluster", self.file, "--secrets", self.secrets, "--yes", *arguments]
+        return json.loads(self.call(*words, "--json", code=code))
+
+    def status(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.call("status", self.file, "--json"))
+        return document
+
+    def await_run(self, wanted: Callable[[dict[str, Any]], bool], *, seconds: float = 300) -> dict[str, Any]:
+        """Wait until the run is as wanted."""
+        end = time.monotonic() + seconds
+        while not wanted(run := self.status()["run"]):
+            assert time.monotonic() < end, run
+            time.sleep(2)
+        return run
+
+    def on(self, command: str, *host: str) -> str:
+        """Run a command on a host, the orchestrator by default."""
+        return self.call("ssh", self.file, *host, "--", command, code=None)
+
+    def end(self) -> None:
+        """Terminate its hosts, if it has some."""
+        self.call("down", self.file, "--yes", code=None)
