@@ -101,11 +101,14 @@ class Cluster(Execution):
         head = next((host for host in hosts if host.role is Role.ORCHESTRATOR), None)
         nodes, prepared, unreachable, run = None, False, "", None
         if head and head.state is HostState.RUNNING:
+            loaded = self.hosts
             try:
                 nodes, prepared = self._ask_head(head)
                 run = self.get_run()
             except FlambeAnsibleError as error:
                 unreachable = error.message
+            finally:
+                self.hosts = loaded or [head]  # a cluster that was loaded stays so
         state = judge(hosts, factories_num=self.factories_num, launching=launching, prepared=prepared, ray=nodes)
         if unreachable and state is ClusterState.PROVISIONING and not launching:
             state = ClusterState.DEGRADED

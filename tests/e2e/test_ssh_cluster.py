@@ -288,6 +288,7 @@ def test_the_example_runs_on_it_and_leaves_all_hosts_ready(launched: Launched) -
     assert run.stages == dict.fromkeys(["dataset", "model", "train", "evaluate"], "succeeded")
     # flambe ends Ray on factories as the user ubuntu, whom these hosts do not have.
     assert cluster.status().ray_alive == 3
+    assert len(cluster.hosts) == 3  # as before the question
     raylets = cluster.connections.run_all(cluster.hosts, "pgrep -cx raylet")
     assert [answer.stdout.strip() for answer in raylets.values()] == ["1"] * 3
 
