@@ -91,6 +91,7 @@ class Node:
         head = self.params["head"]
         head_id = "" if head else self.params["head_id"] or ray_unit.read_depends(before, "head")
         options = ray_unit.start_options(version, head, self.address, self.head_address, self.params["port"])
+        script = self.address_script(version)
         return ray_unit.unit_text(
             description="Ray (%s)" % ("head" if head else "worker"),
             user=self.account.pw_name,
@@ -101,7 +102,7 @@ class Node:
             depends={
                 "runtime": self.runtime_id(version),
                 "head": head_id,
-                "address": hashlib.sha256(self.address_script(version).encode()).hexdigest()[:12],
+                "address": hashlib.sha256(script.encode()).hexdigest()[:12] if script else "",
             },
         )
 
