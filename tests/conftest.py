@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ import pytest
 
 if TYPE_CHECKING:
     from flambe_ansible.lab import LabInfo
+
+# Whoever runs the tests in the background of a shell has Ctrl-C ignored; the tests of Ctrl-C have it back.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # scripts/test sets this, so that it can remove the labs of a run that was killed.
 LAB_PREFIX = os.environ.get("FLAMBE_ANS_TEST_LAB", f"test-{os.getpid()}")

@@ -18,7 +18,7 @@ from flambe_ansible.cluster.runs import LostHost, RunState
 from flambe_ansible.cluster.sites import make_sites
 from flambe_ansible.cluster.submission import Submission
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.made_up import HOSTS, FakeCluster, make_nodes
+from tests.unit.cli.made_up import HOSTS, RELEASE, FakeCluster, make_nodes
 
 NOW = datetime(2026, 11, 22, 4, 10, tzinfo=UTC)
 LOST = LostHost(name="demo_factory_0", address="10.0.0.11", since="2026-11-22T04:05:00Z", reason="the host is gone")
@@ -186,7 +186,8 @@ PULL = {"results": "flambe-ans pull c.yaml results/"}
 def test_a_submission_offers_what_there_is(
     state: RunState, expose: bool, offered: dict[str, str], sites: dict[str, str | None] | None
 ) -> None:
-    launch = LaunchResult(hosts=HOSTS, created=(), playbook={}, ray=make_nodes(), seconds=1.0, log=Path("/log"))
+    facts: dict[str, Any] = {"flambe": RELEASE, "playbook": {}, "ray": make_nodes(), "seconds": 1.0}
+    launch = LaunchResult(hosts=HOSTS, created=(), log=Path("/log"), **facts)
     done = Submission(run=state, launch=launch, replaced=False)
     cluster: Any = Cluster()
     cluster.expose_sites = expose
