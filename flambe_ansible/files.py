@@ -1,0 +1,61 @@
+"""Atomic writes and file locks. Every module that needs one uses these functions."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o600, sync: bool = False) -> None:
+    """Replace a file in one step; after a crash it has its old content or the new one.
+
+    Args:
+        path: The file. Its folder must exist.
+        content: The new content; text is written as UTF-8.
+        mode: The file's permissions. They hold from the first byte on.
+        sync: Wait until the content is on the disk.
+    """
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # created with mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, document: object, *, mode: int = 0o600, sync: bool = False) -> None:
+    """Replace a file by a JSON document in one step, as ``write_atomic``."""
+    write_atomic(path, json.dumps(document, indent=2) + "\n", mode=mode, sync=sync)
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = True) -> Iterator[int]:
+    """Hold an exclusive lock on a file; it ends with this process, however that ends.
+
+    Args:
+        path: The lock file; it is created (0600) if it does not exist.
+        wait: Wait while another process or thread holds the lock.
+
+    Yields:
+        The open file's descriptor, for reading and writing.
+
+    Raises:
+        BlockingIOError: ``wait`` is False and the lock is held elsewhere.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible import files
+
+
+def test_a_write_replaces_content_and_mode(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_text("old")
+    path.chmod(0o644)
+    files.write_json(path, {"a": 1}, sync=True)
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+def test_a_write_that_fails_keeps_the_old_content_and_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.json"
+    path.write_text("old")
+
+    def fail(*_arguments: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        files.write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+def test_a_lock_is_exclusive_until_it_is_released(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with files.lock(path), pytest.raises(BlockingIOError), files.lock(path, wait=False):
+        pass
+    with files.lock(path, wait=False) as descriptor:
+        assert os.fstat(descriptor).st_mode & 0o777 == 0o600
