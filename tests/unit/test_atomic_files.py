@@ -15,7 +15,7 @@ def test_a_write_replaces_content_and_mode(tmp_path: Path) -> None:
     files.write_json(path, {"a": 1}, sync=True)
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert path.stat().st_mode & 0o777 == 0o600
-    assert os.listdir(tmp_path) == ["state.json"]
+    assert [one.name for one in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_a_write_that_fails_keeps_the_old_content_and_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +29,7 @@ def test_a_write_that_fails_keeps_the_old_content_and_no_draft(tmp_path: Path, m
     with pytest.raises(OSError, match="no space left"):
         files.write_atomic(path, "new")
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["state.json"]
+    assert [one.name for one in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_a_lock_is_exclusive_until_it_is_released(tmp_path: Path) -> None:
