@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from flambe_ansible.version import __version__
+
 if TYPE_CHECKING:
     from flambe_ansible.cluster.aws import AWSCluster
-    from flambe_ansible.cluster.base import Cluster
-    from flambe_ansible.cluster.instance import Instance
+    from flambe_ansible.cluster.cluster import Cluster
     from flambe_ansible.cluster.lab import LabCluster
     from flambe_ansible.cluster.ssh import SSHCluster
+    from flambe_ansible.fleet.instance import Instance
     from flambe_ansible.runnable.environment import RemoteEnvironment
     from flambe_ansible.runnable.runnable import ClusterRunnable, Runnable
 
-__version__ = "0.1.0"
 __all__ = [
     "AWSCluster",
     "Cluster",
@@ -29,9 +30,9 @@ __all__ = [
 
 _MODULES = {
     "AWSCluster": "cluster.aws",
-    "Cluster": "cluster.base",
+    "Cluster": "cluster.cluster",
     "ClusterRunnable": "runnable.runnable",
-    "Instance": "cluster.instance",
+    "Instance": "fleet.instance",
     "LabCluster": "cluster.lab",
     "RemoteEnvironment": "runnable.environment",
     "Runnable": "runnable.runnable",

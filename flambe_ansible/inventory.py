@@ -15,11 +15,6 @@ import yaml
 
 from flambe_ansible.hosts import Host, Role
 
-FLAMBE_ROOT = "/opt/flambe"
-RAY_UNIT = "flambe-ray.service"
-RAY_NODES = f"{FLAMBE_ROOT}/bin/ray-nodes"
-RAY_PORT = 12345
-
 GROUPS = {Role.ORCHESTRATOR: "orchestrator", Role.FACTORY: "factories"}
 _UNSAFE = "__ansible_unsafe"
 

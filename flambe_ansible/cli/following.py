@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 from typing import IO
 
-from flambe_ansible.cluster.base import Cluster
-from flambe_ansible.cluster.runs import FLAMBE_RUN
+from flambe_ansible.cluster.cluster import Cluster
 from flambe_ansible.errors import HostConnectionError
 
 _SSH_FAILED = 255
@@ -27,10 +25,8 @@ def show_log(cluster: Cluster, *, follow: bool = False, lines: int = 0, to: IO[s
         HostConnectionError: The connection broke.
         KeyboardInterrupt: Ctrl-C; the run is not touched.
     """
-    assert cluster.orchestrator is not None  # noqa: S101 - it is attached
-    host = cluster.orchestrator.data
-    words = ["logs", *(["--follow"] if follow else []), *(["--lines", str(lines)] if lines else [])]
-    argv = [*cluster.connections.argv(host), shlex.join([FLAMBE_RUN, *words])]
+    host = cluster.fleet.head
+    argv = cluster.jobs.log_argv(follow=follow, lines=lines)
     sink = to or sys.stdout
     sink.flush()
     with subprocess.Popen(

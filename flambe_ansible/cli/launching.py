@@ -15,8 +15,8 @@ from flambe_ansible.errors import CancelledError
 
 if TYPE_CHECKING:
     from flambe_ansible.cli.progress import Progress
-    from flambe_ansible.cluster.base import Cluster
-    from flambe_ansible.cluster.plan import Plan
+    from flambe_ansible.cluster.cluster import Cluster
+    from flambe_ansible.launch.plan import Plan
 
 Result = TypeVar("Result")
 

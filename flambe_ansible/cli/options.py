@@ -11,7 +11,7 @@ import rich_click as click
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.base import Cluster
+    from flambe_ansible.cluster.cluster import Cluster
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}

@@ -1,6 +1,6 @@
-"""Clusters: what is the same for all in ``base``, one module a provider beside it.
+"""The public cluster classes; flambé's API.
 
-The classes are imported at their first use, so that nothing here costs boto3 before it is needed.
+The classes are imported at their first use, so that boto3 is imported only if it is needed.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flambe_ansible.cluster.aws import AWSCluster
-    from flambe_ansible.cluster.base import Cluster
+    from flambe_ansible.cluster.cluster import Cluster
     from flambe_ansible.cluster.lab import LabCluster
     from flambe_ansible.cluster.ssh import SSHCluster
 
 __all__ = ["AWSCluster", "Cluster", "LabCluster", "SSHCluster"]
 
-_MODULES = {"AWSCluster": "aws", "Cluster": "base", "LabCluster": "lab", "SSHCluster": "ssh"}
+_MODULES = {"AWSCluster": "aws", "Cluster": "cluster", "LabCluster": "lab", "SSHCluster": "ssh"}
 
 
 def __getattr__(name: str) -> Any:

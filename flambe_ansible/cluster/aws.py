@@ -1,182 +1,284 @@
-"""A cluster on AWS EC2: making it exist, and ending it."""
+"""A cluster on AWS EC2, after flambé's ``flambe.cluster.aws.AWSCluster``: the same names, arguments and order of methods.
+
+flambé's methods take or return boto3's instance resources; these use ``flambe_ansible.ec2.instances.Instance``, or an
+instance's id.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
-from flambe_ansible.cluster import lock
-from flambe_ansible.cluster.aws_access import AWSAccess
-from flambe_ansible.cluster.plan import Plan
-from flambe_ansible.cluster.planning import list_notes, plan_hosts
-from flambe_ansible.ec2 import alarms, console, instances, launching
-from flambe_ansible.ec2.checks import Checked, check
-from flambe_ansible.ec2.instances import Existing, Instance
-from flambe_ansible.ec2.starting import Start, bring_up, find_missing
-from flambe_ansible.ec2.tags import read_index
-from flambe_ansible.errors import AWSError
-from flambe_ansible.events import Notice
-from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Role
-from flambe_ansible.journal import Journal
+from flambe_ansible.cluster.cluster import Cluster
+from flambe_ansible.ec2 import alarms, images, instances, launching, session, tidying
+from flambe_ansible.ec2.instances import Instance
+from flambe_ansible.ec2.tags import ClusterTags, initial_name
+from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.providers import Provider
+from flambe_ansible.providers.aws import AWSProvider, Clients, EC2Spec
+from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
 
-FRESH_SECONDS = 300.0  # for so long after its start an instance may not have printed its host keys yet
-KEYS_WAIT = 60.0
+if TYPE_CHECKING:
+    import boto3
 
 
-class AWSCluster(AWSAccess):
-    """A cluster of EC2 instances, known by their tags; the arguments are those of ``AWSAccess``.
+class AWSCluster(Cluster):
+    """A cluster of EC2 instances, found by their tags.
 
-    The seed is flambé's ``flambe.cluster.aws.AWSCluster``. ``down`` is ``terminate_instances``; ``rollback_env`` undoes
-    what this object created.
+    Args:
+        name: The cluster's name, unique for its creator in the region.
+        factories_num: How many factories it has.
+        factories_type: The instance type of the factories.
+        orchestrator_type: The instance type of the orchestrator.
+        key_name: The name of the EC2 key pair that the hosts accept.
+        security_group: The id of the hosts' security group.
+        subnet_id: The subnet the hosts are created in.
+        creator: The owner of the cluster; a tag by which it is found.
+        key: Path of the private key of ``key_name``.
+        volume_type: The root volumes' type: ``gp2``, ``gp3``, or ``io1`` with 5000 IOPS.
+        region_name: The region; None is the locally configured region, else us-east-1.
+        username: The user to log in as.
+        tags: More tags for hosts and volumes.
+        orchestrator_ami: The orchestrator's image; None is the newest Ubuntu LTS.
+        factory_ami: The factories' image; None is the newest Ubuntu LTS, with NVIDIA's driver for types with GPUs.
+        dedicated: Whether the hosts run on hardware that is dedicated to this account.
+        orchestrator_timeout: Idle hours after which the orchestrator is terminated; -1 never, 0 five minutes.
+        factories_timeout: The same for the factories.
+        volume_size: The root volumes' size in GB.
+        setup_cmds: Commands for bash that run in order on every host.
+        runtime: What the hosts get installed: ``flambe`` or ``none``.
+        flambe_version: The release of flambe; None is the flambe installed on this machine.
+        flambe_source: The path of a checkout of flambe that is installed instead of a release.
+        use_public: Whether to connect to public addresses if hosts have them, otherwise to private ones.
+        strict_host_keys: Refuse a host whose console shows no host key.
+        setup_timeout: Seconds that one setup command may take.
+        expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
     """
 
-    def plan(self) -> Plan:
-        """Say what a launch would do; looks at everything a creation needs, and changes nothing.
+    provider: ClassVar[str] = "aws"
+    schema: ClassVar[Schema] = AWS_CLUSTER
+    ends_hosts: ClassVar[bool] = True
 
-        Raises:
-            ClusterConfigurationError: Something that a creation needs does not exist or does not fit.
-            SourceError: The checkout of flambe that the hosts are to get cannot be built.
-            AWSError: AWS cannot be asked.
-            ClusterError: The cluster has two orchestrators.
-        """
-        flambe = self.find_flambe()
-        existing = self._arrange(instances.find(self._ec2, self._cluster_tags))
-        missing = find_missing(existing, self.factories_num)
-        checked = self._check(missing)
-        notes = (*flambe.warnings, *checked.notes, *list_notes(self.name, existing, self._settings, self.factories_num))
-        self._told.update(notes)
-        return Plan(
-            cluster=self.name,
-            provider=self.provider,
-            region=self._ec2.meta.region_name,
-            hosts=plan_hosts(self.name, existing, missing, self._settings, checked, make_host=self._make_host),
-            flambe_version=flambe.version,
-            flambe_origin=flambe.origin,
-            notes=notes,
+    def __init__(
+        self,
+        name: str,
+        factories_num: int,
+        factories_type: str,
+        orchestrator_type: str,
+        key_name: str,
+        security_group: str,
+        subnet_id: str,
+        creator: str,
+        key: str,
+        volume_type: str = "gp2",
+        region_name: str | None = None,
+        username: str = "ubuntu",
+        tags: dict[str, str] | None = None,
+        orchestrator_ami: str | None = None,
+        factory_ami: str | None = None,
+        dedicated: bool = False,
+        orchestrator_timeout: int = -1,
+        factories_timeout: int = 1,
+        volume_size: float = 100,
+        setup_cmds: list[str] | None = None,
+        *,
+        runtime: str = "flambe",
+        flambe_version: str | None = None,
+        flambe_source: str | None = None,
+        use_public: bool = True,
+        strict_host_keys: bool = False,
+        setup_timeout: float = 3600.0,
+        expose_sites: bool = False,
+    ) -> None:
+        super().__init__(
+            name,
+            factories_num,
+            key,
+            username,
+            setup_cmds,
+            runtime=runtime,
+            flambe_version=flambe_version,
+            flambe_source=flambe_source,
+            use_public=use_public,
+            strict_host_keys=strict_host_keys,
+            setup_timeout=setup_timeout,
+            expose_sites=expose_sites,
         )
+        self.factories_type = factories_type
+        self.orchestrator_type = orchestrator_type
+        self.key_name = key_name
+        self.security_group = security_group
+        self.subnet_id = subnet_id
+        self.creator = creator
+        self.volume_type = volume_type
+        self.region_name = region_name
+        self.tags = tags
+        self.orchestrator_ami = orchestrator_ami
+        self.factory_ami = factory_ami
+        self.dedicated = dedicated
+        self.orchestrator_timeout = orchestrator_timeout
+        self.factories_timeout = factories_timeout
+        self.volume_size = volume_size
 
-    def find_hosts(self) -> list[Host]:
-        """Find what exists of the cluster, hosts that are just ending included, the orchestrator first."""
-        found = instances.find(self._ec2, self._cluster_tags, [*LIVE_STATES, HostState.SHUTTING_DOWN])
-        live = self._arrange([instance for instance in found if instance.state in LIVE_STATES])
-        ending = [instance for instance in found if instance.state is HostState.SHUTTING_DOWN]
-        return self._make_hosts(live) + [self._make_host(one.name, one) for one in ending]
+    # flambé's methods, in its order.
 
-    def expected_host_keys(self, host: Host) -> list[str] | None:
-        """Return the host keys that the instance printed on its console; None where it shows none."""
-        launched = self._launched.get(host.instance_id or "")
-        fresh = launched is None or (datetime.now(UTC) - launched).total_seconds() < FRESH_SECONDS
-        if host.instance_id is None:
-            return None
-        return console.read_host_keys(self._ec2, host.instance_id, wait=KEYS_WAIT if fresh else 0.0)
-
-    # Creating and ending.
+    def _get_boto_session(self, region_name: str | None) -> boto3.Session:
+        """Return the boto3 session; None is the locally configured region, else us-east-1."""
+        return session.make_session(region_name)
 
     def load_all_instances(self) -> None:
-        """Make all hosts exist and run, named, tagged, and with their alarms set anew.
+        """Create missing hosts, start stopped ones, and update names, tags and alarms.
 
         Raises:
             ClusterConfigurationError: Something that a creation needs does not exist or does not fit.
-            AWSError: AWS refused, or a host did not come up; launching again goes on from there.
+            AWSError: An API call failed, or a host did not start; the next launch continues from there.
         """
-        journal = Journal(self.state_dir)
-        existing = self._arrange(launching.find_instances(self._ec2, self._cluster_tags, journal))
-        missing = find_missing(existing, self.factories_num)
-        checked = self._check(missing)
-        for note in (*checked.notes, *list_notes(self.name, existing, self._settings, self.factories_num)):
-            if note not in self._told:
-                self.observer(Notice(message=note))
-        start = Start(
-            ec2=self._ec2,
-            cloudwatch=self._cloudwatch,
-            cluster=self._cluster_tags,
-            journal=journal,
-            settings=self._settings,
-            alarm_for=self._build_alarm,
-            observer=self.observer,
-            tokens=self._tokens,
-            created=self.created,
-        )
-        self.hosts = self._make_hosts(bring_up(start, existing, missing, checked.images))
+        self.hosts = self._provider.create(observer=self.observer, created=self.created)
+
+    def _existing_cluster(self) -> tuple[Instance | None, list[Instance]]:
+        """Return the orchestrator and the factories that exist, in any live state."""
+        existing = self.aws.find_existing()
+        return existing.orchestrator, list(existing.factories.values())
+
+    def _get_existing_tags(self, instance: Instance) -> dict[str, str]:
+        """Return the tags of an instance."""
+        return dict(instance.tags)
+
+    def flambe_own_running_instances(self) -> Iterator[tuple[Instance, str]]:
+        """Yield the cluster's running instances, each with its name."""
+        for instance in instances.find(self.clients.ec2, self._tags, [HostState.RUNNING]):
+            yield instance, instance.name
+
+    def name_hosts(self) -> None:
+        """Name the orchestrator and the factories, and their volumes."""
+        self.update_tags()
+
+    def name_instance(self, instance_id: str, name: str) -> None:
+        """Rename an instance."""
+        tidying.name_instance(self.clients.ec2, instance_id, name)
+
+    def update_tags(self) -> None:
+        """Update the tags of all hosts and their volumes; other tags are unchanged."""
+        tidying.update_tags(self.clients.ec2, self._tags, self.aws.find_existing().named(self.name))
+
+    def _get_all_tags(self) -> dict[str, str]:
+        """Return the tags that all hosts have: the user's and the cluster's."""
+        return self._tags.common
+
+    def _find_default_ami(self, _type: str) -> str | None:
+        """Return the default image of hosts of a type, ``orchestrator`` or ``factory``."""
+        kind = self.orchestrator_type if _type == "orchestrator" else self.factories_type
+        return images.find_default_for(self.clients.ec2, self.clients.ssm, kind).id
 
     def terminate_instances(self) -> list[Host]:
-        """Terminate every instance with the cluster's tags, remove its alarms, and see that both are gone.
+        """Terminate every instance with the cluster's tags, and remove its alarms; check that both are gone.
 
         Returns:
-            What was terminated; empty where nothing existed.
+            The terminated hosts; empty if none existed.
 
         Raises:
-            AWSError: Something is still there.
+            AWSError: An instance or an alarm still exists.
         """
-        with lock.hold(self.state_dir):
-            journal = Journal(self.state_dir)
-            found = launching.find_instances(self._ec2, self._cluster_tags, journal, settle=True)
-            ending = instances.find(self._ec2, self._cluster_tags, [HostState.SHUTTING_DOWN])
-            self._end([*found, *ending])
-            self._remove_alarms()
-            journal.close({creation.token for creation in journal.unfinished()}, "terminated")
+        ended = self._provider.terminate()
         self.hosts = []
-        return [replace(self._make_host(one.name, one), state=HostState.TERMINATED) for one in found]
+        return ended
 
     def rollback_env(self, *, unfinished: bool = False) -> None:
-        """Terminate what this object created, and nothing else.
+        """Terminate the hosts that this object created, and no others.
 
         Args:
-            unfinished: Terminate what earlier launches created too, if they were killed before their hosts ran.
+            unfinished: Also terminate hosts of earlier launches that were killed before their hosts ran.
         """
-        journal = Journal(self.state_dir)
-        tokens = set(self._tokens)
-        if unfinished:
-            tokens |= {creation.token for creation in journal.unfinished()}
-        if not tokens:
-            return
-        own = launching.find_own(self._ec2, self._cluster_tags, journal, tokens)
-        self._end(own)
-        journal.close(tokens, "rolled back")
-        gone = {instance.id for instance in own}
+        gone = self._provider.roll_back(unfinished=unfinished)
         self.hosts = [host for host in self.hosts if host.instance_id not in gone]
-        self._tokens.clear()
         self.created.clear()
 
-    def _end(self, doomed: list[Instance]) -> None:
-        """Terminate instances and remove their alarms."""
-        ids = [instance.id for instance in doomed]
-        instances.terminate(self._ec2, ids)
-        if ids:
-            alarms.remove(self._cloudwatch, ids)
+    def parse(self) -> None:
+        """Check all arguments, alone and together, without an API call.
 
-    def _remove_alarms(self) -> None:
-        """Remove the alarms that are left of the cluster, also those of hosts that ended by themselves."""
-        left = alarms.find_owned(self._cloudwatch, self._alarm_owner)
-        if not left:
-            return
-        alarms.remove_named(self._cloudwatch, left)
-        left = alarms.find_owned(self._cloudwatch, self._alarm_owner)
-        if left:
-            raise AWSError(f"alarms are still there: {', '.join(left)}", operation="DeleteAlarms")
+        Raises:
+            ClusterConfigurationError: An argument has a wrong value, the factories would outlive the orchestrator, or
+                a tag is reserved for the cluster.
+        """
+        check_arguments(self.schema, {name: getattr(self, name) for name in self.schema.by_name})
 
-    # Helpers.
+    def _get_alarm_name(self, instance_id: str) -> str:
+        """Return the name of an instance's alarm."""
+        return alarms.alarm_name(instance_id)
 
-    def _check(self, missing: Mapping[Role, list[int]]) -> Checked:
-        """Check what creating these hosts needs; once for the plan and the launch that follows it."""
-        counts = {role: len(indices) for role, indices in missing.items()}
-        if not counts:
-            return Checked({}, ())
-        if self._checked is None or self._checked[0] != counts:
-            checked = check(self._ec2, self._ssm, self._settings, counts, public=self.use_public)
-            for role, indices in missing.items():
-                request = launching.build_request(
-                    self._settings, checked.images[role], cluster=self._cluster_tags, role=role, indices=indices
-                )
-                launching.rehearse(self._ec2, request)
-            self._checked = (counts, checked)
-        return self._checked[1]
+    def has_alarm(self, instance_id: str) -> bool:
+        """Return whether an instance has its alarm."""
+        return bool(alarms.find(self.clients.cloudwatch, [instance_id]))
 
-    def _make_hosts(self, existing: Existing) -> list[Host]:
-        self._launched.update({instance.id: instance.launched for instance in existing.all})
-        return [self._make_host(name, instance) for name, instance in existing.named(self.name)]
+    def remove_existing_events(self) -> None:
+        """Remove the alarms of all hosts."""
+        alarms.remove(self.clients.cloudwatch, [one.id for one in instances.find(self.clients.ec2, self._tags)])
 
-    def _make_host(self, name: str, instance: Instance) -> Host:
-        index = read_index(self.name, name) or 0
-        return instances.to_host(instance, name=name, index=index, use_public=self.use_public)
+    def create_cloudwatch_events(self) -> None:
+        """Set the alarms of all hosts according to the timeouts; their clocks start now."""
+        found = instances.find(self.clients.ec2, self._tags)
+        alarms.reset(self.clients.cloudwatch, {instance.id: self.aws.build_alarm(instance) for instance in found})
+
+    def _create_cloudwatch_event(
+        self, instance_id: str, mins: int = 60, cpu_thresh: float = alarms.CPU_THRESHOLD
+    ) -> None:
+        """Set the alarm that terminates an instance after so many minutes below a CPU use (percent)."""
+        alarm = self.aws.build_alarm_of(instance_id, mins, cpu_thresh)
+        alarms.reset(self.clients.cloudwatch, {instance_id: alarm})
+
+    def _delete_cloudwatch_event(self, instance_id: str) -> None:
+        """Remove an instance's alarm."""
+        alarms.remove(self.clients.cloudwatch, [instance_id])
+
+    def _get_creation_name(self, role: str) -> str:
+        """Return the name that instances of a role are created with."""
+        return initial_name(self.name, Role(role))
+
+    # The parts.
+
+    @property
+    def endpoint_url(self) -> str | None:
+        """The API's address; None is AWS's own, or what the environment has."""
+        return None
+
+    @cached_property
+    def clients(self) -> Clients:
+        """The API clients."""
+        return Clients(lambda: self._get_boto_session(self.region_name), lambda: self.endpoint_url)
+
+    @cached_property
+    def aws(self) -> AWSProvider:
+        """The provider that talks to the API."""
+        return AWSProvider(lambda: self._spec, self.clients, lambda: self.state_dir)
+
+    @cached_property
+    def _provider(self) -> Provider:
+        return self.aws
+
+    @property
+    def _tags(self) -> ClusterTags:
+        return ClusterTags(name=self.name, creator=self.creator, user_tags=dict(self.tags or {}))
+
+    @property
+    def _spec(self) -> EC2Spec:
+        return EC2Spec(
+            tags=self._tags,
+            factories_num=self.factories_num,
+            settings=self._settings,
+            timeouts={Role.ORCHESTRATOR: int(self.orchestrator_timeout), Role.FACTORY: int(self.factories_timeout)},
+            use_public=self.use_public,
+        )
+
+    @property
+    def _settings(self) -> launching.Settings:
+        return launching.Settings(
+            types={Role.ORCHESTRATOR: self.orchestrator_type, Role.FACTORY: self.factories_type},
+            images={Role.ORCHESTRATOR: self.orchestrator_ami, Role.FACTORY: self.factory_ami},
+            key_name=self.key_name,
+            security_group=self.security_group,
+            subnet_id=self.subnet_id,
+            volume_type=self.volume_type,
+            volume_size=int(self.volume_size),
+            dedicated=self.dedicated,
+        )

@@ -1,52 +1,48 @@
-"""A cluster of hosts that are there already, reached over SSH alone."""
+"""A cluster of existing hosts, reached over SSH alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 from flambe_ansible import events
-from flambe_ansible.cluster import addresses
-from flambe_ansible.cluster.base import Cluster
-from flambe_ansible.cluster.plan import Plan, plan_reuse
-from flambe_ansible.cluster.status import ClusterStatus
-from flambe_ansible.errors import FlambeAnsibleError, HostConnectionError, HostKeyError
-from flambe_ansible.hosts import Host, Role, factory_name, make_host, orchestrator_name
-from flambe_ansible.ssh import known_hosts, user_config
+from flambe_ansible.cluster.cluster import Cluster
+from flambe_ansible.fleet.access import ASK_TIMEOUT
+from flambe_ansible.hosts import Host
+from flambe_ansible.launch.status import ClusterStatus
+from flambe_ansible.providers import addresses
+from flambe_ansible.providers.ssh import SSHHosts, SSHProvider
+from flambe_ansible.ssh import Connections
 from flambe_ansible.validation import SSH_CLUSTER, check_arguments
-from flambe_ansible.validation.addresses import Place, known_hosts_name, parse_address, parse_jump, parse_place
-from flambe_ansible.validation.ssh_rules import name_host, names_of, read_keys
-
-ACCESS_TIMEOUT = 60.0  # seconds for all hosts to take a login; they are there, and may at most be rebooting
 
 
 class SSHCluster(Cluster):
-    """A cluster of hosts that the user has; nothing is created, and nothing is terminated.
+    """A cluster of existing hosts; none is created or terminated.
 
     The seed is flambé's ``flambe.cluster.SSHCluster``.
 
     Args:
         name: The cluster's name.
-        orchestrator_ip: Where the orchestrator is: an address, or a pair of a public and a private one. The private
-            one is for the other hosts and Ray; a name is resolved on the orchestrator.
-        factories_ips: Where the factories are, each as ``orchestrator_ip``; their number is ``factories_num``.
+        orchestrator_ip: The orchestrator's address, or a pair of a public and a private one. The other hosts and Ray
+            use the private one; a name is resolved on the orchestrator.
+        factories_ips: The factories' addresses, each as ``orchestrator_ip``; their number is ``factories_num``.
         key: Path of the user's private SSH key, the same for all hosts.
         username: The user to log in as, the same on all hosts.
-        setup_cmds: Commands for bash, run in order on every host.
-        port: The port of sshd on hosts whose address names none (``address:port``).
-        proxy_jump: The bastion, ``[user@]host[:port]``; None is what ``~/.ssh/config`` says for each address.
-        host_keys: SSH host keys by address; of addresses that are not here, the user's known_hosts is believed.
-        flambe_version: The release of flambe that the hosts get; None is the flambe installed here.
-        flambe_source: Path of a checkout of flambe that the hosts get instead of a release.
-        use_public: Whether this machine connects to the first address of a pair, or to the second.
-        strict_host_keys: Refuse a host whose key neither ``host_keys`` nor the user's known_hosts tell.
+        setup_cmds: Commands for bash that run in order on every host.
+        port: The port of sshd on hosts whose address has none (``address:port``).
+        proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config`` for each address.
+        host_keys: SSH host keys by address; for other addresses the user's known_hosts is used.
+        runtime: What the hosts get installed: ``flambe`` or ``none``.
+        flambe_version: The release of flambe; None is the flambe installed on this machine.
+        flambe_source: The path of a checkout of flambe that is installed instead of a release.
+        use_public: Whether this machine connects to the first address of a pair, otherwise to the second.
+        strict_host_keys: Refuse a host whose key is neither in ``host_keys`` nor in the user's known_hosts.
         setup_timeout: Seconds that one setup command may take.
-        expose_sites: Whether TensorBoard and the report site listen for everybody, not for the orchestrator alone.
+        expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
     """
 
     provider: ClassVar[str] = "ssh"
-    login_patience: ClassVar[float] = 5.0
 
     def __init__(
         self,
@@ -60,6 +56,7 @@ class SSHCluster(Cluster):
         port: int = 22,
         proxy_jump: str | None = None,
         host_keys: Mapping[str, str | Sequence[str]] | None = None,
+        runtime: str = "flambe",
         flambe_version: str | None = None,
         flambe_source: str | None = None,
         use_public: bool = True,
@@ -73,6 +70,7 @@ class SSHCluster(Cluster):
             key,
             username,
             setup_cmds,
+            runtime=runtime,
             flambe_version=flambe_version,
             flambe_source=flambe_source,
             use_public=use_public,
@@ -87,150 +85,55 @@ class SSHCluster(Cluster):
         self.host_keys = host_keys
 
     def parse(self) -> None:
-        """Check all arguments, alone and together, without asking any host.
+        """Check all arguments, alone and together, without a connection.
 
         Raises:
-            ClusterConfigurationError: One is not what its field may be, or two hosts are one.
+            ClusterConfigurationError: An argument has a wrong value, or two hosts have the same address.
         """
         check_arguments(SSH_CLUSTER, {name: getattr(self, name) for name in SSH_CLUSTER.by_name})
 
-    def identity(self) -> tuple[str, ...]:
-        """Return what tells this cluster from others of the same name: where its orchestrator is."""
-        private = parse_place(self.orchestrator_ip).private
-        return (self.provider, name_host(private, port=self.port))
-
-    def find_hosts(self) -> list[Host]:
-        """Return the hosts as they are configured; what they are now, only they themselves can tell.
-
-        A private address that is a name is the address that the orchestrator last resolved it to.
-        """
-        known = addresses.read(self.state_dir)
-        return [replace(host, private_ip=known.get(host.private_ip, host.private_ip)) for host in self._configured]
-
-    def plan(self) -> Plan:
-        """Say that all hosts are reused."""
-        return plan_reuse(self, self.find_hosts())
-
     def load_all_instances(self) -> None:
-        """Load the hosts; they are there already."""
+        """Load the configured hosts."""
         self.hosts = self.find_hosts()
 
-    def rollback_env(self) -> None:
-        """Do nothing: nothing was created."""
-
-    def expected_host_keys(self, host: Host) -> list[str] | None:
-        """Return the keys that ``host_keys`` tells of a host, else those of the user's own known_hosts."""
-        place = self._places[host.name]
-        told = self._told_keys
-        for name in names_of(place, port=self.port):
-            if name in told:
-                return told[name]
-        ways = dict.fromkeys((one.host, one.port or self.port) for one in (place.public, place.private))
-        for address, port in sorted(ways, key=lambda way: way[0] != host.address):
-            found = user_config.find_keys(address, port=port, username=self.username)
-            if found:
-                return found
-        return None
-
-    # Names to addresses.
-
-    def connect(self, *, timeout: float = ACCESS_TIMEOUT) -> None:
-        """Open a connection to every host, resolve private names, and check that private addresses are the hosts' own.
+    def connect(self, *, timeout: float | None = None) -> None:
+        """Open a connection to every host, resolve private names, and check that each host has its private address.
 
         Raises:
-            HostKeyError: A host's key is not the one that was told.
-            HostConnectionError: A host did not answer in time.
-            UnsupportedHostError: A host lacks what every host must have, or a private address is not its own.
+            HostKeyError: A host's key differs from the trusted one.
+            HostConnectionError: A host did not accept a login in time.
+            UnsupportedHostError: A host lacks something that every host must have, or its private address.
         """
         super().connect(timeout=timeout)
-        self._resolve()
+        self._provider.resolve_names(self.connections)
         self.hosts = self.find_hosts()
         addresses.check(self.connections, self.hosts)
 
     def status(self) -> ClusterStatus:
-        """Say what the cluster is now: Ray's own answer."""
-        self._resolve_first()
+        """Return the state of the cluster; resolve private names first."""
+        self._provider.try_to_resolve_names(self._open_orchestrator)
         return super().status()
 
     def inventory(self) -> dict[str, Any]:
-        """Return the Ansible inventory; its connection outlives this object."""
-        self._resolve_first()
-        self._trust(self.find_hosts())
+        """Return the Ansible inventory; it does not depend on this object's connections."""
+        self._provider.try_to_resolve_names(self._open_orchestrator)
+        self._access.trust(self.find_hosts())
         return super().inventory()
 
-    def _resolve_first(self) -> None:
-        """Resolve private names that were never resolved from here; an orchestrator that is away says so later."""
-        if addresses.find_names(self.find_hosts()):
-            try:
-                self.attach(self.find_hosts()[:1])
-                self._resolve()
-            except FlambeAnsibleError:
-                return
+    @cached_property
+    def _provider(self) -> SSHProvider:
+        configured = SSHHosts(
+            name=self.name,
+            orchestrator_ip=self.orchestrator_ip,
+            factories_ips=self.factories_ips,
+            username=self.username,
+            port=self.port,
+            proxy_jump=self.proxy_jump,
+            host_keys=self.host_keys,
+            use_public=self.use_public,
+        )
+        return SSHProvider(configured, lambda: self.state_dir)
 
-    def _resolve(self) -> None:
-        """Have the orchestrator resolve the private names."""
-        configured = self._configured
-        if addresses.find_names(configured):
-            addresses.write(self.state_dir, addresses.resolve(self.connections, configured))
-
-    # Whose keys are believed.
-
-    def _open(self, hosts: Sequence[Host], *, timeout: float, observer: events.Observer | None = None) -> None:
-        try:
-            super()._open(hosts, timeout=timeout, observer=observer)
-        except HostKeyError as error:
-            error.hint = (
-                "Somebody else may answer at this address. If you know that the host was rebuilt, correct its key in"
-                " host_keys, or in your known_hosts (ssh-keygen -R)."
-            )
-            raise
-        except HostConnectionError as error:
-            if "bastion's host key" in error.message and self.proxy_jump:
-                error.hint = f"add it to host_keys, or log in once: ssh {self.proxy_jump}"
-            raise
-
-    def _trust(self, hosts: Sequence[Host]) -> None:
-        """Believe what host_keys or the user's known_hosts tell now, even where another key was believed before."""
-        self._trusted.update(host.name for host in hosts)
-        for host in hosts:
-            keys = self.expected_host_keys(host)
-            if keys and keys != self.connections.trusted(host):
-                self.connections.trust(host, keys)
-        told = self._told_keys
-        for hop in parse_jump(self.proxy_jump) if self.proxy_jump else ():
-            name = known_hosts_name(hop.host, hop.port or 22)
-            keys = told.get(name) or told.get(hop.host)
-            if keys:
-                known_hosts.replace(self.known_hosts, name, keys)
-
-    @property
-    def _told_keys(self) -> dict[str, list[str]]:
-        """The keys of host_keys, by the names that known_hosts has; a port that is not written is any."""
-        told = {}
-        for text, keys in (self.host_keys or {}).items():
-            address = parse_address(text)
-            told[known_hosts_name(address.host, address.port) if address.port else address.host] = read_keys(keys)
-        return told
-
-    # What the configuration means.
-
-    @property
-    def _places(self) -> dict[str, Place]:
-        places = {orchestrator_name(self.name): parse_place(self.orchestrator_ip)}
-        return places | {factory_name(self.name, i): parse_place(one) for i, one in enumerate(self.factories_ips)}
-
-    @property
-    def _configured(self) -> list[Host]:
-        return [
-            make_host(
-                name,
-                Role.FACTORY if number else Role.ORCHESTRATOR,
-                index=max(number - 1, 0),
-                ip=place.public.host,
-                private_ip=place.private.host if place.is_pair else None,
-                port=place.public.port or self.port,
-                private_port=place.private.port or self.port,
-                use_public=self.use_public,
-            )
-            for number, (name, place) in enumerate(self._places.items())
-        ]
+    def _open_orchestrator(self, host: Host) -> Connections:
+        self._access.open([host], timeout=ASK_TIMEOUT, observer=events.ignore)
+        return self.connections

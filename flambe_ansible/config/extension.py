@@ -24,7 +24,7 @@ from flambe_ansible.validation.schema import suggest
 from flambe_ansible.validation.ssh_fields import PROXY_JUMP
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.live import LiveCluster
+    from flambe_ansible.cluster.cluster import Cluster
 
 _KINDS: dict[Any, tuple[Kind, str]] = {
     str: (Kind.STRING, "text"),
@@ -53,7 +53,7 @@ class ExtensionError(ValueError):
         self.extension = extension
 
 
-def find_class(tag: str, extensions: Mapping[str, str], *, folder: Path) -> type[LiveCluster]:
+def find_class(tag: str, extensions: Mapping[str, str], *, folder: Path) -> type[Cluster]:
     """Import the extension of a tag and find the class in it.
 
     Args:
@@ -64,7 +64,7 @@ def find_class(tag: str, extensions: Mapping[str, str], *, folder: Path) -> type
     Raises:
         ExtensionError: It cannot be imported, has no such class, or the class is no cluster that can be made.
     """
-    from flambe_ansible.cluster.base import Cluster
+    from flambe_ansible.cluster.cluster import Cluster
 
     module_name, _, class_name = tag.removeprefix("!").rpartition(".")
     package = module_name.partition(".")[0]
@@ -119,7 +119,7 @@ def import_extension(name: str, location: str, *, folder: Path) -> None:
     _import(name, extension=name, hint=shlex.quote(str(path)))
 
 
-def describe_class(tag: str, kind: type[LiveCluster]) -> Schema:
+def describe_class(tag: str, kind: type[Cluster]) -> Schema:
     """Read the fields of a class off its constructor: the base's own as they are, others by their annotations."""
     base = {one.name: one for one in (*BASE_FIELDS, PROXY_JUMP)}
     fields: dict[str, Field] = {}
@@ -139,7 +139,7 @@ def describe_class(tag: str, kind: type[LiveCluster]) -> Schema:
     return Schema(tag=tag, fields=tuple(fields.values()), cross_rules=(FLAMBE_RULE,))
 
 
-def describe_failure(tag: str, error: Exception, kind: type[LiveCluster]) -> str:
+def describe_failure(tag: str, error: Exception, kind: type[Cluster]) -> str:
     """Say in one line why a constructor or ``parse`` of a user's class failed, and where."""
     ours = Path(__file__).parents[1]
     frames = [one for one in traceback.extract_tb(error.__traceback__) if ours not in Path(one.filename).parents]

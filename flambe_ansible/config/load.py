@@ -19,7 +19,7 @@ from flambe_ansible.validation.check import as_problem, normalize
 from flambe_ansible.validation.schema import format_path, show, suggest
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.base import Cluster
+    from flambe_ansible.cluster.cluster import Cluster
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from flambe_ansible.validation import AWS_CLUSTER, LAB_CLUSTER, SSH_CLUSTER, Fla
 from flambe_ansible.validation.schema import show, suggest
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.base import Cluster
+    from flambe_ansible.cluster.cluster import Cluster
 
 _STANDARD = "tag:yaml.org,2002:"
 SCHEMAS = {schema.tag: schema for schema in (AWS_CLUSTER, SSH_CLUSTER, LAB_CLUSTER)}

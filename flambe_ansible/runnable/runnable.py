@@ -15,7 +15,7 @@ from flambe_ansible.runnable import edit
 from flambe_ansible.runnable.environment import RemoteEnvironment
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.base import Cluster
+    from flambe_ansible.cluster.cluster import Cluster
     from flambe_ansible.runnable.document import RunnableFile
 
 

@@ -1,6 +1,6 @@
 """What an experiment brings along: its extensions and resources, found, fetched and measured on this machine."""
 
-from flambe_ansible.sources.checkout import Wheel, build_flambe, build_wheel
+from flambe_ansible.sources.checkout import Wheel, build_wheel
 from flambe_ansible.sources.declared import Declared, Place
 from flambe_ansible.sources.extensions import Extension, ExtensionKind, fetch_extensions
 from flambe_ansible.sources.resources import Resource, ResourceKind, fetch_resources
@@ -13,7 +13,6 @@ __all__ = [
     "Resource",
     "ResourceKind",
     "Wheel",
-    "build_flambe",
     "build_wheel",
     "fetch_extensions",
     "fetch_resources",

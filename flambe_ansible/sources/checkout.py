@@ -5,24 +5,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from flambe_ansible import paths, versions
+from flambe_ansible import paths
 from flambe_ansible.errors import SourceError
 from flambe_ansible.events import Notice, Observer, ignore
+from flambe_ansible.pythons import clean_environment, find_uv
 from flambe_ansible.sources import content
 from flambe_ansible.sources.content import locked
-from flambe_ansible.versions import RuntimeVersion
 
 TIMEOUT = 900.0  # seconds for one build; it may fetch the build system first
 
@@ -68,32 +67,6 @@ def build_wheel(source: Path, *, cache: Path | None = None, observer: Observer =
         raise SourceError(f"{source}: cannot be built into a wheel: {error}", source=str(source)) from error
     name, version = parse_wheel_filename(found.name)[:2]
     return Wheel(path=found, name=str(name), version=str(version), digest=digest)
-
-
-def build_flambe(found: RuntimeVersion, *, cache: Path | None = None, observer: Observer = ignore) -> RuntimeVersion:
-    """Build the flambé checkout that is installed instead of a release, if it is one.
-
-    Args:
-        found: What ``versions.resolve`` says.
-        cache: Where wheels are kept; the user's own cache if None.
-        observer: Hears that something is built.
-
-    Returns:
-        The same with the wheel and its version; a release as it is.
-
-    Raises:
-        SourceError: It is no flambé checkout, or cannot be built for the hosts.
-    """
-    if found.source is None:
-        return found
-    wheel = build_wheel(found.source, cache=cache, observer=observer)
-    if wheel.name != "flambe":
-        raise SourceError(f"{found.source}: a checkout of {wheel.name}, not of flambe", source=str(found.source))
-    if not wheel.path.stem.endswith("-none-any"):
-        tag = wheel.path.stem.split("-", 2)[2]
-        message = f"{found.source}: builds a wheel for {tag}, and the hosts have a Python of their own"
-        raise SourceError(message, source=str(found.source))
-    return replace(found, version=wheel.version, wheel=wheel.path)
 
 
 def mark_version(wheel: Path, label: str, folder: Path) -> Path:
@@ -153,7 +126,7 @@ def _build(source: Path, folder: Path) -> Path:
     shutil.copytree(source, copy, symlinks=True, ignore=left_out)
     for name in content.EXCLUDED_AT_TOP:
         shutil.rmtree(copy / name, ignore_errors=True)
-    environment = {name: value for name, value in os.environ.items() if name not in versions.FOREIGN}
+    environment = clean_environment()
     try:
         done = subprocess.run(
             _command(copy, out),
@@ -186,7 +159,7 @@ def _command(copy: Path, out: Path) -> list[str]:
     """Choose what builds: pip knows the user's package index from pip.conf, uv does not need to be installed here."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(copy)]
-    uv = versions.find_uv() or shutil.which("uv")
+    uv = find_uv() or shutil.which("uv")
     if not uv:
         raise SourceError("neither pip nor uv is here to build with", source=str(copy), hint="install uv")
     return [uv, "build", "--quiet", "--wheel", "--python", sys.executable, "--out-dir", str(out), str(copy)]

@@ -13,8 +13,9 @@ from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
     from flambe_ansible.cli.progress import Progress
-    from flambe_ansible.cluster.base import Cluster, LaunchResult
-    from flambe_ansible.cluster.plan import Plan
+    from flambe_ansible.cluster.cluster import Cluster
+    from flambe_ansible.launch.launch import LaunchResult
+    from flambe_ansible.launch.plan import Plan
 
 
 @click.command(
@@ -84,9 +85,7 @@ def launch(
 
 def _finish_dry_run(output: Output, plan: Plan) -> None:
     if output.json:
-        from dataclasses import asdict
-
-        output.write_document({**asdict(plan), "changes_hosts": plan.changes_hosts})
+        output.write_document(plan.to_dict())
 
 
 def _finish(output: Output, file: str, result: LaunchResult, progress: Progress, cluster: Cluster) -> None:

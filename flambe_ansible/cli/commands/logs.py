@@ -23,11 +23,10 @@ def logs(output: Output, file: str, follow: bool, lines: int | None) -> None:
     With --follow, Ctrl-C ends the following, not the run.
     """
     from flambe_ansible.cli.following import show_log
-    from flambe_ansible.cluster.submission import attach_run
 
     cluster = load(output, file)
     try:
-        attach_run(cluster)
+        cluster.attach_job()
         show_log(cluster, follow=follow, lines=lines or 0)
     finally:
         cluster.close()

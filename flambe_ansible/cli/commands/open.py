@@ -30,9 +30,8 @@ def open_sites(output: Output, file: str) -> None:
     """
     from flambe_ansible.cli.interrupts import interruptible
     from flambe_ansible.cli.render.run import describe_sites, render_sites
-    from flambe_ansible.cluster.sites import Sites, check_shown, find_public_sites
-    from flambe_ansible.cluster.submission import attach_run
-    from flambe_ansible.cluster.tunnels import Tunnels
+    from flambe_ansible.jobs.sites import Sites, find_public_sites, require_results
+    from flambe_ansible.jobs.tunnels import Tunnels
 
     cluster = load(output, file)
 
@@ -43,12 +42,12 @@ def open_sites(output: Output, file: str) -> None:
             output.console.print(render_sites(sites))
 
     try:
-        run = attach_run(cluster)
-        check_shown(run)
+        run = cluster.attach_job()
+        require_results(run)
         if cluster.expose_sites:
-            show(find_public_sites(cluster.hosts[0], run))
+            show(find_public_sites(cluster.fleet.head, run))
             return
-        with interruptible(), Tunnels(cluster, run) as tunnels:
+        with interruptible(), Tunnels(cluster.fleet, run) as tunnels:
             show(tunnels.sites)
             if not output.json:
                 output.say("\nCtrl-C closes the tunnel; the sites go on.", style="dim")

@@ -32,13 +32,12 @@ def pull(output: Output, file: str, destination: Path, name: str | None, without
     your own it copies the folder that its class names as `results`; where there is none, the log alone.
     """
     from flambe_ansible.cli.render.words import count
-    from flambe_ansible.cluster.results import pull_results
-    from flambe_ansible.cluster.submission import attach_run
+    from flambe_ansible.jobs.results import pull_results
 
     cluster = load(output, file)
     try:
-        run = attach_run(cluster)
-        pulled = pull_results(cluster, run, destination, name=name, checkpoints=not without_checkpoints)
+        run = cluster.attach_job()
+        pulled = pull_results(cluster.fleet, run, destination, name=name, checkpoints=not without_checkpoints)
     finally:
         cluster.close()
     files = sum(1 for one in pulled.path.rglob("*") if one.is_file())

@@ -64,7 +64,7 @@ def run(output: Output, file: str, secrets_file: Path | None, force: bool, verbo
 
 def _run_flambe(output: Output, file: RunnableFile, secrets_file: Path | None, *, force: bool, verbose: bool) -> None:
     """Run an experiment under flambé."""
-    from flambe_ansible import local_flambe
+    from flambe_ansible.runtimes import local_flambe
 
     python = local_flambe.prepare(file, secrets_file=secrets_file, observer=output.hear)
     local_flambe.run(python, file, secrets_file=secrets_file, force=force, verbose=verbose, observer=output.hear)

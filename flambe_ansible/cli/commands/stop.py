@@ -18,11 +18,9 @@ def stop(output: Output, file: str) -> None:
 
     What the run has written stays, too. Where nothing runs, nothing happens.
     """
-    from flambe_ansible.cluster.submission import attach_run
-
     cluster = load(output, file)
     try:
-        before = attach_run(cluster)
+        before = cluster.attach_job()
         after = cluster.shutdown_flambe_execution()
     finally:
         cluster.close()

@@ -12,9 +12,8 @@ from flambe_ansible.cli.options import CONTEXT, debug_option, examples, json_opt
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.base import Cluster
-    from flambe_ansible.cluster.runs import RunState
-    from flambe_ansible.cluster.submission import Submission
+    from flambe_ansible.cluster.cluster import Cluster, Submission
+    from flambe_ansible.jobs.state import JobState
     from flambe_ansible.runnable.document import RunnableFile
 
 
@@ -91,11 +90,11 @@ def _submit(
     from flambe_ansible.cli.launching import attempt, confirm
     from flambe_ansible.cli.progress import Progress
     from flambe_ansible.cli.render.plan import render_plan
-    from flambe_ansible.cluster import submission
+    from flambe_ansible.jobs.submission import make_runnable
 
     cluster.observer = output.hear
-    made = submission.make_runnable(runnable, secrets_file=options["secrets_file"])
-    submission.check_free(cluster, made, force=force)
+    made = make_runnable(runnable, secrets_file=options["secrets_file"])
+    cluster.check_free(made, force=force)
     plan = cluster.plan()
     if plan.changes_hosts:
         output.console.print(render_plan(plan))
@@ -104,12 +103,12 @@ def _submit(
     cluster.observer = progress
 
     def work() -> Submission:
-        return submission.submit(cluster, runnable, force=force, **options)
+        return cluster.submit(made, force=force, **options)
 
     return attempt(output, cluster, progress, work, on_failure="keep")
 
 
-def _follow(output: Output, cluster: Cluster) -> RunState:
+def _follow(output: Output, cluster: Cluster) -> JobState:
     """Show what the run prints until it ends, and say how it did."""
     from flambe_ansible.cli.following import show_log
     from flambe_ansible.cli.render.run import render_run

@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.words import count, format_seconds, label_host, shorten_host
-from flambe_ansible.cluster.status import ClusterState, ClusterStatus
 from flambe_ansible.hosts import Host, Role
+from flambe_ansible.launch.status import ClusterState, ClusterStatus
 from flambe_ansible.ssh.options import quote_value
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.base import LaunchResult
+    from flambe_ansible.launch.launch import LaunchResult
 
 
 def render_card(
@@ -33,8 +33,10 @@ def render_card(
     """
     title = Text.assemble((cluster, "bold"), " is ", ("running", "bold green"), f": {_describe(result)}")
     parts: list[RenderableType] = [Text(), title, Text(), _render_hosts(result), Text()]
-    if result.flambe.source:  # what is in a checkout is another thing from launch to launch; a release is not
-        parts.append(Text.assemble(("flambe: ", "dim"), f"{result.flambe.version} ({result.flambe.origin})"))
+    if result.version.source:  # what is in a checkout is another thing from launch to launch; a release is not
+        parts.append(
+            Text.assemble((f"{result.runtime}: ", "dim"), f"{result.version.version} ({result.version.origin})")
+        )
     parts += _render_changes(changes, cluster, created=result.created)
     return Group(*parts, Text(), _render_next(file))
 
@@ -63,11 +65,13 @@ def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
         state=ClusterState.RUNNING,
         orchestrator=orchestrator,
         factories=tuple(host for host in result.hosts if host.role is Role.FACTORY),
+        runtime=result.runtime,
+        has_ray=result.ray is not None,
         ray=result.ray,
     )
     return {
         **status.to_dict(),
-        "flambe": {"version": result.flambe.version, "origin": result.flambe.origin},
+        result.runtime: {"version": result.version.version, "origin": result.version.origin},
         "created": list(result.created),
         "changed": {name: host.changed for name, host in result.playbook.items()},
         "seconds": round(result.seconds, 1),
@@ -76,10 +80,12 @@ def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
 
 
 def _describe(result: LaunchResult) -> str:
+    hosts, took = count(len(result.hosts), "host"), format_seconds(result.seconds)
+    if result.ray is None:
+        return f"{hosts}, after {took}"
     alive = result.ray.count_alive(result.hosts)
     version = f" {result.ray.version}" if result.ray.version else ""
-    hosts = count(len(result.hosts), "host")
-    return f"{hosts}, Ray{version} with {count(alive, 'node')} alive, after {format_seconds(result.seconds)}"
+    return f"{hosts}, Ray{version} with {count(alive, 'node')} alive, after {took}"
 
 
 def _render_hosts(result: LaunchResult) -> Table:

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.words import count, shorten_host
-from flambe_ansible.cluster.plan import Action, Plan, PlannedHost
 from flambe_ansible.hosts import Host, Role
+from flambe_ansible.launch.plan import Action, Plan, PlannedHost
 
 STYLES = {Action.CREATE: "green", Action.START: "yellow", Action.REUSE: "dim"}
 WORDS = {Action.CREATE: "create", Action.START: "start", Action.REUSE: "as it is"}
@@ -51,9 +51,11 @@ def _render_facts(plan: Plan) -> RenderableType:
     grid.add_column(overflow="fold")
     for label, value in _describe(plan, "image", _name_image) + _describe(plan, "disk", lambda host: host.volume):
         grid.add_row(label, value)
-    if plan.flambe_version:
-        origin = f" ({plan.flambe_origin})" if plan.flambe_origin else ""
-        grid.add_row("flambe", f"{plan.flambe_version}{origin}")
+    if plan.version.version:
+        origin = f" ({plan.version.origin})" if plan.version.origin else ""
+        grid.add_row(plan.runtime, f"{plan.version.version}{origin}")
+    elif plan.runtime == "none":
+        grid.add_row("runtime", "none: keys, setup commands and secrets only")
     return grid
 
 

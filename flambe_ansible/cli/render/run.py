@@ -13,18 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.words import format_seconds
-from flambe_ansible.cluster.runs import NONE, RunState
-from flambe_ansible.cluster.sites import Sites, find_public_sites
+from flambe_ansible.jobs.sites import Sites, find_public_sites
+from flambe_ansible.jobs.state import NONE, JobState
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.base import Cluster
-    from flambe_ansible.cluster.submission import Submission
+    from flambe_ansible.cluster.cluster import Cluster, Submission
 
 STYLES = {"succeeded": "bold green", "failed": "bold red", "running": "bold cyan", "queued": "bold cyan"}
 STAGE_STYLES = {"succeeded": "green", "failed": "red", "running": "cyan"}
 
 
-def render_run(run: RunState, *, now: datetime | None = None) -> RenderableType:
+def render_run(run: JobState, *, now: datetime | None = None) -> RenderableType:
     """Draw how a run stands: a line, its stages, and what went wrong."""
     if run.state == NONE:
         return Text("Run: none yet")
@@ -65,7 +64,7 @@ def render_submission(done: Submission, *, file: str, cluster: Cluster) -> Rende
     return Group(Text(), title, Text(), grid)
 
 
-def describe_submission(done: Submission, run: RunState, *, cluster: Cluster) -> dict[str, Any]:
+def describe_submission(done: Submission, run: JobState, *, cluster: Cluster) -> dict[str, Any]:
     """Return a submission as plain data."""
     from flambe_ansible.cli.render.card import describe_launch
 
@@ -98,7 +97,7 @@ def _indent(text: Text) -> RenderableType:
     return Padding(text, (0, 0, 0, 2))
 
 
-def _render_stages(run: RunState) -> Text:
+def _render_stages(run: JobState) -> Text:
     line = Text("  ")
     for index, (name, state) in enumerate(run.stages.items()):
         line.append(" > " if index else "")
@@ -107,7 +106,7 @@ def _render_stages(run: RunState) -> Text:
     return line
 
 
-def _describe_times(run: RunState, now: datetime) -> str:
+def _describe_times(run: JobState, now: datetime) -> str:
     begun, ended = _read_time(run.since), _read_time(run.until)
     if begun is None:
         return ""

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from flambe_ansible.cli.render.run import render_run
 from flambe_ansible.cli.render.words import label_host
-from flambe_ansible.cluster.status import ClusterState, ClusterStatus
 from flambe_ansible.hosts import Host, HostState
+from flambe_ansible.launch.status import ClusterState, ClusterStatus
 
 STATE_STYLES = {
     ClusterState.RUNNING: "bold green",
@@ -33,6 +33,8 @@ def describe_ray(status: ClusterStatus) -> str:
     """Say in one line what Ray said."""
     if status.unreachable:
         return f"Ray: not asked, the orchestrator does not answer: {status.unreachable}"
+    if not status.has_ray:
+        return f"Ray: not part of runtime {status.runtime}"
     if status.ray is None:
         return "Ray: not set up yet"
     if status.ray.error:

@@ -1,0 +1,839 @@
+"""The base class of all clusters.
+
+It follows flambé's ``flambe.cluster.cluster.Cluster``: the same names, arguments and order of methods. Each method calls a
+part: ``providers`` for the hosts, ``fleet`` for connections and transfers, ``launch``, ``runtimes``, ``jobs``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from flambe_ansible import events, secrets
+from flambe_ansible.errors import (
+    ClusterConfigurationError,
+    ClusterError,
+    ClusterNotFoundError,
+    HostConnectionError,
+    HostKeyError,
+    RunError,
+)
+from flambe_ansible.fleet import records
+from flambe_ansible.fleet.access import ASK_TIMEOUT, Access
+from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.instance import Instance
+from flambe_ansible.fleet.player import Player
+from flambe_ansible.hosts import Host, HostState, Role, factory_name, make_host, orchestrator_name
+from flambe_ansible.jobs import environment, state, submission
+from flambe_ansible.jobs.jobs import Executable, Jobs, require_jobs
+from flambe_ansible.jobs.state import JobState
+from flambe_ansible.jobs.submission import Submittable
+from flambe_ansible.launch import launch, lock, status
+from flambe_ansible.launch.launch import LaunchOptions, LaunchResult
+from flambe_ansible.launch.plan import Plan
+from flambe_ansible.launch.status import ClusterStatus, Health
+from flambe_ansible.paths import cluster_state
+from flambe_ansible.providers import Provider
+from flambe_ansible.providers.given import RecordedProvider, not_managed
+from flambe_ansible.runnable.environment import RemoteEnvironment
+from flambe_ansible.runtimes import Runtime, RuntimeVersion, make_runtime
+from flambe_ansible.runtimes.ray_service import RayNodes, RayService
+from flambe_ansible.ssh import Connections
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What a submission did.
+
+    Attributes:
+        run: The job, just started.
+        launch: What the launch before it did.
+        replaced: Whether a running job was stopped for it.
+    """
+
+    run: JobState
+    launch: LaunchResult
+    replaced: bool
+
+
+class Cluster(ABC):
+    """A cluster of one orchestrator and N factories.
+
+    A context manager: at the end it closes its connections. If the block raises an error, the error is logged, the hosts
+    that this object created are terminated, and the error is raised again (flambé ends the process instead).
+
+    Args:
+        name: The cluster's name; its hosts are named after it.
+        factories_num: The number of factories.
+        key: The path of the user's private SSH key, the same for all hosts.
+        username: The user to log in as, the same on all hosts.
+        setup_cmds: Commands for bash that run in order on every host. They must be idempotent and read no input.
+        runtime: What the hosts get installed: ``flambe`` or ``none``.
+        flambe_version: The release of flambe; None is the flambe installed on this machine.
+        flambe_source: The path of a checkout of flambe that is installed instead of a release.
+        use_public: Whether this machine connects to public addresses, otherwise to private ones.
+        strict_host_keys: Refuse a host without a trusted host key, instead of pinning the first key it offers.
+        setup_timeout: Seconds that one setup command may take.
+        expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
+        proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config``.
+
+    Attributes:
+        orchestrator: The loaded orchestrator, or None.
+        factories: The loaded factories.
+        created: Names of the hosts that this object created; a custom class appends to it.
+        observer: Receives events and notices.
+        options: The options of the last launch.
+    """
+
+    provider: ClassVar[str] = ""  # the provider's name in plans and state folders; "" is the class's name
+    ends_hosts: ClassVar[bool] = False  # whether terminate_instances terminates hosts
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Record that a class with its own ``terminate_instances`` terminates hosts."""
+        super().__init_subclass__(**kwargs)
+        cls.ends_hosts = cls.ends_hosts or "terminate_instances" in vars(cls)
+
+    def __init__(
+        self,
+        name: str,
+        factories_num: int,
+        key: str,
+        username: str,
+        setup_cmds: list[str] | None = None,
+        *,
+        runtime: str = "flambe",
+        flambe_version: str | None = None,
+        flambe_source: str | None = None,
+        use_public: bool = True,
+        strict_host_keys: bool = False,
+        setup_timeout: float = 3600.0,
+        expose_sites: bool = False,
+        proxy_jump: str | None = None,
+    ) -> None:
+        self.name = name
+        self.factories_num = factories_num
+        self.key = str(Path(key).expanduser().absolute()) if key else ""
+        self.username = username
+        self.setup_cmds = setup_cmds
+        self.runtime = runtime
+        self.flambe_version = flambe_version
+        self.flambe_source = str(Path(flambe_source).expanduser().absolute()) if flambe_source else None
+        self.use_public = use_public
+        self.strict_host_keys = strict_host_keys
+        self.setup_timeout = setup_timeout
+        self.expose_sites = expose_sites
+        self.proxy_jump = proxy_jump
+        self.observer: events.Observer = events.ignore
+        self.orchestrator: Instance | None = None
+        self.factories: list[Instance] = []
+        self.created: list[str] = []
+        self.options = LaunchOptions()
+        self._version: RuntimeVersion | None = None
+        self._open_access: Access | None = None
+
+    # flambé's methods, in its order.
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        try:
+            if exc_value is not None:
+                logger.error("%s: %s", type(self).__name__, exc_value)
+                self.rollback_env()
+        finally:
+            self.close()
+
+    def get_orchestrator_name(self) -> str:
+        """Return ``<name>_orchestrator``."""
+        return orchestrator_name(self.name)
+
+    def get_factory_basename(self) -> str:
+        """Return ``<name>_factory``."""
+        return factory_name(self.name)
+
+    @abstractmethod
+    def load_all_instances(self) -> None:
+        """Create all hosts that do not exist; set ``hosts``, or call ``get_orchestrator`` and ``get_factory``."""
+
+    def _get_all_hosts(self) -> list[Instance]:
+        """Return all loaded hosts, the factories first, as flambé does."""
+        return [*self.factories, self.fleet.orchestrator]
+
+    def create_dirs(self, relative_dirs: list[str]) -> None:
+        """Create folders below the home folder of every host; existing ones are unchanged."""
+        self.fleet.on_each(lambda instance: instance.create_dirs(relative_dirs))
+
+    def prepare_all_instances(self) -> None:
+        """Install the runtime on all hosts.
+
+        Raises:
+            PlaybookError: It failed on a host.
+        """
+        if self._runtime.install_tags:
+            self._player.play(tags=self._runtime.install_tags)
+
+    def run(self, force: bool = False, **kwargs: Any) -> LaunchResult:
+        """Create or update the cluster: hosts, roles, Ray. Idempotent.
+
+        Args:
+            force: Accepted for flambé's signature; a launch never replaces a job.
+            kwargs: The fields of ``LaunchOptions``.
+
+        Raises:
+            FlambeAnsibleError: A step failed.
+        """
+        del force
+        started = time.monotonic()
+        self.options = LaunchOptions(**kwargs)
+        self.parse()
+        self.options.check()
+        version = self.resolve_runtime()
+        with lock.hold(self.state_dir):
+            self.load_all_instances()
+            self.connect()
+            return launch.converge(self._player, self._runtime, version, created=self.created, started=started)
+
+    def run_cmds(self, setup_cmds: list[str]) -> None:
+        """Run commands in order on all hosts at once.
+
+        Raises:
+            RemoteCommandError: A command failed on a host.
+        """
+        self.fleet.run_cmds(setup_cmds)
+
+    def get_orchestrator(
+        self, ip: str, private_ip: str | None = None, use_public: bool = True, *, port: int = 22
+    ) -> Instance:
+        """Make the host at an address the cluster's orchestrator.
+
+        Args:
+            ip: Its public address, or its only one.
+            private_ip: The address that the other hosts connect to.
+            use_public: Whether this machine connects to ``ip``, if the cluster's own ``use_public`` is set.
+            port: The port of its sshd.
+
+        Returns:
+            The host; it can be used at once.
+        """
+        name = self.get_orchestrator_name()
+        self.orchestrator = self._make_instance(
+            make_host(
+                name,
+                Role.ORCHESTRATOR,
+                ip=ip,
+                private_ip=private_ip,
+                port=port,
+                use_public=use_public and self.use_public,
+            )
+        )
+        return self.orchestrator
+
+    def get_orch_home_path(self) -> str:
+        """Return the home folder of the cluster's user on the orchestrator.
+
+        Raises:
+            ClusterError: The orchestrator is not loaded.
+        """
+        return self.fleet.home
+
+    def get_factory(
+        self, ip: str, private_ip: str | None = None, use_public: bool = True, *, port: int = 22
+    ) -> Instance:
+        """Make the host at an address the cluster's next factory; the arguments are those of ``get_orchestrator``.
+
+        A host that is a factory already is returned unchanged.
+        """
+        index = max((one.data.index for one in self.factories), default=-1) + 1
+        host = make_host(
+            factory_name(self.name, index),
+            Role.FACTORY,
+            index=index,
+            ip=ip,
+            private_ip=private_ip,
+            port=port,
+            use_public=use_public and self.use_public,
+        )
+        known = next((one for one in self.factories if one.data.alias == host.alias), None)
+        if known is None:
+            known = self._make_instance(host)
+            self.factories.append(known)
+        return known
+
+    def get_gpu_factory(
+        self, ip: str, private_ip: str | None = None, use_public: bool = True, *, port: int = 22
+    ) -> Instance:
+        """Make the host at an address a factory, as ``get_factory``; its GPUs are detected on the host."""
+        return self.get_factory(ip, private_ip, use_public, port=port)
+
+    def launch_ray_cluster(self) -> None:
+        """Start Ray on all hosts: the head on the orchestrator (no CPUs), a node on each factory."""
+        self._player.play(tags=[self._ray.tag])
+
+    def check_ray_cluster(self) -> bool:
+        """Return whether Ray has a live node on every host."""
+        return not self._ask_ray().find_missing(self.hosts)
+
+    def shutdown_ray_cluster(self) -> None:
+        """Stop Ray on all hosts."""
+        self.fleet.run_all(self._ray.stop_command)
+
+    def existing_ray_cluster(self) -> list[Instance]:
+        """Return the hosts with a live Ray node, the factories first; none if Ray's head does not answer."""
+        alive = self._ask_ray().addresses
+        return [one for one in self._get_all_hosts() if one.data.private_ip in alive]
+
+    def existing_flambe_execution(self) -> list[Instance]:
+        """Return the hosts on which a job runs: the orchestrator, or none."""
+        return [self.fleet.orchestrator] if self.jobs.get().active else []
+
+    def shutdown_flambe_execution(self, *, replaced: bool = False) -> JobState:
+        """Stop the job that runs, if there is one, and make all hosts ready for the next.
+
+        Args:
+            replaced: Another job takes its place.
+
+        Raises:
+            RunError: It could not be stopped.
+        """
+        return self.jobs.stop(replaced=replaced)
+
+    def existing_dir(self, _dir: str) -> bool:
+        """Return whether a folder exists on at least one host.
+
+        Args:
+            _dir: The folder; a relative path starts at the home folder.
+        """
+        return any(self.fleet.on_each(lambda instance: instance.existing_dir(_dir)).values())
+
+    def is_ray_cluster_up(self) -> bool:
+        """Return whether the Ray on the orchestrator answers."""
+        return not self._ask_ray().error
+
+    def rollback_env(self) -> None:
+        """Terminate the hosts that this object created, and no others."""
+        gone = self._provider.roll_back()
+        self.hosts = [host for host in self.hosts if host.instance_id not in gone]
+        if gone:
+            self.created.clear()
+
+    def parse(self) -> None:  # noqa: B027 - by default there is nothing to check, as in flambé
+        """Check what a single field cannot show.
+
+        Raises:
+            ClusterConfigurationError: The configuration cannot work.
+        """
+
+    def send_local_content(
+        self, content: Mapping[str, str], dest: str, all_hosts: bool = False, *, exclude: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """Send local files and folders to the orchestrator, and from there to the factories.
+
+        Args:
+            content: Local paths by name. A value that is not an existing path is returned unchanged.
+            dest: The folder on the hosts, below the home folder.
+            all_hosts: Send to all hosts, not to the orchestrator alone.
+            exclude: rsync patterns of files to leave out.
+
+        Returns:
+            The path on the hosts by name: ``<home>/<dest>/<name>__<file or folder>``.
+
+        Raises:
+            RemoteCommandError: A transfer failed.
+            ClusterError: The orchestrator is not loaded.
+        """
+        return self.fleet.send(content, dest, all_hosts=all_hosts, exclude=exclude)
+
+    def rsync_orch(self, folder: str) -> None:
+        """Copy a folder of the orchestrator to the same path on all factories, with the cluster's key pair.
+
+        Other files on the factories stay; unchanged files are not sent again.
+
+        Args:
+            folder: The folder, relative to the home folder.
+
+        Raises:
+            RemoteCommandError: It failed for a factory; the message names it.
+        """
+        self.fleet.copy_to_factories([folder])
+
+    def send_secrets(self, whitelist: list[str] | None = None) -> str:
+        """Send the user's secrets to the orchestrator, as ``~/secrets.ini`` (0600).
+
+        Args:
+            whitelist: Send only these sections.
+
+        Returns:
+            The file's path on the orchestrator.
+
+        Raises:
+            MissingSecretsError: A section does not exist.
+        """
+        self.options.secrets_sections = whitelist
+        self.options.check()
+        self._player.play(tags=["secrets"])
+        return f"{self.fleet.home}/{submission.SECRETS}"
+
+    def execute(
+        self, cluster_runnable: Executable, extensions: Mapping[str, str], new_secrets: str, force: bool
+    ) -> JobState:
+        """Start a runnable on the orchestrator as a systemd unit, which does not depend on this process.
+
+        Args:
+            cluster_runnable: The runnable, after its setup.
+            extensions: The paths of its extensions on the hosts, by module name.
+            new_secrets: The path of the secrets on the orchestrator, or "".
+            force: Stop a job that runs.
+
+        Returns:
+            The state right after the start.
+
+        Raises:
+            RunError: A job runs, or the start failed.
+        """
+        if force:
+            self.jobs.stop(replaced=True)
+        return self.jobs.start(cluster_runnable, extensions, secrets_path=new_secrets)
+
+    def remove_dir(self, _dir: str, content_only: bool = True, all_hosts: bool = True) -> None:
+        """Remove a folder below the home folder; a missing folder is not an error.
+
+        Args:
+            _dir: The folder, relative to the home folder.
+            content_only: Keep the folder itself, empty.
+            all_hosts: On all hosts, or on the orchestrator alone.
+
+        Raises:
+            ClusterConfigurationError: The path is the home folder itself or outside of it.
+            RemoteCommandError: It could not be removed on a host.
+        """
+        if all_hosts:
+            self.fleet.on_each(lambda instance: instance.remove_dir(_dir, content_only))
+        else:
+            self.fleet.orchestrator.remove_dir(_dir, content_only)
+
+    def cluster_has_key(self) -> bool:
+        """Return whether all hosts have the same cluster key pair."""
+        return self.fleet.has_same_key()
+
+    def distribute_keys(self) -> None:
+        """Give all hosts the cluster's key pair; an existing pair is kept."""
+        self._player.play(tags=["cluster_keys"])
+
+    def contains_gpu_factories(self) -> bool:
+        """Return whether NVIDIA's driver lists a GPU on a factory."""
+        return any(gpus > 0 for _, gpus in self.fleet.count_devices())
+
+    def get_max_resources(self) -> dict[str, int]:
+        """Return what every factory has at least: ``{"cpu": N, "gpu": M}``, the smallest number of each."""
+        counted = self.fleet.count_devices()
+        return {
+            "cpu": min((cpus for cpus, _ in counted), default=0),
+            "gpu": min((gpus for _, gpus in counted), default=0),
+        }
+
+    def install_extensions_in_orchestrator(self, extensions: Mapping[str, str]) -> None:
+        """Install extensions in the runtime of the orchestrator.
+
+        Args:
+            extensions: A path on the host, or a requirement, by module name.
+
+        Raises:
+            PlaybookError: An extension could not be installed; names it, the host and the installer's message.
+            ClusterError: The orchestrator is not loaded.
+        """
+        self.jobs.install_extensions([self.fleet.head], extensions)
+
+    def install_extensions_in_factories(self, extensions: Mapping[str, str]) -> None:
+        """Install extensions in the runtimes of all factories, as ``install_extensions_in_orchestrator``."""
+        self.jobs.install_extensions([one.data for one in self.factories], extensions)
+
+    def get_remote_env(self, user_provider: Callable[[], str]) -> RemoteEnvironment:
+        """Describe the cluster for a runnable on the orchestrator.
+
+        Args:
+            user_provider: Returns the name of the submitting user.
+
+        Raises:
+            ClusterError: The orchestrator is not loaded.
+        """
+        return environment.describe(self.fleet, user_provider)
+
+    # What a custom class may override, and what flambé does not have.
+
+    def find_hosts(self) -> list[Host]:
+        """Return the existing hosts, the orchestrator first; change nothing."""
+        return self._provider.find() or self.hosts
+
+    def plan(self) -> Plan:
+        """Return what ``run`` would do; change nothing.
+
+        Raises:
+            ClusterConfigurationError: Something that a creation needs does not exist or does not fit.
+            SourceError: The checkout of flambe cannot be built.
+        """
+        version, hosts = self.resolve_runtime(), self._provider.plan()
+        return Plan(
+            cluster=self.name,
+            provider=self.provider or type(self).__name__,
+            region=hosts.region,
+            hosts=hosts.hosts,
+            runtime=self.runtime,
+            version=version,
+            notes=(*version.warnings, *hosts.notes),
+        )
+
+    def terminate_instances(self) -> list[Host]:
+        """Terminate every host of the cluster, and return them.
+
+        Raises:
+            ClusterConfigurationError: The hosts are not managed by this project.
+        """
+        return self._provider.terminate()
+
+    def check_termination(self) -> None:
+        """Check that ``terminate_instances`` terminates hosts, before the user is asked.
+
+        Raises:
+            ClusterConfigurationError: It does not.
+        """
+        if not self.ends_hosts:
+            raise not_managed(self.name, type(self).__name__)
+
+    def expected_host_keys(self, host: Host) -> list[str] | None:
+        """Return the SSH host keys (``type base64``) that the provider vouches for; None if it has none."""
+        return self._provider.host_keys(host)
+
+    def identity(self) -> tuple[str, ...]:
+        """Return what distinguishes this cluster from others of the same name."""
+        return self._provider.identity()
+
+    def forget_hosts(self) -> None:
+        """Unload all hosts and remove their record; a custom class calls it after it terminated them."""
+        self.hosts = []
+        records.forget_hosts(self.state_dir)
+
+    def connect(self, *, timeout: float | None = None) -> None:
+        """Open a connection to every loaded host; its host key is checked first.
+
+        Args:
+            timeout: Seconds for all hosts to accept a login; None is the provider's own limit.
+
+        Raises:
+            HostKeyError: A host's key differs from the trusted one.
+            HostConnectionError: A host did not accept a login in time.
+            UnsupportedHostError: A host lacks something that every host must have.
+        """
+        if self.orchestrator is None or len(self.hosts) < 2:
+            missing = "orchestrator" if self.orchestrator is None else "factory"
+            raise ClusterError(f"{type(self).__name__}.load_all_instances() loaded no {missing}")
+        self.hosts = self.hosts  # a custom class may have appended a host twice
+        access = self._access
+        access.open(self.hosts, timeout=timeout or access.policy.ready_timeout, observer=self.observer)
+        access.connections.probe(self.hosts)
+        if self._provider.records_hosts:
+            records.write_hosts(self.state_dir, self.hosts)
+
+    def attach(self, hosts: Sequence[Host] | None = None, *, timeout: float = ASK_TIMEOUT) -> None:
+        """Load and connect to the running hosts, or to the given ones; change nothing.
+
+        Raises:
+            ClusterNotFoundError: No host is running.
+            HostConnectionError: A host did not answer within ``timeout`` seconds.
+        """
+        self.hosts = self.find_running() if hosts is None else hosts
+        self._access.open(self.hosts, timeout=timeout, observer=self.observer)
+
+    def find_running(self) -> list[Host]:
+        """Return the running hosts.
+
+        Raises:
+            ClusterNotFoundError: No host is running.
+        """
+        hosts = [host for host in self.find_hosts() if host.state is HostState.RUNNING]
+        if not hosts:
+            raise ClusterNotFoundError(
+                f"no host of cluster {self.name} is running", hint="flambe-ans launch creates the cluster"
+            )
+        return hosts
+
+    def status(self) -> ClusterStatus:
+        """Return the state of the cluster: its hosts, Ray's nodes, the last job."""
+        hosts, launching = self.find_hosts(), lock.is_held(self.state_dir)
+        head = next((host for host in hosts if host.role is Role.ORCHESTRATOR), None)
+        health = self._ask_health(head) if head and head.state is HostState.RUNNING else Health()
+        has_ray = self._runtime.ray is not None
+        return ClusterStatus(
+            name=self.name,
+            state=status.derive_state(
+                hosts, factories_num=self.factories_num, launching=launching, health=health, has_ray=has_ray
+            ),
+            orchestrator=head,
+            factories=tuple(host for host in hosts if host.role is Role.FACTORY),
+            runtime=self.runtime,
+            has_ray=has_ray,
+            ray=health.ray,
+            unreachable=health.unreachable,
+            run=health.job,
+        )
+
+    def inventory(self) -> dict[str, Any]:
+        """Return the Ansible inventory of the running hosts; it does not depend on this object's connections.
+
+        Raises:
+            ClusterNotFoundError: No host is running.
+        """
+        hosts = self.find_running()
+        return launch.static_inventory(
+            hosts, self.connections, proxy_jump=self.proxy_jump, variables=self._role_variables()
+        )
+
+    def resolve_runtime(self) -> RuntimeVersion:
+        """Determine what the hosts get installed; build a checkout unless its content was built before.
+
+        Raises:
+            SourceError: The checkout cannot be built.
+        """
+        self._version = self._runtime.resolve(observer=self.observer)
+        return self._version
+
+    def get_run(self) -> JobState:
+        """Return the state of the last job."""
+        return self.jobs.get()
+
+    def attach_job(self) -> JobState:
+        """Attach to the orchestrator and return its last job.
+
+        Raises:
+            ClusterNotFoundError: The orchestrator is not running.
+            HostConnectionError: It does not answer.
+            RunError: No job was started yet.
+        """
+        require_jobs(self._runtime, self.name)
+        running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
+        if not running:
+            raise ClusterNotFoundError(f"the orchestrator of cluster {self.name} is not running")
+        self.attach(running)
+        found = self.jobs.get()
+        if found.state == state.NONE:
+            hint = "flambe-ans submit FILE --cluster CLUSTER starts one"
+            raise RunError(f"no job was started on cluster {self.name} yet", hint=hint)
+        return found
+
+    def check_free(self, runnable: Submittable, *, force: bool = False) -> bool:
+        """Check that a job may start; attach to the orchestrator if it answers, and change nothing.
+
+        Returns:
+            Whether a job must be stopped or waited for first.
+
+        Raises:
+            ClusterConfigurationError: The runtime cannot run jobs.
+            ClusterBusyError: A job runs, and ``force`` is False.
+            ExistingResultsError: There are results that would be replaced, and ``force`` is False.
+            HostKeyError: The orchestrator's key differs from the trusted one.
+        """
+        require_jobs(self._runtime, self.name)
+        try:
+            running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
+            if not running:
+                return False
+            self.attach(running)
+            job = self.jobs.get()
+        except HostKeyError:
+            raise
+        except (ClusterNotFoundError, HostConnectionError):
+            return False  # the launch creates it, or reports the error
+        return submission.check_free(self.name, job, self.jobs, runnable, force=force)
+
+    def submit(self, runnable: Submittable, *, force: bool = False, **kwargs: Any) -> Submission:
+        """Launch the cluster, send all that a runnable needs, and start it.
+
+        Args:
+            runnable: What ``jobs.submission.make_runnable`` returned.
+            force: Stop a running job, and overwrite results of the same name.
+            kwargs: The fields of ``LaunchOptions``.
+
+        Raises:
+            ClusterBusyError: A job runs; nothing was changed.
+            ExistingResultsError: There are results of this name; nothing was changed.
+            FlambeAnsibleError: A step failed.
+        """
+        options = LaunchOptions(**kwargs)
+        options.check()
+        replaced = self.check_free(runnable, force=force)
+        extensions = submission.fetch(runnable, observer=self.observer)
+        self.resolve_runtime()  # a checkout that cannot be built must not stop a job
+        if replaced:
+            self.shutdown_flambe_execution(replaced=True)
+        launched = self.run(**kwargs)
+        job = submission.start(
+            self.jobs,
+            runnable,
+            extensions,
+            cluster=self,
+            force=force,
+            expose=self.expose_sites,
+            with_secrets=secrets.find(options.secrets_file) is not None,
+        )
+        return Submission(run=job, launch=launched, replaced=replaced)
+
+    def close(self) -> None:
+        """Close the connections to the hosts."""
+        if self._open_access is not None:
+            self._open_access.close()
+            self._open_access = None
+
+    # The parts.
+
+    @property
+    def hosts(self) -> list[Host]:
+        """The loaded hosts: the orchestrator first, then the factories by index."""
+        loaded = [*([self.orchestrator] if self.orchestrator else []), *self.factories]
+        return _sort({instance.name: instance.data for instance in loaded}.values())
+
+    @hosts.setter
+    def hosts(self, hosts: Sequence[Host]) -> None:
+        instances = [self._make_instance(host) for host in _sort(hosts)]
+        self.orchestrator = next((one for one in instances if one.data.role is Role.ORCHESTRATOR), None)
+        self.factories = [one for one in instances if one.data.role is Role.FACTORY]
+
+    @property
+    def fleet(self) -> Fleet:
+        """The loaded hosts.
+
+        Raises:
+            ClusterError: The orchestrator is not loaded.
+        """
+        if self.orchestrator is None:
+            raise ClusterError("the orchestrator is not loaded", hint="call run() or load_all_instances() first")
+        return self._make_fleet(self.orchestrator, self.factories)
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs of the cluster.
+
+        Raises:
+            ClusterConfigurationError: The runtime cannot run jobs.
+        """
+        return self._make_jobs(self.fleet)
+
+    @property
+    def connections(self) -> Connections:
+        """The connections to the hosts, kept until ``close``."""
+        return self._access.connections
+
+    @property
+    def known_hosts(self) -> Path:
+        """The cluster's own known_hosts."""
+        return self.state_dir / "known_hosts"
+
+    @property
+    def state_dir(self) -> Path:
+        """The cluster's local folder: known_hosts, journal, logs."""
+        return cluster_state(self.name, *self.identity())
+
+    @cached_property
+    def _runtime(self) -> Runtime:
+        return make_runtime(self.runtime, flambe_version=self.flambe_version, flambe_source=self.flambe_source)
+
+    @cached_property
+    def _provider(self) -> Provider:
+        return RecordedProvider(
+            label=type(self).__name__,
+            cluster=self.name,
+            factories_num=lambda: self.factories_num,
+            find=self.find_hosts,
+            state_dir=lambda: self.state_dir,
+            identity=(self.provider or f"{type(self).__module__}.{type(self).__qualname__}",),
+        )
+
+    @property
+    def _access(self) -> Access:
+        if self._open_access is None:
+            policy = self._provider.access
+            connections = Connections(
+                username=self.username,
+                key=Path(self.key),
+                known_hosts=self.known_hosts,
+                proxy_jump=self.proxy_jump,
+                strict_host_keys=self.strict_host_keys,
+                login_patience=policy.login_patience,
+            )
+            self._open_access = Access(
+                connections, policy, find_keys=self.expected_host_keys, jump_keys=self._provider.jump_keys
+            )
+        return self._open_access
+
+    @property
+    def _ray(self) -> RayService:
+        """How Ray is asked and stopped.
+
+        Raises:
+            ClusterConfigurationError: The runtime has no Ray.
+        """
+        if self._runtime.ray is None:
+            raise ClusterConfigurationError(f"cluster {self.name} has runtime {self.runtime}, which has no Ray")
+        return self._runtime.ray
+
+    @property
+    def _player(self) -> Player:
+        return self._make_player(self.fleet)
+
+    def _ask_ray(self) -> RayNodes:
+        return self._ray.ask(self.connections, self.fleet.head)
+
+    def _ask_health(self, head: Host) -> Health:
+        """Ask the orchestrator; the loaded hosts are unchanged."""
+        try:
+            self._access.open([head], timeout=ASK_TIMEOUT, observer=events.ignore)
+        except HostConnectionError as error:
+            return Health(unreachable=error.message)
+        fleet = self._make_fleet(self._make_instance(head))
+        return status.ask(fleet, self._runtime, (lambda: self._make_jobs(fleet)) if self._runtime.jobs else None)
+
+    def _make_instance(self, host: Host) -> Instance:
+        return Instance(host, lambda: self._access.reach(host))
+
+    def _make_fleet(self, orchestrator: Instance, factories: Sequence[Instance] = ()) -> Fleet:
+        return Fleet(
+            connections=self.connections,
+            username=self.username,
+            orchestrator=orchestrator,
+            factories=tuple(factories),
+            observer=self.observer,
+        )
+
+    def _make_player(self, fleet: Fleet) -> Player:
+        return Player(fleet=fleet, variables=self._role_variables, logs=self.state_dir / "logs")
+
+    def _make_jobs(self, fleet: Fleet) -> Jobs:
+        runner = require_jobs(self._runtime, self.name)
+        return Jobs(self._make_player(fleet), runner, secrets_file=self.options.secrets_file)
+
+    def _role_variables(self) -> dict[str, Any]:
+        return launch.role_variables(
+            self.name,
+            self._runtime,
+            self._version or self.resolve_runtime(),
+            self.options,
+            setup_cmds=self.setup_cmds,
+            setup_timeout=self.setup_timeout,
+        )
+
+
+def _sort(hosts: Iterable[Host]) -> list[Host]:
+    return sorted(hosts, key=lambda host: (host.role is Role.FACTORY, host.index))
+
+
+__all__ = ["Cluster", "LaunchOptions", "LaunchResult", "Submission"]

@@ -1,0 +1,139 @@
+"""One host of a cluster in the Python API."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from flambe_ansible.errors import ClusterConfigurationError
+from flambe_ansible.hosts import Host
+from flambe_ansible.ssh import Completed, Connections
+
+# Prints the number of CPUs that the user may use, and the number of GPUs that NVIDIA's driver lists.
+_COUNT_DEVICES = "nproc; ls /proc/driver/nvidia/gpus 2>/dev/null | wc -l"
+
+
+class Instance:
+    """A host and the connection to it; follows flambé's ``flambe.cluster.instance.Instance``.
+
+    Args:
+        host: The host's data.
+        connections: Returns the cluster's connections; called at the first use.
+    """
+
+    def __init__(self, host: Host, connections: Callable[[], Connections]) -> None:
+        self.data = host
+        self._connections = connections
+        self._home: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self.host}>"
+
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        return self.data.name
+
+    @property
+    def host(self) -> str:
+        """The address that this machine connects to."""
+        return self.data.address
+
+    @property
+    def private_host(self) -> str:
+        """The address that the other hosts connect to."""
+        return self.data.private_ip or self.data.address
+
+    def run(self, command: str, *, timeout: float | None = None, check: bool = True) -> Completed:
+        """Run a shell command on the host as the cluster's user.
+
+        Args:
+            command: A shell command line.
+            timeout: Seconds, or None for no limit.
+            check: Raise an error if the exit code is not 0.
+
+        Raises:
+            RemoteCommandError: The command failed or exceeded its time limit.
+            HostConnectionError: The host cannot be reached.
+        """
+        return self._connections().run(self.data, command, timeout=timeout, check=check)
+
+    def run_cmds(self, setup_cmds: Sequence[str]) -> None:
+        """Run commands in order; stop with ``RemoteCommandError`` at the first one that fails."""
+        for command in setup_cmds:
+            self.run(f"bash -c {shlex.quote(command)} </dev/null")
+
+    def get_home_path(self) -> str:
+        """Return the home folder of the cluster's user on the host."""
+        if self._home is None:
+            self._home = self.run('printf %s "$HOME"').stdout
+        return self._home
+
+    def create_dirs(self, relative_dirs: Sequence[str]) -> None:
+        """Create folders below the home folder; existing ones are unchanged."""
+        if relative_dirs:
+            self.run("cd && mkdir -p -- " + shlex.join(below_home(one) for one in relative_dirs))
+
+    def existing_dir(self, _dir: str) -> bool:
+        """Return whether a folder exists; a relative path starts at the home folder."""
+        path = shlex.quote(_dir.removeprefix("~/") or ".")
+        return self.run(f"cd && test -d {path}", check=False).returncode == 0
+
+    def remove_dir(self, _dir: str, content_only: bool = True) -> None:
+        """Remove a folder below the home folder; a missing folder is not an error.
+
+        Args:
+            _dir: The folder, relative to the home folder.
+            content_only: Keep the folder itself, empty.
+
+        Raises:
+            ClusterConfigurationError: The path is the home folder itself or outside of it.
+            RemoteCommandError: It could not be removed.
+        """
+        path = shlex.quote(f"./{below_home(_dir, home=self.get_home_path())}")
+        if content_only:  # a link to a folder is followed: its content is meant
+            self.run(f"cd && if [ -d {path} ]; then find {path}/ -mindepth 1 -delete; fi")
+        else:
+            self.run(f"cd && rm -rf -- {path}")
+
+    def count_devices(self) -> tuple[int, int]:
+        """Return the number of CPUs that the user may use and of GPUs that NVIDIA's driver lists."""
+        *_, cpus, gpus = self.run(_COUNT_DEVICES).stdout.split()  # a login script may print words before them
+        return int(cpus), int(gpus)
+
+    def num_cpus(self) -> int:
+        """Return the number of CPUs that the user may use."""
+        return self.count_devices()[0]
+
+    def num_gpus(self) -> int:
+        """Return the number of GPUs that NVIDIA's driver lists."""
+        return self.count_devices()[1]
+
+    def contains_gpu(self) -> bool:
+        """Return whether NVIDIA's driver lists a GPU."""
+        return self.num_gpus() > 0
+
+    def send(self, local: str | Path, remote: str) -> None:
+        """Copy a local file or folder to the host with rsync; unchanged content is not sent again."""
+        self._connections().put(self.data, Path(local), remote)
+
+
+def below_home(path: str, *, home: str = "") -> str:
+    """Return a path relative to the home folder; refuse one that is not below it.
+
+    Args:
+        path: A relative path, one that begins with ``~/``, or an absolute one below ``home``.
+        home: The home folder, if it is known.
+
+    Raises:
+        ClusterConfigurationError: The path is empty, the home folder itself, or outside of it.
+    """
+    relative = path.removeprefix("~/")
+    if home and path.startswith(f"{home.rstrip('/')}/"):
+        relative = path[len(home.rstrip("/")) + 1 :]
+    clean = posixpath.normpath(relative) if relative else ""
+    if clean in ("", ".", "..", "~") or clean.startswith(("/", "../")) or ".." in relative.split("/") or "\0" in clean:
+        raise ClusterConfigurationError(f"{path!r} is not a path below the home folder")
+    return clean

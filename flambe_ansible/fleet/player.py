@@ -1,0 +1,71 @@
+"""Playbooks on a fleet: the inventory of its hosts, the run, and its log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flambe_ansible import inventory
+from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.playbooks import HostResult, run_playbook
+
+SITE = "site.yml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """Runs the collection's playbooks on a fleet.
+
+    Attributes:
+        fleet: The hosts, connected.
+        variables: Returns the role variables of every playbook; called when one is played.
+        logs: The folder for logs; it is created (0700).
+    """
+
+    fleet: Fleet
+    variables: Callable[[], Mapping[str, Any]]
+    logs: Path
+
+    def play(
+        self,
+        playbook: str = SITE,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+        limit: Sequence[str] = (),
+        log: Path | None = None,
+    ) -> dict[str, HostResult]:
+        """Run a playbook on the hosts.
+
+        Args:
+            playbook: The playbook's name.
+            variables: More role variables; they win over the common ones.
+            tags: Names of roles; none means all.
+            limit: Names of hosts; none means all.
+            log: The file for the full log; a new one by default.
+
+        Returns:
+            What was done, by host name.
+
+        Raises:
+            PlaybookError: It failed on a host.
+        """
+        hosts = self.fleet.hosts
+        connection = {host.name: self.fleet.connections.ansible_variables(host) for host in hosts}
+        wanted = {**self.variables(), **(variables or {})}
+        return run_playbook(
+            playbook,
+            inventory=inventory.build(hosts, connection=connection, variables=wanted),
+            tags=tags,
+            limit=limit,
+            observer=self.fleet.observer,
+            log=log or self.new_log(),
+        )
+
+    def new_log(self) -> Path:
+        """Return the path for the log of a playbook that starts now."""
+        self.logs.mkdir(mode=0o700, exist_ok=True)
+        return self.logs / time.strftime("playbook-%Y%m%d-%H%M%S.log")

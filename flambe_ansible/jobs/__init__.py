@@ -1,0 +1,1 @@
+"""Jobs on a cluster: submission, state, results, and the sites that show them."""

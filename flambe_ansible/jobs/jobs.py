@@ -1,0 +1,228 @@
+"""Jobs on a cluster: the state of the last one, its start and its end."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from flambe_ansible import secrets
+from flambe_ansible.errors import ClusterConfigurationError, RayError, RunError
+from flambe_ansible.events import Status
+from flambe_ansible.fleet.player import Player
+from flambe_ansible.hosts import Host
+from flambe_ansible.jobs import state
+from flambe_ansible.jobs.state import JobState
+from flambe_ansible.runtimes import JobRunner, Runtime
+
+SUBMIT_PLAYBOOK = "submit.yml"
+RUNNABLE_FILE = "flambe.yaml"  # flambé's own name, in the home folder
+ASK_TIMEOUT = 30.0  # seconds
+SETTLE_TIMEOUT = 480.0  # seconds for a job to end and for all hosts to be ready again
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
+
+
+class Executable(Protocol):
+    """What ``Jobs.start`` needs of a runnable.
+
+    Attributes:
+        name: The job's name.
+        program: The first words of the command; the runnable's file and the secrets follow.
+        options: The last words of the command.
+        results: The folder of its results below the home folder, or "".
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def program(self) -> Sequence[str]: ...  # noqa: D102
+
+    @property
+    def options(self) -> Sequence[str]: ...  # noqa: D102
+
+    @property
+    def results(self) -> str: ...  # noqa: D102
+
+    def to_yaml(self, extensions: Mapping[str, str] | None = None) -> str:
+        """Write the file for the orchestrator."""
+
+
+class Jobs:
+    """The jobs of one cluster.
+
+    Args:
+        player: Runs the playbooks that prepare a job; its fleet is connected. Asking for the state needs the
+            orchestrator alone.
+        runner: How the runtime runs jobs.
+        secrets_file: The user's secrets; None is the default file.
+    """
+
+    def __init__(self, player: Player, runner: JobRunner, *, secrets_file: Path | None = None) -> None:
+        self.fleet = player.fleet
+        self._player = player
+        self._runner = runner
+        self._secrets_file = secrets_file
+
+    def get(self) -> JobState:
+        """Return the state of the last job; ``none`` also if the orchestrator was never prepared for one.
+
+        Raises:
+            HostConnectionError: The orchestrator cannot be reached.
+        """
+        program = shlex.quote(self._runner.command)
+        command = f"test ! -x {program} || {program} state"
+        answer = self.fleet.connections.run(self.fleet.head, command, timeout=ASK_TIMEOUT, check=False)
+        return state.parse(answer.stdout)
+
+    def stop(self, *, replaced: bool = False) -> JobState:
+        """Stop the job that runs, if there is one, and make all hosts ready for the next.
+
+        Args:
+            replaced: Another job takes its place.
+
+        Raises:
+            RunError: It could not be stopped.
+        """
+        found = self.get()
+        if not (found.active or found.settling):
+            return found
+        return state.read(self._call("stop", *(["--replaced"] if replaced else [])))
+
+    def log_argv(self, *, follow: bool = False, lines: int = 0) -> list[str]:
+        """Return the local command that prints the last job's log.
+
+        Args:
+            follow: Print new output until the job has ended.
+            lines: Print the last lines only; 0 is all.
+        """
+        words = ["logs", *(["--follow"] if follow else []), *(["--lines", str(lines)] if lines else [])]
+        return [*self.fleet.connections.argv(self.fleet.head), shlex.join([self._runner.command, *words])]
+
+    def install_extensions(self, hosts: Sequence[Host], extensions: Mapping[str, str]) -> None:
+        """Install extensions in the runtime of these hosts.
+
+        Args:
+            hosts: The hosts.
+            extensions: A path on the host, or a requirement, by module name.
+
+        Raises:
+            PlaybookError: An extension could not be installed; names it, the host and the installer's message.
+        """
+        if extensions and hosts:
+            variables = {"extensions_packages": dict(extensions), **self._index_variables()}
+            names = [host.name for host in hosts]
+            self._player.play(SUBMIT_PLAYBOOK, variables=variables, tags=["extensions"], limit=names)
+
+    def prepare(
+        self, variables: Mapping[str, Any], *, tags: Sequence[str] = (), playbook: str = SUBMIT_PLAYBOOK
+    ) -> bool:
+        """Run the playbook that prepares a job.
+
+        Args:
+            variables: Variables of its roles.
+            tags: Names of roles; none means all.
+            playbook: The playbook; the default prepares an experiment.
+
+        Returns:
+            Whether an extension was installed.
+
+        Raises:
+            PlaybookError: It failed on a host.
+        """
+        played = self._player.play(playbook, variables={**self._index_variables(), **variables}, tags=tags)
+        roles = [host.roles.get("extensions") for host in played.values()]
+        return any(role is not None and role.status is Status.CHANGED for role in roles)
+
+    def refresh_ray(self, *, always: bool = False) -> None:
+        """Restart Ray on all hosts if a job has used it since its start.
+
+        Args:
+            always: Restart it in any case.
+
+        Raises:
+            RayError: It does not run on a host.
+        """
+        answer = self._call("refresh", *(["--always"] if always else []), document=self._describe_hosts())
+        failed: dict[str, str] = answer.get("failed") or {}
+        if failed:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+            raise RayError(f"Ray could not be restarted: {reasons}", missing=list(failed))
+
+    def start(self, runnable: Executable, extensions: Mapping[str, str], *, secrets_path: str = "") -> JobState:
+        """Start a runnable on the orchestrator as a systemd unit, which does not depend on this process.
+
+        Args:
+            runnable: The runnable, after its setup.
+            extensions: The paths of its extensions on the hosts, by module name.
+            secrets_path: The secrets on the orchestrator, or "".
+
+        Returns:
+            The state right after the start.
+
+        Raises:
+            RunError: A job is running, or the start failed.
+        """
+        self.fleet.write_private(RUNNABLE_FILE, runnable.to_yaml(extensions))
+        program, home = list(runnable.program), self.fleet.home
+        given_secrets = ["--secrets", secrets_path] if secrets_path else []
+        spec = {
+            "name": runnable.name,
+            "command": [*program, RUNNABLE_FILE, *given_secrets, *runnable.options],
+            "directory": home,
+            "log": self._runner.log,
+            "save_path": f"{home}/{runnable.results}" if runnable.results else "",
+            "hosts": self._describe_hosts(),
+            "environment": {"PATH": f"{posixpath.dirname(program[0])}:{_SYSTEM_PATH}", **_ENVIRONMENT},
+        }
+        return state.read(self._call("start", document=spec))
+
+    def _call(self, *words: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Call the runtime's job command on the orchestrator and return its JSON answer.
+
+        Raises:
+            RunError: It failed; ``state`` is that of the job in the way.
+        """
+        host, line = self.fleet.head, shlex.join([self._runner.command, *words])
+        given = json.dumps(document) if document is not None else None
+        done = self.fleet.connections.run(host, line, input=given, timeout=SETTLE_TIMEOUT, check=False)
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
+        except ValueError:
+            output = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+            raise RunError(f"{host.name}: {line}: {output or f'exit code {done.returncode}'}") from None
+        if "error" in answer:
+            raise RunError(f"{host.name}: {answer['error']}", state=answer.get("run", {}).get("state", ""))
+        return answer
+
+    def _describe_hosts(self) -> dict[str, Any]:
+        """Describe the hosts by the addresses that they use among themselves."""
+
+        def describe(host: Host) -> dict[str, Any]:
+            return {"name": host.name, "address": host.private_ip, "port": host.private_port}
+
+        workers = [describe(one.data) for one in self.fleet.factories]
+        return {"user": self.fleet.username, "head": describe(self.fleet.head), "workers": workers}
+
+    def _index_variables(self) -> dict[str, str]:
+        """Return the variable with the file of the private package index."""
+        source = secrets.find(self._secrets_file)
+        return {"extensions_secrets_src": str(source) if source else ""}
+
+
+def require_jobs(runtime: Runtime, cluster: str) -> JobRunner:
+    """Return how a runtime runs jobs.
+
+    Raises:
+        ClusterConfigurationError: It cannot run jobs.
+    """
+    if runtime.jobs is None:
+        raise ClusterConfigurationError(
+            f"cluster {cluster} has runtime {runtime.name}, which cannot run jobs",
+            hint="set `runtime: flambe` in the cluster's file and launch it again",
+        )
+    return runtime.jobs

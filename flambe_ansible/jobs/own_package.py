@@ -1,0 +1,72 @@
+"""This project's own package on the orchestrator, in exactly the version that runs here; it runs custom runnables."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from flambe_ansible import paths
+from flambe_ansible.fleet.instance import Instance
+from flambe_ansible.sources import build_wheel
+from flambe_ansible.version import __version__
+
+NAME = "flambe-ansible"
+ROOT = "/opt/flambe-ansible"
+PROGRAM = (f"{ROOT}/venv/bin/flambe-ans", "run", "--installed")
+PYTHONS = ("3.12", "3.11", "3.13", "3.14")  # supported by this package, in order of preference
+_FOLDER = ".cache/flambe-ansible"  # for wheels, below the home folder
+_PLACES = (f"{ROOT}/python/cpython-V*/bin", "/opt/*/bin", "/opt/*/*/bin", "~/.pyenv/versions/V*/bin")
+
+
+def variables(orchestrator: Instance) -> dict[str, Any]:
+    """Send this package if needed, and return the variables of ``runnable.yml`` for its runtime.
+
+    Raises:
+        SourceError: The checkout that runs here cannot be built.
+        RemoteCommandError: The transfer failed.
+    """
+    return {
+        "runnable_root": ROOT,
+        "runnable_requirements": [_send(orchestrator)],
+        "runnable_python_version": find_python(orchestrator) or PYTHONS[0],
+    }
+
+
+def find_checkout() -> Path | None:
+    """Return the checkout that this package runs from; None if it is installed."""
+    folder = paths.PACKAGE.parent
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError):
+        return None
+    return folder if project.get("project", {}).get("name") == NAME else None
+
+
+def find_python(orchestrator: Instance) -> str:
+    """Return the version of a suitable Python on the orchestrator, or ""."""
+    return orchestrator.run(write_search(), check=False).stdout.strip().rpartition("\n")[2]
+
+
+def write_search() -> str:
+    """Return the command that prints the first suitable version; it searches the same folders as role ``flambe``."""
+    tests = []
+    for version in PYTHONS:
+        folders = " ".join(f"{place.replace('V', version)}/python{version}" for place in _PLACES)
+        tests.append(
+            f"command -v python{version} >/dev/null && echo {version} && exit;"
+            f" for one in {folders}; do test -x $one && echo {version} && exit; done"
+        )
+    return f"bash -lc {shlex.quote('; '.join(tests))}"
+
+
+def _send(orchestrator: Instance) -> str:
+    """Return the requirement that installs this package; send its wheel if it runs from a checkout."""
+    checkout = find_checkout()
+    if checkout is None:
+        return f"{NAME}=={__version__}"
+    wheel = build_wheel(checkout)
+    orchestrator.create_dirs([_FOLDER])
+    orchestrator.send(wheel.path, f"{_FOLDER}/{wheel.path.name}")
+    return f"{NAME} @ file://{orchestrator.get_home_path()}/{_FOLDER}/{wheel.path.name}"

@@ -1,0 +1,81 @@
+"""TensorBoard and the report site of a job: where they listen, and their addresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flambe_ansible.errors import RunError
+from flambe_ansible.hosts import Host
+from flambe_ansible.jobs.state import JobState
+from flambe_ansible.runtimes.flambe import REPORT_SITE_PORT, TENSORBOARD_PORT
+
+LOOPBACK = "127.0.0.1"
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - only if the configuration has expose_sites
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sites:
+    """The addresses of the sites for a browser.
+
+    Attributes:
+        report_site: flambé's report site; None for a custom runnable, which has none.
+        tensorboard: TensorBoard.
+    """
+
+    report_site: str | None
+    tensorboard: str
+
+
+def require_results(job: JobState) -> None:
+    """Fail unless the sites show this job.
+
+    Raises:
+        RunError: It is a custom runnable without a folder of results.
+    """
+    if not (job.is_experiment or job.save_path):
+        raise RunError(
+            f"{job.name} has nothing to show: its class sets no folder of results",
+            state=job.state,
+            hint="flambe-ans logs prints its output; set `results` in its class to show a folder",
+        )
+
+
+def make_sites(host: str, report_site: int | None = REPORT_SITE_PORT, tensorboard: int = TENSORBOARD_PORT) -> Sites:
+    """Return the addresses of the sites at a host and its ports; None if there is no report site."""
+    name = f"[{host}]" if ":" in host else host
+    return Sites(
+        report_site=f"http://{name}:{report_site}/" if report_site else None,
+        tensorboard=f"http://{name}:{tensorboard}/",
+    )
+
+
+def find_public_sites(orchestrator: Host, job: JobState) -> Sites:
+    """Return the addresses of a job's exposed sites."""
+    report_site = REPORT_SITE_PORT if job.is_experiment else None
+    return make_sites(orchestrator.public_ip or orchestrator.address, report_site)
+
+
+def site_variables(results: str, log: str, *, expose: bool) -> dict[str, Any]:
+    """Return the variables of the roles ``tensorboard`` and ``report_site``.
+
+    Args:
+        results: The absolute path of the experiment's results on the orchestrator.
+        log: The absolute path of its log.
+        expose: Listen on all addresses, not on loopback alone.
+    """
+    return {
+        **tensorboard_variables(results, expose=expose),
+        "report_site_output_dir": results,
+        "report_site_output_log": log,
+        "report_site_host": _listen_address(expose),
+    }
+
+
+def tensorboard_variables(results: str, *, expose: bool) -> dict[str, Any]:
+    """Return the variables of the role ``tensorboard``."""
+    return {"tensorboard_logdir": results, "tensorboard_host": _listen_address(expose)}
+
+
+def _listen_address(expose: bool) -> str:
+    return ALL_ADDRESSES if expose else LOOPBACK

@@ -1,0 +1,125 @@
+"""From a runnable's file to a job on a cluster."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from flambe_ansible import secrets
+from flambe_ansible.errors import ClusterBusyError, ExistingResultsError
+from flambe_ansible.events import Observer
+from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.jobs.custom import Custom
+from flambe_ansible.jobs.experiment import Experiment
+from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.state import JobState
+from flambe_ansible.runnable.document import RunnableFile
+from flambe_ansible.sources import Extension, fetch_extensions
+from flambe_ansible.sources.content import EXCLUDED
+
+EXTENSIONS = "extensions"  # flambé's own name, below the home folder
+SECRETS = "secrets.ini"
+Submittable = Experiment | Custom
+
+
+def make_runnable(
+    file: RunnableFile, user_provider: Callable[[], str] = getpass.getuser, *, secrets_file: Path | None = None
+) -> Submittable:
+    """Return what a file describes: an experiment, which flambé runs, or a custom runnable.
+
+    Args:
+        file: The file.
+        user_provider: Returns the name of the submitting user.
+        secrets_file: The user's secrets, for a custom runnable.
+
+    Raises:
+        ClusterConfigurationError: It is not a ClusterRunnable, or cannot be constructed.
+        MissingSecretsError: The secrets file does not exist.
+    """
+    secrets.find(secrets_file)
+    if file.is_experiment:
+        return Experiment(file, user_provider=user_provider)
+    return Custom(file, user_provider=user_provider, secrets_file=secrets_file)
+
+
+def check_free(cluster: str, job: JobState, jobs: Jobs, runnable: Submittable, *, force: bool) -> bool:
+    """Check that a job may start; change nothing.
+
+    Returns:
+        Whether a job must be stopped or waited for first.
+
+    Raises:
+        ClusterBusyError: A job runs, and ``force`` is False.
+        ExistingResultsError: There are results that would be replaced, and ``force`` is False.
+    """
+    if job.active and not force:
+        stage = f", in stage {job.stage}" if job.stage else ""
+        raise ClusterBusyError(
+            f"cluster {cluster} is busy: {job.name} is {job.state} since {job.since or 'just now'}{stage};"
+            " nothing was changed",
+            state=job.state,
+            hint="wait for it (flambe-ans logs --follow), stop it (flambe-ans stop), or replace it with --force",
+        )
+    if not (force or runnable.file.reuse) and runnable.has_results(jobs):
+        raise ExistingResultsError(
+            f"cluster {cluster} has results of an experiment {runnable.name}; nothing was changed",
+            hint="replace them with --force, continue from them with `resume:` in the file, or rename the experiment",
+        )
+    return job.active or job.settling
+
+
+def fetch(runnable: Submittable, *, observer: Observer) -> tuple[Extension, ...]:
+    """Fetch a runnable's extensions and resources to this machine; return the extensions.
+
+    Raises:
+        ClusterConfigurationError: One of them does not exist.
+        SourceError: A download failed.
+    """
+    file = runnable.file
+    extensions = fetch_extensions(file.extensions, folder=file.path.parent, observer=observer)
+    runnable.fetch(observer)
+    return tuple(extensions)
+
+
+def start(
+    jobs: Jobs,
+    runnable: Submittable,
+    extensions: Sequence[Extension],
+    *,
+    cluster: Any,
+    force: bool,
+    expose: bool,
+    with_secrets: bool,
+) -> JobState:
+    """Send all that a runnable needs to a launched cluster, and start it.
+
+    Args:
+        jobs: The cluster's jobs.
+        runnable: The runnable, fetched.
+        extensions: What ``fetch`` returned.
+        cluster: The ``flambe_ansible.Cluster`` that a custom runnable's ``setup`` gets.
+        force: Whether the user wants to replace existing results.
+        expose: Whether the sites listen on all addresses.
+        with_secrets: Whether the launch sent secrets to the orchestrator.
+
+    Raises:
+        FlambeAnsibleError: A step failed.
+    """
+    paths = send_extensions(jobs.fleet, extensions)
+    packages = {one.name: one.requirement or paths[one.name] for one in extensions}
+    fresh_ray = runnable.prepare(jobs, packages, expose=expose)
+    runnable.set_up(jobs, cluster, paths, force=force, fresh_ray=fresh_ray, expose=expose)
+    return jobs.start(runnable, paths, secrets_path=f"{jobs.fleet.home}/{SECRETS}" if with_secrets else "")
+
+
+def send_extensions(fleet: Fleet, extensions: Sequence[Extension]) -> dict[str, str]:
+    """Send extensions to all hosts.
+
+    Returns:
+        By module name, the path on the hosts, or the requirement without its passwords.
+    """
+    local = {one.name: str(one.path) for one in extensions if one.path}
+    placed = fleet.send(local, EXTENSIONS, all_hosts=True, exclude=EXCLUDED)
+    return {**{one.name: one.origin for one in extensions}, **placed}

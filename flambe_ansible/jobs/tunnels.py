@@ -1,0 +1,120 @@
+"""Tunnels from this machine's loopback to the sites on the orchestrator."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import time
+from types import TracebackType
+from typing import Self
+
+from flambe_ansible.errors import HostConnectionError, HostError
+from flambe_ansible.events import Notice
+from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.jobs.sites import LOOPBACK, Sites, make_sites
+from flambe_ansible.jobs.state import JobState
+from flambe_ansible.runtimes.flambe import REPORT_SITE_PORT, REPORT_SITE_UNIT, TENSORBOARD_PORT, TENSORBOARD_UNIT
+
+_LOOK_SECONDS = 5.0
+_ANSWER_SECONDS = 20.0
+_UNITS = {REPORT_SITE_PORT: REPORT_SITE_UNIT, TENSORBOARD_PORT: TENSORBOARD_UNIT}
+
+
+class Tunnels:
+    """Tunnels to the sites of a job through the connection to the orchestrator; a context manager.
+
+    Args:
+        fleet: The connected orchestrator.
+        job: The last job; only an experiment has a report site.
+
+    Attributes:
+        ports: The local port of each remote port.
+    """
+
+    def __init__(self, fleet: Fleet, job: JobState) -> None:
+        self.ports: dict[int, int] = {}
+        self._fleet = fleet
+        self._units = _UNITS if job.is_experiment else {TENSORBOARD_PORT: TENSORBOARD_UNIT}
+        self._open = contextlib.ExitStack()
+
+    @property
+    def sites(self) -> Sites:
+        """The addresses of the sites on this machine."""
+        return make_sites(LOOPBACK, self.ports.get(REPORT_SITE_PORT), self.ports[TENSORBOARD_PORT])
+
+    def __enter__(self) -> Self:
+        self._connect()
+        for remote, unit in self._units.items():
+            if not _answers(self.ports[remote]):
+                name = self._fleet.head.name
+                self._fleet.observer(
+                    Notice(
+                        message=f"{name}: {unit} does not answer; read `journalctl -u {unit}` on the host", warning=True
+                    )
+                )
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def keep(self) -> None:
+        """Keep the tunnels open, also after a lost connection, until this thread is interrupted."""
+        warned = False
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            if all(map(_listens, self.ports.values())):
+                continue
+            try:
+                self._open.close()
+                self._connect()
+                self._fleet.observer(Notice(message="the tunnel is open again"))
+                warned = False
+            except HostError as error:
+                if not warned:
+                    self._fleet.observer(Notice(message=f"{error.message}; retrying", warning=True))
+                warned = True
+
+    def _connect(self) -> None:
+        """Open all tunnels: on the ports used before, else on the remote port numbers, else on free ports."""
+        for remote in self._units:
+            wanted = self.ports.get(remote) or (remote if _is_free(remote) else 0)
+            tunnel = self._fleet.connections.tunnel(self._fleet.head, remote, local_port=wanted)
+            try:
+                self.ports[remote] = self._open.enter_context(tunnel)
+            except HostConnectionError:
+                if wanted == 0 or remote in self.ports:
+                    raise
+                free = self._fleet.connections.tunnel(self._fleet.head, remote)  # the port was taken meanwhile
+                self.ports[remote] = self._open.enter_context(free)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 5):
+        return True
+    return False
+
+
+def _answers(port: int) -> bool:
+    """Return whether a site answers."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/")
+        connection.getresponse().read(1)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True

@@ -1,0 +1,148 @@
+"""A launch's options, the role variables that follow from them, and its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flambe_ansible import events, inventory, secrets
+from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.player import Player
+from flambe_ansible.hosts import Host
+from flambe_ansible.playbooks import HostResult
+from flambe_ansible.runtimes import Runtime, RuntimeVersion
+from flambe_ansible.runtimes.ray_service import RayNodes
+from flambe_ansible.ssh import Connections
+
+
+@dataclass(kw_only=True)
+class LaunchOptions:
+    """The options of one launch.
+
+    Attributes:
+        rerun_setup: Run the setup commands even if nothing changed.
+        secrets_file: The user's secrets; None is ``~/.flambe/secrets.ini``, if it exists.
+        secrets_sections: The sections to send; None is all.
+    """
+
+    rerun_setup: bool = False
+    secrets_file: Path | None = None
+    secrets_sections: Sequence[str] | None = None
+
+    def check(self) -> None:
+        """Check that the secrets can be sent.
+
+        Raises:
+            MissingSecretsError: The file or a section does not exist.
+        """
+        secrets.check(self.secrets_file, self.secrets_sections)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchResult:
+    """What a launch did.
+
+    Attributes:
+        hosts: The orchestrator, then the factories.
+        created: Names of the hosts that it created.
+        runtime: The runtime's name.
+        version: What the hosts have installed.
+        playbook: What the playbook did, by host name.
+        ray: Ray's nodes at the end; None if the runtime has no Ray.
+        seconds: Its duration.
+        log: The playbook's full log.
+    """
+
+    hosts: tuple[Host, ...]
+    created: tuple[str, ...]
+    runtime: str = "flambe"
+    version: RuntimeVersion
+    playbook: Mapping[str, HostResult]
+    ray: RayNodes | None
+    seconds: float
+    log: Path
+
+
+def role_variables(
+    cluster: str,
+    runtime: Runtime,
+    version: RuntimeVersion,
+    options: LaunchOptions,
+    *,
+    setup_cmds: Sequence[str] | None,
+    setup_timeout: float,
+) -> dict[str, Any]:
+    """Return the role variables of a cluster; the roles' defaults apply to the rest."""
+    source = secrets.find(options.secrets_file)
+    return {
+        "cluster_name": cluster,
+        "cluster_runtime": runtime.name,
+        "setup_cmds_commands": list(setup_cmds or []),
+        "setup_cmds_timeout": setup_timeout,
+        "setup_cmds_rerun": options.rerun_setup,
+        **runtime.variables(version),
+        "secrets_src": str(source) if source else "",
+        "secrets_sections": list(options.secrets_sections or []),
+    }
+
+
+def static_inventory(
+    hosts: Sequence[Host], connections: Connections, *, proxy_jump: str | None, variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return an Ansible inventory of hosts that does not depend on open connections."""
+    connection = {
+        host.name: Connections.static_variables(
+            host,
+            username=connections.username,
+            key=connections.key,
+            known_hosts=connections.known_hosts,
+            proxy_jump=proxy_jump,
+        )
+        for host in hosts
+    }
+    return inventory.build(hosts, connection=connection, variables=variables)
+
+
+def converge(
+    player: Player, runtime: Runtime, version: RuntimeVersion, *, created: Sequence[str], started: float
+) -> LaunchResult:
+    """Bring connected hosts to their state, and check Ray.
+
+    Args:
+        player: Runs the playbook on the connected hosts.
+        runtime: The cluster's runtime.
+        version: What the hosts get installed.
+        created: Names of the hosts that the launch created.
+        started: When the launch started, on ``time.monotonic()``'s clock.
+
+    Raises:
+        PlaybookError: The playbook failed on a host.
+        RayError: Ray has no live node on a host.
+    """
+    log = player.new_log()
+    played = player.play(log=log)
+    nodes = _check_ray(player.fleet, runtime)
+    return LaunchResult(
+        hosts=tuple(player.fleet.hosts),
+        created=tuple(created),
+        runtime=runtime.name,
+        version=version,
+        playbook=played,
+        ray=nodes,
+        seconds=time.monotonic() - started,
+        log=log,
+    )
+
+
+def _check_ray(fleet: Fleet, runtime: Runtime) -> RayNodes | None:
+    if runtime.ray is None:
+        return None
+    started = time.monotonic()
+    nodes = runtime.ray.check(fleet.connections, fleet.hosts)
+    seconds = time.monotonic() - started
+    for host in fleet.hosts:
+        fleet.observer(events.StepEvent(host=host.name, step="ray", status=events.Status.OK, seconds=seconds))
+    return nodes

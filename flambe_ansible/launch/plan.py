@@ -1,0 +1,126 @@
+"""What a launch would do, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from flambe_ansible.hosts import Host, Role, factory_name, orchestrator_name
+from flambe_ansible.runtimes import RuntimeVersion
+
+
+class Action(StrEnum):
+    """What a launch does with one host."""
+
+    REUSE = "reuse"
+    START = "start"
+    CREATE = "create"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedHost:
+    """One host of the plan.
+
+    Attributes:
+        name: The host's name.
+        role: Its role.
+        action: What the launch does with it.
+        host: The existing host, or None.
+        instance_type: Its type, or "" if the provider has no types.
+        image: Its image's id, or "".
+        image_name: The origin of the image, in words.
+        volume: Its root volume in words, such as ``gp2, 100 GB, encrypted``.
+    """
+
+    name: str
+    role: Role
+    action: Action
+    host: Host | None = None
+    instance_type: str = ""
+    image: str = ""
+    image_name: str = ""
+    volume: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostPlan:
+    """What a launch would do with the hosts.
+
+    Attributes:
+        region: The region, or "".
+        hosts: The orchestrator, then the factories by index.
+        notes: What the user should know before the launch.
+    """
+
+    region: str = ""
+    hosts: tuple[PlannedHost, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a launch would do.
+
+    Attributes:
+        cluster: The cluster's name.
+        provider: ``aws``, ``lab``, ``ssh``, or the name of a custom class.
+        region: The region, or "".
+        hosts: The orchestrator, then the factories by index.
+        runtime: The runtime's name.
+        version: What the hosts get installed.
+        notes: What the user should know before the launch.
+    """
+
+    cluster: str
+    provider: str
+    region: str = ""
+    hosts: tuple[PlannedHost, ...] = ()
+    runtime: str = "flambe"
+    version: RuntimeVersion = RuntimeVersion()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def to_create(self) -> tuple[PlannedHost, ...]:
+        """The hosts that do not exist yet."""
+        return tuple(host for host in self.hosts if host.action is Action.CREATE)
+
+    @property
+    def changes_hosts(self) -> bool:
+        """Whether any host is created or started."""
+        return any(host.action is not Action.REUSE for host in self.hosts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the documented JSON document."""
+        return {
+            "cluster": self.cluster,
+            "provider": self.provider,
+            "region": self.region,
+            "hosts": [asdict(host) for host in self.hosts],
+            "runtime": self.runtime,
+            f"{self.runtime}_version": self.version.version,
+            f"{self.runtime}_origin": self.version.origin,
+            "notes": list(self.notes),
+            "changes_hosts": self.changes_hosts,
+        }
+
+
+def plan_reuse(cluster: str, factories_num: int, hosts: Sequence[Host], *, notes: Sequence[str] = ()) -> HostPlan:
+    """Plan to reuse these hosts and to create the missing ones of a cluster.
+
+    Args:
+        cluster: The cluster's name.
+        factories_num: The wanted number of factories.
+        hosts: The existing hosts.
+        notes: What the user should know.
+    """
+    known = {host.name: host for host in hosts}
+    names = {orchestrator_name(cluster): Role.ORCHESTRATOR}
+    names |= {factory_name(cluster, index): Role.FACTORY for index in range(factories_num)}
+    names |= {host.name: host.role for host in hosts}
+    planned = (
+        PlannedHost(name=name, role=role, action=Action.REUSE if name in known else Action.CREATE, host=known.get(name))
+        for name, role in names.items()
+    )
+    return HostPlan(hosts=tuple(planned), notes=tuple(notes))

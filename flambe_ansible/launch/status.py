@@ -1,0 +1,164 @@
+"""The state of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from flambe_ansible.errors import FlambeAnsibleError
+from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.state import JobState
+from flambe_ansible.runtimes import Runtime
+from flambe_ansible.runtimes.ray_service import RayNodes
+
+
+class ClusterState(StrEnum):
+    """The state of a cluster as a whole.
+
+    ``degraded``: a configured host is missing or not running, or Ray is not alive on all hosts.
+    ``provisioning``: a launch is running, or was not finished.
+    """
+
+    ABSENT = "absent"
+    PENDING = "pending"
+    PROVISIONING = "provisioning"
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    STOPPED = "stopped"
+    TERMINATING = "terminating"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What the orchestrator answered.
+
+    Attributes:
+        prepared: Whether a launch has prepared it.
+        ray: Ray's nodes; None if Ray was not asked or the runtime has none.
+        job: The last job; None if it was not asked or the runtime has no jobs.
+        unreachable: Why the orchestrator did not answer, or "".
+    """
+
+    prepared: bool = False
+    ray: RayNodes | None = None
+    job: JobState | None = None
+    unreachable: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterStatus:
+    """What is known of a cluster now.
+
+    Attributes:
+        name: The cluster's name.
+        state: The state of the cluster as a whole.
+        orchestrator: Its host, or None.
+        factories: Its factories, by index.
+        runtime: The runtime's name.
+        has_ray: Whether the runtime has Ray.
+        ray: Ray's nodes; None if Ray was not asked.
+        unreachable: Why the orchestrator did not answer, or "".
+        run: The last job; None if it was not asked.
+    """
+
+    name: str
+    state: ClusterState
+    orchestrator: Host | None = None
+    factories: tuple[Host, ...] = ()
+    runtime: str = "flambe"
+    has_ray: bool = True
+    ray: RayNodes | None = None
+    unreachable: str = ""
+    run: JobState | None = None
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """The orchestrator, then the factories."""
+        return ((self.orchestrator,) if self.orchestrator else ()) + self.factories
+
+    @property
+    def ray_alive(self) -> int:
+        """The number of hosts with a live Ray node."""
+        return self.ray.count_alive(self.hosts) if self.ray else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the documented JSON document."""
+        return {
+            "name": self.name,
+            "state": str(self.state),
+            "orchestrator": _describe(self.orchestrator, self.ray) if self.orchestrator else None,
+            "factories": [_describe(host, self.ray) for host in self.factories],
+            "runtime": self.runtime,
+            "ray": {
+                "alive": self.ray_alive,
+                "version": self.ray.version if self.ray else "",
+                "error": (self.ray.error if self.ray else "") or self.unreachable,
+            },
+            "run": self.run.to_dict() if self.run else None,
+        }
+
+
+def ask(fleet: Fleet, runtime: Runtime, jobs: Callable[[], Jobs] | None) -> Health:
+    """Ask the orchestrator for Ray's nodes and the last job.
+
+    Args:
+        fleet: The orchestrator, connected.
+        runtime: The cluster's runtime.
+        jobs: Returns its jobs; None if the runtime cannot run jobs.
+    """
+    try:
+        found = fleet.connections.run(fleet.head, f"cd && test -e {runtime.marker}", check=False)
+        prepared = found.returncode == 0
+        nodes = runtime.ray.ask(fleet.connections, fleet.head) if prepared and runtime.ray else None
+        return Health(prepared=prepared, ray=nodes, job=jobs().get() if jobs else None)
+    except FlambeAnsibleError as error:
+        return Health(unreachable=error.message)
+
+
+def derive_state(
+    hosts: Sequence[Host], *, factories_num: int, launching: bool, health: Health, has_ray: bool
+) -> ClusterState:
+    """Return the state of a cluster as a whole.
+
+    Args:
+        hosts: Its existing hosts, without terminated ones.
+        factories_num: The configured number of factories.
+        launching: Whether a launch is running.
+        health: What the orchestrator answered.
+        has_ray: Whether Ray must be alive on all hosts.
+    """
+    live = [host for host in hosts if host.state is not HostState.SHUTTING_DOWN]
+    if not hosts:
+        return ClusterState.PROVISIONING if launching else ClusterState.ABSENT
+    if not live:
+        return ClusterState.TERMINATING
+    states = {host.state for host in live}
+    if HostState.PENDING in states:
+        return ClusterState.PENDING
+    if states <= {HostState.STOPPED, HostState.STOPPING}:
+        return ClusterState.STOPPED
+    if launching:
+        return ClusterState.PROVISIONING
+    has_orchestrator = any(host.role is Role.ORCHESTRATOR for host in live)
+    enough = sum(host.role is Role.FACTORY for host in live) >= factories_num
+    if health.unreachable or not (has_orchestrator and enough and states == {HostState.RUNNING}):
+        return ClusterState.DEGRADED
+    if not health.prepared:
+        return ClusterState.PROVISIONING
+    healthy = not has_ray or (health.ray is not None and not health.ray.find_missing(live))
+    return ClusterState.RUNNING if healthy else ClusterState.DEGRADED
+
+
+def _describe(host: Host, ray: RayNodes | None) -> dict[str, Any]:
+    return {
+        "name": host.name,
+        "instance_id": host.instance_id,
+        "state": str(host.state),
+        "public_ip": host.public_ip,
+        "private_ip": host.private_ip,
+        "ray": bool(ray and host.private_ip in ray.addresses),
+    }

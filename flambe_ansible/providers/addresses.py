@@ -1,0 +1,121 @@
+"""Private addresses: names are resolved on the orchestrator, and each address is checked on its host.
+
+Ray identifies nodes by IP address, so names are resolved before Ray starts. They are resolved on the orchestrator, since a
+name of the cluster's network may be unknown to this machine. Many systems give a host's own name the address 127.0.1.1; for
+the orchestrator's own name the address is used from which it sends to its first factory.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from flambe_ansible.errors import UnsupportedHostError
+from flambe_ansible.files import write_json
+from flambe_ansible.hosts import Host
+from flambe_ansible.ssh import Connections, quote
+
+ADDRESSES_FILE = "addresses.json"
+_TIMEOUT = 60.0
+
+# Reads a JSON list of names, the first the host's own or ""; prints a JSON object of those that it could resolve.
+_RESOLVE = """
+import json, socket, sys
+
+def resolve(name):
+    try:
+        return socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
+    except OSError:
+        return ""
+
+def send_from(address):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 9))
+        return probe.getsockname()[0]
+
+names, own, towards = json.load(sys.stdin)
+found = {name: resolve(name) for name in names}
+other = found.get(towards, towards)
+if own in found and other and (not found[own] or found[own].startswith("127.")):
+    found[own] = send_from(other)
+print(json.dumps({name: address for name, address in found.items() if address}))
+"""
+# Prints the IPv4 addresses of the host, without loopback.
+_OWN = 'hostname -I 2>/dev/null || ip -o -4 addr show scope global | awk \'{sub("/.*", "", $4); print $4}\''
+
+
+def find_names(hosts: Sequence[Host]) -> list[str]:
+    """Return the private addresses that are names."""
+    return list(dict.fromkeys(host.private_ip for host in hosts if not is_address(host.private_ip)))
+
+
+def resolve(connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
+    """Resolve the private names of hosts on the orchestrator.
+
+    Args:
+        connections: The connections.
+        hosts: The orchestrator, then the factories, as configured.
+
+    Returns:
+        IPv4 addresses by name.
+
+    Raises:
+        UnsupportedHostError: The orchestrator cannot resolve a name.
+    """
+    head, *others = hosts
+    names = find_names(hosts)
+    question = json.dumps([names, head.private_ip, others[0].private_ip if others else ""])
+    command = f"exec /usr/bin/env python3 -c {quote([_RESOLVE])}"
+    answer = connections.run(head, command, input=question, timeout=_TIMEOUT)
+    found: dict[str, str] = json.loads(answer.stdout)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise UnsupportedHostError(
+            f"{head.name} cannot resolve {', '.join(missing)}, by which the hosts reach each other",
+            host=head.name,
+            hint="write [address, private IP address] instead of the name",
+        )
+    return found
+
+
+def check(connections: Connections, hosts: Sequence[Host]) -> None:
+    """Check that each host has its private address, so that Ray can listen on it.
+
+    Raises:
+        UnsupportedHostError: A host does not; the hint has the right configuration.
+    """
+    answers = connections.run_all(hosts, _OWN, timeout=_TIMEOUT, check=False)
+    for host in hosts:
+        own = [address for address in answers[host.name].stdout.split() if "." in address]
+        if own and host.private_ip not in own:
+            pair = f"[{host.public_ip or host.private_ip}, {own[0]}]"
+            raise UnsupportedHostError(
+                f"{host.name}: {host.private_ip} is not an address of this host, which has {', '.join(own)}",
+                host=host.name,
+                hint=f"write {pair}: the other hosts and Ray use the second address",
+            )
+
+
+def read(state_dir: Path) -> Mapping[str, str]:
+    """Read the addresses that were resolved last, by name."""
+    try:
+        document = json.loads((state_dir / ADDRESSES_FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {name: address for name, address in document.items() if isinstance(address, str)}
+
+
+def write(state_dir: Path, resolved: Mapping[str, str]) -> None:
+    """Record resolved addresses, by name."""
+    write_json(state_dir / ADDRESSES_FILE, dict(resolved))
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,317 @@
+"""EC2 instances, found by their tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flambe_ansible.ec2 import alarms, console, instances, launching, session
+from flambe_ansible.ec2.checks import Checked, check
+from flambe_ansible.ec2.instances import Existing, Instance
+from flambe_ansible.ec2.launching import Settings
+from flambe_ansible.ec2.starting import Start, bring_up, find_missing
+from flambe_ansible.ec2.tags import ClusterTags, read_index
+from flambe_ansible.errors import AWSError
+from flambe_ansible.events import Notice, Observer
+from flambe_ansible.fleet.access import AccessPolicy
+from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Role
+from flambe_ansible.journal import Journal
+from flambe_ansible.launch import lock
+from flambe_ansible.launch.plan import HostPlan
+from flambe_ansible.providers.ec2_plan import list_notes, plan_hosts
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_cloudwatch.client import CloudWatchClient
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ssm.client import SSMClient
+
+FRESH_SECONDS = 300.0  # an instance that started this recently may not have printed its host keys yet
+KEYS_WAIT = 60.0
+
+
+class Clients:
+    """The API clients of one cluster, created at their first use.
+
+    Args:
+        make_session: Returns the boto3 session.
+        endpoint_url: Returns the API's address; None is AWS's own, or what the environment has.
+    """
+
+    def __init__(self, make_session: Callable[[], boto3.Session], endpoint_url: Callable[[], str | None]) -> None:
+        self._make_session = make_session
+        self._endpoint_url = endpoint_url
+
+    @property
+    def endpoint_url(self) -> str | None:
+        """The API's address; None is AWS's own."""
+        return self._endpoint_url()
+
+    @cached_property
+    def session(self) -> boto3.Session:
+        """The session."""
+        return self._make_session()
+
+    @cached_property
+    def ec2(self) -> EC2Client:
+        """The client of EC2."""
+        client: EC2Client = self.make("ec2")
+        return client
+
+    @cached_property
+    def cloudwatch(self) -> CloudWatchClient:
+        """The client of CloudWatch."""
+        client: CloudWatchClient = self.make("cloudwatch")
+        return client
+
+    @cached_property
+    def ssm(self) -> SSMClient:
+        """The client of SSM."""
+        client: SSMClient = self.make("ssm")
+        return client
+
+    @property
+    def region(self) -> str:
+        """The region."""
+        return self.ec2.meta.region_name
+
+    def make(self, service: str) -> Any:
+        """Create a client of a service."""
+        return session.make_client(self.session, service, endpoint_url=self.endpoint_url)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EC2Spec:
+    """The wanted cluster.
+
+    Attributes:
+        tags: The cluster's tags.
+        factories_num: The number of factories.
+        settings: What hosts are created with.
+        timeouts: Idle hours of each role after which its hosts are terminated; ``alarms.NEVER`` sets no alarm.
+        use_public: Whether this machine connects to public addresses.
+    """
+
+    tags: ClusterTags
+    factories_num: int
+    settings: Settings
+    timeouts: Mapping[Role, int]
+    use_public: bool
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self.tags.name
+
+    @property
+    def alarm_owner(self) -> str:
+        """The mark by which the cluster's alarms are found."""
+        return alarms.describe_owner(self.tags.name, self.tags.creator)
+
+
+class AWSProvider:
+    """The hosts of an ``AWSCluster``.
+
+    Args:
+        spec: Returns the wanted cluster.
+        clients: The API clients.
+        state_dir: Returns the cluster's state folder, which has its journal and lock.
+    """
+
+    access = AccessPolicy()
+    records_hosts = False
+
+    def __init__(self, spec: Callable[[], EC2Spec], clients: Clients, state_dir: Callable[[], Path]) -> None:
+        self._get_spec = spec
+        self._clients = clients
+        self._state_dir = state_dir
+        self._launched: dict[str, datetime] = {}  # when each known instance was started last
+        self._shown: set[str] = set()  # the notes that a plan has shown
+        self._tokens: set[str] = set()  # of the creations of this object
+        self._checked: tuple[dict[Role, int], Checked] | None = None  # the plan's checks, for the launch that follows
+
+    @property
+    def spec(self) -> EC2Spec:
+        """The wanted cluster."""
+        return self._get_spec()
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of the cluster's creations."""
+        return Journal(self._state_dir())
+
+    def identity(self) -> tuple[str, ...]:
+        """Return creator, region and endpoint."""
+        return (self.spec.tags.creator, self._clients.region, self._clients.endpoint_url or "")
+
+    def find(self) -> list[Host]:
+        """Return the live hosts, the orchestrator first, then hosts that are shutting down."""
+        found = instances.find(self._clients.ec2, self.spec.tags, [*LIVE_STATES, HostState.SHUTTING_DOWN])
+        live = self.arrange([instance for instance in found if instance.state in LIVE_STATES])
+        ending = [instance for instance in found if instance.state is HostState.SHUTTING_DOWN]
+        return self._make_hosts(live) + [self._make_host(one.name, one) for one in ending]
+
+    def find_existing(self) -> Existing:
+        """Return the live instances by role and index."""
+        return self.arrange(instances.find(self._clients.ec2, self.spec.tags))
+
+    def plan(self) -> HostPlan:
+        """Check all that a creation needs, and return what a launch would do; change nothing.
+
+        Raises:
+            ClusterConfigurationError: Something that a creation needs does not exist or does not fit.
+            AWSError: An API call failed.
+            ClusterError: The cluster has two orchestrators.
+        """
+        spec, existing = self.spec, self.find_existing()
+        missing = find_missing(existing, spec.factories_num)
+        checked = self._check(missing)
+        notes = (*checked.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num))
+        self._shown.update(notes)
+        hosts = plan_hosts(spec.name, existing, missing, spec.settings, checked, make_host=self._make_host)
+        return HostPlan(region=self._clients.region, hosts=hosts, notes=notes)
+
+    def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
+        """Create missing hosts, start stopped ones, and update names, tags and alarms.
+
+        Raises:
+            ClusterConfigurationError: Something that a creation needs does not exist or does not fit.
+            AWSError: An API call failed, or a host did not start; the next launch continues from there.
+        """
+        spec, journal = self.spec, self.journal
+        existing = self.arrange(launching.find_instances(self._clients.ec2, spec.tags, journal))
+        missing = find_missing(existing, spec.factories_num)
+        checked = self._check(missing)
+        for note in (*checked.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num)):
+            if note not in self._shown:
+                observer(Notice(message=note))
+        start = Start(
+            ec2=self._clients.ec2,
+            cloudwatch=self._clients.cloudwatch,
+            cluster=spec.tags,
+            journal=journal,
+            settings=spec.settings,
+            alarm_for=self.build_alarm,
+            observer=observer,
+            tokens=self._tokens,
+            created=created,
+        )
+        return self._make_hosts(bring_up(start, existing, missing, checked.images))
+
+    def terminate(self) -> list[Host]:
+        """Terminate every instance with the cluster's tags, and remove its alarms; check that both are gone.
+
+        Returns:
+            The terminated hosts.
+
+        Raises:
+            AWSError: An instance or an alarm still exists.
+        """
+        with lock.hold(self._state_dir()):
+            journal, tags = self.journal, self.spec.tags
+            found = launching.find_instances(self._clients.ec2, tags, journal, settle=True)
+            ending = instances.find(self._clients.ec2, tags, [HostState.SHUTTING_DOWN])
+            self._end([*found, *ending])
+            self._remove_alarms()
+            journal.close({creation.token for creation in journal.unfinished()}, "terminated")
+        return [replace(self._make_host(one.name, one), state=HostState.TERMINATED) for one in found]
+
+    def roll_back(self, *, unfinished: bool = False) -> set[str]:
+        """Terminate the hosts that this object created; return their ids.
+
+        Args:
+            unfinished: Also terminate hosts of earlier launches that were killed before their hosts ran.
+        """
+        journal, tokens = self.journal, set(self._tokens)
+        if unfinished:
+            tokens |= {creation.token for creation in journal.unfinished()}
+        if not tokens:
+            return set()
+        own = launching.find_own(self._clients.ec2, self.spec.tags, journal, tokens)
+        self._end(own)
+        journal.close(tokens, "rolled back")
+        self._tokens.clear()
+        return {instance.id for instance in own}
+
+    def host_keys(self, host: Host) -> list[str] | None:
+        """Return the host keys on the instance's console; None if it shows none."""
+        if host.instance_id is None:
+            return None
+        launched = self._launched.get(host.instance_id)
+        fresh = launched is None or (datetime.now(UTC) - launched).total_seconds() < FRESH_SECONDS
+        return console.read_host_keys(self._clients.ec2, host.instance_id, wait=KEYS_WAIT if fresh else 0.0)
+
+    def jump_keys(self) -> Mapping[str, Sequence[str]]:
+        """Return no keys."""
+        return {}
+
+    # Alarms.
+
+    def build_alarm(self, instance: Instance) -> Mapping[str, Any] | None:
+        """Return the idle alarm of an instance; None if its role has none."""
+        hours = self.spec.timeouts[instance.role]
+        return None if hours == alarms.NEVER else self.build_alarm_of(instance.id, alarms.minutes_of(hours))
+
+    def build_alarm_of(
+        self, instance_id: str, minutes: int, cpu_thresh: float = alarms.CPU_THRESHOLD
+    ) -> Mapping[str, Any]:
+        """Return the alarm that terminates an instance after so many minutes below a CPU use (percent)."""
+        return alarms.build_alarm(
+            instance_id,
+            minutes=minutes,
+            region=self._clients.region,
+            partition=self._clients.ec2.meta.partition,
+            cpu_thresh=cpu_thresh,
+            owner=self.spec.alarm_owner,
+        )
+
+    def _remove_alarms(self) -> None:
+        """Remove the remaining alarms of the cluster, also those of hosts that were terminated by others."""
+        left = alarms.find_owned(self._clients.cloudwatch, self.spec.alarm_owner)
+        if not left:
+            return
+        alarms.remove_named(self._clients.cloudwatch, left)
+        left = alarms.find_owned(self._clients.cloudwatch, self.spec.alarm_owner)
+        if left:
+            raise AWSError(f"alarms still exist: {', '.join(left)}", operation="DeleteAlarms")
+
+    # Helpers.
+
+    def arrange(self, found: list[Instance]) -> Existing:
+        """Sort instances by role and index."""
+        self._launched.update({instance.id: instance.launched for instance in found})
+        return instances.arrange(self.spec.name, found)
+
+    def _end(self, doomed: list[Instance]) -> None:
+        """Terminate instances and remove their alarms."""
+        ids = [instance.id for instance in doomed]
+        instances.terminate(self._clients.ec2, ids)
+        if ids:
+            alarms.remove(self._clients.cloudwatch, ids)
+
+    def _check(self, missing: Mapping[Role, list[int]]) -> Checked:
+        """Check what creating these hosts needs; the checks of a plan are reused by the launch that follows it."""
+        counts = {role: len(indices) for role, indices in missing.items()}
+        if not counts:
+            return Checked({}, ())
+        if self._checked is None or self._checked[0] != counts:
+            ec2, spec = self._clients.ec2, self.spec
+            checked = check(ec2, self._clients.ssm, spec.settings, counts, public=spec.use_public)
+            for role, indices in missing.items():
+                image = checked.images[role]
+                request = launching.build_request(spec.settings, image, cluster=spec.tags, role=role, indices=indices)
+                launching.rehearse(ec2, request)
+            self._checked = (counts, checked)
+        return self._checked[1]
+
+    def _make_hosts(self, existing: Existing) -> list[Host]:
+        self._launched.update({instance.id: instance.launched for instance in existing.all})
+        return [self._make_host(name, instance) for name, instance in existing.named(self.spec.name)]
+
+    def _make_host(self, name: str, instance: Instance) -> Host:
+        index = read_index(self.spec.name, name) or 0
+        return instances.to_host(instance, name=name, index=index, use_public=self.spec.use_public)

@@ -1,0 +1,64 @@
+"""The interface of a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from flambe_ansible.events import Observer
+from flambe_ansible.fleet.access import AccessPolicy
+from flambe_ansible.hosts import Host
+from flambe_ansible.launch.plan import HostPlan
+
+
+class Provider(Protocol):
+    """Finds, plans, creates and terminates the hosts of one cluster.
+
+    Attributes:
+        access: How its hosts are reached.
+        records_hosts: Whether the hosts of the last launch are recorded, since no service lists them.
+    """
+
+    access: AccessPolicy
+    records_hosts: bool
+
+    def identity(self) -> tuple[str, ...]:
+        """Return what distinguishes this cluster from others of the same name."""
+
+    def find(self) -> list[Host]:
+        """Return the existing hosts, the orchestrator first; change nothing."""
+
+    def plan(self) -> HostPlan:
+        """Return what ``create`` would do; change nothing.
+
+        Raises:
+            ClusterConfigurationError: Something that a creation needs does not exist or does not fit.
+        """
+
+    def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
+        """Create missing hosts, start stopped ones, and return all.
+
+        Args:
+            observer: Receives the progress.
+            created: The names of created hosts are appended to it.
+        """
+
+    def terminate(self) -> list[Host]:
+        """Terminate all hosts and return them.
+
+        Raises:
+            ClusterConfigurationError: The provider does not manage the hosts.
+        """
+
+    def roll_back(self, *, unfinished: bool = False) -> set[str]:
+        """Terminate the hosts that this object created; return their ids.
+
+        Args:
+            unfinished: Also terminate hosts of earlier launches that were killed before their hosts ran.
+        """
+
+    def host_keys(self, host: Host) -> list[str] | None:
+        """Return the SSH host keys (``type base64``) that the provider vouches for; None if it has none."""
+
+    def jump_keys(self) -> Mapping[str, Sequence[str]]:
+        """Return the configured host keys of bastions, by known_hosts name."""

@@ -1,0 +1,65 @@
+"""What a launch on EC2 would do with each host; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from flambe_ansible.ec2.checks import Checked
+from flambe_ansible.ec2.instances import Existing, Instance
+from flambe_ansible.ec2.launching import Settings
+from flambe_ansible.ec2.starting import name_of
+from flambe_ansible.ec2.tags import read_index
+from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.launch.plan import Action, PlannedHost
+
+
+def plan_hosts(
+    cluster: str,
+    existing: Existing,
+    missing: Mapping[Role, Sequence[int]],
+    settings: Settings,
+    checked: Checked,
+    *,
+    make_host: Callable[[str, Instance], Host],
+) -> tuple[PlannedHost, ...]:
+    """Return what a launch does with each host, the orchestrator first, the factories by index."""
+    hosts = [_plan_existing(name, instance, make_host(name, instance)) for name, instance in existing.named(cluster)]
+    for role, indices in missing.items():
+        image = checked.images[role]
+        hosts += [
+            PlannedHost(
+                name=name_of(cluster, role, index),
+                role=role,
+                action=Action.CREATE,
+                instance_type=settings.types[role],
+                image=image.id,
+                image_name=image.origin,
+                volume=settings.volume,
+            )
+            for index in indices
+        ]
+    return tuple(sorted(hosts, key=lambda host: (host.role is Role.FACTORY, read_index(cluster, host.name) or 0)))
+
+
+def list_notes(cluster: str, existing: Existing, settings: Settings, factories_num: int) -> list[str]:
+    """Return a note for each difference between existing hosts and the configuration that a launch does not change."""
+    notes = []
+    if len(existing.factories) > factories_num:
+        notes.append(f"{len(existing.factories)} factories exist and factories_num is {factories_num}; all are kept")
+    for name, instance in existing.named(cluster):
+        wanted = settings.types[instance.role]
+        if instance.type != wanted:
+            notes.append(f"{name} is a {instance.type} and the configuration has {wanted}; it is unchanged")
+    return notes
+
+
+def _plan_existing(name: str, instance: Instance, host: Host) -> PlannedHost:
+    stopped = instance.state in (HostState.STOPPED, HostState.STOPPING)
+    return PlannedHost(
+        name=name,
+        role=instance.role,
+        action=Action.START if stopped else Action.REUSE,
+        host=host,
+        instance_type=instance.type,
+        image=instance.image,
+    )

@@ -1,0 +1,72 @@
+"""The interface of a runtime, and the data that it consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from flambe_ansible.events import Observer
+from flambe_ansible.runtimes.ray_service import RayService
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeVersion:
+    """What the hosts get installed.
+
+    Attributes:
+        version: The release; for a checkout the version of its wheel, "" until it is built.
+        origin: Where the version comes from, in words.
+        source: The checkout that is installed instead of a release, or None.
+        wheel: The wheel of the checkout, once it is built.
+        warnings: What the user should know about it.
+    """
+
+    version: str = ""
+    origin: str = ""
+    source: Path | None = None
+    wheel: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRunner:
+    """How jobs are started on the orchestrator and asked for their state.
+
+    Attributes:
+        command: The program that starts, stops and describes the job; role ``runner`` installs it.
+        log: The job's log, relative to the home folder.
+    """
+
+    command: str
+    log: str
+
+
+class Runtime(Protocol):
+    """What the hosts of a cluster get installed; the other parts know a runtime only by this data.
+
+    Attributes:
+        name: The value of the configuration's field ``runtime``.
+        install_tags: Tags of the roles in site.yml that install it; none if there is nothing to install.
+        ray: How Ray is asked and stopped; None if the runtime has no Ray.
+        jobs: How jobs run; None if the runtime cannot run jobs.
+        marker: A file on the orchestrator that exists once a launch has prepared it; a relative path starts at the
+            home folder.
+    """
+
+    name: str
+    install_tags: Sequence[str]
+    ray: RayService | None
+    jobs: JobRunner | None
+    marker: str
+
+    def resolve(self, *, observer: Observer) -> RuntimeVersion:
+        """Determine which version the hosts get; build a checkout unless its content was built before.
+
+        Raises:
+            SourceError: The checkout cannot be built.
+        """
+
+    def variables(self, version: RuntimeVersion) -> dict[str, Any]:
+        """Return the variables of the roles that install and start it."""

@@ -1,0 +1,65 @@
+"""``runtime: flambe``: flambe 0.4 with Python 3.7 and Ray 0.7.6, the default that flambé's documents promise.
+
+The roles' defaults define the paths, units and ports; a test compares the constants here with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flambe_ansible.events import Observer
+from flambe_ansible.pythons import find_uv
+from flambe_ansible.runtimes import flambe_version
+from flambe_ansible.runtimes.base import JobRunner, RuntimeVersion
+from flambe_ansible.runtimes.ray_service import RayService
+
+ROOT = "/opt/flambe"
+RAY_UNIT = "flambe-ray.service"
+RAY_NODES = f"{ROOT}/bin/ray-nodes"
+RAY_PORT = 12345
+JOB_UNIT = "flambe-run.service"
+JOB_COMMAND = f"{ROOT}/bin/flambe-run"
+JOB_LOG = "output.log"  # flambé's own name, in the home folder
+EXPERIMENT_PROGRAM = (f"{ROOT}/venv/bin/python", "-m", "flambe.runner.run")
+TENSORBOARD_PORT = 49556
+TENSORBOARD_UNIT = "flambe-tensorboard.service"
+REPORT_SITE_PORT = 49558
+REPORT_SITE_UNIT = "flambe-report-site.service"
+
+
+class FlambeRuntime:
+    """flambe 0.4 and its Ray.
+
+    Args:
+        version: The release to install, or None.
+        source: The path of a checkout to install instead, or None. Without both it is the flambe that is installed on
+            this machine, else the last release.
+    """
+
+    name = "flambe"
+    install_tags: Sequence[str] = ("flambe",)
+    ray: RayService | None = RayService(unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node")
+    jobs: JobRunner | None = JobRunner(command=JOB_COMMAND, log=JOB_LOG)
+    marker = RAY_NODES
+
+    def __init__(self, version: str | None = None, source: str | None = None) -> None:
+        self._version = version
+        self._source = source
+
+    def resolve(self, *, observer: Observer) -> RuntimeVersion:
+        """Determine the release or checkout; build a checkout unless its content was built before.
+
+        Raises:
+            SourceError: The checkout cannot be built.
+        """
+        found = flambe_version.resolve(self._version, source=self._source)
+        return flambe_version.build(found, observer=observer)
+
+    def variables(self, version: RuntimeVersion) -> dict[str, Any]:
+        """Return the variables of role ``flambe``."""
+        return {
+            "flambe_version": version.version,
+            "flambe_wheel_src": str(version.wheel or ""),
+            "flambe_uv_src": find_uv(),
+        }

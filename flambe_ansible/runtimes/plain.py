@@ -1,0 +1,31 @@
+"""``runtime: none``: hosts with keys, setup commands and secrets; nothing is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flambe_ansible.events import Observer
+from flambe_ansible.fleet.copying import KEY_FILE
+from flambe_ansible.runtimes.base import JobRunner, RuntimeVersion
+from flambe_ansible.runtimes.ray_service import RayService
+
+
+class PlainRuntime:
+    """Plain hosts."""
+
+    name = "none"
+    install_tags: Sequence[str] = ()
+    ray: RayService | None = None
+    jobs: JobRunner | None = None
+    marker = KEY_FILE
+
+    def resolve(self, *, observer: Observer) -> RuntimeVersion:
+        """Return an empty version: nothing is installed."""
+        del observer
+        return RuntimeVersion()
+
+    def variables(self, version: RuntimeVersion) -> dict[str, Any]:
+        """Return no variables."""
+        del version
+        return {}

@@ -1,0 +1,135 @@
+"""Ray on the hosts: which nodes are alive, the end of its logs, and how it is stopped."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flambe_ansible.errors import RayError, RemoteCommandError
+from flambe_ansible.hosts import Host
+from flambe_ansible.ssh import Connections
+
+ASK_TIMEOUT = 60.0  # seconds; the command on the host has a shorter limit
+LOG_LINES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayNode:
+    """A node as Ray reports it; resources in Ray's units (CPUs, GPUs, bytes of memory)."""
+
+    address: str
+    alive: bool
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayNodes:
+    """The nodes that Ray reports.
+
+    Attributes:
+        version: The version of Ray, or "".
+        nodes: All nodes, dead ones included.
+        error: Why Ray did not answer, or "".
+    """
+
+    version: str = ""
+    nodes: tuple[RayNode, ...] = ()
+    error: str = ""
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The private addresses of the nodes that are alive."""
+        return frozenset(node.address for node in self.nodes if node.alive)
+
+    def find_missing(self, hosts: Sequence[Host]) -> list[Host]:
+        """Return the hosts whose node is not alive."""
+        alive = self.addresses
+        return [host for host in hosts if host.private_ip not in alive]
+
+    def count_alive(self, hosts: Sequence[Host]) -> int:
+        """Return the number of hosts whose node is alive."""
+        return len(hosts) - len(self.find_missing(hosts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayService:
+    """Ray as a systemd unit on every host of a cluster.
+
+    Attributes:
+        unit: The unit.
+        nodes_command: The program on the hosts that prints Ray's nodes as JSON.
+        tag: The tag of the role in site.yml that starts it.
+    """
+
+    unit: str
+    nodes_command: str
+    tag: str
+
+    def ask(self, connections: Connections, head: Host, *, timeout: float = ASK_TIMEOUT) -> RayNodes:
+        """Return Ray's nodes; if Ray does not answer, ``error`` has the reason.
+
+        Args:
+            connections: The connections.
+            head: The host of Ray's head.
+            timeout: Seconds.
+
+        Raises:
+            HostConnectionError: The host cannot be reached.
+        """
+        try:
+            answer = connections.run(head, shlex.quote(self.nodes_command), timeout=timeout, check=False)
+        except RemoteCommandError as error:  # the time limit
+            return RayNodes(error=error.message)
+        return parse(answer.stdout, default=answer.stderr)
+
+    def check(self, connections: Connections, hosts: Sequence[Host]) -> RayNodes:
+        """Return Ray's nodes; fail unless every host has a live one.
+
+        Args:
+            connections: The connections.
+            hosts: The orchestrator first, then the factories.
+
+        Raises:
+            RayError: With the names of the hosts without a live node and the last lines of their logs.
+        """
+        nodes = self.ask(connections, hosts[0])
+        missing = nodes.find_missing(hosts)
+        if not missing:
+            return nodes
+        names = ", ".join(host.name for host in missing)
+        reason = f" ({nodes.error.splitlines()[-1]})" if nodes.error else ""
+        raise RayError(
+            f"Ray has no live node on {names}{reason}",
+            missing=[host.name for host in missing],
+            logs=self.read_logs(connections, missing),
+            hint=f"launch again, or read `journalctl -u {self.unit}` on the host",
+        )
+
+    def read_logs(self, connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
+        """Return the last lines of Ray's journal, or the error of reading them, by host name."""
+        command = f"sudo -n journalctl --no-pager --output=cat --lines={LOG_LINES} --unit={self.unit}"
+        answers = connections.run_all(hosts, command, timeout=20, check=False)
+        return {name: (answer.stdout or answer.stderr).strip() for name, answer in answers.items()}
+
+    @property
+    def stop_command(self) -> str:
+        """The shell command that stops it on a host."""
+        return f"sudo -n systemctl stop {self.unit}"
+
+
+def parse(text: str, *, default: str = "") -> RayNodes:
+    """Read the JSON document of ``nodes_command``; any other text becomes the error of an answer without nodes."""
+    try:
+        document: Any = json.loads(text.strip().rpartition("\n")[2])
+    except ValueError:
+        return RayNodes(error=(default or text).strip() or "no answer")
+    if "error" in document:
+        return RayNodes(error=str(document["error"]))
+    nodes = tuple(
+        RayNode(address=node["address"], alive=bool(node["alive"]), resources=node.get("resources") or {})
+        for node in document.get("nodes", ())
+    )
+    return RayNodes(version=str(document.get("ray_version", "")), nodes=nodes)
