@@ -1,7 +1,7 @@
-"""A cluster on AWS EC2, after flambé's ``flambe.cluster.aws.AWSCluster``: the same names, arguments and order of methods.
+"""A cluster on AWS EC2.
 
-flambé's methods take or return boto3's instance resources; these use ``flambe_ansible.ec2.instances.Instance``, or an
-instance's id.
+It follows flambé's ``flambe.cluster.aws.AWSCluster``: the same names, arguments and order of methods. flambé's
+methods take or return boto3's instance resources; these use ``ec2.instances.Instance``, or an instance's id.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The base class of all clusters.
 
-It follows flambé's ``flambe.cluster.cluster.Cluster``: the same names, arguments and order of methods. Each method calls a
-part: ``providers`` for the hosts, ``fleet`` for connections and transfers, ``launch``, ``runtimes``, ``jobs``.
+It follows flambé's ``flambe.cluster.cluster.Cluster``: the same names, arguments and order of methods. Each
+method calls a part: ``providers`` for the hosts, ``fleet`` for connections and transfers, ``launch``, ``runtimes``,
+``jobs``.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ class Submission:
 class Cluster(ABC):
     """A cluster of one orchestrator and N factories.
 
-    A context manager: at the end it closes its connections. If the block raises an error, the error is logged, the hosts
-    that this object created are terminated, and the error is raised again (flambé ends the process instead).
+    A context manager: at the end it closes its connections. If the block raises an error, the error is logged, the
+    hosts that this object created are terminated, and the error is raised again (flambé ends the process instead).
 
     Args:
         name: The cluster's name; its hosts are named after it.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 
 from flambe_ansible.sources.locations import LocationError, redact, resolve
 from flambe_ansible.validation import BASE_FIELDS, Change, Field, Kind, Schema
-from flambe_ansible.validation.cross import FLAMBE_RULE
+from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES
 from flambe_ansible.validation.schema import suggest
 from flambe_ansible.validation.ssh_fields import PROXY_JUMP
 
@@ -136,7 +136,7 @@ def describe_class(tag: str, kind: type[Cluster]) -> Schema:
             fields.setdefault(one.name, replace(described, required=described.required and not inherited))
         if not any(one.kind is one.VAR_KEYWORD for one in parameters):
             break
-    return Schema(tag=tag, fields=tuple(fields.values()), cross_rules=(FLAMBE_RULE,))
+    return Schema(tag=tag, fields=tuple(fields.values()), cross_rules=(FLAMBE_RULE, *RUNTIME_RULES))
 
 
 def describe_failure(tag: str, error: Exception, kind: type[Cluster]) -> str:

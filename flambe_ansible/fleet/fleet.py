@@ -66,16 +66,9 @@ class Fleet:
         instances = {one.name: one for one in self.instances}
         return on_each(self.hosts, lambda host: work(instances[host.name]))
 
-    def run_all(
-        self,
-        command: str,
-        *,
-        input: str | None = None,
-        timeout: float | None = None,
-        check: bool = True,
-    ) -> dict[str, Completed]:
+    def run_all(self, command: str, *, timeout: float | None = None, check: bool = True) -> dict[str, Completed]:
         """Run a shell command on every host at once, as ``Connections.run_all``."""
-        return self.connections.run_all(self.hosts, command, input=input, timeout=timeout, check=check)
+        return self.connections.run_all(self.hosts, command, timeout=timeout, check=check)
 
     def run_cmds(self, setup_cmds: Sequence[str]) -> None:
         """Run commands in order, each on all hosts at once.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -78,7 +78,7 @@ class Plan:
     region: str = ""
     hosts: tuple[PlannedHost, ...] = ()
     runtime: str = "flambe"
-    version: RuntimeVersion = RuntimeVersion()
+    version: RuntimeVersion = field(default_factory=RuntimeVersion)
     notes: tuple[str, ...] = ()
 
     @property

@@ -1,8 +1,8 @@
 """Private addresses: names are resolved on the orchestrator, and each address is checked on its host.
 
-Ray identifies nodes by IP address, so names are resolved before Ray starts. They are resolved on the orchestrator, since a
-name of the cluster's network may be unknown to this machine. Many systems give a host's own name the address 127.0.1.1; for
-the orchestrator's own name the address is used from which it sends to its first factory.
+Ray identifies nodes by IP address, so names are resolved before Ray starts, on the orchestrator, since
+a name of the cluster's network may be unknown to this machine. Many systems give a host's own name the address
+127.0.1.1; for the orchestrator's own name the address is used from which it sends to its first factory.
 """
 
 from __future__ import annotations

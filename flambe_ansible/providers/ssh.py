@@ -50,8 +50,8 @@ class SSHProvider:
             ready_timeout=60.0,  # the hosts exist; at most they are rebooting
             login_patience=5.0,
             configured_keys_win=True,
-            key_hint="Another host may answer at this address. If the host was rebuilt, correct its key in host_keys, or"
-            " in your known_hosts (ssh-keygen -R).",
+            key_hint="Another host may answer at this address. If the host was rebuilt, correct its key in host_keys,"
+            " or in your known_hosts (ssh-keygen -R).",
             bastion_hint=f"add it to host_keys, or log in once: ssh {jump}" if jump else "",
         )
 

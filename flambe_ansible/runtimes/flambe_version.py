@@ -1,8 +1,8 @@
 """The flambe version that the hosts get.
 
-It is the release or checkout that the configuration names; else the flambe installed on this machine, in this environment
-or in the one whose ``flambe`` is first on the PATH (for an editable install its checkout); else the last release. flambe is
-never imported: its metadata has all that is needed.
+It is the release or checkout that the configuration names; else the flambe installed on this machine, in this
+environment or in the one whose ``flambe`` is first on the PATH (for an editable install its checkout); else the last
+release. flambe is never imported: its metadata has all that is needed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flambe_ansible.validation.schema import CrossRule, Flaw
@@ -19,6 +19,18 @@ def check_flambe(_values: Mapping[str, Any]) -> list[Flaw]:
     """Refuse a release and a checkout together; the rule is asked only where both are given."""
     message = "and flambe_version are both given"
     return [Flaw(message=message, expected="one of them: a checkout or a release", path=("flambe_source",))]
+
+
+def check_runtime(field: str) -> Callable[[Mapping[str, Any]], list[Flaw]]:
+    """Return the rule that refuses a field of flambe for a runtime without flambe."""
+
+    def check(values: Mapping[str, Any]) -> list[Flaw]:
+        if values["runtime"] == "flambe":
+            return []
+        message = f"is given, and runtime {values['runtime']} installs no flambe"
+        return [Flaw(message=message, expected=f"runtime: flambe, or no {field}", path=(field,))]
+
+    return check
 
 
 def check_timeouts(values: Mapping[str, Any]) -> list[Flaw]:
@@ -49,5 +61,8 @@ def check_volume(values: Mapping[str, Any]) -> list[Flaw]:
 
 
 FLAMBE_RULE = CrossRule(needs=("flambe_version", "flambe_source"), check=check_flambe)
+RUNTIME_RULES = tuple(
+    CrossRule(needs=("runtime", field), check=check_runtime(field)) for field in ("flambe_version", "flambe_source")
+)
 TIMEOUTS_RULE = CrossRule(needs=("orchestrator_timeout", "factories_timeout"), check=check_timeouts)
 VOLUME_RULE = CrossRule(needs=("volume_type", "volume_size"), check=check_volume)

@@ -17,6 +17,7 @@ from flambe_ansible.validation.cross import (
     IO1_SMALLEST,
     LONGEST_TIMEOUT,
     NEVER,
+    RUNTIME_RULES,
     TIMEOUTS_RULE,
     VOLUME_RULE,
     VOLUME_TYPES,
@@ -79,7 +80,18 @@ SETUP_CMDS = Field(
     change_note="run again where they are new or changed",
     rule=rules.commands,
 )
+RUNTIMES = ("flambe", "none")  # the names that runtimes.make_runtime takes
 EXTRA_FIELDS = (
+    Field(
+        name="runtime",
+        kind=Kind.STRING,
+        expected=" or ".join(RUNTIMES),
+        doc="What the hosts get installed: flambe with its Ray, or nothing (`none`: keys, setup commands and secrets).",
+        change=Change.IN_PLACE,
+        change_note="a runtime that is installed already is not removed",
+        default="flambe",
+        rule=rules.choice(*RUNTIMES),
+    ),
     Field(
         name="flambe_version",
         kind=Kind.STRING,
@@ -299,5 +311,5 @@ AWS_CLUSTER = Schema(
         SETUP_CMDS,
         *EXTRA_FIELDS,
     ),
-    cross_rules=(TIMEOUTS_RULE, VOLUME_RULE, FLAMBE_RULE),
+    cross_rules=(TIMEOUTS_RULE, VOLUME_RULE, FLAMBE_RULE, *RUNTIME_RULES),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flambe_ansible.validation import fields, rules
-from flambe_ansible.validation.cross import FLAMBE_RULE, TIMEOUTS_RULE
+from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES, TIMEOUTS_RULE
 from flambe_ansible.validation.schema import Change, Field, Kind, Schema
 
 FROM_THE_LAB = (
@@ -15,8 +15,6 @@ FROM_THE_LAB = (
     "subnet_id",
     "region_name",
     "username",
-    "orchestrator_ami",
-    "factory_ami",
     "volume_type",
     "dedicated",
     "use_public",
@@ -44,8 +42,9 @@ LAB_CLUSTER = Schema(
         *fields.TIMEOUTS,
         replace(fields.VOLUME_SIZE, doc="GB of disk that the API shows; a lab's hosts share this machine's disk."),
         fields.SETUP_CMDS,
+        *(replace(one, default_note="the lab's own image") for one in fields.IMAGES),
         *(one for one in fields.EXTRA_FIELDS if one.name not in FROM_THE_LAB),
     ),
-    cross_rules=(TIMEOUTS_RULE, FLAMBE_RULE),
+    cross_rules=(TIMEOUTS_RULE, FLAMBE_RULE, *RUNTIME_RULES),
     refused=dict.fromkeys(FROM_THE_LAB, "comes from the lab"),
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from flambe_ansible.validation import fields, rules, ssh_rules
 from flambe_ansible.validation.addresses import FORM
-from flambe_ansible.validation.cross import FLAMBE_RULE
+from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES
 from flambe_ansible.validation.schema import Change, Field, Kind, Schema
 
 ORCHESTRATOR_IP = Field(
@@ -74,6 +74,6 @@ SSH_CLUSTER = Schema(
             for one in fields.EXTRA_FIELDS
         ),
     ),
-    cross_rules=(ssh_rules.HOSTS_RULE, ssh_rules.KEYS_RULE, FLAMBE_RULE),
+    cross_rules=(ssh_rules.HOSTS_RULE, ssh_rules.KEYS_RULE, FLAMBE_RULE, *RUNTIME_RULES),
     refused={"factories_num": "is the number of factories_ips"},
 )

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible import SSHCluster
-from flambe_ansible.cluster.base import Cluster, LaunchResult
+from flambe_ansible.cluster.cluster import Cluster
 from flambe_ansible.config import load_cluster
 from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError, HostKeyError, RemoteCommandError
 from flambe_ansible.events import Event, Notice, Status, StepEvent
 from flambe_ansible.inventory import as_yaml
+from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.ssh import known_hosts
 from tests.e2e import raw_hosts
 from tests.e2e.raw_hosts import USER, RawHosts

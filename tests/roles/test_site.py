@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible.paths import collection
-from flambe_ansible.versions import find_uv
+from flambe_ansible.pythons import find_uv
 from tests.roles.lab_hosts import Run, Site
 
 pytestmark = pytest.mark.lab

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flambe_ansible.versions import find_uv
+from flambe_ansible.pythons import find_uv
 from tests.roles.lab_hosts import Site
 
 pytestmark = pytest.mark.lab

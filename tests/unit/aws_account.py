@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
 from moto.ec2.models import amis
 
 from flambe_ansible.cluster.aws import AWSCluster
@@ -33,8 +35,20 @@ def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.Mon
     # Two images are enough; loading moto's hundreds takes most of a test's time.
     monkeypatch.setenv("MOTO_AMIS_PATH", "see below")
     monkeypatch.setattr(amis, "AMIS", [one for one in amis.AMIS if one["architecture"] == "x86_64"][:2])
+    monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
     with mock_aws():
         yield Account.make(aws_session)
+
+
+def _one_at_a_time(answer: Any) -> Any:
+    """Let moto answer one call after the other: its backends are not safe for threads."""
+    lock = threading.Lock()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return answer(*args, **kwargs)
+
+    return call
 
 
 @pytest.fixture
@@ -44,7 +58,7 @@ def make_cluster(account: Account, aws_session: boto3.Session) -> Any:
     def make(**changes: Any) -> AWSCluster:
         cluster = AWSCluster(**{**account.arguments, **changes})
         if cluster.region_name == REGION:
-            cluster.__dict__["_session"] = aws_session
+            cluster.clients.__dict__["session"] = aws_session
         cluster.calls = Calls.of(cluster)  # type: ignore[attr-defined]
         return cluster
 

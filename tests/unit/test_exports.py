@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import flambe_ansible
-from flambe_ansible.cluster.instance import Instance
+from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.runnable import ClusterRunnable, RemoteEnvironment, Runnable
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible import events
-from flambe_ansible.cluster.base import LaunchResult
-from flambe_ansible.cluster.plan import Action, Plan, PlannedHost
-from flambe_ansible.cluster.ray import RayNode, RayNodes
-from flambe_ansible.cluster.status import ClusterState, ClusterStatus
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.versions import RuntimeVersion
+from flambe_ansible.launch.launch import LaunchResult
+from flambe_ansible.launch.plan import Action, Plan, PlannedHost
+from flambe_ansible.launch.status import ClusterState, ClusterStatus
+from flambe_ansible.runtimes import RuntimeVersion
+from flambe_ansible.runtimes.ray_service import RayNode, RayNodes
 
 NAME = "demo"
 RELEASE = RuntimeVersion(version="0.4.18", origin="as configured")
@@ -52,9 +52,13 @@ def make_plan(action: Action = Action.CREATE, hosts: tuple[Host, ...] = HOSTS, *
         for host in hosts
     )
     return Plan(
-        cluster=NAME, provider="lab", region="us-east-1", hosts=planned, flambe_version="0.4.18",
-        flambe_origin="the last release; none is installed here", **facts,
-    )  # fmt: skip
+        cluster=NAME,
+        provider="lab",
+        region="us-east-1",
+        hosts=planned,
+        version=RuntimeVersion(version="0.4.18", origin="the last release; none is installed here"),
+        **facts,
+    )
 
 
 def make_nodes(hosts: tuple[Host, ...] = HOSTS, *, dead: tuple[str, ...] = ()) -> RayNodes:
@@ -113,7 +117,7 @@ class FakeCluster:
         return LaunchResult(
             hosts=HOSTS,
             created=tuple(self.created),
-            flambe=RELEASE,
+            version=RELEASE,
             playbook={},
             ray=make_nodes(),
             seconds=83.4,

@@ -7,7 +7,6 @@ import json
 import pytest
 
 from flambe_ansible.cli.output import Output
-from flambe_ansible.cluster.plan import Action
 from flambe_ansible.errors import (
     AWSError,
     FlambeAnsibleError,
@@ -16,6 +15,7 @@ from flambe_ansible.errors import (
     RayError,
     TaskFailure,
 )
+from flambe_ansible.launch.plan import Action
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.made_up import HOSTS, FakeCluster, make_plan
 

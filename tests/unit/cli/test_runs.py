@@ -6,36 +6,40 @@ import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
 
 from flambe_ansible.cli.render.run import describe_submission, render_run, render_submission
-from flambe_ansible.cluster.base import LaunchResult
-from flambe_ansible.cluster.results import Pulled
-from flambe_ansible.cluster.runs import LostHost, RunState
-from flambe_ansible.cluster.sites import make_sites
-from flambe_ansible.cluster.submission import Submission
+from flambe_ansible.cluster.cluster import Cluster as RealCluster
+from flambe_ansible.cluster.cluster import Submission
+from flambe_ansible.jobs.results import Pulled
+from flambe_ansible.jobs.sites import make_sites
+from flambe_ansible.jobs.state import JobState, LostHost
+from flambe_ansible.launch.launch import LaunchResult
+from flambe_ansible.runtimes import make_runtime
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.made_up import HOSTS, RELEASE, FakeCluster, make_nodes
+from tests.unit.fleets import make_fleet
 
 NOW = datetime(2026, 11, 22, 4, 10, tzinfo=UTC)
 LOST = LostHost(name="demo_factory_0", address="10.0.0.11", since="2026-11-22T04:05:00Z", reason="the host is gone")
-RUNNING = RunState(
+RUNNING = JobState(
     state="running", active=True, name="topics", since="2026-11-22T04:00:00Z", stage="train", lost=(LOST,),
     stages={"data": "succeeded", "train": "running", "test": "pending"},
 )  # fmt: skip
-FAILED = RunState(
+FAILED = JobState(
     state="failed", name="topics", since="2026-11-22T04:00:00Z", until="2026-11-22T04:02:30Z", exit_code=255,
     reason="exit code 255: TagError", settling=True,
 )  # fmt: skip
 
 
-TOPICS = RunState(state="running", active=True, name="topics", save_path="/home/ubuntu/topics/output__topics")
+TOPICS = JobState(state="running", active=True, name="topics", save_path="/home/ubuntu/topics/output__topics")
 # Runnables of one's own, with results and without.
-SURVEY = RunState(state="running", active=True, name="survey.Survey", save_path="/home/ubuntu/survey")
-BARE = RunState(state="running", active=True, name="survey.Bare")
+SURVEY = JobState(state="running", active=True, name="survey.Survey", save_path="/home/ubuntu/survey")
+BARE = JobState(state="running", active=True, name="survey.Bare")
 REPORT, PLOTS = "http://10.0.0.10:49558/", "http://10.0.0.10:49556/"
 
 
@@ -49,7 +53,7 @@ def draw(what: RenderableType) -> list[str]:
 @pytest.mark.parametrize(
     ("run", "lines"),
     [
-        (RunState(), ["Run: none yet"]),
+        (JobState(), ["Run: none yet"]),
         (
             RUNNING,
             [
@@ -68,7 +72,7 @@ def draw(what: RenderableType) -> list[str]:
         ),
     ],
 )
-def test_a_run_as_text(run: RunState, lines: list[str]) -> None:
+def test_a_run_as_text(run: JobState, lines: list[str]) -> None:
     assert draw(render_run(run, now=NOW)) == lines
 
 
@@ -84,11 +88,21 @@ class Cluster(FakeCluster):
     def attach(self, hosts: Any) -> None:
         self.calls.append(("attach", [host.name for host in hosts]))
 
-    def get_run(self) -> RunState:
-        return self.state
+    @property
+    def fleet(self) -> Any:
+        return make_fleet()
 
-    def shutdown_flambe_execution(self) -> RunState:
-        return RunState(state="stopped", name="topics", until="2026-11-22T04:11:00Z")
+    @property
+    def jobs(self) -> Any:
+        return SimpleNamespace(get=lambda: self.state)
+
+    _runtime = make_runtime("flambe")
+    attach_job = RealCluster.attach_job
+    check_free = RealCluster.check_free
+    submit = RealCluster.submit
+
+    def shutdown_flambe_execution(self) -> JobState:
+        return JobState(state="stopped", name="topics", until="2026-11-22T04:11:00Z")
 
 
 @pytest.fixture
@@ -115,10 +129,10 @@ def test_stop_where_nothing_runs(run: Run, busy: Cluster) -> None:
     "command", [("logs", "c.yaml"), ("stop", "c.yaml"), ("open", "c.yaml"), ("pull", "c.yaml", "x")]
 )
 def test_where_nothing_ever_ran(run: Run, busy: Cluster, command: tuple[str, ...]) -> None:
-    busy.state = RunState()
+    busy.state = JobState()
     outcome = run(*command)
     assert outcome.code == 11
-    assert "nothing has run on cluster demo yet" in outcome.stderr
+    assert "no job was started on cluster demo yet" in outcome.stderr
     assert busy.calls[-1] == "close"
 
 
@@ -144,19 +158,19 @@ def test_open_says_where_there_is_nothing_to_show(run: Run, busy: Cluster, expos
     busy.expose_sites, busy.state = expose, BARE
     outcome = run("open", "c.yaml")
     assert (outcome.code, outcome.stdout) == (11, "")
-    assert outcome.stderr.startswith("error: survey.Bare has nothing to show: it names no folder of results\n")
+    assert outcome.stderr.startswith("error: survey.Bare has nothing to show: its class sets no folder of results\n")
 
 
 @pytest.mark.parametrize(("missing", "lines"), [("", []), ("this is the log alone", ["this is the log alone"])])
 def test_pull_says_what_it_brought(
     run: Run, busy: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str, lines: list[str]
 ) -> None:
-    def pull(_cluster: Any, state: RunState, destination: Path, **options: Any) -> Pulled:
+    def pull(_cluster: Any, state: JobState, destination: Path, **options: Any) -> Pulled:
         assert (state, options) == (SURVEY, {"name": None, "checkpoints": True})
         return Pulled(path=destination, missing=missing)
 
     busy.state = SURVEY
-    monkeypatch.setattr("flambe_ansible.cluster.results.pull_results", pull)
+    monkeypatch.setattr("flambe_ansible.jobs.results.pull_results", pull)
     there = tmp_path / "survey.Survey"
     there.mkdir()
     (there / "output.log").touch()
@@ -184,9 +198,9 @@ PULL = {"results": "flambe-ans pull c.yaml results/"}
     ],
 )
 def test_a_submission_offers_what_there_is(
-    state: RunState, expose: bool, offered: dict[str, str], sites: dict[str, str | None] | None
+    state: JobState, expose: bool, offered: dict[str, str], sites: dict[str, str | None] | None
 ) -> None:
-    facts: dict[str, Any] = {"flambe": RELEASE, "playbook": {}, "ray": make_nodes(), "seconds": 1.0}
+    facts: dict[str, Any] = {"version": RELEASE, "playbook": {}, "ray": make_nodes(), "seconds": 1.0}
     launch = LaunchResult(hosts=HOSTS, created=(), log=Path("/log"), **facts)
     done = Submission(run=state, launch=launch, replaced=False)
     cluster: Any = Cluster()

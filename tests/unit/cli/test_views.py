@@ -14,12 +14,12 @@ from flambe_ansible.cli.render.failure import render_error
 from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
 from flambe_ansible.cli.render.status import render_status
 from flambe_ansible.cli.render.words import format_seconds
-from flambe_ansible.cluster.base import LaunchResult
-from flambe_ansible.cluster.plan import Action, Plan
-from flambe_ansible.cluster.ray import RayNodes
-from flambe_ansible.cluster.status import ClusterState, ClusterStatus
 from flambe_ansible.errors import ClusterConfigurationError, Problem, RayError, RemoteCommandError
-from flambe_ansible.versions import RuntimeVersion
+from flambe_ansible.launch.launch import LaunchResult
+from flambe_ansible.launch.plan import Action, Plan
+from flambe_ansible.launch.status import ClusterState, ClusterStatus
+from flambe_ansible.runtimes import RuntimeVersion
+from flambe_ansible.runtimes.ray_service import RayNodes
 from tests.unit.cli.made_up import HOSTS, RELEASE, make_nodes, make_plan, make_status
 
 WIDTHS = pytest.mark.parametrize("width", [80, 120])
@@ -84,9 +84,9 @@ def test_a_status_says_why_ray_is_silent(found: ClusterStatus, line: str) -> Non
     assert line in draw(render_status(found), width=120)
 
 
-def make_result(flambe: RuntimeVersion = RELEASE) -> LaunchResult:
+def make_result(version: RuntimeVersion = RELEASE) -> LaunchResult:
     return LaunchResult(
-        hosts=HOSTS, created=(), flambe=flambe, playbook={}, ray=make_nodes(), seconds=12.0, log=Path("/state/log")
+        hosts=HOSTS, created=(), version=version, playbook={}, ray=make_nodes(), seconds=12.0, log=Path("/state/log")
     )
 
 

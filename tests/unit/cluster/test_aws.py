@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 
 from flambe_ansible import journal
-from flambe_ansible.cluster import lock, provider
 from flambe_ansible.cluster.aws import AWSCluster
-from flambe_ansible.cluster.converge import role_variables
-from flambe_ansible.cluster.plan import Action
 from flambe_ansible.ec2 import alarms
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError, SourceError
 from flambe_ansible.events import Notice, Status, StepEvent
 from flambe_ansible.hosts import HostState, Role
+from flambe_ansible.launch import lock
+from flambe_ansible.launch.plan import Action
+from flambe_ansible.runtimes import RuntimeVersion, flambe_version
 from flambe_ansible.validation.fields import EXTRA_FIELDS
-from flambe_ansible.versions import RuntimeVersion
 from tests.unit.ec2.support import REGION, Account, client_error, refuse, tags_of
 
 REQUIRED = [
@@ -97,7 +96,7 @@ def test_both_roles_are_created_at_the_same_time(make_cluster: Any) -> None:
         if not params.get("DryRun"):
             together.wait()
 
-    cluster._ec2.meta.events.register("provide-client-params.ec2.RunInstances", meet)
+    cluster.clients.ec2.meta.events.register("provide-client-params.ec2.RunInstances", meet)
     cluster.load_all_instances()
     assert not together.broken
 
@@ -128,7 +127,7 @@ def test_instances_in_every_live_state_are_found(make_cluster: Any, account: Acc
             for one in group["Instances"]:
                 one["State"]["Name"] = state
 
-    cluster._ec2.meta.events.register("after-call.ec2.DescribeInstances", show)
+    cluster.clients.ec2.meta.events.register("after-call.ec2.DescribeInstances", show)
     plan = cluster.plan()
     assert plan.to_create == ()
     assert plan.changes_hosts is (state in ("stopping", "stopped"))
@@ -176,7 +175,7 @@ def test_a_smaller_number_of_factories_changes_nothing_and_says_so(make_cluster:
     assert cluster.calls.changing == ["DeleteAlarms"]
     assert len(cluster.hosts) == 4
     assert [one.message for one in notices if isinstance(one, Notice)] == [
-        "3 factories exist and factories_num is 1: all are kept"
+        "3 factories exist and factories_num is 1; all are kept"
     ]
 
 
@@ -261,7 +260,7 @@ def test_each_launch_brings_names_and_tags_up_to_date(make_cluster: Any, account
 def test_factories_that_were_never_named_get_their_names(make_cluster: Any, account: Account) -> None:
     """A launch that is killed between creation and naming leaves factories with their common base name."""
     cluster = make_cluster()
-    refuse(cluster._ec2, "CreateTags", [client_error("RequestLimitExceeded", "CreateTags")])
+    refuse(cluster.clients.ec2, "CreateTags", [client_error("RequestLimitExceeded", "CreateTags")])
     with pytest.raises(AWSError, match="tag instances"):
         cluster.load_all_instances()
     assert account.names().count("trial_factory") >= 1
@@ -315,7 +314,10 @@ def test_timeouts_become_alarms(
 def test_alarms_are_set_before_anything_is_waited_for(make_cluster: Any) -> None:
     cluster = make_cluster(orchestrator_timeout=2)
     order: list[str] = []
-    for client, name in ((cluster._ec2, "ec2.DescribeInstances"), (cluster._cloudwatch, "cloudwatch.PutMetricAlarm")):
+    for client, name in (
+        (cluster.clients.ec2, "ec2.DescribeInstances"),
+        (cluster.clients.cloudwatch, "cloudwatch.PutMetricAlarm"),
+    ):
         client.meta.events.register(
             f"provide-client-params.{name}",
             lambda params, model, **_: order.append(
@@ -329,7 +331,9 @@ def test_alarms_are_set_before_anything_is_waited_for(make_cluster: Any) -> None
 
 def test_an_alarm_that_cannot_be_set_is_an_error_and_the_host_is_known(make_cluster: Any, account: Account) -> None:
     cluster = make_cluster()
-    refuse(cluster._cloudwatch, "PutMetricAlarm", [client_error("AccessDenied", "PutMetricAlarm", status=403)] * 9)
+    refuse(
+        cluster.clients.cloudwatch, "PutMetricAlarm", [client_error("AccessDenied", "PutMetricAlarm", status=403)] * 9
+    )
     with pytest.raises(AWSError, match="Failed to set an alarm"):
         cluster.load_all_instances()
     assert sorted(cluster.created) == ALL
@@ -364,7 +368,7 @@ def test_a_shortage_creates_none_of_a_role_and_is_told_with_what_to_do(make_clus
         if params["MaxCount"] == 5 and not params.get("DryRun"):
             raise client_error("InsufficientInstanceCapacity", message="We do not have sufficient capacity")
 
-    cluster._ec2.meta.events.register("provide-client-params.ec2.RunInstances", lack)
+    cluster.clients.ec2.meta.events.register("provide-client-params.ec2.RunInstances", lack)
     with pytest.raises(AWSError, match="sufficient capacity") as caught:
         cluster.load_all_instances()
     assert "another type" in (caught.value.hint or "")
@@ -417,7 +421,7 @@ def test_a_launch_killed_at_any_moment_is_finished_or_undone(
         if not (isinstance(params, dict) and params.get("DryRun")):
             raise _KilledError
 
-    client = cluster._ec2 if operation.startswith("ec2") else cluster._cloudwatch
+    client = cluster.clients.ec2 if operation.startswith("ec2") else cluster.clients.cloudwatch
     if operation == "ec2.RunInstances" and moment == "after-call":
         cluster.plan()  # so that the dry runs are over
 
@@ -449,7 +453,7 @@ def _let_time_pass(folder: Path) -> None:
 
 def test_two_launches_at_once_are_refused_in_one_line(make_cluster: Any) -> None:
     cluster = make_cluster()
-    with lock.hold(cluster.state_dir), pytest.raises(ClusterError, match="under way"):
+    with lock.hold(cluster.state_dir), pytest.raises(ClusterError, match="is running"):
         make_cluster().terminate_instances()
 
 
@@ -474,10 +478,10 @@ def test_down_ends_everything_and_its_alarms(make_cluster: Any, account: Account
 def test_down_says_when_alarms_stay(make_cluster: Any, account: Account) -> None:
     make_cluster().load_all_instances()
     cluster = make_cluster()
-    cluster._cloudwatch.meta.events.register(
+    cluster.clients.cloudwatch.meta.events.register(
         "provide-client-params.cloudwatch.DeleteAlarms", lambda params, **_: params.update(AlarmNames=["other"])
     )
-    with pytest.raises(AWSError, match="alarms are still there: Flambe_Instance"):
+    with pytest.raises(AWSError, match="alarms still exist: Flambe_Instance"):
         cluster.terminate_instances()
 
 
@@ -497,18 +501,18 @@ def test_plan_of_a_new_cluster(make_cluster: Any, account: Account) -> None:
         (account.arguments["factory_ami"], "named by factory_ami"),
     }
     assert {one.volume for one in plan.hosts} == {"io1, 5000 IOPS, 100 GB, encrypted"}
-    assert plan.flambe_version
+    assert plan.version.version
 
 
 def test_plan_with_a_checkout_says_what_was_built(make_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(found: RuntimeVersion, **_given: Any) -> RuntimeVersion:
         return replace(found, version="0.4.18+content.1a", wheel=Path("/cache/flambe.whl"))
 
-    monkeypatch.setattr(provider, "build_flambe", build)
+    monkeypatch.setattr(flambe_version, "build", build)
     cluster = make_cluster(flambe_source="/me/flambe")
     plan = cluster.plan()
-    assert (plan.flambe_version, plan.flambe_origin) == ("0.4.18+content.1a", "built from /me/flambe")
-    variables = role_variables(cluster, cluster.options)
+    assert (plan.version.version, plan.version.origin) == ("0.4.18+content.1a", "built from /me/flambe")
+    variables = cluster._role_variables()
     assert (variables["flambe_version"], variables["flambe_wheel_src"]) == ("0.4.18+content.1a", "/cache/flambe.whl")
 
 
@@ -533,7 +537,7 @@ def test_plan_of_a_cluster_that_exists_says_what_stays(make_cluster: Any) -> Non
     assert not plan.changes_hosts
     assert [one.host.name for one in plan.hosts if one.host] == [ALL[2], *ALL[:2]]
     assert plan.notes == tuple(
-        f"trial_factory_{index} is a t3.large, the configuration says t3.xlarge: it is kept as it is"
+        f"trial_factory_{index} is a t3.large and the configuration has t3.xlarge; it is unchanged"
         for index in range(2)
     )
 
@@ -559,7 +563,7 @@ def test_find_hosts_shows_hosts_that_are_ending(make_cluster: Any, account: Acco
             for one in group["Instances"]:
                 one["State"]["Name"] = "shutting-down"
 
-    cluster._ec2.meta.events.register("after-call.ec2.DescribeInstances", show)
+    cluster.clients.ec2.meta.events.register("after-call.ec2.DescribeInstances", show)
     hosts = cluster.find_hosts()
     assert {host.state for host in hosts} == {HostState.SHUTTING_DOWN}
     assert sorted(host.name for host in hosts) == ALL
@@ -617,7 +621,7 @@ def test_images_must_fit(make_cluster: Any, account: Account) -> None:
         image["BlockDeviceMappings"] = [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": size}}]
         image["State"] = "available" if image["ImageId"] == head else "deregistered"
 
-    cluster._ec2.meta.events.register("after-call.ec2.DescribeImages", show)
+    cluster.clients.ec2.meta.events.register("after-call.ec2.DescribeImages", show)
     with pytest.raises(ClusterConfigurationError) as caught:
         cluster.plan()
     assert {one.field: one.message for one in caught.value.problems} == {
@@ -636,7 +640,7 @@ def test_a_security_group_of_another_network_is_refused(make_cluster: Any, accou
 
 def test_a_missing_permission_is_told_before_the_question(make_cluster: Any, account: Account) -> None:
     cluster = make_cluster()
-    refuse(cluster._ec2, "RunInstances", [client_error("UnauthorizedOperation", status=403)])
+    refuse(cluster.clients.ec2, "RunInstances", [client_error("UnauthorizedOperation", status=403)])
     with pytest.raises(AWSError, match="create instances"):
         cluster.plan()
     assert account.instances() == []

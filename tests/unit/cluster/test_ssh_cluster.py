@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from flambe_ansible import SSHCluster
-from flambe_ansible.cluster import addresses
-from flambe_ansible.cluster.plan import Action
 from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError, HostKeyError, UnsupportedHostError
 from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.launch.plan import Action
+from flambe_ansible.providers import addresses
 from flambe_ansible.ssh import Completed, user_config
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9F"
@@ -90,7 +90,7 @@ def test_nothing_is_created_and_nothing_ended(make: Callable[..., SSHCluster]) -
     assert (plan.provider, plan.changes_hosts, plan.to_create) == ("ssh", False, ())
     cluster.rollback_env()
     for refuse in (cluster.terminate_instances, cluster.check_termination):
-        with pytest.raises(ClusterConfigurationError, match="not this tool's to terminate; nothing was changed") as e:
+        with pytest.raises(ClusterConfigurationError, match="not managed by flambe-ans; nothing was changed") as e:
             refuse()
         assert "\n" not in str(e.value)
 
@@ -130,12 +130,12 @@ def test_keys_of_the_users_known_hosts(make: Callable[..., SSHCluster], monkeypa
 
 def test_what_is_told_now_wins_over_what_was_believed(make: Callable[..., SSHCluster]) -> None:
     with make(host_keys={"10.0.0.5": KEY}) as before:
-        before._trust(before.find_hosts())
+        before._access.trust(before.find_hosts())
         assert before.connections.trusted(before.find_hosts()[0]) == [KEY]
     with make(host_keys={"10.0.0.5": OTHER, "bastion": THIRD}, proxy_jump="you@bastion:2200") as cluster:
         hosts = cluster.find_hosts()
         cluster.connections.trust(hosts[1], [KEY])
-        cluster._trust(hosts)
+        cluster._access.trust(hosts)
         assert [cluster.connections.trusted(host) for host in hosts] == [[OTHER], [KEY], []]
         assert f"[bastion]:2200 {THIRD}" in cluster.known_hosts.read_text().splitlines()
 
@@ -213,7 +213,9 @@ def test_a_private_address_must_be_the_hosts_own(make: Callable[..., SSHCluster]
     silent: Any = Answers(**{**own, "rack_factory_0": ""})
     addresses.check(silent, hosts)
     wrong: Any = Answers(**{**own, "rack_factory_0": "192.168.1.6 172.17.0.1\n"})
-    with pytest.raises(UnsupportedHostError, match=r"rack_factory_0: 10\.0\.0\.6 is no address of the host") as caught:
+    with pytest.raises(
+        UnsupportedHostError, match=r"rack_factory_0: 10\.0\.0\.6 is not an address of this host"
+    ) as caught:
         addresses.check(wrong, hosts)
     assert "[10.0.0.6, 192.168.1.6]" in (caught.value.hint or "")
 

@@ -76,9 +76,9 @@ class Calls:
     def of(cls, cluster: AWSCluster) -> Calls:
         calls = cls()
         for service in ("ec2", "cloudwatch", "ssm"):
-            client = cluster._client(service)
+            client = cluster.clients.make(service)
             client.meta.events.register("provide-client-params.*.*", calls._record)
-            setattr(cluster, f"_{service}", client)
+            cluster.clients.__dict__[service] = client
         return calls
 
     def _record(self, params: dict[str, Any], model: Any, **_: Any) -> None:

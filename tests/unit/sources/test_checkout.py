@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from flambe_ansible import versions
 from flambe_ansible.errors import SourceError
 from flambe_ansible.events import Event, Notice
-from flambe_ansible.sources import build_flambe, build_wheel
-from flambe_ansible.versions import RuntimeVersion
+from flambe_ansible.pythons import find_uv
+from flambe_ansible.runtimes import RuntimeVersion
+from flambe_ansible.runtimes.flambe_version import build
+from flambe_ansible.sources import build_wheel
 
 MakePackage = Callable[[Path], Path]
 
@@ -42,7 +43,7 @@ def test_a_wheel_is_built_once_for_the_same_content(source: Path, tmp_path: Path
 def test_an_installer_takes_it(source: Path, tmp_path: Path) -> None:
     wheel = build_wheel(source, cache=tmp_path / "cache")
     target = tmp_path / "installed"
-    uv = versions.find_uv()
+    uv = find_uv()
     command = [uv, "pip", "install", "--python", sys.executable, "--quiet", "--no-deps", "--target", str(target)]
     subprocess.run([*command, str(wheel.path)], check=True)
     code = "import ext, importlib.metadata as m; print(ext.ANSWER, m.version('ext'))"
@@ -75,17 +76,17 @@ def test_what_cannot_be_built(source: Path, tmp_path: Path) -> None:
 
 def test_which_checkout_of_flambe(source: Path, tmp_path: Path) -> None:
     release = RuntimeVersion(version="0.4.18", origin="as configured")
-    assert build_flambe(release) == release
+    assert build(release) == release
     rename(source, "flambe-1.0-py3-none-any")
     checkout = RuntimeVersion(version="", origin="built from here", source=source)
     heard: list[Event] = []
-    built = build_flambe(checkout, cache=tmp_path / "cache", observer=heard.append)
+    built = build(checkout, cache=tmp_path / "cache", observer=heard.append)
     assert built.version.startswith("1.0+content.")
     assert built.wheel is not None
     assert f"-{built.version}-" in built.wheel.name
     assert (built.origin, built.source) == ("built from here", source)
     assert heard == [Notice(message=f"building {source}, as its content is new")]
-    assert build_flambe(checkout, cache=tmp_path / "cache", observer=heard.append) == built
+    assert build(checkout, cache=tmp_path / "cache", observer=heard.append) == built
     assert len(heard) == 1
 
 
@@ -99,7 +100,7 @@ def test_which_checkout_of_flambe(source: Path, tmp_path: Path) -> None:
 def test_what_hosts_cannot_get(source: Path, tmp_path: Path, name: str, message: str) -> None:
     rename(source, name)
     with pytest.raises(SourceError, match=message):
-        build_flambe(RuntimeVersion(version="", origin="", source=source), cache=tmp_path / "cache")
+        build(RuntimeVersion(version="", origin="", source=source), cache=tmp_path / "cache")
 
 
 def test_a_checkout_that_cannot_be_read(source: Path, tmp_path: Path) -> None:

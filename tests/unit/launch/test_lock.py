@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from flambe_ansible.cluster import lock
 from flambe_ansible.errors import ClusterError
+from flambe_ansible.launch import lock
 
 
 def test_a_second_holder_is_refused_and_the_first_is_named(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_a_second_holder_is_refused_and_the_first_is_named(tmp_path: Path) -> No
 
 
 def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
-    code = "import os,sys;from pathlib import Path;from flambe_ansible.cluster import lock\n"
+    code = "import os,sys;from pathlib import Path;from flambe_ansible.launch import lock\n"
     code += f"with lock.hold(Path({str(tmp_path)!r})): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     assert not lock.is_held(tmp_path)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from flambe_ansible import local_flambe, paths
+from flambe_ansible import paths
 from flambe_ansible.errors import PlaybookError, RunError, TaskFailure
 from flambe_ansible.events import Event, Notice
 from flambe_ansible.runnable import RunnableFile, read
-from flambe_ansible.versions import RuntimeVersion
+from flambe_ansible.runtimes import RuntimeVersion, local_flambe
 
 TEXT = """\
 !Experiment
@@ -53,9 +53,11 @@ def test_an_editable_install_runs_here_as_it_is(
     played: dict[str, Any] = {}
     monkeypatch.setattr(local_flambe, "run_playbook", lambda name, **given: played.update(given))
     found = RuntimeVersion(version="0.4.18", origin="", source=tmp_path)
-    monkeypatch.setattr(local_flambe.versions, "resolve", lambda: found)
+    monkeypatch.setattr(local_flambe.flambe_version, "resolve", lambda: found)
     monkeypatch.setattr(
-        local_flambe, "build_flambe", lambda found, **_: replace(found, version="1+content.1a", wheel=Path("/c/f.whl"))
+        local_flambe.flambe_version,
+        "build",
+        lambda found, **_: replace(found, version="1+content.1a", wheel=Path("/c/f.whl")),
     )
     local_flambe.prepare(file)
     variables = played["inventory"]["all"]["vars"]

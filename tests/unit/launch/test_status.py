@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from flambe_ansible.cluster.ray import RayNode, RayNodes
-from flambe_ansible.cluster.status import ClusterState, ClusterStatus, judge
 from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.launch.status import ClusterState, ClusterStatus, Health, derive_state
+from flambe_ansible.runtimes.ray_service import RayNode, RayNodes
 
 RUNNING, PENDING, STOPPED, ENDING = (
     HostState.RUNNING,
@@ -57,16 +57,30 @@ def make_ray(*alive: bool) -> RayNodes:
         ((ENDING, ENDING, ENDING), False, True, None, ClusterState.TERMINATING),
     ],
 )
-def test_judge(
+def test_the_state_is_derived(
     states: tuple[HostState, ...], launching: bool, prepared: bool, ray: RayNodes | None, expected: ClusterState
 ) -> None:
     hosts = make_hosts(*states)
-    assert judge(hosts, factories_num=2, launching=launching, prepared=prepared, ray=ray) is expected
+    health = Health(prepared=prepared, ray=ray)
+    assert derive_state(hosts, factories_num=2, launching=launching, health=health, has_ray=True) is expected
+
+
+@pytest.mark.parametrize(
+    ("health", "expected"),
+    [
+        (Health(prepared=True), ClusterState.RUNNING),
+        (Health(), ClusterState.PROVISIONING),
+        (Health(unreachable="no answer"), ClusterState.DEGRADED),
+    ],
+)
+def test_the_state_without_ray(health: Health, expected: ClusterState) -> None:
+    hosts = make_hosts(RUNNING, RUNNING)
+    assert derive_state(hosts, factories_num=1, launching=False, health=health, has_ray=False) is expected
 
 
 def test_a_cluster_without_its_orchestrator_is_degraded() -> None:
     factories = make_hosts(RUNNING, RUNNING, RUNNING)[1:]
-    state = judge(factories, factories_num=2, launching=False, prepared=False, ray=None)
+    state = derive_state(factories, factories_num=2, launching=False, health=Health(), has_ray=True)
     assert state is ClusterState.DEGRADED
 
 
@@ -99,6 +113,7 @@ def test_the_document_of_nothing() -> None:
         "state": "absent",
         "orchestrator": None,
         "factories": [],
+        "runtime": "flambe",
         "ray": {"alive": 0, "version": "", "error": ""},
         "run": None,
     }

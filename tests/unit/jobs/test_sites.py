@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from flambe_ansible.cluster import sites
-from flambe_ansible.cluster.base import Cluster
-from flambe_ansible.cluster.runs import RunState
-from flambe_ansible.cluster.tunnels import Tunnels
 from flambe_ansible.errors import RunError
 from flambe_ansible.events import Event, Notice
+from flambe_ansible.jobs import sites
+from flambe_ansible.jobs.state import JobState
+from flambe_ansible.jobs.tunnels import Tunnels
 from tests.unit.cli.made_up import HOSTS
+from tests.unit.fleets import make_connections, make_fleet
 
-EXPERIMENT = RunState(state="succeeded", name="topics", save_path="/home/ml/topics/output__topics")
-CUSTOM = RunState(state="running", active=True, name="survey.Survey", save_path="/home/ml/survey")
+EXPERIMENT = JobState(state="succeeded", name="topics", save_path="/home/ml/topics/output__topics")
+CUSTOM = JobState(state="running", active=True, name="survey.Survey", save_path="/home/ml/survey")
 
 
 @pytest.mark.parametrize(
@@ -46,38 +46,10 @@ def test_only_an_experiment_has_a_report_site() -> None:
 
 def test_a_runnable_without_results_has_nothing_to_show() -> None:
     for run in (EXPERIMENT, CUSTOM):
-        sites.check_shown(run)
-    with pytest.raises(RunError, match=r"^a.B has nothing to show: it names no folder of results$") as caught:
-        sites.check_shown(RunState(state="failed", name="a.B"))
+        sites.require_results(run)
+    with pytest.raises(RunError, match=r"^a.B has nothing to show: its class sets no folder of results$") as caught:
+        sites.require_results(JobState(state="failed", name="a.B"))
     assert (caught.value.exit_code, caught.value.state) == (11, "failed")
-
-
-class Orchestrator:
-    """A host, and a connection to it through which nothing answers."""
-
-    data = HOSTS[0]
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-        self.heard: list[Event] = []
-
-    @property
-    def orchestrator(self) -> Orchestrator:
-        return self
-
-    @property
-    def connections(self) -> Orchestrator:
-        return self
-
-    def observer(self, event: Event) -> None:
-        self.heard.append(event)
-
-    @contextlib.contextmanager
-    def tunnel(self, _host: Any, remote: int, **_options: Any) -> Iterator[int]:
-        self.asked.append(remote)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))  # and does not listen
-            yield probe.getsockname()[1]
 
 
 @pytest.mark.parametrize(
@@ -87,11 +59,20 @@ class Orchestrator:
         (CUSTOM, {49556: "flambe-tensorboard.service"}),
     ],
 )
-def test_a_tunnel_for_each_site_that_there_is(run: RunState, units: dict[int, str]) -> None:
-    host = Orchestrator()
-    with Tunnels(cast(Cluster, host), run) as tunnels:
-        assert host.asked == list(units)
+def test_a_tunnel_for_each_site_that_there_is(run: JobState, units: dict[int, str]) -> None:
+    received: list[Event] = []
+    connections = make_connections()
+
+    @contextlib.contextmanager
+    def tunnel(_host: Any, _remote: int, **_options: Any) -> Iterator[int]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))  # and does not listen
+            yield probe.getsockname()[1]
+
+    connections.tunnel.side_effect = tunnel
+    with Tunnels(make_fleet(connections, received=received), run) as tunnels:
+        assert [call.args[1] for call in connections.tunnel.call_args_list] == list(units)
         assert (tunnels.sites.report_site is None) is not run.is_experiment
         assert tunnels.sites.tensorboard == f"http://127.0.0.1:{tunnels.ports[49556]}/"
-    messages = [event.message for event in host.heard if isinstance(event, Notice)]
+    messages = [event.message for event in received if isinstance(event, Notice)]
     assert [message.split()[1] for message in messages] == list(units.values())

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible import Cluster
-from flambe_ansible.cluster import records
-from flambe_ansible.cluster.plan import Action
 from flambe_ansible.errors import ClusterConfigurationError, ClusterError
+from flambe_ansible.fleet import records
 from flambe_ansible.hosts import Host
+from flambe_ansible.launch.plan import Action
 
 
 class Mine(Cluster):
@@ -68,7 +68,7 @@ def test_what_was_loaded_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Mine("a", 2, "key", "me")
     assert cluster.find_hosts() == []
     assert [host.action for host in cluster.plan().hosts] == [Action.CREATE] * 3
-    assert "Mine does not tell what exists" in cluster.plan().notes[0]
+    assert "Mine does not report existing hosts" in cluster.plan().notes[0]
     cluster.load_all_instances()
     connect(cluster, monkeypatch)
     assert [instance.name for instance in cluster.factories] == ["a_factory_0", "a_factory_1"]
@@ -90,7 +90,7 @@ def test_what_was_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hosts_that_are_not_ours_are_not_ended() -> None:
-    with pytest.raises(ClusterConfigurationError, match="the hosts of Mine are not this tool's"):
+    with pytest.raises(ClusterConfigurationError, match="the hosts of Mine are not managed by flambe-ans"):
         Mine("a", 2, "key", "me").check_termination()
 
 

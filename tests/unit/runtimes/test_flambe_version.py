@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from flambe_ansible import versions
-from flambe_ansible.versions import RuntimeVersion
+from flambe_ansible import pythons
+from flambe_ansible.runtimes import RuntimeVersion
+from flambe_ansible.runtimes import flambe_version as versions
 
 
 def make_flambe(folder: Path, version: str = "0.4.16", *, direct_url: object = None) -> None:
@@ -144,24 +145,24 @@ def test_an_interpreter_that_does_not_answer(tmp_path: Path, monkeypatch: pytest
 
 def test_a_release_that_pypi_does_not_have_is_warned_about() -> None:
     [warning] = versions.resolve("0.4.17").warnings
-    assert "0.4.17 is no release known on PyPI" in warning
+    assert "0.4.17 is not a release on PyPI" in warning
     assert versions.resolve("0.4.0").warnings == ()
     assert versions.resolve("v0.4.18").version == "0.4.18"
 
 
 def test_the_default_is_the_roles_own() -> None:
-    defaults = (Path(__file__).parents[2] / "roles" / "flambe" / "defaults" / "main.yml").read_text()
+    defaults = (Path(__file__).parents[3] / "roles" / "flambe" / "defaults" / "main.yml").read_text()
     match = re.search(r'^flambe_version: "?([^"\n]+)"?$', defaults, re.MULTILINE)
     assert match is not None
     assert match.group(1) == versions.DEFAULT_VERSION
 
 
 def test_the_uv_found_runs_on_linux_x86_64() -> None:
-    uv = Path(versions.find_uv())
+    uv = Path(pythons.find_uv())
     assert uv.read_bytes()[:20].startswith(b"\x7fELF\x02")
     assert uv.read_bytes()[18:20] == b"\x3e\x00"
 
 
 def test_elsewhere_no_uv_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions.platform, "machine", lambda: "aarch64")
-    assert versions.find_uv() == ""
+    monkeypatch.setattr(pythons.platform, "machine", lambda: "aarch64")
+    assert pythons.find_uv() == ""

@@ -1,25 +1,27 @@
-"""Runnables of the user's own on their way to a cluster that is made up."""
+"""Custom runnables as jobs, with autospecs in place of a cluster."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 import yaml
 
 from flambe_ansible import __version__
-from flambe_ansible.cli.render.failure import render_error
-from flambe_ansible.cluster import own_runtime, submission
-from flambe_ansible.cluster.custom import PLAYBOOK, Custom
 from flambe_ansible.errors import ClusterConfigurationError, ClusterError, PlaybookError, RunError
+from flambe_ansible.jobs import own_package, submission
+from flambe_ansible.jobs.custom import PLAYBOOK, Custom
+from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.paths import collection
 from flambe_ansible.runnable import RemoteEnvironment, read
 from flambe_ansible.runnable.document import from_text
 from flambe_ansible.sources import Wheel
+from tests.unit.fleets import HOME, make_connections, make_fleet
 
 MODULE = "custom_run_ext"
 CODE = """
@@ -55,48 +57,20 @@ class Closed(ClusterRunnable):
 ENV = RemoteEnvironment("/k", "10.0.0.1", ["10.0.0.2"], "ubuntu", "me")
 
 
-class MadeUpHost:
-    """An orchestrator that says which Pythons it has."""
-
-    def __init__(self, python: str = "") -> None:
-        self.python = python
-        self.sent: list[tuple[Path, str]] = []
-
-    def run(self, command: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess([], 0, f"motd\n{self.python}\n" if self.python else "", "")
-
-    def create_dirs(self, folders: list[str]) -> None: ...
-
-    def send(self, local: Path, remote: str) -> None:
-        self.sent.append((local, remote))
-
-    def get_home_path(self) -> str:
-        return "/home/u"
-
-
 class MadeUpCluster:
-    """A cluster that notes what is asked of it."""
-
-    expose_sites = False
-
-    def __init__(self, python: str = "", error: Exception | None = None) -> None:
-        self.orchestrator = MadeUpHost(python)
-        self.error = error
-        self.prepared: dict[str, Any] = {}
-
-    def refresh_ray(self, *, always: bool = False) -> None: ...
+    """What a custom runnable's ``setup`` uses of a cluster."""
 
     def get_remote_env(self, user_provider: Any) -> RemoteEnvironment:
         return ENV
 
-    def get_orch_home_path(self) -> str:
-        return "/home/u"
 
-    def prepare_run(self, variables: dict[str, Any], *, playbook: str, tags: Sequence[str] = ()) -> bool:
-        self.prepared = {**variables, "playbook": playbook, **({"tags": tags} if tags else {})}
-        if self.error:
-            raise self.error
-        return True
+def make_job_service(python: str = "", error: Exception | None = None) -> Any:
+    """Make jobs whose orchestrator has a Python, and whose playbook fails with an error."""
+    jobs = create_autospec(Jobs, instance=True)
+    jobs.fleet = make_fleet(make_connections(f"motd\n{python}\n" if python else ""))
+    jobs.prepare.return_value = True
+    jobs.prepare.side_effect = error
+    return jobs
 
 
 @pytest.fixture
@@ -119,14 +93,15 @@ def make(folder: Path, runnable: str) -> Custom:
     return made
 
 
-def set_up(made: Custom, cluster: MadeUpCluster, *, force: bool = False) -> None:
-    setup: Any = made.setup_inject_env
-    setup(cluster, {MODULE: "x"}, force, fresh_ray=False)
+def set_up(made: Custom, jobs: Any = None, *, force: bool = False) -> Any:
+    used = jobs or make_job_service()
+    made.set_up(used, MadeUpCluster(), {MODULE: "x"}, force=force, fresh_ray=False, expose=False)
+    return used
 
 
 def test_what_setup_set_and_the_environment_reach_the_orchestrator(folder: Path) -> None:
     made = make(folder, "Mine\nplace: here  # changes")
-    set_up(made, MadeUpCluster(), force=True)
+    set_up(made, force=True)
     text = made.to_yaml({MODULE: "/home/u/x", "another": "/y"})
     sent = from_text(text.replace("/home/u/x", str(folder / "ext")), folder / "mine.yaml")
     assert f"{MODULE}: /home/u/x  # local" in text
@@ -138,15 +113,15 @@ def test_what_setup_set_and_the_environment_reach_the_orchestrator(folder: Path)
 
 def test_without_force_there_is_none_on_the_orchestrator(folder: Path) -> None:
     made = make(folder, "Mine {}")
-    set_up(made, MadeUpCluster())
+    set_up(made)
     assert made.options == ()
 
 
 @pytest.mark.parametrize(
     ("runnable", "said"),
     [
-        ("Alone {}", r"mine.yaml:3:1: !custom_run_ext.Alone is no ClusterRunnable: it runs here alone"),
-        ("Closed {}", r"mine.yaml:3:1: !custom_run_ext.Closed does not take env: .*\*\*kwargs"),
+        ("Alone {}", r"mine.yaml:3:1: !custom_run_ext.Alone is not a ClusterRunnable; it can only run on this machine"),
+        ("Closed {}", r"mine.yaml:3:1: !custom_run_ext.Closed does not take env; .*\*\*kwargs"),
         ("Other {}", "no such class"),
         ("Mine {wrong: 1}", "wrong"),
     ],
@@ -158,103 +133,104 @@ def test_what_cannot_run_on_a_cluster_is_refused_first(folder: Path, runnable: s
 
 def test_an_error_in_setup_names_its_place(folder: Path) -> None:
     with pytest.raises(RunError, match=rf"!{MODULE}.Mine.setup raised LookupError: odd \(.*{MODULE}.py:14\)"):
-        set_up(make(folder, "Mine {trouble: odd}"), MadeUpCluster())
+        set_up(make(folder, "Mine {trouble: odd}"))
     with pytest.raises(ClusterError, match=r"^no room$"):
-        set_up(make(folder, "Mine {trouble: own}"), MadeUpCluster())
+        set_up(make(folder, "Mine {trouble: own}"))
 
 
 @pytest.mark.parametrize("runnable", ["Mine {folder: a//b/}", "Mine {later: a/b}", "Mine {folder: c, later: ./a/b}"])
 def test_results_are_shown_once_setup_is_content(folder: Path, runnable: str) -> None:
-    made, cluster = make(folder, runnable), MadeUpCluster()
-    set_up(made, cluster)
+    made = make(folder, runnable)
+    jobs = set_up(made)
     assert made.results == "a/b"
-    assert cluster.prepared == {
-        "playbook": "runnable.yml",
-        "tags": ["tensorboard"],
-        "tensorboard_logdir": "/home/u/a/b",
-        "tensorboard_host": "127.0.0.1",
-    }
+    shown = {"tensorboard_logdir": f"{HOME}/a/b", "tensorboard_host": "127.0.0.1"}
+    jobs.prepare.assert_called_once_with(shown, playbook="runnable.yml", tags=["tensorboard"])
 
 
 def test_without_results_or_where_setup_refuses_nothing_else_is_shown(folder: Path) -> None:
-    cluster = MadeUpCluster()
-    set_up(make(folder, "Mine {folder: a, later: ''}"), cluster)
+    jobs = set_up(make(folder, "Mine {folder: a, later: ''}"))
     with pytest.raises(ClusterError):
-        set_up(make(folder, "Mine {folder: a, trouble: own}"), cluster)
-    assert cluster.prepared == {}
+        set_up(make(folder, "Mine {folder: a, trouble: own}"), jobs)
+    jobs.prepare.assert_not_called()
 
 
 @pytest.mark.parametrize("value", ["/srv", "..", "a/../b", "~/a", ".", '"a\\nb"', "3", "[a]", "null"])
 def test_results_elsewhere_are_refused(folder: Path, value: str) -> None:
-    with pytest.raises(ClusterConfigurationError, match=rf"mine.yaml:3:1: !{MODULE}.Mine.results is .*, no relative"):
+    with pytest.raises(
+        ClusterConfigurationError, match=rf"mine.yaml:3:1: !{MODULE}.Mine.results is .*, not a relative"
+    ):
         make(folder, f"Mine {{folder: {value}}}")
 
 
 def test_results_elsewhere_that_setup_sets_are_refused_too(folder: Path) -> None:
-    cluster = MadeUpCluster()
-    with pytest.raises(ClusterConfigurationError, match=r"results is '/home/u/a', no relative path"):
-        set_up(make(folder, "Mine {later: /home/u/a}"), cluster)
-    assert cluster.prepared == {}
+    jobs = make_job_service()
+    with pytest.raises(ClusterConfigurationError, match=r"results is '/home/u/a', not a relative path"):
+        set_up(make(folder, "Mine {later: /home/u/a}"), jobs)
+    jobs.prepare.assert_not_called()
 
 
 @pytest.fixture
 def wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wheel:
     made = Wheel(path=tmp_path / "flambe_ansible-1.0+content.ab-py3-none-any.whl", name="", version="", digest="")
-    monkeypatch.setattr(own_runtime, "build_wheel", lambda source: made)
+    monkeypatch.setattr(own_package, "build_wheel", lambda source: made)
     return made
 
 
+def prepare(made: Custom, jobs: Any, packages: dict[str, str]) -> dict[str, Any]:
+    """Prepare, and return the variables of the playbook."""
+    assert made.prepare(jobs, packages, expose=False) is False
+    call = jobs.prepare.call_args
+    assert call.kwargs == {"playbook": "runnable.yml"}
+    variables: dict[str, Any] = call.args[0]
+    return variables
+
+
 def test_a_checkout_is_sent_as_its_wheel(folder: Path, wheel: Wheel) -> None:
-    cluster: Any = MadeUpCluster("3.12")
-    make(folder, "Mine {}").prepare(cluster, {MODULE: "/home/u/x"})
-    place = f".cache/flambe-ansible/{wheel.path.name}"
-    assert cluster.orchestrator.sent == [(wheel.path, place)]
-    assert cluster.prepared == {
-        "playbook": "runnable.yml",
+    jobs = make_job_service("3.12")
+    found = prepare(make(folder, "Mine {}"), jobs, {MODULE: "/home/u/x"})
+    path = f".cache/flambe-ansible/{wheel.path.name}"
+    jobs.fleet.connections.put.assert_called_once_with(jobs.fleet.head, wheel.path, path)
+    assert found == {
         "extensions_packages": {MODULE: "/home/u/x"},
         "runnable_root": "/opt/flambe-ansible",
-        "runnable_requirements": [f"flambe-ansible @ file:///home/u/{place}"],
+        "runnable_requirements": [f"flambe-ansible @ file://{HOME}/{path}"],
         "runnable_python_version": "3.12",
     }
 
 
-def test_an_installed_version_is_asked_for_exactly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_version_is_requested_exactly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flambe_ansible.paths.PACKAGE", folder / "site-packages" / "flambe_ansible")
-    cluster: Any = MadeUpCluster("3.11")
-    make(folder, "Mine {}").prepare(cluster, {})
-    assert cluster.prepared["runnable_requirements"] == [f"flambe-ansible=={__version__}"]
-    assert cluster.orchestrator.sent == []
+    jobs = make_job_service("3.11")
+    found = prepare(make(folder, "Mine {}"), jobs, {})
+    assert found["runnable_requirements"] == [f"flambe-ansible=={__version__}"]
+    jobs.fleet.connections.put.assert_not_called()
 
 
 @pytest.mark.parametrize(("python", "said"), [("", "no Python 3.11 or later"), ("3.11", "^runnable.yml failed$")])
-def test_a_missing_python_is_told_in_one_line(folder: Path, wheel: Wheel, python: str, said: str) -> None:
-    cluster: Any = MadeUpCluster(python, PlaybookError("runnable.yml failed", log="/log"))
+def test_a_missing_python_is_reported_in_one_line(folder: Path, wheel: Wheel, python: str, said: str) -> None:
+    jobs = make_job_service(python, PlaybookError("runnable.yml failed", log="/log"))
     with pytest.raises(PlaybookError, match=said) as caught:
-        make(folder, "Mine {}").prepare(cluster, {})
+        make(folder, "Mine {}").prepare(jobs, {}, expose=False)
     assert caught.value.log == "/log"
 
 
 def test_a_missing_python_comes_with_what_to_do(folder: Path, wheel: Wheel) -> None:
-    cluster: Any = MadeUpCluster("", PlaybookError("runnable.yml failed", log="/log"))
+    jobs = make_job_service("", PlaybookError("runnable.yml failed", log="/log"))
     with pytest.raises(PlaybookError) as caught:
-        make(folder, "Mine {}").prepare(cluster, {})
-    ways = "apt-get install python3.12 or python3.11, or a build below /opt"
-    assert [line.plain for line in render_error(caught.value)] == [
-        "error: the orchestrator has no Python 3.11 or later for runnables of your own, and none could be fetched",
-        "log: /log",
-        f"next: install one by setup_cmds or in the image: {ways}",
-    ]
+        make(folder, "Mine {}").prepare(jobs, {}, expose=False)
+    assert "no Python 3.11 or later for custom runnables" in caught.value.message
+    assert "setup_cmds" in (caught.value.hint or "")
 
 
 def test_the_playbook_alone_makes_the_runtime_that_a_submit_uses() -> None:
     [play] = yaml.safe_load((collection() / "playbooks" / PLAYBOOK).read_text())
     found = {name: value for role in play["roles"] for name, value in role.get("vars", {}).items()}
     assert (
-        found["flambe_root"] == found["extensions_root"] == f"{{{{ runnable_root | default('{own_runtime.ROOT}') }}}}"
+        found["flambe_root"] == found["extensions_root"] == f"{{{{ runnable_root | default('{own_package.ROOT}') }}}}"
     )
-    assert found["flambe_requirements"] == f"{{{{ runnable_requirements | default(['{own_runtime.NAME}']) }}}}"
+    assert found["flambe_requirements"] == f"{{{{ runnable_requirements | default(['{own_package.NAME}']) }}}}"
     assert found["flambe_python_version"] == (
-        f"{{{{ runnable_python_version | default('{own_runtime.PYTHONS[0]}') }}}}"
+        f"{{{{ runnable_python_version | default('{own_package.PYTHONS[0]}') }}}}"
     )
     assert found["flambe_python_url"] == "{{ runnable_python_url | default('') }}"
     assert found["flambe_python_sha256"] == "{{ runnable_python_sha256 | default('') }}"
@@ -265,13 +241,13 @@ def test_the_search_finds_a_python_that_is_new_enough(tmp_path: Path) -> None:
     found = home / ".pyenv/versions/3.11.9/bin/python3.11"
     found.parent.mkdir(parents=True)
     found.touch(0o755)
-    search = own_runtime.write_search().replace("/opt/", f"{tmp_path}/none/").replace("command -v", "false")
+    search = own_package.write_search().replace("/opt/", f"{tmp_path}/none/").replace("command -v", "false")
     done = subprocess.run(["bash", "-c", search], env={"HOME": str(home)}, capture_output=True, text=True, check=False)
     assert done.stdout == "3.11\n"
 
 
 def test_the_versions_are_those_that_this_package_says() -> None:
-    checkout = own_runtime.find_checkout()
+    checkout = own_package.find_checkout()
     assert checkout is not None
     assert 'requires-python = ">=3.11"' in (checkout / "pyproject.toml").read_text()
-    assert min(own_runtime.PYTHONS, key=lambda one: int(one.partition(".")[2])) == "3.11"
+    assert min(own_package.PYTHONS, key=lambda one: int(one.partition(".")[2])) == "3.11"

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from flambe_ansible.cluster import ray
 from flambe_ansible.errors import RayError
 from flambe_ansible.hosts import Host, Role
+from flambe_ansible.runtimes import ray_service as ray
+from flambe_ansible.runtimes.flambe import FlambeRuntime
 from flambe_ansible.ssh import Completed
 
+SERVICE = FlambeRuntime.ray
+assert SERVICE is not None
 HOSTS = [
     Host(name="c_orchestrator", role=Role.ORCHESTRATOR, private_ip="10.0.0.1"),
     Host(name="c_factory_0", role=Role.FACTORY, index=0, private_ip="10.0.0.2"),
@@ -54,7 +57,7 @@ def test_parse(text: str, error: str, addresses: set[str]) -> None:
 
 
 def test_check_passes_when_every_host_has_a_live_node() -> None:
-    nodes = ray.check(FakeConnections(answer("10.0.0.1", "10.0.0.2", "10.0.0.3")), HOSTS)  # type: ignore[arg-type]
+    nodes = SERVICE.check(FakeConnections(answer("10.0.0.1", "10.0.0.2", "10.0.0.3")), HOSTS)  # type: ignore[arg-type]
     assert nodes.count_alive(HOSTS) == 3
 
 
@@ -68,7 +71,7 @@ def test_check_passes_when_every_host_has_a_live_node() -> None:
 )
 def test_check_names_the_missing_hosts_with_their_logs(text: str, missing: tuple[str, ...]) -> None:
     with pytest.raises(RayError) as caught:
-        ray.check(FakeConnections(text), HOSTS)  # type: ignore[arg-type]
+        SERVICE.check(FakeConnections(text), HOSTS)  # type: ignore[arg-type]
     assert caught.value.missing == missing
     assert caught.value.logs == {name: f"log of {name}" for name in missing}
     assert caught.value.exit_code == 7

@@ -1,0 +1,111 @@
+"""What is pulled of a run, from an orchestrator that is made up."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from flambe_ansible.errors import ClusterConfigurationError, RemoteCommandError, RunError
+from flambe_ansible.hosts import Host
+from flambe_ansible.jobs.results import pull_results
+from flambe_ansible.jobs.state import JobState
+from flambe_ansible.ssh import Completed, Connections
+from tests.unit.fleets import make_fleet
+
+LOG = "/home/ml/output.log"
+SURVEY = JobState(state="running", active=True, name="survey.Survey", save_path="/home/ml/a survey", log=LOG)
+TOPICS = JobState(state="succeeded", name="topics", save_path="/home/ml/topics/output__topics", log=LOG)
+
+
+def make_host(*folders: str, failure: int = 0) -> Any:
+    """Make connections to an orchestrator that has these folders; ``failure`` is rsync's exit code."""
+    connections = create_autospec(Connections, instance=True)
+
+    def run(_host: Host, command: str, **_options: Any) -> Completed:
+        tested = re.fullmatch(r"cd && test -d (.*)", command)
+        code = int(shlex.split(tested[1])[0] not in folders) if tested else 0
+        return Completed(returncode=code, stdout="topics/output__topics\nother/output__another\n", stderr="")
+
+    def get(_host: Host, _source: str, target: Path, *, options: list[str]) -> None:
+        assert target.is_dir()
+        if failure:
+            raise RemoteCommandError("rsync failed", host="demo", command="rsync", returncode=failure)
+
+    connections.run.side_effect, connections.get.side_effect = run, get
+    return connections
+
+
+def asked(connections: Any) -> list[tuple[Any, ...]]:
+    return [(*call.args[1:], *call.kwargs["options"]) for call in connections.get.call_args_list]
+
+
+def pull(connections: Any, run: JobState, folder: Path, **options: Any) -> tuple[Path, str]:
+    pulled = pull_results(make_fleet(connections), run, folder, **options)
+    return pulled.path, pulled.missing
+
+
+def test_an_experiment(tmp_path: Path) -> None:
+    host = make_host("topics/output__topics")
+    there = tmp_path / "topics"
+    assert pull(host, TOPICS, tmp_path, checkpoints=False) == (there, "")
+    assert asked(host) == [
+        ("topics/output__topics/", there, "--exclude=_resources", "--exclude=*.pt", "--exclude=checkpoint_*"),
+        (LOG, there),
+    ]
+
+
+def test_an_experiment_by_its_name_comes_without_the_log_of_another_run(tmp_path: Path) -> None:
+    host = make_host("topics/output__topics")
+    assert pull(host, SURVEY, tmp_path, name="topics") == (tmp_path / "topics", "")
+    assert [source for source, *_ in asked(host)] == ["topics/output__topics/"]
+
+
+@pytest.mark.parametrize("name", [None, "survey.Survey"])
+def test_a_runnable_of_ones_own(tmp_path: Path, name: str | None) -> None:
+    host = make_host("/home/ml/a survey")
+    there = tmp_path / "survey.Survey"
+    assert pull(host, SURVEY, tmp_path, name=name) == (there, "")
+    assert asked(host) == [("/home/ml/a survey/", there), (LOG, there)]
+
+
+@pytest.mark.parametrize(
+    ("run", "missing"),
+    [
+        (JobState(name="a.B", log=LOG), "a.B sets no folder of results; only the log was copied"),
+        (SURVEY, "demo_orchestrator has no /home/ml/a survey; only the log was copied"),
+    ],
+)
+def test_without_results_the_log_comes_alone(tmp_path: Path, run: JobState, missing: str) -> None:
+    host = make_host()
+    assert pull(host, run, tmp_path) == (tmp_path / run.name, missing)
+    assert asked(host) == [(LOG, tmp_path / run.name)]
+
+
+def test_what_goes_away_meanwhile_is_no_error(tmp_path: Path) -> None:
+    pull(make_host("/home/ml/a survey", failure=24), SURVEY, tmp_path)
+    with pytest.raises(RemoteCommandError):
+        pull(make_host("/home/ml/a survey", failure=23), SURVEY, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("run", "name", "error", "said"),
+    [
+        (TOPICS, "else", RunError, "demo_orchestrator has no results of else"),
+        (TOPICS, "survey.Survey", ClusterConfigurationError, "'survey.Survey' is not a valid name of an experiment"),
+        (SURVEY, "../x", ClusterConfigurationError, "'../x' is not a valid name of an experiment"),
+        (JobState(name="../x", log=LOG), None, RunError, "'../x' is not a valid name of a runnable"),
+    ],
+)
+def test_what_is_not_there_is_refused(
+    tmp_path: Path, run: JobState, name: str | None, error: type[Exception], said: str
+) -> None:
+    host = make_host()
+    with pytest.raises(error, match=said) as caught:
+        pull(host, run, tmp_path, name=name)
+    assert asked(host) == []
+    assert getattr(caught.value, "hint", None) in (None, "there are results of topics")

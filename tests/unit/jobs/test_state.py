@@ -1,0 +1,121 @@
+"""The state of a job, and the calls that start, stop and ask for it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from flambe_ansible.errors import ClusterConfigurationError, RayError, RunError
+from flambe_ansible.jobs import sites, state
+from flambe_ansible.jobs.jobs import require_jobs
+from flambe_ansible.jobs.state import JobState
+from flambe_ansible.paths import collection
+from flambe_ansible.runtimes import flambe, make_runtime
+from tests.unit.fleets import commands_of, make_connections, make_jobs
+
+DOCUMENT = {
+    "id": "abc", "name": "topics", "state": "running", "active": True, "settling": False, "exit_code": None,
+    "since": "2026-11-22T04:00:00Z", "until": None, "reason": "", "stage": "train",
+    "stages": {"data": "succeeded", "train": "running"},
+    "lost": [{"name": "demo_factory_0", "address": "10.0.0.11", "since": "2026-11-22T04:01:00Z", "reason": "gone"}],
+    "invocation": "unknown here", "save_path": "/home/ml/topics/output__topics", "log": "/home/ml/output.log",
+}  # fmt: skip
+
+
+def test_a_state_is_read_and_written() -> None:
+    found = state.parse("Welcome to this host!\n" + json.dumps(DOCUMENT) + "\n")
+    assert (found.state, found.stage, found.active, found.until) == ("running", "train", True, "")
+    assert found.lost[0].reason == "gone"
+    assert list(found.stages) == ["data", "train"]
+    document = json.loads(json.dumps(found.to_dict()))
+    assert {**document, "until": None, "invocation": "unknown here"} == DOCUMENT
+
+
+@pytest.mark.parametrize("text", ["", "bash: no such file\n", '{"state": "none", "active": false, "settling": false}'])
+def test_an_orchestrator_without_a_job(text: str) -> None:
+    assert make_jobs(make_connections(text)).get() == JobState()
+
+
+def test_a_call_sends_its_document_and_reads_the_answer() -> None:
+    connections = make_connections('{"restarted": true, "failed": {}}\n')
+    make_jobs(connections).refresh_ray(always=True)
+    assert commands_of(connections) == ["/opt/flambe/bin/flambe-run refresh --always"]
+    assert json.loads(connections.run.call_args.kwargs["input"]) == {
+        "user": "ml",
+        "head": {"name": "demo_orchestrator", "address": "10.0.0.10", "port": 22},
+        "workers": [
+            {"name": "demo_factory_0", "address": "10.0.0.11", "port": 22},
+            {"name": "demo_factory_1", "address": "10.0.0.12", "port": 22},
+        ],
+    }
+
+
+def test_a_ray_that_does_not_start_is_named() -> None:
+    jobs = make_jobs(make_connections('{"failed": {"demo_factory_0": "no answer"}}'))
+    with pytest.raises(RayError, match="Ray could not be restarted: demo_factory_0: no answer") as caught:
+        jobs.refresh_ray()
+    assert caught.value.missing == ("demo_factory_0",)
+
+
+def test_stop_does_nothing_without_a_job() -> None:
+    connections = make_connections('{"state": "succeeded", "name": "topics"}')
+    assert make_jobs(connections).stop().name == "topics"
+    [command] = commands_of(connections)
+    assert command.endswith("flambe-run state")
+
+
+def test_stop_ends_a_job_that_runs() -> None:
+    connections = make_connections(json.dumps(DOCUMENT))
+    make_jobs(connections).stop(replaced=True)
+    assert commands_of(connections)[-1] == "/opt/flambe/bin/flambe-run stop --replaced"
+
+
+def test_a_refusal_has_its_reason() -> None:
+    connections = make_connections(json.dumps({"error": "a job is running", "run": DOCUMENT}), returncode=1)
+    with pytest.raises(RunError, match="demo_orchestrator: a job is running") as caught:
+        make_jobs(connections).refresh_ray()
+    assert (caught.value.state, caught.value.exit_code) == ("running", 11)
+
+
+def test_a_host_without_the_command() -> None:
+    error = "bash: line 1: /opt/flambe/bin/flambe-run: No such file or directory\n"
+    with pytest.raises(RunError, match=r"flambe-run refresh: bash: line 1: .*No such file"):
+        make_jobs(make_connections("", stderr=error, returncode=127)).refresh_ray()
+
+
+def test_a_runtime_without_jobs_is_refused() -> None:
+    assert require_jobs(make_runtime("flambe"), "demo").command == flambe.JOB_COMMAND
+    with pytest.raises(ClusterConfigurationError, match="demo has runtime none, which cannot run jobs") as caught:
+        require_jobs(make_runtime("none"), "demo")
+    assert "runtime: flambe" in (caught.value.hint or "")
+
+
+def read_defaults(role: str) -> dict[str, Any]:
+    defaults: dict[str, Any] = yaml.safe_load((collection() / "roles" / role / "defaults/main.yml").read_text())
+    return defaults
+
+
+def test_the_roles_own_the_facts() -> None:
+    runner, tensorboard, site, ray = map(read_defaults, ("runner", "tensorboard", "report_site", "ray_node"))
+    assert (runner["runner_unit"], runner["runner_root"]) == (flambe.JOB_UNIT, flambe.ROOT)
+    assert f"{runner['runner_root']}/bin/flambe-run" == flambe.JOB_COMMAND
+    assert (runner["runner_ray_unit"], runner["runner_ray_nodes"]) == (flambe.RAY_UNIT, flambe.RAY_NODES)
+    assert (ray["ray_node_unit"], ray["ray_node_port"]) == (flambe.RAY_UNIT, flambe.RAY_PORT)
+    assert (tensorboard["tensorboard_port"], tensorboard["tensorboard_unit"]) == (
+        flambe.TENSORBOARD_PORT,
+        flambe.TENSORBOARD_UNIT,
+    )
+    assert (site["report_site_port"], site["report_site_unit"]) == (flambe.REPORT_SITE_PORT, flambe.REPORT_SITE_UNIT)
+    assert site["report_site_tensorboard_port"] == flambe.TENSORBOARD_PORT
+    assert site["report_site_output_log"] == flambe.JOB_LOG
+    assert tensorboard["tensorboard_host"] == site["report_site_host"] == sites.LOOPBACK
+
+
+@pytest.mark.parametrize(
+    ("name", "experiment"), [("topics", True), ("a-b_1", True), ("survey.Survey", False), ("", False)]
+)
+def test_an_experiment_is_recognised_by_its_name(name: str, experiment: bool) -> None:
+    assert JobState(name=name).is_experiment is experiment

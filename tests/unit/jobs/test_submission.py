@@ -1,0 +1,262 @@
+"""What a submission refuses, sends and starts; the parts of the cluster are autospecs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from flambe_ansible import Cluster
+from flambe_ansible.errors import (
+    ClusterBusyError,
+    ClusterConfigurationError,
+    ClusterNotFoundError,
+    ExistingResultsError,
+    HostConnectionError,
+    HostKeyError,
+    MissingSecretsError,
+    RunError,
+    SourceError,
+)
+from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.hosts import Host
+from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.state import JobState
+from flambe_ansible.jobs.submission import make_runnable
+from flambe_ansible.launch.launch import LaunchResult
+from flambe_ansible.runnable import read
+from flambe_ansible.runnable.document import RunnableFile
+from flambe_ansible.runtimes import RuntimeVersion
+from flambe_ansible.ssh import Completed
+from tests.unit.cli.made_up import HOSTS
+from tests.unit.fleets import HOME, make_connections
+
+RUNNING = JobState(state="running", active=True, name="other", since="2026-11-22T04:00:00Z", stage="train")
+
+
+class Submitting(Cluster):
+    """A real cluster whose hosts, launch and jobs are replaced; ``log`` has the calls in their order."""
+
+    def __init__(
+        self,
+        *,
+        job: JobState | None = None,
+        results: str = "",
+        failure: Exception | None = None,
+        unbuildable: Exception | None = None,
+        runtime: str = "flambe",
+    ) -> None:
+        super().__init__("demo", 2, "key", "ml", runtime=runtime)
+        self.log: list[tuple[Any, ...]] = []
+        self.failure, self.unbuildable = failure, unbuildable
+        found = make_connections(results)
+        found.put.side_effect = lambda _host, source, target, **options: self.log.append(("send", source, target))
+        answer = Completed(returncode=0, stdout="", stderr="")
+        found.run_all.side_effect = lambda hosts, command, **_: (
+            self.log.append(("clean", command)) or dict.fromkeys((host.name for host in hosts), answer)
+        )
+        self._found = found
+        self.service = create_autospec(Jobs, instance=True)
+        current = job or JobState()
+        self.service.get.return_value = current
+        self.service.prepare.side_effect = lambda variables: self.log.append(("prepare", variables)) or True
+        self.service.refresh_ray.side_effect = lambda *, always: self.log.append(("refresh_ray", always))
+        self.service.stop.side_effect = lambda *, replaced=False: self.log.append(("stop", replaced)) or current
+        self.service.start.side_effect = self._start
+
+    def load_all_instances(self) -> None:
+        self.hosts = list(HOSTS)
+
+    def find_hosts(self) -> list[Host]:
+        return list(HOSTS)
+
+    def attach(self, hosts: Any = None, *, timeout: float = 10.0) -> None:
+        assert [host.name for host in hosts] == ["demo_orchestrator"]
+        if self.failure:
+            raise self.failure
+        self.hosts = hosts
+
+    def resolve_runtime(self) -> RuntimeVersion:
+        if self.unbuildable:
+            raise self.unbuildable
+        return RuntimeVersion(version="0.4.18")
+
+    def run(self, force: bool = False, **kwargs: Any) -> LaunchResult:
+        self.log.append(("run", kwargs))
+        self.load_all_instances()
+        return LaunchResult(
+            hosts=HOSTS, created=(), version=RuntimeVersion(), playbook={}, ray=None, seconds=1.0, log=Path("/log")
+        )
+
+    @property
+    def fleet(self) -> Fleet:
+        return replace(super().fleet, connections=self._found)
+
+    @property
+    def jobs(self) -> Jobs:
+        self.service.fleet = self.fleet
+        return self.service  # type: ignore[no-any-return]
+
+    def _make_instance(self, host: Host) -> Any:
+        instance = super()._make_instance(host)
+        instance._connections = lambda: self._found
+        return instance
+
+    def _start(self, runnable: Any, extensions: dict[str, str], *, secrets_path: str = "") -> JobState:
+        self.log.append(("start", runnable.to_yaml(extensions), secrets_path))
+        return JobState(state="running", active=True, name=runnable.name)
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Callable[..., RunnableFile]:
+    """Write an experiment with a folder as its extension and a file as its resource."""
+    (tmp_path / "ext").mkdir()
+    (tmp_path / "ext/pyproject.toml").touch()
+    (tmp_path / "data.tsv").write_text("a\tb\n")
+
+    def write(head: str = "mine: ext\nwheel: https://me:pass@host/x-1.0.zip\n", more: str = "") -> RunnableFile:
+        body = f"""
+        !Experiment  # kept
+        name: topics
+        {more}
+        resources:
+          data: data.tsv
+          there: !cluster /mnt/there
+        pipeline:
+          train: !Trainer
+            dataset: !@ data
+        """
+        path = tmp_path / "experiment.yaml"
+        path.write_text(head + ("---" if head else "") + textwrap.dedent(body))
+        return read(path)
+
+    return write
+
+
+def submit(cluster: Submitting, file: RunnableFile, **options: Any) -> Any:
+    made = make_runnable(file, lambda: "me", secrets_file=options.get("secrets_file"))
+    return cluster.submit(made, **options)
+
+
+def test_the_whole_way(experiment: Callable[..., RunnableFile], tmp_path: Path) -> None:
+    cluster = Submitting()
+    done = submit(cluster, experiment(), rerun_setup=True)
+    assert (done.run.name, done.replaced) == ("topics", False)
+    # The copies to the factories are scripts on the orchestrator, which the connections run.
+    assert [call[0] for call in cluster.log] == ["run", "send", "prepare", "clean", "send", "refresh_ray", "start"]
+    run, extension, prepare, _, resource, refresh, _ = cluster.log
+    assert run[1] == {"rerun_setup": True}
+    assert extension[1:] == (f"{tmp_path / 'ext'}/", "extensions/mine__ext")
+    assert prepare[1]["extensions_packages"] == {
+        "mine": f"{HOME}/extensions/mine__ext",
+        "wheel": "https://me:pass@host/x-1.0.zip",
+    }
+    assert prepare[1]["tensorboard_logdir"] == f"{HOME}/topics/output__topics"
+    assert refresh[1] is True
+    assert resource[1:] == (str(tmp_path / "data.tsv"), "topics/output__topics/_resources/data__data.tsv")
+
+
+def test_the_file_for_the_orchestrator(experiment: Callable[..., RunnableFile], tmp_path: Path) -> None:
+    cluster = Submitting()
+    (tmp_path / "secrets.ini").write_text("[A]\nb = c\n")
+    submit(cluster, experiment(), secrets_file=tmp_path / "secrets.ini")
+    _, text, secrets = cluster.log[-1]
+    assert secrets == f"{HOME}/secrets.ini"
+    assert "me:pass" not in text
+    for part in (
+        f"mine: {HOME}/extensions/mine__ext", "!Experiment  # kept", f"save_path: {HOME}/topics", "there: /mnt/there",
+        f"data: {HOME}/topics/output__topics/_resources/data__data.tsv",
+        f"env: !RemoteEnvironment {{key: {HOME}/ray_bootstrap_key.pem",
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_a_missing_secrets_file_is_reported_first(experiment: Any, tmp_path: Path) -> None:
+    with pytest.raises(MissingSecretsError, match=r"gone\.ini"):
+        make_runnable(experiment(), secrets_file=tmp_path / "gone.ini")
+
+
+def test_a_busy_cluster_is_refused_before_anything_changes(experiment: Callable[..., RunnableFile]) -> None:
+    cluster = Submitting(job=RUNNING)
+    with pytest.raises(ClusterBusyError, match=r"demo is busy: other is running since .*, in stage train") as caught:
+        submit(cluster, experiment())
+    assert (cluster.log, caught.value.exit_code) == ([], 11)
+    assert caught.value.hint and "--force" in caught.value.hint
+
+
+def test_force_stops_the_job_before_the_launch(experiment: Callable[..., RunnableFile]) -> None:
+    cluster = Submitting(job=RUNNING, results="./topics/output__topics/train")
+    assert submit(cluster, experiment(), force=True).replaced
+    assert [call[0] for call in cluster.log[:2]] == ["stop", "run"]
+    assert cluster.log[0][1] is True
+
+
+def test_a_checkout_that_cannot_be_built_stops_no_job(experiment: Callable[..., RunnableFile]) -> None:
+    cluster = Submitting(job=RUNNING, unbuildable=SourceError("no", source="flambe"))
+    with pytest.raises(SourceError):
+        submit(cluster, experiment(), force=True)
+    assert cluster.log == []
+
+
+def test_hosts_that_are_made_ready_after_a_job_are_awaited(experiment: Callable[..., RunnableFile]) -> None:
+    cluster = Submitting(job=JobState(state="failed", settling=True, name="other"))
+    submit(cluster, experiment())
+    assert cluster.log[0][0] == "stop"
+
+
+def test_results_are_refused_replaced_or_resumed(experiment: Callable[..., RunnableFile]) -> None:
+    results = "./topics/output__topics/train\n"
+    cluster = Submitting(results=results)
+    with pytest.raises(ExistingResultsError, match="has results of an experiment topics") as caught:
+        submit(cluster, experiment())
+    assert cluster.log == []
+    assert caught.value.hint and "resume" in caught.value.hint
+    submit(cluster, experiment(more="resume: train"))
+    assert "clean" not in [call[0] for call in cluster.log]
+    again = Submitting(results=results)
+    submit(again, experiment(), force=True)
+    [command] = [call[1] for call in again.log if call[0] == "clean"]
+    assert "! -name _resources" in command
+    assert "! -name data__data.tsv" in command
+
+
+@pytest.mark.parametrize("failure", [ClusterNotFoundError("no host"), HostConnectionError("no answer", host="demo")])
+def test_a_missing_cluster_is_launched(experiment: Callable[..., RunnableFile], failure: Exception) -> None:
+    cluster = Submitting(failure=failure)
+    submit(cluster, experiment())
+    assert cluster.log[0][0] == "run"
+
+
+def test_a_wrong_host_key_ends_it(experiment: Callable[..., RunnableFile]) -> None:
+    cluster = Submitting(failure=HostKeyError("another key", host="demo"))
+    with pytest.raises(HostKeyError):
+        submit(cluster, experiment())
+    assert cluster.log == []
+
+
+def test_a_missing_resource_changes_nothing(experiment: Callable[..., RunnableFile], tmp_path: Path) -> None:
+    file = experiment()
+    (tmp_path / "data.tsv").unlink()
+    cluster = Submitting()
+    with pytest.raises(ClusterConfigurationError, match=r"experiment.yaml:\d+:\d+: resource data"):
+        submit(cluster, file)
+    assert cluster.log == []
+
+
+def test_a_runtime_without_jobs_is_refused(experiment: Callable[..., RunnableFile]) -> None:
+    cluster = Submitting(runtime="none")
+    with pytest.raises(ClusterConfigurationError, match="runtime none, which cannot run jobs"):
+        submit(cluster, experiment())
+    with pytest.raises(ClusterConfigurationError, match="runtime none, which cannot run jobs"):
+        cluster.attach_job()
+    assert cluster.log == []
+
+
+def test_a_cluster_without_a_job() -> None:
+    with pytest.raises(RunError, match="no job was started on cluster demo yet"):
+        Submitting().attach_job()
