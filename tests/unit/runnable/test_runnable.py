@@ -142,6 +142,9 @@ def test_secrets_are_taken_literally(folder: Path) -> None:
     secrets.write_text("[PART]\nWORD = 50%_of\n")
     runnable: Any = load(write(folder, "greeter_ext: ext\n---\n!greeter_ext.Local\n"), secrets=secrets)
     assert runnable.run() == "50%_of"
+    secrets.write_text("[PART]\nWORD = after a byte order mark\n", encoding="utf-8-sig")
+    runnable = load(folder / "x.yaml", secrets=secrets)
+    assert runnable.run() == "after a byte order mark"
     secrets.write_text("hunter2\n")
     with pytest.raises(ClusterConfigurationError, match="not an INI file") as caught:
         runnable.inject_secrets(secrets)
@@ -155,10 +158,10 @@ HEAD = "greeter_ext: ext\n---\n"
     ("text", "said"),
     [
         ("!Experiment\nname: x\npipeline:\n  a: !A\n", "runs in flambé's runtime"),
-        (HEAD + "!greeter_ext.Nobody\n", "3:1: !greeter_ext.Nobody: no such class"),
-        (HEAD + "!greeter_ext.Greeting {text: x}\n", "no such class of flambe_ansible.Runnable"),
+        (HEAD + "!greeter_ext.Nobody\n", "3:1: !greeter_ext.Nobody: the extension has no such subclass"),
+        (HEAD + "!greeter_ext.Greeting {text: x}\n", "no such subclass of flambe_ansible.Runnable"),
         (HEAD + "!greeter_ext.Greeter\nnmes: [a]\n", "Greeter does not take nmes"),
-        (HEAD + "!greeter_ext.Greeter [a]\n", "takes a mapping"),
+        (HEAD + "!greeter_ext.Greeter [a]\n", "must be followed by a mapping"),
         (HEAD + "!greeter_ext.Greeter\ngreeting: !greeter_ext.None {}\n", "4:11: .*no such class"),
         (HEAD + "!greeter_ext.Greeter\ngreeting: !greeter_ext.Greeting {}\n", "missing 1 required"),
         (HEAD + "!greeter_ext.Greeter\nenv: !RemoteEnvironment {key: x}\n", "missing 4 required"),
