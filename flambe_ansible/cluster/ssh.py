@@ -15,7 +15,13 @@ from flambe_ansible.errors import FlambeAnsibleError, HostConnectionError, HostK
 from flambe_ansible.hosts import Host, Role, factory_name, make_host, orchestrator_name
 from flambe_ansible.ssh import known_hosts, user_config
 from flambe_ansible.validation import SSH_CLUSTER, check_arguments
-from flambe_ansible.validation.addresses import Place, known_hosts_name, parse_address, parse_jump, parse_place
+from flambe_ansible.validation.addresses import (
+    HostAddress,
+    known_hosts_name,
+    parse_address,
+    parse_host_address,
+    parse_jump,
+)
 from flambe_ansible.validation.ssh_rules import name_host, names_of, read_keys
 
 ACCESS_TIMEOUT = 60.0  # seconds for all hosts to take a login; they are there, and may at most be rebooting
@@ -96,7 +102,7 @@ class SSHCluster(Cluster):
 
     def identity(self) -> tuple[str, ...]:
         """Return what tells this cluster from others of the same name: where its orchestrator is."""
-        private = parse_place(self.orchestrator_ip).private
+        private = parse_host_address(self.orchestrator_ip).private
         return (self.provider, name_host(private, port=self.port))
 
     def find_hosts(self) -> list[Host]:
@@ -215,9 +221,11 @@ class SSHCluster(Cluster):
     # What the configuration means.
 
     @property
-    def _places(self) -> dict[str, Place]:
-        places = {orchestrator_name(self.name): parse_place(self.orchestrator_ip)}
-        return places | {factory_name(self.name, i): parse_place(one) for i, one in enumerate(self.factories_ips)}
+    def _places(self) -> dict[str, HostAddress]:
+        places = {orchestrator_name(self.name): parse_host_address(self.orchestrator_ip)}
+        return places | {
+            factory_name(self.name, i): parse_host_address(one) for i, one in enumerate(self.factories_ips)
+        }
 
     @property
     def _configured(self) -> list[Host]:

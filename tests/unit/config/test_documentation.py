@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.cluster.loading import load_cluster
 from flambe_ansible.cluster.ssh import SSHCluster
-from flambe_ansible.config import load_cluster, read_cluster
 from flambe_ansible.ec2.tags import OWN_KEYS
 from flambe_ansible.validation import AWS_CLUSTER, BASE_FIELDS, LAB_CLUSTER, SSH_CLUSTER, Schema
 from flambe_ansible.validation.cross import VOLUME_TYPES
 from flambe_ansible.validation.reference import as_text
 from flambe_ansible.validation.tags import OWN_TAGS
 
+from .conftest import read
 from .test_load import GUIDE
 
 ROOT = Path(__file__).parents[3]
@@ -113,7 +114,7 @@ def test_the_examples_load(folder: Path, write: Callable[[str], Path], name: str
         text = head + tag + re.sub(r"^# (?=[a-z_]+:|  )", "", body, flags=re.MULTILINE)
         text = re.sub(r"^flambe_version: .*\n", "", text, flags=re.MULTILINE)  # one of two that exclude each other
         text = re.sub(r"~/work/flambe", str(folder / "checkout"), text)
-    document = read_cluster(write(text))
+    document = read(write(text))
     if uncommented:
         assert set(document.values) >= {"setup_cmds", "flambe_source"}
     if uncommented and name != "lab.yaml":
