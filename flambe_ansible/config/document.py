@@ -133,8 +133,8 @@ def _scan(text: str, loader: Any, *, shown: str) -> None:
             depth += 1
         count += isinstance(event, yaml.NodeEvent)
         if depth > MAX_DEPTH or count > MAX_NODES:
-            what = f"more than {MAX_DEPTH} levels" if depth > MAX_DEPTH else f"more than {MAX_NODES} values"
-            raise _refuse(shown, what, expected="a cluster configuration", position=Position.of(event))
+            what = f"more than {MAX_DEPTH} nested levels" if depth > MAX_DEPTH else f"more than {MAX_NODES} values"
+            raise _refuse(shown, f"the file has {what}", position=Position.of(event))
 
 
 def _measure(node: yaml.Node, seen: dict[int, tuple[int, int] | None], *, shown: str) -> tuple[int, int]:
@@ -151,7 +151,7 @@ def _measure(node: yaml.Node, seen: dict[int, tuple[int, int] | None], *, shown:
         child_size, child_depth = _measure(child, seen, shown=shown)
         size, depth = size + child_size, max(depth, child_depth + 1)
     if size > MAX_NODES or depth > MAX_DEPTH:
-        what = f"{MAX_NODES} values" if size > MAX_NODES else f"{MAX_DEPTH} levels"
+        what = f"{MAX_NODES} values" if size > MAX_NODES else f"{MAX_DEPTH} nested levels"
         raise _refuse(shown, f"with aliases expanded, this value has more than {what}", position=Position.of(node))
     seen[key] = (size, depth)
     return size, depth

@@ -171,7 +171,7 @@ def _import(name: str, *, extension: str, hint: str) -> types.ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        expected = f"it in flambe-ans's environment: {sys.executable} -m pip install {hint}" if hint else ""
+        expected = f"an installed module: {sys.executable} -m pip install {hint}" if hint else ""
         label = f"extension {name}" if extension else name
         raise ExtensionError(f"{label} cannot be imported: {error}", expected=expected, extension=extension) from error
     except Exception as error:

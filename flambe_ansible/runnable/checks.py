@@ -262,7 +262,9 @@ def check_local_paths(report: Report, root: Node) -> None:
         if type_of(node) != "string" or not text.startswith("/") or not text.strip("/"):
             continue
         if not text.startswith(_SYSTEM_PATHS) and os.path.exists(text):  # noqa: PTH110 - Path.exists raises for long text
-            message = f"{clean(text)} exists on this machine, but only files in resources: are sent to the hosts"
+            message = (
+                f"{clean(text)} exists on this machine, but on a cluster only files in resources: are sent to the hosts"
+            )
             report.warn(node, message, "an entry in resources: and a link to it, unless every host has this path")
 
 

@@ -68,7 +68,7 @@ def import_extensions(file: RunnableFile) -> None:
         try:
             importlib.import_module(one.name)
         except ImportError as error:
-            expected = "it installed in this environment (pip install, from its location in the file)"
+            expected = "an installed module (pip install it from its location in the file)"
             problems.append(one.place.problem(f"extension {one.name}: {error}", expected))
     if problems:
         raise ClusterConfigurationError.of(problems)

@@ -114,14 +114,15 @@ def _check_agent(path: Path) -> Flaw | None:
     fingerprint = _fingerprints(_run("ssh-keygen", "-l", "-E", "sha256", "-f", str(path)))
     if not fingerprint:
         return Flaw(
-            message=f"is {path}, which needs a passphrase, and has no public key beside it to find it in ssh-agent",
-            expected=f"both: ssh-keygen -y -f {quoted} > {quoted}.pub, then ssh-add {quoted}",
+            message=f"is {path}, which needs a passphrase, and ssh-agent needs {path}.pub, which does not exist",
+            expected=f"both: ssh-keygen -y -f {quoted} > {shlex.quote(f'{path}.pub')}, then ssh-add {quoted}",
         )
     if fingerprint & _fingerprints(_run("ssh-add", "-l", "-E", "sha256")):
         return None
+    start = "" if os.environ.get("SSH_AUTH_SOCK") else 'eval "$(ssh-agent)" && '
     return Flaw(
         message=f"is {path}, which needs a passphrase, and ssh-agent does not have this key",
-        expected=f"the key in the agent: ssh-add {quoted}",
+        expected=f"the key in the agent: {start}ssh-add {quoted}",
     )
 
 

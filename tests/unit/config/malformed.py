@@ -52,7 +52,7 @@ MALFORMED = {
     "UTF-16": ("!LabCluster\nname: a\n".encode("utf-16"), "1:1", "UTF-16", "UTF-8"),
     "more than 1 MiB": ("# " + "x" * 1024 * 1024, "", "larger than 1 MiB", ""),
     "too many values": (LAB + "setup_cmds: [" + "x, " * 40_000 + "]\n", "3:29999", "more than 10000 values", ""),
-    "too deep": ("!LabCluster\nname: " + "[" * 100_000, "2:26", "more than 20 levels", ""),
+    "too deep": ("!LabCluster\nname: " + "[" * 100_000, "2:26", "more than 20 nested levels", ""),
     "alias bomb": (
         "!LabCluster\nname: &a [x, x, x, x, x, x, x, x, x, x]\n"
         + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcd", "bcde", strict=True)),

@@ -1,4 +1,4 @@
-"""Reading and checking files depends on no cluster, and ``runnable`` has no import cycle."""
+"""config, validation and runnable do not import clusters, and have no import cycles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALLOWED = {
 
 
 def imports_of(path: Path) -> set[str]:
-    """List the modules of this package that a module imports anywhere: in functions and for types, too."""
+    """List the package's modules that a module imports, including imports in functions and for types."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -15,7 +15,7 @@ from flambe_ansible.errors import ClusterConfigurationError
 from .conftest import read
 from .malformed import AWS, LAB, MALFORMED
 
-# The guide's own example; only the path of the key is this test's.
+# The example of flambé's guide, with another path of the key.
 GUIDE = """!AWSCluster
 
 name: name-of-the-cluster # Pick a unique identifier for the cluster
@@ -132,20 +132,20 @@ GOOD: dict[str, tuple[str, str, Any]] = {
 
 
 @pytest.mark.parametrize(("text", "field", "value"), GOOD.values(), ids=GOOD)
-def test_what_is_right(write: Callable[[str], Path], text: str, field: str, value: Any) -> None:
+def test_valid_values(write: Callable[[str], Path], text: str, field: str, value: Any) -> None:
     got = read(write(text)).values[field]
     assert got == value
     assert type(got) is type(value)
 
 
-def test_extensions_come_along(write: Callable[[str], Path]) -> None:
+def test_extensions_are_returned(write: Callable[[str], Path]) -> None:
     document = read(write("ext: ../ext\n---\n" + LAB))
     assert document.extensions == {"ext": "../ext"}
     assert (document.start.line, document.start.column) == (3, 1)
 
 
 @pytest.mark.parametrize("key", ["id", "./id", "keys/../id", "~/id", "my key", "pem"])
-def test_paths_start_in_the_files_own_folder(
+def test_relative_paths_start_from_the_files_folder(
     folder: Path, write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("HOME", str(folder))
@@ -157,7 +157,7 @@ def test_paths_start_in_the_files_own_folder(
 
 
 def test_no_bytes_end_in_another_error(write: Callable[[bytes], Path]) -> None:
-    """Cut, mix and disturb all texts of the tables: only problems with places may come of it."""
+    """Cut, mix and change all texts of the tables: the only error is one with positions."""
     dice = random.Random(20261101)
     texts = [row[0] for row in (*MALFORMED.values(), *GOOD.values()) if len(row[0]) < 2000]
     sources = [text.encode() if isinstance(text, str) else text for text in texts]

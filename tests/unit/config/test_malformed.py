@@ -1,4 +1,4 @@
-"""Malformed configurations: each gets one clear problem, with its place, unless the row says several."""
+"""Malformed configurations: each has one problem, with its position."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_all_problems_at_once_in_the_order_of_their_places(write: Callable[[str]
         ("a\0b", "cannot be read"),
     ],
 )
-def test_what_is_no_file(write: Callable[[str], Path], name: str, message: str) -> None:
+def test_paths_that_are_not_readable_files(write: Callable[[str], Path], name: str, message: str) -> None:
     path = write(LAB).parent / name
     with pytest.raises(ClusterConfigurationError, match=message.replace("?", r"\?")) as caught:
         read(path)

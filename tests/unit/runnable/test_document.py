@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_all_that_a_file_says(folder: Path) -> None:
+def test_the_content_of_a_file(folder: Path) -> None:
     text = """\
 ext: ext
 other.part: numpy>=1.16
@@ -84,7 +84,7 @@ def test_an_extensions_runnable(folder: Path) -> None:
     assert (subclass.is_experiment, subclass.name, subclass.stages) == (True, "x", ("a",))
 
 
-# A file, where its problem is, and what the message must say.
+# A file, the line and column of its problem, and a part of the message.
 PROBLEMS = {
     "empty": ("", 1, 1, "empty"),
     "only comments": ("# nothing\n", 1, 1, "empty"),
@@ -160,7 +160,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("case", PROBLEMS)
-def test_problems_have_their_place(case: str, folder: Path) -> None:
+def test_problems_have_positions(case: str, folder: Path) -> None:
     text, line, column, said = PROBLEMS[case]
     with pytest.raises(ClusterConfigurationError) as caught:
         from_text(text, folder / "x.yaml")
@@ -198,7 +198,7 @@ def test_a_local_path_in_the_pipeline_is_a_warning(folder: Path, value: str) -> 
     file = from_text(GOOD.replace("!A", "!A\n    p: " + value.format(folder)), folder / "x.yaml")
     (warning,) = file.warnings
     assert f"{folder}" in warning.message
-    assert "exists on this machine, but only files in resources: are sent to the hosts" in warning.message
+    assert "exists on this machine, but on a cluster only files in resources: are sent to the hosts" in warning.message
     assert (warning.line, warning.column > 4) == (5, True)
 
 
@@ -218,7 +218,7 @@ def test_a_local_path_in_the_pipeline_is_a_warning(folder: Path, value: str) -> 
         "/proc/self",
     ],
 )
-def test_other_values_are_no_local_paths(folder: Path, value: str) -> None:
+def test_other_values_are_not_local_paths(folder: Path, value: str) -> None:
     text = GOOD.replace("!A", "!A\n    p: " + value) + f"resources:\n  here: {folder}/data.tsv\n"
     assert from_text(text, folder / "x.yaml").warnings == ()
 
@@ -235,7 +235,7 @@ def test_files_that_cannot_be_read(content: bytes | None, said: str, tmp_path: P
         read(path)
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ClusterConfigurationError, match="this is a folder"):
         read(tmp_path)
 

@@ -45,7 +45,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("values", "message"), WRONG, ids=lambda one: next(iter(one)) if isinstance(one, dict) else "")
-def test_what_is_wrong(values: dict[str, Any], message: str) -> None:
+def test_invalid_values(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ClusterConfigurationError) as caught:
         check_arguments(AWS_CLUSTER, values)
     assert len(caught.value.problems) == 1
@@ -68,7 +68,7 @@ def test_all_problems_are_reported() -> None:
     assert [one.field for one in caught.value.problems] == ["name", "tags.creator", "tags.NAME", "volume_size"]
 
 
-def test_right_values_come_back_in_their_own_types() -> None:
+def test_valid_values_are_converted() -> None:
     values = check_arguments(
         LAB_CLUSTER, {"name": "a", "volume_size": 100.0, "setup_timeout": 5, "tags": None, "own": {}}
     )
@@ -81,5 +81,5 @@ def test_right_values_come_back_in_their_own_types() -> None:
     ("word", "meant"),
     [("factory_num", "factories_num"), ("Factories-Num", "factories_num"), ("tag", "tags"), ("zzz", ""), ("", "")],
 )
-def test_what_was_meant(word: str, meant: str) -> None:
+def test_suggestions(word: str, meant: str) -> None:
     assert suggest(word, ["factories_num", "tags", "name"]) == meant

@@ -21,10 +21,13 @@ UNUSABLE = {
     "cut off": ("\n".join(KEY.splitlines()[:-2]) + "\n", "is incomplete: the -----END line is missing"),
     "no last line break": (KEY.rstrip("\n"), "has no line break after its last line; expected a line break at the end"),
     "damaged": (KEY.replace(KEY.splitlines()[1], "A" * 70), "which ssh-keygen cannot read: "),
-    "passphrase": (private_key(passphrase=PASSPHRASE), "needs a passphrase, and ssh-agent does not have this key"),
+    "passphrase": (
+        private_key(passphrase=PASSPHRASE),
+        'ssh-agent does not have this key; expected the key in the agent: eval "$(ssh-agent)" && ssh-add ',
+    ),
     "passphrase, PEM": (
         private_key("ecdsa", passphrase=PASSPHRASE, file_format="PEM"),
-        "needs a passphrase, and has no public key beside it",
+        "needs a passphrase, and ssh-agent needs ",
     ),
 }
 
