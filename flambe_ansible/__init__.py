@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from flambe_ansible.cluster.aws import AWSCluster
     from flambe_ansible.cluster.cluster import Cluster
     from flambe_ansible.cluster.lab import LabCluster
+    from flambe_ansible.cluster.loading import load_cluster
     from flambe_ansible.cluster.ssh import SSHCluster
     from flambe_ansible.fleet.instance import Instance
     from flambe_ansible.runnable.environment import RemoteEnvironment
@@ -26,6 +27,7 @@ __all__ = [
     "Runnable",
     "SSHCluster",
     "__version__",
+    "load_cluster",
 ]
 
 _MODULES = {
@@ -37,11 +39,12 @@ _MODULES = {
     "RemoteEnvironment": "runnable.environment",
     "Runnable": "runnable.runnable",
     "SSHCluster": "cluster.ssh",
+    "load_cluster": "cluster.loading",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import the classes at their first use: some bring boto3 and Ansible's runner along."""
+    """Import a name on first use: some modules import boto3 and ansible-runner."""
     if name in _MODULES:
         return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

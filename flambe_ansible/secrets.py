@@ -59,7 +59,7 @@ def read_sections(path: Path) -> list[str]:
     """
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
     except (configparser.Error, UnicodeDecodeError) as error:
         line = getattr(error, "lineno", None)
         place = f"{path}:{line}:1" if line else str(path)

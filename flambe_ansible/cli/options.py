@@ -50,7 +50,7 @@ def examples(*lines: str) -> str:
 
 def load(output: Output, file: str) -> Cluster:
     """Read a cluster's configuration; the import is slow, so that only commands that need it pay for it."""
-    from flambe_ansible.config import load_cluster
+    from flambe_ansible.cluster.loading import load_cluster
 
     cluster: Cluster = load_cluster(file)
     cluster.observer = output.hear

@@ -1,6 +1,6 @@
-"""A cluster's YAML, to a cluster: all problems of a file at once, each with its place, before anything is created."""
+"""Read and check a cluster's YAML file. All problems of a file are reported at once, each with its position."""
 
-from flambe_ansible.config.document import Place
-from flambe_ansible.config.load import ClusterDocument, load_cluster, read_cluster
+from flambe_ansible.config.document import Position
+from flambe_ansible.config.load import ClusterDocument, read_cluster
 
-__all__ = ["ClusterDocument", "Place", "load_cluster", "read_cluster"]
+__all__ = ["ClusterDocument", "Position", "read_cluster"]

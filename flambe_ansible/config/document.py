@@ -1,4 +1,4 @@
-"""YAML text to positioned nodes, within limits; what a file may be before one looks at what it says."""
+"""Read YAML text into nodes that have positions. Limits on size and depth are checked first."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from flambe_ansible.config.syntax import describe
 from flambe_ansible.errors import ClusterConfigurationError, Problem
 
 MAX_BYTES = 1024 * 1024
-MAX_DEPTH = 20  # collections within collections; the C composer recurses, and ends the process when it is too deep
-MAX_NODES = 10_000  # values, with every alias counted as what it stands for
+MAX_DEPTH = 20  # nested collections; the C composer recurses and crashes the process when it is too deep
+MAX_NODES = 10_000  # values, with every alias expanded
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
@@ -23,8 +23,8 @@ _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class Loader(_Loader):  # type: ignore[misc]  # which of the two it is, is known at run time
-    """The safe loader, with dates as text, ``=`` as text, and ``1e-3`` as the number it is."""
+class Loader(_Loader):  # type: ignore[misc]  # the base class is chosen at run time
+    """The safe loader, except that dates and ``=`` are text and ``1e-3`` is a number."""
 
 
 def _make_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
@@ -50,28 +50,28 @@ Loader.yaml_implicit_resolvers = _make_resolvers()
 
 
 @dataclass(frozen=True, order=True)
-class Place:
-    """A place in a file; both count from 1."""
+class Position:
+    """A position in a file; lines and columns count from 1."""
 
     line: int
     column: int
 
     @classmethod
-    def of(cls, node: yaml.Node | yaml.Event) -> Place:
-        """Find where a node begins."""
-        assert node.start_mark is not None, "whatever was parsed has a mark"  # noqa: S101
+    def of(cls, node: yaml.Node | yaml.Event) -> Position:
+        """Return the position of a node's first character."""
+        assert node.start_mark is not None  # noqa: S101 - every parsed node has one
         return cls(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
 def read_text(path: Path, *, shown: str) -> str:
-    """Read a configuration: at most 1 MiB of UTF-8 without control characters.
+    """Read a configuration file: at most 1 MiB of UTF-8 without control characters.
 
     Args:
         path: The file.
-        shown: How the user named it.
+        shown: The file's name in messages.
 
     Raises:
-        ClusterConfigurationError: It cannot be read, or is no such text.
+        ClusterConfigurationError: The file cannot be read, or its content is not such text.
     """
     try:
         with path.open("rb") as file:
@@ -79,52 +79,52 @@ def read_text(path: Path, *, shown: str) -> str:
     except FileNotFoundError:
         raise _refuse(shown, "no such file", suggestion=_find_neighbour(path)) from None
     except IsADirectoryError:
-        raise _refuse(shown, "this is a folder", expected="a cluster's YAML file") from None
+        raise _refuse(shown, "this is a folder", expected="a cluster configuration (YAML file)") from None
     except (OSError, ValueError) as error:
         raise _refuse(shown, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > MAX_BYTES:
-        raise _refuse(shown, "the file has more than 1 MiB", expected="a cluster's YAML file")
+        raise _refuse(shown, "the file is larger than 1 MiB", expected="a cluster configuration (YAML file)")
     return decode(content, shown=shown)
 
 
 def decode(content: bytes, *, shown: str) -> str:
-    """Decode a configuration, and refuse what YAML has no place for."""
+    """Decode UTF-8 text and refuse characters that YAML forbids."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _refuse(shown, "the file is UTF-16", expected="UTF-8", place=Place(1, 1))
+        raise _refuse(shown, "the file is encoded as UTF-16", expected="UTF-8", position=Position(1, 1))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        place = _locate(content[: error.start].decode("utf-8-sig", errors="replace"))
-        message = f"the byte 0x{content[error.start]:02x} is not UTF-8"
-        raise _refuse(shown, message, expected="UTF-8 text", place=place) from error
+        position = _locate(content[: error.start].decode("utf-8-sig", errors="replace"))
+        message = f"the byte 0x{content[error.start]:02x} is not valid UTF-8"
+        raise _refuse(shown, message, expected="UTF-8 text", position=position) from error
     bad = _FORBIDDEN.search(text)
     if bad:
         name = "a NUL character" if bad.group() == "\0" else f"the control character U+{ord(bad.group()):04X}"
-        raise _refuse(shown, name, expected="text", place=_locate(text[: bad.start()]))
+        raise _refuse(shown, name, expected="text without control characters", position=_locate(text[: bad.start()]))
     return text
 
 
 def compose(text: str, *, shown: str) -> list[yaml.Node]:
-    """Compose the documents of a YAML text; documents without content are left out.
+    """Parse a YAML text into the root nodes of its documents, without empty documents.
 
     Raises:
-        ClusterConfigurationError: The text is no YAML, or holds more than a configuration does.
+        ClusterConfigurationError: The text is not valid YAML, or exceeds a limit.
     """
     try:
         _scan(text, Loader, shown=shown)
         nodes = list(yaml.compose_all(text, Loader))
     except yaml.YAMLError as error:
-        if "nesting depth" in str(error):  # newer libyaml's own limit, found ahead of where ours is passed
+        if "nesting depth" in str(error):  # newer libyaml has a limit of its own; report ours, with its position
             _scan(text, yaml.SafeLoader, shown=shown)
         message, expected, line, column = describe(error, text)
-        raise _refuse(shown, message, expected=expected, place=Place(line, column)) from error
+        raise _refuse(shown, message, expected=expected, position=Position(line, column)) from error
     for node in nodes:
         _measure(node, {}, shown=shown)
     return [node for node in nodes if not _is_nothing(node)]
 
 
 def _scan(text: str, loader: Any, *, shown: str) -> None:
-    """Go through the events, which costs no recursion, and stop where there are too many or they are too deep."""
+    """Check the limits on the parser's events, which needs no recursion."""
     depth = count = 0
     for event in yaml.parse(text, loader):
         if isinstance(event, yaml.CollectionEndEvent):
@@ -133,17 +133,17 @@ def _scan(text: str, loader: Any, *, shown: str) -> None:
             depth += 1
         count += isinstance(event, yaml.NodeEvent)
         if depth > MAX_DEPTH or count > MAX_NODES:
-            what = f"more than {MAX_DEPTH} levels" if depth > MAX_DEPTH else f"more than {MAX_NODES} values"
-            raise _refuse(shown, what, expected="a configuration", place=Place.of(event))
+            what = f"more than {MAX_DEPTH} nested levels" if depth > MAX_DEPTH else f"more than {MAX_NODES} values"
+            raise _refuse(shown, f"the file has {what}", position=Position.of(event))
 
 
 def _measure(node: yaml.Node, seen: dict[int, tuple[int, int] | None], *, shown: str) -> tuple[int, int]:
-    """Count the values and the levels below a node with its aliases written out."""
+    """Count the values and levels of a node with its aliases expanded, and check the limits."""
     key = id(node)
     if key in seen:
         measured = seen[key]
         if measured is None:
-            raise _refuse(shown, "an alias stands for something that it is a part of", place=Place.of(node))
+            raise _refuse(shown, "an alias refers to a value that contains the alias", position=Position.of(node))
         return measured
     seen[key] = None
     size, depth = 1, 1
@@ -151,8 +151,8 @@ def _measure(node: yaml.Node, seen: dict[int, tuple[int, int] | None], *, shown:
         child_size, child_depth = _measure(child, seen, shown=shown)
         size, depth = size + child_size, max(depth, child_depth + 1)
     if size > MAX_NODES or depth > MAX_DEPTH:
-        what = f"{MAX_NODES} values" if size > MAX_NODES else f"{MAX_DEPTH} levels"
-        raise _refuse(shown, f"with its aliases written out, this has more than {what}", place=Place.of(node))
+        what = f"{MAX_NODES} values" if size > MAX_NODES else f"{MAX_DEPTH} nested levels"
+        raise _refuse(shown, f"with aliases expanded, this value has more than {what}", position=Position.of(node))
     seen[key] = (size, depth)
     return size, depth
 
@@ -167,14 +167,14 @@ def _is_nothing(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null" and not node.value
 
 
-def _locate(before: str) -> Place:
-    """Find the place that follows a text."""
+def _locate(before: str) -> Position:
+    """Return the position after a text."""
     lines = _LINE_BREAK.split(before)
-    return Place(len(lines), len(lines[-1]) + 1)
+    return Position(len(lines), len(lines[-1]) + 1)
 
 
 def _find_neighbour(path: Path) -> str:
-    """Find the file beside it that was probably meant."""
+    """Find a YAML file in the same folder with a similar name."""
     try:
         names = [one.name for one in path.parent.iterdir() if one.suffix in (".yaml", ".yml")]
     except OSError:
@@ -184,8 +184,8 @@ def _find_neighbour(path: Path) -> str:
 
 
 def _refuse(
-    shown: str, message: str, *, expected: str = "", suggestion: str = "", place: Place | None = None
+    shown: str, message: str, *, expected: str = "", suggestion: str = "", position: Position | None = None
 ) -> ClusterConfigurationError:
-    line, column = (place.line, place.column) if place else (0, 0)
+    line, column = (position.line, position.column) if position else (0, 0)
     problem = Problem(file=shown, line=line, column=column, message=message, expected=expected, suggestion=suggestion)
     return ClusterConfigurationError.of([problem])

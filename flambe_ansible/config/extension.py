@@ -1,7 +1,7 @@
-"""A user's own class of clusters: found in the extension that a file declares, its arguments read off its constructor.
+"""Cluster classes from extensions: import them and derive their fields from the constructor.
 
-Nothing is installed or fetched for it. An extension that is a path is imported from there, whatever is installed under
-its name; any other must be installed in the Python that runs this.
+Nothing is installed or fetched. An extension given as a path is imported from that path, even if a module of the same
+name is installed; any other extension must be installed in the Python that runs this.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ import types
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from flambe_ansible.sources.locations import LocationError, redact, resolve
 from flambe_ansible.validation import BASE_FIELDS, Change, Field, Kind, Schema
 from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES
 from flambe_ansible.validation.schema import suggest
 from flambe_ansible.validation.ssh_fields import PROXY_JUMP
-
-if TYPE_CHECKING:
-    from flambe_ansible.cluster.cluster import Cluster
 
 _KINDS: dict[Any, tuple[Kind, str]] = {
     str: (Kind.STRING, "text"),
@@ -36,13 +33,13 @@ _KINDS: dict[Any, tuple[Kind, str]] = {
 
 
 class ExtensionError(ValueError):
-    """A class of clusters cannot be had from an extension.
+    """An extension cannot be imported, or has no usable cluster class.
 
     Attributes:
         message: What is wrong.
-        expected: What would be right, or "".
+        expected: What is expected instead, or "".
         suggestion: What was probably meant, or "".
-        extension: The extension that it is about; "" where it is about the tag.
+        extension: The name of the extension that failed; "" if the error is about the tag.
     """
 
     def __init__(self, message: str, *, expected: str = "", suggestion: str = "", extension: str = "") -> None:
@@ -53,51 +50,53 @@ class ExtensionError(ValueError):
         self.extension = extension
 
 
-def find_class(tag: str, extensions: Mapping[str, str], *, folder: Path) -> type[Cluster]:
-    """Import the extension of a tag and find the class in it.
+def find_class(tag: str, extensions: Mapping[str, str], *, folder: Path, base: type) -> type:
+    """Import the extension of a tag and find the tag's class.
 
     Args:
-        tag: Such as ``!my_pkg.MyCluster``.
+        tag: The tag, such as ``!my_pkg.MyCluster``.
         extensions: The declared extensions, module name to location.
-        folder: Where relative paths start.
+        folder: The folder that relative paths start from.
+        base: The class that the found class must be derived from.
 
     Raises:
-        ExtensionError: It cannot be imported, has no such class, or the class is no cluster that can be made.
+        ExtensionError: The extension cannot be imported, has no such class, or the class is abstract or not derived
+            from ``base``.
     """
-    from flambe_ansible.cluster.cluster import Cluster
-
     module_name, _, class_name = tag.removeprefix("!").rpartition(".")
     package = module_name.partition(".")[0]
     import_extension(package, extensions[package], folder=folder)
     module = _import(module_name, extension="", hint="")
     found = getattr(module, class_name, None)
-    own = {one.__name__: one for one in _subclasses(Cluster) if one.__module__.partition(".")[0] == package}
+    own = {one.__name__: one for one in _subclasses(base) if one.__module__.partition(".")[0] == package}
     found = own.get(class_name) if found is None else found
+    wanted = f"a subclass of flambe_ansible.{base.__name__}"
     if found is None:
         meant = suggest(class_name, own)
+        listed = f"one of {', '.join(f'!{package}.{name}' for name in own)}" if own else wanted
         raise ExtensionError(
-            f"{module_name} has no {class_name}",
-            expected="" if meant else f"one of {', '.join(f'!{package}.{name}' for name in own) or 'no class there'}",
+            f"{module_name} has no class {class_name}",
+            expected="" if meant else listed,
             suggestion=f"!{package}.{meant}" if meant else "",
         )
-    if not isinstance(found, type) or not issubclass(found, Cluster):
-        raise ExtensionError(f"{tag} is no cluster", expected="a subclass of flambe_ansible.Cluster")
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
-        raise ExtensionError(f"{tag} does not implement {missing}")
+    if not isinstance(found, type) or not issubclass(found, base):
+        raise ExtensionError(f"{tag} is not a cluster class", expected=wanted)
+    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    if missing:
+        raise ExtensionError(f"{tag} does not implement {', '.join(missing)}")
     return found
 
 
 def import_extension(name: str, location: str, *, folder: Path) -> None:
-    """Make an extension's module importable, and import it.
+    """Import an extension's module, from its path if it has one.
 
     Args:
-        name: The module.
-        location: A path, or what it was installed from.
-        folder: Where relative paths start.
+        name: The module's name.
+        location: A path, or the source that the module was installed from.
+        folder: The folder that relative paths start from.
 
     Raises:
-        ExtensionError: It cannot be imported.
+        ExtensionError: The module cannot be imported.
     """
     try:
         path = resolve(location, folder)
@@ -111,25 +110,30 @@ def import_extension(name: str, location: str, *, folder: Path) -> None:
     root = _find_root(path, name)
     loaded = sys.modules.get(name)
     if loaded is not None and not _is_below(loaded, root):
-        origin = getattr(loaded, "__file__", None) or "elsewhere"
-        raise ExtensionError(f"extension {name}: another {name} is imported already, from {origin}", extension=name)
+        origin = getattr(loaded, "__file__", None) or "an unknown path"
+        raise ExtensionError(
+            f"extension {name}: another module {name} is already imported, from {origin}", extension=name
+        )
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
         importlib.invalidate_caches()
     _import(name, extension=name, hint=shlex.quote(str(path)))
 
 
-def describe_class(tag: str, kind: type[Cluster]) -> Schema:
-    """Read the fields of a class off its constructor: the base's own as they are, others by their annotations."""
+def describe_class(tag: str, cluster_class: type) -> Schema:
+    """Derive the fields of a class from its constructor.
+
+    Arguments named like a base field are checked like that field, others by their annotation.
+    """
     base = {one.name: one for one in (*BASE_FIELDS, PROXY_JUMP)}
     fields: dict[str, Field] = {}
-    for owner in kind.__mro__:
+    for owner in cluster_class.__mro__:
         constructor = vars(owner).get("__init__")
         if not inspect.isfunction(constructor):
             continue
         parameters = list(inspect.signature(constructor).parameters.values())[1:]
         named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
-        inherited = bool(fields)  # what is passed on by **kwargs may be given by the class itself
+        inherited = bool(fields)  # the subclass may set these arguments itself
         hints = _hints(constructor)
         for one in named:
             described = _describe(one, hints.get(one.name), base.get(one.name))
@@ -139,36 +143,35 @@ def describe_class(tag: str, kind: type[Cluster]) -> Schema:
     return Schema(tag=tag, fields=tuple(fields.values()), cross_rules=(FLAMBE_RULE, *RUNTIME_RULES))
 
 
-def describe_failure(tag: str, error: Exception, kind: type[Cluster]) -> str:
-    """Say in one line why a constructor or ``parse`` of a user's class failed, and where."""
-    ours = Path(__file__).parents[1]
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if ours not in Path(one.filename).parents]
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{tag} cannot be made: {kind.__name__} raised {type(error).__name__}: {error}{place}"
+def format_origin(error: Exception) -> str:
+    """Return the last line of user code in an error's traceback as `` (FILE:LINE)``, or ""."""
+    package = Path(__file__).parents[1]
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if package not in Path(one.filename).parents]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
 def _find_root(path: Path, name: str) -> Path:
-    """Find the folder that the module is in, below or at a path."""
+    """Find the folder to import a module from: the path, its ``src`` folder, or its parent."""
     for folder in (path, path / "src"):
         if (folder / name).is_dir() or (folder / f"{name}.py").is_file():
             return folder.resolve()
     if path.name in (name, f"{name}.py") and (path.is_file() or (path / "__init__.py").is_file()):
         return path.parent.resolve()
-    expected = f"a folder with {name}/, {name}.py or src/{name}/ in it, or {name} itself"
-    raise ExtensionError(f"extension {name}: {path} holds no module {name}", expected=expected, extension=name)
+    expected = f"a folder that contains {name}/, {name}.py or src/{name}/, or the path of {name} itself"
+    raise ExtensionError(f"extension {name}: {path} contains no module {name}", expected=expected, extension=name)
 
 
 def _is_below(module: types.ModuleType, root: Path) -> bool:
-    places = [module.__file__] if getattr(module, "__file__", None) else list(getattr(module, "__path__", ()))
-    return any(root in Path(str(place)).resolve().parents for place in places)
+    paths = [module.__file__] if getattr(module, "__file__", None) else list(getattr(module, "__path__", ()))
+    return any(root in Path(str(path)).resolve().parents for path in paths)
 
 
 def _import(name: str, *, extension: str, hint: str) -> types.ModuleType:
-    """Import a module; whatever its code raises is the extension's failure."""
+    """Import a module; every error that its code raises becomes an ``ExtensionError``."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        expected = f"it installed where flambe-ans runs: {sys.executable} -m pip install {hint}" if hint else ""
+        expected = f"an installed module: {sys.executable} -m pip install {hint}" if hint else ""
         label = f"extension {name}" if extension else name
         raise ExtensionError(f"{label} cannot be imported: {error}", expected=expected, extension=extension) from error
     except Exception as error:
@@ -177,15 +180,15 @@ def _import(name: str, *, extension: str, hint: str) -> types.ModuleType:
 
 
 def _subclasses(root: Any) -> list[type]:
-    """List all classes below one."""
+    """List the direct and indirect subclasses of a class."""
     return [one for child in root.__subclasses__() for one in (child, *_subclasses(child))]
 
 
 def _hints(function: Any) -> dict[str, Any]:
-    """Read a function's annotations; none where they name what cannot be found."""
+    """Resolve a function's annotations; return {} if one cannot be resolved."""
     try:
         return get_type_hints(function)
-    except Exception:  # annotations are a user's own code
+    except Exception:  # annotations are user code
         return {}
 
 
@@ -207,7 +210,7 @@ def _describe(parameter: inspect.Parameter, hint: Any, base: Field | None) -> Fi
 
 
 def _plain(hint: Any) -> Any:
-    """Take ``None`` out of a union with one other type."""
+    """Return X for the annotation ``X | None``."""
     if get_origin(hint) not in (Union, types.UnionType):
         return hint
     others = [one for one in get_args(hint) if one is not type(None)]

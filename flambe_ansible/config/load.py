@@ -1,16 +1,17 @@
-"""A cluster's file to a checked document, and a document to a cluster."""
+"""Read a cluster's file into a checked document."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from flambe_ansible.config import providers
-from flambe_ansible.config.document import Place, compose, decode, read_text
+from flambe_ansible.config import kinds
+from flambe_ansible.config.document import Position, compose, decode, read_text
+from flambe_ansible.config.kinds import ClusterKind
 from flambe_ansible.config.reading import Entry, PlacedFlaw, Reader
 from flambe_ansible.config.scalars import STANDARD
 from flambe_ansible.errors import ClusterConfigurationError, Problem
@@ -18,163 +19,152 @@ from flambe_ansible.validation import Field, Flaw, Kind, Schema, find_flaws
 from flambe_ansible.validation.check import as_problem, normalize
 from flambe_ansible.validation.schema import format_path, show, suggest
 
-if TYPE_CHECKING:
-    from flambe_ansible.cluster.cluster import Cluster
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterDocument:
-    """What a cluster's file says, checked, before a cluster is made of it.
+    """The checked content of a cluster's file.
 
     Attributes:
-        file: The file, as the user named it.
+        file: The file's name in messages.
         tag: The cluster's tag, such as ``!AWSCluster``.
-        values: The fields that were given; paths are absolute.
-        positions: Where each value stands, by field (``name``, ``tags.company``, ``setup_cmds[0]``).
-        place: Where the cluster begins.
-        extensions: The first document, if there are two: package names to where they come from.
-        kind: The class behind the tag, if it is an extension's own.
+        values: The given fields; paths are absolute.
+        positions: The position of each value, by field (``name``, ``tags.company``, ``setup_cmds[0]``).
+        start: The position of the cluster's tag.
+        extensions: The declared extensions, module name to location.
+        extension_class: The class that the tag names in an extension; None for the package's own clusters.
     """
 
     file: str
     tag: str
     values: Mapping[str, Any]
-    positions: Mapping[str, Place]
-    place: Place
+    positions: Mapping[str, Position]
+    start: Position
     extensions: Mapping[str, str] = field(default_factory=dict)
-    kind: type | None = None
+    extension_class: type | None = None
 
     def locate(self, problem: Problem) -> Problem:
-        """Place a problem at the field that it names, or where the cluster begins."""
+        """Add the position of a problem's field to the problem, or the position of the tag."""
         name = problem.field
-        place = self.positions.get(name) or self.positions.get(name.split(".")[0].split("[")[0]) or self.place
-        return replace(problem, file=self.file, line=place.line, column=place.column)
+        found = self.positions.get(name) or self.positions.get(name.split(".")[0].split("[")[0]) or self.start
+        return replace(problem, file=self.file, line=found.line, column=found.column)
 
 
-def load_cluster(path: str | Path) -> Cluster:
-    """Make the cluster that a YAML file describes; nothing is created anywhere.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The cluster: an ``AWSCluster``, an ``SSHCluster``, a ``LabCluster``, or an extension's own.
-
-    Raises:
-        ClusterConfigurationError: With all problems of the file, each with its place.
-    """
-    document = read_cluster(path)
-    try:
-        return providers.construct(document.tag, document.values, kind=document.kind)
-    except ClusterConfigurationError as error:
-        problems = error.problems or [Problem(file="", line=0, column=0, message=error.message)]
-        raise ClusterConfigurationError.of([document.locate(one) for one in problems]) from error
-
-
-def read_cluster(path: str | Path) -> ClusterDocument:
-    """Read and check a cluster's YAML file without making a cluster of it.
+def read_cluster(path: str | Path, *, base: type) -> ClusterDocument:
+    """Read and check a cluster's YAML file. Nothing is created.
 
     Args:
-        path: The file; relative paths in it are taken from its own folder.
+        path: The file. Relative paths in it start from its folder.
+        base: The class that an extension's cluster class must be derived from.
 
     Raises:
-        ClusterConfigurationError: With all problems of the file, each with its place.
+        ClusterConfigurationError: The file has problems; the error holds all of them, with their positions.
     """
-    return read_cluster_text(
-        read_text(Path(path), shown=str(path)), file=str(path), folder=Path(path).absolute().parent
-    )
+    text = read_text(Path(path), shown=str(path))
+    return read_cluster_text(text, file=str(path), folder=Path(path).absolute().parent, base=base)
 
 
-def read_cluster_text(text: str | bytes, *, file: str, folder: Path) -> ClusterDocument:
+def read_cluster_text(text: str | bytes, *, file: str, folder: Path, base: type) -> ClusterDocument:
     """Read and check a cluster's YAML text.
 
     Args:
-        text: The YAML, or the bytes of it.
-        file: What to call it in messages.
-        folder: Where relative paths in it start.
+        text: The YAML text, or its bytes.
+        file: The file's name in messages.
+        folder: The folder that relative paths start from.
+        base: The class that an extension's cluster class must be derived from.
+
+    Raises:
+        ClusterConfigurationError: As ``read_cluster``.
     """
     text = decode(text, shown=file) if isinstance(text, bytes) else text
     nodes = compose(text, shown=file)
     reader = Reader()
     extensions = _read_extensions(nodes, reader)
-    tag, values, place, kind = "", {}, Place(1, 1), None
+    tag, values, start, kind = "", {}, Position(1, 1), ClusterKind()
     if nodes:
         root = nodes[0] if extensions is None else nodes[1]
-        tag, place = root.tag, Place.of(root)
-        provider = _find_provider(root, reader, folder=folder, extensions=extensions or {})
-        values, kind = _read_root(root, reader, folder=folder, provider=provider), provider.kind
+        tag, start = root.tag, Position.of(root)
+        kind = _find_kind(root, reader, folder=folder, extensions=extensions or {}, base=base)
+        values = _read_root(root, reader, folder=folder, kind=kind)
     else:
-        _note(reader, "the file is empty", place, expected=f"{providers.list_tags()}, then its fields")
+        _note(reader, "the file is empty", start, expected=f"{kinds.list_tags()}, followed by its fields")
     if reader.flaws:
         raise ClusterConfigurationError.of(_as_problems(reader.flaws, file=file))
-    positions = {format_path(path): where for path, where in reader.places.items()}
     return ClusterDocument(
-        file=file, tag=tag, values=values, positions=positions, place=place, extensions=extensions or {}, kind=kind
+        file=file,
+        tag=tag,
+        values=values,
+        positions={format_path(path): position for path, position in reader.positions.items()},
+        start=start,
+        extensions=extensions or {},
+        extension_class=kind.extension_class,
     )
 
 
 def _read_extensions(nodes: list[yaml.Node], reader: Reader) -> dict[str, str] | None:
-    """Read the extensions document if there is one; more documents than these two are a flaw."""
+    """Read the document of extensions, if there is one; any further document is a flaw."""
     first = nodes[0] if nodes else None
     if len(nodes) < 2 or first is None:
         return None
     is_extensions = isinstance(first, yaml.MappingNode) and first.tag == f"{STANDARD}map"
     surplus = nodes[2 if is_extensions else 1] if len(nodes) > (2 if is_extensions else 1) else None
     if surplus is not None:
-        expected = "one cluster in a file; only a document of extensions may stand before it"
-        _note(reader, "another document begins here", Place.of(surplus), expected=expected)
+        expected = "one cluster per file; only a document of extensions may come before it"
+        _note(reader, "another document starts here", Position.of(surplus), expected=expected)
     if not isinstance(first, yaml.MappingNode) or not is_extensions:
         return None
     for entry in reader.read_entries(first):
-        reader.places[(entry.key,)] = Place.of(entry.value)
+        reader.positions[(entry.key,)] = Position.of(entry.value)
         if not isinstance(entry.value, yaml.ScalarNode) or entry.value.tag != f"{STANDARD}str":
             expected = "a folder, a git URL or a requirement, as text"
-            reader.note("is no extension's place", entry.value, (entry.key,), expected=expected)
+            reader.note("is not the location of an extension", entry.value, (entry.key,), expected=expected)
     return {str(key.value): str(value.value) for key, value in first.value}
 
 
-def _find_provider(
-    root: yaml.Node, reader: Reader, *, folder: Path, extensions: Mapping[str, str]
-) -> providers.Provider:
-    """Find what stands behind the tag; what is wrong with it is noted where it stands."""
+def _find_kind(
+    root: yaml.Node, reader: Reader, *, folder: Path, extensions: Mapping[str, str], base: type
+) -> ClusterKind:
+    """Find the kind of cluster that the tag names; a flaw is placed at the tag or at the extension."""
     if _is_experiment(root):
-        message, expected = f"{providers.show_tag(root.tag)} is an experiment, no cluster", providers.list_tags()
-        provider = providers.Provider(flaw=Flaw(message=message, expected=expected))
+        message = f"{kinds.show_tag(root.tag)} is an experiment, not a cluster"
+        kind = ClusterKind(flaw=Flaw(message=message, expected=kinds.list_tags()))
     else:
-        provider = providers.find_provider(root.tag, extensions, folder=folder)
-    if provider.flaw:
-        flaw = provider.flaw
-        place = reader.places.get((provider.extension,), Place.of(root))
-        _note(reader, flaw.message, place, expected=flaw.expected, suggestion=flaw.suggestion)
-    return provider
+        kind = kinds.find_kind(root.tag, extensions, folder=folder, base=base)
+    if kind.flaw:
+        position = reader.positions.get((kind.flawed_extension,), Position.of(root))
+        reader.flaws.append(PlacedFlaw(kind.flaw, position))
+    return kind
 
 
 def _is_experiment(root: yaml.Node) -> bool:
-    """Tell whether an experiment was given in the place of a cluster; its extension need not be imported for that."""
-    if root.tag in providers.SCHEMAS or not isinstance(root, yaml.MappingNode):
+    """Return whether this is an experiment's file; its extension is not imported for this check."""
+    if root.tag in kinds.SCHEMAS or not isinstance(root, yaml.MappingNode):
         return False
     return any(isinstance(key, yaml.ScalarNode) and key.value == "pipeline" for key, _ in root.value)
 
 
-def _read_root(root: yaml.Node, reader: Reader, *, folder: Path, provider: providers.Provider) -> dict[str, Any]:
-    """Check the cluster's own node against the schema that its tag names."""
-    schema = provider.schema
+def _read_root(root: yaml.Node, reader: Reader, *, folder: Path, kind: ClusterKind) -> dict[str, Any]:
+    """Read the cluster's fields and check them against the schema."""
+    schema = kind.schema
     if not isinstance(root, yaml.MappingNode):
-        if not provider.flaw:
-            message, expected = _describe(root)
-            _note(reader, f"after {root.tag} comes {message}", Place.of(root), expected=expected)
+        if not kind.flaw:
+            found, expected = _describe(root)
+            _note(reader, f"{root.tag} is followed by {found}", Position.of(root), expected=expected)
         return {}
     if schema is None:
         return {}
     values, invalid = _read_fields(root, reader, schema)
     values = {name: _resolve(schema.by_name[name], value, folder) for name, value in values.items()}
     for flaw in find_flaws(schema, values, invalid=invalid):
-        reader.flaws.append(PlacedFlaw(flaw, _find_place(reader, flaw)))
+        reader.flaws.append(PlacedFlaw(flaw, _find_position(reader, flaw)))
     return {} if reader.flaws else {name: normalize(schema.by_name[name], value) for name, value in values.items()}
 
 
 def _read_fields(root: yaml.MappingNode, reader: Reader, schema: Schema) -> tuple[dict[str, Any], set[str]]:
-    """Read all fields, note unknown and missing ones; returns the values, and the names whose value is of no use."""
+    """Read all fields; unknown and missing fields are flaws.
+
+    Returns:
+        The values, and the names of the fields without a usable value.
+    """
     values: dict[str, Any] = {}
     invalid: set[str] = set()
     fields = schema.by_name
@@ -190,48 +180,48 @@ def _read_fields(root: yaml.MappingNode, reader: Reader, schema: Schema) -> tupl
     meant = {placed.flaw.suggestion for placed in reader.flaws if placed.flaw.at_key}
     missing = [one for one in schema.fields if one.required and one.name not in values and one.name not in meant]
     for one in missing:
-        _note(reader, f"{one.name} is missing", Place.of(root), expected=f"{one.name}: {one.expected}")
+        _note(reader, f"{one.name} is missing", Position.of(root), expected=f"{one.name}: {one.expected}")
     return values, invalid | {one.name for one in schema.fields if one.required and one.name not in values}
 
 
 def _note_unknown(reader: Reader, entry: Entry, schema: Schema, *, given: set[str]) -> None:
-    place = Place.of(entry.key_node)
+    position = Position.of(entry.key_node)
     if entry.key in schema.refused:
-        message = f"{entry.key} is no field of {schema.tag}: it {schema.refused[entry.key]}; remove this line"
-        _note(reader, message, place)
+        message = f"{entry.key} cannot be set in {schema.tag}: it {schema.refused[entry.key]}; remove this line"
+        _note(reader, message, position)
         return
-    message = f"{show(entry.key)} is no field of {schema.tag}"
+    message = f"unknown field {show(entry.key)} in {schema.tag}"
     meant = suggest(entry.key, schema.by_name)
     expected = "" if meant else f"one of {', '.join(one.name for one in schema.fields if one.name not in given)}"
     if meant in given:
-        message, meant = f"{message}, and {meant} is given already", ""
+        message, meant = f"{message}; {meant} is already set", ""
     flaw = Flaw(message=message, expected=expected, suggestion=meant, at_key=True)
-    reader.flaws.append(PlacedFlaw(flaw, place))
+    reader.flaws.append(PlacedFlaw(flaw, position))
 
 
 def _resolve(field_: Field, value: Any, folder: Path) -> Any:
-    """Make a path absolute: from the file's own folder, ``~`` expanded; what is no path stays as it is."""
+    """Make a path absolute, relative to the file's folder and with ``~`` expanded; other values are unchanged."""
     if field_.kind is not Kind.PATH or not isinstance(value, str) or not value.strip() or "-----BEGIN" in value:
         return value
     try:
         path = Path(value).expanduser()
-    except RuntimeError:  # a user that does not exist; the rule says so
+    except RuntimeError:  # unknown user; the field's rule reports it
         return value
     return str(folder / path)
 
 
-def _find_place(reader: Reader, flaw: Flaw) -> Place:
-    """Find where a flaw's value (or key) stands, or what holds it."""
-    places = reader.key_places if flaw.at_key else reader.places
+def _find_position(reader: Reader, flaw: Flaw) -> Position:
+    """Return the position of a flaw's value or key, or of the nearest value that contains it."""
+    positions = reader.key_positions if flaw.at_key else reader.positions
     for length in range(len(flaw.path), 0, -1):
-        if flaw.path[:length] in places:
-            return places[flaw.path[:length]]
-    return reader.places.get(flaw.path[:1], Place(1, 1))
+        if flaw.path[:length] in positions:
+            return positions[flaw.path[:length]]
+    return reader.positions.get(flaw.path[:1], Position(1, 1))
 
 
 def _describe(root: yaml.Node) -> tuple[str, str]:
-    """Say what stands in place of a cluster's fields, and what would be right."""
-    expected = "fields, each as name: value"
+    """Describe a root node that is not a mapping, and what is expected."""
+    expected = "fields as name: value, one per line"
     if isinstance(root, yaml.SequenceNode):
         return "a list", expected
     words = str(root.value).split()
@@ -243,11 +233,11 @@ def _describe(root: yaml.Node) -> tuple[str, str]:
     return f"the text {show(words[0])}", expected
 
 
-def _note(reader: Reader, message: str, place: Place, *, expected: str = "", suggestion: str = "") -> None:
-    reader.flaws.append(PlacedFlaw(Flaw(message=message, expected=expected, suggestion=suggestion), place))
+def _note(reader: Reader, message: str, position: Position, *, expected: str = "") -> None:
+    reader.flaws.append(PlacedFlaw(Flaw(message=message, expected=expected), position))
 
 
 def _as_problems(flaws: list[PlacedFlaw], *, file: str) -> list[Problem]:
-    """Write all flaws as problems, in the order of their places."""
-    ordered = sorted(flaws, key=lambda one: one.place)
-    return [as_problem(one.flaw, file=file, line=one.place.line, column=one.place.column) for one in ordered]
+    """Convert flaws to problems, in the order of their positions."""
+    ordered = sorted(flaws, key=lambda one: one.position)
+    return [as_problem(one.flaw, file=file, line=one.position.line, column=one.position.column) for one in ordered]

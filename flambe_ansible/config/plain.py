@@ -1,4 +1,4 @@
-"""Nodes to plain data, as a user's own class of clusters may ask for any."""
+"""Read nodes as plain data, for arguments of extension classes that have no field description."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from flambe_ansible.config.scalars import STANDARD, TRUE, parse_number
 
 
 class PlainError(ValueError):
-    """A node is no plain data.
+    """A node is not plain data.
 
     Attributes:
         node: The node.
-        expected: What would be right.
+        expected: What is expected instead.
     """
 
     def __init__(self, message: str, node: yaml.Node, *, expected: str) -> None:
@@ -24,10 +24,10 @@ class PlainError(ValueError):
 
 
 def read_plain(node: yaml.Node) -> Any:
-    """Read texts, numbers, booleans, nothing, and lists and mappings of them.
+    """Read text, numbers, booleans, null, and lists and mappings of them.
 
     Raises:
-        PlainError: It holds a tag of its own, or a key that is no text.
+        PlainError: The node contains a custom tag, or a key that is not text.
     """
     kind = node.tag.removeprefix(STANDARD)
     if isinstance(node, yaml.MappingNode) and kind == "map":
@@ -44,11 +44,11 @@ def read_plain(node: yaml.Node) -> Any:
         return str(node.value)
     number = parse_number(node.value.replace("_", ""))
     if number is None:
-        raise PlainError(f"is {node.value}, which is no number", node, expected="quotes around text")
+        raise PlainError(f"is {node.value}, which is not a valid number", node, expected="quotes around text")
     return number
 
 
 def _read_key(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode) or node.tag == f"{STANDARD}merge":
-        raise PlainError("has a key that is no text", node, expected="key: value")
+        raise PlainError("has a key that is not text", node, expected="key: value")
     return str(node.value)

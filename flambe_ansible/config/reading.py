@@ -1,4 +1,4 @@
-"""Positioned nodes to the values that a field asks for, with what YAML does to text in mind."""
+"""Read the values of fields from YAML nodes, and collect the flaws with their positions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from flambe_ansible.config.document import Place
+from flambe_ansible.config.document import Position
 from flambe_ansible.config.plain import PlainError, read_plain
 from flambe_ansible.config.scalars import (
     FALSE,
@@ -33,15 +33,15 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class PlacedFlaw:
-    """A flaw and where it stands."""
+    """A flaw and its position."""
 
     flaw: Flaw
-    place: Place
+    position: Position
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One key of a mapping, with its value."""
+    """A key of a mapping with its value."""
 
     key: str
     key_node: yaml.Node
@@ -49,18 +49,18 @@ class Entry:
 
 
 class Reader:
-    """Reads the values of one document, and remembers where they stand and what was wrong.
+    """Reads the values of one document and records their positions and flaws.
 
     Attributes:
-        flaws: What was wrong, so far.
-        places: Where each value stands, by its path.
-        key_places: Where each key stands, by its path.
+        flaws: The flaws found so far.
+        positions: The position of each value, by path.
+        key_positions: The position of each key, by path.
     """
 
     def __init__(self) -> None:
         self.flaws: list[PlacedFlaw] = []
-        self.places: dict[Path, Place] = {}
-        self.key_places: dict[Path, Place] = {}
+        self.positions: dict[Path, Position] = {}
+        self.key_positions: dict[Path, Position] = {}
         self._readers: dict[Kind, Callable[[yaml.Node, Field, Path], Any]] = {
             Kind.STRING: self._read_text,
             Kind.PATH: self._read_text,
@@ -76,9 +76,9 @@ class Reader:
         }
 
     def read_field(self, node: yaml.Node, field: Field) -> Any:
-        """Read one field's value; what it is worth where there are flaws is nothing."""
+        """Read the value of a field; the result is meaningless if flaws were added."""
         path: Path = (field.name,)
-        self.places[path] = Place.of(node)
+        self.positions[path] = Position.of(node)
         if not self._has_plain_tag(node, path, field.expected):
             return None
         if is_null(node):
@@ -88,7 +88,7 @@ class Reader:
         return self._readers[field.kind](node, field, path)
 
     def read_entries(self, node: yaml.MappingNode, path: Path = ()) -> list[Entry]:
-        """List a mapping's entries with merge keys resolved; a key that stands twice is a flaw, the first one holds."""
+        """List a mapping's entries with merge keys resolved; a duplicate key is a flaw, and its first value is used."""
         entries: dict[str, Entry] = {}
         merged: list[yaml.Node] = []
         for key_node, value in node.value:
@@ -99,34 +99,37 @@ class Reader:
             if key is None:
                 continue
             if key in entries:
-                first = Place.of(entries[key].key_node)
-                self.note(
-                    f"is given twice, first on line {first.line}", key_node, (*path, key), expected="each key once"
-                )
+                first = Position.of(entries[key].key_node)
+                self.note(f"is set twice, first on line {first.line}", key_node, (*path, key), expected="each key once")
                 continue
             entries[key] = Entry(key, key_node, value)
         for source in merged:
             if not isinstance(source, yaml.MappingNode):
                 self.note(
-                    "merges something that is not a mapping", source, (*path, "<<"), expected="<<: *anchor of a mapping"
+                    "merges something that is not a mapping",
+                    source,
+                    (*path, "<<"),
+                    expected="<<: *anchor, the anchor of a mapping",
                 )
                 continue
             for entry in self.read_entries(source, path):
                 entries.setdefault(entry.key, entry)
-        self.key_places.update({(*path, key): Place.of(entry.key_node) for key, entry in entries.items()})
+        self.key_positions.update({(*path, key): Position.of(entry.key_node) for key, entry in entries.items()})
         return list(entries.values())
 
     def note(self, message: str, node: yaml.Node, path: Path, *, expected: str = "", suggestion: str = "") -> None:
-        """Remember a flaw at a node."""
+        """Add a flaw at a node."""
         flaw = Flaw(message=message, expected=expected, suggestion=suggestion, path=path)
-        placed = PlacedFlaw(flaw, Place.of(node))
-        if placed not in self.flaws:  # a merged mapping is read once more
+        placed = PlacedFlaw(flaw, Position.of(node))
+        if placed not in self.flaws:  # a mapping that is merged twice is read twice
             self.flaws.append(placed)
 
     def _read_key(self, node: yaml.Node, path: Path) -> str | None:
         if not isinstance(node, yaml.ScalarNode):
             what = (
-                "a template ({{ }}): nothing is expanded here" if is_template(node) else f"{name_node(node)} as a key"
+                "a template ({{ }}), and templates are not expanded"
+                if is_template(node)
+                else f"{name_node(node)} as a key"
             )
             self.note(f"has {what}", node, path or ("the cluster",), expected="a key that is text")
             return None
@@ -135,7 +138,7 @@ class Reader:
                 f"has the key {node.value}, which YAML reads as {as_boolean(node)}",
                 node,
                 path,
-                expected=f'it in quotes: "{node.value}"',
+                expected=f'the key in quotes: "{node.value}"',
             )
             return None
         if is_null(node) and not node.value:
@@ -160,7 +163,7 @@ class Reader:
             return None
         text = node.value.replace("_", "")
         if ":" in text:
-            self.note(f"is {node.value}, which YAML reads in base 60", node, path, expected=field.expected)
+            self.note(f"is {node.value}, which YAML reads as a base 60 number", node, path, expected=field.expected)
             return None
         if LEADING_ZERO.fullmatch(text):
             message, meant = f"is {node.value}, which YAML reads as an octal number", text.lstrip("+0")
@@ -184,20 +187,20 @@ class Reader:
     def _read_commands(self, node: yaml.Node, field: Field, path: Path) -> list[str] | None:
         if not isinstance(node, yaml.SequenceNode):
             one = isinstance(node, yaml.ScalarNode)
-            expected = "a list, each command on a line of its own after a dash" if one else field.expected
-            self.note("is one text, not a list" if one else f"is {name_node(node)}", node, path, expected=expected)
+            expected = "a list: one command per line, each after a dash" if one else field.expected
+            self.note("is text, not a list" if one else f"is {name_node(node)}", node, path, expected=expected)
             return None
         return [self._read_command(child, (*path, index)) for index, child in enumerate(node.value)]
 
     def _read_command(self, node: yaml.Node, path: Path) -> str:
-        self.places[path] = Place.of(node)
+        self.positions[path] = Position.of(node)
         if not self._has_plain_tag(node, path, "a command"):
             return "?"
         if isinstance(node, yaml.ScalarNode) and node.tag == f"{STANDARD}str":
             return str(node.value)
         if isinstance(node, yaml.MappingNode) and not node.flow_style:
-            expected = "quotes around the whole command, or | and the command on the next line"
-            self.note("contains ': ', so that YAML reads a mapping", node, path, expected=expected)
+            expected = "quotes around the whole command, or | with the command on the next line"
+            self.note("contains ': ', so YAML reads it as a mapping", node, path, expected=expected)
         elif is_null(node) and not node.value:
             self.note("is empty", node, path, expected="a command")
         else:
@@ -210,26 +213,26 @@ class Reader:
             return None
         tags = {}
         for entry in self.read_entries(node, path):
-            place = (*path, entry.key)
-            self.places[place] = Place.of(entry.value)
-            tags[entry.key] = self._read_tag(entry.value, place)
+            tag_path = (*path, entry.key)
+            self.positions[tag_path] = Position.of(entry.value)
+            tags[entry.key] = self._read_tag(entry.value, tag_path)
         return tags
 
     def _read_tag(self, node: yaml.Node, path: Path) -> str:
-        """Read a tag's value; numbers are taken as they are written, as AWS's own tools take them."""
+        """Read a tag's value; numbers are kept as written, as AWS's tools do."""
         if not self._has_plain_tag(node, path, "text"):
             return ""
         if isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(STANDARD) in ("str", "int", "float"):
             return str(node.value)
         if is_null(node) and not node.value:
-            self.note("has no value", node, path, expected='text; "" for an empty tag')
+            self.note("has no value", node, path, expected='text, or "" for an empty value')
         else:
             self.note(f"is {name_node(node)}", node, path, expected=describe_quoting(node) or "text")
         return ""
 
     def _read_texts(self, node: yaml.Node, field: Field, path: Path) -> Any:
-        """Read a text, or lists and mappings of texts; the field's rule knows their shape."""
-        self.places[path] = Place.of(node)
+        """Read text, or lists and mappings of text; the field's rule checks the structure."""
+        self.positions[path] = Position.of(node)
         before = len(self.flaws)
         if not self._has_plain_tag(node, path, field.expected):
             return None
@@ -253,5 +256,5 @@ class Reader:
         if node.tag in _PLAIN_TAGS:
             return True
         tag = node.tag.replace(STANDARD, "!!")
-        self.note(f"has the YAML tag {show(tag).strip(chr(34))}, which is refused", node, path, expected=expected)
+        self.note(f"has the YAML tag {show(tag).strip(chr(34))}, which is not allowed", node, path, expected=expected)
         return False

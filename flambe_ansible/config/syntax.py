@@ -1,4 +1,4 @@
-"""What the YAML parser says, in words that tell what to write instead."""
+"""Translate errors of the YAML parser into messages that say what to write instead."""
 
 from __future__ import annotations
 
@@ -6,30 +6,46 @@ import yaml
 
 _TEXT = "and quotes around text with special characters"
 
-# A part of libyaml's (or PyYAML's) message, what it means, what would be right.
+# Part of the message of libyaml or PyYAML, our message, and what is expected.
 _MEANINGS = (
     ("mapping values are not allowed", "a second ': ' in one value", "quotes around a value that contains ': '"),
     ("could not find expected ':'", "a key without ': '", "key: value"),
-    ("found undefined alias", "an alias (*) without its anchor (&) above", "quotes around a value that begins with *"),
+    (
+        "found undefined alias",
+        "an alias (*) without a matching anchor (&) above it",
+        "quotes around a value that starts with *",
+    ),
     ("found unexpected end of stream", "a quote that is not closed", "the closing quote"),
     ("did not find expected ',' or ']'", "a list in [ ] that is not closed", f"a comma or ], {_TEXT}"),
     ("expected ',' or ']'", "a list in [ ] that is not closed", f"a comma or ], {_TEXT}"),
     ("did not find expected ',' or '}'", "a mapping in { } that is not closed", f"a comma or }}, {_TEXT}"),
     ("expected ',' or '}'", "a mapping in { } that is not closed", f"a comma or }}, {_TEXT}"),
-    ("did not find expected '-' indicator", "a line that does not belong to this list", "a dash, or other indentation"),
-    ("expected <block end>, but found '-'", "a dash where no list is", "the same indentation for all keys"),
+    (
+        "did not find expected '-' indicator",
+        "this line does not belong to the list above",
+        "a dash, or different indentation",
+    ),
+    ("expected <block end>, but found '-'", "a dash outside of a list", "the same indentation for all keys"),
     (
         "did not find expected key",
-        "a line that does not fit here",
+        "this line does not fit the structure of the file",
         "key: value, with the same indentation for all keys",
     ),
-    ("expected <block end>", "a line that does not fit here", "key: value, with the same indentation for all keys"),
+    (
+        "expected <block end>",
+        "this line does not fit the structure of the file",
+        "key: value, with the same indentation for all keys",
+    ),
     ("found unknown escape character", "an unknown escape in double quotes", "single quotes, or \\\\ for a backslash"),
     ("did not find expected <document start>", "text after the end of the document", "--- before another document"),
-    ("found undefined tag handle", "a tag whose prefix is not declared", "a tag such as !AWSCluster"),
-    ("expected the node content", "a value is missing", "a value, and what closes the bracket before it"),
-    ("did not find expected node content", "a value is missing", "a value, and what closes the bracket before it"),
-    ("found duplicate anchor", "an anchor (&) that is used twice", "another name"),
+    ("found undefined tag handle", "a tag with an undeclared prefix", "a tag such as !AWSCluster"),
+    ("expected the node content", "a value is missing", "a value, and the closing bracket of the list or mapping"),
+    (
+        "did not find expected node content",
+        "a value is missing",
+        "a value, and the closing bracket of the list or mapping",
+    ),
+    ("found duplicate anchor", "an anchor (&) that is defined twice", "a different name"),
 )
 
 
@@ -39,7 +55,7 @@ def describe(error: yaml.YAMLError, text: str) -> tuple[str, str, int, int]:
     Returns:
         What is wrong, what was expected (or ""), line and column from 1.
     """
-    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "this is no YAML")
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "not valid YAML")
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:
         return problem, "", 1, 1
@@ -48,7 +64,7 @@ def describe(error: yaml.YAMLError, text: str) -> tuple[str, str, int, int]:
         return (*_describe_character(text, line, column), line + 1, column + 1)
     context = getattr(error, "context_mark", None)
     if context is not None and ("end of stream" in problem or "expected ','" in problem):
-        line, column = context.line, context.column  # where it was opened says more than where the file ends
+        line, column = context.line, context.column  # point at the opening quote or bracket, not at the end of the file
     for part, meaning, expected in _MEANINGS:
         if part in problem:
             return meaning, expected, line + 1, column + 1
@@ -60,4 +76,4 @@ def _describe_character(text: str, line: int, column: int) -> tuple[str, str]:
     character = lines[line][column : column + 1] if line < len(lines) else ""
     if character == "\t":
         return "a tab used for indentation", "spaces"
-    return f"a value may not begin with {character}", "quotes around it"
+    return f"a value must not start with {character}", "quotes around it"

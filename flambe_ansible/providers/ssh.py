@@ -14,7 +14,13 @@ from flambe_ansible.launch.plan import HostPlan, plan_reuse
 from flambe_ansible.providers import addresses
 from flambe_ansible.providers.given import not_managed
 from flambe_ansible.ssh import Connections, user_config
-from flambe_ansible.validation.addresses import Place, known_hosts_name, parse_address, parse_jump, parse_place
+from flambe_ansible.validation.addresses import (
+    HostAddress,
+    known_hosts_name,
+    parse_address,
+    parse_host_address,
+    parse_jump,
+)
 from flambe_ansible.validation.ssh_rules import name_host, names_of, read_keys
 
 
@@ -57,7 +63,7 @@ class SSHProvider:
 
     def identity(self) -> tuple[str, ...]:
         """Return the address of the orchestrator."""
-        private = parse_place(self._configured.orchestrator_ip).private
+        private = parse_host_address(self._configured.orchestrator_ip).private
         return ("ssh", name_host(private, port=self._configured.port))
 
     def find(self) -> list[Host]:
@@ -89,7 +95,7 @@ class SSHProvider:
 
     def host_keys(self, host: Host) -> list[str] | None:
         """Return the keys of a host in ``host_keys``, else those in the user's known_hosts."""
-        place, port = self._places[host.name], self._configured.port
+        place, port = self._addresses[host.name], self._configured.port
         configured = self._configured_keys
         for name in names_of(place, port=port):
             if name in configured:
@@ -148,15 +154,15 @@ class SSHProvider:
                 private_port=place.private.port or configured.port,
                 use_public=configured.use_public,
             )
-            for number, (name, place) in enumerate(self._places.items())
+            for number, (name, place) in enumerate(self._addresses.items())
         ]
 
     @property
-    def _places(self) -> dict[str, Place]:
+    def _addresses(self) -> dict[str, HostAddress]:
         name = self._configured.name
         factories = enumerate(self._configured.factories_ips)
-        return {orchestrator_name(name): parse_place(self._configured.orchestrator_ip)} | {
-            factory_name(name, index): parse_place(one) for index, one in factories
+        return {orchestrator_name(name): parse_host_address(self._configured.orchestrator_ip)} | {
+            factory_name(name, index): parse_host_address(one) for index, one in factories
         }
 
     @property

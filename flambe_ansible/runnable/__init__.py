@@ -1,4 +1,4 @@
-"""Runnables: the files that describe them, and the classes that users derive theirs from."""
+"""Runnables: their YAML files, and the base classes for custom runnables."""
 
 from flambe_ansible.runnable.document import RunnableFile, read
 from flambe_ansible.runnable.environment import RemoteEnvironment

@@ -1,6 +1,6 @@
-"""A runnable's file, as flambé has it: an optional document of extensions, then the runnable.
+"""A runnable's file in flambé's format: an optional document of extensions, then the runnable.
 
-Read without flambé, and rewritten for the cluster with every character kept that need not change.
+It is read without flambé, and rewritten for the cluster. Only the values that must differ are changed.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ class RunnableFile:
 
     Attributes:
         path: The file.
-        text: What it says.
-        tag: The runnable's class: ``!Experiment`` or ``!module.Class`` of an extension.
-        is_experiment: Whether it is an experiment: flambé's own, or a subclass (it has a pipeline).
-        name: An experiment's name; "" for other runnables.
-        stages: The names of an experiment's stages, in order.
-        resume: The stages whose results are taken from the last run.
-        reuse: Whether results of the same name may be there already (``resume`` is set).
-        extensions: The extensions: module names, and where they come from.
-        resources: An experiment's resources.
-        warnings: What looks wrong but may be right.
+        text: The file's content.
+        tag: The runnable's tag: ``!Experiment``, or ``!module.Class`` for a class of an extension.
+        is_experiment: Whether it is flambé's Experiment or a subclass of it (it has a pipeline).
+        name: The experiment's name; "" for other runnables.
+        stages: The names of the experiment's stages, in order.
+        resume: The stages whose results are taken from the last job.
+        reuse: Whether existing results of the same name are allowed (``resume`` is set).
+        extensions: The declared extensions.
+        resources: The experiment's resources.
+        warnings: Likely mistakes that do not prevent the runnable from running.
+        extensions_root: The root node of the document of extensions, or None.
+        root: The root node of the runnable.
     """
 
     path: Path
@@ -59,20 +61,20 @@ class RunnableFile:
         resources: Mapping[str, str] | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> str:
-        """Write the file as the cluster gets it.
+        """Return the file's text for the cluster.
 
         Args:
-            extensions: Where each extension is on the hosts, by module name; others stay as written.
-            resources: Where each resource is on the hosts, by name. A ``!cluster`` one that is not named here keeps
-                its path and loses its tag.
-            attributes: The runnable's own keys to set (``env``, ``save_path``): plain data or ``edit.Tagged``.
+            extensions: The location of each extension on the hosts, by module name; others are unchanged.
+            resources: The path of each resource on the hosts, by name. A ``!cluster`` resource that is not given here
+                keeps its path and loses its tag.
+            attributes: Keys of the runnable to set (``env``, ``save_path``): plain data or ``edit.Tagged``.
 
         Returns:
-            The new text. A value that changes loses the comments inside it, nothing else does.
+            The new text. Comments are only lost inside replaced values.
 
         Raises:
             KeyError: An extension or resource is not in the file.
-            ClusterConfigurationError: The file is written in a way that cannot be changed in place; says where.
+            ClusterConfigurationError: The file's notation cannot be changed in place.
         """
         places = dict(extensions or {})
         paths = {one.name: one.value for one in self.resources if one.cluster} | dict(resources or {})
@@ -96,40 +98,42 @@ class RunnableFile:
     def _verify(
         self, text: str, places: Mapping[str, str], values: Mapping[str, Any], below: Mapping[str, Mapping[str, str]]
     ) -> None:
-        """Read the new text again: it must say what the old one says, but for what was set."""
+        """Parse the new text: it must differ from the old one in the set values only."""
         wanted = [edit.expect(self.root, values, below=below)]
         if self.extensions_root:
             wanted.insert(0, edit.expect(self.extensions_root, places, below={}))
         try:
             found = [edit.meaning(root) for root in tree.parse(text)]
         except tree.TreeError as error:
-            raise self._refuse(self.root, f"cannot be rewritten in place ({error})") from error
+            raise self._refuse(self.root, f"this document cannot be rewritten in place ({error})") from error
         if found != wanted:
-            raise self._refuse(self.root, "cannot be rewritten in place; write it in block style, a key a line")
+            raise self._refuse(
+                self.root, "this document cannot be rewritten in place; write it in block style, one key per line"
+            )
 
     def _refuse(self, node: Node, message: str) -> ClusterConfigurationError:
         return ClusterConfigurationError.of([Place(str(self.path), node.line, node.column).problem(message)])
 
 
 def read(path: str | Path) -> RunnableFile:
-    """Read a runnable's file and check what can be known of it here.
+    """Read and check a runnable's file.
 
-    Relative paths in it count from its own folder.
+    Relative paths in it start from its folder.
 
     Raises:
-        ClusterConfigurationError: It cannot be read or run; holds all problems, with their places.
+        ClusterConfigurationError: The file has problems; the error holds all of them, with their positions.
     """
     path = Path(path)
     if path.is_dir():
-        raise ClusterConfigurationError.of([Place(str(path)).problem("this is a folder", "a runnable's YAML file")])
+        raise ClusterConfigurationError.of([Place(str(path)).problem("this is a folder", "a runnable (YAML file)")])
     return from_text(read_text(path, shown=str(path)), path)
 
 
 def from_text(text: str, path: Path) -> RunnableFile:
-    """Read a runnable from text; messages and relative paths go by ``path``.
+    """Read and check a runnable's text; ``path`` is used for messages and relative paths.
 
     Raises:
-        ClusterConfigurationError: It cannot be read or run; holds all problems, with their places.
+        ClusterConfigurationError: The text has problems; the error holds all of them, with their positions.
     """
     try:
         roots = tree.parse(text)
@@ -141,7 +145,9 @@ def from_text(text: str, path: Path) -> RunnableFile:
         raise ClusterConfigurationError.of([Place(str(path), 1, 1).problem("the file is empty", "!Experiment")])
     if len(roots) > 2:
         place = Place(str(path), roots[2].line, roots[2].column)
-        raise ClusterConfigurationError.of([place.problem("a third document", "extensions, then the runnable")])
+        raise ClusterConfigurationError.of(
+            [place.problem("a third document starts here", "the extensions, then the runnable")]
+        )
     report = checks.Report(str(path))
     head = roots[0] if len(roots) == 2 else None
     extensions = checks.read_extensions(report, head) if head else ()
@@ -166,10 +172,10 @@ def from_text(text: str, path: Path) -> RunnableFile:
 
 
 def _read_experiment(report: checks.Report, found: RunnableFile) -> RunnableFile:
-    """Read what an experiment has beyond other runnables."""
+    """Read and check the fields of an experiment."""
     root = found.root
     if root.kind is not Kind.MAPPING:
-        report.add(root, "an experiment without a name and a pipeline", "name: and pipeline: below it")
+        report.add(root, "the experiment is not a mapping", "name: and pipeline: below the tag")
         return found
     if found.tag == EXPERIMENT:
         checks.check_fields(report, root)
@@ -179,7 +185,9 @@ def _read_experiment(report: checks.Report, found: RunnableFile) -> RunnableFile
     checks.check_sources(report, [one for one in resources if not one.cluster], locate_resource, found.path.parent)
     resume, reuse = checks.read_resume(report, root, stages)
     checks.check_stage_keys(report, root, stages)
+    checks.check_stage_names(report, root)
     checks.check_links(report, root, [one.name for one in resources])
+    checks.check_local_paths(report, root)
     return replace(found, name=name, stages=stages, resources=resources, resume=resume, reuse=reuse)
 
 

@@ -1,4 +1,4 @@
-"""Change single values in YAML text and leave every other character as it is."""
+"""Change single values in YAML text; all other characters are unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Tagged:
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace the characters from start to end with this text; start equal to end inserts."""
+    """A replacement of the characters from start to end; an insertion if start equals end."""
 
     start: int
     end: int
@@ -34,10 +34,10 @@ class Edit:
 
 
 class EditError(ValueError):
-    """The text is written in a way that cannot be changed in place.
+    """The notation of a value cannot be changed in place.
 
     Attributes:
-        node: Where.
+        node: The value.
     """
 
     def __init__(self, message: str, node: Node) -> None:
@@ -46,17 +46,17 @@ class EditError(ValueError):
 
 
 def apply(text: str, edits: Sequence[Edit]) -> str:
-    """Apply edits that do not overlap; those that insert at the same place do so in their order."""
+    """Apply edits that do not overlap; insertions at the same position keep their order."""
     for edit in sorted(edits, key=lambda one: one.start, reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text
 
 
 def set_values(text: str, mapping: Node, values: Mapping[str, Any]) -> list[Edit]:
-    """Plan the edits that give keys of a mapping these values; keys that are not there come first in it.
+    """Return the edits that set keys of a mapping; new keys are inserted before the first key.
 
     Args:
-        text: The text that the mapping stands in.
+        text: The text that contains the mapping.
         mapping: A mapping, or a scalar without text (``!ext.Runnable`` alone) that becomes one.
         values: Plain data or ``Tagged``, by key.
 
@@ -76,10 +76,10 @@ def set_values(text: str, mapping: Node, values: Mapping[str, Any]) -> list[Edit
 
 
 def replace_value(text: str, key: Node, value: Node, new: Any) -> list[Edit]:
-    """Plan the edits that replace one value of a mapping; its anchor, if it has one, goes on to the new value."""
+    """Return the edits that replace one value of a mapping; the new value keeps the anchor."""
     written = f"&{value.anchor} {write(new)}" if value.anchor else write(new)
     if value.kind is Kind.SEQUENCE and not value.flow and value.column <= key.column:
-        # A list no deeper than its key: what takes its place must stand on the key's own line.
+        # The list is not indented below its key, so the new value must be on the key's line.
         colon = text.index(":", key.end) + 1
         return [Edit(colon, colon, f" {written}"), Edit(value.start, value.end, "")]
     gap = "" if text[value.start - 1].isspace() else " "
@@ -90,7 +90,7 @@ def write(value: Any) -> str:
     """Write plain data as YAML on one line.
 
     Raises:
-        TypeError: It is no plain data.
+        TypeError: The value is not plain data.
     """
     match value:
         case _ if callable(as_tagged := getattr(value, "as_tagged", None)):
@@ -115,7 +115,7 @@ def write(value: Any) -> str:
 
 
 def meaning(node: Node) -> Any:
-    """Reduce a tree to what it says, however it is written, so that two can be compared."""
+    """Return a tree's content without its notation, for comparisons."""
     if node.kind is Kind.ALIAS:
         return ("alias", node.value)
     kind = type_of(node)
@@ -127,12 +127,12 @@ def meaning(node: Node) -> Any:
 
 
 def expect(node: Node, values: Mapping[str, Any], *, below: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Say what a mapping means after ``set_values``, with further values set in the mappings that it holds.
+    """Return the content of a mapping after ``set_values``, including values set in nested mappings.
 
     Args:
-        node: The mapping as it was read.
-        values: The new values of its own keys.
-        below: The new values in the mapping that stands under a key, by that key.
+        node: The original mapping.
+        values: The new values of the mapping's keys.
+        below: The new values in nested mappings, by the key of the nested mapping.
     """
     changed = {name: _meaning_of(value) for name, value in values.items()}
     pairs = []
@@ -157,7 +157,7 @@ def _anchored(value: Any, anchor: str) -> Any:
 
 
 def _write_text(text: str) -> str:
-    """Write a string: as it is where nobody can read it as something else, in double quotes otherwise."""
+    """Write a string, in double quotes if it could be read as another type."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     quoted: str = yaml.dump(text, default_style='"', allow_unicode=True, width=float("inf"))
@@ -165,7 +165,7 @@ def _write_text(text: str) -> str:
 
 
 def _insert(text: str, mapping: Node, values: Mapping[str, Any]) -> Edit:
-    """Plan the insertion of new keys as the mapping's first."""
+    """Return the edit that inserts new keys before the first key of a mapping."""
     written = [f"{_write_text(key)}: {write(value)}" for key, value in values.items()]
     if mapping.kind is Kind.SCALAR and not mapping.value:
         gap = " " if mapping.end > mapping.start else ""
@@ -178,7 +178,7 @@ def _insert(text: str, mapping: Node, values: Mapping[str, Any]) -> Edit:
     first = mapping.pairs[0][0]
     indent = text[_line_start(text, first.start) : first.start]
     if indent.strip(" \ufeff"):
-        raise EditError("cannot add a key here; write the first key on a line of its own, without ?", first)
+        raise EditError("cannot add a key here; write the first key on a separate line, without ?", first)
     at = _above_comments(text, _line_start(text, first.start), mapping.start)
     newline = "\r\n" if "\r\n" in text else "\n"
     return Edit(at, at, "".join(indent + line + newline for line in written))
@@ -189,7 +189,7 @@ def _line_start(text: str, index: int) -> int:
 
 
 def _above_comments(text: str, line: int, stop: int) -> int:
-    """Go up from a line's start over comments and blank lines, so that they stay with the key below them."""
+    """Return the start of the comments and blank lines above a line, so that they stay with the key below them."""
     while line > 0 and (above := _line_start(text, line - 1)) > stop:
         if (content := text[above:line].strip()) and not content.startswith("#"):
             break

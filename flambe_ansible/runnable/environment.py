@@ -1,4 +1,4 @@
-"""What a runnable knows of the cluster that it runs on."""
+"""The description of a cluster that a runnable gets."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from flambe_ansible.runnable.edit import Tagged
 
 @dataclass(frozen=True)
 class RemoteEnvironment:
-    """The cluster, as a runnable sees it from the orchestrator; flambé's class of this name has the same fields.
+    """The cluster that a runnable runs on. flambé's class of this name has the same fields.
 
     Attributes:
-        key: Path on every host of the key by which the hosts reach each other.
-        orchestrator_ip: The orchestrator's address inside the cluster.
-        factories_ips: The factories' addresses inside the cluster.
-        user: The user name on all hosts.
-        local_user: Who submitted the run, on the machine that did.
-        public_orchestrator_ip: The orchestrator's address from outside, if it has one.
-        public_factories_ips: The factories' addresses from outside, if they have any.
+        key: The path of the SSH key for connections between the hosts; the same on all hosts.
+        orchestrator_ip: The orchestrator's private address.
+        factories_ips: The factories' private addresses.
+        user: The login user on all hosts.
+        local_user: The user who submitted the job.
+        public_orchestrator_ip: The orchestrator's public address, if it has one.
+        public_factories_ips: The factories' public addresses, if they have any.
     """
 
     key: str
@@ -35,7 +35,7 @@ class RemoteEnvironment:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RemoteEnvironment:
-        """Make one of a YAML mapping; keys that it does not know are left out.
+        """Create an environment from a YAML mapping; unknown keys are ignored.
 
         Raises:
             TypeError: A field without a default is missing.
@@ -44,5 +44,5 @@ class RemoteEnvironment:
         return cls(**{name: value for name, value in values.items() if name in known})
 
     def as_tagged(self) -> Tagged:
-        """Return it as it is written in YAML."""
+        """Return the environment as a tagged YAML mapping."""
         return Tagged(self.TAG, asdict(self))

@@ -1,4 +1,4 @@
-"""Extensions made importable in this process, from where a runnable's file says that they are."""
+"""Import the extensions of a runnable's file from their declared locations."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from flambe_ansible.sources import fetch_extensions
 
 
 def import_sources(file: RunnableFile, *, observer: Observer = ignore) -> None:
-    """Import the extensions of a file from their folders, whatever is installed under their names.
+    """Import the extensions of a file from their folders, even if modules of the same names are installed.
 
-    Git repositories are fetched first. Requirements and archives are left alone: they must be installed here.
+    Git repositories are fetched first. Requirements and archives are skipped: they must be installed here.
 
     Args:
         file: The file.
-        observer: Hears of large extensions.
+        observer: Receives an event for each large extension.
 
     Raises:
-        ClusterConfigurationError: One cannot be imported; holds all such problems, with their places.
+        ClusterConfigurationError: Extensions cannot be imported; the error holds all problems, with their positions.
         SourceError: A repository cannot be fetched.
     """
     problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""Runnables of the user's own, made from their file."""
+"""Create custom runnables from their files."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from flambe_ansible.runnable.tree import Kind, Node, type_of
 
 
 def load(path: str | Path, *, secrets: Path | None = None) -> Runnable:
-    """Make the runnable that a file describes; its extensions must be installed here.
+    """Create the runnable that a file describes; its extensions must be installed here.
 
     Args:
         path: The file.
         secrets: The secrets file for ``config``, or None.
 
     Raises:
-        ClusterConfigurationError: The file is wrong, an extension cannot be imported, or the class refuses.
+        ClusterConfigurationError: The file has problems, an extension cannot be imported, or the class rejects its
+            arguments.
     """
     return make(document.read(path), secrets=secrets)
 
 
 def make(file: RunnableFile, *, secrets: Path | None = None) -> Runnable:
-    """Make the runnable that a file, already read, describes.
+    """Create the runnable of a file that was already read.
 
     Raises:
-        ClusterConfigurationError: An extension cannot be imported, or the class refuses.
+        ClusterConfigurationError: An extension cannot be imported, or the class rejects its arguments.
     """
     if file.is_experiment:
-        raise _refuse(file, file.root, f"{file.tag} is flambé's own: it runs in flambé's runtime, not in this one")
+        raise _refuse(file, file.root, f"{file.tag} is an experiment: it runs in flambé's runtime, not in this Python")
     import_extensions(file)
     runnable_class = find_class(file.tag)
     if runnable_class is None:
-        raise _refuse(file, file.root, f"{file.tag}: no such class of flambe_ansible.Runnable in the extension")
+        raise _refuse(file, file.root, f"{file.tag}: the extension has no such subclass of flambe_ansible.Runnable")
     values = _construct(file, file.root, {})
     if not isinstance(values, dict) and values not in (None, ""):
-        raise _refuse(file, file.root, f"{file.tag} takes a mapping")
+        raise _refuse(file, file.root, f"{file.tag} must be followed by a mapping")
     try:
         runnable = runnable_class(**(values or {}))
     except TypeError as error:
@@ -57,24 +58,24 @@ def make(file: RunnableFile, *, secrets: Path | None = None) -> Runnable:
 
 
 def import_extensions(file: RunnableFile) -> None:
-    """Import the modules that a file names as its extensions.
+    """Import the modules of a file's extensions.
 
     Raises:
-        ClusterConfigurationError: One cannot be imported.
+        ClusterConfigurationError: Modules cannot be imported; the error holds all problems, with their positions.
     """
     problems: list[Problem] = []
     for one in file.extensions:
         try:
             importlib.import_module(one.name)
         except ImportError as error:
-            expected = "it installed in this environment (pip install, from where the file says)"
+            expected = "an installed module (pip install it from its location in the file)"
             problems.append(one.place.problem(f"extension {one.name}: {error}", expected))
     if problems:
         raise ClusterConfigurationError.of(problems)
 
 
 def find_class(tag: str) -> type[Runnable] | None:
-    """Find the class of a tag among those that were imported; the one that was defined last wins."""
+    """Find the class of a tag among the imported classes; if there are several, the last one defined."""
     found = [one for one in _subclasses(Runnable) if one.tag() == tag]
     return found[-1] if found else None
 
@@ -86,7 +87,7 @@ def _subclasses(root: Any) -> Iterator[type[Runnable]]:
 
 
 def _construct(file: RunnableFile, node: Node, made: dict[int, Any]) -> Any:
-    """Make Python data of a node; the root's own tag is not looked at. An alias is the same object again."""
+    """Convert a node to Python data, ignoring the root's tag. Aliases become references to the same object."""
     node = node.resolved()
     if id(node) in made:
         return made[id(node)]
@@ -107,7 +108,7 @@ def _construct(file: RunnableFile, node: Node, made: dict[int, Any]) -> Any:
 
 
 def _construct_tagged(file: RunnableFile, node: Node, value: Any) -> Any:
-    """Make an object of an extension's class, or the environment."""
+    """Create an object of an extension's class, or the environment."""
     arguments = value if isinstance(value, dict) else {} if value is None or value == "" else None
     module_name, _, class_name = node.tag[1:].rpartition(".")
     if node.tag == RemoteEnvironment.TAG:
@@ -115,10 +116,10 @@ def _construct_tagged(file: RunnableFile, node: Node, value: Any) -> Any:
     elif module_name.split(".")[0] in {one.name.split(".")[0] for one in file.extensions}:
         maker = getattr(importlib.import_module(module_name), class_name, None)
     else:
-        raise _refuse(file, node, f"{node.tag} is neither !RemoteEnvironment nor a class of an extension")
+        raise _refuse(file, node, f"{node.tag} is neither !RemoteEnvironment nor a class of a declared extension")
     if maker is None or arguments is None:
-        what = "has no such class" if maker is None else "takes a mapping"
-        raise _refuse(file, node, f"{node.tag}: the extension {what}")
+        what = "the extension has no such class" if maker is None else "expected a mapping"
+        raise _refuse(file, node, f"{node.tag}: {what}")
     try:
         return maker(arguments) if node.tag == RemoteEnvironment.TAG else maker(**arguments)
     except TypeError as error:
@@ -126,7 +127,7 @@ def _construct_tagged(file: RunnableFile, node: Node, value: Any) -> Any:
 
 
 def _scalar(node: Node, kind: str) -> Any:
-    """Make the value of a scalar; dates stay text."""
+    """Convert a scalar; dates remain text."""
     text = node.value.replace("_", "") if kind in ("integer", "number") else node.value
     match kind:
         case "null":

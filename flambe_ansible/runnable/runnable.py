@@ -1,4 +1,4 @@
-"""The base classes of what runs here or on a cluster."""
+"""The base classes of runnables."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Protocol, Self
 
 from flambe_ansible.errors import ClusterConfigurationError
 from flambe_ansible.runnable import edit
+from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.runnable.environment import RemoteEnvironment
 
-if TYPE_CHECKING:
-    from flambe_ansible.cluster.cluster import Cluster
-    from flambe_ansible.runnable.document import RunnableFile
+
+class RemoteCluster(Protocol):
+    """The part of a ``flambe_ansible.Cluster`` that ``ClusterRunnable`` uses."""
+
+    def get_remote_env(self, user_provider: Callable[[], str]) -> RemoteEnvironment:
+        """Return the cluster's addresses, login user and key."""
 
 
 class Runnable(ABC):
-    """Something that a YAML file describes and that runs.
+    """An object that is described by a YAML file and can be run.
 
-    A subclass in an extension is found by its tag ``!module.Class``, where module is the first part of its module's
-    name. The constructor takes what the YAML has as keywords; pass those you do not know on to this one.
+    A subclass in an extension has the tag ``!module.Class``, where ``module`` is the top-level module. The constructor
+    gets the values of the YAML file as keyword arguments; pass unknown ones to this constructor.
 
     Attributes:
-        config: The secrets, by section: ``self.config["AWS"]["ACCESS_KEY"]``. Values are taken literally (flambé's
-            parser gives ``%`` a meaning, this one does not).
+        config: The secrets, by section: ``self.config["AWS"]["ACCESS_KEY"]``. ``%`` has no special meaning in values,
+            unlike in flambé.
         extensions: The extensions of the file, module name to location.
-        content: The file's text, None for one that was made in Python.
-        user_provider: Says who runs it; the name of this machine's user by default.
+        content: The file's text; None for an object created in Python.
+        user_provider: Returns the name of the user; by default the user of this process.
     """
 
     config: configparser.ConfigParser
@@ -39,12 +43,12 @@ class Runnable(ABC):
     _file: RunnableFile | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Remember the arguments, so that the object can be written as YAML whatever the constructor does."""
+        """Record the arguments, so that ``to_yaml`` can write them."""
         instance = super().__new__(cls)
         try:
             bound = inspect.signature(cls.__init__).bind(instance, *args, **kwargs)
         except TypeError:
-            return instance  # the constructor itself says what is wrong
+            return instance  # the constructor raises the same error
         given = dict(bound.arguments)
         given.pop(next(iter(given)))
         for name, parameter in bound.signature.parameters.items():
@@ -66,7 +70,7 @@ class Runnable(ABC):
 
     @classmethod
     def tag(cls) -> str:
-        """Return the tag that a YAML file names this class by."""
+        """Return the YAML tag of this class."""
         return f"!{cls.__module__.split('.')[0]}.{cls.__name__}"
 
     @abstractmethod
@@ -74,28 +78,29 @@ class Runnable(ABC):
         """Do the work.
 
         Args:
-            **kwargs: ``force`` and ``verbose``, as the user gave them.
+            **kwargs: ``force`` and ``verbose``, from the command line.
         """
 
-    def parse(self) -> None:  # noqa: B027 (most have nothing to check)
-        """Check the object before it runs; the default finds nothing wrong.
+    def parse(self) -> None:  # noqa: B027 - optional
+        """Check the object before it runs. The default accepts every object.
 
         Raises:
-            ClusterConfigurationError: It cannot run.
+            ClusterConfigurationError: The object cannot run.
         """
 
     def inject_content(self, content: str) -> None:
-        """Set the text that this object was made from."""
+        """Set the text of the file that this object was created from."""
         self.content = content
 
     def inject_secrets(self, secrets: str | Path) -> None:
-        """Read the secrets into ``config``.
+        """Read a secrets file into ``config``.
 
         Raises:
-            ClusterConfigurationError: The file is not there, or no INI file; its lines are not repeated.
+            ClusterConfigurationError: The file cannot be read or is not an INI file. The message never contains its
+                lines.
         """
         try:
-            self.config.read_string(Path(secrets).read_text(encoding="utf-8"))
+            self.config.read_string(Path(secrets).read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise ClusterConfigurationError(f"{secrets}: {error.strerror}") from error
         except (configparser.Error, UnicodeDecodeError):
@@ -106,15 +111,15 @@ class Runnable(ABC):
         self.extensions = dict(extensions)
 
     def to_yaml(self, extensions: Mapping[str, str] | None = None) -> str:
-        """Write the object as a file that it can be made from again, changes included.
+        """Return the object as YAML, including changed attributes.
 
-        One that was read from a file keeps that file's text wherever nothing was changed.
+        For an object that was read from a file this is the file's text, with only the changed values replaced.
 
         Args:
-            extensions: Where the extensions are on the machine that reads it; those of the object if None.
+            extensions: The locations of the extensions for the reader; by default the object's own.
 
         Raises:
-            TypeError: An argument is no plain data.
+            TypeError: An argument is not plain data.
         """
         places = dict(self.extensions if extensions is None else extensions)
         if self._file:
@@ -129,15 +134,15 @@ class Runnable(ABC):
 
 
 class ClusterRunnable(Runnable):
-    """Something that runs on a cluster, and here as well.
+    """A runnable that can run on a cluster or on this machine.
 
-    ``setup`` runs on the machine that submits, with the live cluster; ``run`` on the orchestrator.
+    ``setup`` runs on the machine that submits, with a connected cluster; ``run`` on the orchestrator.
 
     Attributes:
-        env: The cluster, when it runs on one; None here.
-        results: The folder on the orchestrator that ``run`` writes its results to, a path relative to the home folder;
-            "" where there is none. ``flambe-ans pull`` brings it here, TensorBoard shows it. A class sets it for all
-            its objects, ``__init__`` or ``setup`` for this one.
+        env: The cluster; None when running on this machine.
+        results: The folder on the orchestrator that ``run`` writes its results to, relative to the home folder; "" if
+            there is none. ``flambe-ans pull`` downloads it, and TensorBoard shows it. Set it in the class, in
+            ``__init__`` or in ``setup``.
     """
 
     results: str = ""
@@ -152,28 +157,28 @@ class ClusterRunnable(Runnable):
         self.env = env
 
     @abstractmethod
-    def setup(self, cluster: Cluster, extensions: dict[str, str], force: bool, **kwargs: Any) -> None:
-        """Prepare the cluster: make folders, send files, run commands.
+    def setup(self, cluster: Any, extensions: dict[str, str], force: bool, **kwargs: Any) -> None:
+        """Prepare the cluster: create folders, send files, run commands.
 
-        What ``run`` must know of it on the orchestrator is set with ``set_serializable_attr``.
+        Use ``set_serializable_attr`` for values that ``run`` needs on the orchestrator.
 
         Args:
-            cluster: The cluster, its hosts ready.
+            cluster: The cluster, a connected ``flambe_ansible.Cluster``.
             extensions: The extensions, module name to location on the hosts.
-            force: Whether the user wants to replace what is there.
-            **kwargs: Nothing yet.
+            force: Whether existing results may be replaced.
+            **kwargs: Reserved.
         """
 
-    def setup_inject_env(self, cluster: Cluster, extensions: dict[str, str], force: bool, **kwargs: Any) -> None:
-        """Call ``setup``, then set ``env`` to the cluster's addresses."""
+    def setup_inject_env(self, cluster: RemoteCluster, extensions: dict[str, str], force: bool, **kwargs: Any) -> None:
+        """Call ``setup``, then set ``env``."""
         self.setup(cluster=cluster, extensions=extensions, force=force, **kwargs)
-        self.set_serializable_attr("env", cast(Any, cluster).get_remote_env(self.user_provider))
+        self.set_serializable_attr("env", cluster.get_remote_env(self.user_provider))
 
     def set_serializable_attr(self, attr: str, value: Any) -> None:
-        """Set an attribute that the object on the orchestrator is made with, too.
+        """Set an attribute here and in the object that is created on the orchestrator.
 
         Args:
-            attr: The attribute, which is also an argument of the constructor.
+            attr: The attribute. The constructor must have an argument of this name.
             value: Plain data, a path, or a ``RemoteEnvironment``.
 
         Raises:

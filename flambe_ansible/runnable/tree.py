@@ -1,8 +1,8 @@
-"""YAML text as a tree whose nodes know which characters they are.
+"""Parse YAML text into a tree whose nodes have exact character ranges.
 
-Built from PyYAML's own events, so that an alias stays where it stands, nothing is expanded or constructed, and a node's
-end is where its text ends (PyYAML's marks of block collections run on into the comments that follow). The Python
-parser is used on purpose: it refuses the tabs that flambé's own parser refuses, where libyaml reads over them.
+The tree is built from PyYAML's events: aliases are kept, nothing is constructed, and a node ends where its text ends
+(PyYAML's end marks of block collections include the comments that follow). It uses PyYAML's Python parser because that
+one refuses the same tabs as flambé's parser; libyaml accepts them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_DEPTH = 100
 
 
 class Kind(StrEnum):
-    """What a node is."""
+    """The kind of a node."""
 
     SCALAR = "scalar"
     SEQUENCE = "sequence"
@@ -31,22 +31,22 @@ class Kind(StrEnum):
 
 @dataclass(kw_only=True, eq=False)
 class Node:
-    """One node and its place in the text.
+    """A node and its range in the text.
 
     Attributes:
-        kind: What it is.
-        start: Its first character's index in the text; a tag and an anchor belong to it.
-        end: The index after its last character; equal to start where nothing is written.
-        line: Its line, from 1.
-        column: Its column, from 1.
-        tag: Its tag as written (``!g``, ``tag:yaml.org,2002:str`` for ``!!str``), or "".
-        anchor: Its anchor's name, or "".
-        value: A scalar's text, or the name that an alias names.
-        plain: Whether a scalar stands without quotes.
-        flow: Whether a collection stands in brackets.
-        items: A sequence's nodes.
-        pairs: A mapping's keys and values, in order, doubles included.
-        target: The node that an alias stands for.
+        kind: The kind of the node.
+        start: The index of the first character, including tag and anchor.
+        end: The index after the last character; equal to start for an empty node.
+        line: The line, from 1.
+        column: The column, from 1.
+        tag: The tag as written (``!g``, ``tag:yaml.org,2002:str`` for ``!!str``), or "".
+        anchor: The anchor's name, or "".
+        value: The text of a scalar, or the anchor that an alias refers to.
+        plain: Whether a scalar has no quotes.
+        flow: Whether a collection is written in brackets.
+        items: The items of a sequence.
+        pairs: The keys and values of a mapping, in order, including duplicates.
+        target: The node that an alias refers to.
     """
 
     kind: Kind
@@ -68,11 +68,11 @@ class Node:
         return next((pair for pair in self.pairs if pair[0].kind is Kind.SCALAR and pair[0].value == key), None)
 
     def resolved(self) -> Node:
-        """Return the node itself, or the one that an alias stands for."""
+        """Return the node, or the target of an alias."""
         return self.target if self.target else self
 
     def walk(self) -> Iterator[Node]:
-        """Go over this node and all below it, in the text's order; aliases are not followed."""
+        """Yield this node and all nodes below it, in text order; aliases are not followed."""
         todo = [self]
         while todo:
             node = todo.pop()
@@ -82,11 +82,11 @@ class Node:
 
 
 class TreeError(ValueError):
-    """The text is not YAML that can be read.
+    """The text is not valid YAML.
 
     Attributes:
-        expected: What would be right, or "".
-        line: The line, from 1; 0 where there is no place.
+        expected: What is expected instead, or "".
+        line: The line, from 1; 0 if unknown.
         column: The column, from 1.
     """
 
@@ -98,13 +98,13 @@ class TreeError(ValueError):
 
 
 def parse(text: str) -> list[Node]:
-    """Read all documents of a text.
+    """Parse all documents of a text.
 
     Returns:
         The root of each document, in order; an empty document's root is a plain scalar without text.
 
     Raises:
-        TreeError: The text is no YAML, is nested deeper than 100, or uses an anchor that is not there.
+        TreeError: The text is not valid YAML, is nested deeper than 100 levels, or an alias has no anchor.
     """
     try:
         return list(_build(text))
@@ -125,7 +125,7 @@ _TYPES = (("null", _NULL), ("boolean", _BOOLEAN), ("integer", _INTEGER), ("numbe
 
 
 def type_of(node: Node) -> str:
-    """Say what a node's value is, by the rules of YAML 1.2, which flambé reads by (``no`` is a string there).
+    """Return the type of a node's value by the rules of YAML 1.2, as flambé does (``no`` is a string).
 
     Returns:
         ``string``, ``null``, ``boolean``, ``integer``, ``number``, ``date``, ``list``, ``mapping``, or the tag.
@@ -143,9 +143,9 @@ def type_of(node: Node) -> str:
 
 
 def _build(text: str) -> Iterator[Node]:
-    """Turn the events of all documents into trees."""
+    """Build the trees of all documents from the parser's events."""
     open_nodes: list[Node] = []
-    keys: dict[int, Node] = {}  # the key that waits for its value, by the mapping's identity
+    keys: dict[int, Node] = {}  # the keys without a value so far, by the id of their mapping
     anchors: dict[str, Node] = {}
     root: Node | None = None
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -164,11 +164,11 @@ def _build(text: str) -> Iterator[Node]:
             if isinstance(event, yaml.CollectionStartEvent):
                 open_nodes.append(node)
                 if len(open_nodes) > MAX_DEPTH:
-                    raise TreeError(f"nested deeper than {MAX_DEPTH}", line=node.line, column=node.column)
+                    raise TreeError(f"nested deeper than {MAX_DEPTH} levels", line=node.line, column=node.column)
 
 
 def _node(event: Any, text: str, anchors: dict[str, Node]) -> Node:
-    """Make the node that an event begins."""
+    """Create the node for an event."""
     start, end = event.start_mark.index, event.end_mark.index
     node = Node(
         kind=Kind.SCALAR, start=start, end=end, line=event.start_mark.line + 1, column=event.start_mark.column + 1
@@ -177,7 +177,7 @@ def _node(event: Any, text: str, anchors: dict[str, Node]) -> Node:
         name = event.anchor or ""
         node.kind, node.value, node.target = Kind.ALIAS, name, anchors.get(name)
         if node.target is None:
-            raise TreeError(f"no anchor &{name} before this alias", line=node.line, column=node.column)
+            raise TreeError(f"an alias to an unknown anchor &{name}", line=node.line, column=node.column)
         return node
     node.tag, node.anchor = event.tag or "", event.anchor or ""
     if isinstance(event, yaml.ScalarEvent):
@@ -193,7 +193,7 @@ def _node(event: Any, text: str, anchors: dict[str, Node]) -> Node:
 
 
 def _attach(parent: Node, node: Node, keys: dict[int, Node]) -> None:
-    """Put a node into the collection that is open."""
+    """Add a node to the innermost open collection."""
     if parent.kind is Kind.SEQUENCE:
         parent.items.append(node)
     elif key := keys.pop(id(parent), None):
@@ -203,7 +203,7 @@ def _attach(parent: Node, node: Node, keys: dict[int, Node]) -> None:
 
 
 def _close(node: Node, event: Any) -> None:
-    """Set a collection's end: its bracket, or the end of the last node in it."""
+    """Set the end of a collection: its closing bracket, or the end of its last node."""
     if node.flow:
         node.end = event.end_mark.index
         return

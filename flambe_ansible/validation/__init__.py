@@ -1,6 +1,6 @@
-"""What a cluster's arguments may be: pure rules, for configuration files and for Python users alike.
+"""The fields of all clusters and the rules for their values.
 
-The tables of ``fields`` say it once; ``config`` holds files against them, constructors call ``check_arguments``.
+``config`` checks files against these tables, and the constructors of clusters call ``check_arguments``.
 """
 
 from flambe_ansible.validation.check import check_arguments, find_flaws

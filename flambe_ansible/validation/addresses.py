@@ -1,4 +1,4 @@
-"""Addresses of hosts as users write them: an IP address or a name, with or without a port."""
+"""Parse host addresses: an IP address or a host name, with an optional port."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _NAME = re.compile(
 _BRACKETS = re.compile(r"\[(?P<host>[^\]]*)\](?::(?P<port>.*))?")
 _HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@\s]+)@)?(?P<address>[^@\s]+)")
 _LARGEST_PORT = 65_535
-FORM = "an IP address or a host name, a port behind a colon: 10.0.0.5, gpu1.example.org, 10.0.0.5:2222, [fd00::5]:2222"
+FORM = "an IP address or a host name, optionally with a port: 10.0.0.5, gpu1.example.org, 10.0.0.5:2222, [fd00::5]:2222"
 
 
 class AddressError(ValueError):
-    """A text is no address.
+    """A text is not a valid address.
 
     Attributes:
-        message: What is wrong, to be read after the field's name.
-        expected: What would be right, or "" for what addresses always are.
+        message: What is wrong, as a sentence without its subject (the field's name).
+        expected: What is expected instead; "" means any address.
         suggestion: What was probably meant, or "".
     """
 
@@ -37,11 +37,11 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a host answers.
+    """An address of a host.
 
     Attributes:
-        host: An IP address in its shortest form, or a name in lower case.
-        port: Its sshd's port, or None where nothing was said.
+        host: An IP address in its shortest form, or a host name in lower case.
+        port: The port of sshd, or None if it was not given.
     """
 
     host: str
@@ -49,28 +49,28 @@ class Address:
 
     @property
     def is_name(self) -> bool:
-        """Whether it must be resolved."""
+        """Whether this is a host name, which must be resolved."""
         return not _is_ip(self.host)
 
     @property
     def is_ipv6(self) -> bool:
-        """Whether it is an IPv6 address."""
+        """Whether this is an IPv6 address."""
         return ":" in self.host
 
     @property
     def is_loopback(self) -> bool:
-        """Whether every host means itself by it."""
+        """Whether this is a loopback address."""
         return self.host == "localhost" if self.is_name else ipaddress.ip_address(self.host).is_loopback
 
 
 @dataclass(frozen=True)
-class Place:
-    """One host of a configuration: where this machine reaches it, and where the other hosts do.
+class HostAddress:
+    """The addresses of one host in a configuration.
 
     Attributes:
-        public: What was written first, or alone.
-        private: What was written second; where nothing was, the same.
-        is_pair: Whether both were written.
+        public: The address for this machine: the first of a pair, or the only one.
+        private: The address for the other hosts: the second of a pair, or the only one.
+        is_pair: Whether two addresses were given.
     """
 
     public: Address
@@ -82,60 +82,60 @@ def parse_address(text: str) -> Address:
     """Parse one address.
 
     Raises:
-        AddressError: It is none.
+        AddressError: The text is not a valid address.
     """
     if not text.strip():
         raise AddressError("is empty")
     if text != text.strip():
-        raise AddressError(f"is {show(text)}, with a space around it", suggestion=text.strip())
+        raise AddressError(f"is {show(text)}, with spaces around it", suggestion=text.strip())
     if "@" in text:
-        raise AddressError(f"is {show(text)}", expected="an address alone: `username` is who logs in")
+        raise AddressError(f"is {show(text)}", expected="an address without a user name (set `username` instead)")
     if "://" in text:
         raise AddressError(f"is {show(text)}", suggestion=text.partition("://")[2].rstrip("/"))
     host, port = _split(text)
     return Address(_canonical(host, text), None if port is None else _read_port(port, text))
 
 
-def parse_place(value: str | Sequence[str]) -> Place:
-    """Parse what stands for one host: an address, or a pair of a public and a private one.
+def parse_host_address(value: str | Sequence[str]) -> HostAddress:
+    """Parse the addresses of one host: one address, or a pair of a public and a private one.
 
     Raises:
-        AddressError: It is neither.
+        AddressError: The value is neither.
     """
     if isinstance(value, str):
         address = parse_address(value)
-        return Place(address, address)
+        return HostAddress(address, address)
     if len(value) != 2:
         raise AddressError(f"has {len(value)} addresses", expected="one address, or [public, private]")
-    return Place(parse_address(value[0]), parse_address(value[1]), is_pair=True)
+    return HostAddress(parse_address(value[0]), parse_address(value[1]), is_pair=True)
 
 
 def known_hosts_name(host: str, port: int) -> str:
-    """Write the name under which a known_hosts has a host: ``10.0.0.5``, ``[10.0.0.5]:2222``."""
+    """Return the name of a host in a known_hosts file: ``10.0.0.5``, ``[10.0.0.5]:2222``."""
     return host if port == 22 else f"[{host}]:{port}"
 
 
 def parse_jump(text: str) -> list[Address]:
-    """Parse a ProxyJump, ``[user@]host[:port]``, several separated by commas.
+    """Parse the hops of a ProxyJump: ``[user@]host[:port]``, separated by commas.
 
     Raises:
-        AddressError: It is none.
+        AddressError: The text is not a valid ProxyJump.
     """
     hops = []
     for hop in text.split(","):
         found = _HOP.fullmatch(hop.strip())
         if not found or hop.strip().startswith("-"):
-            raise AddressError(f"is {show(text)}", expected="[user@]host[:port], several separated by commas")
+            raise AddressError(f"is {show(text)}", expected="[user@]host[:port]; several hops are separated by commas")
         hops.append(parse_address(found["address"]))
     return hops
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    """Split an address from its port."""
+    """Split an address into host and port."""
     bracketed = _BRACKETS.fullmatch(text)
     if bracketed:
         if ":" not in bracketed["host"]:
-            raise AddressError(f"is {show(text)}", expected="brackets around IPv6 addresses alone")
+            raise AddressError(f"is {show(text)}", expected="brackets only around IPv6 addresses")
         return bracketed["host"], bracketed["port"]
     if text.count(":") == 1:
         host, _, port = text.partition(":")
@@ -146,17 +146,17 @@ def _split(text: str) -> tuple[str, str | None]:
 def _read_port(text: str, whole: str) -> int:
     if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _LARGEST_PORT:
         return int(text)
-    raise AddressError(f"is {show(whole)}", expected=f"a port from 1 to {_LARGEST_PORT} behind the colon")
+    raise AddressError(f"is {show(whole)}", expected=f"a port from 1 to {_LARGEST_PORT} after the colon")
 
 
 def _canonical(host: str, whole: str) -> str:
     if _is_ip(host):
         address = ipaddress.ip_address(host)
         if address.is_unspecified or address.is_multicast:
-            raise AddressError(f"is {show(whole)}, which is no host's address")
+            raise AddressError(f"is {show(whole)}, which cannot be the address of a host")
         return str(address)
     if re.fullmatch(r"[0-9.]+", host) or ":" in host:
-        raise AddressError(f"is {show(whole)}, which is no IP address")
+        raise AddressError(f"is {show(whole)}, which is not a valid IP address")
     if "/" in host:
         raise AddressError(f"is {show(whole)}", expected="the address of one host, not a network or a path")
     if not _NAME.fullmatch(host):
@@ -173,5 +173,5 @@ def _is_ip(text: str) -> bool:
 
 
 def is_text_list(value: Any) -> bool:
-    """Tell a list of texts from anything else."""
+    """Return whether a value is a list of strings."""
     return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)

@@ -1,4 +1,4 @@
-"""Hold values against a schema."""
+"""Check values against a schema."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ KINDS: dict[Kind, tuple[type, ...]] = {
 
 
 def check_arguments(schema: Schema, values: Mapping[str, Any], *, also: Collection[Field] = ()) -> dict[str, Any]:
-    """Check a constructor's arguments; what is not in the schema is left alone.
+    """Check a constructor's arguments; arguments that are not in the schema are ignored.
 
     Args:
         schema: The fields of the class.
         values: The arguments by name.
-        also: Fields that hold instead of the schema's of the same name (a subclass's own).
+        also: Fields that replace fields of the schema with the same name, for subclasses.
 
     Returns:
-        The values, whole numbers as int (``volume_size=100.`` is 100).
+        The values; whole numbers as int (``volume_size=100.`` becomes 100).
 
     Raises:
-        ClusterConfigurationError: With all problems; they have no place, but name their field.
+        ClusterConfigurationError: Some values are wrong; the error holds all problems, each with its field.
     """
     fields = schema.by_name | {one.name: one for one in also}
     known = {name: value for name, value in values.items() if name in fields}
@@ -48,12 +48,12 @@ def check_arguments(schema: Schema, values: Mapping[str, Any], *, also: Collecti
 
 
 def find_flaws(schema: Schema, values: Mapping[str, Any], *, invalid: Collection[str] = ()) -> list[Flaw]:
-    """Find all that is wrong with values whose names are the schema's.
+    """Find all flaws in the values of a schema's fields.
 
     Args:
         schema: The fields.
         values: The given values, by field.
-        invalid: Fields that are known to be wrong; rules about several fields that need one of them are not asked.
+        invalid: Fields already found to be wrong; rules that need one of them are skipped.
     """
     flaws: list[Flaw] = []
     wrong = set(invalid)
@@ -72,7 +72,7 @@ def find_flaws(schema: Schema, values: Mapping[str, Any], *, invalid: Collection
 
 
 def check_field(field: Field, value: Any) -> list[Flaw]:
-    """Check one value by its field's kind and rule."""
+    """Check a value by its field's kind and rule."""
     if value is None:
         flaws = [] if field.nullable else [Flaw(message="has no value")]
     else:
@@ -81,14 +81,14 @@ def check_field(field: Field, value: Any) -> list[Flaw]:
 
 
 def normalize(field: Field, value: Any) -> Any:
-    """Return a right value in its own type: whole numbers as int, numbers as float."""
+    """Convert a valid number to its field's type: int for whole numbers, float for other numbers."""
     if value is None or field.kind not in (Kind.INTEGER, Kind.NUMBER):
         return value
     return int(value) if field.kind is Kind.INTEGER else float(value)
 
 
 def as_problem(flaw: Flaw, *, file: str, line: int = 0, column: int = 0) -> Problem:
-    """Write a flaw as the problem of a file, or of a class where there is none."""
+    """Convert a flaw to a problem of a file or a class."""
     path = format_path(flaw.path)
     return Problem(
         file=file,

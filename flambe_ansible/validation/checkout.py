@@ -1,4 +1,4 @@
-"""The rule for a checkout of flambé: a folder that can be built, with the package in it."""
+"""The rule for a checkout of flambé: a project folder that contains the package flambe."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PACKAGES = ("flambe", "src/flambe")
 
 
 def flambe_checkout(value: str | os.PathLike[str]) -> list[Flaw]:
-    """Check that a path leads to a checkout of flambé; whether it can be built, only its build tells."""
+    """Check that a path leads to a checkout of flambé; this does not check that it can be built."""
     text = os.fspath(value)
     if not text.strip():
         return [Flaw(message="is empty")]
     if "\0" in text:
-        return [Flaw(message="has a NUL character")]
+        return [Flaw(message="contains a NUL character")]
     flaw = _find_flaw(Path(os.path.expanduser(text)))  # noqa: PTH111 - Path.expanduser raises for unknown users
     return [flaw] if flaw else []
 
@@ -28,11 +28,11 @@ def _find_flaw(path: Path) -> Flaw | None:
         if not path.exists():
             return describe_missing(path, kind="folder", may_be=Path.is_dir)
         if not path.is_dir():
-            return Flaw(message=f"is {path}, which is no folder")
+            return Flaw(message=f"is {path}, which is not a folder")
         if not any((path / name).is_file() for name in PROJECT_FILES):
-            return Flaw(message=f"is {path}, a folder with neither {' nor '.join(PROJECT_FILES)}")
+            return Flaw(message=f"is {path}, which contains neither {' nor '.join(PROJECT_FILES)}")
         if not any((path / name / "__init__.py").is_file() for name in PACKAGES):
-            return Flaw(message=f"is {path}, a project without the package flambe")
+            return Flaw(message=f"is {path}, which does not contain the package flambe")
     except OSError as error:
         return Flaw(message=f"cannot be read: {path}: {error.strerror or error}")
     return None

@@ -1,4 +1,4 @@
-"""Rules about several fields of a cluster: which flambe its hosts get, and what EC2 has."""
+"""Rules about several fields of a cluster."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from flambe_ansible.validation.schema import CrossRule, Flaw
 
-NEVER = -1  # a timeout that never ends a host
-LONGEST_TIMEOUT = 168  # hours; CloudWatch looks back 7 days at most
+NEVER = -1  # the timeout of hosts that are never terminated
+LONGEST_TIMEOUT = 168  # hours; CloudWatch alarms cover at most 7 days
 GP2_IO1_LARGEST = 16_384  # GB
 GP3_LARGEST = 65_536  # GB
 IO1_SMALLEST = 100  # GB; io1 gives 50 IOPS per GB, and volumes get 5000
@@ -16,9 +16,9 @@ VOLUME_TYPES = ("gp2", "io1", "gp3")
 
 
 def check_flambe(_values: Mapping[str, Any]) -> list[Flaw]:
-    """Refuse a release and a checkout together; the rule is asked only where both are given."""
-    message = "and flambe_version are both given"
-    return [Flaw(message=message, expected="one of them: a checkout or a release", path=("flambe_source",))]
+    """Refuse a release together with a checkout; rules only run if all fields they need are set."""
+    message = "and flambe_version are both set"
+    return [Flaw(message=message, expected="only one: a checkout or a release", path=("flambe_source",))]
 
 
 def check_runtime(field: str) -> Callable[[Mapping[str, Any]], list[Flaw]]:
@@ -34,28 +34,32 @@ def check_runtime(field: str) -> Callable[[Mapping[str, Any]], list[Flaw]]:
 
 
 def check_timeouts(values: Mapping[str, Any]) -> list[Flaw]:
-    """Check what ``parse()`` promises: factories may not outlive the orchestrator, or the cluster has no head."""
+    """Check that the orchestrator is not terminated before the factories."""
     orchestrator, factories = values["orchestrator_timeout"], values["factories_timeout"]
     if orchestrator == NEVER or NEVER < factories <= orchestrator:
         return []
-    lifetime = "never end" if factories == NEVER else f"end after {factories} h"
+    lifetime = "-1 (never)" if factories == NEVER else f"{factories}"
+    lower = f"0 to {orchestrator}" if orchestrator else "0"
+    enough = "" if factories == NEVER else f" or at least {factories}"
     return [
         Flaw(
-            message=f"is {orchestrator}, but factories {lifetime}: they would outlive the orchestrator",
-            expected="-1, or at least factories_timeout; factories_timeout may not be -1 then",
+            message=(
+                f"is {orchestrator}, but factories_timeout is {lifetime}: the orchestrator would be terminated first"
+            ),
+            expected=f"-1 (never){enough}, or a factories_timeout of {lower}",
             path=("orchestrator_timeout",),
         )
     ]
 
 
 def check_volume(values: Mapping[str, Any]) -> list[Flaw]:
-    """Check that AWS has volumes of this type in this size."""
+    """Check that EC2 offers this volume type in this size."""
     kind, size = values["volume_type"], values["volume_size"]
     smallest = IO1_SMALLEST if kind == "io1" else 1
     largest = GP3_LARGEST if kind == "gp3" else GP2_IO1_LARGEST
     if smallest <= size <= largest:
         return []
-    reason = ", as its 5000 IOPS need 50 each GB" if size < smallest else ""
+    reason = " (AWS requires 1 GB per 50 IOPS, and io1 volumes get 5000 IOPS)" if size < smallest else ""
     expected = f"{smallest} to {largest} GB for volume_type {kind}{reason}"
     return [Flaw(message=f"is {size}", expected=expected, path=("volume_size",))]
 

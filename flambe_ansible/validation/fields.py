@@ -1,7 +1,7 @@
-"""The fields of each kind of cluster: the one place that says what may stand in a configuration.
+"""The fields of AWS clusters, most of which other clusters share.
 
-Names, order and defaults follow flambé's ``flambe.cluster.AWSCluster``; what flambé does not have comes last.
-``docs/configuration.md`` shows these tables, and a test holds it to them.
+Names, order and defaults follow flambé's ``flambe.cluster.AWSCluster``; fields that flambé does not have come last.
+A test checks that ``docs/configuration.md`` shows the same tables.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from flambe_ansible.validation.keyfile import private_key
 from flambe_ansible.validation.schema import Change, Field, Kind, Schema
 from flambe_ansible.validation.tags import MAX_TAGS, tags
 
-_HOURS = f"-1 (never), 0 (after five idle minutes) or 1 to {LONGEST_TIMEOUT} whole hours"
+_HOURS = f"-1 (never), 0 (after five idle minutes) or whole hours from 1 to {LONGEST_TIMEOUT}"
 _TYPE = "an EC2 instance type such as t3.large"
 _AMI = "an image id such as ami-0123456789abcdef0"
-NAME_FORM = "1 to 64 characters: letters, digits, - and _, the first a letter or a digit"
+NAME_FORM = "1 to 64 letters, digits, - and _, starting with a letter or a digit"
 
 
 NAME = Field(
     name="name",
     kind=Kind.STRING,
     expected=NAME_FORM,
-    doc="The cluster's name; its hosts are `<name>_orchestrator` and `<name>_factory_<i>`.",
+    doc="The cluster's name. The hosts are called `<name>_orchestrator` and `<name>_factory_<i>`.",
     change=Change.OTHER_CLUSTER,
     required=True,
     rule=rules.form(rules.NAME),
@@ -45,9 +45,9 @@ FACTORIES_NUM = Field(
     name="factories_num",
     kind=Kind.INTEGER,
     expected="a whole number from 1 to 1000",
-    doc="How many factories there are; each may have several GPUs and with them several workers.",
+    doc="The number of factories. A factory with several GPUs runs several workers.",
     change=Change.IN_PLACE,
-    change_note="a larger number adds hosts; a smaller one changes nothing and says so",
+    change_note="a larger number adds hosts; a smaller number removes none, with a warning",
     required=True,
     rule=rules.within(1, 1000),
 )
@@ -55,9 +55,9 @@ KEY = Field(
     name="key",
     kind=Kind.PATH,
     expected="the path of a private SSH key that only you can read (mode 0600)",
-    doc="Your private SSH key, the same for all hosts; it is never copied to a host.",
+    doc="Your private SSH key for all hosts. It is never copied to a host.",
     change=Change.IN_PLACE,
-    change_note="as long as the hosts know the key",
+    change_note="the hosts must accept the new key",
     required=True,
     rule=private_key,
 )
@@ -65,19 +65,19 @@ USERNAME = Field(
     name="username",
     kind=Kind.STRING,
     expected="a Linux user name",
-    doc="The user to log in as, the same on all hosts; needs sudo without a password.",
+    doc="The login user on all hosts. Must be able to use sudo without a password.",
     change=Change.IN_PLACE,
-    change_note="the user must be there",
+    change_note="the user must exist on the hosts",
     default="ubuntu",
     rule=rules.form(rules.USER),
 )
 SETUP_CMDS = Field(
     name="setup_cmds",
     kind=Kind.COMMANDS,
-    expected="a list of commands, each a line of text after a dash",
-    doc="Commands for bash, run in order on every host; idempotent, without input.",
+    expected="a list of commands, one per line, each after a dash",
+    doc="Bash commands that run in order on every host. They must be idempotent and get no input.",
     change=Change.IN_PLACE,
-    change_note="run again where they are new or changed",
+    change_note="new and changed commands run again",
     rule=rules.commands,
 )
 RUNTIMES = ("flambe", "none")  # the names that runtimes.make_runtime takes
@@ -95,27 +95,27 @@ EXTRA_FIELDS = (
     Field(
         name="flambe_version",
         kind=Kind.STRING,
-        expected='one release of flambe, such as "0.4.18"',
-        doc="The release of flambe that every host gets.",
+        expected='a release of flambe, such as "0.4.18"',
+        doc="The release of flambe to install on all hosts.",
         change=Change.IN_PLACE,
-        default_note="the flambe installed here, else 0.4.18",
+        default_note="the version installed here, else 0.4.18",
         rule=rules.flambe_version,
     ),
     Field(
         name="flambe_source",
         kind=Kind.PATH,
-        expected="the folder of a checkout of flambe, with its pyproject.toml or setup.py",
-        doc="A checkout of flambe that is built here and that every host gets, instead of `flambe_version`.",
+        expected="the folder of a checkout of flambe, with pyproject.toml or setup.py",
+        doc="A checkout of flambe to build here and install on all hosts, instead of `flambe_version`.",
         change=Change.IN_PLACE,
-        change_note="so is what changed in the checkout",
-        default_note="the checkout, where flambe is an editable install here",
+        change_note="also when files in the checkout change",
+        default_note="the checkout of an editable install of flambe, if there is one",
         rule=flambe_checkout,
     ),
     Field(
         name="use_public",
         kind=Kind.BOOLEAN,
         expected="true or false",
-        doc="Whether to connect to public addresses; false for VPNs and private subnets.",
+        doc="Whether to connect to the public addresses. Use false for VPNs and private subnets.",
         change=Change.IN_PLACE,
         default=True,
     ),
@@ -123,7 +123,7 @@ EXTRA_FIELDS = (
         name="strict_host_keys",
         kind=Kind.BOOLEAN,
         expected="true or false",
-        doc="Refuse a host whose SSH key no console output tells, instead of keeping the first key seen.",
+        doc="Whether to refuse hosts whose SSH key is not in their console output, instead of pinning the first key.",
         change=Change.IN_PLACE,
         default=False,
     ),
@@ -131,7 +131,7 @@ EXTRA_FIELDS = (
         name="setup_timeout",
         kind=Kind.NUMBER,
         expected="1 to 86400 seconds",
-        doc="Seconds that one of `setup_cmds` may take.",
+        doc="Time limit for each of `setup_cmds`, in seconds.",
         change=Change.IN_PLACE,
         default=3600.0,
         rule=rules.within(1, 86_400),
@@ -140,12 +140,9 @@ EXTRA_FIELDS = (
         name="expose_sites",
         kind=Kind.BOOLEAN,
         expected="true or false",
-        doc=(
-            "Whether TensorBoard and the report site listen for everybody who reaches the orchestrator; no password "
-            "guards them."
-        ),
+        doc="Whether TensorBoard and the report site are reachable from the network. They have no password.",
         change=Change.IN_PLACE,
-        change_note="at the next submit",
+        change_note="with the next submit",
         default=False,
     ),
 )
@@ -163,7 +160,7 @@ TYPES = (
         name="factories_type",
         kind=Kind.STRING,
         expected=_TYPE,
-        doc="The instance type of the factories: x86_64; torch 1.3 knows GPUs up to CUDA 10.1 (p2, p3, g3, g4dn).",
+        doc="The instance type of the factories: x86_64; torch 1.3 supports GPUs up to CUDA 10.1: g4dn.",
         change=Change.NEW_HOSTS,
         required=True,
         rule=rules.form(rules.INSTANCE_TYPE, hint=" "),
@@ -172,7 +169,7 @@ TYPES = (
         name="orchestrator_type",
         kind=Kind.STRING,
         expected=_TYPE,
-        doc="The instance type of the orchestrator; it needs no GPU. At least t2.small.",
+        doc="The instance type of the orchestrator: x86_64, at least t2.small; no GPU needed.",
         change=Change.NEW_HOSTS,
         required=True,
         rule=rules.form(rules.INSTANCE_TYPE, hint=" "),
@@ -181,8 +178,8 @@ TYPES = (
 CREATOR = Field(
     name="creator",
     kind=Kind.STRING,
-    expected="1 to 256 characters, such as your mail address",
-    doc="Who you are: the tag `creator`, by which the cluster's hosts are found again.",
+    expected="1 to 256 characters, such as your email address",
+    doc="The owner of the cluster, stored in the tag `creator`. Hosts are found by this tag.",
     change=Change.OTHER_CLUSTER,
     required=True,
     rule=rules.text(longest=256),
@@ -191,7 +188,7 @@ NETWORK = (
     Field(
         name="key_name",
         kind=Kind.STRING,
-        expected="the name of a key pair on EC2, 1 to 255 characters",
+        expected="the name of an EC2 key pair, 1 to 255 characters",
         doc="The EC2 key pair whose private half is `key`.",
         change=Change.NEW_HOSTS,
         required=True,
@@ -200,8 +197,8 @@ NETWORK = (
     Field(
         name="security_group",
         kind=Kind.STRING,
-        expected="a security group's id such as sg-0987654321",
-        doc="The security group; it must let you in on port 22 and its members reach each other.",
+        expected="a security group id such as sg-0987654321",
+        doc="The security group. It must allow SSH (port 22) from you and all traffic among its members.",
         change=Change.NEW_HOSTS,
         required=True,
         rule=rules.form(rules.SECURITY_GROUP, hint="sg-"),
@@ -209,7 +206,7 @@ NETWORK = (
     Field(
         name="subnet_id",
         kind=Kind.STRING,
-        expected="a subnet's id such as subnet-0123456789abcdef0",
+        expected="a subnet id such as subnet-0123456789abcdef0",
         doc="The subnet of all hosts.",
         change=Change.NEW_HOSTS,
         required=True,
@@ -220,7 +217,7 @@ VOLUME_TYPE = Field(
     name="volume_type",
     kind=Kind.STRING,
     expected="gp2, io1 or gp3",
-    doc="The type of the root volume; io1 gets 5000 IOPS and costs far more.",
+    doc="The type of the root volume. io1 gets 5000 IOPS and costs much more.",
     change=Change.NEW_HOSTS,
     default="gp2",
     rule=rules.choice(*VOLUME_TYPES),
@@ -231,16 +228,16 @@ REGION = Field(
     expected="an AWS region such as us-east-1",
     doc="The AWS region.",
     change=Change.OTHER_CLUSTER,
-    default_note="that of the local AWS configuration, else us-east-1",
+    default_note="the region of your AWS configuration, else us-east-1",
     rule=rules.region,
 )
 TAGS = Field(
     name="tags",
     kind=Kind.TAGS,
     expected=f"a mapping of text to text, at most {MAX_TAGS} tags",
-    doc="More tags for all hosts and volumes.",
+    doc="Additional tags for all hosts and volumes.",
     change=Change.IN_PLACE,
-    change_note="tags are added and renewed, never removed",
+    change_note="tags are added and updated, never removed",
     rule=tags,
 )
 IMAGES = tuple(
@@ -248,21 +245,21 @@ IMAGES = tuple(
         name=f"{role}_ami",
         kind=Kind.STRING,
         expected=_AMI,
-        doc=f"The image of {hosts}.",
+        doc=f"The AMI of {hosts}.",
         change=Change.NEW_HOSTS,
         default_note=note,
         rule=rules.form(rules.IMAGE, hint="ami-"),
     )
     for role, hosts, note in (
         ("orchestrator", "the orchestrator", "the newest Ubuntu LTS"),
-        ("factory", "the factories", "the newest Ubuntu LTS, with NVIDIA's driver where the type has GPUs"),
+        ("factory", "the factories", "the newest Ubuntu LTS; with the NVIDIA driver if the type has GPUs"),
     )
 )
 DEDICATED = Field(
     name="dedicated",
     kind=Kind.BOOLEAN,
     expected="true or false",
-    doc="Whether the hosts run on hardware of your own.",
+    doc="Whether the hosts run on dedicated hardware.",
     change=Change.NEW_HOSTS,
     default=False,
 )
@@ -271,14 +268,14 @@ TIMEOUTS = tuple(
         name=f"{hosts}_timeout",
         kind=Kind.INTEGER,
         expected=_HOURS,
-        doc=f"Idle hours after which {label} terminated; -1 is never, 0 is after five idle minutes.{more}",
+        doc=f"Idle hours after which {label} terminated.{more}",
         change=Change.IN_PLACE,
-        change_note="each launch sets the clock anew",
+        change_note="each launch restarts the idle time",
         default=default,
         rule=rules.within(NEVER, LONGEST_TIMEOUT),
     )
     for hosts, label, more, default in (
-        ("orchestrator", "the orchestrator is", " Not shorter than the factories'.", -1),
+        ("orchestrator", "the orchestrator is", " Must not be shorter than `factories_timeout`.", -1),
         ("factories", "the factories are", "", 1),
     )
 )
@@ -286,7 +283,7 @@ VOLUME_SIZE = Field(
     name="volume_size",
     kind=Kind.INTEGER,
     expected=f"a whole number of GB from 8 to {GP2_IO1_LARGEST} ({GP3_LARGEST} for gp3; io1 at least {IO1_SMALLEST})",
-    doc="GB of disk of every host; at least what the image has.",
+    doc="The root volume of each host, in GB. At least the size of the image.",
     change=Change.NEW_HOSTS,
     default=100,
     rule=rules.within(8, GP3_LARGEST),

@@ -1,4 +1,4 @@
-"""The fields of a cluster in the lab: those of AWS, less what the lab itself provides."""
+"""The fields of a cluster in the lab: the fields of AWS clusters that the lab does not set itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LAB = Field(
     name="lab",
     kind=Kind.STRING,
     expected=fields.NAME_FORM,
-    doc="The lab to make the hosts in, as in `flambe-ans lab up --name`.",
+    doc="The lab that the hosts are created in: the name given to `flambe-ans lab up --name`.",
     change=Change.OTHER_CLUSTER,
     default="default",
     rule=rules.form(rules.NAME),
@@ -40,11 +40,14 @@ LAB_CLUSTER = Schema(
         replace(fields.CREATOR, required=False, default_note="your user name on this machine"),
         fields.TAGS,
         *fields.TIMEOUTS,
-        replace(fields.VOLUME_SIZE, doc="GB of disk that the API shows; a lab's hosts share this machine's disk."),
+        replace(
+            fields.VOLUME_SIZE,
+            doc="The volume size that the lab reports, in GB. The hosts share this machine's disk.",
+        ),
         fields.SETUP_CMDS,
         *(replace(one, default_note="the lab's own image") for one in fields.IMAGES),
         *(one for one in fields.EXTRA_FIELDS if one.name not in FROM_THE_LAB),
     ),
     cross_rules=(TIMEOUTS_RULE, FLAMBE_RULE, *RUNTIME_RULES),
-    refused=dict.fromkeys(FROM_THE_LAB, "comes from the lab"),
+    refused=dict.fromkeys(FROM_THE_LAB, "is set by the lab"),
 )

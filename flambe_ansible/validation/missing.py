@@ -1,4 +1,4 @@
-"""What is said of a path where nothing is."""
+"""Messages for paths that do not exist."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from flambe_ansible.validation.schema import Flaw, show
 
 
 def describe_missing(path: Path, *, kind: str, may_be: Callable[[Path], bool]) -> Flaw:
-    """Say that there is no such file or folder, and what was probably meant.
+    """Describe a missing file or folder, and suggest a similar name.
 
     Args:
-        path: The path, ``~`` expanded where there is such a user.
-        kind: What should be there: ``file`` or ``folder``.
-        may_be: Whether something beside it may have been meant.
+        path: The path, with ``~`` expanded if the user exists.
+        kind: What is expected: ``file`` or ``folder``.
+        may_be: Returns whether a neighbour may be suggested.
     """
-    message = f"is {show(str(path))}, and there is no such {kind}"
+    message = f"is {show(str(path))}, but this {kind} does not exist"
     if str(path).startswith("~"):
-        return Flaw(message=f"is {show(str(path))}, and there is no such user")
+        return Flaw(message=f"is {show(str(path))}, but this user does not exist")
     if "$" in str(path):
-        return Flaw(message=message, expected="a path without variables: they are not expanded, only ~ is")
+        return Flaw(message=message, expected="a path without variables (only ~ is expanded)")
     try:
         neighbours = [one.name for one in path.parent.iterdir() if may_be(one)]
     except OSError:

@@ -1,4 +1,4 @@
-"""The fields of a class of clusters as the documentation shows them."""
+"""Write the fields of a cluster as the tables of the documentation."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 
 from flambe_ansible.validation.schema import Field, Schema
 
-HEADER = ("Field", "Default", "What it may be", "What it means", "Changed on a live cluster")
+HEADER = ("Field", "Default", "Allowed values", "Meaning", "If changed on a running cluster")
 
 
 def as_markdown(schema: Schema) -> str:
-    """Write the table of a schema's fields in Markdown."""
+    """Return a schema's fields as a Markdown table."""
     rows = [HEADER, ("---",) * len(HEADER), *(_as_row(one) for one in schema.fields)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def as_text(schema: Schema) -> str:
-    """Write the docs' section of a schema: its table between the marks by which it is found again."""
+    """Return a schema's table between the marks that delimit it in the documentation."""
     name = schema.tag.lstrip("!")
     return f"<!-- fields of {name} -->\n{as_markdown(schema)}<!-- end of {name} -->"
 

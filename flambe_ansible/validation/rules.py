@@ -1,4 +1,4 @@
-"""Rules for single values: names, numbers, AWS's identifiers, commands, versions."""
+"""Rules for single values: names, numbers, AWS identifiers, commands, versions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIRST_CLUSTERS = Version("0.4.0")
 
 
 def text(*, longest: int) -> Rule:
-    """Make the rule for text of 1 to ``longest`` characters on one line."""
+    """Return the rule for one line of 1 to ``longest`` characters."""
 
     def check(value: str) -> list[Flaw]:
         if not value.strip():
@@ -32,18 +32,18 @@ def text(*, longest: int) -> Rule:
         if len(value) > longest:
             return [Flaw(message=f"has {len(value)} characters")]
         if not value.isprintable():
-            return [Flaw(message=f"has a control character or a line break: {show(value)}")]
+            return [Flaw(message=f"contains a control character or a line break: {show(value)}")]
         return []
 
     return check
 
 
 def form(pattern: re.Pattern[str], *, hint: str = "") -> Rule:
-    """Make the rule for text of a fixed form.
+    """Return the rule for text that matches a pattern.
 
     Args:
-        pattern: What the whole text must match.
-        hint: A prefix that the text should have; it is suggested where only that is missing.
+        pattern: The pattern for the whole text.
+        hint: A prefix of valid text; it is suggested if only the prefix is missing.
     """
 
     def check(value: str) -> list[Flaw]:
@@ -58,7 +58,7 @@ def form(pattern: re.Pattern[str], *, hint: str = "") -> Rule:
 
 
 def choice(*choices: str) -> Rule:
-    """Make the rule for one of a few words."""
+    """Return the rule for a choice of words."""
 
     def check(value: str) -> list[Flaw]:
         if value in choices:
@@ -69,7 +69,7 @@ def choice(*choices: str) -> Rule:
 
 
 def within(low: float, high: float) -> Rule:
-    """Make the rule for a number from ``low`` to ``high``."""
+    """Return the rule for a number from ``low`` to ``high``."""
 
     def check(value: float) -> list[Flaw]:
         if low <= value <= high:
@@ -80,7 +80,7 @@ def within(low: float, high: float) -> Rule:
 
 
 def region(value: str) -> list[Flaw]:
-    """Check the name of an AWS region; a zone is not one."""
+    """Check the name of an AWS region."""
     zone = ZONE.fullmatch(value)
     if zone:
         return [Flaw(message=f"is the availability zone {show(value)}", suggestion=zone.group(1))]
@@ -88,7 +88,7 @@ def region(value: str) -> list[Flaw]:
 
 
 def commands(value: Sequence[Any]) -> list[Flaw]:
-    """Check a list of commands; a command's own text is never repeated, for it may hold a secret."""
+    """Check a list of commands; messages never repeat a command, because it may contain a secret."""
     flaws = []
     for index, command in enumerate(value):
         if not isinstance(command, str):
@@ -96,23 +96,27 @@ def commands(value: Sequence[Any]) -> list[Flaw]:
         elif not command.strip():
             flaws.append(Flaw(message="is empty", path=(index,)))
         elif "\0" in command:
-            flaws.append(Flaw(message="has a NUL character", path=(index,)))
+            flaws.append(Flaw(message="contains a NUL character", path=(index,)))
     return flaws
 
 
 def flambe_version(value: str) -> list[Flaw]:
-    """Check one release of flambe, as PEP 440 writes versions."""
+    """Check the version of a flambe release (PEP 440)."""
     try:
         version = Version(value)
     except InvalidVersion:
         digits = re.search(r"[0-9]+(\.[0-9]+)+", value)
         return [Flaw(message=f"is {show(value)}", suggestion=digits.group() if digits else "")]
     if version < FIRST_CLUSTERS:
-        return [Flaw(message=f"is {value}, older than flambe's first release", expected=f"{FIRST_CLUSTERS} or later")]
+        return [
+            Flaw(
+                message=f"is {value}, which is older than flambe's first release", expected=f"{FIRST_CLUSTERS} or later"
+            )
+        ]
     return []
 
 
 def _a(value: Any) -> str:
-    """Name the kind of a Python value."""
+    """Describe the type of a Python value."""
     kinds: dict[type, str] = {bool: "a boolean", int: "a number", float: "a number", dict: "a mapping", list: "a list"}
-    return "nothing" if value is None else kinds.get(type(value), f"a {type(value).__name__}")
+    return "empty" if value is None else kinds.get(type(value), f"a {type(value).__name__}")

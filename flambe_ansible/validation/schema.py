@@ -1,4 +1,4 @@
-"""The words in which a cluster's fields are described."""
+"""The types that describe the fields of clusters."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any
 
-SHOWN = 60  # characters of a wrong value that a message repeats
+SHOWN = 60  # a message shows at most this many characters of a wrong value
 
 
 class Kind(Enum):
-    """What a field holds."""
+    """The type of a field's value."""
 
     STRING = "text"
     INTEGER = "whole number"
@@ -29,11 +29,11 @@ class Kind(Enum):
 
 
 class Change(StrEnum):
-    """What changing a field means for a cluster that lives."""
+    """The effect of changing a field of a running cluster."""
 
-    IN_PLACE = "in place"  # the next launch brings every host to it
-    NEW_HOSTS = "new hosts only"  # hosts that exist stay as they are
-    OTHER_CLUSTER = "another cluster"  # the hosts that exist are no longer found
+    IN_PLACE = "in place"  # the next launch updates all hosts
+    NEW_HOSTS = "new hosts only"  # existing hosts are unchanged
+    OTHER_CLUSTER = "another cluster"  # existing hosts are no longer found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,11 @@ class Flaw:
     """What is wrong with one value.
 
     Attributes:
-        message: What is wrong, to be read after the field's name: ``is 0``.
-        expected: What would be right; "" is what the field always expects.
+        message: What is wrong, as a sentence without its subject (the field's name): ``is 0``.
+        expected: What is expected instead; "" means the field's own ``expected``.
         suggestion: What was probably meant, or "".
-        path: Where it is: the field's name, then keys and indices inside its value.
-        at_key: Whether it is about the key at ``path``, not about its value.
+        path: The field's name, then keys and indices inside its value.
+        at_key: Whether the flaw is about the key at ``path`` instead of its value.
     """
 
     message: str
@@ -59,7 +59,7 @@ Rule = Callable[[Any], list[Flaw]]
 
 
 def accept(_value: Any) -> list[Flaw]:
-    """Be the rule that finds nothing wrong."""
+    """Accept every value."""
     return []
 
 
@@ -68,16 +68,16 @@ class Field:
     """One field of a cluster.
 
     Attributes:
-        name: Its name in YAML and in Python.
-        kind: What it holds.
-        expected: What a right value is, in words.
-        doc: What it means, one sentence.
-        change: What changing it means for a cluster that lives.
-        change_note: More about that, or "".
-        required: Whether it must be given.
-        default: What holds when it is not given; None also where something else decides.
-        default_note: What None means as a default, or "".
-        rule: Finds what is wrong with a value of the right kind.
+        name: The name in YAML and in Python.
+        kind: The type of the value.
+        expected: A description of valid values.
+        doc: The meaning, in one or two sentences.
+        change: The effect of changing the field of a running cluster.
+        change_note: Details of that effect, or "".
+        required: Whether the field must be set.
+        default: The default; None if it is determined at run time.
+        default_note: How the default is determined, or "".
+        rule: Returns the flaws of a value of the right type.
     """
 
     name: str
@@ -93,13 +93,13 @@ class Field:
 
     @property
     def nullable(self) -> bool:
-        """Whether no value is a value: optional, and None by default."""
+        """Whether null is allowed: the field is optional and its default is None."""
         return not self.required and self.default is None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossRule:
-    """A rule about several fields; it is asked only when each of them is right by itself."""
+    """A rule about several fields; it runs only if all fields it needs are set and valid."""
 
     needs: tuple[str, ...]
     check: Callable[[Mapping[str, Any]], list[Flaw]]
@@ -110,10 +110,10 @@ class Schema:
     """All fields of one class of clusters.
 
     Attributes:
-        tag: Its YAML tag.
-        fields: Its fields, in the order of the documentation.
-        cross_rules: What no single field can tell.
-        refused: Fields that other clusters have and this one has not, with the reason.
+        tag: The YAML tag.
+        fields: The fields, in the order of the documentation.
+        cross_rules: The rules about several fields.
+        refused: Fields of other clusters that this one does not have, with the reason.
     """
 
     tag: str
@@ -128,25 +128,25 @@ class Schema:
 
 
 def show(value: Any) -> str:
-    """Write a value as a message repeats it: on one line, quoted if text, cut if long."""
+    """Format a value for a message: on one line, quoted if it is text, shortened if it is long."""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
     return clean(text if len(text) <= SHOWN else text[:SHOWN] + "...")
 
 
 def clean(text: str) -> str:
-    """Keep a text on one line, and a terminal's control sequences out of it."""
+    """Replace line breaks and control characters."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:
-    """Find the choice that was probably meant, or ""."""
+    """Return the most similar choice, or ""."""
     folded = {_fold(choice): choice for choice in choices}
     close = difflib.get_close_matches(_fold(word), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else ""
 
 
 def format_path(path: Iterable[str | int]) -> str:
-    """Write a path as it stands in messages: ``setup_cmds[1]``, ``tags.company``."""
+    """Format a path for a message: ``setup_cmds[1]``, ``tags.company``."""
     text = ""
     for part in path:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""The fields of a cluster of hosts that are there already; flambé's ``flambe.cluster.SSHCluster`` has the first six."""
+"""The fields of a cluster of existing hosts; the first six are those of flambé's ``flambe.cluster.SSHCluster``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from flambe_ansible.validation.schema import Change, Field, Kind, Schema
 ORCHESTRATOR_IP = Field(
     name="orchestrator_ip",
     kind=Kind.ADDRESS,
-    expected=f"{FORM}; or [public, private]",
-    doc="Where the orchestrator is. Of a pair the first is for this machine, the second for the other hosts and Ray.",
+    expected=f"{FORM}; or a pair [public, private]",
+    doc="The orchestrator's address. In a pair, the first address is for this machine, the second for the other hosts.",
     change=Change.OTHER_CLUSTER,
     required=True,
     rule=ssh_rules.place,
@@ -21,10 +21,10 @@ ORCHESTRATOR_IP = Field(
 FACTORIES_IPS = Field(
     name="factories_ips",
     kind=Kind.ADDRESSES,
-    expected="a list of addresses, each as orchestrator_ip",
-    doc="Where the factories are; their number is the length of this list.",
+    expected="a list of addresses, each in the form of orchestrator_ip",
+    doc="The factories' addresses. The length of the list is the number of factories.",
     change=Change.IN_PLACE,
-    change_note="hosts that are added join; Ray goes on on those that are taken out until you stop it there",
+    change_note="new hosts are added; on removed hosts Ray keeps running until you stop it there",
     required=True,
     rule=ssh_rules.places,
 )
@@ -32,7 +32,7 @@ PORT = Field(
     name="port",
     kind=Kind.INTEGER,
     expected="a port from 1 to 65535",
-    doc="The port of sshd on hosts whose address names none.",
+    doc="The SSH port of hosts whose address has none.",
     change=Change.IN_PLACE,
     default=22,
     rule=rules.within(1, 65_535),
@@ -40,19 +40,19 @@ PORT = Field(
 PROXY_JUMP = Field(
     name="proxy_jump",
     kind=Kind.STRING,
-    expected="a bastion: [user@]host[:port], several separated by commas",
-    doc="The bastion through which this machine reaches the hosts, as ssh's ProxyJump.",
+    expected="a bastion as [user@]host[:port]; several hops are separated by commas",
+    doc="The bastion between this machine and the hosts, as ssh's ProxyJump.",
     change=Change.IN_PLACE,
-    default_note="what your ~/.ssh/config says for each address",
+    default_note="the ProxyJump for the address in ~/.ssh/config",
     rule=ssh_rules.jump,
 )
 HOST_KEYS = Field(
     name="host_keys",
     kind=Kind.HOST_KEYS,
-    expected="a mapping of addresses to public keys, one or a list",
-    doc="The SSH host keys of hosts and bastion; no others are believed of an address that stands here.",
+    expected="a mapping from addresses to a public key or a list of keys",
+    doc="The SSH host keys of hosts and bastion. For an address listed here, no other key is accepted.",
     change=Change.IN_PLACE,
-    default_note="what your known_hosts says for each address",
+    default_note="the keys for the address in your known_hosts",
     rule=ssh_rules.host_keys,
 )
 SSH_CLUSTER = Schema(
@@ -68,12 +68,12 @@ SSH_CLUSTER = Schema(
         PROXY_JUMP,
         HOST_KEYS,
         *(
-            replace(one, doc="Refuse a host whose SSH key neither `host_keys` nor your known_hosts tell.")
+            replace(one, doc="Whether to refuse hosts whose SSH key is neither in `host_keys` nor in your known_hosts.")
             if one.name == "strict_host_keys"
             else one
             for one in fields.EXTRA_FIELDS
         ),
     ),
     cross_rules=(ssh_rules.HOSTS_RULE, ssh_rules.KEYS_RULE, FLAMBE_RULE, *RUNTIME_RULES),
-    refused={"factories_num": "is the number of factories_ips"},
+    refused={"factories_num": "is the length of factories_ips"},
 )

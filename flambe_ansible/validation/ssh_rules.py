@@ -1,4 +1,4 @@
-"""Rules for the hosts of an ``SSHCluster``: their addresses, their keys, and the way to them."""
+"""Rules for the hosts of an ``SSHCluster``: addresses, host keys, bastions."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from flambe_ansible.ssh.known_hosts import normalise
 from flambe_ansible.validation.addresses import (
     Address,
     AddressError,
-    Place,
+    HostAddress,
     is_text_list,
     known_hosts_name,
     parse_address,
+    parse_host_address,
     parse_jump,
-    parse_place,
 )
 from flambe_ansible.validation.schema import CrossRule, Flaw, show, suggest
 
 _MOST_HOSTS = 1000
-_KEY_FORM = "a public key such as ssh-ed25519 AAAA..., as /etc/ssh/ssh_host_*_key.pub of the host has it"
+_KEY_FORM = "a public key such as ssh-ed25519 AAAA..., from /etc/ssh/ssh_host_*_key.pub on the host"
 
 
 def place(value: Any) -> list[Flaw]:
-    """Check what stands for one host: an address, or a pair."""
+    """Check the address or the pair of addresses of one host."""
     if not isinstance(value, str) and not is_text_list(value):
         return [Flaw(message=f"is {show(value)}")]
     if not isinstance(value, str) and len(value) == 2:
@@ -59,13 +59,13 @@ def jump(value: str) -> list[Flaw]:
 
 
 def host_keys(value: Mapping[Any, Any]) -> list[Flaw]:
-    """Check a mapping of addresses to keys, each by itself."""
+    """Check each entry of a mapping from addresses to keys."""
     flaws = []
     for address, keys in value.items():
         try:
             parse_address(address if isinstance(address, str) else "")
         except AddressError as error:
-            text = f"has the key {show(address)}, which is no address"
+            text = f"has the key {show(address)}, which is not a valid address"
             flaws.append(Flaw(message=text, expected=error.expected, path=(str(address),), at_key=True))
             continue
         if not isinstance(keys, str) and not is_text_list(keys):
@@ -80,13 +80,13 @@ def host_keys(value: Mapping[Any, Any]) -> list[Flaw]:
 
 
 def read_keys(keys: str | Sequence[str]) -> list[str]:
-    """Read keys as users paste them: alone, with a comment, or as known_hosts and ssh-keyscan have them.
+    """Read public keys: bare, with a comment, or as lines of known_hosts or ssh-keyscan.
 
     Returns:
         Each key as ``type base64``.
 
     Raises:
-        ValueError: A line is no public key.
+        ValueError: A line is not a public key.
     """
     lines = keys.splitlines() if isinstance(keys, str) else [line for key in keys for line in key.splitlines()]
     found = []
@@ -95,18 +95,18 @@ def read_keys(keys: str | Sequence[str]) -> list[str]:
         if not words or words[0].startswith("#"):
             continue
         if len(words) > 2 and not words[0].startswith(("ssh-", "ecdsa-", "sk-")):
-            words = words[1:]  # the host's name, as in known_hosts
+            words = words[1:]  # drop the host name of a known_hosts line
         found.append(normalise(" ".join(words)))
     return found
 
 
 def name_host(address: Address, *, port: int) -> str:
-    """Write an address with the port that holds for it, as known_hosts has it."""
+    """Return the name in known_hosts of an address, with its port or the given default."""
     return known_hosts_name(address.host, address.port or port)
 
 
 def check_hosts(values: Mapping[str, Any]) -> list[Flaw]:
-    """Check that no two hosts of the cluster are one."""
+    """Check that no host is listed twice."""
     flaws = []
     ways: dict[str, str] = {}
     privates: dict[str, str] = {}
@@ -119,19 +119,19 @@ def check_hosts(values: Mapping[str, Any]) -> list[Flaw]:
         if other == label:
             continue
         if other == "orchestrator_ip":
-            message = "is the orchestrator's address, and a host cannot be both"
-            flaws.append(Flaw(message=message, expected="a host of its own for each factory", path=path))
+            message = "is the address of the orchestrator"
+            flaws.append(Flaw(message=message, expected="a separate host for each factory", path=path))
         elif ways[way] != label:
-            flaws.append(Flaw(message=f"is {other} again", expected="each host once", path=path))
+            flaws.append(Flaw(message=f"is the same host as {other}", expected="each host once", path=path))
         else:
-            message = f"has the private address of {other}"
-            expected = "[public, private] with a private address of its own"
+            message = f"has the same private address as {other}"
+            expected = "[public, private] with a different private address"
             flaws.append(Flaw(message=message, expected=expected, path=path))
     return flaws
 
 
 def check_keys(values: Mapping[str, Any]) -> list[Flaw]:
-    """Check that host keys are told of hosts that the cluster has."""
+    """Check that host keys belong to hosts of the cluster."""
     known = {name for _, where in _iterate(values) for name in names_of(where, port=values["port"])}
     for hop in parse_jump(values["proxy_jump"]) if values.get("proxy_jump") else ():
         known |= {hop.host, name_host(hop, port=22)}
@@ -139,9 +139,9 @@ def check_keys(values: Mapping[str, Any]) -> list[Flaw]:
     for text in values["host_keys"]:
         address = parse_address(text)
         if name_host(address, port=values["port"]) not in known and (address.port or address.host not in known):
-            expected = "an address of orchestrator_ip, factories_ips or proxy_jump"
+            expected = "an address from orchestrator_ip, factories_ips or proxy_jump"
             flaw = Flaw(
-                message="is no host of the cluster",
+                message="is not a host of the cluster",
                 expected=expected,
                 suggestion=suggest(text, sorted(known)),
                 path=("host_keys", text),
@@ -151,8 +151,8 @@ def check_keys(values: Mapping[str, Any]) -> list[Flaw]:
     return flaws
 
 
-def names_of(where: Place, *, port: int) -> list[str]:
-    """List the names under which keys of a host may be told."""
+def names_of(where: HostAddress, *, port: int) -> list[str]:
+    """List the names that may be used for a host in ``host_keys``."""
     names = [name for one in (where.public, where.private) for name in (name_host(one, port=port), one.host)]
     return list(dict.fromkeys(names))
 
@@ -161,11 +161,11 @@ HOSTS_RULE = CrossRule(needs=("orchestrator_ip", "factories_ips", "port"), check
 KEYS_RULE = CrossRule(needs=("orchestrator_ip", "factories_ips", "port", "host_keys"), check=check_keys)
 
 
-def _iterate(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Place]]:
-    """Go over all hosts, each with the path of what stands for it."""
-    yield ("orchestrator_ip",), parse_place(values["orchestrator_ip"])
+def _iterate(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], HostAddress]]:
+    """Yield all hosts, each with the path of its value."""
+    yield ("orchestrator_ip",), parse_host_address(values["orchestrator_ip"])
     for index, one in enumerate(values["factories_ips"]):
-        yield ("factories_ips", index), parse_place(one)
+        yield ("factories_ips", index), parse_host_address(one)
 
 
 def _check_address(text: str, path: tuple[int, ...]) -> list[Flaw]:
@@ -178,20 +178,27 @@ def _check_address(text: str, path: tuple[int, ...]) -> list[Flaw]:
 
 def _check(value: Any, path: tuple[int, ...]) -> list[Flaw]:
     try:
-        parse_place(value)
+        parse_host_address(value)
     except AddressError as error:
         return [Flaw(message=error.message, expected=error.expected, suggestion=error.suggestion, path=path)]
     return []
 
 
 def _check_private(value: Any, path: tuple[int, ...]) -> list[Flaw]:
-    """Check the address by which the other hosts, and Ray, reach a host."""
-    private = parse_place(value).private
-    expected = "an address by which the other hosts reach it" if path else "[public, private]: the other hosts need one"
+    """Check the address that Ray and the other hosts use."""
+    private = parse_host_address(value).private
+    expected = "an address that the other hosts can reach"
+    expected = expected if path else f"[public, private], where private is {expected}"
     if private.is_loopback:
-        return [Flaw(message=f"is {private.host}, by which every host means itself", expected=expected, path=path)]
+        return [
+            Flaw(
+                message=f"is {private.host}, a loopback address, which other hosts cannot reach",
+                expected=expected,
+                path=path,
+            )
+        ]
     if private.is_ipv6:
-        expected = "an IPv4 address there" if path else "[public, private] with an IPv4 address as the private one"
-        message = f"is {private.host}, and the hosts' Ray speaks IPv4 alone"
+        expected = "an IPv4 address" if path else "[public, private], where private is an IPv4 address"
+        message = f"is {private.host}, but Ray on the hosts only supports IPv4"
         return [Flaw(message=message, expected=expected, path=path)]
     return []

@@ -11,7 +11,7 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 
 try:
-    from flambe_ansible.config import load_cluster
+    from flambe_ansible.cluster.loading import load_cluster
     from flambe_ansible.errors import FlambeAnsibleError
 except ImportError as error:
     IMPORT_ERROR: ImportError | None = error

@@ -13,7 +13,7 @@ import pytest
 
 from flambe_ansible import SSHCluster
 from flambe_ansible.cluster.cluster import Cluster
-from flambe_ansible.config import load_cluster
+from flambe_ansible.cluster.loading import load_cluster
 from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError, HostKeyError, RemoteCommandError
 from flambe_ansible.events import Event, Notice, Status, StepEvent
 from flambe_ansible.inventory import as_yaml

@@ -216,7 +216,7 @@ def test_c_a_run_that_fails_says_why_and_the_state_outlives_a_reboot(cluster: Cl
         "--follow",
     ]
     said = cluster.call(*words, code=11)
-    assert "the resource sentences is not what was signed" in said
+    assert "the resource sentences does not match its signature" in said
     assert "this is a flambe of our own" in said
     boot = cluster.on("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
     cluster.on("sudo systemctl reboot")
@@ -228,4 +228,4 @@ def test_c_a_run_that_fails_says_why_and_the_state_outlives_a_reboot(cluster: Cl
         now = cluster.on("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
     run = cluster.status()["run"]
     assert (run["state"], run["active"]) == ("failed", False)
-    assert "is not what was signed" in run["reason"]
+    assert "does not match its signature" in run["reason"]

@@ -37,11 +37,11 @@ WRITE = """
 """
 # What stands in for a cluster.yaml: the plugin's own process gets this in place of the loader.
 SHIM = """
-import json, pathlib, flambe_ansible.config
+import json, pathlib, flambe_ansible.cluster.loading
 class Cluster:
     def __init__(self, path): self.path = path
     def inventory(self): return json.loads(pathlib.Path(self.path).read_text())
-flambe_ansible.config.load_cluster = Cluster
+flambe_ansible.cluster.loading.load_cluster = Cluster
 """
 
 

@@ -42,6 +42,11 @@ def test_present_sections_pass(file: Path, wanted: list[str] | None) -> None:
     secrets.check(file, wanted)
 
 
+def test_a_byte_order_mark_is_ignored(file: Path) -> None:
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert secrets.read_sections(file) == ["AWS", "PIP"]
+
+
 def test_missing_sections_are_named(file: Path) -> None:
     with pytest.raises(MissingSecretsError) as caught:
         secrets.check(file, ["AWS", "GITHUB", "HUB"])

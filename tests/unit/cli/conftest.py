@@ -27,7 +27,7 @@ Run = Callable[..., Outcome]
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
     """The cluster that every configuration is."""
     fake = FakeCluster()
-    monkeypatch.setattr("flambe_ansible.config.load_cluster", lambda _file: fake)
+    monkeypatch.setattr("flambe_ansible.cluster.loading.load_cluster", lambda _file: fake)
     yield fake
     assert "close" in fake.calls
 

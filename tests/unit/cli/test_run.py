@@ -22,7 +22,7 @@ def raise_at_load(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None
     def load(_file: str) -> None:
         raise error
 
-    monkeypatch.setattr("flambe_ansible.config.load_cluster", load)
+    monkeypatch.setattr("flambe_ansible.cluster.loading.load_cluster", load)
 
 
 @pytest.mark.parametrize(

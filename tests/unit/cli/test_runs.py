@@ -108,7 +108,7 @@ class Cluster(FakeCluster):
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     fake = Cluster()
-    monkeypatch.setattr("flambe_ansible.config.load_cluster", lambda _file: fake)
+    monkeypatch.setattr("flambe_ansible.cluster.loading.load_cluster", lambda _file: fake)
     return fake
 
 

@@ -15,7 +15,7 @@ import pytest
 
 PROGRAM = """
 import sys, time
-import flambe_ansible.config
+import flambe_ansible.cluster.loading
 from flambe_ansible.cli import run
 from tests.unit.cli.made_up import FakeCluster, HOSTS
 from flambe_ansible.events import Status, StepEvent
@@ -28,7 +28,7 @@ class Slow(FakeCluster):
             self.observer(StepEvent(host=HOSTS[0].name, step=step, status=Status.OK))
         return super().run(**options)
 
-flambe_ansible.config.load_cluster = lambda file: Slow()
+flambe_ansible.cluster.loading.load_cluster = lambda file: Slow()
 sys.exit(run(sys.argv[1:]))
 """
 CURSOR = re.compile(r"\x1b\[\??\d*[A-HJKhl]")  # moves, erases, shows or hides

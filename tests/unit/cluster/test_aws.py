@@ -21,6 +21,7 @@ from flambe_ansible.launch.plan import Action
 from flambe_ansible.runtimes import RuntimeVersion, flambe_version
 from flambe_ansible.validation.fields import EXTRA_FIELDS
 from tests.unit.ec2.support import REGION, Account, client_error, refuse, tags_of
+from tests.unit.keys import private_key
 
 REQUIRED = [
     *("name", "factories_num", "factories_type", "orchestrator_type", "key_name", "security_group", "subnet_id"),
@@ -518,7 +519,7 @@ def test_plan_with_a_checkout_says_what_was_built(make_cluster: Any, monkeypatch
 
 def test_a_checkout_that_cannot_be_built_ends_all_before_ec2_is_asked(make_cluster: Any, tmp_path: Path) -> None:
     key = tmp_path / "key"
-    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    key.write_text(private_key())
     key.chmod(0o600)
     (tmp_path / "flambe").mkdir()
     (tmp_path / "flambe" / "__init__.py").touch()
@@ -699,7 +700,7 @@ def test_parse_accepts(make_cluster: Any, tmp_path: Path, changes: dict[str, Any
 
 def _parsable(folder: Path) -> dict[str, Any]:
     key = folder / "key.pem"
-    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n\n-----END OPENSSH PRIVATE KEY-----\n")
+    key.write_text(private_key())
     key.chmod(0o600)
     return {"key": str(key)}
 

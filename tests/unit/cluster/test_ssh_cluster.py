@@ -15,6 +15,7 @@ from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.launch.plan import Action
 from flambe_ansible.providers import addresses
 from flambe_ansible.ssh import Completed, user_config
+from tests.unit.keys import private_key
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9F"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9G"
@@ -26,7 +27,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SSHCl
     """Make a cluster of three hosts; the user's own known_hosts knows nobody."""
     monkeypatch.setattr(user_config, "find_keys", lambda *_args, **_kwargs: [])
     key = tmp_path / "key"
-    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    key.write_text(private_key())
     key.chmod(0o600)
 
     def make_(**more: Any) -> SSHCluster:
@@ -225,5 +226,5 @@ def test_arguments_are_checked(make: Callable[..., SSHCluster]) -> None:
         make(factories_ips=["10.0.0.5", "10.0.0.300"], port=0, host_keys={"10.0.0.9": KEY}).parse()
     fields = [problem.field for problem in caught.value.problems]
     assert fields == ["factories_ips[1]", "port"]
-    with pytest.raises(ClusterConfigurationError, match="orchestrator's address"):
+    with pytest.raises(ClusterConfigurationError, match="the address of the orchestrator"):
         make(factories_ips=("10.0.0.5",)).parse()

@@ -1,4 +1,4 @@
-"""A folder with a cluster's file and keys of all kinds."""
+"""A folder for a cluster's file, with private keys and checkouts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from pathlib import Path
 
 import pytest
 
-PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nbm90IGEga2V5\n-----END OPENSSH PRIVATE KEY-----\n"
+from flambe_ansible import Cluster
+from flambe_ansible.config import ClusterDocument, read_cluster
+from tests.unit.keys import private_key
+
+PRIVATE = private_key()
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBvbm90IGEga2V5 me@here\n"
+
+
+def read(path: str | Path) -> ClusterDocument:
+    """Read a cluster's file."""
+    return read_cluster(path, base=Cluster)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Make a folder of keys: one right, the others wrong each in its way."""
+    """Make a folder with valid and invalid keys and checkouts."""
     files = {
         "id": (PRIVATE, 0o600),
         "my key": (PRIVATE, 0o400),
-        "pem": (PRIVATE.replace("OPENSSH", "RSA"), 0o600),
+        "pem": (private_key("ecdsa", file_format="PEM"), 0o600),
         "id.pub": (PUBLIC, 0o644),
         "open": (PRIVATE, 0o644),
         "group": (PRIVATE, 0o640),
@@ -38,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write(folder: Path) -> Callable[[str | bytes], Path]:
-    """Return what writes a cluster's file beside the keys."""
+    """Return a function that writes a cluster's file beside the keys."""
 
     def write_(text: str | bytes) -> Path:
         path = folder / "cluster.yaml"

@@ -1,4 +1,4 @@
-"""The documentation, the examples and the classes say what the tables of fields say."""
+"""The documentation, the examples and the constructors match the tables of fields."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.cluster.loading import load_cluster
 from flambe_ansible.cluster.ssh import SSHCluster
-from flambe_ansible.config import load_cluster, read_cluster
 from flambe_ansible.ec2.tags import OWN_KEYS
 from flambe_ansible.validation import AWS_CLUSTER, BASE_FIELDS, LAB_CLUSTER, SSH_CLUSTER, Schema
 from flambe_ansible.validation.cross import VOLUME_TYPES
 from flambe_ansible.validation.reference import as_text
 from flambe_ansible.validation.tags import OWN_TAGS
 
+from .conftest import read
 from .test_load import GUIDE
 
 ROOT = Path(__file__).parents[3]
@@ -96,7 +97,7 @@ def test_tags_and_volume_types_are_those_of_ec2() -> None:
     assert set(VOLUME_TYPES) == {"gp2", "io1", "gp3"}
 
 
-def test_the_guides_example_becomes_a_cluster(folder: Path, write: Callable[[str], Path]) -> None:
+def test_the_guides_example_loads_as_a_cluster(folder: Path, write: Callable[[str], Path]) -> None:
     cluster = load_cluster(write(GUIDE.replace("{key}", str(folder / "id"))))
     assert type(cluster) is AWSCluster
     assert (cluster.name, cluster.factories_num, cluster.volume_size) == ("name-of-the-cluster", 1, 100)
@@ -108,12 +109,12 @@ def test_the_guides_example_becomes_a_cluster(folder: Path, write: Callable[[str
 def test_the_examples_load(folder: Path, write: Callable[[str], Path], name: str, uncommented: bool) -> None:
     text = (ROOT / "examples" / name).read_text()
     text = re.sub(r"~/\.ssh/\S+", str(folder / "id"), text, count=0 if name != "ssh.yaml" else 1)
-    if uncommented:  # the fields that are commented out, and what stands below them
+    if uncommented:  # uncomment the commented fields
         head, tag, body = text.partition("Cluster\n\n")
         text = head + tag + re.sub(r"^# (?=[a-z_]+:|  )", "", body, flags=re.MULTILINE)
-        text = re.sub(r"^flambe_version: .*\n", "", text, flags=re.MULTILINE)  # one of two that exclude each other
+        text = re.sub(r"^flambe_version: .*\n", "", text, flags=re.MULTILINE)  # excludes flambe_source
         text = re.sub(r"~/work/flambe", str(folder / "checkout"), text)
-    document = read_cluster(write(text))
+    document = read(write(text))
     if uncommented:
         assert set(document.values) >= {"setup_cmds", "flambe_source"}
     if uncommented and name != "lab.yaml":

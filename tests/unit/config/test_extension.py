@@ -1,4 +1,4 @@
-"""Clusters of extensions: found, imported, their arguments checked, what is wrong told with its place."""
+"""Clusters of extensions: found, imported, their arguments checked, problems reported with their positions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flambe_ansible.config import load_cluster
+from flambe_ansible.cluster.loading import load_cluster
 from flambe_ansible.errors import ClusterConfigurationError
 
 from .conftest import PRIVATE
@@ -110,13 +110,13 @@ def test_a_class_that_takes_its_arguments_from_the_base(extension: Path, write: 
 
 
 WRONG = {
-    "no such argument": ("shlf: 1\n", "8:1", '"shlf" is no field of !ext.MyCluster', "did you mean shelf?"),
+    "no such argument": ("shlf: 1\n", "8:1", 'unknown field "shlf" in !ext.MyCluster', "did you mean shelf?"),
     "of another type": ("shelf: high\n", "8:8", 'shelf is the text "high"', "a whole number"),
     "text as a number": ("rack: 12\n", "8:7", "rack is the number 12", 'in quotes: "12"'),
     "a base's field": ("setup_timeout: 0\n", "8:16", "setup_timeout is 0", "1 to 86400 seconds"),
     "constructor fails": ("rack: broken\n", "3:1", "MyCluster raised RuntimeError: no such rack (", "ext.py:9)"),
     "parse refuses": ("rack: burnt\n", "8:7", "rack is burnt", ""),
-    "twice": ("hosts: !x [a]\n", "8:1", "hosts is given twice", "each key once"),
+    "twice": ("hosts: !x [a]\n", "8:1", "hosts is set twice", "each key once"),
 }
 
 
@@ -137,14 +137,18 @@ FILES = {
     "argument of nobody": (
         "ext: .\n---\n!ext.Fixed\nname: a\nkey: id\nusername: me\n",
         "6:1",
-        '"username" is no field',
+        'unknown field "username" in !ext.Fixed',
     ),
     "misspelt class": ("ext: .\n---\n!ext.MyClustr\nname: a\n", "3:1", "did you mean !ext.MyCluster?"),
     "no cluster": ("ext: .\n---\n!ext.NoCluster\nname: a\n", "3:1", "expected a subclass of flambe_ansible.Cluster"),
     "unfinished": ("ext: .\n---\n!ext.Unfinished\nname: a\n", "3:1", "does not implement load_all_instances"),
     "misspelt extension": ("extt: .\n---\n!ext.MyCluster\nname: a\n", "3:1", "did you mean !extt.MyCluster?"),
     "no such folder": ("ext: ./nothing\n---\n!ext.MyCluster\nname: a\n", "1:6", "nothing does not exist"),
-    "folder without it": ("ext: keys\n---\n!ext.MyCluster\nname: a\n", "1:6", "keys holds no module ext; expected a"),
+    "folder without it": (
+        "ext: keys\n---\n!ext.MyCluster\nname: a\n",
+        "1:6",
+        "keys contains no module ext; expected a",
+    ),
     "not installed": ("zzz: zzz==1\n---\n!zzz.MyCluster\nname: a\n", "1:6", "-m pip install zzz==1"),
     "a password": ("zzz: git+https://me:hunter2@x.example/a\n---\n!zzz.A\nname: a\n", "1:6", "pip install"),
     "no such submodule": ("ext: .\n---\n!ext.sub.MyCluster\nname: a\n", "3:1", "ext.sub cannot be imported"),
@@ -180,7 +184,7 @@ def test_two_modules_of_one_name(extension: Path, write: Callable[[str], Path]) 
     load_cluster(write(CLUSTER))
     (extension / "other").mkdir()
     (extension / "other" / "ext.py").write_text(MODULE)
-    assert "another ext is imported already, from" in refuse(write(CLUSTER.replace("ext: .", "ext: other")))
+    assert "another module ext is already imported, from" in refuse(write(CLUSTER.replace("ext: .", "ext: other")))
 
 
 def test_the_example_is_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

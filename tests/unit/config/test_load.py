@@ -1,4 +1,4 @@
-"""Right configurations: what they become; and what a cluster's own parse() says, at its place."""
+"""Valid configurations and the values that they have."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from flambe_ansible.config import load_cluster, providers, read_cluster
-from flambe_ansible.errors import ClusterConfigurationError, Problem
+from flambe_ansible.errors import ClusterConfigurationError
 
+from .conftest import read
 from .malformed import AWS, LAB, MALFORMED
 
-# The guide's own example; only the path of the key is this test's.
+# The example of flambé's guide, with another path of the key.
 GUIDE = """!AWSCluster
 
 name: name-of-the-cluster # Pick a unique identifier for the cluster
@@ -50,7 +50,7 @@ setup_cmds:
 
 
 def test_the_guides_example_loads_unchanged(folder: Path, write: Callable[[str], Path]) -> None:
-    document = read_cluster(write(GUIDE.replace("{key}", str(folder / "id")) + SETUP))
+    document = read(write(GUIDE.replace("{key}", str(folder / "id")) + SETUP))
     assert document.tag == "!AWSCluster"
     assert document.values == {
         "name": "name-of-the-cluster",
@@ -132,70 +132,32 @@ GOOD: dict[str, tuple[str, str, Any]] = {
 
 
 @pytest.mark.parametrize(("text", "field", "value"), GOOD.values(), ids=GOOD)
-def test_what_is_right(write: Callable[[str], Path], text: str, field: str, value: Any) -> None:
-    got = read_cluster(write(text)).values[field]
+def test_valid_values(write: Callable[[str], Path], text: str, field: str, value: Any) -> None:
+    got = read(write(text)).values[field]
     assert got == value
     assert type(got) is type(value)
 
 
-def test_extensions_come_along(write: Callable[[str], Path]) -> None:
-    document = read_cluster(write("ext: ../ext\n---\n" + LAB))
+def test_extensions_are_returned(write: Callable[[str], Path]) -> None:
+    document = read(write("ext: ../ext\n---\n" + LAB))
     assert document.extensions == {"ext": "../ext"}
-    assert (document.place.line, document.place.column) == (3, 1)
+    assert (document.start.line, document.start.column) == (3, 1)
 
 
 @pytest.mark.parametrize("key", ["id", "./id", "keys/../id", "~/id", "my key", "pem"])
-def test_paths_start_in_the_files_own_folder(
+def test_relative_paths_start_from_the_files_folder(
     folder: Path, write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.chdir("/")
     relative = os.path.relpath(write(AWS.replace("key: id\n", f"key: {key}\n")), "/")
-    got = Path(read_cluster(relative).values["key"])
+    got = Path(read(relative).values["key"])
     assert got.is_absolute()
     assert got.samefile(folder / Path(key).name)
 
 
-class Picky:
-    """A cluster whose parse() finds fault."""
-
-    problems: tuple[Problem, ...] = ()
-
-    def __init__(self, **values: Any) -> None:
-        self.values = values
-
-    def parse(self) -> None:
-        raise ClusterConfigurationError("all wrong", problems=self.problems)
-
-
-@pytest.mark.parametrize(
-    ("field", "place"),
-    [("name", "2:7"), ("setup_cmds[1]", "5:3"), ("setup_cmds[9]", "4:1"), ("lab", "1:1"), ("", "1:1")],
-)
-def test_what_parse_finds_is_placed_at_its_field(
-    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, field: str, place: str
-) -> None:
-    monkeypatch.setitem(providers.CLASSES, "!LabCluster", (__name__, "Picky"))
-    monkeypatch.setattr(Picky, "problems", (Problem(file="", line=0, column=0, message="will not do", field=field),))
-    path = write(LAB + "setup_cmds:\n- ls\n- ls\n")
-    with pytest.raises(ClusterConfigurationError) as caught:
-        load_cluster(path)
-    assert str(caught.value) == f"{path}:{place}: will not do"
-
-
-def test_what_parse_says_without_problems_is_placed_too(
-    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(providers.CLASSES, "!LabCluster", (__name__, "Picky"))
-    monkeypatch.setattr(Picky, "problems", ())
-    path = write(LAB)
-    with pytest.raises(ClusterConfigurationError) as caught:
-        load_cluster(path)
-    assert str(caught.value) == f"{path}:1:1: all wrong"
-
-
 def test_no_bytes_end_in_another_error(write: Callable[[bytes], Path]) -> None:
-    """Cut, mix and disturb all texts of the tables: only problems with places may come of it."""
+    """Cut, mix and change all texts of the tables: the only error is one with positions."""
     dice = random.Random(20261101)
     texts = [row[0] for row in (*MALFORMED.values(), *GOOD.values()) if len(row[0]) < 2000]
     sources = [text.encode() if isinstance(text, str) else text for text in texts]
@@ -214,7 +176,7 @@ def test_no_bytes_end_in_another_error(write: Callable[[bytes], Path]) -> None:
             content[start:end] = dice.choice(pieces)
         path = write(bytes(content))
         try:
-            read_cluster(path)
+            read(path)
             outcomes[True] += 1
         except ClusterConfigurationError as error:
             outcomes[False] += 1

@@ -122,7 +122,7 @@ def test_without_force_there_is_none_on_the_orchestrator(folder: Path) -> None:
     [
         ("Alone {}", r"mine.yaml:3:1: !custom_run_ext.Alone is not a ClusterRunnable; it can only run on this machine"),
         ("Closed {}", r"mine.yaml:3:1: !custom_run_ext.Closed does not take env; .*\*\*kwargs"),
-        ("Other {}", "no such class"),
+        ("Other {}", "no such subclass"),
         ("Mine {wrong: 1}", "wrong"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a runnable's file may say, and what is said about one that cannot run."""
+"""Runnable files: their content, and the problems and warnings of wrong ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_all_that_a_file_says(folder: Path) -> None:
+def test_the_content_of_a_file(folder: Path) -> None:
     text = """\
 ext: ext
 other.part: numpy>=1.16
@@ -84,30 +84,30 @@ def test_an_extensions_runnable(folder: Path) -> None:
     assert (subclass.is_experiment, subclass.name, subclass.stages) == (True, "x", ("a",))
 
 
-# A file, where its problem is, and what the message must say.
+# A file, the line and column of its problem, and a part of the message.
 PROBLEMS = {
     "empty": ("", 1, 1, "empty"),
     "only comments": ("# nothing\n", 1, 1, "empty"),
     "no YAML": ("!Experiment\nname: [x\n", 2, 7, "not closed"),
     "a tab": ("!Experiment\nname:\tx\n", 2, 6, "tab"),
-    "an alias to nothing": ("!Experiment\nname: *x\n", 2, 7, "no anchor &x"),
+    "an alias to nothing": ("!Experiment\nname: *x\n", 2, 7, "unknown anchor &x"),
     "too deep": ("!Experiment\nname: " + "[" * 200 + "]" * 200, 2, 106, "deeper than 100"),
     "three documents": ("a: numpy\n---\n!Experiment\n---\nx\n", 5, 1, "third document"),
     "no tag": ("name: x\n", 1, 1, "no tag"),
-    "not flambé's Experiment": ("!Trainer\nname: x\n", 1, 1, "only Experiment is a ClusterRunnable"),
+    "not flambé's Experiment": ("!Trainer\nname: x\n", 1, 1, "the only ClusterRunnable of flambé is Experiment"),
     "a slip": ("!Experment\nname: x\n", 1, 1, "did you mean !Experiment"),
     "a cluster": ("!AWSCluster\nname: x\n", 1, 1, "--cluster"),
     "no such extension": ("ext: ext\n---\n!exd.R\n", 3, 1, "did you mean ext"),
     "no extensions document": ("!ext.R\na: 1\n", 1, 1, "ext: path, git URL or requirement"),
     "no name": ("!Experiment\npipeline:\n  a: !A\n", 1, 1, "no name"),
-    "an empty experiment": ("!Experiment\n", 1, 1, "without a name"),
-    "a slash": ("!Experiment\nname: a/b\npipeline:\n  a: !A\n", 2, 7, "cannot name folders"),
-    "a space": ("!Experiment\nname: a b\npipeline:\n  a: !A\n", 2, 7, "cannot name folders"),
-    "a leading dash": ("!Experiment\nname: -a\npipeline:\n  a: !A\n", 2, 7, "cannot name folders"),
-    "dots": ("!Experiment\nname: ..\npipeline:\n  a: !A\n", 2, 7, "cannot name folders"),
-    "shell": ("!Experiment\nname: $(id)\npipeline:\n  a: !A\n", 2, 7, "cannot name folders"),
-    "a newline": ("!Experiment\nname: |\n  a\npipeline:\n  a: !A\n", 2, 7, "cannot name folders"),
-    "an umlaut": ("!Experiment\nname: ü\npipeline:\n  a: !A\n", 2, 7, "cannot name folders"),
+    "an empty experiment": ("!Experiment\n", 1, 1, "not a mapping"),
+    "a slash": ("!Experiment\nname: a/b\npipeline:\n  a: !A\n", 2, 7, "cannot be used for folders"),
+    "a space": ("!Experiment\nname: a b\npipeline:\n  a: !A\n", 2, 7, "cannot be used for folders"),
+    "a leading dash": ("!Experiment\nname: -a\npipeline:\n  a: !A\n", 2, 7, "cannot be used for folders"),
+    "dots": ("!Experiment\nname: ..\npipeline:\n  a: !A\n", 2, 7, "cannot be used for folders"),
+    "shell": ("!Experiment\nname: $(id)\npipeline:\n  a: !A\n", 2, 7, "cannot be used for folders"),
+    "a newline": ("!Experiment\nname: |\n  a\npipeline:\n  a: !A\n", 2, 7, "cannot be used for folders"),
+    "an umlaut": ("!Experiment\nname: ü\npipeline:\n  a: !A\n", 2, 7, "cannot be used for folders"),
     "a long name": (f"!Experiment\nname: {'a' * 129}\npipeline:\n  a: !A\n", 2, 7, "129 characters"),
     "a number as name": ("!Experiment\nname: 5\npipeline:\n  a: !A\n", 2, 7, "name is an integer"),
     "a date as name": ("!Experiment\nname: 2020-01-01\npipeline:\n  a: !A\n", 2, 7, "name is a date"),
@@ -116,33 +116,39 @@ PROBLEMS = {
     "an empty pipeline": ("!Experiment\nname: x\npipeline: {}\n", 3, 11, "pipeline is a mapping"),
     "a list as pipeline": ("!Experiment\nname: x\npipeline: [a]\n", 3, 11, "pipeline is a list"),
     "a stage without a class": ("!Experiment\nname: x\npipeline:\n  a: {b: 1}\n", 4, 6, 'stage "a" has no class'),
-    "a stage with a slash": ("!Experiment\nname: x\npipeline:\n  a/b: !A\n", 4, 3, "cannot name a stage"),
+    "a stage with a slash": ("!Experiment\nname: x\npipeline:\n  a/b: !A\n", 4, 3, "not a valid stage name"),
     "a field with a slip": (GOOD + "resource: {}\n", 5, 1, "did you mean resources"),
-    "a field twice": (GOOD + "name: y\n", 5, 1, "there twice; first in line 2"),
-    "a nested key twice": (GOOD.replace("!A", "!A {k: 1, k: 2}"), 4, 16, "there twice"),
+    "a field twice": (GOOD + "name: y\n", 5, 1, "set twice, first on line 2"),
+    "a nested key twice": (GOOD.replace("!A", "!A {k: 1, k: 2}"), 4, 16, "set twice"),
     "a list as resources": (GOOD + "resources: [a]\n", 5, 12, "resources is a list"),
     "an alias as resources": (GOOD.replace("!A", "!A {k: &r {}}") + "resources: *r\n", 5, 12, "an alias"),
     "a number as resource": (GOOD + "resources: {r: 5}\n", 5, 16, "the resource r is an integer"),
     "a tagged resource": (GOOD + "resources: {r: !g [a]}\n", 5, 16, "the resource r is a !g"),
     "a cluster list": (GOOD + "resources: {r: !cluster [a]}\n", 5, 16, "the resource r is a !cluster"),
     "an empty resource": (GOOD + "resources:\n  r:\n", 6, 5, "the resource r is empty"),
-    "a resource's name": (GOOD + "resources: {a.b: data.tsv}\n", 5, 13, "cannot name a resource"),
+    "a resource's name": (GOOD + "resources: {a.b: data.tsv}\n", 5, 13, "not a valid resource name"),
     "a resource that is not there": (GOOD + "resources:\n  r: nothing.tsv\n", 6, 6, "nothing.tsv: no such file"),
     "a resource's scheme": (GOOD + "resources:\n  r: ftp://h/x\n", 6, 6, "cannot fetch ftp://"),
     "a URL without a host": (GOOD + "resources:\n  r: https:///x\n", 6, 6, "no host"),
     "a merge key": (GOOD + "resources: {<<: {r: data.tsv}}\n", 5, 13, "merge key"),
-    "resume: no such stage": (GOOD + "resume: b\n", 5, 9, 'no stage "b"'),
-    "resume: a list": (GOOD + "resume: [a, c]\n", 5, 13, 'no stage "c"'),
+    "resume: no such stage": (GOOD + "resume: b\n", 5, 9, 'unknown stage "b"'),
+    "resume: a list": (GOOD + "resume: [a, c]\n", 5, 13, 'unknown stage "c"'),
     "resume: a number": (GOOD + "resume: 5\n", 5, 9, "resume is an integer"),
     "resume: a mapping": (GOOD + "resume: {a: 1}\n", 5, 9, "resume is a mapping"),
-    "reduce: no such stage": (GOOD + "reduce: {b: 1}\n", 5, 10, 'reduce: no stage "b"'),
+    "reduce: no such stage": (GOOD + "reduce: {b: 1}\n", 5, 10, 'reduce: unknown stage "b"'),
     "a link to nothing": (GOOD.replace("!A", "!A {k: !@ date}"), 4, 13, 'a link to "date"'),
     "a link to a later stage": (GOOD.replace("!A", "!A {k: !@ b.c}\n  b: !B"), 4, 13, 'a link to "b"'),
     "a link in a search": (GOOD.replace("!A", "!A {k: !g [!@ date]}"), 4, 17, 'a link to "date"'),
-    "a tag's module": (GOOD.replace("!A", "!my_ext.A"), 4, 6, "no extension my_ext"),
-    "extensions: a list": ("- ext\n---\n" + GOOD, 1, 1, "names the extensions"),
-    "extensions: nothing": ("---\n---\n" + GOOD, 2, 1, "names the extensions"),
-    "extensions: no module": ("my-ext: ext\n---\n" + GOOD, 1, 1, "is no module name"),
+    "a stage named like a resource": (
+        GOOD + "resources:\n  b: data.tsv\n  a: data.tsv\n",
+        4,
+        3,
+        'the stage "a" has the name of the resource at ',
+    ),
+    "a tag's module": (GOOD.replace("!A", "!my_ext.A"), 4, 6, "unknown extension my_ext"),
+    "extensions: a list": ("- ext\n---\n" + GOOD, 1, 1, "must declare the extensions"),
+    "extensions: nothing": ("---\n---\n" + GOOD, 2, 1, "must declare the extensions"),
+    "extensions: no module": ("my-ext: ext\n---\n" + GOOD, 1, 1, "is not a module name"),
     "extensions: a number": ("ext: 5\n---\n" + GOOD, 1, 6, "the extension ext is an integer"),
     "extensions: empty": ("ext:\n---\n" + GOOD, 1, 5, "the extension ext is empty"),
     "extensions: not there": ("ext: ./nothing\n---\n" + GOOD, 1, 6, "no such file or folder"),
@@ -154,7 +160,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("case", PROBLEMS)
-def test_problems_have_their_place(case: str, folder: Path) -> None:
+def test_problems_have_positions(case: str, folder: Path) -> None:
     text, line, column, said = PROBLEMS[case]
     with pytest.raises(ClusterConfigurationError) as caught:
         from_text(text, folder / "x.yaml")
@@ -174,8 +180,47 @@ def test_all_problems_are_reported_in_their_order(folder: Path) -> None:
 def test_a_namespace_that_an_extension_may_register_is_a_warning(folder: Path) -> None:
     file = from_text("ext: ext\n---\n" + GOOD.replace("!A", "!exd.A"), folder / "x.yaml")
     assert [str(one) for one in file.warnings] == [
-        f"{folder / 'x.yaml'}:6:6: !exd.A: no extension exd; expected one of torch, ray, ext; did you mean ext?"
+        f"{folder / 'x.yaml'}:6:6: !exd.A: unknown extension exd; expected one of torch, ray, ext; did you mean ext?"
     ]
+
+
+def test_a_stage_and_a_resource_of_one_name_are_both_located(folder: Path) -> None:
+    with pytest.raises(ClusterConfigurationError) as caught:
+        from_text(GOOD + "resources:\n  a: data.tsv\n", folder / "x.yaml")
+    path = folder / "x.yaml"
+    assert str(caught.value) == (
+        f'{path}:4:3: the stage "a" has the name of the resource at {path}:6:3; expected different names'
+    )
+
+
+@pytest.mark.parametrize("value", ["{0}/data.tsv", "!g [1, '{0}/data.tsv']", "{{deep: [{{x: {0}}}]}}"])
+def test_a_local_path_in_the_pipeline_is_a_warning(folder: Path, value: str) -> None:
+    file = from_text(GOOD.replace("!A", "!A\n    p: " + value.format(folder)), folder / "x.yaml")
+    (warning,) = file.warnings
+    assert f"{folder}" in warning.message
+    assert "exists on this machine, but on a cluster only files in resources: are sent to the hosts" in warning.message
+    assert (warning.line, warning.column > 4) == (5, True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/no/such/path",
+        "/dev/null",
+        "/",
+        "//",
+        "!@ here",
+        "data.tsv",
+        "5",
+        "/" + "x" * 5000,
+        '"/a\\0b"',
+        "~",
+        "/proc/self",
+    ],
+)
+def test_other_values_are_not_local_paths(folder: Path, value: str) -> None:
+    text = GOOD.replace("!A", "!A\n    p: " + value) + f"resources:\n  here: {folder}/data.tsv\n"
+    assert from_text(text, folder / "x.yaml").warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -190,7 +235,7 @@ def test_files_that_cannot_be_read(content: bytes | None, said: str, tmp_path: P
         read(path)
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ClusterConfigurationError, match="this is a folder"):
         read(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Rewriting keeps every character that need not change."""
+"""Rewriting changes nothing but the given values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENV_TEXT = (
     "local_user: me, public_orchestrator_ip: null, public_factories_ips: null}"
 )
 
-# What is written, and what the cluster gets: E stands for the environment, resource r goes to /r.
+# The original text and the rewritten text. E stands for the environment; the path of resource r is set to /r.
 CASES = {
     "plain": (
         "!Experiment\nname: x\nresources:\n  r: data.tsv\npipeline:\n  a: !A {}\n",
@@ -157,7 +157,7 @@ def test_rewrite_attributes_of_other_runnables(before: str, after: str, folder: 
     assert from_text(before, folder / "x.yaml").rewrite(attributes={"a": 1, "b": ["x", "y z"]}) == after
 
 
-def test_what_cannot_be_rewritten_is_refused_with_its_place(folder: Path) -> None:
+def test_text_that_cannot_be_rewritten_is_refused(folder: Path) -> None:
     file = from_text("!Experiment\n? name\n: x\n? pipeline\n: {a: !A }\n", folder / "x.yaml")
     with pytest.raises(ClusterConfigurationError, match=r"x\.yaml:2:3: cannot add a key here"):
         file.rewrite(attributes={"env": ENV})
@@ -193,8 +193,8 @@ def test_write_refuses_objects() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_marks_cover_what_they_name(case: str) -> None:
-    """The text between a scalar's marks, read on its own, is the scalar."""
+def test_marks_cover_exactly_the_scalar(case: str) -> None:
+    """Parsing the text between a scalar's marks returns the same scalar."""
     text = CASES[case][0]
     scalars = [
         node

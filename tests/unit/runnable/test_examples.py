@@ -1,4 +1,4 @@
-"""The experiments that come with the project are ones that can run."""
+"""Consistency of the example experiments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES = ("experiment.yaml", "experiment-resume.yaml")
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_all_that_they_name_is_there(name: str) -> None:
+def test_extensions_and_resources_exist(name: str) -> None:
     file = read(EXAMPLES / name)
     (resource,) = fetch_resources(file.resources, folder=EXAMPLES)
     (extension,) = fetch_extensions(file.extensions, folder=EXAMPLES)
@@ -29,7 +29,7 @@ def test_all_that_they_name_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_signature_is_the_datas(name: str) -> None:
+def test_the_signature_matches_the_data(name: str) -> None:
     secrets = configparser.ConfigParser()
     secrets.read(EXAMPLES / "experiment" / "secrets.ini")
     data = (EXAMPLES / "experiment" / "topics.tsv").read_bytes()
@@ -39,7 +39,7 @@ def test_the_signature_is_the_datas(name: str) -> None:
     assert [value.value for _key, value in signed[1].pairs] == [signature]
 
 
-def test_the_second_takes_the_firsts_stages_as_they_are() -> None:
+def test_the_resumed_stages_are_unchanged() -> None:
     first, second = (read(EXAMPLES / name) for name in FILES)
     assert (first.name, first.reuse) == (second.name, False)
     assert second.resume == ("dataset", "model", "train")

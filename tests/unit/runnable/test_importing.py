@@ -1,4 +1,4 @@
-"""Extensions imported from where a file says that they are."""
+"""Import of extensions from their declared locations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Here(Runnable):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runnable's file, and an extension in ``src`` beside it that is not installed."""
+    """A runnable's file, and an extension in ``src`` that is not installed."""
     (tmp_path / "src" / MODULE).mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     (tmp_path / "src" / MODULE / "__init__.py").write_text(CODE)
@@ -51,13 +51,13 @@ def test_a_folder_is_imported_without_being_installed(folder: Path) -> None:
         ("1 / 0", "mine.yaml:1:.*ZeroDivisionError"),
     ],
 )
-def test_what_keeps_it_from_being_imported_is_told_with_its_place(folder: Path, code: str, said: str) -> None:
+def test_import_errors_have_positions(folder: Path, code: str, said: str) -> None:
     (folder / "src" / MODULE / "__init__.py").write_text(code)
     with pytest.raises(ClusterConfigurationError, match=said):
         import_sources(read(folder / "mine.yaml"))
 
 
-def test_a_requirement_has_to_be_installed(folder: Path) -> None:
+def test_a_requirement_must_be_installed(folder: Path) -> None:
     (folder / "mine.yaml").write_text("no_such_dist_ext: no-such-dist==1.0\n---\n!no_such_dist_ext.Here {}\n")
     file = read(folder / "mine.yaml")
     import_sources(file)

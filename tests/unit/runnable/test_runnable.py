@@ -1,4 +1,4 @@
-"""Runnables of users' own: made from their file, changed, and written again."""
+"""Custom runnables: created from a file, changed, and written as YAML."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_load(folder: Path) -> None:
     assert runnable.run() == ["Hello Ada", "Hello no"]
 
 
-def test_set_up_here_and_made_again_there(folder: Path) -> None:
+def test_setup_here_and_load_on_the_orchestrator(folder: Path) -> None:
     here: Any = load(write(folder, FILE))
     here.user_provider = lambda: "ada"
     here.setup_inject_env(FakeCluster(), {}, force=False)
@@ -137,11 +137,14 @@ def test_values(text: str, value: object, folder: Path) -> None:
     assert runnable.target == value
 
 
-def test_secrets_are_taken_literally(folder: Path) -> None:
+def test_secrets_are_not_interpolated(folder: Path) -> None:
     secrets = folder / "secrets.ini"
     secrets.write_text("[PART]\nWORD = 50%_of\n")
     runnable: Any = load(write(folder, "greeter_ext: ext\n---\n!greeter_ext.Local\n"), secrets=secrets)
     assert runnable.run() == "50%_of"
+    secrets.write_text("[PART]\nWORD = after a byte order mark\n", encoding="utf-8-sig")
+    runnable = load(folder / "x.yaml", secrets=secrets)
+    assert runnable.run() == "after a byte order mark"
     secrets.write_text("hunter2\n")
     with pytest.raises(ClusterConfigurationError, match="not an INI file") as caught:
         runnable.inject_secrets(secrets)
@@ -155,10 +158,10 @@ HEAD = "greeter_ext: ext\n---\n"
     ("text", "said"),
     [
         ("!Experiment\nname: x\npipeline:\n  a: !A\n", "runs in flambé's runtime"),
-        (HEAD + "!greeter_ext.Nobody\n", "3:1: !greeter_ext.Nobody: no such class"),
-        (HEAD + "!greeter_ext.Greeting {text: x}\n", "no such class of flambe_ansible.Runnable"),
+        (HEAD + "!greeter_ext.Nobody\n", "3:1: !greeter_ext.Nobody: the extension has no such subclass"),
+        (HEAD + "!greeter_ext.Greeting {text: x}\n", "no such subclass of flambe_ansible.Runnable"),
         (HEAD + "!greeter_ext.Greeter\nnmes: [a]\n", "Greeter does not take nmes"),
-        (HEAD + "!greeter_ext.Greeter [a]\n", "takes a mapping"),
+        (HEAD + "!greeter_ext.Greeter [a]\n", "must be followed by a mapping"),
         (HEAD + "!greeter_ext.Greeter\ngreeting: !greeter_ext.None {}\n", "4:11: .*no such class"),
         (HEAD + "!greeter_ext.Greeter\ngreeting: !greeter_ext.Greeting {}\n", "missing 1 required"),
         (HEAD + "!greeter_ext.Greeter\nenv: !RemoteEnvironment {key: x}\n", "missing 4 required"),
@@ -166,12 +169,12 @@ HEAD = "greeter_ext: ext\n---\n"
         ("no_such_module_here: numpy\n---\n!no_such_module_here.X\n", "1:22: extension no_such_module_here"),
     ],
 )
-def test_what_cannot_be_made(text: str, said: str, folder: Path) -> None:
+def test_files_that_cannot_be_loaded(text: str, said: str, folder: Path) -> None:
     with pytest.raises(ClusterConfigurationError, match=said):
         load(write(folder, text))
 
 
-def test_environments_take_what_they_know() -> None:
+def test_an_environment_ignores_unknown_keys() -> None:
     values = {
         "key": "/k",
         "orchestrator_ip": "10.0.0.1",

@@ -1,4 +1,4 @@
-"""A runnable run in this process, and what is told of its errors."""
+"""Runnables run in this process, and their errors."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Refusing(Runnable):
         raise ClusterError("not today")
 
 
-def test_it_hears_what_the_user_gave() -> None:
+def test_options_are_passed_to_run() -> None:
     made = Fine()
     running.run(made, force=True)
     assert made.given == {"force": True, "verbose": False}
 
 
-def test_an_error_of_the_users_names_its_place(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_has_the_line_of_user_code(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR), pytest.raises(RunError) as caught:
         running.run(Broken())
     assert caught.value.exit_code == 11
@@ -43,6 +43,6 @@ def test_an_error_of_the_users_names_its_place(caplog: pytest.LogCaptureFixture)
     assert caplog.text.endswith("\nKeyError: 'a word'\n")
 
 
-def test_an_error_of_the_family_stays_what_it_is() -> None:
+def test_errors_of_the_package_are_not_wrapped() -> None:
     with pytest.raises(ClusterError, match=r"^not today$"):
         running.run(Refusing())

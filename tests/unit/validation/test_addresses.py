@@ -1,4 +1,4 @@
-"""Addresses as users write them."""
+"""Parsing of addresses and public keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6
         ("127.0.0.1:2200", "127.0.0.1", 2200),
     ],
 )
-def test_right_addresses(text: str, host: str, port: int | None) -> None:
+def test_valid_addresses(text: str, host: str, port: int | None) -> None:
     assert parse_address(text) == Address(host, port)
 
 
@@ -59,7 +59,7 @@ def test_right_addresses(text: str, host: str, port: int | None) -> None:
         ),
     ],
 )
-def test_wrong_addresses(text: str) -> None:
+def test_invalid_addresses(text: str) -> None:
     with pytest.raises(AddressError):
         parse_address(text)
 
@@ -87,11 +87,11 @@ def test_names_in_known_hosts() -> None:
         [f"{KEY} a b"],
     ],
 )
-def test_keys_as_users_paste_them(text: str | list[str]) -> None:
+def test_notations_of_public_keys(text: str | list[str]) -> None:
     assert read_keys(text) == [KEY]
 
 
 @pytest.mark.parametrize("text", ["x", "ssh-ed25519", "ssh-ed25519 !", f"ssh-rsa {KEY.split()[1]}", "-----BEGIN"])
-def test_what_is_no_key(text: str) -> None:
+def test_invalid_public_keys(text: str) -> None:
     with pytest.raises(ValueError, match="not a public key"):
         read_keys(text)

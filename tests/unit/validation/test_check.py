@@ -1,4 +1,4 @@
-"""Arguments given in Python, held against the tables."""
+"""Arguments given in Python, checked against the tables of fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flambe_ansible.validation import AWS_CLUSTER, LAB_CLUSTER, check_arguments
 from flambe_ansible.validation.schema import suggest
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"name": 5}, "name is 5; expected 1 to 64 characters"),
+    ({"name": 5}, "name is 5; expected 1 to 64 letters"),
     ({"name": None}, "name has no value"),
     ({"name": ""}, "name is empty"),
     ({"name": "a\n"}, 'name is "a\\n"'),
@@ -24,25 +24,28 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"volume_size": float("inf")}, "volume_size is inf"),
     ({"dedicated": 1}, "dedicated is 1; expected true or false"),
     ({"setup_cmds": "ls"}, "setup_cmds is a str; expected a list of commands"),
-    ({"setup_cmds": ["ls", None]}, "setup_cmds[1] is nothing, not a command"),
-    ({"setup_cmds": ["a\0b"]}, "setup_cmds[0] has a NUL character"),
+    ({"setup_cmds": ["ls", None]}, "setup_cmds[1] is empty, not a command"),
+    ({"setup_cmds": ["a\0b"]}, "setup_cmds[0] contains a NUL character"),
     ({"tags": {1: "a"}}, "tags.1 has the key 1, which is not text"),
     ({"tags": {"a": 1}}, "tags.a is 1, which is not text"),
     ({"tags": {"": "a"}}, "tags has a key of 0 characters"),
-    ({"tags": {"Name": "a"}}, "tags.Name is a tag of the cluster's own"),
+    ({"tags": {"Name": "a"}}, "tags.Name is a tag that the cluster sets itself"),
     ({"tags": [("a", "b")]}, "tags is [('a', 'b')]"),
-    ({"key": "a\0b"}, "key has a NUL character"),
-    ({"key": Path("/no/such/key")}, 'key is "/no/such/key", and there is no such file'),
-    ({"creator": "a\x1b[31m"}, "creator has a control character"),
-    ({"orchestrator_timeout": 2, "factories_timeout": 3}, "orchestrator_timeout is 2, but factories end after 3 h"),
-    ({"orchestrator_timeout": 2, "factories_timeout": -1}, "orchestrator_timeout is 2, but factories never end"),
+    ({"key": "a\0b"}, "key contains a NUL character"),
+    ({"key": Path("/no/such/key")}, 'key is "/no/such/key", but this file does not exist'),
+    ({"creator": "a\x1b[31m"}, "creator contains a control character"),
+    ({"orchestrator_timeout": 2, "factories_timeout": 3}, "orchestrator_timeout is 2, but factories_timeout is 3"),
+    (
+        {"orchestrator_timeout": 2, "factories_timeout": -1},
+        "orchestrator_timeout is 2, but factories_timeout is -1 (never)",
+    ),
     ({"volume_type": "io1", "volume_size": 99}, "volume_size is 99; expected 100 to 16384 GB"),
     ({"flambe_version": "0.4.*"}, 'flambe_version is "0.4.*"'),
 ]
 
 
 @pytest.mark.parametrize(("values", "message"), WRONG, ids=lambda one: next(iter(one)) if isinstance(one, dict) else "")
-def test_what_is_wrong(values: dict[str, Any], message: str) -> None:
+def test_invalid_values(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ClusterConfigurationError) as caught:
         check_arguments(AWS_CLUSTER, values)
     assert len(caught.value.problems) == 1
@@ -53,19 +56,19 @@ def test_what_is_wrong(values: dict[str, Any], message: str) -> None:
     assert str(problem).isprintable()
 
 
-def test_a_rule_about_several_fields_is_not_asked_when_one_is_wrong() -> None:
+def test_a_rule_about_several_fields_is_skipped_when_one_is_wrong() -> None:
     with pytest.raises(ClusterConfigurationError) as caught:
         check_arguments(AWS_CLUSTER, {"orchestrator_timeout": 2, "factories_timeout": "3"})
     assert [one.field for one in caught.value.problems] == ["factories_timeout"]
 
 
-def test_all_problems_are_told() -> None:
+def test_all_problems_are_reported() -> None:
     with pytest.raises(ClusterConfigurationError) as caught:
         check_arguments(AWS_CLUSTER, {"name": "", "tags": {"creator": "", "NAME": ""}, "volume_size": 1})
     assert [one.field for one in caught.value.problems] == ["name", "tags.creator", "tags.NAME", "volume_size"]
 
 
-def test_right_values_come_back_in_their_own_types() -> None:
+def test_valid_values_are_converted() -> None:
     values = check_arguments(
         LAB_CLUSTER, {"name": "a", "volume_size": 100.0, "setup_timeout": 5, "tags": None, "own": {}}
     )
@@ -78,5 +81,5 @@ def test_right_values_come_back_in_their_own_types() -> None:
     ("word", "meant"),
     [("factory_num", "factories_num"), ("Factories-Num", "factories_num"), ("tag", "tags"), ("zzz", ""), ("", "")],
 )
-def test_what_was_meant(word: str, meant: str) -> None:
+def test_suggestions(word: str, meant: str) -> None:
     assert suggest(word, ["factories_num", "tags", "name"]) == meant

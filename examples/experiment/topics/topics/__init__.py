@@ -1,4 +1,4 @@
-"""The example's extension: flambé finds these classes as !topics.PatientTrainer and so on."""
+"""The example's extension. The tags of its classes are !topics.PatientTrainer and so on."""
 
 from topics.signed import SignedExperiment
 from topics.trainer import PatientTrainer

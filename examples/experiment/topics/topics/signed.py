@@ -1,4 +1,4 @@
-"""An experiment that runs on the data it was written for, and on no other."""
+"""An experiment that only runs on signed data."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ SECTION, OPTION = "TOPICS", "signing_key"
 
 
 def sign(path: Path, key: str) -> str:
-    """Sign a file: the HMAC-SHA256 of its content, in hex."""
+    """Return the HMAC-SHA256 of a file's content, in hex."""
     return hmac.new(key.encode(), path.read_bytes(), hashlib.sha256).hexdigest()
 
 
 class SignedExperiment(Experiment):
     """Checks the signatures of its resources before the first stage.
 
-    The key is a secret: ``signing_key`` in the section ``[TOPICS]`` of the secrets file, which flambé hands to every
-    runnable as ``self.config``. Stages do not see it; they run on the factories, where no secrets are.
+    The key is a secret: ``signing_key`` in the section ``[TOPICS]`` of the secrets file, which flambé passes to every
+    runnable as ``self.config``. Stages cannot read it: they run on the factories, which do not get the secrets.
 
     Parameters
     ----------
     signatures: dict[str, str]
-        The signature of each resource that is checked, by the resource's name.
+        The signatures of the resources to check, by name.
     **kwargs
-        What flambé's own Experiment takes.
+        The arguments of flambé's Experiment.
 
     """
 
@@ -44,7 +44,7 @@ class SignedExperiment(Experiment):
         for name, signature in self.signatures.items():
             path = Path(self.resources[name]).expanduser()
             if not hmac.compare_digest(sign(path, key), signature):
-                raise ValueError(f"the resource {name} is not what was signed: {path}")
+                raise ValueError(f"the resource {name} does not match its signature: {path}")
         super().run(force=force, verbose=verbose, debug=debug, **kwargs)
 
 

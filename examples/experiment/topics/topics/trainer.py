@@ -1,18 +1,18 @@
-"""A trainer that knows when to stop."""
+"""A trainer with early stopping."""
 
 from flambe.learn import Trainer
 from flambe.logging import log
 
 
 class PatientTrainer(Trainer):
-    """Trains until the validation metric has not improved for some steps.
+    """Stops when the validation metric has not improved for some steps.
 
     Parameters
     ----------
     patience: int
-        Steps without improvement after which the training ends.
+        The number of steps without improvement after which training stops.
     **kwargs
-        What flambé's own Trainer takes; ``max_steps`` still limits the training.
+        The arguments of flambé's Trainer; ``max_steps`` still limits the training.
 
     """
 
@@ -23,7 +23,7 @@ class PatientTrainer(Trainer):
         self.register_attrs("_stale_steps")
 
     def run(self) -> bool:
-        """Train one step, and say whether another one should follow."""
+        """Train one step and return whether to continue."""
         best_before = self._best_metric
         goes_on = super().run()
         improved = best_before is None or self._best_metric != best_before
@@ -31,7 +31,7 @@ class PatientTrainer(Trainer):
         log("Training/Stale_Steps", self._stale_steps, self._step)
         if not goes_on or self._stale_steps < self.patience:
             return goes_on
-        # As the trainer does after its last step, so that later stages get the best model.
+        # As flambé's trainer does after its last step: later stages get the best model.
         self._step = self.max_steps
         self.model.cpu()
         self.model.load_state_dict(self._best_model, strict=False)

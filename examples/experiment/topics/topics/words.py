@@ -6,12 +6,12 @@ from flambe.tokenizer import Tokenizer
 
 
 class ContentWords(Tokenizer):
-    """Splits a sentence into the words that say what it is about.
+    """Splits a sentence into its longer words.
 
     Parameters
     ----------
     min_length: int
-        Shorter words are left out: most of them are articles, prepositions and pronouns.
+        The length of the shortest words to keep. Most shorter ones are articles, prepositions and pronouns.
 
     """
 
@@ -19,6 +19,6 @@ class ContentWords(Tokenizer):
         self.min_length = min_length
 
     def tokenize(self, example: str) -> list[str]:
-        """Return the longer words of a sentence, their plural s taken off."""
+        """Return the longer words of a sentence, without a plural s."""
         words = [word for word in example.lower().split() if len(word) >= self.min_length]
         return [word[:-1] if word.endswith("s") and not word.endswith("ss") else word for word in words]

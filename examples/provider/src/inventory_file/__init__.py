@@ -1,4 +1,4 @@
-"""Clusters of the hosts that a text file lists: the first line is the orchestrator, each further one a factory."""
+"""Clusters whose hosts are listed in a text file: the first line is the orchestrator, the others are factories."""
 
 from inventory_file.cluster import FileCluster
 

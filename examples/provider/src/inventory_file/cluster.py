@@ -1,4 +1,4 @@
-"""A provider in three hooks: where the hosts are, what to undo, what to check."""
+"""A provider in three methods: find the hosts, undo what was created, check the arguments."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from flambe_ansible.errors import ClusterConfigurationError, Problem
 
 
 class FileCluster(Cluster):
-    """A cluster of the hosts in a file.
+    """A cluster whose hosts are listed in a file.
 
     Args:
-        hosts_file: A line for each host: its address, and behind a space its private address if it has another. Lines
-            that begin with # are comments.
-        port: Where the hosts' sshd listens.
-        kwargs: The arguments of every cluster: name, key, username, setup_cmds and so on.
+        hosts_file: One line per host: its address, optionally followed by its private address. Lines that start with
+            # are comments.
+        port: The SSH port of the hosts.
+        kwargs: The arguments of all clusters: name, key, username, setup_cmds and so on.
     """
 
     def __init__(self, hosts_file: Path, port: int = 22, **kwargs: Any) -> None:
@@ -25,21 +25,21 @@ class FileCluster(Cluster):
         super().__init__(factories_num=max(len(self._read()) - 1, 0), **kwargs)
 
     def load_all_instances(self) -> None:
-        """Take the hosts from the file. A provider that makes hosts would make those that are missing here."""
+        """Load the hosts from the file. A provider that creates hosts would create missing hosts here."""
         orchestrator, *factories = self._read()
         self.get_orchestrator(*orchestrator, port=self.port)
         for addresses in factories:
             self.get_factory(*addresses, port=self.port)
 
     def rollback_env(self) -> None:
-        """Undo what this object created: nothing. A provider that makes hosts would end those that it made."""
+        """Do nothing. A provider that creates hosts would terminate the hosts it created."""
 
     def parse(self) -> None:
-        """Check the file before anything is done."""
+        """Check that the file lists an orchestrator and a factory."""
         if not self.factories_num:
-            message = f"hosts_file is {self.hosts_file}, which lists {len(self._read())} of at least 2 hosts"
+            message = f"hosts_file is {self.hosts_file}, which lists {len(self._read())} hosts"
             raise ClusterConfigurationError.of(
-                [Problem(file="", line=0, column=0, message=message, expected="a line for each", field="hosts_file")]
+                [Problem(file="", line=0, column=0, message=message, expected="at least 2", field="hosts_file")]
             )
 
     def _read(self) -> list[list[str]]:

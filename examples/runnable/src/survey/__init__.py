@@ -1,4 +1,4 @@
-"""A runnable of flambe-ansible that asks all hosts of a cluster the same questions."""
+"""A custom runnable that runs the same commands on all factories of a cluster."""
 
 from survey.survey import Survey
 

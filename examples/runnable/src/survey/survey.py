@@ -1,4 +1,4 @@
-"""Ask hosts questions: shell commands, run on all of them at once."""
+"""Survey hosts: run shell commands on all of them in parallel."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import Any
 from flambe_ansible import Cluster, ClusterRunnable
 from flambe_ansible.errors import ClusterConfigurationError, ExistingResultsError, RunError
 
-TIMEOUT = 60.0  # seconds for one answer
+TIMEOUT = 60.0  # seconds for one command
 
 
 class Survey(ClusterRunnable):
-    """Runs each question on each factory and writes the answers to a JSON file; here, it asks this machine.
+    """Runs each command on each factory, or on this machine, and writes the outputs to a JSON file.
 
-    Where the secrets have a section ``[SURVEY]`` with a ``KEY``, the answers are signed with it.
+    If the secrets have a section ``[SURVEY]`` with a ``KEY``, the outputs are signed with it.
 
     Args:
         questions: The shell commands, by name.
-        answers: The file that is written; on a cluster ``setup`` says where it is.
-        **kwargs: Those of ClusterRunnable; ``env`` is among them.
+        answers: The output file; on a cluster, ``setup`` sets it.
+        **kwargs: The arguments of ClusterRunnable, such as ``env``.
     """
 
-    results = "survey"  # below the home folder of the orchestrator: what `flambe-ans pull` brings back
+    results = "survey"  # below the home folder of the orchestrator; `flambe-ans pull` downloads it
 
     def __init__(self, questions: Mapping[str, str], answers: str = "answers.json", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -36,20 +36,22 @@ class Survey(ClusterRunnable):
         self.answers = answers
 
     def parse(self) -> None:
-        """Refuse a survey without questions, before anything is sent."""
+        """Check that there are questions."""
         if not self.questions:
             raise ClusterConfigurationError("a survey needs questions")
 
     def setup(self, cluster: Cluster, extensions: dict[str, str], force: bool, **kwargs: Any) -> None:
-        """Make the folder of the answers; on the machine that submits, with the live cluster."""
+        """Create the folder of the answers. This runs on the machine that submits, with the connected cluster."""
         answers = f"{cluster.get_orch_home_path()}/{self.results}/answers.json"
         if not force and cluster.orchestrator.run(f"test -e {answers}", check=False).returncode == 0:
-            raise ExistingResultsError(f"{cluster.name} has answers already, in {answers}", hint="--force asks again")
+            raise ExistingResultsError(
+                f"{cluster.name} already has answers, in {answers}", hint="--force replaces them"
+            )
         cluster.create_dirs([self.results])
         self.set_serializable_attr("answers", answers)
 
     def run(self, **kwargs: Any) -> None:
-        """Ask all hosts at once; on the orchestrator, or here."""
+        """Run the commands on all hosts in parallel. This runs on the orchestrator, or on this machine."""
         hosts = self.env.factories_ips if self.env else [""]
         with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
             answers = dict(zip([host or "here" for host in hosts], pool.map(self._ask_all, hosts), strict=True))
@@ -61,7 +63,7 @@ class Survey(ClusterRunnable):
         return {name: self._ask(host, command) for name, command in self.questions.items()}
 
     def _ask(self, host: str, command: str) -> str:
-        """Run one command on a host, over the cluster's own key; its host key is known there."""
+        """Run one command on a host, with the cluster's SSH key; the orchestrator has the host keys of all hosts."""
         argv = ["sh", "-c", command]
         if host:
             options = ["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=10"]
@@ -72,7 +74,7 @@ class Survey(ClusterRunnable):
         return done.stdout.strip()
 
     def _sign(self, answers: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a signature, where there is a key for it."""
+        """Add a signature if there is a key."""
         key = self.config.get("SURVEY", "KEY", fallback="")
         text = json.dumps(answers, sort_keys=True)
         signature = hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest() if key else None
