@@ -176,10 +176,10 @@ class LabCluster(AWSCluster):
         """Get a session with the lab's own credentials and region."""
         del region_name
         info = labs.info(self.lab)
-        return session.make_session(info.region, access_key=info.access_key, secret_key=info.secret_key)
+        return session.make_isolated_session(info.region, access_key=info.access_key, secret_key=info.secret_key)
 
     @property
-    def _settings(self) -> launching.Settings:
+    def _settings(self) -> launching.InstanceSettings:
         info = labs.info(self.lab)
         return replace(
             super()._settings,
