@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.cluster import runs
 from flambe_ansible.cluster.sites import site_variables
+from flambe_ansible.ec2 import s3
 from flambe_ansible.inventory import FLAMBE_ROOT
 from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.runnable.runnable import ClusterRunnable
@@ -65,7 +66,12 @@ class Experiment(ClusterRunnable):
             ClusterConfigurationError: One is not there.
             SourceError: A download failed.
         """
-        self.resources = fetch_resources(self.file.resources, folder=self.file.path.parent, observer=cluster.observer)
+        self.resources = fetch_resources(
+            self.file.resources,
+            folder=self.file.path.parent,
+            s3_download=s3.download,
+            observer=cluster.observer,
+        )
 
     def has_results(self, cluster: Cluster) -> bool:
         """Tell whether the orchestrator holds results of an experiment of this name."""

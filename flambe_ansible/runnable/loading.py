@@ -68,7 +68,7 @@ def import_extensions(file: RunnableFile) -> None:
             importlib.import_module(one.name)
         except ImportError as error:
             expected = "it installed in this environment (pip install, from where the file says)"
-            problems.append(one.place.problem(f"extension {one.name}: {error}", expected))
+            problems.append(one.location.problem(f"extension {one.name}: {error}", expected))
     if problems:
         raise ClusterConfigurationError.of(problems)
 
