@@ -12,8 +12,9 @@ from flambe_ansible.cluster.plan import Plan
 from flambe_ansible.cluster.planning import list_notes, plan_hosts
 from flambe_ansible.ec2 import alarms, console, instances, launching
 from flambe_ansible.ec2.checks import Checked, check
-from flambe_ansible.ec2.instances import Existing, Instance
-from flambe_ansible.ec2.starting import Start, bring_up, find_missing
+from flambe_ansible.ec2.instances import EC2Instance, Existing
+from flambe_ansible.ec2.launching import SettingNames
+from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing
 from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice
@@ -22,6 +23,14 @@ from flambe_ansible.journal import Journal
 
 FRESH_SECONDS = 300.0  # for so long after its start an instance may not have printed its host keys yet
 KEYS_WAIT = 60.0
+FIELD_NAMES = SettingNames(
+    types={Role.ORCHESTRATOR: "orchestrator_type", Role.FACTORY: "factories_type"},
+    images={Role.ORCHESTRATOR: "orchestrator_ami", Role.FACTORY: "factory_ami"},
+    key_name="key_name",
+    security_group="security_group",
+    subnet_id="subnet_id",
+    volume_size="volume_size",
+)
 
 
 class AWSCluster(AWSAccess):
@@ -87,7 +96,7 @@ class AWSCluster(AWSAccess):
         for note in (*checked.notes, *list_notes(self.name, existing, self._settings, self.factories_num)):
             if note not in self._told:
                 self.observer(Notice(message=note))
-        start = Start(
+        start = StartContext(
             ec2=self._ec2,
             cloudwatch=self._cloudwatch,
             cluster=self._cluster_tags,
@@ -139,7 +148,7 @@ class AWSCluster(AWSAccess):
         self._tokens.clear()
         self.created.clear()
 
-    def _end(self, doomed: list[Instance]) -> None:
+    def _end(self, doomed: list[EC2Instance]) -> None:
         """Terminate instances and remove their alarms."""
         ids = [instance.id for instance in doomed]
         instances.terminate(self._ec2, ids)
@@ -164,7 +173,7 @@ class AWSCluster(AWSAccess):
         if not counts:
             return Checked({}, ())
         if self._checked is None or self._checked[0] != counts:
-            checked = check(self._ec2, self._ssm, self._settings, counts, public=self.use_public)
+            checked = check(self._ec2, self._ssm, self._settings, counts, names=FIELD_NAMES, public=self.use_public)
             for role, indices in missing.items():
                 request = launching.build_request(
                     self._settings, checked.images[role], cluster=self._cluster_tags, role=role, indices=indices
@@ -177,6 +186,6 @@ class AWSCluster(AWSAccess):
         self._launched.update({instance.id: instance.launched for instance in existing.all})
         return [self._make_host(name, instance) for name, instance in existing.named(self.name)]
 
-    def _make_host(self, name: str, instance: Instance) -> Host:
+    def _make_host(self, name: str, instance: EC2Instance) -> Host:
         index = read_index(self.name, name) or 0
         return instances.to_host(instance, name=name, index=index, use_public=self.use_public)

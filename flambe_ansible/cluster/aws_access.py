@@ -1,7 +1,7 @@
 """What an ``AWSCluster`` is, and single steps on what exists of it, after flambé's ``flambe.cluster.aws.AWSCluster``.
 
-Where flambé's methods take or return boto3's instance resources, these use ``flambe_ansible.ec2.instances.Instance``,
-or an instance's id.
+Where flambé's methods take or return boto3's instance resources, these use
+``flambe_ansible.ec2.instances.EC2Instance``, or an instance's id.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flambe_ansible.cluster.base import Cluster
-from flambe_ansible.ec2 import alarms, images, instances, launching, session, tidying
+from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
 from flambe_ansible.ec2.checks import Checked
-from flambe_ansible.ec2.instances import Existing, Instance
+from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
 from flambe_ansible.hosts import HostState, Role
 from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
@@ -171,12 +171,12 @@ class AWSAccess(Cluster):
         """
         check_arguments(self.schema, {name: getattr(self, name) for name in self.schema.by_name})
 
-    def flambe_own_running_instances(self) -> Iterator[tuple[Instance, str]]:
+    def flambe_own_running_instances(self) -> Iterator[tuple[EC2Instance, str]]:
         """Yield the cluster's running instances, each with its name."""
         for instance in instances.find(self._ec2, self._cluster_tags, [HostState.RUNNING]):
             yield instance, instance.name
 
-    def _existing_cluster(self) -> tuple[Instance | None, list[Instance]]:
+    def _existing_cluster(self) -> tuple[EC2Instance | None, list[EC2Instance]]:
         """Return the orchestrator and the factories that exist, in any live state."""
         existing = self._arrange(instances.find(self._ec2, self._cluster_tags))
         return existing.orchestrator, list(existing.factories.values())
@@ -190,17 +190,17 @@ class AWSAccess(Cluster):
     def update_tags(self) -> None:
         """Bring the tags of all hosts and their volumes up to date; tags that are not ours stay."""
         existing = self._arrange(instances.find(self._ec2, self._cluster_tags))
-        tidying.update_tags(self._ec2, self._cluster_tags, existing.named(self.name))
+        tagging.update_tags(self._ec2, self._cluster_tags, existing.named(self.name))
 
     def name_instance(self, instance_id: str, name: str) -> None:
         """Give an instance another name."""
-        tidying.name_instance(self._ec2, instance_id, name)
+        tagging.name_instance(self._ec2, instance_id, name)
 
     def _get_all_tags(self) -> dict[str, str]:
         """Return the user's tags and our own, those that all hosts carry."""
         return self._cluster_tags.common
 
-    def _get_existing_tags(self, instance: Instance) -> dict[str, str]:
+    def _get_existing_tags(self, instance: EC2Instance) -> dict[str, str]:
         """Return the tags of an instance."""
         return dict(instance.tags)
 
@@ -238,7 +238,7 @@ class AWSAccess(Cluster):
         """Remove an instance's alarm."""
         alarms.remove(self._cloudwatch, [instance_id])
 
-    def _build_alarm(self, instance: Instance) -> Mapping[str, Any] | None:
+    def _build_alarm(self, instance: EC2Instance) -> Mapping[str, Any] | None:
         hours = self.orchestrator_timeout if instance.role is Role.ORCHESTRATOR else self.factories_timeout
         return None if hours == alarms.NEVER else self._build_alarm_of(instance.id, alarms.minutes_of(int(hours)))
 
@@ -273,8 +273,8 @@ class AWSAccess(Cluster):
         return ClusterTags(name=self.name, creator=self.creator, user_tags=dict(self.tags or {}))
 
     @property
-    def _settings(self) -> launching.Settings:
-        return launching.Settings(
+    def _settings(self) -> launching.InstanceSettings:
+        return launching.InstanceSettings(
             types={Role.ORCHESTRATOR: self.orchestrator_type, Role.FACTORY: self.factories_type},
             images={Role.ORCHESTRATOR: self.orchestrator_ami, Role.FACTORY: self.factory_ami},
             key_name=self.key_name,
@@ -285,6 +285,6 @@ class AWSAccess(Cluster):
             dedicated=self.dedicated,
         )
 
-    def _arrange(self, found: list[Instance]) -> Existing:
+    def _arrange(self, found: list[EC2Instance]) -> Existing:
         self._launched.update({instance.id: instance.launched for instance in found})
         return instances.arrange(self.name, found)
