@@ -11,7 +11,7 @@ from flambe_ansible.cluster import addresses
 from flambe_ansible.cluster.base import Cluster
 from flambe_ansible.cluster.plan import Plan, plan_reuse
 from flambe_ansible.cluster.status import ClusterStatus
-from flambe_ansible.errors import FlambeAnsibleError, HostConnectionError, HostKeyError
+from flambe_ansible.errors import BastionKeyError, FlambeAnsibleError, HostKeyError
 from flambe_ansible.hosts import Host, Role, factory_name, make_host, orchestrator_name
 from flambe_ansible.ssh import known_hosts, user_config
 from flambe_ansible.validation import SSH_CLUSTER, check_arguments
@@ -184,8 +184,8 @@ class SSHCluster(Cluster):
                 " host_keys, or in your known_hosts (ssh-keygen -R)."
             )
             raise
-        except HostConnectionError as error:
-            if "bastion's host key" in error.message and self.proxy_jump:
+        except BastionKeyError as error:
+            if self.proxy_jump:
                 error.hint = f"add it to host_keys, or log in once: ssh {self.proxy_jump}"
             raise
 
