@@ -156,10 +156,10 @@ def create(
         AWSError: AWS refused and created nothing, or its answer was unclear; the next launch then repeats the
             request with the same token.
     """
-    creation = _take_up(ec2, journal, request, role=role)
+    creation = _find_or_open(ec2, journal, request, role=role)
     tokens.add(creation.token)
     try:
-        made = _ask(ec2, {**request, "ClientToken": creation.token})
+        made = _send(ec2, {**request, "ClientToken": creation.token})
     except UnclearAnswerError:
         raise
     except AWSError as error:
@@ -186,7 +186,7 @@ def find_own(ec2: EC2Client, cluster: tags.ClusterTags, journal: Journal, tokens
     return [instance for instance in live if instance.token in tokens or instance.id in ids]
 
 
-def _ask(ec2: EC2Client, request: Mapping[str, Any]) -> list[EC2Instance]:
+def _send(ec2: EC2Client, request: Mapping[str, Any]) -> list[EC2Instance]:
     """Call RunInstances; repeat it with the same token while the answer is unclear."""
     for pause in RETRY_PAUSES:
         try:
@@ -202,7 +202,7 @@ def _ask(ec2: EC2Client, request: Mapping[str, Any]) -> list[EC2Instance]:
         raise
 
 
-def _take_up(ec2: EC2Client, journal: Journal, request: Mapping[str, Any], *, role: Role) -> Creation:
+def _find_or_open(ec2: EC2Client, journal: Journal, request: Mapping[str, Any], *, role: Role) -> Creation:
     """Return the journal's entry for this request: the unanswered one of an interrupted launch, or a new one."""
     digest = make_digest(request)
     for earlier in journal.unfinished():
@@ -210,11 +210,11 @@ def _take_up(ec2: EC2Client, journal: Journal, request: Mapping[str, Any], *, ro
             continue
         if earlier.digest == digest:
             return earlier
-        _wait_out(ec2, journal, earlier, request)
+        _wait_for_outcome(ec2, journal, earlier, request)
     return journal.open(role=str(role), count=request["MaxCount"], digest=digest)
 
 
-def _wait_out(ec2: EC2Client, journal: Journal, earlier: Creation, request: Mapping[str, Any]) -> None:
+def _wait_for_outcome(ec2: EC2Client, journal: Journal, earlier: Creation, request: Mapping[str, Any]) -> None:
     """Wait until an unanswered request for different hosts can no longer create any.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Sessions and clients: where credentials, region and endpoint come from."""
+"""Sessions and clients: the sources of credentials, region and endpoint."""
 
 from __future__ import annotations
 

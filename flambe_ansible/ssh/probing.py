@@ -14,29 +14,29 @@ CLOUD_INIT_SECONDS = 600
 # Prints name=value lines. POSIX sh; reads no input and changes nothing.
 SCRIPT = r"""
 export LC_ALL=C PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-say() { printf 'probe:%s=%s\n' "$1" "$2"; }
+report() { printf 'probe:%s=%s\n' "$1" "$2"; }
 if command -v cloud-init >/dev/null 2>&1; then
   timeout @CLOUD_INIT_SECONDS@ cloud-init status --wait >/dev/null 2>&1 </dev/null
-  say cloud_init "$?"
+  report cloud_init "$?"
 fi
 for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do
   path=$(command -v "$python" 2>/dev/null) || continue
   version=$("$path" -c 'import platform; print(platform.python_version())' 2>/dev/null </dev/null) || continue
-  say python "$version $path"
+  report python "$version $path"
 done
-say machine "$(uname -m)"
-say uid "$(id -u)"
-if [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1 </dev/null; then say sudo yes; fi
-if command -v rsync >/dev/null 2>&1; then say rsync yes; fi
+report machine "$(uname -m)"
+report uid "$(id -u)"
+if [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1 </dev/null; then report sudo yes; fi
+if command -v rsync >/dev/null 2>&1; then report rsync yes; fi
 (. /etc/os-release 2>/dev/null
-say os "$ID"; say os_version "$VERSION_ID"; say os_name "$PRETTY_NAME")
-say home "$HOME"
-say cpus "$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
-say memory "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
+report os "$ID"; report os_version "$VERSION_ID"; report os_name "$PRETTY_NAME")
+report home "$HOME"
+report cpus "$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
+report memory "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
 gpus=0
 for gpu in /proc/driver/nvidia/gpus/*; do if [ -e "$gpu" ]; then gpus=$((gpus + 1)); fi; done
-say gpus "$gpus"
-say end yes
+report gpus "$gpus"
+report end yes
 """.replace("@CLOUD_INIT_SECONDS@", str(CLOUD_INIT_SECONDS))
 
 
@@ -77,9 +77,9 @@ class Probe:
 
 def parse(output: str) -> Probe:
     """Parse the script's output; other lines, such as those of a login script, are ignored."""
-    said = [line.removeprefix("probe:").partition("=") for line in output.splitlines() if line.startswith("probe:")]
-    values = {name: value.strip() for name, _, value in said if name != "python"}
-    pythons = [value.split(" ", 1) for name, _, value in said if name == "python"]
+    pairs = [line.removeprefix("probe:").partition("=") for line in output.splitlines() if line.startswith("probe:")]
+    values = {name: value.strip() for name, _, value in pairs if name != "python"}
+    pythons = [value.split(" ", 1) for name, _, value in pairs if name == "python"]
     usable = [(version, path) for version, path in pythons if _numbers(version) >= MINIMUM_PYTHON]
     version, path = usable[0] if usable else ("", "")
     return Probe(

@@ -278,7 +278,7 @@ def test_a_token_whose_hosts_have_ended_is_not_used_again(account: Account, tmp_
 
 
 def test_find_instances_waits_for_hosts_that_ec2_does_not_show_yet(account: Account, tmp_path: Path) -> None:
-    """A launch that is killed and repeated at once must not create what DescribeInstances does not know yet."""
+    """A launch that is repeated at once must not create hosts that DescribeInstances does not show yet."""
     request = _real(account)
     made = _create(account, tmp_path, request)
     hidden = itertools.count()

@@ -1,4 +1,4 @@
-"""Checkouts become wheels whose version says what is in them."""
+"""Wheels of checkouts have a version with the digest of their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where extensions and resources come from, read off the text."""
+"""Locations of extensions and resources are parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cluster's known_hosts holds exactly the keys that were told."""
+"""The cluster's known_hosts contains exactly the given keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ssh's own words tell what to do next: try again, stop, or say that the key is wrong."""
+"""The kind of failure is read from ssh's log."""
 
 from __future__ import annotations
 

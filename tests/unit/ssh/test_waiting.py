@@ -15,7 +15,7 @@ from flambe_ansible.ssh.masters import ConnectFailedError, Diagnosis, Failure
 
 
 class Door:
-    """Fails as often and as it is told, then opens."""
+    """Fails with the given failures, then opens."""
 
     def __init__(self, failures: Sequence[Failure]) -> None:
         self.failures = list(failures)
