@@ -1,7 +1,7 @@
-"""Every error of this package, under one root.
+"""All errors of this package, with one base class.
 
-Each kind carries what it is about as typed attributes, and knows the exit code the command line ends with.
-The library raises; only ``flambe_ansible.cli`` prints.
+Every class has typed attributes, and the exit code of the command line for it. The library raises errors; only
+``flambe_ansible.cli`` prints them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 
 class FlambeAnsibleError(Exception):
-    """The root of the family.
+    """The base class.
 
     Attributes:
-        hint: What to run or do next, one line, or None.
+        message: What is wrong.
+        hint: What to do next, one line, or None.
     """
 
     exit_code: int = 1
@@ -26,14 +27,21 @@ class FlambeAnsibleError(Exception):
 
 
 class ClusterError(FlambeAnsibleError):
-    """Something about a cluster failed."""
+    """The base class of errors about a cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One problem of a configuration file; lines and columns count from 1, 0 where there is no place.
+    """One problem of a configuration file.
 
-    ``field`` names the field it is about, for who knows where that field stands.
+    Attributes:
+        file: The file's path, or "" if it is unknown.
+        line: The line from 1, or 0 if it is unknown.
+        column: The column from 1, or 0 if it is unknown.
+        message: What is wrong.
+        expected: What would be right, or "".
+        suggestion: A similar valid value, or "".
+        field: The field with the problem, or "".
     """
 
     file: str
@@ -45,8 +53,8 @@ class Problem:
     field: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        text = f"{place}: {self.message}"
+        location = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        text = f"{location}: {self.message}"
         if self.expected:
             text += f"; expected {self.expected}"
         if self.suggestion:
@@ -54,11 +62,37 @@ class Problem:
         return text
 
 
+@dataclass(frozen=True)
+class SourceLocation:
+    """A location in a file.
+
+    Attributes:
+        file: The file's path.
+        line: The line from 1, or 0 for the whole file.
+        column: The column from 1, or 0 for the whole file.
+    """
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def problem(self, message: str, expected: str = "", suggestion: str = "") -> Problem:
+        """Make a problem at this location."""
+        return Problem(
+            file=self.file,
+            line=self.line,
+            column=self.column,
+            message=message,
+            expected=expected,
+            suggestion=suggestion,
+        )
+
+
 class ClusterConfigurationError(ClusterError, ValueError):
     """The configuration cannot be used; nothing was created.
 
     Attributes:
-        problems: All problems of the file, in the order of their places.
+        problems: All problems of the file, in the order of their locations.
     """
 
     exit_code = 3
@@ -69,12 +103,12 @@ class ClusterConfigurationError(ClusterError, ValueError):
 
     @classmethod
     def of(cls, problems: Sequence[Problem]) -> ClusterConfigurationError:
-        """Make one error of all problems found."""
+        """Make one error of all problems."""
         return cls("\n".join(str(problem) for problem in problems), problems=problems)
 
 
 class MissingSecretsError(ClusterConfigurationError):
-    """A wanted section is not in the secrets file.
+    """A required section is missing in the secrets file.
 
     Attributes:
         sections: The missing sections.
@@ -90,15 +124,19 @@ class AWSError(ClusterError):
 
     Attributes:
         operation: The API operation, such as ``RunInstances``.
-        code: AWS's error code, such as ``InsufficientInstanceCapacity``; empty where no answer came.
+        code: AWS's error code, such as ``InsufficientInstanceCapacity``; "" if there was no answer.
+        reason: AWS's own message and code; "" if there was no answer.
     """
 
     exit_code = 4
 
-    def __init__(self, message: str, *, operation: str = "", code: str = "", hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, operation: str = "", code: str = "", reason: str = "", hint: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.operation = operation
         self.code = code
+        self.reason = reason
 
 
 class HostError(ClusterError):
@@ -116,22 +154,30 @@ class HostError(ClusterError):
 
 
 class HostConnectionError(HostError, ConnectionError):
-    """SSH to a host failed: no answer, no login."""
+    """The SSH connection to a host failed."""
 
 
 class HostKeyError(HostConnectionError):
-    """A host's key is not the one it should have; nothing was sent to it."""
+    """A host's key is unknown or different from the trusted one; nothing was sent to the host."""
+
+
+class RevokedKeyError(HostKeyError):
+    """The user's known_hosts marks a host's key as revoked; nothing was sent to the host."""
+
+
+class BastionKeyError(HostConnectionError):
+    """The host key of the bastion on the way to a host is unknown or different; nothing was sent to the bastion."""
 
 
 class UnsupportedHostError(HostError):
-    """A host lacks something that every host must have (Python, sudo, rsync, x86_64)."""
+    """A host does not meet a requirement (operating system, x86_64, Python, sudo, rsync)."""
 
 
 class RemoteCommandError(HostError):
     """A command on a host failed.
 
     Attributes:
-        command: The command as it was given.
+        command: The command.
         returncode: Its exit code.
         output: The end of its output.
     """
@@ -149,7 +195,7 @@ class RemoteCommandError(HostError):
 class TaskFailure:
     """One task that failed on one host.
 
-    ``output`` is the tail of what the task printed; ``command`` and ``returncode`` are set where the task ran one.
+    ``output`` is the end of the task's output; ``command`` and ``returncode`` are set if the task ran a command.
     """
 
     host: str
@@ -166,8 +212,8 @@ class PlaybookError(ClusterError):
     """A playbook failed on at least one host.
 
     Attributes:
-        failures: What failed, a host each.
-        log: Path of the full log.
+        failures: The failed task of each failed host.
+        log: The path of the full log.
     """
 
     exit_code = 6
@@ -181,10 +227,10 @@ class PlaybookError(ClusterError):
 
 
 class RayError(ClusterError):
-    """Ray is not as it should be.
+    """Ray does not run as expected.
 
     Attributes:
-        missing: Names of the hosts whose Ray node is not alive.
+        missing: The names of the hosts whose Ray node is not alive.
         logs: The last lines of the unit's journal, by host name.
     """
 
@@ -204,16 +250,16 @@ class RayError(ClusterError):
 
 
 class LabError(FlambeAnsibleError):
-    """The lab could not do what was asked."""
+    """A lab operation failed."""
 
     exit_code = 8
 
 
 class SourceError(ClusterError):
-    """An extension or a resource could not be fetched, or a checkout could not be built.
+    """Fetching an extension or a resource failed, or building a checkout failed.
 
     Attributes:
-        source: Where it should have come from, without credentials.
+        source: The path or URL, without credentials.
     """
 
     exit_code = 10
@@ -224,10 +270,10 @@ class SourceError(ClusterError):
 
 
 class RunError(ClusterError):
-    """A run cannot begin, or did not succeed.
+    """A job could not be started, or did not succeed.
 
     Attributes:
-        state: The run's state, such as ``running`` or ``failed``; "" where there is none.
+        state: The job's state, such as ``running`` or ``failed``; "" if there is none.
     """
 
     exit_code = 11
@@ -238,11 +284,11 @@ class RunError(ClusterError):
 
 
 class ClusterBusyError(RunError):
-    """Another run is under way; nothing was touched."""
+    """Another job or launch is active on the cluster; nothing was changed."""
 
 
 class ExistingResultsError(RunError):
-    """The cluster holds results of an experiment of this name; nothing was touched."""
+    """The cluster has results of an experiment with this name; nothing was changed."""
 
 
 class ClusterNotFoundError(ClusterError, LookupError):
@@ -252,6 +298,6 @@ class ClusterNotFoundError(ClusterError, LookupError):
 
 
 class CancelledError(FlambeAnsibleError):
-    """The user said no, or pressed Ctrl-C."""
+    """The user declined, or pressed Ctrl-C."""
 
     exit_code = 130

@@ -1,7 +1,4 @@
-"""What long work tells while it goes on: plain data, given to one function.
-
-The library calls an ``Observer``; the command line draws what it hears.
-"""
+"""Progress events: plain data that the library passes to an ``Observer``. The command line renders them."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where a step stands on a host."""
+    """The status of a step on a host."""
 
     RUNNING = "running"
     OK = "ok"
@@ -22,14 +19,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class StepEvent:
-    """A step began or ended on a host.
+    """A step started or ended on a host.
 
     Attributes:
         host: The host's name.
         step: ``create``, ``boot``, ``connect``, the name of a role, or ``ray``.
-        status: Where it stands.
-        seconds: How long it took, once it has ended.
-        detail: What it did, a few words, or "".
+        status: Its status.
+        seconds: Its duration, if it has ended.
+        detail: A short description of the result, or "".
     """
 
     host: str
@@ -41,7 +38,7 @@ class StepEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """Something the user should read."""
+    """A message for the user."""
 
     message: str
     warning: bool = False
@@ -52,4 +49,4 @@ Observer = Callable[[Event], None]
 
 
 def ignore(_event: Event) -> None:
-    """Be the observer that hears nothing."""
+    """Ignore the event."""

@@ -1,4 +1,4 @@
-"""Hosts as plain data: what exists, how it is called, where it answers."""
+"""Hosts as plain data: names, roles, states and addresses."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """A host's part in the cluster; the values are those of the ``Role`` tag on EC2."""
+    """A host's role in the cluster; the values are those of the ``Role`` tag on EC2."""
 
     ORCHESTRATOR = "Orchestrator"
     FACTORY = "Factory"
 
 
 class HostState(StrEnum):
-    """The states of an EC2 instance; hosts that no API knows are ``RUNNING``."""
+    """The states of an EC2 instance; hosts of providers without an API are ``RUNNING``."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -33,17 +33,17 @@ class Host:
 
     Attributes:
         name: ``<cluster>_orchestrator`` or ``<cluster>_factory_<i>``; also its name in the Ansible inventory.
-        role: Its part.
-        index: The factory's number from 0; 0 for the orchestrator.
-        state: What the provider says of it.
+        role: Its role.
+        index: The factory's index from 0; 0 for the orchestrator.
+        state: Its state.
         private_ip: Its address inside the cluster.
         public_ip: Its public address, or None.
-        address: Where this machine connects to (public or private, as ``use_public`` says).
-        port: Where its sshd listens.
-        instance_id: The provider's id, or None; also the alias under which its host key is known.
+        address: The address that this machine connects to, public or private.
+        port: The port of its sshd at ``address``.
+        instance_id: The provider's id, or None; also the alias of its host key.
         instance_type: The provider's type, or "".
-        private_port: Where its sshd listens for the other hosts.
-        alias: Where no provider gives ids: the alias under which its host key is known, or "" for its name.
+        private_port: The port of its sshd at ``private_ip``.
+        alias: The alias of its host key if it has no ``instance_id``; "" is its name.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Host:
 
     @property
     def key_alias(self) -> str:
-        """The name under which the host's key stands in the cluster's known_hosts."""
+        """The name of the host's key in the cluster's known_hosts."""
         return self.instance_id or self.alias or self.name
 
 
@@ -76,21 +76,21 @@ def make_host(
     private_port: int | None = None,
     use_public: bool = True,
 ) -> Host:
-    """Describe a host that is known by its addresses alone.
+    """Make a host from its addresses.
 
     Args:
         name: Its name.
-        role: Its part.
-        index: The factory's number from 0.
+        role: Its role.
+        index: The factory's index from 0.
         ip: Its public address, or its only one.
-        private_ip: The address by which the other hosts reach it; None is the same.
-        port: Where its sshd listens at ``ip``.
-        private_port: Where it listens at ``private_ip``; None is the same where that is, else 22.
+        private_ip: Its address for the other hosts; None is ``ip``.
+        port: The port of its sshd at ``ip``.
+        private_port: The port of its sshd at ``private_ip``; None is 22, or ``port`` without a ``private_ip``.
         use_public: Whether this machine connects to ``ip``.
     """
     inner = private_port or (22 if private_ip else port)
     address, outer = (ip, port) if use_public or private_ip is None else (private_ip, inner)
-    public = ip.replace(":", "-")  # an alias is also a host's name for ssh and rsync, which split at colons
+    public = ip.replace(":", "-")  # ssh and rsync use the alias as a host's name and split it at colons
     return Host(
         name=name,
         role=role,
@@ -105,11 +105,11 @@ def make_host(
 
 
 def orchestrator_name(cluster: str) -> str:
-    """Name the orchestrator of a cluster."""
+    """Return the name of a cluster's orchestrator."""
     return f"{cluster}_orchestrator"
 
 
 def factory_name(cluster: str, index: int | None = None) -> str:
-    """Name the factory with this index (from 0), or the base of all their names."""
+    """Return the name of the factory with this index (from 0), or the prefix of all their names."""
     base = f"{cluster}_factory"
     return base if index is None else f"{base}_{index}"

@@ -1,15 +1,12 @@
-"""The journal of a cluster's creations: what was asked of the cloud, written down before it is asked.
+"""The journal of a cluster's creations: each request to the cloud is recorded before it is sent.
 
-It is the only local state that a launch depends on. A creation that was asked for and never answered (the process
-was killed, the network failed) is repeated with the same token, which the cloud answers with the same hosts.
+It is the only local state that a launch depends on. A request without an answer (the process was killed, the network
+failed) is repeated with the same token, for which the cloud returns the same hosts.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,18 +16,19 @@ from enum import StrEnum
 from pathlib import Path
 
 from flambe_ansible.errors import ClusterError
+from flambe_ansible.files import lock, write_json
 
 FILE = "journal.json"
 VERSION = 1
-KEPT = 20  # closed creations that stay in the file, for the curious
+KEPT = 20  # closed creations that are kept in the file for debugging
 
 
 class Stage(StrEnum):
-    """Where a creation stands."""
+    """The stage of a creation."""
 
-    ASKED = "asked"  # written down; nobody knows whether the cloud did it
-    ANSWERED = "answered"  # the hosts' ids are known; the launch is not at its end
-    CLOSED = "closed"  # done, refused, or undone
+    ASKED = "asked"  # recorded; it is unknown whether the cloud carried it out
+    ANSWERED = "answered"  # the hosts' ids are known; the launch has not ended
+    CLOSED = "closed"  # done, refused, or rolled back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +36,15 @@ class Creation:
     """One request to create hosts.
 
     Attributes:
-        token: The request's idempotency token, used for this request alone.
-        generation: Counts the creations of this cluster.
-        role: The hosts' part.
-        count: How many hosts were asked for, all or none.
-        digest: What tells this request from one for other hosts.
-        asked: When it was written down (UTC).
+        token: The idempotency token of this request.
+        generation: The number of this creation, counted per cluster.
+        role: The role of the hosts.
+        count: The number of hosts, all or none.
+        digest: The digest of the request.
+        asked: The time it was recorded (UTC).
         ids: The ids of the hosts, once they are known.
-        stage: Where it stands.
-        outcome: How it ended, in a word or two, or "".
+        stage: Its stage.
+        outcome: Its outcome in a few words, or "".
     """
 
     token: str
@@ -61,12 +59,12 @@ class Creation:
 
     @property
     def age(self) -> float:
-        """Seconds since it was written down."""
+        """Seconds since it was recorded."""
         return (datetime.now(UTC) - self.asked).total_seconds()
 
 
 class Journal:
-    """The journal in a cluster's state folder; every change is on the disk when its method returns.
+    """The journal in a cluster's state folder; a change is on the disk when its method returns.
 
     Args:
         folder: The state folder.
@@ -79,14 +77,14 @@ class Journal:
         """Return all creations, the oldest first.
 
         Raises:
-            ClusterError: The file is not a journal of this version.
+            ClusterError: The file is not a journal, or has an unknown version.
         """
         try:
             data = json.loads(self.path.read_text())
             if data["version"] != VERSION:
                 raise ClusterError(
-                    f"{self.path} was written by another version of flambe-ansible",
-                    hint="use that version to end the cluster, or remove the file when no launch is under way",
+                    f"{self.path} was written by a different version of flambe-ansible",
+                    hint="terminate the cluster with that version, or remove the file if no launch is running",
                 )
             return [_load(entry) for entry in data["creations"]]
         except FileNotFoundError:
@@ -94,7 +92,7 @@ class Journal:
         except (ValueError, KeyError, TypeError) as error:
             raise ClusterError(
                 f"{self.path} cannot be read: {error}",
-                hint="remove it when no launch of this cluster is under way; AWS's tags are what counts",
+                hint="remove it if no launch of this cluster is running; hosts are found by their tags on AWS",
             ) from error
 
     def unfinished(self) -> list[Creation]:
@@ -102,7 +100,7 @@ class Journal:
         return [creation for creation in self.read() if creation.stage is not Stage.CLOSED]
 
     def open(self, *, role: str, count: int, digest: str) -> Creation:
-        """Write down that hosts are about to be asked for, with a token that was never used before."""
+        """Record a request for hosts before it is sent, with a new token."""
         with self._change() as creations:
             generation = max((creation.generation for creation in creations), default=0) + 1
             creation = Creation(
@@ -117,11 +115,11 @@ class Journal:
         return creation
 
     def answer(self, token: str, ids: Sequence[str]) -> None:
-        """Write down which hosts a creation made."""
+        """Record the hosts of a creation."""
         self._replace({token}, ids=tuple(ids), stage=Stage.ANSWERED)
 
     def close(self, tokens: set[str], outcome: str) -> None:
-        """Write down that creations are over, and how they ended."""
+        """Record the end of creations and their outcome."""
         if tokens:
             self._replace(tokens, stage=Stage.CLOSED, outcome=outcome)
 
@@ -132,31 +130,17 @@ class Journal:
 
     @contextmanager
     def _change(self) -> Iterator[list[Creation]]:
-        """Hand out the creations, and write them back; one change at a time, threads and processes alike."""
-        descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        """Yield the creations and write them back; other threads and processes wait."""
+        with lock(self.path.with_suffix(".lock")):
             creations = self.read()
             yield creations
             self._write(creations)
-        finally:
-            os.close(descriptor)
 
     def _write(self, creations: Sequence[Creation]) -> None:
-        """Replace the file at once; a kill leaves the old one or the new one."""
         closed = [creation for creation in creations if creation.stage is Stage.CLOSED]
         dropped = {creation.token for creation in closed[:-KEPT]}
         entries = [_dump(creation) for creation in creations if creation.token not in dropped]
-        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=".journal-")  # 0600 from the start
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                json.dump({"version": VERSION, "creations": entries}, file, indent=2)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_json(self.path, {"version": VERSION, "creations": entries}, sync=True)
 
 
 def _dump(creation: Creation) -> dict[str, object]:

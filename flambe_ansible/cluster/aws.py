@@ -1,7 +1,7 @@
 """A cluster on AWS EC2.
 
 It follows flambé's ``flambe.cluster.aws.AWSCluster``: the same names, arguments and order of methods. flambé's
-methods take or return boto3's instance resources; these use ``ec2.instances.Instance``, or an instance's id.
+methods take or return boto3's instance resources; these use ``ec2.instances.EC2Instance``, or an instance's id.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from flambe_ansible.cluster.cluster import Cluster
-from flambe_ansible.ec2 import alarms, images, instances, launching, session, tidying
-from flambe_ansible.ec2.instances import Instance
+from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
+from flambe_ansible.ec2.instances import EC2Instance
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.providers import Provider
@@ -136,16 +136,16 @@ class AWSCluster(Cluster):
         """
         self.hosts = self._provider.create(observer=self.observer, created=self.created)
 
-    def _existing_cluster(self) -> tuple[Instance | None, list[Instance]]:
+    def _existing_cluster(self) -> tuple[EC2Instance | None, list[EC2Instance]]:
         """Return the orchestrator and the factories that exist, in any live state."""
         existing = self.aws.find_existing()
         return existing.orchestrator, list(existing.factories.values())
 
-    def _get_existing_tags(self, instance: Instance) -> dict[str, str]:
+    def _get_existing_tags(self, instance: EC2Instance) -> dict[str, str]:
         """Return the tags of an instance."""
         return dict(instance.tags)
 
-    def flambe_own_running_instances(self) -> Iterator[tuple[Instance, str]]:
+    def flambe_own_running_instances(self) -> Iterator[tuple[EC2Instance, str]]:
         """Yield the cluster's running instances, each with its name."""
         for instance in instances.find(self.clients.ec2, self._tags, [HostState.RUNNING]):
             yield instance, instance.name
@@ -156,11 +156,11 @@ class AWSCluster(Cluster):
 
     def name_instance(self, instance_id: str, name: str) -> None:
         """Rename an instance."""
-        tidying.name_instance(self.clients.ec2, instance_id, name)
+        tagging.name_instance(self.clients.ec2, instance_id, name)
 
     def update_tags(self) -> None:
         """Update the tags of all hosts and their volumes; other tags are unchanged."""
-        tidying.update_tags(self.clients.ec2, self._tags, self.aws.find_existing().named(self.name))
+        tagging.update_tags(self.clients.ec2, self._tags, self.aws.find_existing().named(self.name))
 
     def _get_all_tags(self) -> dict[str, str]:
         """Return the tags that all hosts have: the user's and the cluster's."""
@@ -271,8 +271,8 @@ class AWSCluster(Cluster):
         )
 
     @property
-    def _settings(self) -> launching.Settings:
-        return launching.Settings(
+    def _settings(self) -> launching.InstanceSettings:
+        return launching.InstanceSettings(
             types={Role.ORCHESTRATOR: self.orchestrator_type, Role.FACTORY: self.factories_type},
             images={Role.ORCHESTRATOR: self.orchestrator_ami, Role.FACTORY: self.factory_ami},
             key_name=self.key_name,

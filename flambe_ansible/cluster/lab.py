@@ -118,7 +118,7 @@ class LabCluster(AWSCluster):
         """Return a session with the lab's own credentials and region."""
         del region_name
         info = labs.info(self.lab)
-        return session.make_session(info.region, access_key=info.access_key, secret_key=info.secret_key)
+        return session.make_isolated_session(info.region, access_key=info.access_key, secret_key=info.secret_key)
 
     @cached_property
     def _provider(self) -> Provider:
@@ -136,7 +136,7 @@ class LabCluster(AWSCluster):
         return super()._settings.volume
 
     @property
-    def _settings(self) -> launching.Settings:
+    def _settings(self) -> launching.InstanceSettings:
         info = labs.info(self.lab)
         configured = super()._settings
         return replace(

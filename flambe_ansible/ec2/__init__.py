@@ -1,4 +1,4 @@
-"""EC2, through boto3's clients; the only room that imports boto3.
+"""EC2, CloudWatch and S3 through boto3; the only package that imports boto3.
 
-``api`` has one function an API call; ``tags`` is pure; the rest puts them together.
+``api`` has one function per API call; the functions of ``tags`` are pure; the other modules combine them.
 """

@@ -1,13 +1,13 @@
 """CloudWatch alarms that terminate idle hosts.
 
-An alarm looks back: put on a host that was idle for hours it would end it at once. CloudWatch's warm-up period is the
-way to start the clock anew: a new alarm does not act before as much time as the host may idle has passed (48 hours at
-most; the launch's own work on the host is in the window by then). The warm-up of an alarm that exists cannot be
-restarted, so resetting one is to remove and create it.
+A new alarm evaluates past metrics: on a host that was idle for hours it would fire at once. CloudWatch's warm-up period
+prevents this: the alarm does not act until the idle time has passed (at most 48 hours; the window then includes the
+launch's own work on the host). The warm-up of an existing alarm cannot be restarted, so an alarm is reset by removing
+and creating it.
 
-Limits, from https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html: period times
-evaluation periods is at most 86,400 s for periods below an hour, and at most seven days for longer ones. Without
-detailed monitoring, EC2 reports every five minutes.
+Limits, from https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html: the
+period times the evaluation periods is at most 86,400 s for periods below an hour, and at most seven days for longer
+ones. Without detailed monitoring, EC2 reports every five minutes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def alarm_name(instance_id: str) -> str:
 
 
 def minutes_of(hours: int) -> int:
-    """Return the idle minutes that a timeout in hours stands for; 0 hours are one point of monitoring."""
+    """Convert an idle timeout in hours to minutes; 0 hours are one monitoring period."""
     return hours * 60 if hours else SHORT_PERIOD // 60
 
 
@@ -56,11 +56,11 @@ def build_alarm(
 
     Args:
         instance_id: The instance.
-        minutes: How many minutes in a row it must idle; rounded up to what CloudWatch can count.
+        minutes: The number of consecutive idle minutes; rounded up to a multiple of the monitoring period.
         region: The instance's region.
         partition: Its partition, such as ``aws-cn``.
-        cpu_thresh: Below this average CPU use, in percent of the whole machine, it is idle.
-        owner: Whose alarm it is, in words; see ``describe_owner``.
+        cpu_thresh: The instance is idle below this average CPU use, in percent of the whole machine.
+        owner: The alarm's owner as ``describe_owner`` returns it.
 
     Returns:
         The arguments of PutMetricAlarm.
@@ -81,7 +81,7 @@ def build_alarm(
         "Period": period,
         "EvaluationPeriods": count,
         "DatapointsToAlarm": count,
-        "TreatMissingData": "notBreaching",  # a stopped host is not an idle one
+        "TreatMissingData": "notBreaching",  # a stopped host is not idle
         "WarmUpConfiguration": {
             "WarmUpPeriodDurationInMinutes": min(total, MAX_WARM_UP),
             "OnlyStartEvaluatingAfterWarmUpPeriodEnds": True,
@@ -93,7 +93,7 @@ def split_time(minutes: int) -> tuple[int, int]:
     """Split idle minutes into a period (seconds) and a number of periods that CloudWatch accepts.
 
     Raises:
-        ValueError: It is no time, or more than seven days.
+        ValueError: The time is not positive, or longer than seven days.
     """
     seconds = minutes * 60
     if not 0 < seconds <= MAX_HOURS * 3600:
@@ -103,17 +103,17 @@ def split_time(minutes: int) -> tuple[int, int]:
 
 
 def describe_owner(cluster: str, creator: str) -> str:
-    """Say whose alarm it is, so that alarms of hosts that are gone can be found."""
+    """Describe the cluster that an alarm belongs to; alarms of hosts that no longer exist are found by it."""
     return f"flambe cluster {cluster} of {creator}"
 
 
 def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] | None], *, new: bool = False) -> None:
-    """Give each instance its alarm, its clock starting now.
+    """Replace the alarm of each instance; its idle time starts now.
 
     Args:
         cloudwatch: The client.
-        alarms: The alarm by instance id; None where the instance shall have none.
-        new: Whether the instances were just created, so that none has an alarm yet.
+        alarms: The alarm by instance id; None for an instance without an alarm.
+        new: Whether the instances were just created and have no alarm yet.
     """
     if not new:
         remove(cloudwatch, list(alarms))
@@ -124,7 +124,7 @@ def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] |
 
 
 def remove(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> None:
-    """Remove the alarms of instances, those that exist."""
+    """Remove the existing alarms of instances."""
     remove_named(cloudwatch, find(cloudwatch, instance_ids))
 
 
@@ -135,12 +135,12 @@ def remove_named(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
 
 
 def find(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> list[str]:
-    """Return the names of the alarms that these instances have."""
+    """Return the names of the existing alarms of these instances."""
     names = [alarm_name(instance_id) for instance_id in instance_ids]
     return [alarm["AlarmName"] for alarm in api.describe_alarms(cloudwatch, names)] if names else []
 
 
 def find_owned(cloudwatch: CloudWatchClient, owner: str) -> list[str]:
-    """Return the names of all alarms of a cluster, also those of hosts that are gone."""
+    """Return the names of all alarms of a cluster, including those of hosts that no longer exist."""
     found = api.find_alarms(cloudwatch, PREFIX)
     return [alarm["AlarmName"] for alarm in found if alarm.get("AlarmDescription", "").startswith(f"{owner}: ")]

@@ -1,6 +1,6 @@
-"""The calls to AWS, one function each; every one raises ``AWSError`` where its call fails.
+"""The calls to AWS, one function each; each raises ``AWSError`` if its call fails.
 
-Lists are complete: pages are followed to their end.
+Lists are complete: the functions read all pages.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 Filters = Mapping[str, Sequence[str]]
 
-ALARMS_PER_CALL = 100  # DeleteAlarms and DescribeAlarms take no more
+ALARMS_PER_CALL = 100  # the limit of DeleteAlarms and DescribeAlarms
 
 
-@aws_call("look for instances")
+@aws_call("find instances")
 def describe_instances(ec2: EC2Client, filters: Filters) -> list[InstanceTypeDef]:
-    """Return the instances that match all filters; an unknown id is no error, it is left out."""
+    """Return the instances that match all filters; unknown ids are left out."""
     pages = ec2.get_paginator("describe_instances").paginate(Filters=_build_filters(filters))
     return [instance for page in pages for group in page["Reservations"] for instance in group.get("Instances", [])]
 
 
 @aws_call("create instances")
 def run_instances(ec2: EC2Client, request: Mapping[str, Any]) -> list[InstanceTypeDef]:
-    """Create instances, and return them as they are right then."""
+    """Create instances, and return their state right after the call."""
     return ec2.run_instances(**request)["Instances"]
 
 
@@ -61,7 +61,7 @@ def create_tags(ec2: EC2Client, resources: Sequence[str], tags: Mapping[str, str
     ec2.create_tags(Resources=list(resources), Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
 
 
-@aws_call("look for volumes")
+@aws_call("find volumes")
 def describe_volumes(ec2: EC2Client, filters: Filters) -> list[VolumeTypeDef]:
     """Return the volumes that match all filters."""
     pages = ec2.get_paginator("describe_volumes").paginate(Filters=_build_filters(filters))
@@ -70,57 +70,57 @@ def describe_volumes(ec2: EC2Client, filters: Filters) -> list[VolumeTypeDef]:
 
 @aws_call("read the console of an instance")
 def get_console_output(ec2: EC2Client, instance_id: str, *, latest: bool) -> str:
-    """Return what an instance printed on its console.
+    """Return an instance's console output.
 
     Args:
         ec2: The client.
         instance_id: The instance.
-        latest: Whether to ask for the newest output, which only instances on Nitro can give.
+        latest: Whether to request the newest output; only instances on Nitro support it.
     """
     request: dict[str, Any] = {"Latest": True} if latest else {}
     return ec2.get_console_output(InstanceId=instance_id, **request).get("Output", "")
 
 
-@aws_call("look at images")
+@aws_call("read images")
 def describe_images(ec2: EC2Client, ids: Sequence[str]) -> list[ImageTypeDef]:
     """Return the images with these ids."""
     return ec2.describe_images(ImageIds=list(ids))["Images"]
 
 
-@aws_call("look for images")
+@aws_call("find images")
 def find_images(ec2: EC2Client, owner: str, filters: Filters) -> list[ImageTypeDef]:
     """Return the images of one owner that match all filters."""
     pages = ec2.get_paginator("describe_images").paginate(Owners=[owner], Filters=_build_filters(filters))
     return [image for page in pages for image in page["Images"]]
 
 
-@aws_call("look at the subnet")
+@aws_call("read the subnet")
 def describe_subnet(ec2: EC2Client, subnet_id: str) -> SubnetTypeDef:
     """Return a subnet."""
     return ec2.describe_subnets(SubnetIds=[subnet_id])["Subnets"][0]
 
 
-@aws_call("look at the security group")
+@aws_call("read the security group")
 def describe_security_group(ec2: EC2Client, group_id: str) -> SecurityGroupTypeDef:
     """Return a security group."""
     return ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"][0]
 
 
-@aws_call("look at the key pairs")
+@aws_call("read the key pairs")
 def describe_key_pairs(ec2: EC2Client) -> list[KeyPairInfoTypeDef]:
     """Return all key pairs of the region."""
     return ec2.describe_key_pairs()["KeyPairs"]
 
 
-@aws_call("look at the instance type")
+@aws_call("read the instance type")
 def describe_instance_type(ec2: EC2Client, instance_type: str) -> InstanceTypeInfoTypeDef:
-    """Return what AWS knows of an instance type."""
+    """Return the description of an instance type."""
     return ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"][0]  # type: ignore[list-item]
 
 
-@aws_call("look at the instance types of a zone")
+@aws_call("read the instance types of a zone")
 def list_offered_types(ec2: EC2Client, zone: str, instance_type: str = "") -> set[str]:
-    """Return the instance types that a zone offers; of one type, whether it does."""
+    """Return the instance types that a zone offers, all or (if offered) this one."""
     filters = {"location": [zone]} | ({"instance-type": [instance_type]} if instance_type else {})
     pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
         LocationType="availability-zone", Filters=_build_filters(filters)
@@ -136,20 +136,20 @@ def get_parameter(ssm: SSMClient, name: str) -> str:
 
 @aws_call("set an alarm")
 def put_metric_alarm(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
-    """Create an alarm, or replace the one of that name."""
+    """Create an alarm, or replace the one with the same name."""
     cloudwatch.put_metric_alarm(**alarm)
 
 
 @aws_call("remove alarms")
 def delete_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
-    """Remove alarms; unknown names are no error."""
+    """Remove alarms; unknown names are ignored."""
     for start in range(0, len(names), ALARMS_PER_CALL):
         cloudwatch.delete_alarms(AlarmNames=list(names[start : start + ALARMS_PER_CALL]))
 
 
-@aws_call("look for alarms")
+@aws_call("find alarms")
 def describe_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> list[MetricAlarmTypeDef]:
-    """Return the alarms of these names that exist."""
+    """Return the existing alarms with these names."""
     paginator = cloudwatch.get_paginator("describe_alarms")
     found: list[MetricAlarmTypeDef] = []
     for start in range(0, len(names), ALARMS_PER_CALL):
@@ -158,9 +158,9 @@ def describe_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> list[
     return found
 
 
-@aws_call("look for alarms")
+@aws_call("find alarms")
 def find_alarms(cloudwatch: CloudWatchClient, prefix: str) -> list[MetricAlarmTypeDef]:
-    """Return the alarms whose names begin with this."""
+    """Return the alarms whose names have this prefix."""
     pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
     return [alarm for page in pages for alarm in page.get("MetricAlarms", [])]
 

@@ -1,4 +1,4 @@
-"""Looking at everything that a creation needs before anything is created; read-only, all problems at once."""
+"""Check everything that a creation needs before anything is created; read-only, all problems at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flambe_ansible.ec2 import api, images
 from flambe_ansible.ec2.images import Image
-from flambe_ansible.ec2.launching import Settings
+from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, Problem
 from flambe_ansible.hosts import Role
 
@@ -21,48 +21,52 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TYPE_FIELDS = {Role.ORCHESTRATOR: "orchestrator_type", Role.FACTORY: "factories_type"}
-IMAGE_FIELDS = {Role.ORCHESTRATOR: "orchestrator_ami", Role.FACTORY: "factory_ami"}
-
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checks found.
+    """The result of the checks.
 
     Attributes:
-        images: The image that each role's hosts will be made from.
-        notes: What the user should know.
+        images: The image of each role's new hosts.
+        notes: Messages for the user.
     """
 
     images: Mapping[Role, Image]
     notes: tuple[str, ...]
 
 
-def check(ec2: EC2Client, ssm: SSMClient, settings: Settings, counts: Mapping[Role, int], *, public: bool) -> Checked:
-    """Check that hosts can be created as the user wants them.
+def check(
+    ec2: EC2Client,
+    ssm: SSMClient,
+    settings: InstanceSettings,
+    counts: Mapping[Role, int],
+    *,
+    names: SettingNames,
+    public: bool,
+) -> Checked:
+    """Check that hosts can be created with these settings.
 
     Args:
         ec2: The client.
-        ssm: The client that knows the default images.
-        settings: What the hosts are made with.
-        counts: How many hosts of each role are to be created; roles that are not there are not looked at.
-        public: Whether the user means to connect to public addresses.
+        ssm: The client for the parameters that name the default images.
+        settings: The settings of the hosts.
+        counts: The number of hosts to create, by role; only these roles are checked.
+        names: The caller's names of the settings, for messages and for ``Problem.field``.
+        public: Whether to connect to public addresses.
 
     Raises:
-        ClusterConfigurationError: Something does not exist or does not fit; all problems are in it.
-        AWSError: AWS cannot be asked.
+        ClusterConfigurationError: Something does not exist or does not fit; it holds all problems.
+        AWSError: A call to AWS failed.
     """
-    subnet, problems = _check_subnet(ec2, settings, sum(counts.values()))
+    checks = _Checks(ec2, ssm, settings, names)
+    subnet, problems = checks.check_subnet(sum(counts.values()))
     zone = subnet.get("AvailabilityZone", "") if subnet else ""
     with ThreadPoolExecutor(4) as pool:
-        common = [
-            pool.submit(_check_security_group, ec2, settings.security_group, subnet),
-            pool.submit(_check_key, ec2, settings.key_name),
-        ]
-        roles = {role: pool.submit(_check_role, ec2, ssm, settings, role, zone) for role in counts}
+        common = [pool.submit(checks.check_security_group, subnet), pool.submit(checks.check_key)]
+        roles = {role: pool.submit(checks.check_role, role, zone) for role in counts}
     notes = []
     if public and subnet and not subnet.get("MapPublicIpOnLaunch"):
-        notes.append(f"subnet {settings.subnet_id} gives no public addresses: the private ones will be used")
+        notes.append(f"subnet {settings.subnet_id} assigns no public addresses: private addresses will be used")
     found: dict[Role, Image] = {}
     for task in common:
         problems += task.result()
@@ -78,108 +82,110 @@ def check(ec2: EC2Client, ssm: SSMClient, settings: Settings, counts: Mapping[Ro
 
 @dataclass
 class _RoleResult:
-    """What the checks of one role found."""
+    """The result of one role's checks."""
 
     image: Image | None
     problems: list[Problem]
     notes: list[str]
 
 
-def _check_subnet(ec2: EC2Client, settings: Settings, count: int) -> tuple[SubnetTypeDef | None, list[Problem]]:
-    """Look at the subnet: it must be there, with addresses enough."""
-    subnet, problems = _ask(lambda: api.describe_subnet(ec2, settings.subnet_id), "subnet_id", settings.subnet_id)
-    if subnet and subnet.get("AvailableIpAddressCount", count) < count:
-        left = subnet["AvailableIpAddressCount"]
-        message = f"subnet {settings.subnet_id} has {left} free addresses, {count} hosts are to be created"
-        problems.append(_problem("subnet_id", message, expected="a subnet with more free addresses"))
-    return subnet, problems
+@dataclass(frozen=True)
+class _Checks:
+    """The single checks; each returns the problems that it found."""
 
+    ec2: EC2Client
+    ssm: SSMClient
+    settings: InstanceSettings
+    names: SettingNames
 
-def _check_security_group(ec2: EC2Client, group_id: str, subnet: SubnetTypeDef | None) -> list[Problem]:
-    """Look at the security group: it must be there, in the subnet's network."""
-    group, problems = _ask(lambda: api.describe_security_group(ec2, group_id), "security_group", group_id)
-    if group and subnet and group.get("VpcId") != subnet.get("VpcId"):
-        message = f"security group {group_id} is in {group.get('VpcId')}, the subnet in {subnet.get('VpcId')}"
-        problems.append(_problem("security_group", message, expected="a security group of the subnet's VPC"))
-    return problems
+    def check_subnet(self, count: int) -> tuple[SubnetTypeDef | None, list[Problem]]:
+        """Check that the subnet exists and has enough free addresses."""
+        name, subnet_id = self.names.subnet_id, self.settings.subnet_id
+        subnet, problems = _look_up(lambda: api.describe_subnet(self.ec2, subnet_id), name, subnet_id)
+        if subnet and subnet.get("AvailableIpAddressCount", count) < count:
+            left = subnet["AvailableIpAddressCount"]
+            message = f"subnet {subnet_id} has {left} free addresses, {count} hosts are to be created"
+            problems.append(_problem(name, message, expected="a subnet with more free addresses"))
+        return subnet, problems
 
+    def check_security_group(self, subnet: SubnetTypeDef | None) -> list[Problem]:
+        """Check that the security group exists in the subnet's VPC."""
+        name, group_id = self.names.security_group, self.settings.security_group
+        group, problems = _look_up(lambda: api.describe_security_group(self.ec2, group_id), name, group_id)
+        if group and subnet and group.get("VpcId") != subnet.get("VpcId"):
+            message = f"security group {group_id} is in {group.get('VpcId')}, the subnet in {subnet.get('VpcId')}"
+            problems.append(_problem(name, message, expected="a security group of the subnet's VPC"))
+        return problems
 
-def _check_key(ec2: EC2Client, key_name: str) -> list[Problem]:
-    """Look for the key pair."""
-    names = [pair.get("KeyName", "") for pair in api.describe_key_pairs(ec2)]
-    if key_name in names:
-        return []
-    message = f"there is no key pair {key_name} in {ec2.meta.region_name}"
-    return [
-        _problem(
-            "key_name", message, expected="the name of a key pair of the region", suggestion=_closest(key_name, names)
-        )
-    ]
+    def check_key(self) -> list[Problem]:
+        """Check that the key pair exists."""
+        key_name = self.settings.key_name
+        existing = [pair.get("KeyName", "") for pair in api.describe_key_pairs(self.ec2)]
+        if key_name in existing:
+            return []
+        message = f"there is no key pair {key_name} in {self.ec2.meta.region_name}"
+        expected = "the name of a key pair of the region"
+        suggestion = _closest(key_name, existing)
+        return [_problem(self.names.key_name, message, expected=expected, suggestion=suggestion)]
 
+    def check_role(self, role: Role, zone: str) -> _RoleResult:
+        """Check one role's instance type and image, and that they fit together."""
+        kind, name = self.settings.types[role], self.names.types[role]
+        result = _RoleResult(None, [], [])
+        info, result.problems = _look_up(lambda: api.describe_instance_type(self.ec2, kind), name, kind)
+        if zone and kind not in api.list_offered_types(self.ec2, zone, kind):
+            message = f"{zone}, the zone of the subnet, does not offer {kind}"
+            suggestion = _closest(kind, api.list_offered_types(self.ec2, zone))
+            result.problems = [_problem(name, message, expected="an instance type of the zone", suggestion=suggestion)]
+        if info and images.ARCHITECTURE not in info.get("ProcessorInfo", {}).get("SupportedArchitectures", []):
+            message = f"{kind} is not an x86_64 machine"
+            result.problems.append(_problem(name, message, expected="an x86_64 instance type"))
+        self._check_image(role, info, result)
+        return result
 
-def _check_role(ec2: EC2Client, ssm: SSMClient, settings: Settings, role: Role, zone: str) -> _RoleResult:
-    """Look at one role's type and image, and whether they fit."""
-    kind, field = settings.types[role], TYPE_FIELDS[role]
-    result = _RoleResult(None, [], [])
-    info, result.problems = _ask(lambda: api.describe_instance_type(ec2, kind), field, kind)
-    if zone and kind not in api.list_offered_types(ec2, zone, kind):
-        message = f"{zone}, the zone of the subnet, does not offer {kind}"
-        suggestion = _closest(kind, api.list_offered_types(ec2, zone))
-        result.problems = [_problem(field, message, expected="an instance type of the zone", suggestion=suggestion)]
-    if info and images.ARCHITECTURE not in info.get("ProcessorInfo", {}).get("SupportedArchitectures", []):
-        result.problems.append(_problem(field, f"{kind} is not an x86_64 machine", expected="an x86_64 instance type"))
-    _check_image(ec2, ssm, settings, role, info, result)
-    return result
-
-
-def _check_image(
-    ec2: EC2Client,
-    ssm: SSMClient,
-    settings: Settings,
-    role: Role,
-    info: InstanceTypeInfoTypeDef | None,
-    result: _RoleResult,
-) -> None:
-    """Find the role's image, and add what is wrong with it to the result."""
-    field, wanted = IMAGE_FIELDS[role], settings.images[role]
-    if wanted:
-        result.image, problems = _ask(lambda: images.get_image(ec2, wanted, origin=f"named by {field}"), field, wanted)
-        result.problems += problems
-    elif info:
-        result.image = images.find_default(ec2, ssm, gpu=images.wants_gpu_image(info))
-        if images.has_undriven_gpu(info):
-            result.notes.append(
-                f"the default image has no driver for the GPUs of {settings.types[role]}: "
-                f"name one that has with {field}, or install it with setup_cmds"
+    def _check_image(self, role: Role, info: InstanceTypeInfoTypeDef | None, result: _RoleResult) -> None:
+        """Find the role's image, and add its problems to the result."""
+        name, wanted = self.names.images[role], self.settings.images[role]
+        if wanted:
+            result.image, problems = _look_up(
+                lambda: images.get_image(self.ec2, wanted, origin=f"named by {name}"), name, wanted
             )
-    image = result.image
-    if not image:
-        return
-    if image.architecture != images.ARCHITECTURE:
-        message = f"image {image.id} is for {image.architecture}"
-        result.problems.append(_problem(field, message, expected=f"an image for {images.ARCHITECTURE}"))
-    if image.state != "available":
-        message = f"image {image.id} is {image.state}"
-        result.problems.append(_problem(field, message, expected="an image that is available"))
-    if image.size > settings.volume_size:
-        message = f"volume_size is {settings.volume_size}, image {image.id} needs {image.size} GB"
-        result.problems.append(_problem("volume_size", message, expected=f"at least {image.size}"))
+            result.problems += problems
+        elif info:
+            result.image = images.find_default(self.ec2, self.ssm, gpu=images.wants_gpu_image(info))
+            if images.has_undriven_gpu(info):
+                result.notes.append(
+                    f"the default image has no driver for the GPUs of {self.settings.types[role]}: "
+                    f"set {name} to an image that has one, or install the driver with a setup command"
+                )
+        image = result.image
+        if not image:
+            return
+        if image.architecture != images.ARCHITECTURE:
+            message = f"image {image.id} is for {image.architecture}"
+            result.problems.append(_problem(name, message, expected=f"an image for {images.ARCHITECTURE}"))
+        if image.state != "available":
+            message = f"image {image.id} is {image.state}"
+            result.problems.append(_problem(name, message, expected="an image that is available"))
+        size, size_name = self.settings.volume_size, self.names.volume_size
+        if image.size > size:
+            message = f"{size_name} is {size}, image {image.id} needs {image.size} GB"
+            result.problems.append(_problem(size_name, message, expected=f"at least {image.size}"))
 
 
-def _ask(call: Callable[[], T], field: str, value: str) -> tuple[T | None, list[Problem]]:
-    """Look something up; that it does not exist is a problem of the field that names it."""
+def _look_up(call: Callable[[], T], name: str, value: str) -> tuple[T | None, list[Problem]]:
+    """Call AWS; that the resource does not exist is a problem of the setting with this name."""
     try:
         return call(), []
     except AWSError as error:
         if not error.code.startswith("Invalid") or error.code == "InvalidClientTokenId":
             raise
-        reason = error.message.partition(": ")[2] or error.message
-        return None, [_problem(field, f"{field} {value}: {reason}")]
+        return None, [_problem(name, f"{name} {value}: {error.reason or error.message}")]
 
 
-def _problem(field: str, message: str, *, expected: str = "", suggestion: str = "") -> Problem:
-    """Make a problem of one field; who has read the file knows its place."""
-    return Problem(file="", line=0, column=0, message=message, expected=expected, suggestion=suggestion, field=field)
+def _problem(name: str, message: str, *, expected: str = "", suggestion: str = "") -> Problem:
+    """Make a problem of one setting; the caller may add its file, line and column."""
+    return Problem(file="", line=0, column=0, message=message, expected=expected, suggestion=suggestion, field=name)
 
 
 def _closest(word: str, candidates: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""SSH host keys, as cloud-init prints them on an instance's console."""
+"""SSH host keys that cloud-init prints on an instance's console."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BEGIN, END = "BEGIN SSH HOST KEY KEYS", "END SSH HOST KEY KEYS"
 KEY = re.compile(r"\b(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) (AAAA[A-Za-z0-9+/]+={0,2})")
-# What AWS answers where an instance is not on Nitro, and has the older output alone.
+# Error codes for an instance that is not on Nitro; it has only the older output.
 NO_LATEST = frozenset({"UnsupportedOperation", "InvalidParameterCombination", "InvalidParameterValue"})
 POLL_SECONDS = 2.0
 
@@ -25,10 +25,10 @@ def parse_host_keys(output: str) -> list[str]:
     """Read the host keys from a console's output.
 
     Args:
-        output: All that the console shows; lines may carry time stamps or the printing program's name.
+        output: The whole output; lines may begin with time stamps or a program's name.
 
     Returns:
-        Keys as ``type base64``, those of the last complete block; empty where there is none.
+        Keys as ``type base64``, those of the last complete block; empty if there is none.
     """
     before, end, _ = output.rpartition(END)
     _, begin, block = before.rpartition(BEGIN)
@@ -44,10 +44,10 @@ def read_host_keys(ec2: EC2Client, instance_id: str, *, wait: float = 0.0) -> li
     Args:
         ec2: The client.
         instance_id: The instance.
-        wait: Seconds to go on asking while the console does not have them yet.
+        wait: Seconds to poll while the console does not show them yet.
 
     Returns:
-        Keys as ``type base64``, or None where the console has none.
+        Keys as ``type base64``, or None if the console shows none.
     """
     deadline = time.monotonic() + wait
     while True:
@@ -60,7 +60,7 @@ def read_host_keys(ec2: EC2Client, instance_id: str, *, wait: float = 0.0) -> li
 
 
 def _read_console(ec2: EC2Client, instance_id: str) -> str:
-    """Read the newest output, or what there is where the newest cannot be had."""
+    """Read the newest output, or the older one if the instance does not support it."""
     try:
         return api.get_console_output(ec2, instance_id, latest=True)
     except AWSError as error:
@@ -70,7 +70,7 @@ def _read_console(ec2: EC2Client, instance_id: str) -> str:
 
 
 def _is_key(kind: str, key: str) -> bool:
-    """Tell whether the base64 text is a whole key of this type, and not a line that was cut."""
+    """Return whether the base64 text is a complete key of this type; console lines may be truncated."""
     try:
         raw = base64.b64decode(key, validate=True)
     except binascii.Error:

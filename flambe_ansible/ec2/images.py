@@ -1,7 +1,7 @@
-"""Which image a host is made from.
+"""Find the image of a host.
 
-Never by tag alone, which anyone can set on a public image: an image comes from the user, from a parameter that AWS
-publishes for its owner, or from the owner's own account.
+Images are never found by tag alone, because anyone can tag a public image. An image is set by the user, named by an
+SSM parameter that AWS publishes for its owner, or found in the owner's account.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "x86_64"
 
-# Ubuntu LTS releases that the roles are made for, the one to prefer first, with their code names.
+# Ubuntu LTS releases that the roles support, with their code names; the preferred one first.
 RELEASES = {"24.04": "noble", "22.04": "jammy"}
 
 # https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
@@ -44,11 +44,11 @@ class Image:
 
     Attributes:
         id: Its id.
-        origin: Where it comes from, in words.
+        origin: A description of its origin.
         root_device: The device name of its root volume.
         architecture: Its architecture.
         size: The smallest root volume it fits on, in GB.
-        state: What AWS says of it; ``available`` is good.
+        state: Its state on AWS; only ``available`` images can be used.
     """
 
     id: str
@@ -61,7 +61,7 @@ class Image:
 
 @dataclass(frozen=True)
 class _Source:
-    """One publisher's image for one release: a parameter, else a name in the owner's account."""
+    """One publisher's image for one release: an SSM parameter, else a name in the owner's account."""
 
     parameter: str
     owner: str
@@ -70,7 +70,7 @@ class _Source:
 
 
 def wants_gpu_image(info: InstanceTypeInfoTypeDef) -> bool:
-    """Tell whether a type has NVIDIA GPUs that the deep learning image drives."""
+    """Return whether a type has NVIDIA GPUs that the deep learning image supports."""
     gpus = info.get("GpuInfo", {}).get("Gpus", [])
     return any(
         gpu.get("Manufacturer", "").upper() == "NVIDIA" and gpu.get("Name") not in TOO_OLD_FOR_GPU_IMAGE for gpu in gpus
@@ -78,7 +78,7 @@ def wants_gpu_image(info: InstanceTypeInfoTypeDef) -> bool:
 
 
 def has_undriven_gpu(info: InstanceTypeInfoTypeDef) -> bool:
-    """Tell whether a type has GPUs that the default image has no driver for."""
+    """Return whether a type has GPUs for which the default image has no driver."""
     return bool(info.get("GpuInfo", {}).get("Gpus")) and not wants_gpu_image(info)
 
 
@@ -86,7 +86,7 @@ def get_image(ec2: EC2Client, image_id: str, *, origin: str) -> Image:
     """Return an image by its id.
 
     Raises:
-        AWSError: There is none, or it cannot be used from this account.
+        AWSError: It does not exist, or this account cannot use it.
     """
     found = api.describe_images(ec2, [image_id])
     if not found:
@@ -105,15 +105,15 @@ def find_default_for(ec2: EC2Client, ssm: SSMClient, instance_type: str) -> Imag
 
 
 def find_default(ec2: EC2Client, ssm: SSMClient, *, gpu: bool = False) -> Image:
-    """Find the image for who names none: the newest Ubuntu LTS, with NVIDIA's driver where asked.
+    """Find the default image: the newest Ubuntu LTS, with NVIDIA's driver if ``gpu`` is set.
 
     Args:
         ec2: The client.
-        ssm: The client of Systems Manager, whose public parameters are asked first.
-        gpu: Whether the host has GPUs that the deep learning image drives.
+        ssm: The client of Systems Manager; its public parameters are read first.
+        gpu: Whether the host has GPUs that the deep learning image supports.
 
     Raises:
-        AWSError: Neither the parameters nor the owner's account has one.
+        AWSError: Neither the parameters nor the owner's account have one.
     """
     sources = _list_sources(ec2.meta.partition, gpu=gpu)
     for source in sources:
@@ -127,12 +127,12 @@ def find_default(ec2: EC2Client, ssm: SSMClient, *, gpu: bool = False) -> Image:
     raise AWSError(
         "found no Ubuntu image in this region",
         operation="DescribeImages",
-        hint="name images with 'orchestrator_ami' and 'factory_ami'",
+        hint="set the image of every role explicitly",
     )
 
 
 def _list_sources(partition: str, *, gpu: bool) -> Sequence[_Source]:
-    """List where the default image may come from, the best first."""
+    """List the sources of the default image, the preferred one first."""
     if gpu:
         return [
             _Source(
@@ -155,7 +155,7 @@ def _list_sources(partition: str, *, gpu: bool) -> Sequence[_Source]:
 
 
 def _read_parameter(ssm: SSMClient, name: str) -> str | None:
-    """Read a public parameter; None where it is missing, or the account may not read it."""
+    """Read a public parameter; None if it is missing or this account cannot read it."""
     try:
         return api.get_parameter(ssm, name)
     except UnclearAnswerError:
@@ -167,7 +167,7 @@ def _read_parameter(ssm: SSMClient, name: str) -> str | None:
 
 
 def _find_newest(ec2: EC2Client, source: _Source) -> ImageTypeDef | None:
-    """Find the newest image of that name in its owner's account."""
+    """Find the newest image with this name in its owner's account."""
     filters = {
         "name": [source.name],
         "architecture": [ARCHITECTURE],

@@ -1,4 +1,4 @@
-"""Instances: finding a cluster's, waiting for them, ending them."""
+"""Find a cluster's instances, wait for them, and terminate them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import InstanceTypeDef
 
 POLL_SECONDS = 1.0
-VISIBLE_SECONDS = 90.0  # how long EC2 may take to know a new instance
+VISIBLE_SECONDS = 90.0  # the time EC2 may need until it shows a new instance
 WAIT_SECONDS = 600.0
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 IDS_PER_CALL = 200  # values of one filter
 
 
 @dataclass(frozen=True, kw_only=True)
-class Instance:
-    """One EC2 instance, as far as it matters here.
+class EC2Instance:
+    """One EC2 instance.
 
     Attributes:
         id: Its id.
         state: Its state.
-        role: Its part in the cluster.
+        role: Its role in the cluster.
         name: Its ``Name`` tag.
         tags: All its tags.
         type: Its instance type.
@@ -38,11 +38,11 @@ class Instance:
         key_name: The key pair it was created with.
         private_ip: Its address in the subnet.
         public_ip: Its public address, or None.
-        launched: When it was started last.
-        order: Its number in the request that created it.
+        launched: The time of its last start.
+        order: Its index in the request that created it.
         token: The client token of that request.
         volumes: The ids of its volumes.
-        reason: Why its state changed last, in AWS's words.
+        reason: AWS's reason for its last change of state.
     """
 
     id: str
@@ -64,32 +64,32 @@ class Instance:
 
 @dataclass(frozen=True)
 class Existing:
-    """What exists of a cluster.
+    """The existing instances of a cluster.
 
     Attributes:
         orchestrator: The orchestrator, or None.
-        factories: The factories by their number.
+        factories: The factories by index.
     """
 
-    orchestrator: Instance | None
-    factories: dict[int, Instance]
+    orchestrator: EC2Instance | None
+    factories: dict[int, EC2Instance]
 
     @property
-    def all(self) -> list[Instance]:
+    def all(self) -> list[EC2Instance]:
         """The orchestrator, if there is one, then the factories."""
         return ([self.orchestrator] if self.orchestrator else []) + list(self.factories.values())
 
-    def named(self, cluster: str) -> list[tuple[str, Instance]]:
-        """Pair each instance with the name that it should have."""
+    def named(self, cluster: str) -> list[tuple[str, EC2Instance]]:
+        """Pair each instance with its host's name."""
         first = [(orchestrator_name(cluster), self.orchestrator)] if self.orchestrator else []
         return first + [(factory_name(cluster, index), instance) for index, instance in self.factories.items()]
 
 
-def read(description: InstanceTypeDef) -> Instance:
-    """Read an instance from what DescribeInstances or RunInstances says of it."""
+def read(description: InstanceTypeDef) -> EC2Instance:
+    """Read an instance from the output of DescribeInstances or RunInstances."""
     found = {tag["Key"]: tag["Value"] for tag in description.get("Tags", [])}
     reason = description.get("StateReason", {})
-    return Instance(
+    return EC2Instance(
         id=description["InstanceId"],
         state=HostState(description["State"]["Name"]),
         role=Role(found.get(tags.ROLE, Role.FACTORY)),
@@ -112,7 +112,7 @@ def read(description: InstanceTypeDef) -> Instance:
     )
 
 
-def find(ec2: EC2Client, cluster: tags.ClusterTags, states: Iterable[HostState] = LIVE_STATES) -> list[Instance]:
+def find(ec2: EC2Client, cluster: tags.ClusterTags, states: Iterable[HostState] = LIVE_STATES) -> list[EC2Instance]:
     """Find all instances of a cluster that are in one of these states, the oldest first."""
     filters = {**cluster.filters, "instance-state-name": [str(state) for state in states]}
     found = [read(description) for description in api.describe_instances(ec2, filters)]
@@ -120,22 +120,22 @@ def find(ec2: EC2Client, cluster: tags.ClusterTags, states: Iterable[HostState] 
     return sorted(own, key=lambda instance: (instance.launched, instance.order, instance.id))
 
 
-def arrange(cluster: str, found: Sequence[Instance]) -> Existing:
-    """Give each instance its place in the cluster.
+def arrange(cluster: str, found: Sequence[EC2Instance]) -> Existing:
+    """Find the orchestrator, and assign each factory its index.
 
     Args:
         cluster: The cluster's name.
         found: Its instances, the oldest first.
 
     Raises:
-        ClusterError: More than one orchestrator carries the cluster's tags.
+        ClusterError: More than one orchestrator has the cluster's tags.
     """
     heads = [instance for instance in found if instance.role is Role.ORCHESTRATOR]
     if len(heads) > 1:
         ids = " and ".join(instance.id for instance in heads)
         raise ClusterError(
             f"cluster {cluster} has {len(heads)} orchestrators with the same tags: {ids}",
-            hint="terminate the one that is not wanted, then run this again",
+            hint="terminate the one that you do not need, then try again",
         )
     factories = [instance for instance in found if instance.role is Role.FACTORY]
     indices = tags.assign_indices(cluster, [instance.name for instance in factories])
@@ -143,8 +143,8 @@ def arrange(cluster: str, found: Sequence[Instance]) -> Existing:
     return Existing(heads[0] if heads else None, by_index)
 
 
-def to_host(instance: Instance, *, name: str, index: int = 0, use_public: bool = True) -> Host:
-    """Make the host of an instance; without a public address its private one is where to connect."""
+def to_host(instance: EC2Instance, *, name: str, index: int = 0, use_public: bool = True) -> Host:
+    """Make the host of an instance; without a public address, the connection uses the private one."""
     return Host(
         name=name,
         role=instance.role,
@@ -158,9 +158,9 @@ def to_host(instance: Instance, *, name: str, index: int = 0, use_public: bool =
     )
 
 
-def describe(ec2: EC2Client, ids: Sequence[str]) -> dict[str, Instance]:
-    """Return what EC2 knows of these ids, by id; those it does not know (yet) are left out."""
-    found: dict[str, Instance] = {}
+def describe(ec2: EC2Client, ids: Sequence[str]) -> dict[str, EC2Instance]:
+    """Return the instances with these ids, by id; ids that EC2 does not know (yet) are left out."""
+    found: dict[str, EC2Instance] = {}
     for start in range(0, len(ids), IDS_PER_CALL):
         chunk = list(ids[start : start + IDS_PER_CALL])
         for description in api.describe_instances(ec2, {"instance-id": chunk}):
@@ -174,34 +174,34 @@ def wait_for(
     state: HostState,
     *,
     timeout: float = WAIT_SECONDS,
-    on_arrival: Callable[[Instance], None] = lambda _instance: None,
-) -> dict[str, Instance]:
-    """Wait until all instances are in a state; one DescribeInstances a second for all of them.
+    on_arrival: Callable[[EC2Instance], None] = lambda _instance: None,
+) -> dict[str, EC2Instance]:
+    """Wait until all instances are in a state; polls once a second for all of them.
 
     Args:
         ec2: The client.
         ids: The instances.
         state: The state to wait for.
         timeout: Seconds.
-        on_arrival: Called once for each instance, when it has arrived.
+        on_arrival: Called once for each instance, when it has reached the state.
 
     Returns:
-        The instances by id, as they were seen in that state.
+        The instances by id, as last described.
 
     Raises:
-        AWSError: One ended instead, EC2 does not know one after 90 seconds, or time is up.
+        AWSError: An instance ended instead, EC2 does not show one after 90 seconds, or the time is up.
     """
-    started, arrived, known = time.monotonic(), dict[str, Instance](), set[str]()
+    started, arrived, known = time.monotonic(), dict[str, EC2Instance](), set[str]()
     while True:
         waiting = [one for one in ids if one not in arrived]
         seen = describe(ec2, waiting)
         known.update(seen)
         elapsed = time.monotonic() - started
         missing = [one for one in waiting if one not in seen and (one in known or elapsed > VISIBLE_SECONDS)]
-        if state is HostState.TERMINATED:  # EC2 forgets what has ended
-            seen |= {one: Instance(id=one, state=state, role=Role.FACTORY) for one in missing}
+        if state is HostState.TERMINATED:  # EC2 stops showing ended instances
+            seen |= {one: EC2Instance(id=one, state=state, role=Role.FACTORY) for one in missing}
         else:
-            _refuse_hopeless(seen, missing)
+            _check_startable(seen, missing)
         for instance in seen.values():
             if instance.state is state:
                 arrived[instance.id] = instance
@@ -217,7 +217,7 @@ def terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
     """Terminate instances and wait until they have ended.
 
     Raises:
-        AWSError: One is protected, EC2 does not know one 90 seconds long, or one does not end in time.
+        AWSError: One is protected, EC2 does not show one within 90 seconds, or one does not end in time.
     """
     if not ids:
         return
@@ -226,41 +226,47 @@ def terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
         try:
             api.terminate_instances(ec2, ids)
             break
-        except AWSError as error:  # an instance that was created a moment ago may not be known yet
+        except AWSError as error:  # EC2 may not show a new instance yet
             if error.code != "InvalidInstanceID.NotFound" or time.monotonic() > deadline:
                 raise
         time.sleep(POLL_SECONDS)
     wait_for(ec2, ids, HostState.TERMINATED)
 
 
-def _refuse_hopeless(seen: dict[str, Instance], missing: Sequence[str]) -> None:
-    """Raise where waiting for an instance to come up makes no sense."""
+def _check_startable(seen: dict[str, EC2Instance], missing: Sequence[str]) -> None:
+    """Raise an error if an instance cannot reach the state that is waited for."""
     for instance in seen.values():
         if instance.state in (HostState.SHUTTING_DOWN, HostState.TERMINATED):
             raise AWSError(
-                f"instance {instance.id} ({instance.name}) ended while it was started: "
+                f"instance {instance.id} ({instance.name}) ended during its start: "
                 f"{instance.reason or 'AWS gives no reason'}",
                 operation="DescribeInstances",
                 code="InstanceTerminated",
-                hint="an image, volume, key or limit of the account is the usual reason; launch again to replace it",
+                hint="usual causes are the image, the volume, its encryption key, or a limit of the account; "
+                "launch again to replace the instance",
             )
     if missing:
         raise AWSError(
-            f"EC2 does not know {', '.join(missing)}, which it created before",
+            f"EC2 no longer shows {', '.join(missing)}",
             operation="DescribeInstances",
             code="InvalidInstanceID.NotFound",
-            hint="look at the instances in the console, then launch again",
+            hint="check the instances in the EC2 console, then launch again",
         )
 
 
 def _make_timeout(
-    waiting: Sequence[str], seen: dict[str, Instance], arrived: dict[str, Instance], *, state: HostState, timeout: float
+    waiting: Sequence[str],
+    seen: dict[str, EC2Instance],
+    arrived: dict[str, EC2Instance],
+    *,
+    state: HostState,
+    timeout: float,
 ) -> AWSError:
-    """Say which instances did not arrive."""
+    """Make the error for the instances that did not reach the state in time."""
     late = [one for one in waiting if one not in arrived]
     states = ", ".join(f"{one} is {seen[one].state if one in seen else 'unknown'}" for one in late)
     return AWSError(
         f"instances are not {state} after {timeout:.0f} s: {states}",
         operation="DescribeInstances",
-        hint="look at them in the console; 'flambe-ans launch' goes on where this ended",
+        hint="check them in the EC2 console, then launch again to continue",
     )

@@ -1,4 +1,4 @@
-"""Creating instances: the request, and asking for it so that nothing is ever created twice."""
+"""Create instances: build the request, and send it so that no instance is created twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flambe_ansible.ec2 import api, instances, tags
 from flambe_ansible.ec2.errors import UnclearAnswerError
 from flambe_ansible.ec2.images import Image
-from flambe_ansible.ec2.instances import VISIBLE_SECONDS, Instance
+from flambe_ansible.ec2.instances import VISIBLE_SECONDS, EC2Instance
 from flambe_ansible.errors import AWSError
 from flambe_ansible.hosts import LIVE_STATES, HostState, Role
 from flambe_ansible.journal import Creation, Journal, Stage
@@ -20,14 +20,14 @@ from flambe_ansible.journal import Creation, Journal, Stage
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
-IO1_IOPS = 5000  # flambé's number
+IO1_IOPS = 5000  # the value in flambé
 RETRY_PAUSES = (2.0, 5.0, 10.0)  # seconds before an unclear request is repeated
 POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the hosts of a cluster are made with, as the user wants it.
+class InstanceSettings:
+    """The settings of a cluster's instances.
 
     Attributes:
         types: The instance type of each role.
@@ -37,7 +37,7 @@ class Settings:
         subnet_id: The subnet.
         volume_type: ``gp2``, ``gp3`` or ``io1``.
         volume_size: The root volume's size in GB.
-        dedicated: Whether the hosts run on hardware of this account alone.
+        dedicated: Whether the instances run on dedicated hardware.
     """
 
     types: Mapping[Role, str]
@@ -51,22 +51,34 @@ class Settings:
 
     @property
     def volume(self) -> str:
-        """The root volume in words."""
+        """A description of the root volume."""
         iops = f", {IO1_IOPS} IOPS" if self.volume_type == "io1" else ""
         return f"{self.volume_type}{iops}, {self.volume_size} GB, encrypted"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SettingNames:
+    """The caller's name of each setting that a message may be about; the attributes are those of the settings."""
+
+    types: Mapping[Role, str]
+    images: Mapping[Role, str]
+    key_name: str
+    security_group: str
+    subnet_id: str
+    volume_size: str
+
+
 def build_request(
-    settings: Settings, image: Image, *, cluster: tags.ClusterTags, role: Role, indices: Sequence[int] = (0,)
+    settings: InstanceSettings, image: Image, *, cluster: tags.ClusterTags, role: Role, indices: Sequence[int] = (0,)
 ) -> dict[str, Any]:
-    """Build the RunInstances request for hosts of one role, all of them or none; it has no token yet.
+    """Build the RunInstances request for hosts of one role, all or none; it has no token yet.
 
     Args:
-        settings: What the hosts are made with.
+        settings: The settings of the hosts.
         image: Their image.
         cluster: The cluster's tags.
-        role: Their part.
-        indices: The numbers they will have.
+        role: Their role.
+        indices: Their indices.
     """
     volume: dict[str, Any] = {
         "VolumeType": settings.volume_type,
@@ -88,7 +100,7 @@ def build_request(
         "SecurityGroupIds": [settings.security_group],
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": volume}],
         "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},
-        "InstanceInitiatedShutdownBehavior": "stop",  # a poweroff on the host loses nothing; a launch starts it again
+        "InstanceInitiatedShutdownBehavior": "stop",  # a poweroff on the host keeps its disk; a launch starts it again
         "TagSpecifications": [{"ResourceType": kind, "Tags": tag_list} for kind in ("instance", "volume")],
     }
     if settings.dedicated:
@@ -97,10 +109,10 @@ def build_request(
 
 
 def rehearse(ec2: EC2Client, request: Mapping[str, Any]) -> None:
-    """Ask AWS whether it would do this, without doing it.
+    """Send the request as a dry run.
 
     Raises:
-        AWSError: It would not: a permission is missing, or the request is wrong.
+        AWSError: AWS would refuse it: a permission is missing, or the request is wrong.
     """
     try:
         api.run_instances(ec2, {**request, "DryRun": True})
@@ -111,14 +123,14 @@ def rehearse(ec2: EC2Client, request: Mapping[str, Any]) -> None:
 
 def find_instances(
     ec2: EC2Client, cluster: tags.ClusterTags, journal: Journal, *, settle: bool = False
-) -> list[Instance]:
-    """Find the cluster's live instances, those included that EC2 was asked for but does not show yet.
+) -> list[EC2Instance]:
+    """Find the cluster's live instances; waits for created instances that EC2 does not show yet.
 
     Args:
         ec2: The client.
         cluster: The cluster's tags.
-        journal: Its journal; what is found of a request that was never answered is written into it.
-        settle: Wait until no request is left of which nobody knows whether it was carried out.
+        journal: Its journal; instances of an unanswered request are recorded in it.
+        settle: Wait until the outcome of every request is known.
     """
     while True:
         found = instances.find(ec2, cluster, HostState)
@@ -130,24 +142,24 @@ def find_instances(
 
 def create(
     ec2: EC2Client, journal: Journal, request: Mapping[str, Any], *, role: Role, tokens: set[str]
-) -> list[Instance]:
-    """Create instances; repeating this after any failure creates none twice.
+) -> list[EC2Instance]:
+    """Create instances; repeating this after any failure creates no instance twice.
 
     Args:
         ec2: The client.
-        journal: The cluster's journal, which knows the request before AWS does.
-        request: What ``build_request`` made.
-        role: The hosts' part.
-        tokens: The tokens that were used are added here, before each call.
+        journal: The cluster's journal; the request is recorded in it before it is sent.
+        request: The request that ``build_request`` returned.
+        role: The role of the hosts.
+        tokens: The tokens in use are added here, before each call.
 
     Raises:
-        AWSError: AWS refused, and created nothing, or never gave a clear answer; then the next launch asks again
-            with the same token.
+        AWSError: AWS refused and created nothing, or its answer was unclear; the next launch then repeats the
+            request with the same token.
     """
-    creation = _take_up(ec2, journal, request, role=role)
+    creation = _find_or_open(ec2, journal, request, role=role)
     tokens.add(creation.token)
     try:
-        made = _ask(ec2, {**request, "ClientToken": creation.token})
+        made = _send(ec2, {**request, "ClientToken": creation.token})
     except UnclearAnswerError:
         raise
     except AWSError as error:
@@ -155,27 +167,27 @@ def create(
         raise
     journal.answer(creation.token, [instance.id for instance in made])
     if any(instance.state not in LIVE_STATES for instance in made):
-        # The token was used by a launch that was killed, and its hosts have ended since.
+        # An interrupted launch used this token, and its hosts have ended since.
         journal.close({creation.token}, "ended")
         return create(ec2, journal, request, role=role, tokens=tokens)
     return made
 
 
 def make_digest(request: Mapping[str, Any]) -> str:
-    """Return what tells a request from one for other hosts."""
+    """Return the digest of a request."""
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-def find_own(ec2: EC2Client, cluster: tags.ClusterTags, journal: Journal, tokens: set[str]) -> list[Instance]:
-    """Find the live instances that these tokens created, waiting for those that EC2 does not show yet."""
+def find_own(ec2: EC2Client, cluster: tags.ClusterTags, journal: Journal, tokens: set[str]) -> list[EC2Instance]:
+    """Find the live instances that these tokens created, and wait for those that EC2 does not show yet."""
     unclear = any(creation.token in tokens for creation in journal.unfinished())
     live = find_instances(ec2, cluster, journal, settle=unclear)
     ids = {one for creation in journal.read() if creation.token in tokens for one in creation.ids}
     return [instance for instance in live if instance.token in tokens or instance.id in ids]
 
 
-def _ask(ec2: EC2Client, request: Mapping[str, Any]) -> list[Instance]:
-    """Call RunInstances, again with the same token where the answer is unclear."""
+def _send(ec2: EC2Client, request: Mapping[str, Any]) -> list[EC2Instance]:
+    """Call RunInstances; repeat it with the same token while the answer is unclear."""
     for pause in RETRY_PAUSES:
         try:
             return [instances.read(description) for description in api.run_instances(ec2, request)]
@@ -185,28 +197,28 @@ def _ask(ec2: EC2Client, request: Mapping[str, Any]) -> list[Instance]:
         return [instances.read(description) for description in api.run_instances(ec2, request)]
     except UnclearAnswerError as error:
         error.hint = (
-            "nobody knows whether the hosts were created; 'flambe-ans launch' asks again, and creates none twice"
+            "it is unknown whether the hosts were created; launch again: the same request creates no host twice"
         )
         raise
 
 
-def _take_up(ec2: EC2Client, journal: Journal, request: Mapping[str, Any], *, role: Role) -> Creation:
-    """Return the creation that stands for this request: the unanswered one of a killed launch, or a new one."""
+def _find_or_open(ec2: EC2Client, journal: Journal, request: Mapping[str, Any], *, role: Role) -> Creation:
+    """Return the journal's entry for this request: the unanswered one of an interrupted launch, or a new one."""
     digest = make_digest(request)
     for earlier in journal.unfinished():
         if earlier.role != role or earlier.stage is not Stage.ASKED:
             continue
         if earlier.digest == digest:
             return earlier
-        _wait_out(ec2, journal, earlier, request)
+        _wait_for_outcome(ec2, journal, earlier, request)
     return journal.open(role=str(role), count=request["MaxCount"], digest=digest)
 
 
-def _wait_out(ec2: EC2Client, journal: Journal, earlier: Creation, request: Mapping[str, Any]) -> None:
-    """Wait until it is sure that an unanswered request for other hosts created nothing.
+def _wait_for_outcome(ec2: EC2Client, journal: Journal, earlier: Creation, request: Mapping[str, Any]) -> None:
+    """Wait until an unanswered request for different hosts can no longer create any.
 
     Raises:
-        AWSError: It did create hosts; a new launch will find them.
+        AWSError: It did create hosts; the next launch finds them.
     """
     pairs = {tag["Key"]: tag["Value"] for tag in request["TagSpecifications"][0]["Tags"]}
     cluster = tags.ClusterTags(name=pairs[tags.CLUSTER], creator=pairs[tags.CREATOR])
@@ -217,14 +229,14 @@ def _wait_out(ec2: EC2Client, journal: Journal, earlier: Creation, request: Mapp
         time.sleep(POLL_SECONDS)
     if any(instance.token == earlier.token and instance.state in LIVE_STATES for instance in found):
         raise AWSError(
-            "hosts that an interrupted launch asked for have just appeared",
+            "hosts of an interrupted launch have just appeared",
             operation="RunInstances",
-            hint="run 'flambe-ans launch' again: it takes them up",
+            hint="launch again: the cluster then includes these hosts",
         )
 
 
-def _is_hidden(creation: Creation, found: Sequence[Instance], journal: Journal, *, settle: bool) -> bool:
-    """Tell whether EC2 may have hosts of this creation that it does not show; write down what is known now."""
+def _is_hidden(creation: Creation, found: Sequence[EC2Instance], journal: Journal, *, settle: bool) -> bool:
+    """Return whether EC2 may have hosts of this creation that it does not show yet; update the journal."""
     made = [one for one in found if one.token == creation.token or one.id in creation.ids]
     young = creation.age < VISIBLE_SECONDS
     if creation.stage is Stage.ANSWERED:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from flambe_ansible.ec2.errors import aws_call
 from flambe_ansible.ec2.session import make_client, make_session
 from flambe_ansible.errors import AWSError
+from flambe_ansible.files import write_json
 
 if TYPE_CHECKING:
     import boto3
@@ -27,21 +28,21 @@ def download(
     endpoint_url: str | None = None,
     report: Report | None = None,
 ) -> Path:
-    """Fetch an object, or all objects below a prefix; those that are here and unchanged stay.
+    """Fetch an object, or all objects below a prefix; unchanged files are not fetched again.
 
     Args:
-        url: ``s3://bucket/key`` or ``s3://bucket/prefix``. An object of just this key is a file,
-            anything else a folder.
-        folder: Where the file or folder goes; belongs to this URL alone.
-        session: The session; None is the user's own configuration.
-        endpoint_url: Where S3 answers; None is AWS's own endpoint, or what the environment says.
-        report: Hears how many bytes are here, and of how many.
+        url: ``s3://bucket/key`` or ``s3://bucket/prefix``. An object with exactly this key is a
+            file, anything else a folder.
+        folder: The folder to fetch into; it must not be used for another URL.
+        session: The session; None uses the user's own AWS configuration.
+        endpoint_url: The URL of S3; None is AWS's own endpoint, or the one that the user's configuration sets.
+        report: Called with the number of bytes fetched and the total.
 
     Returns:
         The file or folder.
 
     Raises:
-        AWSError: There is no such object or prefix, or S3 refuses.
+        AWSError: The object or prefix does not exist, or S3 refuses.
     """
     parts = urlsplit(url)
     bucket, key = parts.netloc, parts.path.lstrip("/")
@@ -54,17 +55,19 @@ def download(
         objects = [one for one in objects if one["Key"] == key]
     name = PurePosixPath(key).name or bucket
     target = folder / "content" / name
-    wanted = {_place(one["Key"], key, target, is_file=is_file): one for one in objects}
+    wanted = {_local_path(one["Key"], key, target, is_file=is_file): one for one in objects}
     for path in wanted:
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise AWSError(f"{url}: the key {wanted[path]['Key']!r} leads out of its folder", operation="ListObjectsV2")
+            raise AWSError(
+                f"{url}: the key {wanted[path]['Key']!r} leads outside its folder", operation="ListObjectsV2"
+            )
     _fetch(client, bucket, wanted, folder, report)
     _remove_others(target, wanted)
     return target
 
 
 def _list(client: Any, bucket: str, key: str) -> list[dict[str, Any]]:
-    """List the objects of a key or below it; the empty ones that stand for folders are left out."""
+    """List the objects of a key or below it; empty objects that represent folders are left out."""
     found: list[dict[str, Any]] = []
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
         found += page.get("Contents", [])
@@ -74,13 +77,13 @@ def _list(client: Any, bucket: str, key: str) -> list[dict[str, Any]]:
     ]
 
 
-def _place(key: str, wanted: str, target: Path, *, is_file: bool) -> Path:
-    """Say where an object goes."""
+def _local_path(key: str, wanted: str, target: Path, *, is_file: bool) -> Path:
+    """Return the path of an object's file."""
     return target if is_file else target / key.removeprefix(wanted.rstrip("/")).lstrip("/")
 
 
 def _fetch(client: Any, bucket: str, wanted: dict[Path, dict[str, Any]], folder: Path, report: Report | None) -> None:
-    """Fetch what is not here, or not as it is there."""
+    """Fetch missing and changed objects."""
     facts_file = folder / "facts.json"
     facts = json.loads(facts_file.read_text()) if facts_file.is_file() else {}
     total, done = sum(one["Size"] for one in wanted.values()), 0
@@ -92,14 +95,14 @@ def _fetch(client: Any, bucket: str, wanted: dict[Path, dict[str, Any]], folder:
             client.download_file(bucket, one["Key"], str(partial))
             partial.replace(path)
             facts[one["Key"]] = stamp
-            facts_file.write_text(json.dumps(facts))
+            write_json(facts_file, facts)
         done += one["Size"]
         if report:
             report(done, total)
 
 
 def _remove_others(target: Path, wanted: dict[Path, dict[str, Any]]) -> None:
-    """Remove what is no longer there."""
+    """Remove files whose objects no longer exist."""
     for path in target.rglob("*") if target.is_dir() else ():
         if path.is_file() and path not in wanted:
             path.unlink()

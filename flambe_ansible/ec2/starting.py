@@ -1,4 +1,4 @@
-"""Bringing a cluster's instances up: what a launch does between the plan and the first SSH connection."""
+"""Create and start a cluster's instances: the part of a launch between the plan and the first SSH connection."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flambe_ansible.ec2 import alarms, api, instances, launching, tags, tidying
+from flambe_ansible.ec2 import alarms, api, instances, launching, tagging, tags
 from flambe_ansible.ec2.images import Image
-from flambe_ansible.ec2.instances import Existing, Instance
+from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.events import Notice, Observer, Status, StepEvent
 from flambe_ansible.hosts import HostState, Role, factory_name, orchestrator_name
 from flambe_ansible.journal import Journal, Stage
@@ -23,39 +23,39 @@ Missing = Mapping[Role, Sequence[int]]
 
 
 @dataclass(kw_only=True)
-class Start:
-    """What bringing a cluster up needs.
+class StartContext:
+    """The clients, settings and callbacks of one start.
 
     Attributes:
         ec2: The client.
         cloudwatch: The client.
         cluster: The cluster's tags.
         journal: Its journal.
-        settings: What its hosts are made with.
-        alarm_for: Builds the alarm of an instance, or None where it shall have none.
-        observer: Hears how it goes.
-        tokens: Gets the tokens that were used.
-        created: Gets the names of the hosts that were created.
+        settings: The settings of its instances.
+        alarm_for: Builds the alarm of an instance; returns None for an instance without an alarm.
+        observer: Receives the events.
+        tokens: The tokens in use are added here.
+        created: The names of the created hosts are added here.
     """
 
     ec2: EC2Client
     cloudwatch: CloudWatchClient
     cluster: tags.ClusterTags
     journal: Journal
-    settings: launching.Settings
-    alarm_for: Callable[[Instance], Mapping[str, Any] | None]
+    settings: launching.InstanceSettings
+    alarm_for: Callable[[EC2Instance], Mapping[str, Any] | None]
     observer: Observer
     tokens: set[str]
     created: MutableSequence[str]
 
 
-def find_missing(existing: Existing, factories_num: int) -> dict[Role, list[int]]:
-    """Return the numbers of the hosts to create, by role; gaps between factories are filled first."""
+def find_missing(existing: Existing, factories: int) -> dict[Role, list[int]]:
+    """Return the indices of the hosts to create, by role; gaps between the factories are filled first."""
     missing: dict[Role, list[int]] = {}
     if existing.orchestrator is None:
         missing[Role.ORCHESTRATOR] = [0]
-    if len(existing.factories) < factories_num:
-        missing[Role.FACTORY] = tags.free_indices(existing.factories, factories_num - len(existing.factories))
+    if len(existing.factories) < factories:
+        missing[Role.FACTORY] = tags.free_indices(existing.factories, factories - len(existing.factories))
     return missing
 
 
@@ -64,21 +64,21 @@ def name_of(cluster: str, role: Role, index: int) -> str:
     return orchestrator_name(cluster) if role is Role.ORCHESTRATOR else factory_name(cluster, index)
 
 
-def bring_up(start: Start, existing: Existing, missing: Missing, images: Mapping[Role, Image]) -> Existing:
-    """Create what is missing, start what is stopped, wait, and bring names, tags and alarms up to date.
+def bring_up(start: StartContext, existing: Existing, missing: Missing, images: Mapping[Role, Image]) -> Existing:
+    """Create missing instances, start stopped ones, wait until all run, and update names, tags and alarms.
 
     Args:
-        start: What it needs.
-        existing: What exists.
-        missing: What to create.
-        images: The image of each role that is created.
+        start: The clients and settings.
+        existing: The existing instances.
+        missing: The hosts to create.
+        images: The image of each role in ``missing``.
 
     Returns:
         All instances of the cluster, running.
 
     Raises:
-        AWSError: Something failed; what was created is in the journal, and has its alarms.
-        ClusterError: Someone else created another orchestrator meanwhile.
+        AWSError: Something failed; created instances are in the journal and have their alarms.
+        ClusterError: Another orchestrator was created at the same time.
     """
     alarms.reset(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in existing.all})
     made = _create(start, missing, images) if missing else []
@@ -88,14 +88,14 @@ def bring_up(start: Start, existing: Existing, missing: Missing, images: Mapping
         together = instances.arrange(
             start.cluster.name, launching.find_instances(start.ec2, start.cluster, start.journal)
         )
-    tidying.update_tags(start.ec2, start.cluster, together.named(start.cluster.name))
+    tagging.update_tags(start.ec2, start.cluster, together.named(start.cluster.name))
     answered = [creation for creation in start.journal.unfinished() if creation.stage is Stage.ANSWERED]
     start.journal.close({creation.token for creation in answered}, "done")
     return together
 
 
-def _create(start: Start, missing: Missing, images: Mapping[Role, Image]) -> list[Instance]:
-    """Create the missing hosts of both roles at the same time; an alarm follows each creation at once."""
+def _create(start: StartContext, missing: Missing, images: Mapping[Role, Image]) -> list[EC2Instance]:
+    """Create the missing hosts of both roles at the same time."""
     with ThreadPoolExecutor(len(missing)) as pool:
         tasks = [pool.submit(_create_role, start, role, indices, images[role]) for role, indices in missing.items()]
     errors = [error for task in tasks if (error := task.exception())]
@@ -106,7 +106,7 @@ def _create(start: Start, missing: Missing, images: Mapping[Role, Image]) -> lis
     return [instance for task in tasks for instance in task.result()]
 
 
-def _create_role(start: Start, role: Role, indices: Sequence[int], image: Image) -> list[Instance]:
+def _create_role(start: StartContext, role: Role, indices: Sequence[int], image: Image) -> list[EC2Instance]:
     """Create the missing hosts of one role, with their alarms."""
     began = time.monotonic()
     names = [name_of(start.cluster.name, role, index) for index in indices]
@@ -127,8 +127,8 @@ def _create_role(start: Start, role: Role, indices: Sequence[int], image: Image)
     return sorted(made, key=lambda instance: instance.order)
 
 
-def _start_and_wait(start: Start, existing: Existing) -> None:
-    """Start stopped instances, and wait until all run."""
+def _start_and_wait(start: StartContext, existing: Existing) -> None:
+    """Start stopped instances, and wait until all are running."""
     named = existing.named(start.cluster.name)
     names = {instance.id: name for name, instance in named}
     waiting = [instance for _, instance in named if instance.state is not HostState.RUNNING]
@@ -144,10 +144,10 @@ def _start_and_wait(start: Start, existing: Existing) -> None:
     if stopped:
         api.start_instances(start.ec2, stopped)
 
-    def tell(instance: Instance) -> None:
+    def report(instance: EC2Instance) -> None:
         seconds = time.monotonic() - began
         detail = instance.public_ip or instance.private_ip
         name = names[instance.id]
         start.observer(StepEvent(host=name, step="boot", status=Status.OK, seconds=seconds, detail=detail))
 
-    instances.wait_for(start.ec2, [instance.id for instance in waiting], HostState.RUNNING, on_arrival=tell)
+    instances.wait_for(start.ec2, [instance.id for instance in waiting], HostState.RUNNING, on_arrival=report)

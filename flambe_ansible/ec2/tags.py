@@ -1,4 +1,4 @@
-"""The tags that make instances a cluster, and what follows from them; pure functions."""
+"""The tags by which a cluster's instances are found, and the names and indices in them; pure functions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ WILDCARDS = re.compile(r"[*?\\]")
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterTags:
-    """What the hosts of one cluster are tagged with.
+    """The tags of one cluster's hosts.
 
     Attributes:
         name: The cluster's name.
-        creator: Whose cluster it is.
-        user_tags: The tags that the user adds.
+        creator: The cluster's creator.
+        user_tags: The user's additional tags.
     """
 
     name: str
@@ -35,7 +35,7 @@ class ClusterTags:
 
     @property
     def common(self) -> dict[str, str]:
-        """The tags that all hosts carry."""
+        """The tags that all hosts have."""
         return {**self.user_tags, CREATOR: self.creator, PURPOSE: PURPOSE_VALUE, CLUSTER: self.name}
 
     def build(self, role: Role, name: str) -> dict[str, str]:
@@ -46,24 +46,24 @@ class ClusterTags:
     def filters(self) -> dict[str, list[str]]:
         """The filters that find the cluster's instances.
 
-        EC2 reads ``*``, ``?`` and backslashes in filter values as patterns: a creator with one of them is left to
-        ``matches``.
+        EC2 treats ``*``, ``?`` and backslashes in filter values as patterns: values with one of them are not
+        filtered, but checked by ``matches``.
         """
         wanted = {PURPOSE: PURPOSE_VALUE, CLUSTER: self.name, CREATOR: self.creator}
         filters = {f"tag:{key}": [value] for key, value in wanted.items() if not WILDCARDS.search(value)}
         return {**filters, f"tag:{ROLE}": [str(role) for role in Role]}
 
     def matches(self, tags: Mapping[str, str]) -> bool:
-        """Tell whether an instance with these tags belongs to the cluster."""
+        """Return whether an instance with these tags belongs to the cluster."""
         own = {CREATOR: self.creator, PURPOSE: PURPOSE_VALUE, CLUSTER: self.name}
         return tags.get(ROLE) in set(Role) and all(tags.get(key) == value for key, value in own.items())
 
 
 def initial_name(cluster: str, role: Role, indices: Sequence[int] = ()) -> str:
-    """Return the name that instances of one request are created with.
+    """Return the ``Name`` tag of the instances that one request creates.
 
-    One request gives all its instances the same tags: several factories start with their common base name, and get
-    their own right after.
+    All instances of one request have the same tags: several factories are created with their common base name and
+    named individually afterwards.
     """
     if role is Role.ORCHESTRATOR:
         return orchestrator_name(cluster)
@@ -71,21 +71,21 @@ def initial_name(cluster: str, role: Role, indices: Sequence[int] = ()) -> str:
 
 
 def read_index(cluster: str, name: str) -> int | None:
-    """Read the factory's number from its name, or None where the name has none."""
+    """Read a factory's index from its name; None if the name has none."""
     match = re.fullmatch(re.escape(factory_name(cluster)) + r"_(0|[1-9][0-9]{0,5})", name)
     return int(match[1]) if match else None
 
 
 def assign_indices(cluster: str, names: Sequence[str]) -> list[int]:
-    """Give each factory its number.
+    """Assign each factory its index.
 
     Args:
         cluster: The cluster's name.
         names: The ``Name`` tags of the factories, the oldest first.
 
     Returns:
-        Their numbers, in the same order: the one in the name, where the name has one and no older factory has the
-        same; else the lowest free one.
+        Their indices, in the same order: the index in the name, if the name has one that no older factory has;
+        otherwise the lowest free one.
     """
     wanted: list[int | None] = []
     for name in names:
@@ -96,7 +96,7 @@ def assign_indices(cluster: str, names: Sequence[str]) -> list[int]:
 
 
 def free_indices(taken: Iterable[int], number: int) -> list[int]:
-    """Return the lowest numbers that are not taken."""
+    """Return the lowest indices that are not taken."""
     used, index = set(taken), 0
     found: list[int] = []
     while len(found) < number:
@@ -107,5 +107,5 @@ def free_indices(taken: Iterable[int], number: int) -> list[int]:
 
 
 def find_outdated(wanted: Mapping[str, str], current: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that are missing or different; tags that are not ours stay."""
+    """Return the wanted tags that are missing or different."""
     return {key: value for key, value in wanted.items() if current.get(key) != value}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flambe_ansible.errors import HostConnectionError, HostKeyError
+from flambe_ansible.errors import BastionKeyError, HostKeyError, RevokedKeyError
 from flambe_ansible.events import Observer
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Connections, known_hosts, on_each
@@ -73,12 +73,13 @@ class Access:
         self.trust(hosts)
         try:
             self.connections.wait(hosts, timeout=timeout, observer=observer)
+        except RevokedKeyError:
+            raise
         except HostKeyError as error:
             error.hint = self.policy.key_hint or error.hint
             raise
-        except HostConnectionError as error:
-            if "bastion's host key" in error.message:
-                error.hint = self.policy.bastion_hint or error.hint
+        except BastionKeyError as error:
+            error.hint = self.policy.bastion_hint or error.hint
             raise
 
     def reach(self, host: Host) -> Connections:

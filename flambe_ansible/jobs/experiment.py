@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from flambe_ansible.ec2 import s3
 from flambe_ansible.events import Observer
 from flambe_ansible.jobs import environment, sites
 from flambe_ansible.jobs.jobs import Jobs
@@ -52,7 +53,9 @@ class Experiment:
             ClusterConfigurationError: A resource does not exist.
             SourceError: A download failed.
         """
-        self.resources = fetch_resources(self.file.resources, folder=self.file.path.parent, observer=observer)
+        self.resources = fetch_resources(
+            self.file.resources, folder=self.file.path.parent, s3_download=s3.download, observer=observer
+        )
 
     def has_results(self, jobs: Jobs) -> bool:
         """Return whether the orchestrator has results of an experiment of this name."""

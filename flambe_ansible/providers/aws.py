@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import alarms, console, instances, launching, session
 from flambe_ansible.ec2.checks import Checked, check
-from flambe_ansible.ec2.instances import Existing, Instance
-from flambe_ansible.ec2.launching import Settings
-from flambe_ansible.ec2.starting import Start, bring_up, find_missing
+from flambe_ansible.ec2.instances import EC2Instance, Existing
+from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
+from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing
 from flambe_ansible.ec2.tags import ClusterTags, read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice, Observer
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_ssm.client import SSMClient
 
+FIELD_NAMES = SettingNames(
+    types={Role.ORCHESTRATOR: "orchestrator_type", Role.FACTORY: "factories_type"},
+    images={Role.ORCHESTRATOR: "orchestrator_ami", Role.FACTORY: "factory_ami"},
+    key_name="key_name",
+    security_group="security_group",
+    subnet_id="subnet_id",
+    volume_size="volume_size",
+)
 FRESH_SECONDS = 300.0  # an instance that started this recently may not have printed its host keys yet
 KEYS_WAIT = 60.0
 
@@ -98,7 +106,7 @@ class EC2Spec:
 
     tags: ClusterTags
     factories_num: int
-    settings: Settings
+    settings: InstanceSettings
     timeouts: Mapping[Role, int]
     use_public: bool
 
@@ -189,7 +197,7 @@ class AWSProvider:
         for note in (*checked.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num)):
             if note not in self._shown:
                 observer(Notice(message=note))
-        start = Start(
+        start = StartContext(
             ec2=self._clients.ec2,
             cloudwatch=self._clients.cloudwatch,
             cluster=spec.tags,
@@ -251,7 +259,7 @@ class AWSProvider:
 
     # Alarms.
 
-    def build_alarm(self, instance: Instance) -> Mapping[str, Any] | None:
+    def build_alarm(self, instance: EC2Instance) -> Mapping[str, Any] | None:
         """Return the idle alarm of an instance; None if its role has none."""
         hours = self.spec.timeouts[instance.role]
         return None if hours == alarms.NEVER else self.build_alarm_of(instance.id, alarms.minutes_of(hours))
@@ -281,12 +289,12 @@ class AWSProvider:
 
     # Helpers.
 
-    def arrange(self, found: list[Instance]) -> Existing:
+    def arrange(self, found: list[EC2Instance]) -> Existing:
         """Sort instances by role and index."""
         self._launched.update({instance.id: instance.launched for instance in found})
         return instances.arrange(self.spec.name, found)
 
-    def _end(self, doomed: list[Instance]) -> None:
+    def _end(self, doomed: list[EC2Instance]) -> None:
         """Terminate instances and remove their alarms."""
         ids = [instance.id for instance in doomed]
         instances.terminate(self._clients.ec2, ids)
@@ -300,7 +308,7 @@ class AWSProvider:
             return Checked({}, ())
         if self._checked is None or self._checked[0] != counts:
             ec2, spec = self._clients.ec2, self.spec
-            checked = check(ec2, self._clients.ssm, spec.settings, counts, public=spec.use_public)
+            checked = check(ec2, self._clients.ssm, spec.settings, counts, names=FIELD_NAMES, public=spec.use_public)
             for role, indices in missing.items():
                 image = checked.images[role]
                 request = launching.build_request(spec.settings, image, cluster=spec.tags, role=role, indices=indices)
@@ -312,6 +320,6 @@ class AWSProvider:
         self._launched.update({instance.id: instance.launched for instance in existing.all})
         return [self._make_host(name, instance) for name, instance in existing.named(self.spec.name)]
 
-    def _make_host(self, name: str, instance: Instance) -> Host:
+    def _make_host(self, name: str, instance: EC2Instance) -> Host:
         index = read_index(self.spec.name, name) or 0
         return instances.to_host(instance, name=name, index=index, use_public=self.spec.use_public)

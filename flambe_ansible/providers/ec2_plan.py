@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from flambe_ansible.ec2.checks import Checked
-from flambe_ansible.ec2.instances import Existing, Instance
-from flambe_ansible.ec2.launching import Settings
+from flambe_ansible.ec2.instances import EC2Instance, Existing
+from flambe_ansible.ec2.launching import InstanceSettings
 from flambe_ansible.ec2.starting import name_of
 from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.hosts import Host, HostState, Role
@@ -17,10 +17,10 @@ def plan_hosts(
     cluster: str,
     existing: Existing,
     missing: Mapping[Role, Sequence[int]],
-    settings: Settings,
+    settings: InstanceSettings,
     checked: Checked,
     *,
-    make_host: Callable[[str, Instance], Host],
+    make_host: Callable[[str, EC2Instance], Host],
 ) -> tuple[PlannedHost, ...]:
     """Return what a launch does with each host, the orchestrator first, the factories by index."""
     hosts = [_plan_existing(name, instance, make_host(name, instance)) for name, instance in existing.named(cluster)]
@@ -41,7 +41,7 @@ def plan_hosts(
     return tuple(sorted(hosts, key=lambda host: (host.role is Role.FACTORY, read_index(cluster, host.name) or 0)))
 
 
-def list_notes(cluster: str, existing: Existing, settings: Settings, factories_num: int) -> list[str]:
+def list_notes(cluster: str, existing: Existing, settings: InstanceSettings, factories_num: int) -> list[str]:
     """Return a note for each difference between existing hosts and the configuration that a launch does not change."""
     notes = []
     if len(existing.factories) > factories_num:
@@ -53,7 +53,7 @@ def list_notes(cluster: str, existing: Existing, settings: Settings, factories_n
     return notes
 
 
-def _plan_existing(name: str, instance: Instance, host: Host) -> PlannedHost:
+def _plan_existing(name: str, instance: EC2Instance, host: Host) -> PlannedHost:
     stopped = instance.state in (HostState.STOPPED, HostState.STOPPING)
     return PlannedHost(
         name=name,

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flambe_ansible.errors import Problem
+from flambe_ansible.errors import Problem, SourceLocation
 from flambe_ansible.runnable.tree import Kind, Node, type_of
-from flambe_ansible.sources.declared import Declared, Place
+from flambe_ansible.sources.declared import Declared
 from flambe_ansible.sources.locations import LocationError, redact
 from flambe_ansible.validation.schema import clean, show, suggest
 
@@ -36,9 +36,9 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
-    def place(self, node: Node) -> Place:
+    def place(self, node: Node) -> SourceLocation:
         """Return the location of a node."""
-        return Place(self.file, node.line, node.column)
+        return SourceLocation(self.file, node.line, node.column)
 
     def add(self, node: Node, message: str, expected: str = "", suggestion: str = "") -> None:
         """Add a problem at a node."""
@@ -63,7 +63,7 @@ def read_extensions(report: Report, root: Node) -> tuple[Declared, ...]:
         elif (given := type_of(value)) != "string" or not value.resolved().value.strip():
             report.add(value, f"the extension {key.value} is {_article(given)}", "a path, a git URL or a requirement")
         else:
-            found.append(Declared(name=key.value, value=value.resolved().value.strip(), place=report.place(value)))
+            found.append(Declared(name=key.value, value=value.resolved().value.strip(), location=report.place(value)))
     return tuple(found)
 
 
@@ -173,7 +173,7 @@ def read_resources(report: Report, root: Node) -> tuple[Declared, ...]:
                 Declared(
                     name=key.value,
                     value=written.value.strip(),
-                    place=report.place(value),
+                    location=report.place(value),
                     cluster=given == "!cluster",
                 )
             )
@@ -188,7 +188,7 @@ def check_sources(
         try:
             locate(one.value, folder)
         except LocationError as error:
-            report.problems.append(one.place.problem(f"{one.name}: {redact(str(error))}", error.expected))
+            report.problems.append(one.location.problem(f"{one.name}: {redact(str(error))}", error.expected))
 
 
 def read_resume(report: Report, root: Node, stages: Sequence[str]) -> tuple[tuple[str, ...], bool]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.config.document import read_text
-from flambe_ansible.errors import ClusterConfigurationError, Problem
+from flambe_ansible.errors import ClusterConfigurationError, Problem, SourceLocation
 from flambe_ansible.runnable import checks, edit, tree
 from flambe_ansible.runnable.tree import Kind, Node
-from flambe_ansible.sources.declared import Declared, Place
+from flambe_ansible.sources.declared import Declared
 from flambe_ansible.sources.locations import locate_extension, locate_resource
 
 EXPERIMENT = "!Experiment"
@@ -112,7 +112,7 @@ class RunnableFile:
             )
 
     def _refuse(self, node: Node, message: str) -> ClusterConfigurationError:
-        return ClusterConfigurationError.of([Place(str(self.path), node.line, node.column).problem(message)])
+        return ClusterConfigurationError.of([SourceLocation(str(self.path), node.line, node.column).problem(message)])
 
 
 def read(path: str | Path) -> RunnableFile:
@@ -125,7 +125,9 @@ def read(path: str | Path) -> RunnableFile:
     """
     path = Path(path)
     if path.is_dir():
-        raise ClusterConfigurationError.of([Place(str(path)).problem("this is a folder", "a runnable (YAML file)")])
+        raise ClusterConfigurationError.of(
+            [SourceLocation(str(path)).problem("this is a folder", "a runnable (YAML file)")]
+        )
     return from_text(read_text(path, shown=str(path)), path)
 
 
@@ -139,12 +141,14 @@ def from_text(text: str, path: Path) -> RunnableFile:
         roots = tree.parse(text)
     except tree.TreeError as error:
         raise ClusterConfigurationError.of(
-            [Place(str(path), error.line, error.column).problem(str(error), error.expected)]
+            [SourceLocation(str(path), error.line, error.column).problem(str(error), error.expected)]
         ) from error
     if not roots or all(_is_empty(root) for root in roots):
-        raise ClusterConfigurationError.of([Place(str(path), 1, 1).problem("the file is empty", "!Experiment")])
+        raise ClusterConfigurationError.of(
+            [SourceLocation(str(path), 1, 1).problem("the file is empty", "!Experiment")]
+        )
     if len(roots) > 2:
-        place = Place(str(path), roots[2].line, roots[2].column)
+        place = SourceLocation(str(path), roots[2].line, roots[2].column)
         raise ClusterConfigurationError.of(
             [place.problem("a third document starts here", "the extensions, then the runnable")]
         )

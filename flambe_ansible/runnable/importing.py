@@ -23,7 +23,7 @@ def import_sources(file: RunnableFile, *, observer: Observer = ignore) -> None:
         SourceError: A repository cannot be fetched.
     """
     problems: list[Problem] = []
-    places = {one.name: one.place for one in file.extensions}
+    places = {one.name: one.location for one in file.extensions}
     for one in fetch_extensions(file.extensions, folder=file.path.parent, observer=observer):
         if one.path is None or not one.path.is_dir():
             continue

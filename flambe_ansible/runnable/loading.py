@@ -69,7 +69,7 @@ def import_extensions(file: RunnableFile) -> None:
             importlib.import_module(one.name)
         except ImportError as error:
             expected = "an installed module (pip install it from its location in the file)"
-            problems.append(one.place.problem(f"extension {one.name}: {error}", expected))
+            problems.append(one.location.problem(f"extension {one.name}: {error}", expected))
     if problems:
         raise ClusterConfigurationError.of(problems)
 

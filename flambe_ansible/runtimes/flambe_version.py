@@ -86,7 +86,7 @@ def build(found: RuntimeVersion, *, cache: Path | None = None, observer: Observe
         raise SourceError(f"{found.source}: a checkout of {wheel.name}, not of flambe", source=str(found.source))
     if not wheel.path.stem.endswith("-none-any"):
         tag = wheel.path.stem.split("-", 2)[2]
-        message = f"{found.source}: builds a wheel for {tag}, which does not fit the hosts' Python"
+        message = f"{found.source}: the wheel is for {tag}; the hosts need one for any platform (none-any)"
         raise SourceError(message, source=str(found.source))
     return replace(found, version=wheel.version, wheel=wheel.path)
 

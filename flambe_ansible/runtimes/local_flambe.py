@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible import paths, secrets
+from flambe_ansible.ec2 import s3
 from flambe_ansible.errors import PlaybookError, RunError
 from flambe_ansible.events import Notice, Observer, ignore
 from flambe_ansible.playbooks import run_playbook
@@ -84,7 +85,7 @@ def run(
         SourceError: A resource cannot be fetched.
         RunError: It did not succeed; flambé has said why.
     """
-    resources = fetch_resources(file.resources, folder=file.path.parent, observer=observer)
+    resources = fetch_resources(file.resources, folder=file.path.parent, s3_download=s3.download, observer=observer)
     places = {one.name: str(one.path) for one in resources if one.path}
     with tempfile.TemporaryDirectory(prefix="flambe-run-") as folder:  # 0700
         copy = Path(folder) / file.path.name

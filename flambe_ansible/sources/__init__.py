@@ -1,7 +1,7 @@
-"""What an experiment brings along: its extensions and resources, found, fetched and measured on this machine."""
+"""An experiment's extensions and resources: found, fetched and measured on this machine."""
 
 from flambe_ansible.sources.checkout import Wheel, build_wheel
-from flambe_ansible.sources.declared import Declared, Place
+from flambe_ansible.sources.declared import Declared
 from flambe_ansible.sources.extensions import Extension, ExtensionKind, fetch_extensions
 from flambe_ansible.sources.resources import Resource, ResourceKind, fetch_resources
 
@@ -9,7 +9,6 @@ __all__ = [
     "Declared",
     "Extension",
     "ExtensionKind",
-    "Place",
     "Resource",
     "ResourceKind",
     "Wheel",

@@ -1,4 +1,4 @@
-"""Packages built here into wheels: a flambé checkout, or this project's own."""
+"""Build checkouts of flambé, or of this project, into wheels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from flambe_ansible.pythons import clean_environment, find_uv
 from flambe_ansible.sources import content
 from flambe_ansible.sources.content import locked
 
-TIMEOUT = 900.0  # seconds for one build; it may fetch the build system first
+TIMEOUT = 900.0  # seconds for one build; it may download the build system first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,9 @@ class Wheel:
     Attributes:
         path: The file.
         name: The distribution's name.
-        version: Its version, with the content's fingerprint as local part: ``0.4.18+content.1a2b3c4d5e6f``. Other
-            content is another version, so that an installer notices.
-        digest: The checkout's fingerprint.
+        version: Its version, with the content's digest as local part: ``0.4.18+content.1a2b3c4d5e6f``. Different
+            content has a different version, so that installers replace it.
+        digest: The checkout's digest.
     """
 
     path: Path
@@ -45,21 +45,21 @@ class Wheel:
 
 
 def build_wheel(source: Path, *, cache: Path | None = None, observer: Observer = ignore) -> Wheel:
-    """Build a checkout into a wheel, as it is; one that was built before from the same content is returned again.
+    """Build a checkout into a wheel; a cached wheel of the same content is returned without a build.
 
-    The build takes place in a copy: nothing is left behind in the checkout.
+    The build runs in a copy; the checkout is not changed.
 
     Args:
         source: A folder with a ``pyproject.toml`` or a ``setup.py``.
-        cache: Where wheels are kept; the user's own cache if None.
-        observer: Hears that something is built, which takes some seconds.
+        cache: The folder of the cached wheels; None is the user's cache.
+        observer: Receives a notice if a build starts.
 
     Raises:
-        SourceError: It is no such folder, or cannot be built.
+        SourceError: It is not such a folder, or the build failed.
     """
     source = source.expanduser().absolute()
     if not any((source / name).is_file() for name in ("pyproject.toml", "setup.py")):
-        raise SourceError(f"{source}: no pyproject.toml or setup.py there", source=str(source))
+        raise SourceError(f"{source}: there is no pyproject.toml or setup.py", source=str(source))
     try:
         digest = content.digest(source)
         found = _find_or_build(source, digest, cache or paths.state_root() / "cache" / "wheels", observer)
@@ -70,12 +70,12 @@ def build_wheel(source: Path, *, cache: Path | None = None, observer: Observer =
 
 
 def mark_version(wheel: Path, label: str, folder: Path) -> Path:
-    """Write a wheel again under a version with a local part.
+    """Write a copy of a wheel whose version has a local part.
 
     Args:
-        wheel: The wheel; stays as it is.
-        label: The local part, letters, digits and dots (PEP 440); one that is there already stays before it.
-        folder: Where the new wheel goes.
+        wheel: The wheel; it is not changed.
+        label: The local part, letters, digits and dots (PEP 440); it is appended to an existing local part.
+        folder: The folder of the new wheel.
 
     Returns:
         The new wheel.
@@ -106,22 +106,22 @@ def mark_version(wheel: Path, label: str, folder: Path) -> Path:
 
 
 def _find_or_build(source: Path, digest: str, cache: Path, observer: Observer) -> Path:
-    """Return the wheel of this content, made now where it was not made before."""
+    """Return the cached wheel of this content; build it if there is none."""
     home = cache / digest[:16]
     with locked(home):
         found = next(home.glob("*.whl"), None)
         if found:
             return found
-        observer(Notice(message=f"building {source}, as its content is new"))
+        observer(Notice(message=f"building a wheel of {source}: its content is new"))
         with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
             marked = mark_version(_build(source, Path(new)), f"content.{digest[:12]}", Path(new))
             return marked.replace(home / marked.name)
 
 
 def _build(source: Path, folder: Path) -> Path:
-    """Build a copy of the source with uv, or pip where there is no uv."""
+    """Build a copy of the source."""
     copy, out = folder / "source", folder / "out"
-    # .git comes along: versions may be taken from it.
+    # .git is copied: build systems may read the version from it.
     left_out = shutil.ignore_patterns(*(one for one in content.EXCLUDED if one != ".git"))
     shutil.copytree(source, copy, symlinks=True, ignore=left_out)
     for name in content.EXCLUDED_AT_TOP:
@@ -151,20 +151,22 @@ def _build(source: Path, folder: Path) -> Path:
     try:
         parse_wheel_filename(built[0].name)
     except InvalidWheelFilename as error:
-        raise SourceError(f"{source}: built a file that is no wheel: {built[0].name}", source=str(source)) from error
+        raise SourceError(
+            f"{source}: the build made a file that is not a wheel: {built[0].name}", source=str(source)
+        ) from error
     return built[0]
 
 
 def _command(copy: Path, out: Path) -> list[str]:
-    """Choose what builds: pip knows the user's package index from pip.conf, uv does not need to be installed here."""
+    """Return the build command: pip, which reads the user's index from pip.conf, or else uv."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(copy)]
     uv = find_uv() or shutil.which("uv")
     if not uv:
-        raise SourceError("neither pip nor uv is here to build with", source=str(copy), hint="install uv")
+        raise SourceError("building a wheel needs pip or uv; neither is installed", source=str(copy), hint="install uv")
     return [uv, "build", "--quiet", "--wheel", "--python", sys.executable, "--out-dir", str(out), str(copy)]
 
 
 def _quote(name: str) -> str:
-    """Write a file's name into RECORD, which is CSV."""
+    """Quote a file's name for RECORD, which is CSV."""
     return f'"{name}"' if "," in name else name

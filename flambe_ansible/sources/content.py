@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import fnmatch
 import hashlib
 import os
@@ -10,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# What builds, tools and editors leave behind; it is neither sent nor counted.
+from flambe_ansible.files import lock
+
+# Files of builds, tools and editors; they are neither sent nor part of a digest.
 EXCLUDED = (
     ".git", ".hg", ".svn", "__pycache__", "*.pyc", "*.egg-info", ".venv", ".tox", ".nox",
     ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store",
@@ -21,10 +22,10 @@ MB = 1024 * 1024
 
 
 def digest(path: Path) -> str:
-    """Fingerprint a file, or a package's folder by the names, contents and execute bits of its files.
+    """Compute the digest of a file, or of the names, contents and execute bits of a package folder's files.
 
     Returns:
-        A SHA-256 in hex. What stands in ``EXCLUDED`` does not count.
+        A SHA-256 in hex, without the files that match ``EXCLUDED``.
     """
     total = hashlib.sha256()
     for one in [path] if path.is_file() else files(path):
@@ -39,7 +40,7 @@ def digest(path: Path) -> str:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Go over a package's files in a fixed order, without what stands in ``EXCLUDED``; links are not followed."""
+    """Iterate over a package's files in a fixed order, without those in ``EXCLUDED``; links are not followed."""
     for current, folders, names in os.walk(folder):
         here = Path(current)
         left_out = EXCLUDED + (EXCLUDED_AT_TOP if here == folder else ())
@@ -62,18 +63,14 @@ def size(path: Path) -> int:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make a folder (0700) and hold it against other processes; wait for them."""
+    """Create a folder (0700) and lock it; wait while another process holds the lock."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with lock(folder / ".lock"):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _mark(path: Path) -> str:
-    """Say what a file is beyond its content."""
+    """Return the part of the digest for a file's type and execute bit."""
     if path.is_symlink():
         return "link"
     return "x" if path.stat().st_mode & 0o100 else "-"

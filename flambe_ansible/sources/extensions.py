@@ -1,4 +1,4 @@
-"""Extensions: folders, git repositories and requirements, ready to be sent and installed."""
+"""Extensions: folders, git repositories and requirements, fetched for upload and installation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flambe_ansible.sources.locations import LocationError, Required, locate_ext
 
 
 class ExtensionKind(StrEnum):
-    """How an extension travels."""
+    """The kind of an extension."""
 
     LOCAL = "local"
     GIT = "git"
@@ -26,16 +26,16 @@ class ExtensionKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
-    """An extension that is ready to be sent, or to be asked for by the hosts.
+    """An extension that is ready for upload, or that the hosts install from an index or URL.
 
     Attributes:
         name: The module that flambé imports.
-        kind: How it travels.
-        origin: Where it comes from, for people; without credentials.
-        path: The folder or archive here that is sent; None for a requirement.
-        requirement: What the hosts' installer is asked for; "" for what is sent. May hold credentials of a URL.
-        digest: Fingerprint of its content, or of the requirement's text; the same means: nothing to do.
-        size: Bytes to send.
+        kind: Its kind.
+        origin: Its origin for messages; without credentials.
+        path: The local folder or archive to send; None for a requirement.
+        requirement: The requirement that the hosts install, or "". It may contain a URL's credentials.
+        digest: The digest of its content, or of the requirement's text; an unchanged digest needs no installation.
+        size: The number of bytes to send.
     """
 
     name: str
@@ -50,19 +50,19 @@ class Extension:
 def fetch_extensions(
     declared: Iterable[Declared], *, folder: Path, cache: Path | None = None, observer: Observer = ignore
 ) -> tuple[Extension, ...]:
-    """Bring extensions to this machine.
+    """Fetch extensions to this machine.
 
-    Git repositories are cloned with the user's own git configuration into a cache, which later runs only pull.
+    Git repositories are cloned with the user's git configuration into a cache; later calls fetch only changes.
 
     Args:
-        declared: The extensions as a file names them.
-        folder: The file's folder; relative paths count from it.
-        cache: Where clones are kept; the user's own cache if None.
-        observer: Hears of anything larger than 10 MB.
+        declared: The extensions that a file declares.
+        folder: The file's folder; relative paths start there.
+        cache: The folder of the clones; None is the user's cache.
+        observer: Receives a notice for each extension larger than 10 MB.
 
     Raises:
-        ClusterConfigurationError: An extension is neither path, URL nor requirement, or cannot be installed.
-        SourceError: A repository cannot be fetched.
+        ClusterConfigurationError: An extension is not a path, URL or requirement, or cannot be installed.
+        SourceError: Fetching a repository failed.
     """
     clones = cache or paths.state_root() / "cache" / "extensions"
     fetched = tuple(_fetch(one, folder, clones) for one in declared)
@@ -73,7 +73,7 @@ def fetch_extensions(
 
 
 def _fetch(declared: Declared, folder: Path, clones: Path) -> Extension:
-    """Bring one extension here."""
+    """Fetch one extension."""
     try:
         location = locate_extension(declared.value, folder)
         if isinstance(location, Required):
@@ -87,9 +87,9 @@ def _fetch(declared: Declared, folder: Path, clones: Path) -> Extension:
         if isinstance(location, Path):
             return _measure(declared.name, ExtensionKind.LOCAL, str(location), location)
         path = git.fetch(location, clones)
-        locate_extension(str(path), folder)  # refuses a folder that cannot be installed
+        locate_extension(str(path), folder)  # raises an error if the folder cannot be installed
     except LocationError as error:
-        problem = declared.place.problem(f"extension {declared.name}: {redact(str(error))}", error.expected)
+        problem = declared.location.problem(f"extension {declared.name}: {redact(str(error))}", error.expected)
         raise ClusterConfigurationError.of([problem]) from error
     except SourceError as error:
         raise SourceError(
@@ -99,6 +99,6 @@ def _fetch(declared: Declared, folder: Path, clones: Path) -> Extension:
 
 
 def _measure(name: str, kind: ExtensionKind, origin: str, path: Path) -> Extension:
-    """Describe an extension that is here."""
+    """Make an extension from a local path."""
     size = path.stat().st_size if path.is_file() else sum(one.lstat().st_size for one in content.files(path))
     return Extension(name=name, kind=kind, origin=origin, path=path, digest=content.digest(path), size=size)

@@ -1,4 +1,4 @@
-"""Git repositories, cloned once and pulled afterwards, with the user's own git configuration."""
+"""Git repositories, cloned once and updated afterwards, with the user's git configuration."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ TIMEOUT = 1800.0  # seconds for one git command; large repositories on slow line
 
 
 def fetch(location: GitLocation, cache: Path) -> Path:
-    """Bring a folder of a git repository to this machine, as its branch, tag or commit is now.
+    """Fetch a folder of a git repository to this machine, at the current commit of its branch or tag.
 
     Args:
-        location: The repository, and where in it.
+        location: The repository, the ref and the folder.
         cache: The folder of all clones.
 
     Returns:
-        The folder. Its clone belongs to this location alone: another ref of the same repository is another clone.
+        The folder. Every location has its own clone, including different refs of one repository.
 
     Raises:
-        SourceError: Git failed, or there is no such ref or folder.
+        SourceError: Git failed, or the ref or folder does not exist.
     """
     key = hashlib.sha256("\0".join((location.url, location.ref, location.tree)).encode()).hexdigest()[:16]
     home = cache / f"{_stem(location.url)}-{key}"
@@ -47,12 +47,12 @@ def fetch(location: GitLocation, cache: Path) -> Path:
         _git(location, "-C", str(clone), "clean", "-ffdxq")
     folder = (clone / subfolder).resolve()
     if not folder.is_dir() or not folder.is_relative_to(clone.resolve()):
-        raise SourceError(f"{location.url}: no folder {subfolder} at {commit[:10]}", source=location.url)
+        raise SourceError(f"{location.url}: there is no folder {subfolder} at {commit[:10]}", source=location.url)
     return folder
 
 
 def _clone(location: GitLocation, home: Path, clone: Path) -> None:
-    """Clone beside the wanted place and move it there once it is whole."""
+    """Clone into a temporary folder, and move the complete clone to its path."""
     shutil.rmtree(clone, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
         _git(location, "clone", "--quiet", "--no-checkout", "--", location.url, f"{new}/clone")
@@ -60,23 +60,23 @@ def _clone(location: GitLocation, home: Path, clone: Path) -> None:
 
 
 def _is_here(location: GitLocation, clone: Path) -> bool:
-    """Tell whether the wanted commit is named in full and there already."""
+    """Return whether the ref is a full commit id that the clone already has."""
     ref = location.ref
     return len(ref) == 40 and _resolve(location, clone, ref) == ref
 
 
 def _find(location: GitLocation, clone: Path) -> tuple[str, str]:
-    """Find the wanted commit and the folder in it."""
+    """Return the commit and the folder in it."""
     if location.tree:
         parts = location.tree.split("/")
         for count in range(1, len(parts) + 1):
             if commit := _resolve(location, clone, "/".join(parts[:count])):
                 return commit, "/".join(parts[count:])
-        raise SourceError(f"{location.url}: no branch, tag or commit of {location.tree}", source=location.url)
+        raise SourceError(f"{location.url}: no branch, tag or commit matches {location.tree}", source=location.url)
     if commit := _resolve(location, clone, location.ref or "HEAD"):
         return commit, location.subfolder
     if len(location.ref) == 40:
-        # A commit of no branch: hosts that allow it hand it out by its name.
+        # A commit that is on no branch: some servers allow fetching it by its id.
         _git(location, "-C", str(clone), "fetch", "--quiet", "origin", location.ref, check=False)
         if commit := _resolve(location, clone, location.ref):
             return commit, location.subfolder
@@ -85,7 +85,7 @@ def _find(location: GitLocation, clone: Path) -> tuple[str, str]:
 
 
 def _resolve(location: GitLocation, clone: Path, ref: str) -> str:
-    """Return the commit that a ref of the remote names, or ""."""
+    """Return the commit of a remote's ref, or ""."""
     names = [f"refs/remotes/origin/{ref}", f"refs/tags/{ref}"]
     if all(char in "0123456789abcdef" for char in ref.lower()):
         names.append(ref)
@@ -97,9 +97,9 @@ def _resolve(location: GitLocation, clone: Path, ref: str) -> str:
 
 
 def _git(location: GitLocation, *arguments: str, check: bool = True) -> str:
-    """Run git; credentials of the URL go through its environment, never through its arguments or the clone."""
+    """Run git; credentials are passed in its environment, not in its arguments or the clone's configuration."""
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    # A git hook or a rebase that runs us names its own repository.
+    # A git hook or rebase that starts this process sets these for its own repository.
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"):
         environment.pop(name, None)
     if location.credentials:
@@ -116,7 +116,7 @@ def _git(location: GitLocation, *arguments: str, check: bool = True) -> str:
             check=False,
         )
     except FileNotFoundError as error:
-        raise SourceError("git is not installed here", source=location.url, hint="install git") from error
+        raise SourceError("git is not installed on this machine", source=location.url, hint="install git") from error
     except subprocess.TimeoutExpired as error:
         raise SourceError(f"{location.url}: git took longer than {TIMEOUT:.0f} s", source=location.url) from error
     if done.returncode == 0:
@@ -124,13 +124,13 @@ def _git(location: GitLocation, *arguments: str, check: bool = True) -> str:
     if not check:
         return ""
     reason = redact(done.stderr).strip().splitlines()
-    told = [line for line in reason if line.startswith(("fatal:", "error:", "ERROR:"))] or reason[-1:] or ["no reason"]
+    shown = [line for line in reason if line.startswith(("fatal:", "error:", "ERROR:"))] or reason[-1:] or ["no reason"]
     hint = f"try: git ls-remote {location.url}"
-    raise SourceError(f"{location.url}: git failed: {'; '.join(told)}", source=location.url, hint=hint)
+    raise SourceError(f"{location.url}: git failed: {'; '.join(shown)}", source=location.url, hint=hint)
 
 
 def _authorization(location: GitLocation, environment: dict[str, str]) -> dict[str, str]:
-    """Make the variables by which git sends the URL's credentials to its host alone."""
+    """Return the environment variables with which git sends the URL's credentials only to its host."""
     user, _, password = location.credentials.partition(":")
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     parts = urlsplit(location.url)
@@ -143,6 +143,6 @@ def _authorization(location: GitLocation, environment: dict[str, str]) -> dict[s
 
 
 def _stem(url: str) -> str:
-    """Name a clone's folder so that a person finds it."""
+    """Return a readable name for a clone's folder."""
     name = url.rstrip("/").removesuffix(".git").replace(":", "/").rsplit("/", 1)[-1]
     return "".join(char for char in name if char.isalnum() or char in "._-")[:40] or "repository"

@@ -1,4 +1,4 @@
-"""Files over HTTP, streamed into a cache; what was broken off is never taken for whole."""
+"""Files over HTTP, streamed into a cache; an incomplete download is never used."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from flambe_ansible.errors import SourceError
+from flambe_ansible.files import write_json
 from flambe_ansible.sources.content import locked
 from flambe_ansible.sources.locations import redact
 
@@ -24,18 +25,18 @@ Report = Callable[[int, int | None], None]
 
 
 def download(url: str, cache: Path, *, report: Report | None = None) -> Path:
-    """Fetch a file, or keep the one of the last time where the server says that it is unchanged.
+    """Fetch a file, or reuse the cached one if the server reports it unchanged.
 
     Args:
-        url: An ``http://`` or ``https://`` URL, credentials included if need be; they are sent to its host alone.
+        url: An ``http://`` or ``https://`` URL; its credentials, if any, are sent only to its host.
         cache: The folder of all downloads.
-        report: Hears how many bytes are here, and of how many (None: the server does not say).
+        report: Called with the number of bytes fetched and the total (None if unknown).
 
     Returns:
-        The file, named as the URL's path ends.
+        The file; its name is the last part of the URL's path.
 
     Raises:
-        SourceError: The server does not answer, refuses, or breaks off.
+        SourceError: The server did not answer, refused, or closed the connection early.
     """
     shown = redact(url)
     home = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
@@ -53,12 +54,12 @@ def download(url: str, cache: Path, *, report: Report | None = None) -> Path:
             raise SourceError(f"{shown}: the server answers {error.code} {error.reason}", source=shown) from error
         except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             reason = redact(str(getattr(error, "reason", None) or error) or type(error).__name__)
-            raise SourceError(f"{shown}: cannot be fetched: {reason}", source=shown) from error
+            raise SourceError(f"{shown}: download failed: {reason}", source=shown) from error
     return target
 
 
 def _receive(answer: Any, target: Path, home: Path, shown: str, report: Report | None) -> None:
-    """Write an answer's body beside its place, and move it there once it is whole."""
+    """Write an answer's body to a temporary file, and move the complete file to its path."""
     length = answer.headers.get("Content-Length")
     total = int(length) if length and length.isdigit() else None
     partial = home / "partial"
@@ -70,16 +71,16 @@ def _receive(answer: Any, target: Path, home: Path, shown: str, report: Report |
                 report(done, total)
     if total is not None and done != total:
         partial.unlink()
-        raise SourceError(f"{shown}: broke off after {done} of {total} bytes", source=shown, hint="run it again")
+        raise SourceError(f"{shown}: download ended after {done} of {total} bytes", source=shown, hint="try again")
     (home / "facts.json").unlink(missing_ok=True)
     target.parent.mkdir(exist_ok=True)
     partial.replace(target)
     facts = {name: answer.headers.get(name) for name in ("ETag", "Last-Modified")} | {"size": done}
-    (home / "facts.json").write_text(json.dumps(facts))
+    write_json(home / "facts.json", facts)
 
 
 def _request(url: str, facts: dict[str, Any]) -> urllib.request.Request:
-    """Ask for the file, unless it is what is known already."""
+    """Make the request; conditional if the cached file has an ETag or a date."""
     parts = urlsplit(url)
     netloc = parts.netloc
     credentials = ""
@@ -99,7 +100,7 @@ def _request(url: str, facts: dict[str, Any]) -> urllib.request.Request:
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Make an opener that speaks HTTP alone, also after a redirect."""
+    """Make an opener that supports only HTTP and HTTPS, also after a redirect."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -115,7 +116,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _read_facts(home: Path) -> dict[str, Any]:
-    """Read what the server said of the file that is here."""
+    """Read the stored headers of the cached file."""
     try:
         facts = json.loads((home / "facts.json").read_text())
     except (OSError, ValueError):
@@ -124,6 +125,6 @@ def _read_facts(home: Path) -> dict[str, Any]:
 
 
 def _name(url: str) -> str:
-    """Name the file as the URL does."""
+    """Return a safe file name for the last part of the URL's path."""
     last = unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1]
     return re.sub(r"[^A-Za-z0-9._-]", "_", last).lstrip(".-")[-120:] or "content"

@@ -1,4 +1,4 @@
-"""Where extensions and resources come from, read off the text that names them. Nothing is fetched here."""
+"""Parse the locations of extensions and resources. Nothing is fetched here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HINT = "a folder, a git URL, or a requirement such as my_package==1.2"
 
 
 class LocationError(ValueError):
-    """The text names nothing that can be fetched.
+    """The text is not a valid location.
 
     Attributes:
         expected: What would be right.
@@ -32,11 +32,11 @@ class GitLocation:
     """A folder in a git repository.
 
     Attributes:
-        url: What git clones, without credentials.
+        url: The URL to clone, without credentials.
         ref: A branch, tag or commit; "" for the repository's default branch.
         subfolder: The folder in it, "" for the root.
-        tree: ``branch/sub/folder`` as web pages of repositories have it, where only the repository itself knows where
-            the branch's name ends; "" where ref and subfolder say it.
+        tree: ``branch/sub/folder`` from a web page's URL, whose branch name can only be found with the repository;
+            "" if ref and subfolder are used.
         credentials: ``user:password`` of the URL, or "".
     """
 
@@ -49,23 +49,23 @@ class GitLocation:
 
 @dataclass(frozen=True)
 class Required:
-    """A requirement that the hosts' installer resolves; may hold credentials, so that it has no repr."""
+    """A requirement that the hosts install; not in the repr, because it may contain credentials."""
 
     text: str = field(repr=False)
 
 
 def locate_extension(value: str, folder: Path) -> Path | GitLocation | Required:
-    """Say where an extension comes from.
+    """Parse the location of an extension.
 
     The forms are flambé's (a folder, ``https://github.com/user/repo/tree/branch/folder``, ``ssh://git@host:path``, a
     requirement) and pip's (``git+URL@REF#subdirectory=FOLDER``).
 
     Args:
-        value: What the file says.
-        folder: The folder that relative paths count from.
+        value: The value in the file.
+        folder: The folder that relative paths start from.
 
     Raises:
-        LocationError: It is none of these, or a folder that cannot be installed.
+        LocationError: It has none of these forms, or is a folder that cannot be installed.
     """
     if _SCP.fullmatch(value):
         return _read_scp(value)
@@ -84,12 +84,12 @@ def locate_extension(value: str, folder: Path) -> Path | GitLocation | Required:
     except InvalidRequirement as error:
         if "/" in value or value.startswith((".", "~")):
             raise LocationError(f"{value}: no such file or folder", expected=_HINT) from error
-        raise LocationError(f"{value!r} is neither path, URL nor requirement", expected=_HINT) from error
+        raise LocationError(f"{value!r} is not a path, URL or requirement", expected=_HINT) from error
     return Required(value)
 
 
 def locate_resource(value: str, folder: Path) -> Path | str:
-    """Say where a resource comes from: a path that is there, or an ``s3://`` or ``http(s)://`` URL.
+    """Parse the location of a resource: an existing path, or an ``s3://`` or ``http(s)://`` URL.
 
     Raises:
         LocationError: It is neither.
@@ -99,7 +99,7 @@ def locate_resource(value: str, folder: Path) -> Path | str:
         return path
     scheme, separator, rest = value.partition("://")
     if not separator:
-        raise LocationError(f"{value}: no such file or folder", expected=f"a path counted from {folder}")
+        raise LocationError(f"{value}: no such file or folder", expected=f"a path relative to {folder}")
     if scheme.lower() not in ("s3", "http", "https"):
         raise LocationError(f"{redact(value)}: cannot fetch {scheme}://", expected="a path, s3://, http:// or https://")
     if not rest.split("/")[0]:
@@ -110,7 +110,7 @@ def locate_resource(value: str, folder: Path) -> Path | str:
 
 
 def resolve(value: str, folder: Path) -> Path:
-    """Make a path absolute: ``~`` is the home folder, relative paths count from ``folder``."""
+    """Make a path absolute: ``~`` is the home folder, relative paths start from ``folder``."""
     try:
         path = Path(value).expanduser()
     except RuntimeError as error:
@@ -119,7 +119,7 @@ def resolve(value: str, folder: Path) -> Path:
 
 
 def redact(text: str) -> str:
-    """Take credentials out of the URLs in a text; the user of an ssh URL stays."""
+    """Remove the credentials from the URLs in a text; the user of an ssh URL is kept."""
     return re.sub(
         r"(?P<scheme>(?:\w+\+)?https?://)[^/\s@]+@",
         r"\g<scheme>***@",
@@ -128,7 +128,7 @@ def redact(text: str) -> str:
 
 
 def _read_scp(value: str) -> GitLocation:
-    """Read ``git@host:path``, also with flambé's ``ssh://`` before it; ``@ref`` may follow ``.git``."""
+    """Read ``git@host:path``, also with the prefix ``ssh://`` as in flambé; ``@ref`` may follow ``.git``."""
     body, fragment = value.removeprefix("ssh://").partition("#")[::2]
     host, path = body.split(":", 1)
     path, ref = _split_ref(path)
@@ -143,9 +143,11 @@ def _read_url(url: str, value: str) -> GitLocation:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise LocationError(f"{redact(value)}: no URL ({error})", expected=_HINT) from error
+        raise LocationError(f"{redact(value)}: not a valid URL ({error})", expected=_HINT) from error
     if parts.scheme not in _GIT_SCHEMES or (not parts.hostname and parts.scheme != "file"):
-        raise LocationError(f"{redact(value)}: no git repository's URL", expected="https://, ssh:// or git+ URL@REF")
+        raise LocationError(
+            f"{redact(value)}: not the URL of a git repository", expected="https://, ssh:// or git+ URL@REF"
+        )
     path, ref = _split_ref(parts.path)
     tree = ""
     if parts.scheme in ("http", "https") and (web := re.fullmatch(r"(/.+?)(?:/-)?/tree/(.+?)/?", path)):
@@ -153,7 +155,7 @@ def _read_url(url: str, value: str) -> GitLocation:
     netloc, credentials = parts.netloc, ""
     if "@" in netloc and parts.scheme in ("http", "https"):
         credentials, netloc = netloc.rsplit("@", 1)
-    elif "@" in netloc:  # ssh takes no password from a URL
+    elif "@" in netloc:  # ssh does not accept a password in a URL
         user, host = netloc.rsplit("@", 1)
         netloc = f"{user.split(':')[0]}@{host}"
     return GitLocation(
@@ -169,7 +171,7 @@ def _split_ref(path: str) -> tuple[str, str]:
     """Split ``path@ref``."""
     if match := re.fullmatch(r"(.*[^@/])@([^@]+)", path):
         if match.group(2).startswith("-"):
-            raise LocationError(f"{match.group(2)!r} is no branch, tag or commit")
+            raise LocationError(f"{match.group(2)!r} is not a branch, tag or commit")
         return match.group(1), match.group(2)
     return path, ""
 
@@ -178,12 +180,12 @@ def _subfolder(fragment: str, value: str) -> str:
     """Read the folder from a URL's fragment."""
     folder = parse_qs(fragment).get("subdirectory", [""])[0].strip("/")
     if ".." in Path(folder).parts:
-        raise LocationError(f"{redact(value)}: the folder leaves the repository")
+        raise LocationError(f"{redact(value)}: the folder is outside the repository")
     return folder
 
 
 def _check_installable(path: Path) -> Path:
-    """Make sure that pip can install what stands at a path."""
+    """Check that pip can install a path."""
     if path.is_dir():
         if not any((path / name).is_file() for name in ("pyproject.toml", "setup.py")):
             raise LocationError(f"{path}: cannot be installed", expected="a pyproject.toml or setup.py in it")

@@ -1,4 +1,4 @@
-"""Resources: files and folders that an experiment reads, from this machine, S3 or the web."""
+"""Resources: files and folders that an experiment reads, from this machine, S3 or HTTP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from flambe_ansible import paths
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, SourceError
@@ -17,15 +17,19 @@ from flambe_ansible.sources import content, http
 from flambe_ansible.sources.declared import Declared
 from flambe_ansible.sources.locations import LocationError, locate_resource, redact
 
-if TYPE_CHECKING:
-    import boto3
-
-# Hears a resource's name, how many bytes are here, and of how many (None: nobody knows).
+# Called with a resource's name, the number of bytes fetched, and the total (None if unknown).
 Progress = Callable[[str, int, int | None], None]
 
 
+class S3Download(Protocol):
+    """Fetches an ``s3://`` URL into a folder, as :func:`flambe_ansible.ec2.s3.download` does."""
+
+    def __call__(self, url: str, folder: Path, /, *, report: http.Report | None = None) -> Path:
+        """Return the file or folder; raises ``AWSError``."""
+
+
 class ResourceKind(StrEnum):
-    """Where a resource comes from."""
+    """The kind of a resource."""
 
     LOCAL = "local"
     S3 = "s3"
@@ -35,15 +39,15 @@ class ResourceKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """A resource that is ready to be sent, or that is on the hosts already.
+    """A resource that is ready for upload, or that is already on the hosts.
 
     Attributes:
         name: Its name in the experiment.
-        kind: Where it comes from.
-        origin: What the file says, without credentials.
-        path: The file or folder here; None for one that is on the hosts.
-        size: Bytes to send.
-        location: The path on the hosts of one that is there already, else "".
+        kind: Its kind.
+        origin: The value in the file, without credentials.
+        path: The local file or folder; None if it is on the hosts.
+        size: The number of bytes to send.
+        location: Its path on the hosts if it is already there, else "".
     """
 
     name: str
@@ -59,29 +63,29 @@ def fetch_resources(
     *,
     folder: Path,
     cache: Path | None = None,
-    session: boto3.Session | None = None,
+    s3_download: S3Download,
     observer: Observer = ignore,
     progress: Progress | None = None,
 ) -> tuple[Resource, ...]:
-    """Bring resources to this machine and measure them; what is unchanged since the last time is not fetched again.
+    """Fetch resources to this machine and measure them; unchanged ones are not fetched again.
 
     Args:
-        declared: The resources as a file names them.
-        folder: The file's folder; relative paths count from it.
-        cache: Where downloads are kept; the user's own cache if None.
-        session: For S3; None is the user's own configuration.
-        observer: Hears of anything larger than 10 MB.
-        progress: Hears how far each download is.
+        declared: The resources that a file declares.
+        folder: The file's folder; relative paths start there.
+        cache: The folder of the downloads; None is the user's cache.
+        s3_download: Fetches ``s3://`` URLs.
+        observer: Receives a notice for each resource larger than 10 MB.
+        progress: Called while a download runs.
 
     Raises:
-        ClusterConfigurationError: A resource is not there.
+        ClusterConfigurationError: A resource does not exist.
         SourceError: A download failed.
-        AWSError: One from S3 failed.
+        AWSError: A download from S3 failed.
     """
     downloads = cache or paths.state_root() / "cache" / "resources"
     fetched = []
     for one in declared:
-        resource = _fetch(one, folder, downloads, session, progress)
+        resource = _fetch(one, folder, downloads, s3_download, progress)
         if resource.size > content.UPLOAD_WARN_LIMIT_MB * content.MB:
             message = f"resource {resource.name}: {resource.size // content.MB} MB to send ({resource.origin})"
             observer(Notice(message=message))
@@ -90,9 +94,9 @@ def fetch_resources(
 
 
 def _fetch(
-    declared: Declared, folder: Path, downloads: Path, session: boto3.Session | None, progress: Progress | None
+    declared: Declared, folder: Path, downloads: Path, s3_download: S3Download, progress: Progress | None
 ) -> Resource:
-    """Bring one resource here."""
+    """Fetch one resource."""
     if declared.cluster:
         return Resource(name=declared.name, kind=ResourceKind.CLUSTER, origin=declared.value, location=declared.value)
     report = partial(progress, declared.name) if progress else None
@@ -101,24 +105,24 @@ def _fetch(
         if isinstance(location, Path):
             kind, path = ResourceKind.LOCAL, location
         elif location.lower().startswith("s3:"):
-            kind, path = ResourceKind.S3, _fetch_s3(location, downloads, session, report)
+            kind, path = ResourceKind.S3, _fetch_s3(location, downloads, s3_download, report)
         else:
             kind, path = ResourceKind.HTTP, http.download(location, downloads, report=report)
     except LocationError as error:
-        problem = declared.place.problem(f"resource {declared.name}: {error}", error.expected)
+        problem = declared.location.problem(f"resource {declared.name}: {error}", error.expected)
         raise ClusterConfigurationError.of([problem]) from error
     except SourceError as error:
         raise SourceError(f"resource {declared.name}: {error.message}", source=error.source, hint=error.hint) from error
     except AWSError as error:
         message = f"resource {declared.name}: {error.message}"
-        raise AWSError(message, operation=error.operation, code=error.code, hint=error.hint) from error
+        raise AWSError(
+            message, operation=error.operation, code=error.code, reason=error.reason, hint=error.hint
+        ) from error
     return Resource(name=declared.name, kind=kind, origin=redact(declared.value), path=path, size=content.size(path))
 
 
-def _fetch_s3(url: str, downloads: Path, session: boto3.Session | None, report: http.Report | None) -> Path:
-    """Fetch from S3; boto3 is imported only by who needs it."""
-    from flambe_ansible.ec2 import s3
-
+def _fetch_s3(url: str, downloads: Path, s3_download: S3Download, report: http.Report | None) -> Path:
+    """Fetch from S3 into the URL's own folder."""
     home = downloads / hashlib.sha256(url.encode()).hexdigest()[:16]
     with content.locked(home):
-        return s3.download(url, home, session=session, report=report)
+        return s3_download(url, home, report=report)

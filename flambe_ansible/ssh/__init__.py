@@ -1,4 +1,4 @@
-"""OpenSSH to the cluster's hosts: commands, files, tunnels, and what each host is."""
+"""OpenSSH connections to the cluster's hosts: commands, files, tunnels, and host facts."""
 
 from flambe_ansible.ssh.completed import Completed
 from flambe_ansible.ssh.connections import Connections

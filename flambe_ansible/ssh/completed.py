@@ -1,4 +1,4 @@
-"""What came of a command on a host, as data or as an error."""
+"""The result of a command on a host, as data or as an error."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from flambe_ansible.errors import RemoteCommandError
 from flambe_ansible.hosts import Host
 
-# The exit codes of coreutils' timeout: ended, and killed because that was not enough.
+# The exit codes of coreutils' timeout: after SIGTERM, and after SIGKILL.
 KILLED = (124, 137)
 _TAIL_LINES = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """A command that ended on a host; the output is text, bytes that are none replaced."""
+    """A finished command on a host; invalid UTF-8 in its output is replaced."""
 
     returncode: int
     stdout: str
@@ -22,7 +22,7 @@ class Completed:
 
 
 def failed(host: Host, command: str, result: Completed, *, reason: str = "") -> RemoteCommandError:
-    """Make the error of a command that failed."""
+    """Make the error of a failed command."""
     output = _tail(result.stdout + result.stderr)
     reason = reason or last_line(output)
     return RemoteCommandError(
@@ -35,9 +35,9 @@ def failed(host: Host, command: str, result: Completed, *, reason: str = "") -> 
 
 
 def timed_out(host: Host, command: str, timeout: float, output: str) -> RemoteCommandError:
-    """Make the error of a command that took too long."""
+    """Make the error of a command that exceeded its time limit."""
     return RemoteCommandError(
-        f"{host.name}: ended after its limit of {timeout:g} s: {_short(command)}",
+        f"{host.name}: stopped after its limit of {timeout:g} s: {_short(command)}",
         host=host.name,
         command=command,
         returncode=KILLED[0],
@@ -55,11 +55,11 @@ def _tail(output: str) -> str:
 
 
 def last_line(output: str) -> str:
-    """Take the last line that says something."""
+    """Return the last line that is not empty."""
     lines = output.strip().splitlines()
     return lines[-1].strip() if lines else ""
 
 
 def text(data: bytes | None) -> str:
-    """Read bytes as text, what is none replaced."""
+    """Decode bytes as UTF-8; invalid bytes are replaced."""
     return (data or b"").decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Commands, files and tunnels on a cluster's hosts, over one kept OpenSSH connection each."""
+"""Commands, files and tunnels on a cluster's hosts, over one open SSH connection per host."""
 
 from __future__ import annotations
 
@@ -20,54 +20,55 @@ from flambe_ansible.ssh.options import client_argv, control_argv, quote
 from flambe_ansible.ssh.probing import Probe
 
 _GRACE = 10.0
-# What ssh says of a connection through ProxyCommand=false, that is, when there is no open connection to join.
+_CONTROL_SECONDS = 30.0
+# ssh's message for ProxyCommand=false, that is, if there is no open connection to use.
 _NEVER_BEGAN = b"kex_exchange_identification: "
 
 
 class Connections(Links):
     """The connections to a cluster's hosts.
 
-    Use it as a context manager: leaving it ends every connection. Between :meth:`wait` and :meth:`close` each host
-    has one connection that commands, files, tunnels and Ansible share. A lost connection is made anew when it is
-    next needed. All methods may be called from several threads.
+    Use it as a context manager: its end closes every connection. Between :meth:`wait` and :meth:`close` each host has
+    one connection that commands, files, tunnels and Ansible share. A lost connection is opened again when it is next
+    needed. All methods can be called from several threads.
 
     Args:
-        username: Who logs in.
-        key: Path of the private key; no other is offered.
-        known_hosts: The cluster's own known_hosts; only it is believed.
+        username: The user to log in as.
+        key: The path of the private key; no other key is offered.
+        known_hosts: The cluster's own known_hosts; only its keys are trusted.
         options: Further ``ssh_config(5)`` options by name.
-        proxy_jump: A bastion, ``[user@]host[:port]``; without it, what the user's own configuration says.
-        strict_host_keys: Refuse a host whose key nobody told, instead of keeping the first one seen.
-        login_patience: Seconds for which a refused login is tried again.
+        proxy_jump: A bastion, ``[user@]host[:port]``; None uses the user's own SSH configuration.
+        strict_host_keys: Refuse a host without a trusted key, instead of accepting the first key seen.
+        login_patience: Seconds for which a refused login is repeated.
     """
 
     def probe(self, hosts: Sequence[Host], *, observer: Observer = ignore) -> dict[str, Probe]:
-        """Ask every host what it is, after its cloud-init has ended, and refuse those that lack something.
+        """Read the facts of every host, after its cloud-init has ended, and check the requirements.
 
         Args:
             hosts: The hosts.
-            observer: Hears a warning for each host whose cloud-init failed.
+            observer: Receives a warning for each host whose cloud-init failed.
 
         Returns:
-            What they are, by host name; also kept in :attr:`probes`.
+            The facts by host name; also kept in :attr:`probes`.
 
         Raises:
-            UnsupportedHostError: A host is not supported or lacks something; one line for each says what.
+            UnsupportedHostError: A host does not meet a requirement; one line for each host.
             HostConnectionError: A connection failed.
         """
 
-        def ask(host: Host) -> Probe:
+        def probe_host(host: Host) -> Probe:
             limit = probing.CLOUD_INIT_SECONDS + 60.0
             answer = self.run(host, "exec sh -s", input=probing.SCRIPT, timeout=limit)
             probe = probing.parse(answer.stdout)
             if probe.cloud_init in ("error", "unfinished"):
                 problem = "failed" if probe.cloud_init == "error" else "has not ended"
-                message = f"{host.name}: its cloud-init {problem}; see /var/log/cloud-init-output.log there"
+                message = f"{host.name}: cloud-init {problem}; see /var/log/cloud-init-output.log there"
                 observer(Notice(message=message, warning=True))
             probing.require(host.name, probe)
             return probe
 
-        found = self._on_each(hosts, ask)
+        found = self._on_each(hosts, probe_host)
         self.probes.update(found)
         return found
 
@@ -84,15 +85,15 @@ class Connections(Links):
 
         Args:
             host: The host.
-            command: A command line for the user's shell there; join arguments with :func:`flambe_ansible.ssh.quote`.
-            input: Its standard input; without it there is none.
-            timeout: Seconds after which it is killed, there and here.
-            check: Raise when its exit code is not 0.
+            command: A command line for the user's shell; join arguments with :func:`flambe_ansible.ssh.quote`.
+            input: Its standard input; None is an empty input.
+            timeout: Seconds after which it is killed, on the host and here.
+            check: Raise an error if its exit code is not 0.
 
         Raises:
-            RemoteCommandError: It failed, or took longer than the timeout (then also without ``check``).
+            RemoteCommandError: It failed, or took longer than the timeout (also without ``check``).
             HostConnectionError: The connection failed; the command may or may not have run.
-            HostKeyError: The host shows another key than it should; nothing was sent.
+            HostKeyError: The host's key is not the trusted one; nothing was sent.
         """
         data = input.encode() if isinstance(input, str) else input
         line = command if timeout is None else _limited(command, timeout)
@@ -111,7 +112,7 @@ class Connections(Links):
             raise timed_out(host, command, timeout, result.stdout + result.stderr)
         if done.returncode == 255 and _is_lost(master):
             raise HostConnectionError(
-                f"{host.name}: the connection was lost: {last_line(result.stderr) or 'it closed'}", host=host.name
+                f"{host.name}: the connection was lost: {last_line(result.stderr) or 'it was closed'}", host=host.name
             )
         if check and done.returncode != 0:
             raise failed(host, command, result)
@@ -130,13 +131,13 @@ class Connections(Links):
 
         Args:
             hosts: The hosts.
-            command: A command line, or a function that makes one for a host.
-            input: Standard input of each.
-            timeout: Seconds, for each.
-            check: Raise when one of them fails, after all have ended.
+            command: A command line, or a function that returns one for a host.
+            input: The standard input of each command.
+            timeout: Seconds for each command.
+            check: Raise an error if one of them fails, after all have ended.
 
         Returns:
-            What came of it, by host name, in the order of the hosts.
+            The results by host name, in the order of the hosts.
         """
         line = command if callable(command) else lambda _host: command
         return self._on_each(hosts, lambda host: self.run(host, line(host), input=input, timeout=timeout, check=check))
@@ -151,15 +152,15 @@ class Connections(Links):
         timeout: float | None = None,
         progress: Callable[[files.Progress], None] | None = None,
     ) -> None:
-        """Send files or folders to a host; what is there already unchanged is not sent again.
+        """Send files or folders to a host; unchanged files are not sent again.
 
         Args:
             host: The host.
             sources: Local paths; a folder with a trailing slash means its content.
-            destination: A path on the host, relative ones from the user's home. No shell sees it.
+            destination: A path on the host; relative paths start at the user's home. No shell interprets it.
             options: Further rsync options.
             timeout: Seconds.
-            progress: Hears how far it is.
+            progress: Called with the progress of the transfer.
 
         Raises:
             RemoteCommandError: rsync failed.
@@ -181,40 +182,48 @@ class Connections(Links):
         timeout: float | None = None,
         progress: Callable[[files.Progress], None] | None = None,
     ) -> None:
-        """Fetch files or folders from a host, as :meth:`put` sends them."""
+        """Fetch files or folders from a host; the arguments are those of :meth:`put`."""
         paths = [sources] if isinstance(sources, str) else sources
         remotes = [files.remote(host.key_alias, path) for path in paths]
         self._rsync(host, (remotes, files.local(destination)), options, timeout, progress)
 
     @contextlib.contextmanager
     def tunnel(self, host: Host, remote_port: int, *, local_port: int = 0) -> Iterator[int]:
-        """Make a port of a host's loopback reachable on this machine's loopback, while the context lasts.
+        """Forward a port of this machine's loopback to a port of a host's loopback, for the length of the context.
 
         Args:
             host: The host.
-            remote_port: The port there.
-            local_port: The port here; 0 takes a free one.
+            remote_port: The port on the host.
+            local_port: The local port; 0 selects a free one.
 
         Yields:
-            The port here.
+            The local port.
 
         Raises:
-            HostConnectionError: The port here is taken, or the connection failed.
+            HostConnectionError: The local port is in use, or the connection failed.
         """
         master = self._master(host)
         port = local_port or _free_port()
         forward = f"127.0.0.1:{port}:127.0.0.1:{remote_port}"
-        done = self._processes.run(control_argv(master.socket, "forward", "-L", forward), timeout=30)
-        if done.returncode != 0:
+        try:
+            done = self._processes.run(control_argv(master.socket, "forward", "-L", forward), timeout=_CONTROL_SECONDS)
+        except subprocess.TimeoutExpired as e:
             raise HostConnectionError(
-                f"{host.name}: no tunnel from port {port} here: {last_line(text(done.stderr))}", host=host.name
+                f"{host.name}: opening a tunnel from local port {port} took longer than {_CONTROL_SECONDS:g} s",
+                host=host.name,
+            ) from e
+        if done.returncode != 0:
+            reason = last_line(text(done.stderr))
+            raise HostConnectionError(
+                f"{host.name}: opening a tunnel from local port {port} failed: {reason}", host=host.name
             )
         try:
             yield port
         finally:
-            subprocess.run(
-                control_argv(master.socket, "cancel", "-L", forward), capture_output=True, check=False, timeout=10
-            )
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the tunnel ends with the connection at the latest
+                subprocess.run(
+                    control_argv(master.socket, "cancel", "-L", forward), capture_output=True, check=False, timeout=10
+                )
 
     def _rsync(
         self,
@@ -252,7 +261,7 @@ class Connections(Links):
         timeout: float | None = None,
         on_output: Callable[[bytes], None] | None = None,
     ) -> tuple[Master, subprocess.CompletedProcess[bytes]]:
-        """Run a client of a host's connection; once more, where the connection was gone before it could begin."""
+        """Run a client of a host's connection; run it again if the connection was lost before the client started."""
         master = self._master(host)
         done = self._processes.run(argv(master), data=data, timeout=timeout, on_output=on_output)
         if done.returncode != 0 and not done.stdout and _NEVER_BEGAN in done.stderr and _is_lost(master):
@@ -263,12 +272,12 @@ class Connections(Links):
 
 
 def _limited(command: str, timeout: float) -> str:
-    """Let the host itself end the command: killing the ssh here would leave it running there."""
+    """Wrap a command in ``timeout`` on the host; killing only the local ssh would leave it running there."""
     return f'exec timeout --kill-after=5 {timeout:.0f} "$SHELL" -c {quote([command])}'
 
 
 def _is_lost(master: Master) -> bool:
-    """Tell ssh's own exit code 255 from a command's: ask whether the connection still answers."""
+    """Return whether the connection no longer answers; exit code 255 may be ssh's or the command's."""
     try:
         check = subprocess.run(control_argv(master.socket, "check"), capture_output=True, check=False, timeout=10)
     except subprocess.TimeoutExpired:

@@ -14,12 +14,12 @@ _PROGRESS = re.compile(rb"^\s*([\d,.]+)\s+(\d+)%\s+(\S+/s)")
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a transfer is.
+    """The progress of a transfer.
 
     Attributes:
-        transferred: Bytes.
-        percent: Of what is known to be sent; it may fall back while rsync still counts.
-        rate: Such as ``11.20MB/s``.
+        transferred: The number of bytes.
+        percent: The percentage of the known total; it may decrease while rsync still counts.
+        rate: The rate, such as ``11.20MB/s``.
     """
 
     transferred: int
@@ -50,7 +50,7 @@ def rsync_argv(
         "--no-owner",
         "--no-group",
         "--partial",
-        "--protect-args",  # the host's shell sees no path
+        "--protect-args",  # the host's shell does not interpret paths
         "--rsh",
         rsync_shell(["ssh", *client_options(socket), "-T"]),
         *(["--info=progress2", "--no-inc-recursive"] if progress else []),
@@ -62,7 +62,7 @@ def rsync_argv(
 
 
 def local(path: str | Path) -> str:
-    """Write a local path so that rsync does not take it for a remote one."""
+    """Write a local path so that rsync does not read it as a remote one."""
     text = str(path)
     return text if text.startswith("/") else f"./{text}"
 
@@ -72,8 +72,8 @@ def remote(alias: str, path: str) -> str:
     return f"{alias}:{path}"
 
 
-def progress_reader(tell: Callable[[Progress], None]) -> Callable[[bytes], None]:
-    """Make a function that takes rsync's output in pieces and tells the progress in it."""
+def progress_reader(report: Callable[[Progress], None]) -> Callable[[bytes], None]:
+    """Make a function that reads rsync's output in pieces and reports the progress in it."""
     rest = b""
 
     def read(chunk: bytes) -> None:
@@ -82,6 +82,6 @@ def progress_reader(tell: Callable[[Progress], None]) -> Callable[[bytes], None]
         for line in lines:
             if found := _PROGRESS.match(line):
                 digits = re.sub(rb"[,.]", b"", found[1])
-                tell(Progress(transferred=int(digits), percent=int(found[2]), rate=found[3].decode()))
+                report(Progress(transferred=int(digits), percent=int(found[2]), rate=found[3].decode()))
 
     return read

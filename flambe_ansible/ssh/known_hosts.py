@@ -1,46 +1,53 @@
-"""A cluster's known_hosts: which key each host must show, under the host's alias."""
+"""A cluster's known_hosts: the trusted and revoked keys of each host, under the host's alias."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import hashlib
-import os
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+
+from flambe_ansible.files import lock, write_atomic
+from flambe_ansible.ssh.processes import run_tool
+
+REVOKED = "@revoked "  # known_hosts' own marker; ssh refuses the key even if another line trusts it
 
 
 def replace(path: Path, alias: str, keys: Sequence[str]) -> None:
-    """Write a host's keys into a known_hosts, in place of all that the file had for it.
+    """Replace a host's keys in a known_hosts; revoked keys alone do not replace trusted ones.
 
     Args:
-        path: The file; it is made (0600) with its folder (0700) where it is missing.
-        alias: The name that connections look for.
-        keys: Public keys such as ``ssh-ed25519 AAAA... comment``; comments are dropped.
+        path: The file; it is created (0600) with its folder (0700) if it does not exist.
+        alias: The host's alias.
+        keys: Public keys such as ``ssh-ed25519 AAAA... comment``, revoked ones with the prefix ``@revoked``; comments
+            are dropped.
 
     Raises:
-        ValueError: A line is no public key.
+        ValueError: A line is not a public key.
     """
-    fresh = [f"{alias} {normalise(key)}" for key in keys]
-    with _locked(path):
-        kept = [line for line in _lines(path) if alias not in _names(line)]
-        _write(path, "".join(f"{line}\n" for line in [*kept, *dict.fromkeys(fresh)]))
+    trusted = list(dict.fromkeys(normalise(key) for key in keys if not key.startswith(REVOKED)))
+    revoked = list(dict.fromkeys(normalise(key.removeprefix(REVOKED)) for key in keys if key.startswith(REVOKED)))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with lock(path.with_name(path.name + ".lock")):
+        if revoked and not trusted:
+            trusted = [key for key in keys_of(path, alias) if key not in revoked]
+        lines = [line for line in _lines(path) if alias not in _names(line)]
+        lines += [f"{REVOKED}{alias} {key}" for key in revoked] + [f"{alias} {key}" for key in trusted]
+        write_atomic(path, "".join(f"{line}\n" for line in lines))
 
 
 def keys_of(path: Path, alias: str) -> list[str]:
-    """List a host's keys, each as ``type base64``."""
-    return [" ".join(line.split()[1:3]) for line in _lines(path) if alias in _names(line)]
+    """List a host's trusted keys, each as ``type base64``."""
+    lines = [line for line in _lines(path) if alias in _names(line)]
+    return [" ".join(line.split()[1:3]) for line in lines if not line.startswith("@")]
 
 
 def normalise(key: str) -> str:
     """Check a public key and drop its comment.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a public key.
     """
     parts = key.split()
     if len(parts) < 2 or parts[0].startswith("@"):
@@ -56,24 +63,35 @@ def normalise(key: str) -> str:
 
 
 def fingerprint(key: str) -> str:
-    """Compute a key's fingerprint as OpenSSH prints it: ``SHA256:...``."""
+    """Compute a key's fingerprint in OpenSSH's format: ``SHA256:...``."""
     digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def describe(key: str) -> str:
-    """Name a key by its fingerprint and type, such as ``SHA256:... (ED25519)``."""
+    """Describe a key by its fingerprint and type, such as ``SHA256:... (ED25519)``."""
     kind = key.split()[0].removeprefix("ssh-").split("-")[0].upper()
     return f"{fingerprint(key)} ({kind})"
 
 
 def look_up(path: Path, address: str, *, port: int = 22) -> list[str]:
-    """List the keys that a user's own known_hosts has for an address, hashed names included."""
+    """List the keys of an address in a user's known_hosts; hashed names and patterns match too.
+
+    Returns:
+        Each key as ``type base64``, revoked ones with the prefix ``@revoked``. Lines with ``@cert-authority`` are left
+        out: they hold the key of an authority, not of a host.
+
+    Raises:
+        HostConnectionError: ssh-keygen is missing or did not answer.
+    """
     name = address if port == 22 else f"[{address}]:{port}"
-    argv = ["ssh-keygen", "-F", name, "-f", str(path)]
-    answer = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, text=True, check=False, timeout=30)
-    lines = (line.split() for line in answer.stdout.splitlines() if line and line[0] not in "#@")
-    return [" ".join(parts[1:3]) for parts in lines if len(parts) >= 3]
+    answer = run_tool(["ssh-keygen", "-F", name, "-f", str(path)], host=address)
+    lines = [line for line in answer.stdout.splitlines() if line and not line.startswith("#")]
+    revoked = [line.removeprefix(REVOKED).split() for line in lines if line.startswith(REVOKED)]
+    plain = [line.split() for line in lines if not line.startswith("@")]
+    return [" ".join(parts[1:3]) for parts in plain if len(parts) >= 3] + [
+        REVOKED + " ".join(parts[1:3]) for parts in revoked if len(parts) >= 3
+    ]
 
 
 def _lines(path: Path) -> list[str]:
@@ -84,24 +102,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def _names(line: str) -> list[str]:
-    return line.split()[0].split(",") if line.strip() and not line.startswith("#") else []
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep two processes from losing each other's lines."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file in one step; mkstemp makes it 0600."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    Path(name).replace(path)
+    """Return the names of a line; a marker may precede them."""
+    words = line.split()
+    if not words or words[0].startswith("#"):
+        return []
+    names = words[1:2] if words[0].startswith("@") else words[:1]
+    return names[0].split(",") if names else []

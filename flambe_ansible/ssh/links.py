@@ -1,4 +1,4 @@
-"""Kept connections, one a host: opening, checking and ending them."""
+"""Open, check and end one connection per host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +32,7 @@ _GOODBYE_SECONDS = 1.0
 
 
 class Links:
-    """The connections alone; :class:`~flambe_ansible.ssh.connections.Connections` says what its arguments mean."""
+    """The connections without commands and files; see :class:`~flambe_ansible.ssh.connections.Connections`."""
 
     def __init__(
         self,
@@ -59,7 +59,8 @@ class Links:
         self._lock = threading.RLock()
         self._folder: Path | None = None
         self._processes = Processes()
-        self._stop = threading.Event()
+        self._stop = threading.Event()  # set by a cancellation, until all fan-outs have ended
+        self._fan_outs: set[threading.Event] = set()  # the stop event of each running fan-out
 
     def __enter__(self) -> Self:
         return self
@@ -70,8 +71,8 @@ class Links:
         self.close()
 
     def close(self) -> None:
-        """End every connection and remove the sockets; harmless when nothing is open."""
-        self._stop.set()
+        """End every connection and remove the sockets; does nothing if none is open."""
+        self._stop_all()
         self._processes.cancel()
         with self._lock:
             masters, self._masters = list(self._masters.values()), {}
@@ -84,18 +85,17 @@ class Links:
                 master.close(patience=max(deadline - time.monotonic(), 0.01))
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
-        self._processes.reset()
-        self._stop.clear()
+        self._reset_if_idle()
 
     def trust(self, host: Host, keys: Sequence[str]) -> None:
-        """Believe these keys, and no others, of a host.
+        """Trust these keys of a host, and no others.
 
         Args:
-            host: The host; its keys are kept under :attr:`~flambe_ansible.hosts.Host.key_alias`.
-            keys: Public keys, each ``type base64 [comment]``, as the provider's console shows them.
+            host: The host; its keys are stored under :attr:`~flambe_ansible.hosts.Host.key_alias`.
+            keys: Public keys, each ``type base64 [comment]``; those with the prefix ``@revoked`` are refused.
 
         Raises:
-            HostKeyError: One of them is no public key.
+            HostKeyError: One of them is not a public key.
         """
         try:
             with self._lock:
@@ -104,72 +104,71 @@ class Links:
             raise HostKeyError(f"{host.name}: {e}", host=host.name) from e
 
     def trusted(self, host: Host) -> list[str]:
-        """List the keys that are believed of a host."""
+        """List the trusted keys of a host."""
         return known_hosts.keys_of(self.known_hosts, host.key_alias)
 
     def knows(self, host: Host) -> bool:
-        """Whether a host's key is known, so that its first connection is checked."""
+        """Return whether a key of the host is trusted."""
         return bool(self.trusted(host))
 
     def wait(self, hosts: Sequence[Host], *, timeout: float = 300.0, observer: Observer = ignore) -> None:
-        """Connect to all hosts at once, waiting for those that are still booting.
+        """Connect to all hosts at once; wait for those that are still booting.
 
-        A host that is connected already stays so.
+        Open connections are kept.
 
         Args:
             hosts: The hosts.
-            timeout: Seconds for all of it.
-            observer: Hears the step ``connect`` of each host, and a warning for each key that was taken unseen.
+            timeout: Seconds for all hosts.
+            observer: Receives the step ``connect`` of each host, and a warning for each key that is accepted without
+                verification.
 
         Raises:
-            HostKeyError: A host shows another key than it should, or, with ``strict_host_keys``, nobody told its key.
-            HostConnectionError: A host did not answer or did not let in. Nothing was sent to it.
+            HostKeyError: A host's key is not the trusted one, or, with ``strict_host_keys``, no key is trusted.
+            BastionKeyError: The key of the bastion is not trusted.
+            HostConnectionError: A host did not answer or refused the login. Nothing was sent to it.
         """
         deadline = time.monotonic() + timeout
 
-        def connect(host: Host) -> None:
+        def connect(host: Host, stop: threading.Event) -> None:
             started = time.monotonic()
             observer(StepEvent(host=host.name, step="connect", status=Status.RUNNING))
             try:
-                self._connect(host, deadline=deadline, observer=observer)
+                self._connect(host, deadline=deadline, observer=observer, stop=stop)
             except HostError as e:
                 seconds = time.monotonic() - started
                 observer(
                     StepEvent(host=host.name, step="connect", status=Status.FAILED, seconds=seconds, detail=e.message)
                 )
-                self._stop.set()  # one host that cannot be reached ends the wait for the others
+                stop.set()  # one unreachable host ends the wait for the others
                 raise
             seconds = time.monotonic() - started
-            if not self._stop.is_set():
+            if not stop.is_set():
                 observer(StepEvent(host=host.name, step="connect", status=Status.OK, seconds=seconds))
 
-        try:
-            on_each(hosts, connect, cancel=self._cancel)
-        finally:
-            self._stop.clear()
-            self._processes.reset()
+        with self._fan_out() as stop:
+            on_each(hosts, lambda host: connect(host, stop), cancel=self._cancel)
 
     def argv(self, host: Host, *, tty: bool = False) -> list[str]:
-        """Build the ssh command for a person; append a command line, or nothing for a shell.
+        """Build the ssh command for interactive use; append a command line, or nothing for a shell.
 
-        It opens a connection of its own and needs no other to be open, so that it may replace this process.
+        It opens a new connection and needs no open one, so that it can replace this process.
 
         Args:
             host: The host.
-            tty: Ask for a terminal even with a command.
+            tty: Request a terminal even with a command.
 
         Raises:
-            HostKeyError: With ``strict_host_keys``, nobody told the host's key.
+            HostKeyError: With ``strict_host_keys``, no key of the host is trusted.
         """
         return interactive_argv(self._target(host), tty=tty)
 
     def ansible_variables(self, host: Host, *, multiplexed: bool = True) -> dict[str, Any]:
-        """Build the variables with which Ansible connects to a host as this object does.
+        """Build the variables with which Ansible connects to a host.
 
         Args:
             host: The host.
-            multiplexed: Share the kept connection, which ends with this object; without it, the variables stay
-                valid after that.
+            multiplexed: Share this object's connection, which ends with the object; otherwise the variables stay
+                valid afterwards.
         """
         socket = self._socket(host) if multiplexed else None
         probe = self.probes.get(host.name)
@@ -177,30 +176,55 @@ class Links:
 
     @staticmethod
     def static_variables(host: Host, *, username: str, key: Path, known_hosts: Path, **options: Any) -> dict[str, Any]:
-        """Build the variables with which Ansible connects to a host at any time, without an object of this class.
+        """Build the variables with which Ansible connects to a host, without an object of this class.
 
-        Unlike :meth:`ansible_variables`, they demand a known key in every case.
+        Unlike :meth:`ansible_variables`, they always require a trusted key.
 
         Args:
             host: The host.
-            username: Who logs in.
-            key: Path of the private key.
+            username: The user to log in as.
+            key: The path of the private key.
             known_hosts: The cluster's own known_hosts.
             options: The other arguments of :class:`~flambe_ansible.ssh.Connections`.
         """
         links = Links(username=username, key=key, known_hosts=known_hosts, **options)
-        links.strict_host_keys = False  # a host without a key stays in the inventory; connecting to it is refused
+        links.strict_host_keys = False  # hosts without a trusted key stay in the inventory
         return ansible_variables(replace(links._target(host), accept_new=False))
 
     def _on_each(self, hosts: Sequence[Host], work: Callable[[Host], Result]) -> dict[str, Result]:
-        try:
+        with self._fan_out():
             return on_each(hosts, work, cancel=self._cancel)
+
+    @contextlib.contextmanager
+    def _fan_out(self) -> Iterator[threading.Event]:
+        """Register a fan-out and yield its stop event; a cancellation lasts until the last fan-out has ended."""
+        stop = threading.Event()
+        with self._lock:
+            self._fan_outs.add(stop)
+            if self._stop.is_set():
+                stop.set()
+        try:
+            yield stop
         finally:
-            self._processes.reset()
-            self._stop.clear()
+            with self._lock:
+                self._fan_outs.discard(stop)
+            self._reset_if_idle()
+
+    def _stop_all(self) -> None:
+        """End all waits for connections."""
+        with self._lock:
+            for stop in (self._stop, *self._fan_outs):
+                stop.set()
+
+    def _reset_if_idle(self) -> None:
+        """Allow new work after a cancellation, if no fan-out is running."""
+        with self._lock:
+            if not self._fan_outs:
+                self._processes.reset()
+                self._stop.clear()
 
     def _cancel(self) -> None:
-        self._stop.set()
+        self._stop_all()
         self._processes.cancel()
         with self._lock:
             masters = list(self._masters.values())
@@ -208,14 +232,15 @@ class Links:
             master.interrupt()
 
     def _master(self, host: Host) -> Master:
-        """Find a host's connection; make it where there is none or it was lost."""
+        """Return a host's connection; open it if there is none or it was lost."""
         with self._lock:
             master = self._masters.get(host.name)
         if master is not None and master.alive:
             return master
-        return self._connect(host, deadline=time.monotonic() + _RECONNECT_SECONDS, observer=ignore)
+        deadline = time.monotonic() + _RECONNECT_SECONDS
+        return self._connect(host, deadline=deadline, observer=ignore, stop=self._stop)
 
-    def _connect(self, host: Host, *, deadline: float, observer: Observer) -> Master:
+    def _connect(self, host: Host, *, deadline: float, observer: Observer, stop: threading.Event) -> Master:
         with self._lock:
             lock = self._opening.setdefault(host.name, threading.Lock())
         with lock:
@@ -225,13 +250,11 @@ class Links:
                 return master
             target = self._target(host)
             if not target.proxy_command:
-                waiting.wait_for_banner(host.name, host.address, port=host.port, deadline=deadline, stop=self._stop)
+                waiting.wait_for_banner(host.name, host.address, port=host.port, deadline=deadline, stop=stop)
             with self._lock:
                 master = self._masters[host.name] = Master(target, self._socket(host))
             try:
-                waiting.open_with_patience(
-                    master, deadline=deadline, login_patience=self.login_patience, stop=self._stop
-                )
+                waiting.open_with_patience(master, deadline=deadline, login_patience=self.login_patience, stop=stop)
             except ConnectFailedError as e:
                 raise explain(host, target, e.diagnosis, expected=self.trusted(host)) from e
             if target.accept_new and master.alive:
@@ -240,13 +263,13 @@ class Links:
 
     def _target(self, host: Host) -> Target:
         if not host.address:
-            raise HostConnectionError(f"{host.name}: it has no address to connect to", host=host.name)
+            raise HostConnectionError(f"{host.name}: the host has no address", host=host.name)
         known = bool(self.trusted(host))
         if not known and self.strict_host_keys:
             raise HostKeyError(
-                f"{host.name}: nobody told its host key, and strict_host_keys is set; nothing was sent to it",
+                f"{host.name}: no trusted host key is known, and strict_host_keys is set; nothing was sent to it",
                 host=host.name,
-                hint="The console of a host that has just booted shows its keys after a while; try again.",
+                hint="the console of a new EC2 instance shows its host keys after a while; try again",
             )
         return Target(
             alias=host.key_alias,
@@ -263,13 +286,13 @@ class Links:
     def _proxy(self, host: Host) -> str | None:
         if self.proxy_jump:
             return routes.jump_command(self.proxy_jump, key=self.key, known_hosts=self.known_hosts)
-        place = (host.address, host.port)
-        if place not in self._proxies:
-            self._proxies[place] = routes.find_proxy(host.address, port=host.port, username=self.username)
-        return self._proxies[place]
+        endpoint = (host.address, host.port)
+        if endpoint not in self._proxies:
+            self._proxies[endpoint] = routes.find_proxy(host.address, port=host.port, username=self.username)
+        return self._proxies[endpoint]
 
     def _socket(self, host: Host) -> Path:
-        """Name a host's socket; short, because a socket's path must fit 104 bytes on some systems."""
+        """Return the path of a host's socket; it is short, because some systems limit it to 104 bytes."""
         with self._lock:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="flambe-", dir="/tmp"))

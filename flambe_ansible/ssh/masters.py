@@ -1,7 +1,7 @@
-"""One kept connection per host: an ssh master process that this process owns.
+"""One open connection per host: an ssh master process that this process owns.
 
-The master runs in a session of its own, so that Ctrl-C in the terminal leaves it alone, and holds a ``cat`` on the
-host whose input is a pipe from here: when this process ends, in whatever way, the connection ends too.
+The master runs in its own session, so that Ctrl-C in the terminal does not end it. It runs ``cat`` on the host with a
+pipe from this process as input: when this process ends, for any reason, the connection ends too.
 """
 
 from __future__ import annotations
@@ -23,22 +23,27 @@ _GOODBYE = 3.0
 
 
 class Failure(Enum):
-    """Why a connection could not be made, as far as what to do next depends on it."""
+    """The reason of a failed connection."""
 
-    HOST_KEY = auto()
-    DENIED = auto()
-    LOCAL = auto()
-    UNREACHABLE = auto()
+    HOST_KEY = auto()  # the host's key is unknown or different
+    REVOKED_KEY = auto()  # the host's key is revoked
+    BASTION_KEY = auto()  # the key of the bastion is unknown, different or revoked
+    DENIED = auto()  # the login was refused
+    LOCAL = auto()  # a problem on this machine, such as the permissions of the key
+    UNREACHABLE = auto()  # anything else
+
+
+FINAL_FAILURES = frozenset({Failure.HOST_KEY, Failure.REVOKED_KEY, Failure.BASTION_KEY, Failure.LOCAL})  # not retried
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """What an ssh that failed said.
+    """The diagnosis of a failed ssh.
 
     Attributes:
-        failure: Its kind.
-        message: ssh's own words, one line.
-        seen: The fingerprint of the key that the host showed, or "".
+        failure: The kind of failure.
+        message: ssh's message, one line.
+        seen: The fingerprint of the key that the host presented, or "".
     """
 
     failure: Failure
@@ -47,7 +52,7 @@ class Diagnosis:
 
 
 class ConnectFailedError(Exception):
-    """One attempt failed; for this package only."""
+    """One attempt failed; only used in this package."""
 
     def __init__(self, diagnosis: Diagnosis) -> None:
         super().__init__(diagnosis.message)
@@ -55,10 +60,10 @@ class ConnectFailedError(Exception):
 
 
 class Master:
-    """A host's kept connection.
+    """A host's open connection.
 
     Attributes:
-        socket: Where commands join it.
+        socket: The socket by which commands use it.
     """
 
     def __init__(self, target: Target, socket: Path) -> None:
@@ -70,20 +75,20 @@ class Master:
 
     @property
     def alive(self) -> bool:
-        """Whether the connection is there."""
+        """Whether the connection is open."""
         return self._process is not None and self._process.poll() is None and self.socket.exists()
 
     def open(self, *, timeout: float) -> None:
         """Connect and log in.
 
         Args:
-            timeout: Seconds until a host that neither lets in nor refuses counts as unreachable.
+            timeout: Seconds until a host that neither accepts nor refuses the login counts as unreachable.
 
         Raises:
-            ConnectFailedError: It did not work.
+            ConnectFailedError: The attempt failed.
         """
         self.kill()
-        self.socket.unlink(missing_ok=True)  # a killed master leaves it, and ours could not share itself
+        self.socket.unlink(missing_ok=True)  # the socket of a killed master would prevent sharing
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 master_argv(self.target, self.socket),
@@ -101,24 +106,25 @@ class Master:
         raise ConnectFailedError(diagnose(log_text, printed, timed_out=timed_out))
 
     def hang_up(self) -> None:
-        """Ask the connection to end, and wait for nothing."""
+        """Start to end the connection, without waiting."""
         process = self._process
         if process is not None and process.stdin and not process.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
 
     def close(self, *, patience: float) -> None:
-        """End the connection; commands that still use it after that many seconds end too."""
+        """End the connection, after at most ``patience`` seconds for the commands that still use it."""
         self.hang_up()
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(patience)
             self.kill()
-        if self.socket.exists():  # Ansible made a master of its own after ours was lost
-            subprocess.run(control_argv(self.socket, "exit"), capture_output=True, check=False, timeout=10)
+        if self.socket.exists():  # Ansible opened a new master after this one was lost
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(control_argv(self.socket, "exit"), capture_output=True, check=False, timeout=10)
 
     def interrupt(self) -> None:
-        """End an attempt to connect; a connection that is open stays."""
+        """Cancel an attempt to connect; an open connection is kept."""
         process = self._process
         if process is not None and not self._ready:
             with contextlib.suppress(ProcessLookupError):
@@ -131,7 +137,7 @@ class Master:
             return
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)  # with it the ProxyCommand
+                os.killpg(process.pid, signal.SIGTERM)  # this includes the ProxyCommand
             try:
                 process.wait(_GOODBYE)
             except subprocess.TimeoutExpired:
@@ -145,24 +151,28 @@ class Master:
 
 
 def diagnose(log: str, printed: str = "", *, timed_out: bool = False) -> Diagnosis:
-    """Tell from ssh's log why it could not connect.
+    """Find the reason of a failed connection in ssh's log.
 
     Args:
-        log: What ssh wrote to standard error at ``LogLevel=DEBUG1``.
-        printed: What the host printed instead of letting in.
-        timed_out: Whether ssh was ended because it took too long.
+        log: ssh's standard error at ``LogLevel=DEBUG1``.
+        printed: The host's output instead of a login.
+        timed_out: Whether ssh was killed at its time limit.
     """
     lines = [line.strip() for line in log.splitlines()]
     seen = re.search(r"debug1: Server host key: (\S+ SHA256:\S+)", log)
-    said = [line for line in lines if line and not _is_noise(line)]
-    message = said[-1] if said else ""
+    relevant = [line for line in lines if line and not _is_noise(line)]
+    message = relevant[-1] if relevant else ""
     if printed.strip():
         message = " ".join(printed.split())[:300]
-    if "Host key verification failed" in log or "REMOTE HOST IDENTIFICATION HAS CHANGED" in log:
+    revoked = "REVOKED HOST KEY DETECTED" in log
+    changed = "REMOTE HOST IDENTIFICATION HAS CHANGED" in log
+    if revoked or changed or "Host key verification failed" in log:
         if seen:
-            return Diagnosis(failure=Failure.HOST_KEY, message=message, seen=seen[1])
-        # Our own ssh saw no key, so this was the bastion's, checked by the ssh inside the ProxyCommand.
-        return Diagnosis(failure=Failure.LOCAL, message="the bastion's host key is not in your known_hosts")
+            failure = Failure.REVOKED_KEY if revoked else Failure.HOST_KEY
+            return Diagnosis(failure=failure, message=message, seen=seen[1])
+        # The outer ssh received no key, so this one is the bastion's, checked by the ssh in the ProxyCommand.
+        problem = "is revoked" if revoked else "differs from the one" if changed else "is not"
+        return Diagnosis(failure=Failure.BASTION_KEY, message=f"the bastion's host key {problem} in your known_hosts")
     local = re.search(
         r"^.*(?:bad permissions|UNPROTECTED PRIVATE KEY|Bad owner or permissions|command-line.*Bad|Bad configuration"
         r"|Identity file .* not accessible|Unable to negotiate|invalid format|error in libcrypto).*$",
@@ -172,7 +182,7 @@ def diagnose(log: str, printed: str = "", *, timed_out: bool = False) -> Diagnos
     if local:
         return Diagnosis(failure=Failure.LOCAL, message=local[0].strip())
     if "Permission denied" in log or "Too many authentication failures" in log:
-        denied = next((line for line in reversed(said) if "denied" in line or "Too many" in line), message)
+        denied = next((line for line in reversed(relevant) if "denied" in line or "Too many" in line), message)
         return Diagnosis(failure=Failure.DENIED, message=denied)
     if timed_out:
         message = f"no login in time{f' ({message})' if message else ''}"
@@ -186,8 +196,8 @@ def _is_noise(line: str) -> bool:
 
 
 def _read_until_ready(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bool]:
-    """Read what the host prints until it is ready; also tell whether the time was up."""
-    assert process.stdout is not None  # noqa: S101 - Popen was told to pipe it
+    """Read the host's output until it is ready; also return whether the time was up."""
+    assert process.stdout is not None  # noqa: S101 - it is a pipe, see open()
     printed = b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)

@@ -1,11 +1,11 @@
-"""What to tell a person when a connection is refused, or was made on trust."""
+"""Messages for refused connections, and for keys that were accepted without verification."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 
-from flambe_ansible.errors import HostConnectionError, HostKeyError
+from flambe_ansible.errors import BastionKeyError, HostConnectionError, HostKeyError, RevokedKeyError
 from flambe_ansible.events import Notice
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import known_hosts
@@ -14,39 +14,52 @@ from flambe_ansible.ssh.options import Target
 
 
 def explain(host: Host, target: Target, diagnosis: Diagnosis, *, expected: Sequence[str]) -> HostConnectionError:
-    """Make the error of a connection that could not be opened.
+    """Make the error of a failed connection.
 
     Args:
         host: The host.
-        target: What the connection was to be.
-        diagnosis: What ssh said.
-        expected: The public keys that are believed of the host.
+        target: The connection's settings.
+        diagnosis: The diagnosis of ssh's output.
+        expected: The host's trusted public keys.
     """
-    place = f"{target.username}@{target.address} port {target.port}"
+    login = f"{target.username}@{target.address} port {target.port}"
     if diagnosis.failure is Failure.HOST_KEY:
         keys = ", ".join(known_hosts.describe(key) for key in expected) or "none"
         return HostKeyError(
             f"{host.name}: the host at {target.address} shows the key {diagnosis.seen}, but the key of"
             f" {target.alias} is {keys}; nothing was sent to it",
             host=host.name,
-            hint="Somebody else may answer at this address. If you know that the host was rebuilt, remove its"
-            f" line from {target.known_hosts}.",
+            hint="another machine may answer at this address; if the host was rebuilt, remove its line from"
+            f" {target.known_hosts}",
+        )
+    if diagnosis.failure is Failure.REVOKED_KEY:
+        return RevokedKeyError(
+            f"{host.name}: the host at {target.address} shows the key {diagnosis.seen}, which your known_hosts marks"
+            " as @revoked; nothing was sent to it",
+            host=host.name,
+            hint="replace the host's key, or remove the @revoked line if the key is safe",
+        )
+    if diagnosis.failure is Failure.BASTION_KEY:
+        return BastionKeyError(
+            f"{host.name}: cannot connect to {login}: {diagnosis.message}; nothing was sent to it",
+            host=host.name,
+            hint="log in to the bastion once with ssh, and check its key there",
         )
     if diagnosis.failure is Failure.DENIED:
         return HostConnectionError(
-            f"{host.name}: {place} does not let in with the key {target.key}: {diagnosis.message}",
+            f"{host.name}: SSH login as {login} with the key {target.key} failed: {diagnosis.message}",
             host=host.name,
-            hint="Is it the key pair of the hosts, and the right username? A key with a passphrase must be in"
+            hint="check the username, and that the key belongs to the hosts' key pair; add a key with a passphrase to"
             f" the agent: ssh-add {shlex.quote(str(target.key))}",
         )
-    return HostConnectionError(f"{host.name}: cannot connect to {place}: {diagnosis.message}", host=host.name)
+    return HostConnectionError(f"{host.name}: cannot connect to {login}: {diagnosis.message}", host=host.name)
 
 
 def announce_unseen(host: Host, keys: Sequence[str]) -> Notice:
-    """Say loudly that a host's key was taken as it came."""
+    """Make the warning for a host key that was accepted without verification."""
     shown = ", ".join(known_hosts.describe(key) for key in keys)
     return Notice(
-        message=f"{host.name}: nobody told its host key beforehand; the first one seen at {host.address} is kept and"
-        f" from now on required: {shown}",
+        message=f"{host.name}: no trusted host key was known; the key seen at {host.address} was accepted, and is"
+        f" required from now on: {shown}",
         warning=True,
     )

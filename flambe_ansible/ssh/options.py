@@ -1,9 +1,8 @@
 """OpenSSH's options as argument lists: pure functions, nothing is started here.
 
-Every list begins with ``-F none``: of the user's own configuration only the way to a host (ProxyJump, ProxyCommand)
-is taken over, see :func:`flambe_ansible.ssh.routes.find_proxy`, so that no ``IdentityFile``, ``SendEnv``,
-``LocalForward`` or ``RemoteCommand`` of theirs reaches the cluster's connections. The options are those of
-``ssh_config(5)``.
+Every list begins with ``-F none``. Of the user's own configuration, only the route to a host (ProxyJump, ProxyCommand)
+is used, see :func:`flambe_ansible.ssh.routes.find_proxy`; its ``IdentityFile``, ``SendEnv``, ``LocalForward`` and
+``RemoteCommand`` do not apply to the cluster's connections. The options are those of ``ssh_config(5)``.
 """
 
 from __future__ import annotations
@@ -16,25 +15,25 @@ from typing import Any
 
 PYTHON = "/usr/bin/python3"
 READY = "flambe-connection-ready"
-# The master's life is tied to its standard input: when this process dies, however, the pipe closes and cat ends.
+# The master depends on its standard input: when this process ends, for any reason, the pipe closes and cat ends.
 HOLD_COMMAND = f"echo {READY}; exec cat >/dev/null"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """All that one connection depends on.
+    """The settings of one connection.
 
     Attributes:
-        alias: The name under which the host's key is known.
-        address: Where sshd listens.
+        alias: The name of the host's key in known_hosts.
+        address: The address of sshd.
         port: Its port.
-        username: Who logs in.
-        key: Path of the private key, the only one that is offered.
+        username: The user to log in as.
+        key: The path of the private key; no other key is offered.
         known_hosts: The cluster's own known_hosts.
-        accept_new: Keep the first key seen; only where none is known.
-        proxy_command: The command that reaches the host, or None for a direct connection.
+        accept_new: Accept and keep the host's key, if none is known.
+        proxy_command: The ProxyCommand to the host, or None for a direct connection.
         connect_timeout: Seconds for one attempt.
-        extra: Further ``ssh_config(5)`` options; they win over those of this module.
+        extra: Further ``ssh_config(5)`` options; they override those of this module.
     """
 
     alias: str
@@ -50,17 +49,17 @@ class Target:
 
     @property
     def key_file(self) -> str:
-        """The key's path as ssh's options take it."""
+        """The key's path as an option of ssh."""
         return escape_percent(str(self.key))
 
 
 def quote(argv: Sequence[str]) -> str:
-    """Join an argument list to a command line that a host's shell takes apart again as it was."""
+    """Join an argument list to a command line that a shell splits into the same arguments."""
     return shlex.join(argv)
 
 
 def connection_options(target: Target) -> list[str]:
-    """List the options of a connection of its own, each as ``-o Name=value``, without user, port and key."""
+    """List the options of a new connection, each as ``-o Name=value``, without user, port and key."""
     options = {
         **target.extra,
         **_unless_given(
@@ -103,7 +102,7 @@ def master_argv(target: Target, socket: Path) -> list[str]:
 
 
 def client_options(socket: Path) -> list[str]:
-    """List the options of a command over an open connection; without the connection it fails, it never opens one."""
+    """List the options of a command over an open connection; without one the command fails."""
     options = {
         "BatchMode": "yes",
         "ControlMaster": "no",
@@ -123,22 +122,22 @@ def client_argv(target: Target, socket: Path, command: str) -> list[str]:
 
 
 def control_argv(socket: Path, verb: str, *arguments: str) -> list[str]:
-    """Build the command that asks an open connection for something: ``check``, ``exit``, ``forward``, ``cancel``."""
+    """Build the command that controls an open connection: ``check``, ``exit``, ``forward``, ``cancel``."""
     return ["ssh", *client_options(socket), "-O", verb, *arguments, "--", "flambe"]
 
 
 def interactive_argv(target: Target, *, tty: bool) -> list[str]:
-    """Build the command that a person uses; it opens a connection of its own, as strictly checked as the others."""
+    """Build the command for interactive use; it opens a new connection with the same checks."""
     return [*_direct(target, ControlPath="none"), *(["-t"] if tty else []), "--", target.address]
 
 
 def ansible_variables(target: Target, *, socket: Path | None = None, python: str = PYTHON) -> dict[str, Any]:
-    """Build the variables with which Ansible connects as strictly as the other connections.
+    """Build the variables with which Ansible connects, with the same checks.
 
     Args:
         target: The connection.
-        socket: An open connection to share.
-        python: The Python that Ansible's modules run under.
+        socket: The socket of an open connection to share.
+        python: The Python that runs Ansible's modules.
     """
     shared = ["-o", f"ControlPath={socket}"] if socket else []
     return {
@@ -154,18 +153,18 @@ def ansible_variables(target: Target, *, socket: Path | None = None, python: str
 
 
 def quote_value(path: Path) -> str:
-    """Write a path as one value of an option that takes several, its percent signs kept from being expanded."""
+    """Quote a path as one of several values of an option, with its percent signs escaped."""
     text = escape_percent(str(path))
     return f'"{text}"' if any(character in text for character in " \t#'") else text
 
 
 def escape_percent(text: str) -> str:
-    """Keep ssh from expanding percent signs."""
+    """Escape the percent signs, which ssh would expand."""
     return text.replace("%", "%%")
 
 
 def rsync_shell(argv: Sequence[str]) -> str:
-    """Join an argument list for ``rsync -e``, which knows quotes (doubled to stand for themselves) and no backslash."""
+    """Join an argument list for ``rsync -e``, which supports quotes (doubled to escape them) but no backslash."""
     return " ".join(_rsync_quote(argument) for argument in argv)
 
 

@@ -1,4 +1,4 @@
-"""The one thread pool: the same work on every host at once."""
+"""Run the same function for every host at once, in one thread pool."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ WORKERS = 32
 def on_each(
     hosts: Sequence[Host], work: Callable[[Host], Result], *, cancel: Callable[[], None] | None = None
 ) -> dict[str, Result]:
-    """Do the work for every host, all at once, and wait for all of them.
+    """Call a function for every host at once, and wait for all calls.
 
     Args:
         hosts: The hosts; each at most once.
-        work: Called with one host in a thread of its own.
-        cancel: Called when the calling thread is interrupted; it should make the work end soon.
+        work: Called with one host, in a separate thread.
+        cancel: Called if the calling thread is interrupted; it should make the calls end soon.
 
     Returns:
         The results by host name, in the order of the hosts.
 
     Raises:
-        FlambeAnsibleError: It failed on a host; where it failed on several, the first one's error
-            with all messages.
+        FlambeAnsibleError: It failed on a host; if it failed on several, the first host's error with all messages.
     """
     if not hosts:
         return {}

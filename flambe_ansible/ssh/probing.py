@@ -1,4 +1,4 @@
-"""What every host must have, asked in one call."""
+"""Check the requirements of every host with one command."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ MINIMUM_PYTHON = (3, 8)
 MINIMUM_RELEASES = {"debian": (12,), "ubuntu": (22, 4)}
 CLOUD_INIT_SECONDS = 600
 
-# Prints name=value lines. POSIX sh; reads nothing; changes nothing.
+# Prints name=value lines. POSIX sh; reads no input and changes nothing.
 SCRIPT = r"""
 export LC_ALL=C PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-say() { printf 'probe:%s=%s\n' "$1" "$2"; }
+report() { printf 'probe:%s=%s\n' "$1" "$2"; }
 if command -v cloud-init >/dev/null 2>&1; then
   timeout @CLOUD_INIT_SECONDS@ cloud-init status --wait >/dev/null 2>&1 </dev/null
-  say cloud_init "$?"
+  report cloud_init "$?"
 fi
 for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do
   path=$(command -v "$python" 2>/dev/null) || continue
   version=$("$path" -c 'import platform; print(platform.python_version())' 2>/dev/null </dev/null) || continue
-  say python "$version $path"
+  report python "$version $path"
 done
-say machine "$(uname -m)"
-say uid "$(id -u)"
-if [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1 </dev/null; then say sudo yes; fi
-if command -v rsync >/dev/null 2>&1; then say rsync yes; fi
+report machine "$(uname -m)"
+report uid "$(id -u)"
+if [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1 </dev/null; then report sudo yes; fi
+if command -v rsync >/dev/null 2>&1; then report rsync yes; fi
 (. /etc/os-release 2>/dev/null
-say os "$ID"; say os_version "$VERSION_ID"; say os_name "$PRETTY_NAME")
-say home "$HOME"
-say cpus "$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
-say memory "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
+report os "$ID"; report os_version "$VERSION_ID"; report os_name "$PRETTY_NAME")
+report home "$HOME"
+report cpus "$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
+report memory "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
 gpus=0
 for gpu in /proc/driver/nvidia/gpus/*; do if [ -e "$gpu" ]; then gpus=$((gpus + 1)); fi; done
-say gpus "$gpus"
-say end yes
+report gpus "$gpus"
+report end yes
 """.replace("@CLOUD_INIT_SECONDS@", str(CLOUD_INIT_SECONDS))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What a host is.
+    """The facts of a host.
 
     Attributes:
-        python: Path of a Python that Ansible can use, the system's own first; "" where there is none.
+        python: The path of a Python that Ansible can use, preferably the system's; "" if there is none.
         python_version: Its version, such as ``3.11.2``.
         machine: ``uname -m``.
-        sudo: Whether the user may become root without a password.
-        rsync: Whether rsync is there.
+        sudo: Whether the user can become root without a password.
+        rsync: Whether rsync is installed.
         os: ``ID`` of os-release, such as ``debian``.
-        os_version: ``VERSION_ID``, such as ``12``; "" where it has none.
+        os_version: ``VERSION_ID``, such as ``12``; "" if it has none.
         os_name: ``PRETTY_NAME``.
         home: The user's home folder.
-        cpus: How many CPUs it may use.
+        cpus: The number of usable CPUs.
         memory: RAM in KiB.
-        gpus: How many NVIDIA GPUs its driver knows.
-        cloud_init: ``done``, ``degraded`` (recoverable errors), ``error``, ``unfinished``, or "" where it has none.
+        gpus: The number of NVIDIA GPUs with a loaded driver.
+        cloud_init: ``done``, ``degraded`` (recoverable errors), ``error``, ``unfinished``, or "" without cloud-init.
     """
 
     python: str = ""
@@ -76,10 +76,10 @@ class Probe:
 
 
 def parse(output: str) -> Probe:
-    """Read what the script printed; other lines, such as a login script's, are passed over."""
-    said = [line.removeprefix("probe:").partition("=") for line in output.splitlines() if line.startswith("probe:")]
-    values = {name: value.strip() for name, _, value in said if name != "python"}
-    pythons = [value.split(" ", 1) for name, _, value in said if name == "python"]
+    """Parse the script's output; other lines, such as those of a login script, are ignored."""
+    pairs = [line.removeprefix("probe:").partition("=") for line in output.splitlines() if line.startswith("probe:")]
+    values = {name: value.strip() for name, _, value in pairs if name != "python"}
+    pythons = [value.split(" ", 1) for name, _, value in pairs if name == "python"]
     usable = [(version, path) for version, path in pythons if _numbers(version) >= MINIMUM_PYTHON]
     version, path = usable[0] if usable else ("", "")
     return Probe(
@@ -100,14 +100,14 @@ def parse(output: str) -> Probe:
 
 
 def require(host: str, probe: Probe) -> None:
-    """Refuse a host that lacks something, all of it in one line, with the command that helps.
+    """Check a host's facts.
 
     Raises:
-        UnsupportedHostError: It lacks something.
+        UnsupportedHostError: A requirement is not met; one line with all of them and the commands to fix them.
     """
-    refusals = _unchangeable(probe)
-    if refusals:
-        raise UnsupportedHostError(f"{host}: {'; '.join(refusals)}", host=host)
+    unsupported = _list_unsupported(probe)
+    if unsupported:
+        raise UnsupportedHostError(f"{host}: {'; '.join(unsupported)}", host=host)
     packages = [name for name, there in (("python3", probe.python), ("rsync", probe.rsync)) if not there]
     missing = [{"python3": "no Python 3.8 or newer"}.get(package, f"no {package}") for package in packages]
     if not probe.sudo:
@@ -118,25 +118,24 @@ def require(host: str, probe: Probe) -> None:
     if packages:
         remedies.append(f"apt-get update && apt-get install -y {' '.join(packages)}")
     if not probe.sudo:
-        remedies.append("echo 'USER ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/90-flambe (USER: who logs in)")
-    raise UnsupportedHostError(
-        f"{host}: {', '.join(missing)}; run on it as root: {'; '.join(remedies)}", host=host, hint=None
-    )
+        remedies.append("echo 'USER ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/90-flambe (USER: the login user)")
+    raise UnsupportedHostError(f"{host}: {', '.join(missing)}; run there as root: {'; '.join(remedies)}", host=host)
 
 
 _CLOUD_INIT = {"0": "done", "1": "error", "2": "degraded", "124": "unfinished"}
 
 
-def _unchangeable(probe: Probe) -> list[str]:
-    refusals = []
+def _list_unsupported(probe: Probe) -> list[str]:
+    """List the problems that no command on the host can fix."""
+    found = []
     if probe.machine != "x86_64":
-        refusals.append(f"its processor is {probe.machine or 'unknown'}, flambe needs x86_64")
+        found.append(f"its processor is {probe.machine or 'unknown'}; x86_64 is required")
     minimum = MINIMUM_RELEASES.get(probe.os)
     name = probe.os_name or "an unknown system"
-    # Debian's testing and unstable have no version; they are newer than any that has one.
+    # Debian testing and unstable have no version; they are newer than all releases.
     if minimum is None or (probe.os_version and _numbers(probe.os_version) < minimum):
-        refusals.append(f"it runs {name}; supported are Debian 12 or newer and Ubuntu 22.04 or newer")
-    return refusals
+        found.append(f"it runs {name}; supported are Debian 12 or newer and Ubuntu 22.04 or newer")
+    return found
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Local processes that end when they must: on a time limit, and when the work is cancelled."""
+"""Local processes that end on a time limit and on cancellation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,40 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from flambe_ansible.errors import CancelledError
+from flambe_ansible.errors import CancelledError, HostConnectionError
 
-_GLANCE = 0.25
+TOOL_TIMEOUT = 30.0  # seconds
+_POLL = 0.25
+
+
+def run_tool(argv: Sequence[str], *, host: str) -> subprocess.CompletedProcess[str]:
+    """Run a local OpenSSH tool that opens no connection, such as ``ssh -G`` or ``ssh-keygen``.
+
+    Args:
+        argv: The command.
+        host: The host's name or address, for the error.
+
+    Raises:
+        HostConnectionError: The tool is missing or took longer than 30 seconds.
+    """
+    try:
+        return subprocess.run(
+            list(argv), capture_output=True, stdin=subprocess.DEVNULL, text=True, check=False, timeout=TOOL_TIMEOUT
+        )
+    except subprocess.TimeoutExpired as e:
+        raise HostConnectionError(
+            f"{host}: {' '.join(argv[:2])} took longer than {TOOL_TIMEOUT:g} s",
+            host=host,
+            hint="a 'Match exec' command in ~/.ssh/config may not end; test it with: ssh -G HOST",
+        ) from e
+    except FileNotFoundError as e:
+        raise HostConnectionError(
+            f"{host}: {argv[0]} is not installed on this machine", host=host, hint="install the OpenSSH client"
+        ) from e
 
 
 class Processes:
-    """The processes that are running for one owner."""
+    """The running processes of one owner."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -35,10 +62,10 @@ class Processes:
         """Run a process to its end.
 
         Args:
-            argv: What to run; no shell is between.
-            data: Its standard input; without it there is none.
+            argv: The command; it is run without a shell.
+            data: Its standard input; None is an empty input.
             timeout: Seconds after which it is killed.
-            on_output: Gets standard output in pieces, instead of the result.
+            on_output: Called with pieces of standard output, which is then missing in the result.
 
         Raises:
             subprocess.TimeoutExpired: It was killed after the time limit.
@@ -58,7 +85,7 @@ class Processes:
         return subprocess.CompletedProcess(list(argv), process.returncode, stdout, stderr)
 
     def cancel(self) -> None:
-        """End all that runs; nothing new starts."""
+        """Kill all running processes, and start no new ones until :meth:`reset`."""
         with self._lock:
             self._cancelled = True
             running = list(self._running)
@@ -83,28 +110,29 @@ class Processes:
     def _communicate(
         self, process: subprocess.Popen[bytes], data: bytes | None, deadline: float | None
     ) -> tuple[bytes, bytes]:
-        """Collect the output; in short waits, for the end of a killed client is not the end of its pipes.
+        """Collect the output, polling for the limit and for cancellation.
 
-        A client of a kept connection hands its pipes to the master, which keeps them until the host's command ends.
+        Waiting for the end of the pipes is not enough: a client of a kept connection passes its pipes to the master,
+        which keeps them open until the host's command ends.
         """
         while True:
             try:
-                return process.communicate(data, _GLANCE)
+                return process.communicate(data, _POLL)
             except subprocess.TimeoutExpired as e:
                 self._check(process, deadline, e.stdout or b"", e.stderr or b"")
-                data = None  # the first call has it
+                data = None  # the first call has sent it
 
     def _stream(
         self, process: subprocess.Popen[bytes], on_output: Callable[[bytes], None], deadline: float | None
     ) -> tuple[bytes, bytes]:
-        """Hand out standard output as it comes, collect standard error."""
+        """Pass on standard output as it arrives, and collect standard error."""
         errors = b""
         with selectors.DefaultSelector() as selector:
             for pipe in (process.stdout, process.stderr):
                 if pipe:
                     selector.register(pipe, selectors.EVENT_READ)
             while selector.get_map():
-                for key, _ in selector.select(_GLANCE):
+                for key, _ in selector.select(_POLL):
                     chunk = os.read(key.fd, 65536)
                     if not chunk:
                         selector.unregister(key.fileobj)
@@ -124,7 +152,7 @@ class Processes:
 
 
 def kill_group(process: subprocess.Popen[bytes], *, wait: bool = True) -> None:
-    """Kill a process that leads a session, and what it started; a finished one is left as it is."""
+    """Kill the process group of a session leader, if the leader is still running."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

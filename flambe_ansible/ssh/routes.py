@@ -1,37 +1,39 @@
-"""The way to a host: the user's own ProxyJump or ProxyCommand, or the cluster's bastion."""
+"""The route to a host: the user's own ProxyJump or ProxyCommand, or the cluster's bastion."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 from flambe_ansible.ssh.options import escape_percent, quote, quote_value
+from flambe_ansible.ssh.processes import run_tool
 
 _JUMP = re.compile(r"^(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:@\[\]]+)(?::(?P<port>\d+))?$")
 
 
 def find_proxy(address: str, *, port: int, username: str) -> str | None:
-    """Ask ``ssh -G`` which ProxyCommand the user's own configuration has for an address.
+    """Find the ProxyCommand for an address in the user's own configuration, with ``ssh -G``.
 
-    A ProxyJump becomes an ``ssh -W`` that reads the user's configuration in full, so that the bastion's user, key
-    and host key are what the user set for it.
+    A ProxyJump becomes an ``ssh -W`` that reads the user's full configuration, so that the bastion's user, key and
+    host key are those of the user.
 
     Args:
-        address: Where this machine connects to.
+        address: The address that this machine connects to.
         port: The port of sshd there.
-        username: Who logs in.
+        username: The user to log in as.
 
     Returns:
-        The ProxyCommand, its tokens (``%h``, ``%p``) still in it; None for a direct connection.
+        The ProxyCommand with its tokens (``%h``, ``%p``); None for a direct connection.
+
+    Raises:
+        HostConnectionError: ssh is missing or did not answer.
     """
-    argv = ["ssh", "-G", "-p", str(port), "-l", username, "--", address]
-    answer = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, text=True, check=False, timeout=30)
+    answer = run_tool(["ssh", "-G", "-p", str(port), "-l", username, "--", address], host=address)
     return parse_proxy(answer.stdout) if answer.returncode == 0 else None
 
 
 def parse_proxy(settings: str) -> str | None:
-    """Read the ProxyCommand from what ``ssh -G`` printed."""
+    """Read the ProxyCommand from the output of ``ssh -G``."""
     values = dict(line.split(" ", 1) for line in settings.splitlines() if " " in line)
     jump = values.get("proxyjump", "none")
     if jump.lower() != "none":
@@ -41,15 +43,15 @@ def parse_proxy(settings: str) -> str | None:
 
 
 def jump_command(jump: str, *, key: Path | None = None, known_hosts: Path | None = None) -> str:
-    """Make a ProxyCommand of a ProxyJump.
+    """Convert a ProxyJump to a ProxyCommand.
 
     Args:
-        jump: ``[user@]host[:port]``, several separated by commas, as ``ssh -J`` takes them.
-        key: A key that is offered to the bastion besides those of the user's configuration.
-        known_hosts: A file that may know the bastion's key besides the user's own.
+        jump: ``[user@]host[:port]``, several separated by commas, as for ``ssh -J``.
+        key: A key that is offered to the bastion in addition to those of the user's configuration.
+        known_hosts: A file that may contain the bastion's key, in addition to the user's own files.
 
     Raises:
-        ValueError: The jump cannot be read.
+        ValueError: The jump is not valid.
     """
     *first, last = [hop.strip() for hop in jump.split(",")]
     found = _JUMP.match(last)
@@ -64,5 +66,5 @@ def jump_command(jump: str, *, key: Path | None = None, known_hosts: Path | None
     argv += ["-l", found["user"]] if found["user"] else []
     argv += ["-p", found["port"]] if found["port"] else []
     argv += ["-W", "FORWARD", "--", found["host"].strip("[]")]
-    # ssh expands percent signs in a ProxyCommand before the shell reads it, and the inner ssh does it once more.
+    # Percent signs are expanded twice: by ssh in the ProxyCommand, and by the inner ssh.
     return escape_percent(quote(argv)).replace(" FORWARD ", " '[%h]:%p' ", 1)

@@ -1,8 +1,8 @@
-"""Wait until a fresh host lets in: first its banner, then a login.
+"""Wait until a new host accepts the login: first for sshd's banner, then for the login.
 
-A host that has just booted refuses the port, then answers before the key is installed, and OpenSSH 9.8 and later
-shut out for a while who connects and fails. So the port is asked for its banner, which no penalty counts, and logins
-are tried with growing pauses.
+A host that is booting first refuses the port, and then accepts connections before the key is installed. OpenSSH 9.8
+and later block clients for a while after failed logins. Reading the banner causes no such penalty; logins are tried
+with increasing pauses.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from flambe_ansible.errors import HostConnectionError
-from flambe_ansible.ssh.masters import ConnectFailedError, Failure
+from flambe_ansible.ssh.masters import FINAL_FAILURES, ConnectFailedError, Failure
 
 _FIRST_PAUSE = 0.1
-_LONGEST_KNOCK = 2.0
+_LONGEST_PAUSE = 2.0
 _LOGIN_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LONGEST_LOGIN_PAUSE = 15.0
 
 
 class Openable(Protocol):
-    """What can be tried again: a :class:`~flambe_ansible.ssh.masters.Master`."""
+    """A connection that can be opened, such as :class:`~flambe_ansible.ssh.masters.Master`."""
 
     def open(self, *, timeout: float) -> None:
         """Try once."""
@@ -32,18 +32,18 @@ class Openable(Protocol):
 def wait_for_banner(
     host: str, address: str, *, port: int, deadline: float, stop: threading.Event, connect_timeout: float = 5.0
 ) -> None:
-    """Connect to a port until something there says ``SSH-``.
+    """Connect to a port until it answers with an SSH banner.
 
     Args:
         host: The host's name, for the error.
-        address: Where to connect.
+        address: The address.
         port: The port.
-        deadline: When to give up, on ``time.monotonic()``'s clock.
-        stop: Ends the wait early when set.
+        deadline: The end of the wait, as a value of ``time.monotonic()``.
+        stop: Ends the wait early if set.
         connect_timeout: Seconds for one attempt.
 
     Raises:
-        HostConnectionError: Nothing spoke SSH there in time.
+        HostConnectionError: There was no SSH banner before the deadline.
     """
     last = "no answer"
     pause = _FIRST_PAUSE
@@ -52,18 +52,19 @@ def wait_for_banner(
         try:
             if _read_banner(address, port, limit):
                 return
-            last = "something answers there, but it does not speak SSH"
+            last = "the answer is not an SSH banner"
         except OSError as e:
             last = (e.strerror or str(e) or type(e).__name__).lower()
         if time.monotonic() + pause >= deadline:
             break
         stop.wait(pause)
-        pause = min(pause * 1.5, _LONGEST_KNOCK)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
     if not stop.is_set():
         raise HostConnectionError(
             f"{host}: no SSH at {address} port {port}: {last}",
             host=host,
-            hint="Is the address right (use_public), and may this machine reach the port (security group, VPN)?",
+            hint="check that the address (public or private) is right, and that this machine can reach the port"
+            " (security group, VPN)",
         )
 
 
@@ -75,17 +76,17 @@ def open_with_patience(
     stop: threading.Event,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Open a connection, again and again while the host may still be booting.
+    """Open a connection; repeat failed attempts while the host may still be booting.
 
     Args:
-        connection: What to open.
-        deadline: When to give up, on the clock.
-        login_patience: Seconds for which a refused login is tried again, counted from the first refusal.
-        stop: Ends the wait early when set; then nothing is open.
-        clock: Tells the time, seconds.
+        connection: The connection.
+        deadline: The end of the wait, as a value of the clock.
+        login_patience: Seconds for which a refused login is repeated, from the first refusal on.
+        stop: Ends the wait early if set; the connection is then not open.
+        clock: Returns the time in seconds.
 
     Raises:
-        ConnectFailedError: The last attempt's failure; of the kinds ``HOST_KEY`` and ``LOCAL`` the first one's.
+        ConnectFailedError: The last attempt failed, or one failed for a reason that time does not change.
     """
     refused_until: float | None = None
     for pause in _login_pauses():
@@ -93,7 +94,7 @@ def open_with_patience(
             connection.open(timeout=max(deadline - clock(), 1.0))
         except ConnectFailedError as e:
             kind = e.diagnosis.failure
-            if kind in (Failure.HOST_KEY, Failure.LOCAL):
+            if kind in FINAL_FAILURES:
                 raise
             if kind is Failure.DENIED and refused_until is None:
                 refused_until = clock() + login_patience
@@ -113,14 +114,14 @@ def _login_pauses() -> Iterator[float]:
 
 
 def _read_banner(address: str, port: int, limit: float) -> bool:
-    """Read up to the first line that says SSH; servers may say other lines before it (RFC 4253, 4.2)."""
+    """Read until the SSH banner; servers may send other lines before it (RFC 4253, 4.2)."""
     with socket.create_connection((address, port), timeout=limit) as connection:
-        said = b""
-        while len(said) < 8192:
+        received = b""
+        while len(received) < 8192:
             chunk = connection.recv(256)
             if not chunk:
                 return False
-            said += chunk
-            if said.startswith(b"SSH-") or b"\nSSH-" in said:
+            received += chunk
+            if received.startswith(b"SSH-") or b"\nSSH-" in received:
                 return True
     return False

@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from flambe_ansible import journal
+from flambe_ansible import files, journal
 from flambe_ansible.errors import ClusterError
 from flambe_ansible.journal import Journal, Stage
 
@@ -54,7 +54,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(journal.json, "dump", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(OSError, match="no space"):
         book.close({made.token}, "done")
     monkeypatch.undo()

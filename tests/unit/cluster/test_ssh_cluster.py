@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible import SSHCluster
-from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError, HostKeyError, UnsupportedHostError
+from flambe_ansible.errors import BastionKeyError, ClusterConfigurationError, HostKeyError, UnsupportedHostError
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.launch.plan import Action
 from flambe_ansible.providers import addresses
@@ -155,9 +155,8 @@ def test_a_wrong_key_says_where_to_correct_it(make: Callable[..., SSHCluster], m
     with pytest.raises(HostKeyError) as caught:
         cluster.attach(hosts)
     assert "host_keys" in (caught.value.hint or "")
-    error = HostConnectionError("a: the bastion's host key is not in your known_hosts", host="a")
-    monkeypatch.setattr(cluster.connections, "wait", fail(error))
-    with pytest.raises(HostConnectionError) as unknown:
+    monkeypatch.setattr(cluster.connections, "wait", fail(BastionKeyError("x", host="a", hint="elsewhere")))
+    with pytest.raises(BastionKeyError) as unknown:
         cluster.attach(hosts)
     assert "ssh you@bastion" in (unknown.value.hint or "")
 

@@ -1,4 +1,4 @@
-"""The tests of the EC2 room have an account each."""
+"""Every test of EC2 has its own account."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ __all__ = ["account", "aws_session", "make_cluster", "no_pauses"]
 
 @pytest.fixture(autouse=True)
 def _quick(no_pauses: None) -> None:
-    """Wait for nothing."""
+    """Remove all pauses."""

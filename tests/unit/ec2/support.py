@@ -106,7 +106,7 @@ def client_error(
 
 
 def refuse(client: Any, operation: str, errors: Iterable[Exception | None]) -> None:
-    """Let the next calls of an operation fail with these errors, in order; None lets one through."""
+    """Make the next calls of an operation fail with these errors, in order; None is a call without an error."""
     pending = iter(list(errors))
 
     def fail(**_: Any) -> None:

@@ -77,7 +77,7 @@ def test_build_alarm_is_a_whole_request(region: str, partition: str, arn: str) -
         },
     }
     client = boto3.client("cloudwatch", region_name=region)
-    with Stubber(client) as stub:  # boto3's model knows every argument
+    with Stubber(client) as stub:  # boto3's model checks every argument
         stub.add_response("put_metric_alarm", {}, alarm)
         client.put_metric_alarm(**alarm)
 

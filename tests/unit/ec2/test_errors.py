@@ -5,7 +5,7 @@ import pytest
 from botocore import exceptions
 from botocore.stub import Stubber
 
-from flambe_ansible.ec2 import api, errors, session
+from flambe_ansible.ec2 import api, errors
 from flambe_ansible.errors import AWSError
 from tests.unit.ec2.support import client_error
 
@@ -29,7 +29,7 @@ from tests.unit.ec2.support import client_error
         (client_error("UnauthorizedOperation"), AWSError, "docs/aws.md"),
         (client_error("InsufficientInstanceCapacity"), AWSError, "another type, or a subnet in another zone"),
         (client_error("VcpuLimitExceeded"), AWSError, "Service Quotas"),
-        (client_error("InvalidSubnetID.NotFound"), AWSError, "subnet_id"),
+        (client_error("InvalidSubnetID.NotFound"), AWSError, "subnet id"),
         (client_error("OperationNotPermitted"), AWSError, "termination protection"),
         (client_error("InternalError", status=500), errors.UnclearAnswerError, ""),
         (client_error("Whatever", status=503), errors.UnclearAnswerError, ""),
@@ -53,6 +53,7 @@ def test_convert_keeps_operation_and_code_and_cause() -> None:
         api.start_instances(ec2, ["i-1"])
     assert caught.value.operation == "StartInstances"
     assert caught.value.code == "IncorrectInstanceState"
+    assert caught.value.reason == "not now (IncorrectInstanceState)"
     assert str(caught.value) == "Failed to start instances: not now (IncorrectInstanceState)"
     assert isinstance(caught.value.__cause__, exceptions.ClientError)
 
@@ -62,35 +63,3 @@ def test_convert_moves_the_encoded_message_into_a_command() -> None:
     converted = errors.convert(client_error("UnauthorizedOperation", message=text), "create instances")
     assert "aBc-123" not in converted.message
     assert "aws sts decode-authorization-message --encoded-message aBc-123" in (converted.hint or "")
-
-
-@pytest.mark.parametrize(
-    ("option", "environment", "region"),
-    [
-        ("eu-central-1", "ap-south-1", "eu-central-1"),
-        (None, "ap-south-1", "ap-south-1"),
-        (None, None, "us-east-1"),
-    ],
-)
-def test_make_session_resolves_the_region(
-    option: str | None, environment: str | None, region: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if environment:
-        monkeypatch.setenv("AWS_DEFAULT_REGION", environment)
-    assert session.make_session(option).region_name == region
-
-
-def test_make_session_converts_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(AWSError, match="nobody") as caught:
-        session.make_session()
-    assert "AWS_PROFILE" in (caught.value.hint or "")
-
-
-def test_make_client_takes_endpoint_and_credentials_outright() -> None:
-    made = session.make_session("eu-west-1", access_key="AKLAB", secret_key="s")
-    client = session.make_client(made, "ec2", endpoint_url="http://127.0.0.1:1")
-    assert client.meta.endpoint_url == "http://127.0.0.1:1"
-    credentials = made.get_credentials()
-    assert credentials is not None
-    assert credentials.access_key == "AKLAB"

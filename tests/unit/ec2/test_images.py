@@ -96,7 +96,7 @@ def test_find_default_says_when_there_is_none() -> None:
         clients.ec2.add_response("describe_images", {"Images": []}, {"Owners": ["amazon"], "Filters": ANY})
     with pytest.raises(AWSError, match="no Ubuntu image") as caught:
         clients.find(gpu=True)
-    assert "factory_ami" in (caught.value.hint or "")
+    assert "image of every role" in (caught.value.hint or "")
 
 
 def test_find_default_does_not_take_a_broken_service_for_a_missing_parameter() -> None:

@@ -98,7 +98,7 @@ def test_arrange_gives_every_factory_a_number() -> None:
     [("203.0.113.5", True, "203.0.113.5"), ("203.0.113.5", False, "10.0.0.1"), (None, True, "10.0.0.1")],
 )
 def test_to_host_chooses_the_address(public: str | None, use_public: bool, address: str) -> None:
-    instance = instances.Instance(
+    instance = instances.EC2Instance(
         id="i-1", state=HostState.RUNNING, role=Role.FACTORY, private_ip="10.0.0.1", public_ip=public
     )
     host = instances.to_host(instance, name="trial_factory_4", index=4, use_public=use_public)
@@ -136,7 +136,7 @@ def test_wait_for_does_not_take_unknown_for_absent_at_once(stub: Stubber, monkey
     monkeypatch.setattr(instances, "POLL_SECONDS", 0.02)
     for _ in range(10):
         _expect(stub, ["i-1"])
-    with stub, pytest.raises(AWSError, match="EC2 does not know i-1"):
+    with stub, pytest.raises(AWSError, match="EC2 no longer shows i-1"):
         instances.wait_for(stub.client, ["i-1"], HostState.RUNNING)
 
 

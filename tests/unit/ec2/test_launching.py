@@ -23,7 +23,7 @@ CLUSTER = tags.ClusterTags(name="trial", creator="ada", user_tags={"company": "e
 IMAGE = Image(id="ami-12345678", origin="", root_device="/dev/xvda", architecture="x86_64", size=8, state="available")
 
 
-def _settings(**changes: Any) -> launching.Settings:
+def _settings(**changes: Any) -> launching.InstanceSettings:
     values: dict[str, Any] = {
         "types": {Role.ORCHESTRATOR: "t3.small", Role.FACTORY: "t3.large"},
         "images": {Role.ORCHESTRATOR: None, Role.FACTORY: None},
@@ -34,7 +34,7 @@ def _settings(**changes: Any) -> launching.Settings:
         "volume_size": 100,
         "dedicated": False,
     }
-    return launching.Settings(**{**values, **changes})
+    return launching.InstanceSettings(**{**values, **changes})
 
 
 def _build(role: Role = Role.FACTORY, indices: tuple[int, ...] = (0, 1), **changes: Any) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _tokens_sent(client: Any) -> list[str]:
     return sent
 
 
-def _create(account: Account, folder: Path, request: dict[str, Any]) -> list[instances.Instance]:
+def _create(account: Account, folder: Path, request: dict[str, Any]) -> list[instances.EC2Instance]:
     return launching.create(account.ec2, Journal(folder), request, role=Role.FACTORY, tokens=set())
 
 
@@ -181,7 +181,7 @@ def test_an_answer_that_stays_unclear_leaves_the_token_for_the_next_launch(accou
     refuse(account.ec2, "RunInstances", [client_error("InternalError", status=500)] * 3)
     with pytest.raises(UnclearAnswerError) as caught:
         _create(account, tmp_path, _real(account))
-    assert "creates none twice" in (caught.value.hint or "")
+    assert "creates no host twice" in (caught.value.hint or "")
     assert Journal(tmp_path).unfinished()[0].stage is Stage.ASKED
     _create(account, tmp_path, _real(account))
     assert len(set(sent)) == 1
@@ -278,7 +278,7 @@ def test_a_token_whose_hosts_have_ended_is_not_used_again(account: Account, tmp_
 
 
 def test_find_instances_waits_for_hosts_that_ec2_does_not_show_yet(account: Account, tmp_path: Path) -> None:
-    """A launch that is killed and repeated at once must not create what DescribeInstances does not know yet."""
+    """A launch that is repeated at once must not create hosts that DescribeInstances does not show yet."""
     request = _real(account)
     made = _create(account, tmp_path, request)
     hidden = itertools.count()

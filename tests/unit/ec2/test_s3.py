@@ -11,8 +11,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from flambe_ansible.ec2 import s3
-from flambe_ansible.errors import AWSError
-from flambe_ansible.sources import Declared, Place, ResourceKind, fetch_resources
+from flambe_ansible.errors import AWSError, SourceLocation
+from flambe_ansible.sources import Declared, ResourceKind, fetch_resources
 
 OBJECTS = {
     "one.tsv": b"1",
@@ -87,15 +87,15 @@ def test_what_is_not_there(client: Any, endpoint: str, tmp_path: Path) -> None:
 
 def test_keys_stay_in_their_folder(client: Any, endpoint: str, tmp_path: Path) -> None:
     client.put_object(Bucket="bucket", Key="evil/../../../../x", Body=b"x")
-    with pytest.raises(AWSError, match="leads out of its folder"):
+    with pytest.raises(AWSError, match="leads outside its folder"):
         s3.download("s3://bucket/evil", tmp_path / "in", endpoint_url=endpoint)
 
 
 def test_as_a_resource(client: Any, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
-    declared = Declared(name="r", value="s3://bucket/data", place=Place("x.yaml"))
-    (found,) = fetch_resources([declared], folder=tmp_path)
+    declared = Declared(name="r", value="s3://bucket/data", location=SourceLocation("x.yaml"))
+    (found,) = fetch_resources([declared], s3_download=s3.download, folder=tmp_path)
     assert (found.kind, found.size) == (ResourceKind.S3, 7)
-    wrong = Declared(name="r", value="s3://bucket/none", place=Place("x.yaml"))
+    wrong = Declared(name="r", value="s3://bucket/none", location=SourceLocation("x.yaml"))
     with pytest.raises(AWSError, match="resource r: "):
-        fetch_resources([wrong], folder=tmp_path)
+        fetch_resources([wrong], s3_download=s3.download, folder=tmp_path)

@@ -54,7 +54,7 @@ pipeline:
         ("there", "/mnt/data", True),
         ("web", "https://host/x.tsv", False),
     ]
-    assert (file.resources[0].place.line, file.resources[0].place.column) == (8, 9)
+    assert (file.resources[0].location.line, file.resources[0].location.column) == (8, 9)
     assert file.warnings == ()
     assert "token" not in repr(file)
 
@@ -154,8 +154,8 @@ PROBLEMS = {
     "extensions: not there": ("ext: ./nothing\n---\n" + GOOD, 1, 6, "no such file or folder"),
     "extensions: not installable": ("ext: empty\n---\n" + GOOD, 1, 6, "cannot be installed"),
     "extensions: a file": ("ext: data.tsv\n---\n" + GOOD, 1, 6, "cannot be installed"),
-    "extensions: nonsense": ("ext: what is this\n---\n" + GOOD, 1, 6, "neither path, URL nor requirement"),
-    "extensions: a scheme": ("ext: s3://b/ext\n---\n" + GOOD, 1, 6, "no git repository"),
+    "extensions: nonsense": ("ext: what is this\n---\n" + GOOD, 1, 6, "not a path, URL or requirement"),
+    "extensions: a scheme": ("ext: s3://b/ext\n---\n" + GOOD, 1, 6, "not the URL of a git repository"),
 }
 
 

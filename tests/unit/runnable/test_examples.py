@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flambe_ansible.ec2 import s3
 from flambe_ansible.runnable import read, tree
 from flambe_ansible.sources import fetch_extensions, fetch_resources
 
@@ -21,7 +22,7 @@ FILES = ("experiment.yaml", "experiment-resume.yaml")
 @pytest.mark.parametrize("name", FILES)
 def test_extensions_and_resources_exist(name: str) -> None:
     file = read(EXAMPLES / name)
-    (resource,) = fetch_resources(file.resources, folder=EXAMPLES)
+    (resource,) = fetch_resources(file.resources, folder=EXAMPLES, s3_download=s3.download)
     (extension,) = fetch_extensions(file.extensions, folder=EXAMPLES)
     assert file.warnings == ()
     assert resource.path == EXAMPLES / "experiment" / "topics.tsv"

@@ -1,4 +1,4 @@
-"""Checkouts become wheels whose version says what is in them."""
+"""Wheels of checkouts have a version with the digest of their content."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_which_checkout_of_flambe(source: Path, tmp_path: Path) -> None:
     assert built.wheel is not None
     assert f"-{built.version}-" in built.wheel.name
     assert (built.origin, built.source) == ("built from here", source)
-    assert heard == [Notice(message=f"building {source}, as its content is new")]
+    assert heard == [Notice(message=f"building a wheel of {source}: its content is new")]
     assert build(checkout, cache=tmp_path / "cache", observer=heard.append) == built
     assert len(heard) == 1
 
@@ -94,7 +94,7 @@ def test_which_checkout_of_flambe(source: Path, tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("ext-1.0-py3-none-any", "a checkout of ext, not of flambe"),
-        ("flambe-1.0-cp311-cp311-linux_x86_64", "a wheel for cp311-cp311-linux_x86_64, and the hosts have a Python of"),
+        ("flambe-1.0-cp311-cp311-linux_x86_64", "the wheel is for cp311-cp311-linux_x86_64; the hosts need"),
     ],
 )
 def test_what_hosts_cannot_get(source: Path, tmp_path: Path, name: str, message: str) -> None:

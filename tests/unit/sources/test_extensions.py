@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from flambe_ansible.errors import ClusterConfigurationError, SourceError
+from flambe_ansible.errors import ClusterConfigurationError, SourceError, SourceLocation
 from flambe_ansible.events import Event, Notice
-from flambe_ansible.sources import Declared, ExtensionKind, Place, fetch_extensions
+from flambe_ansible.sources import Declared, ExtensionKind, fetch_extensions
 
 MakePackage = Callable[[Path], Path]
 
 
 def declare(name: str, value: str) -> Declared:
-    return Declared(name=name, value=value, place=Place("x.yaml", 1, 6))
+    return Declared(name=name, value=value, location=SourceLocation("x.yaml", 1, 6))
 
 
 def test_each_kind(tmp_path: Path, make_package: MakePackage) -> None:

@@ -109,7 +109,7 @@ def test_submodules(repository: Path, tmp_path: Path) -> None:
     ("where", "said"),
     [
         ({"ref": "v2"}, "no branch, tag or commit v2"),
-        ({"tree": "no/such"}, "no branch, tag or commit of no/such"),
+        ({"tree": "no/such"}, "no branch, tag or commit matches no/such"),
         ({"subfolder": "none"}, "no folder none"),
         ({"ref": "0" * 40}, "no branch, tag or commit 000"),
     ],

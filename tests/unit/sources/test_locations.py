@@ -1,4 +1,4 @@
-"""Where extensions and resources come from, read off the text."""
+"""Locations of extensions and resources are parsed."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("./none", "no such file or folder"),
         ("none/at/all", "no such file or folder"),
-        ("two words", "neither path, URL nor requirement"),
+        ("two words", "not a path, URL or requirement"),
         ("~nobody-here/x", "no such user"),
-        ("ftp://host/x", "no git repository's URL"),
-        ("hg+https://host/x", "no git repository's URL"),
-        ("git+https:///x", "no git repository's URL"),
-        ("git+https://host:x/r", "no URL"),
-        ("git+https://host/r@--upload-pack=x", "no branch, tag or commit"),
-        ("git+https://host/r#subdirectory=../x", "leaves the repository"),
+        ("ftp://host/x", "not the URL of a git repository"),
+        ("hg+https://host/x", "not the URL of a git repository"),
+        ("git+https:///x", "not the URL of a git repository"),
+        ("git+https://host:x/r", "not a valid URL"),
+        ("git+https://host/r@--upload-pack=x", "not a branch, tag or commit"),
+        ("git+https://host/r#subdirectory=../x", "outside the repository"),
     ],
 )
 def test_extensions_that_are_nothing(text: str, said: str, tmp_path: Path) -> None:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from flambe_ansible.errors import ClusterConfigurationError, SourceError
+from flambe_ansible.ec2 import s3
+from flambe_ansible.errors import ClusterConfigurationError, SourceError, SourceLocation
 from flambe_ansible.events import Event, Notice
-from flambe_ansible.sources import Declared, Place, ResourceKind, fetch_resources
+from flambe_ansible.sources import Declared, ResourceKind, fetch_resources
 
 from .conftest import Web
 
 
 def declare(name: str, value: str, *, cluster: bool = False) -> Declared:
-    return Declared(name=name, value=value, place=Place("x.yaml", 3, 6), cluster=cluster)
+    return Declared(name=name, value=value, location=SourceLocation("x.yaml", 3, 6), cluster=cluster)
 
 
 def test_each_kind(tmp_path: Path, web: Web) -> None:
@@ -25,6 +26,7 @@ def test_each_kind(tmp_path: Path, web: Web) -> None:
     folder, remote, there = fetch_resources(
         [declare("f", "folder"), declare("w", f"{web.url}/two.tsv"), declare("c", "/mnt/x", cluster=True)],
         folder=tmp_path,
+        s3_download=s3.download,
         progress=lambda *told: heard.append(told),
     )
     assert (folder.kind, folder.path, folder.size) == (ResourceKind.LOCAL, tmp_path / "folder", 5)
@@ -40,12 +42,14 @@ def test_large_ones_are_announced(tmp_path: Path) -> None:
         with (tmp_path / name).open("wb") as file:
             file.truncate(size * 1024 * 1024)
     heard: list[Event] = []
-    fetch_resources([declare("s", "small"), declare("l", "large")], folder=tmp_path, observer=heard.append)
+    fetch_resources(
+        [declare("s", "small"), declare("l", "large")], folder=tmp_path, s3_download=s3.download, observer=heard.append
+    )
     assert heard == [Notice(message="resource l: 11 MB to send (large)")]
 
 
 def test_failures_name_the_resource(tmp_path: Path, web: Web) -> None:
     with pytest.raises(ClusterConfigurationError, match=r"x\.yaml:3:6: resource r: none: no such file"):
-        fetch_resources([declare("r", "none")], folder=tmp_path)
+        fetch_resources([declare("r", "none")], folder=tmp_path, s3_download=s3.download)
     with pytest.raises(SourceError, match=r"resource r: .*answers 404"):
-        fetch_resources([declare("r", f"{web.url}/none")], folder=tmp_path)
+        fetch_resources([declare("r", f"{web.url}/none")], folder=tmp_path, s3_download=s3.download)

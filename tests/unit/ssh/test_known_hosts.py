@@ -1,4 +1,4 @@
-"""The cluster's known_hosts holds exactly the keys that were told."""
+"""The cluster's known_hosts contains exactly the given keys."""
 
 from __future__ import annotations
 
@@ -68,3 +68,29 @@ def test_look_up_reads_hashed_names(tmp_path: Path, port: int, name: str) -> Non
     assert name not in file.read_text()
     assert known_hosts.look_up(file, "host.example", port=port) == [" ".join(key.split()[:2])]
     assert known_hosts.look_up(file, "other.example", port=port) == []
+
+
+def test_look_up_marks_revoked_keys(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    key, authority = (" ".join(make_key(tmp_path / "keys").split()[:2]) for _ in range(2))
+    file = tmp_path / "known_hosts"
+    file.write_text(f"@revoked *.example {key}\nhost.example {key}\n@cert-authority *.example {authority}\n")
+    assert known_hosts.look_up(file, "host.example") == [key, f"@revoked {key}"]
+    assert known_hosts.look_up(file, "other.example") == [f"@revoked {key}"]
+    assert known_hosts.look_up(file, "example.org") == []
+
+
+def test_revoked_keys_are_kept_apart(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    file = tmp_path / "known_hosts"
+    bad, good, other = (" ".join(make_key(tmp_path / "keys").split()[:2]) for _ in range(3))
+    known_hosts.replace(file, "i-1", [good, f"@revoked {bad} comment"])
+    assert file.read_text() == f"@revoked i-1 {bad}\ni-1 {good}\n"
+    assert known_hosts.keys_of(file, "i-1") == [good]
+    assert known_hosts.keys_of(file, "@revoked") == []
+    known_hosts.replace(file, "i-1", [f"@revoked {bad}"])  # the key that was accepted before stays
+    assert file.read_text() == f"@revoked i-1 {bad}\ni-1 {good}\n"
+    known_hosts.replace(file, "i-1", [f"@revoked {good}"])
+    assert file.read_text() == f"@revoked i-1 {good}\n"
+    known_hosts.replace(file, "i-1", [other])
+    assert file.read_text() == f"i-1 {other}\n"

@@ -1,4 +1,4 @@
-"""ssh's own words tell what to do next: try again, stop, or say that the key is wrong."""
+"""The kind of failure is read from ssh's log."""
 
 from __future__ import annotations
 
@@ -32,8 +32,29 @@ Host key verification failed.
             "Host key verification failed.\nConnection closed by UNKNOWN port 65535\n",
             "",
             False,
-            Failure.LOCAL,
-            "bastion",
+            Failure.BASTION_KEY,
+            "the bastion's host key is not in your known_hosts",
+        ),
+        (
+            "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nHost key verification failed.\n",
+            "",
+            False,
+            Failure.BASTION_KEY,
+            "the bastion's host key differs from the one in your known_hosts",
+        ),
+        (
+            "@       WARNING: REVOKED HOST KEY DETECTED!               @\nHost key verification failed.\n",
+            "",
+            False,
+            Failure.BASTION_KEY,
+            "the bastion's host key is revoked in your known_hosts",
+        ),
+        (
+            f"{SEEN}@       WARNING: REVOKED HOST KEY DETECTED!               @\nHost key verification failed.\n",
+            "",
+            False,
+            Failure.REVOKED_KEY,
+            "verification failed",
         ),
         (
             f"{SEEN}debug1: Next authentication method: publickey\nubuntu@10.0.0.1: Permission denied (publickey).\n",

@@ -1,4 +1,4 @@
-"""What a host says of itself is read, and what it lacks is said in one line."""
+"""The facts of a host are parsed, and unmet requirements are reported in one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flambe_ansible.errors import UnsupportedHostError
 from flambe_ansible.ssh import probing
 from flambe_ansible.ssh.probing import Probe
 
-SAID = """Welcome to a chatty login script
+OUTPUT = """Welcome to a chatty login script
 probe:cloud_init=2
 probe:python=3.7.9 /usr/bin/python3
 probe:python=3.11.2 /usr/local/bin/python3
@@ -47,7 +47,7 @@ GOOD = Probe(
 
 
 def test_parse() -> None:
-    assert probing.parse(SAID) == GOOD
+    assert probing.parse(OUTPUT) == GOOD
     probing.require("h", GOOD)
 
 

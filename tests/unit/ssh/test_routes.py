@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flambe_ansible.ssh import routes
+from flambe_ansible.errors import HostConnectionError
+from flambe_ansible.ssh import processes, routes
 
 JUMP = "ssh -o BatchMode=yes -o ForwardAgent=no -o ConnectTimeout=10"
 
@@ -43,3 +44,15 @@ def test_what_is_no_jump_is_refused(jump: str) -> None:
 
 def test_shell_characters_stay_characters() -> None:
     assert "'$(touch x)'" in routes.jump_command("$(touch x)@bastion")
+
+
+def test_a_missing_or_hanging_ssh_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HostConnectionError, match="ssh is not installed"):
+        routes.find_proxy("10.0.0.5", port=22, username="me")
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setattr(processes, "TOOL_TIMEOUT", 0.5)
+    with pytest.raises(HostConnectionError, match=r"10\.0\.0\.5: ssh -G took longer than 0\.5 s") as caught:
+        routes.find_proxy("10.0.0.5", port=22, username="me")
+    assert "Match exec" in (caught.value.hint or "")

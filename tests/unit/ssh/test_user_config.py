@@ -1,4 +1,4 @@
-"""What the user's own OpenSSH believes of a host."""
+"""The host keys that the user's own OpenSSH trusts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from flambe_ansible.ssh import user_config
+from flambe_ansible.errors import HostConnectionError
+from flambe_ansible.ssh import processes, user_config
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9F"
 
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let ssh read a configuration of the test's instead of the user's."""
+    """Make ssh read the test's configuration instead of the user's."""
     config, ssh = tmp_path / "config", tmp_path / "bin" / "ssh"
     ssh.parent.mkdir()
     ssh.write_text(f'#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin exec ssh -F "{config}" "$@"\n')
@@ -50,3 +51,24 @@ def test_the_files_and_the_alias_that_ssh_names() -> None:
     settings = "user me\nuserknownhostsfile ~/.ssh/known_hosts /a/b\nglobalknownhostsfile /dev/null\n"
     assert user_config.parse_settings(settings) == ([Path("~/.ssh/known_hosts").expanduser(), Path("/a/b")], "")
     assert user_config.parse_settings("hostkeyalias x\nuserknownhostsfile none\n") == ([], "x")
+
+
+def test_a_revoked_key_is_not_trusted(own: Path) -> None:
+    other = KEY[:-1] + "G"
+    (own / "one").write_text(f"10.0.0.5 {KEY}\n10.0.0.5 {other}\n")
+    (own / "two").write_text(f"@revoked * {KEY}\n")
+    (own / "config").write_text(f"UserKnownHostsFile {own}/one {own}/two\nGlobalKnownHostsFile none\n")
+    assert user_config.find_keys("10.0.0.5", port=22, username="me") == [other, f"@revoked {KEY}"]
+    assert user_config.find_keys("10.0.0.6", port=22, username="me") == [f"@revoked {KEY}"]
+
+
+@pytest.mark.parametrize("tool", ["ssh", "ssh-keygen"])
+def test_a_tool_that_hangs_is_a_typed_error(own: Path, tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own / "known").write_text(f"10.0.0.5 {KEY}\n")
+    (own / "config").write_text(f"UserKnownHostsFile {own}/known\nGlobalKnownHostsFile none\n")
+    (own / "bin" / tool).write_text("#!/bin/sh\nexec sleep 60\n")
+    (own / "bin" / tool).chmod(0o755)
+    monkeypatch.setattr(processes, "TOOL_TIMEOUT", 0.5)
+    with pytest.raises(HostConnectionError, match=rf"10\.0\.0\.5: {tool} -[GF] took longer than 0\.5 s") as caught:
+        user_config.find_keys("10.0.0.5", port=22, username="me")
+    assert caught.value.host == "10.0.0.5"

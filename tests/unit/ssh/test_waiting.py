@@ -15,7 +15,7 @@ from flambe_ansible.ssh.masters import ConnectFailedError, Diagnosis, Failure
 
 
 class Door:
-    """Fails as often and as it is told, then opens."""
+    """Fails with the given failures, then opens."""
 
     def __init__(self, failures: Sequence[Failure]) -> None:
         self.failures = list(failures)
@@ -51,6 +51,8 @@ class Clock:
         ([Failure.DENIED] * 3, 4, True),
         ([Failure.UNREACHABLE, Failure.DENIED, Failure.DENIED], 4, True),
         ([Failure.HOST_KEY], 1, False),
+        ([Failure.REVOKED_KEY], 1, False),
+        ([Failure.BASTION_KEY], 1, False),
         ([Failure.LOCAL], 1, False),
         ([Failure.DENIED, Failure.HOST_KEY], 2, False),
         ([Failure.DENIED] * 99, 6, False),  # after 0, .5, 1.5, 3.5, 7.5, 15.5 s; the next is past its 30 s

@@ -1,4 +1,4 @@
-"""Bringing names and tags of instances and volumes up to date; where all is right, nothing is called."""
+"""Update the names and tags of instances and volumes; up-to-date ones cause no call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from flambe_ansible.ec2 import api, tags
-from flambe_ansible.ec2.instances import IDS_PER_CALL, Instance
+from flambe_ansible.ec2.instances import IDS_PER_CALL, EC2Instance
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 THREADS = 8
 
 
-def update_tags(ec2: EC2Client, cluster: tags.ClusterTags, named: Sequence[tuple[str, Instance]]) -> list[str]:
-    """Give instances and their volumes the names and tags they should have; other tags stay.
+def update_tags(ec2: EC2Client, cluster: tags.ClusterTags, named: Sequence[tuple[str, EC2Instance]]) -> list[str]:
+    """Set the cluster's names and tags on instances and their volumes; other tags are kept.
 
     Args:
         ec2: The client.
         cluster: The cluster's tags.
-        named: Each instance with the name it should have.
+        named: Each instance with its host's name.
 
     Returns:
-        The names of the hosts where something changed.
+        The names of the changed hosts.
     """
     volumes = _read_volume_tags(ec2, [volume for _, instance in named for volume in instance.volumes])
     work: dict[tuple[tuple[str, str], ...], list[str]] = {}
@@ -44,7 +44,7 @@ def update_tags(ec2: EC2Client, cluster: tags.ClusterTags, named: Sequence[tuple
 
 
 def name_instance(ec2: EC2Client, instance_id: str, name: str) -> None:
-    """Give one instance another ``Name``."""
+    """Set the ``Name`` tag of one instance."""
     api.create_tags(ec2, [instance_id], {tags.NAME: name})
 
 

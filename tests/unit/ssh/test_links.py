@@ -1,0 +1,125 @@
+"""Fan-outs on one object do not disturb each other; tunnels and refused keys are typed errors."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flambe_ansible.errors import BastionKeyError, CancelledError, HostConnectionError, HostKeyError, RevokedKeyError
+from flambe_ansible.hosts import Host, Role
+from flambe_ansible.ssh import Connections
+from flambe_ansible.ssh.masters import Diagnosis, Failure
+from flambe_ansible.ssh.messages import explain
+
+ONE, TWO = (Host(name=f"c_factory_{index}", role=Role.FACTORY, index=index, address="::1") for index in range(2))
+
+
+@pytest.fixture
+def connections(tmp_path: Path) -> Iterator[Connections]:
+    with Connections(username="me", key=tmp_path / "key", known_hosts=tmp_path / "known_hosts") as made:
+        yield made
+
+
+def test_the_end_of_a_fan_out_does_not_lift_the_cancellation_of_another(connections: Connections) -> None:
+    def work(_host: Host) -> None:
+        connections._cancel()
+        connections._on_each([TWO], lambda host: host.name)
+        assert connections._stop.is_set()
+        connections._processes.run(["true"])
+
+    with pytest.raises(CancelledError):
+        connections._on_each([ONE], work)
+    assert not connections._stop.is_set()
+    assert connections._processes.run(["true"]).returncode == 0
+
+
+def test_closing_does_not_revive_the_work_of_a_fan_out(connections: Connections) -> None:
+    def work(_host: Host) -> None:
+        connections.close()
+        connections._processes.run(["true"])
+
+    with pytest.raises(CancelledError):
+        connections._on_each([ONE], work)
+    assert connections._processes.run(["true"]).returncode == 0
+
+
+def test_a_failed_wait_does_not_stop_another(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = threading.Event()
+    stopped: dict[str, bool] = {}
+
+    def connect(host: Host, *, stop: threading.Event, **_: Any) -> None:
+        if host is ONE:
+            raise HostConnectionError("no", host=host.name)
+        failed.wait(10)
+        stopped[host.name] = stop.is_set()
+
+    monkeypatch.setattr(connections, "_connect", connect)
+    other = threading.Thread(target=connections.wait, args=([TWO],))
+    other.start()
+    with pytest.raises(HostConnectionError):
+        connections.wait([ONE])
+    failed.set()
+    other.join()
+    assert stopped == {TWO.name: False}
+
+
+def test_a_failed_host_ends_the_wait_for_the_others(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(host: Host, *, stop: threading.Event, **_: Any) -> None:
+        if host is ONE:
+            raise HostConnectionError("no", host=host.name)
+        assert stop.wait(10)
+
+    monkeypatch.setattr(connections, "_connect", connect)
+    with pytest.raises(HostConnectionError):
+        connections.wait([TWO, ONE])
+
+
+def test_a_tunnel_that_hangs_is_a_typed_error(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(argv: Sequence[str], *, timeout: float) -> None:
+        raise subprocess.TimeoutExpired(argv, timeout)
+
+    monkeypatch.setattr(connections, "_master", lambda _host: SimpleNamespace(socket=Path("/nonexistent")))
+    monkeypatch.setattr(connections, "_processes", SimpleNamespace(run=hang, cancel=lambda: None, reset=lambda: None))
+    with (
+        pytest.raises(HostConnectionError, match="local port 1234 took longer than 30 s"),
+        connections.tunnel(ONE, 22, local_port=1234),
+    ):
+        pass
+
+
+def test_a_tunnel_whose_end_hangs_ends_nevertheless(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(argv: Sequence[str], **_: Any) -> None:
+        raise subprocess.TimeoutExpired(argv, 10)
+
+    monkeypatch.setattr(connections, "_master", lambda _host: SimpleNamespace(socket=Path("/nonexistent")))
+    monkeypatch.setattr(connections._processes, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+    monkeypatch.setattr(subprocess, "run", hang)
+    with connections.tunnel(ONE, 22, local_port=1234) as port:
+        assert port == 1234
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "words"),
+    [
+        (Failure.HOST_KEY, HostKeyError, "the key of"),
+        (Failure.REVOKED_KEY, RevokedKeyError, "@revoked"),
+        (Failure.BASTION_KEY, BastionKeyError, "cannot connect to me@"),
+        (Failure.DENIED, HostConnectionError, "SSH login as me@"),
+        (Failure.UNREACHABLE, HostConnectionError, "cannot connect to me@"),
+    ],
+)
+def test_each_failure_is_a_typed_error(
+    connections: Connections, failure: Failure, kind: type, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_proxy", lambda _host: None)
+    diagnosis = Diagnosis(failure=failure, message="because", seen="SHA256:abc")
+    error = explain(ONE, connections._target(ONE), diagnosis, expected=[])
+    assert type(error) is kind
+    assert words in error.message
+    assert error.exit_code == 5
