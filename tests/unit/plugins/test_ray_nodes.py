@@ -53,7 +53,7 @@ def test_nobody_there() -> None:
         port = free.getsockname()[1]
     code, document = ask("--address", f"127.0.0.1:{port}")
     assert code == 1
-    assert document["error"].startswith(f"nothing answers at 127.0.0.1:{port}")
+    assert document["error"].startswith(f"nothing listens at 127.0.0.1:{port}")
 
 
 def test_a_client_that_blocks_is_given_up(tmp_path: Path) -> None:
