@@ -32,7 +32,7 @@ def test_a_version_that_tells_the_content_is_enough(tmp_path: Path) -> None:
     ("wheel", "message"),
     [
         ("/nowhere/flambe-0.4.18-py3-none-any.whl", "cannot be read: No such file"),
-        ("/nowhere/flambe.whl", "not named as a wheel is"),
+        ("/nowhere/flambe.whl", "is not the file name of a wheel"),
         ("dist/flambe-0.4.18-py3-none-any.whl", "is not absolute"),
     ],
 )
