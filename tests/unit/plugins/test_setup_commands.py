@@ -128,7 +128,12 @@ def test_other_failures_and_a_limit_end_the_attempts(
     assert (tmp_path / "tries").read_text() == ".\n"
 
 
-HOLD = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
+HOLD = """import fcntl, sys
+with open(sys.argv[1], "w") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_who_holds_a_lock(tmp_path: Path) -> None:
