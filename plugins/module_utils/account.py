@@ -63,7 +63,7 @@ def of_module(module):
     try:
         return find(module.params["user"])
     except KeyError:
-        return module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
+        return module.fail_json(msg="user {} does not exist on this host".format(module.params["user"]))
 
 
 @contextlib.contextmanager

@@ -25,12 +25,12 @@ _REFUSED = re.compile(
 
 
 def uses_apt(command):
-    """Tell whether a shell command mentions apt or dpkg."""
+    """Return whether a shell command mentions apt or dpkg."""
     return bool(_USES_APT.search(command))
 
 
 def is_refused(output):
-    """Tell whether a command's output ends with a message about these locks."""
+    """Return whether a command's output ends with a message about these locks."""
     return bool(_REFUSED.search("\n".join(output.rstrip().splitlines()[-5:])))
 
 

@@ -128,7 +128,7 @@ def config_lines(known, user, options):
 def find_target(member, aliases):
     """Return the address or name at which a host is reached; None if only its inventory name is known.
 
-    All its names lead there: Ray may know a host by the source address of another network, which others cannot reach.
+    All its names lead there: Ray may use the source address of another network, which the other hosts cannot reach.
 
     Args:
         member: Its name in the inventory.
@@ -158,7 +158,7 @@ def usable_names(names):
 
 
 def is_address(name):
-    """Tell whether a name is an IP address."""
+    """Return whether a name is an IP address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -139,7 +139,7 @@ class Extensions:
             ) from error
 
     def is_named(self, output, name, requirement):
-        """Tell whether an installer's message mentions an extension."""
+        """Return whether an installer's message mentions an extension."""
         words = {name, distribution_of(requirement), venv.normalize(name)}
         return any(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", output) for word in words if word)
 

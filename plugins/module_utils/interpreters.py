@@ -18,7 +18,7 @@ _PROBE_SECONDS = 60
 
 
 def matches(version, wanted):
-    """Tell whether a version such as 3.7.9 is the wanted one, such as 3.7 or 3.7.9."""
+    """Return whether a version such as 3.7.9 is the wanted one, such as 3.7 or 3.7.9."""
     return version == wanted or version.startswith(wanted + ".")
 
 

@@ -87,7 +87,7 @@ def find_links(options):
 
 
 def _usable(place):
-    """Tell whether a location is remote, or a path that exists."""
+    """Return whether a location is remote, or a path that exists."""
     path = urlsplit(place).path if place.startswith("file:") else place
     return not path.startswith("/") or os.path.exists(unquote(path))
 
@@ -104,7 +104,7 @@ def uv_files(home, environ):
 
 
 def uv_has_index(home, environ):
-    """Tell whether uv has an index of its own, which takes precedence over pip's configuration.
+    """Return whether uv has an index of its own, which takes precedence over pip's configuration.
 
     Call it as the user who runs uv: files that this user cannot read do not count.
     """
@@ -115,7 +115,7 @@ def uv_has_index(home, environ):
 
 
 def is_unreadable(path):
-    """Tell whether a file exists that the current user cannot read; uv fails on it."""
+    """Return whether a file exists that the current user cannot read; uv fails on it."""
     try:
         with open(path, "rb"):
             return False

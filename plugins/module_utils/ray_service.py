@@ -17,7 +17,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Syst
 SCRIPT = "ray_nodes.py"
 NODE_ADDRESS = "flambe_node_address"
 TMPFILES = "/etc/tmpfiles.d/flambe-ray.conf"
-_ASK_SECONDS = 15  # the limit of the first question to Ray; a slow host gets more
+_QUERY_SECONDS = 15  # the limit of the first query of Ray; slow hosts get more
 
 
 class RayNodeError(Exception):
@@ -47,7 +47,7 @@ class Node:
         version = venv.installed(self.runtime).get("ray", ("",))[0]
         if not version:
             if not self.dry:
-                raise RayNodeError(f"there is no Ray in {self.runtime}")
+                raise RayNodeError(f"Ray is not installed in {self.runtime}")
             self.actions.append("write and start {}".format(self.params["unit"]))
             return
         if not self.address or not self.head_address:
@@ -180,21 +180,21 @@ class Node:
 
     def await_nodes(self, deadline):
         """Wait until the expected nodes are alive; return the names of those that are not, and Ray's last error."""
-        limit = _ASK_SECONDS
+        limit = _QUERY_SECONDS
         while True:
-            asked = time.monotonic()
-            document = self.ask(max(min(limit, deadline - asked), 5))
+            begun = time.monotonic()
+            document = self.read_nodes(max(min(limit, deadline - begun), 5))
             missing = ray_unit.missing_nodes(document, self.params["expect"])
             if not missing or time.monotonic() > deadline:
                 return missing, document.get("error", "")
             if self.systemd.show().get("ActiveState") != "active":
                 raise RayNodeError("{} ended before all nodes were alive".format(self.params["unit"]))
             # A slow host may need longer only to import Ray.
-            limit *= 2 if time.monotonic() - asked >= limit else 1
+            limit *= 2 if time.monotonic() - begun >= limit else 1
             time.sleep(0.5)
 
-    def ask(self, limit):
-        """Ask Ray for its nodes; return the document of ray-nodes.
+    def read_nodes(self, limit):
+        """Run ray-nodes; return its document.
 
         Args:
             limit: Seconds until ray-nodes gives up.

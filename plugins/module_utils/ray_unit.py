@@ -13,7 +13,7 @@ HEAD_TIMEOUT = 300  # seconds of that for waiting for the head
 
 
 def is_old(version):
-    """Tell whether a version of Ray is below 1.0, with different options and internals."""
+    """Return whether a version of Ray is below 1.0, with different options and internals."""
     return int(version.split(".")[0]) < 1
 
 

@@ -75,11 +75,11 @@ class Runtime:
         self.reinstall = sorted({*self.damaged, *wrong, *(wheels if inputs != self.digest else ())})
 
     def missing_uv(self):
-        """Tell whether an installation needs the configured uv and it is missing."""
+        """Return whether an installation needs the configured uv and it is missing."""
         return self.installs and bool(self.params["uv"]) and not os.path.exists(self.params["uv"])
 
     def missing_wheel(self):
-        """Tell whether an installation needs the configured wheel and it is missing or differs."""
+        """Return whether an installation needs the configured wheel and it is missing or differs."""
         wanted = dict(venv.wheels(self.params["requirements"]).values())
         path = os.path.normpath(self.params["wheel"])
         return self.installs and path in wanted and not venv.is_wheel(path, wanted[path])

@@ -107,7 +107,7 @@ class Systemd:
 
 
 def is_outdated(state, paths):
-    """Tell whether a running unit was started before one of these files was last written.
+    """Return whether a running unit was started before one of these files was last written.
 
     Times are compared to the second, the precision of systemctl. A file from the future proves nothing: the clock was
     set back since.

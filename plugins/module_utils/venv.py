@@ -96,7 +96,7 @@ def describe(requirements):
 
 
 def is_wheel(path, sha256):
-    """Tell whether a file is the wheel with this SHA-256; an empty SHA-256 matches any file."""
+    """Return whether a file is the wheel with this SHA-256; an empty SHA-256 matches any file."""
     if not sha256 or not os.path.isfile(path):
         return os.path.isfile(path)
     with open(path, "rb") as file:
@@ -125,5 +125,5 @@ def read_marker(venv):
 
 
 def has_interpreter(venv):
-    """Tell whether the venv's Python exists, and the one it is based on."""
+    """Return whether the venv's Python exists, and the one it is based on."""
     return os.access(os.path.join(venv, "bin/python"), os.X_OK) and os.path.isfile(os.path.join(venv, "pyvenv.cfg"))

@@ -116,7 +116,7 @@ def main():
     try:
         extensions = Extensions(params, account)
         if not os.path.exists(os.path.join(extensions.venv, venv.MARKER)) and not module.check_mode:
-            module.fail_json(msg=f"there is no complete runtime in {extensions.venv}: install it with the role flambe")
+            module.fail_json(msg=f"no complete runtime in {extensions.venv}: install it with the role flambe")
         extensions.inspect()
         if extensions.todo and not module.check_mode:
             extensions.converge()

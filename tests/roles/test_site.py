@@ -206,7 +206,7 @@ def test_a_version_that_nobody_has_leaves_what_is_there(cluster: Site, variables
             {"setup_cmds_commands": ["sleep 60"], "setup_cmds_timeout": 1},
             "setup command 1 of 1 (sleep 60): still running after 1 s; last output: none; raise setup_cmds_timeout",
         ),
-        ({"setup_cmds_user": "nobody-here"}, "there is no user nobody-here on this host"),
+        ({"setup_cmds_user": "nobody-here"}, "user nobody-here does not exist on this host"),
     ],
 )
 def test_setup_commands_that_fail(
@@ -237,7 +237,10 @@ def test_a_missing_section_is_named(cluster: Site, variables: dict[str, Any]) ->
     assert run.returncode == 2
     assert "has no section [AWS]" in run.output
     assert SECRET not in run.output
-    assert "the secrets file does not exist: /no/such" in cluster.play(SITE, "--tags", "secrets", secrets_src="/no/such").output
+    assert (
+        "the secrets file does not exist: /no/such"
+        in cluster.play(SITE, "--tags", "secrets", secrets_src="/no/such").output
+    )
 
 
 def test_a_host_that_ray_does_not_know_is_named_with_its_log(cluster: Site, variables: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def main():
         wait_for_head(options.address, options.timeout)
         finish(0)
     try:
-        document = ask(options.address, options.timeout)
+        document = read_nodes(options.address, options.timeout)
     except Exception as error:
         fail(answer, str(error) or type(error).__name__)
     answer.write(json.dumps(document) + "\n")
@@ -60,12 +60,12 @@ def fail(answer, reason):
     finish(1)
 
 
-def ask(address, timeout):
+def read_nodes(address, timeout):
     """Return Ray's version and its nodes, one entry per address."""
     knock(address, timeout)
     import ray
 
-    nodes = ask_redis(ray, address) if is_old(ray) else ask_driver(ray, address)
+    nodes = read_redis(ray, address) if is_old(ray) else read_driver(ray, address)
     return {"ray_version": ray.__version__, "nodes": merge(nodes)}
 
 
@@ -79,11 +79,11 @@ def knock(address, timeout):
 
 
 def is_old(ray):
-    """Tell whether this Ray is below 1.0, with the cluster state in Redis."""
+    """Return whether this Ray is below 1.0, with the cluster state in Redis."""
     return ray.__version__.startswith("0.")
 
 
-def ask_redis(ray, address):
+def read_redis(ray, address):
     """Read the client table of Ray 0.7 without starting a driver."""
     import ray.services
     import ray.state
@@ -94,7 +94,7 @@ def ask_redis(ray, address):
     return ray.state._parse_client_table(client)
 
 
-def ask_driver(ray, address):
+def read_driver(ray, address):
     """Read the nodes through a driver (Ray 1.0 and later)."""
     ray.init(address=address, log_to_driver=False, configure_logging=False)
     return ray.nodes()
@@ -120,7 +120,7 @@ def wait_for_head(address, timeout):
             knock(address, timeout)
             import ray
 
-            if not is_old(ray) or any(node["alive"] for node in merge(ask_redis(ray, address))):
+            if not is_old(ray) or any(node["alive"] for node in merge(read_redis(ray, address))):
                 return
         except Exception as error:
             if str(error) != printed:

@@ -76,7 +76,7 @@ def converge_service(tmp_path: Path, **changes: Any) -> list[str]:
     return actions
 
 
-def test_a_service_is_left_alone_once_it_runs(tmp_path: Path, systemctl: Systemctl) -> None:
+def test_a_running_service_is_unchanged(tmp_path: Path, systemctl: Systemctl) -> None:
     assert converge_service(tmp_path)[-1] == "start demo.service"
     assert systemctl.calls == ["daemon-reload", "reset-failed", "restart"]
     age(tmp_path / "demo.service", 60)
@@ -183,18 +183,18 @@ def test_a_foreign_process_on_the_port_of_the_head(
 def test_a_slow_host_gets_more_time_to_answer(
     tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray answers after 40 s; questions with a limit of 15 s would fail until the deadline."""
+    """Ray answers after 40 s; calls with a limit of 15 s would fail until the deadline."""
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     limits: list[float] = []
 
-    def ask(self: Any, limit: float) -> dict[str, Any]:
+    def read_nodes(self: Any, limit: float) -> dict[str, Any]:
         limits.append(limit)
         clock[0] += min(limit, 40)
         return {"nodes": [{"address": "10.0.0.1", "alive": True}]} if limit >= 40 else {"error": "no answer"}
 
-    monkeypatch.setattr(ray_service.Node, "ask", ask)
+    monkeypatch.setattr(ray_service.Node, "read_nodes", read_nodes)
     systemctl.run(0)
     node = make_node(tmp_path, monkeypatch, expect={"head": "10.0.0.1"})
     assert node.await_nodes(300) == ([], "")
@@ -206,4 +206,4 @@ def test_the_limit_reaches_ray_nodes(tmp_path: Path, systemctl: Systemctl, monke
     command = tmp_path / "bin/ray-nodes"
     command.write_text('#!/bin/sh\necho "{\\"error\\": \\"$*\\"}"\n')
     command.chmod(0o755)
-    assert make_node(tmp_path, monkeypatch).ask(42.0) == {"error": "--timeout 42"}
+    assert make_node(tmp_path, monkeypatch).read_nodes(42.0) == {"error": "--timeout 42"}

@@ -92,7 +92,7 @@ def test_a_head_that_stays_away_ends_the_job_but_the_end_of_flambe_does_not(watc
 def test_a_failed_job_finds_hosts_that_were_not_missed_before(
     watch: Any, received: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refreshing.ask", lambda settings: (WITHOUT_TWO, ""))
+    monkeypatch.setattr("refreshing.read_nodes", lambda settings: (WITHOUT_TWO, ""))
     assert watch.conclude() == ["two"]
     assert received.lost == [["two"]]
 
@@ -100,7 +100,7 @@ def test_a_failed_job_finds_hosts_that_were_not_missed_before(
 def test_a_failed_job_that_stopped_ray_finds_hosts_that_do_not_answer(
     watch: Any, received: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refreshing.ask", lambda settings: (set(), "flambe has stopped Ray"))
+    monkeypatch.setattr("refreshing.read_nodes", lambda settings: (set(), "flambe has stopped Ray"))
     monkeypatch.setattr(watching, "find_silence", lambda host: "timed out" if host["name"] == "one" else "")
     assert watch.conclude() == ["one"]
     assert received.lost == [["one"]]

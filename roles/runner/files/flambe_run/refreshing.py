@@ -55,8 +55,8 @@ def restart(settings, hosts, notify):
     return failed
 
 
-def ask(settings, timeout=30):
-    """Ask Ray for its nodes; return (live addresses, why there is no answer)."""
+def read_nodes(settings, timeout=30):
+    """Read the nodes of Ray; return (live addresses, why there is no answer)."""
     try:
         done = subprocess.run(
             [settings.ray_nodes, "--timeout", str(timeout)],
@@ -119,7 +119,7 @@ def _await_nodes(settings, expected):
     """Wait until these hosts are alive in Ray; return the names of those that are not."""
     end = time.monotonic() + _READY_SECONDS
     while True:
-        alive, _ = ask(settings)
+        alive, _ = read_nodes(settings)
         missing = [one["name"] for one in expected if one["address"] not in alive]
         if not missing or time.monotonic() > end:
             return missing

@@ -18,7 +18,7 @@ _SSH_PORT = 22
 
 
 class Watch(threading.Thread):
-    """Ask Ray for its nodes periodically.
+    """Check the nodes of Ray periodically.
 
     Args:
         settings: The role's settings.
@@ -50,7 +50,7 @@ class Watch(threading.Thread):
     def run(self):
         """Watch until there is a verdict or the job has ended."""
         while not self.verdict and not self._stop.wait(self._settings.watch_interval):
-            alive, error = refreshing.ask(self._settings)
+            alive, error = refreshing.read_nodes(self._settings)
             if self._stop.is_set():
                 return
             self.evaluate(alive, error, time.time())
@@ -83,7 +83,7 @@ class Watch(threading.Thread):
         flambe stops Ray before it ends: if Ray does not answer, the hosts are checked directly.
         """
         self.end()
-        alive, error = refreshing.ask(self._settings)
+        alive, error = refreshing.read_nodes(self._settings)
         known = [host for host in self._hosts if host["name"] not in self._lost]
         if error:
             with ThreadPoolExecutor(max_workers=max(len(known), 1)) as pool:
