@@ -118,8 +118,9 @@ class Node:
         """Write and enable the unit, start or restart it; does not wait."""
         state = self.systemd.show()
         # A worker that waits for the head with an outdated ray-nodes must be restarted, too.
-        running = state.get("ActiveState") in ("active", *(() if self.actions else ("activating",)))
-        outdated = self.systemd.put(text, enabled=True)
+        waiting = state.get("ActiveState") == "activating"
+        running = state.get("ActiveState") == "active" or (waiting and not self.actions)
+        outdated = self.systemd.put(text, enabled=True, needs=[self.script, self.command] if waiting else ())
         if outdated and running:
             self.actions.append(f"restart Ray: {self.reason(before, text)}")
         elif not running:
@@ -153,7 +154,7 @@ class Node:
         ):
             if ray_unit.read_depends(before, name) != ray_unit.read_depends(text, name):
                 return words
-        return "its unit changed" if before != text else "its unit changed after it was started"
+        return "its unit changed" if before != text else "its files changed after it was started"
 
     def await_unit(self, deadline):
         """Wait until the unit runs.

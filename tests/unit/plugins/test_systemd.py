@@ -163,8 +163,25 @@ def test_a_ray_whose_restart_was_interrupted_is_restarted(
     systemctl.calls.clear()
     third = make_node(tmp_path, monkeypatch)
     third.converge()
-    assert third.actions == ["restart Ray: its unit changed after it was started"]
+    assert third.actions == ["restart Ray: its files changed after it was started"]
     assert systemctl.calls == ["reset-failed", "restart"]
+
+
+def test_a_worker_that_waits_with_an_outdated_ray_nodes_is_restarted(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = {"head": False, "head_address": "10.0.0.9"}
+    make_node(tmp_path, monkeypatch, **worker).converge()
+    for path in (tmp_path / "ray.service", tmp_path / "bin/ray_nodes.py", tmp_path / "bin/ray-nodes"):
+        age(path, 600)
+    systemctl.run(time.time() - 300, ActiveState="activating", ExecMainStartTimestamp="")
+    waiting = make_node(tmp_path, monkeypatch, **worker)
+    waiting.converge()
+    assert waiting.actions == []
+    age(tmp_path / "bin/ray_nodes.py", 60)
+    outdated = make_node(tmp_path, monkeypatch, **worker)
+    outdated.converge()
+    assert outdated.actions == ["restart Ray: its files changed after it was started"]
 
 
 def test_a_foreign_process_on_the_port_of_the_head(
