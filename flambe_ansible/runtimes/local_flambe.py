@@ -114,7 +114,7 @@ def _play(variables: dict[str, Any]) -> None:
         run_playbook(PLAYBOOK, inventory=inventory, log=log)
     except PlaybookError as error:
         said = " ".join(one.message for one in error.failures)
-        if "uv python install" not in said and "is no working Python" not in said:
+        if "uv python install" not in said and "is not a working Python" not in said:
             raise
         hint = "install one that is found: pyenv install 3.7, or python3.7 on the PATH"
         message = "there is no Python 3.7 on this machine, which flambé needs, and none could be fetched"

@@ -1,14 +1,14 @@
 # Copyright: the flambe-ansible contributors. MIT license.
-"""Choose sections of an INI file as text, so that only what is wanted leaves the controller."""
+"""Select sections of an INI file as text, so that the rest does not leave the controller."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: ini_sections
-short_description: Choose sections of an INI text
+short_description: Select sections of an INI text
 description:
-  - Returns the wanted sections of an INI text as they stand there, comments and all.
-  - Fails naming the sections that are missing, never what stands in one.
+  - Returns the wanted sections of an INI text unchanged, including comments.
+  - Fails if a section is missing; the message names sections, never values.
 positional: sections
 options:
   _input:
@@ -41,7 +41,7 @@ _HEADER = re.compile(r"\s?\[(?P<name>.+)\]")
 
 
 def split(text):
-    """Take an INI text apart into (section, its lines with the header); what comes before has the name None."""
+    """Split an INI text into (section, lines including the header); the section before the first header is None."""
     parts = [(None, [])]
     for line in text.splitlines():
         match = _HEADER.match(line)
@@ -52,26 +52,26 @@ def split(text):
 
 
 def missing_ini_sections(text, sections):
-    """List the wanted sections that an INI text does not have."""
+    """List the wanted sections that are missing."""
     present = {name for name, _ in split(text)}
     return [section for section in sections if section not in present]
 
 
 def ini_sections(text, sections):
-    """Choose the wanted sections of an INI text."""
+    """Select the wanted sections of an INI text."""
     missing = missing_ini_sections(text, sections)
     if missing:
         raise AnsibleFilterError("the secrets have no section {}".format(", ".join(f"[{name}]" for name in missing)))
     if not sections:
         return text
-    # [DEFAULT] belongs to no section alone: it is sent only when it is asked for.
+    # [DEFAULT] applies to all sections, so it is included only if it is listed.
     lines = [line for name, part in split(text) if name in sections for line in part]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
 class FilterModule:
-    """Offer the filters to Ansible."""
+    """The filters of this file."""
 
     def filters(self):
-        """Name the filters."""
+        """Return the filters by name."""
         return {"ini_sections": ini_sections, "missing_ini_sections": missing_ini_sections}

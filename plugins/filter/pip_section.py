@@ -1,5 +1,5 @@
 # Copyright: the flambe-ansible contributors. MIT license.
-"""Read the private package index of a secrets file, as flambé has it."""
+"""Read the private package index from a secrets file of flambé."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 name: pip_section
 short_description: Read the section C([PIP]) of a secrets file
 description:
-  - Returns where the private package index is that C(HOST_URL) names, and the host of C(HOST), which is trusted
-    without a certificate. What is not there is empty. Values are taken as they stand; C(%) means nothing.
+  - Returns the URL of the private package index (C(HOST_URL)) and the host whose certificate is not verified (C(HOST)).
+    Missing values are empty. Values are not interpolated; C(%) has no meaning.
 options:
   _input:
     description: The INI text.
@@ -23,7 +23,7 @@ index: "{{ (lookup('ansible.builtin.file', '~/.flambe/secrets.ini') | flambe.clu
 
 RETURN = r"""
 _value:
-  description: C(url) and C(host), each empty where there is none.
+  description: C(url) and C(host), each empty if missing.
   type: dict
 """
 
@@ -38,14 +38,14 @@ def pip_section(text):
     try:
         parser.read_string(text)
     except configparser.Error:
-        raise AnsibleFilterError("the secrets file is no INI file") from None
+        raise AnsibleFilterError("the secrets file is not an INI file") from None
     options = parser["PIP"] if parser.has_section("PIP") else {}
     return {"url": options.get("host_url", "").strip(), "host": options.get("host", "").strip()}
 
 
 class FilterModule:
-    """Offer the filter to Ansible."""
+    """The filter of this file."""
 
     def filters(self):
-        """Name the filter."""
+        """Return the filter by name."""
         return {"pip_section": pip_section}

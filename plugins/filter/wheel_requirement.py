@@ -1,5 +1,5 @@
 # Copyright: the flambe-ansible contributors. MIT license.
-"""Name a wheel of the controller as the requirement that it will be on a host."""
+"""Write the requirement for a wheel that is copied from the controller to a host."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ DOCUMENTATION = r"""
 name: wheel_requirement
 short_description: Write the requirement for a wheel that is copied to a host
 description:
-  - Returns C(name @ file://FOLDER/WHEEL#sha256=...) for a wheel on the controller that goes into a folder on the host,
-    so that another content is another requirement.
-  - A wheel whose version tells the content itself (C(+content.), as flambe-ans marks what it builds) comes without the
-    SHA-256, as it may be built again, elsewhere, with other bytes.
+  - Returns C(name @ file://FOLDER/WHEEL#sha256=...) for a wheel on the controller that is copied into a folder on the
+    host. The requirement changes with the content.
+  - The SHA-256 is omitted if the version identifies the content (C(+content.), set by flambe-ans for the wheels that it
+    builds), because a second build of the same content can differ in its bytes.
 positional: folder
 options:
   _input:
-    description: The wheel on the controller, an absolute path or one that begins with C(~/).
+    description: The path of the wheel on the controller, absolute or starting with C(~/).
     type: path
     required: true
   folder:
@@ -45,13 +45,13 @@ _NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.]*)-(?P<version>[^-]+)-.+\.whl")
 
 
 def wheel_requirement(wheel, folder):
-    """Write the requirement for a wheel that goes into a folder on the host."""
+    """Write the requirement for a wheel in a folder on the host."""
     path = Path(wheel).expanduser()
     if not path.is_absolute():
         raise AnsibleFilterError(f"the path of the wheel {wheel} is not absolute")
     match = _NAME.fullmatch(path.name)
     if not match:
-        raise AnsibleFilterError(f"{wheel} is not named as a wheel is: NAME-VERSION-TAGS.whl")
+        raise AnsibleFilterError(f"{wheel} is not the file name of a wheel: NAME-VERSION-TAGS.whl")
     requirement = "{} @ file://{}".format(match["name"], quote(f"{folder}/{path.name}"))
     if "+content." in match["version"]:
         return requirement
@@ -62,8 +62,8 @@ def wheel_requirement(wheel, folder):
 
 
 class FilterModule:
-    """Offer the filter to Ansible."""
+    """The filter of this file."""
 
     def filters(self):
-        """Name the filter."""
+        """Return the filter by name."""
         return {"wheel_requirement": wheel_requirement}

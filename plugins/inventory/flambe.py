@@ -1,6 +1,6 @@
 # Copyright: the authors of flambe-ansible
 # MIT License (see LICENSE or https://opensource.org/license/mit)
-"""Ansible's view of a cluster.yaml: the hosts that exist now, with all that the playbooks need."""
+"""Inventory of a cluster.yaml: the hosts that exist now, with the variables of the playbooks."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ short_description: The hosts of a flambe-ansible cluster
 version_added: "0.1.0"
 author: The authors of flambe-ansible
 description:
-  - Reads a C(cluster.yaml), asks its provider which hosts exist now, and gives them in the groups C(orchestrator) and
+  - Reads a C(cluster.yaml), lists the hosts that exist now, and puts them into the groups C(orchestrator) and
     C(factories), with the variables of the collection's roles.
   - Creates, starts and changes nothing.
-  - The inventory file's name must end in C(.flambe.yml) or C(.flambe.yaml).
+  - The name of the inventory file must end in C(.flambe.yml) or C(.flambe.yaml).
 requirements:
-  - The Python package flambe-ansible, in the Python that runs Ansible.
+  - The Python package flambe-ansible in the Python that runs Ansible.
 options:
   plugin:
-    description: Names this plugin. The short name is for a checkout, whose ansible.cfg names the plugin's folder.
+    description: The name of this plugin. The short name works in a checkout, where ansible.cfg sets its folder.
     type: str
     required: true
     choices: [flambe.cluster.flambe, flambe]
   cluster:
-    description: Path of the cluster.yaml; a relative one starts at the inventory file's own folder.
+    description: The path of the cluster.yaml, absolute or relative to the folder of the inventory file.
     type: path
     required: true
 """
@@ -57,11 +57,11 @@ class InventoryModule(BaseInventoryPlugin):
     NAME = "flambe.cluster.flambe"
 
     def verify_file(self, path):
-        """Take the files that are meant for this plugin."""
+        """Accept the files with the suffixes of this plugin."""
         return super().verify_file(path) and str(path).endswith(SUFFIXES)
 
     def parse(self, inventory, loader, path, cache=True):
-        """Fill the inventory with the cluster's hosts."""
+        """Add the cluster's hosts to the inventory."""
         super().parse(inventory, loader, path, cache)
         if IMPORT_ERROR is not None:
             raise AnsibleParserError(
@@ -74,11 +74,11 @@ class InventoryModule(BaseInventoryPlugin):
             data = load_cluster(cluster_file).inventory()
         except FlambeAnsibleError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            raise AnsibleParserError(f"{error.message}{hint}") from None  # Ansible would tell the cause once more
+            raise AnsibleParserError(f"{error.message}{hint}") from None  # Ansible would print the cause again
         self._fill(data["all"])
 
     def _fill(self, everything):
-        """Copy the data; a plugin's strings are not trusted, so that Ansible takes none of them for a template."""
+        """Copy the data; Ansible does not evaluate templates in an inventory plugin's strings."""
         for name, value in everything["vars"].items():
             self.inventory.set_variable("all", name, value)
         for group, content in everything["children"].items():

@@ -1,4 +1,4 @@
-"""The user whom a module works for: finding the account, acting and running commands as it."""
+"""The user that a module works for: find the account, access files and run commands as this user."""
 
 from __future__ import annotations
 
@@ -12,19 +12,36 @@ import subprocess
 import tempfile
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Set for another interpreter on the host, these break a runtime's Python.
+FOREIGN_PYTHON = ("PYTHONHOME", "PYTHONPATH")
 KILL_GRACE = 5  # seconds between SIGTERM and SIGKILL
+_SHOWN = 100  # characters of a command in a message
 
 
-class CommandTimeoutError(Exception):
-    """A command ran longer than it may; ``output`` is what it had printed."""
+class CommandError(Exception):
+    """A command failed.
 
-    def __init__(self, output):
-        super().__init__("timed out")
+    Attributes:
+        command: The command, shortened for messages.
+        output: The end of its output.
+    """
+
+    def __init__(self, message, command, output):
+        super().__init__(message)
+        self.command = command
         self.output = output
 
 
+class CommandTimeoutError(CommandError):
+    """A command exceeded its time limit and was killed."""
+
+    def __init__(self, command, timeout, output, setting=""):
+        message = "{}: still running after {:g} s; last output: {}".format(command, timeout, tail(output, 1) or "none")
+        super().__init__(message + (f"; raise {setting} to allow more" if setting else ""), command, tail(output))
+
+
 def find(name):
-    """Find an account; the empty name is the user who connected, also behind sudo or doas.
+    """Find an account; an empty name means the connecting user, also behind sudo or doas.
 
     Returns:
         A ``pwd.struct_passwd``.
@@ -41,9 +58,17 @@ def find(name):
     return pwd.getpwuid(os.geteuid())
 
 
+def of_module(module):
+    """Find the account in a module's ``user`` option; fail the module if the host has no such user."""
+    try:
+        return find(module.params["user"])
+    except KeyError:
+        return module.fail_json(msg="user {} does not exist on this host".format(module.params["user"]))
+
+
 @contextlib.contextmanager
 def acting_as(account):
-    """Touch files as this user for a while; needs root, or to be that user."""
+    """Access files as this user inside the block; requires root, or being that user."""
     if os.geteuid() != 0 or account.pw_uid == 0:
         yield
         return
@@ -59,8 +84,8 @@ def acting_as(account):
         os.setgroups(groups)
 
 
-def environment(account, path="/etc/environment"):
-    """Make the environment that a login of this user starts with: /etc/environment and the account."""
+def login_environment(account, path="/etc/environment"):
+    """Return the environment of a login of this user: /etc/environment plus HOME, USER, LOGNAME and SHELL."""
     found = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"}
     found.update(read_environment(path))
     found.update(
@@ -69,8 +94,14 @@ def environment(account, path="/etc/environment"):
     return found
 
 
+def environment(account, path="/etc/environment"):
+    """Return the login environment without the variables that break a runtime's Python."""
+    found = login_environment(account, path)
+    return {name: value for name, value in found.items() if name not in FOREIGN_PYTHON}
+
+
 def read_environment(path):
-    """Read the lines ``NAME=value`` of /etc/environment as pam_env does."""
+    """Parse the ``NAME=value`` lines of /etc/environment like pam_env."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = file.read().splitlines()
@@ -87,23 +118,26 @@ def read_environment(path):
     return found
 
 
-def run(account, argv, timeout=None, env=None, cwd=None):
-    """Run a command as this user, without stdin, in its own process group.
+def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", pass_fds=()):
+    """Run a command as this user, without stdin, in a new process group.
 
-    Its output goes to a file, so that a daemon it leaves behind holds nobody up.
+    The output goes to a file, so that a daemon left behind by the command does not block the caller.
 
     Args:
         account: A ``pwd.struct_passwd``.
         argv: The command.
-        timeout: Seconds until the whole process group is killed, or None.
-        env: Its environment; that of a login when None.
-        cwd: Where it runs; the user's home when None.
+        timeout: Seconds until the process group is killed; None for no limit.
+        env: The environment; ``environment(account)`` by default.
+        cwd: The working directory; the user's home by default.
+        shown: The command in messages; by default the words of ``argv``, shortened.
+        setting: The variable that sets the time limit, for messages.
+        pass_fds: File descriptors that the command inherits.
 
     Returns:
-        (exit code, output): stdout and stderr in their order.
+        (exit code, output): stdout and stderr interleaved.
 
     Raises:
-        CommandTimeoutError: It took longer.
+        CommandTimeoutError: The time limit was exceeded.
     """
     drop = os.geteuid() == 0 and account.pw_uid != 0
 
@@ -125,23 +159,30 @@ def run(account, argv, timeout=None, env=None, cwd=None):
             cwd=home,
             preexec_fn=become,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
             kill_group(process)
-            raise CommandTimeoutError(read_tail(output)) from None
+            raise CommandTimeoutError(shown or shorten(argv), timeout, read_tail(output), setting) from None
         return code, read_tail(output)
 
 
+def shorten(argv):
+    """Write a command in one short line."""
+    text = " ".join(" ".join(argv).split())
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
 def kill_group(process):
-    """End a command and all that it started: SIGTERM, then SIGKILL."""
+    """End a command and everything in its process group: SIGTERM, then SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(KILL_GRACE)
-    # What ignored SIGTERM while the leader left is gone by the second round's SIGKILL.
+    # The SIGKILL of the second round also ends members that ignored SIGTERM after the leader ended.
 
 
 def read_tail(file, size=65536):
@@ -152,12 +193,15 @@ def read_tail(file, size=65536):
 
 
 def tail(text, lines=30):
-    """Keep the last lines of an output."""
+    """Return the last lines of an output."""
     return "\n".join(text.rstrip().splitlines()[-lines:])
 
 
 def which(account, command):
-    """Find a command on the path that this user's login shell has."""
-    code, output = run(account, ["/bin/bash", "-lc", 'printf "\\n%s" "$PATH"'], timeout=60)
-    path = output.rsplit("\n", 1)[-1] if code == 0 else SYSTEM_PATH
-    return shutil.which(command, path=path)
+    """Find a command on the PATH of this user's login shell; on the system's PATH if the login shell fails."""
+    try:
+        _, output = run(account, ["/bin/bash", "-lc", 'printf "\\nPATH=%s" "$PATH"'], timeout=60)
+    except CommandTimeoutError:
+        output = ""
+    name, _, path = output.rsplit("\n", 1)[-1].partition("=")
+    return shutil.which(command, path=path if name == "PATH" else SYSTEM_PATH)

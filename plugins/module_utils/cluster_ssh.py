@@ -1,4 +1,4 @@
-"""The texts that let the hosts of a cluster reach each other over SSH; pure functions and one call of ssh-keygen."""
+"""Key pair, authorized_keys, known_hosts and ssh_config of a cluster, as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*\Z")
 
 
 def derive_public(private):
-    """Derive the public key of a private one; empty when it is none."""
+    """Derive the public key of a private key; "" if the private key is invalid."""
     with tempfile.TemporaryDirectory(prefix="flambe-") as folder:
         path = os.path.join(folder, "key")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
@@ -36,7 +36,7 @@ def derive_public(private):
 
 
 def make_pair():
-    """Make an ed25519 pair in memory.
+    """Generate an ed25519 pair in memory.
 
     Returns:
         (private key, public key).
@@ -55,13 +55,13 @@ def make_pair():
 
 
 def canonical(line):
-    """Write a public key as ``type base64 flambe-cluster``; empty when the line is none."""
+    """Write a public key as ``type base64 flambe-cluster``; "" if the line is not a key."""
     fields = line.split()
     return " ".join([*fields[:2], COMMENT]) if len(fields) >= 2 else ""
 
 
 def authorise(text, public):
-    """Let a public key in exactly once; every other line stays, but for an older key of the cluster."""
+    """Authorise a public key exactly once and remove previous keys of the cluster; keep all other lines."""
     blob = public.split()[1]
     kept = [
         line
@@ -75,9 +75,9 @@ def known_lines(hosts, members, previous):
     """Write the known_hosts lines of a cluster.
 
     Args:
-        hosts: Of each host now looked at, its ``name``, ``names``, ``host_keys``, and the ``port`` of its sshd.
-        members: The names of all hosts of the cluster; lines of others go.
-        previous: The managed lines of before; those of members not looked at stay.
+        hosts: For each host of this play: ``name``, ``names``, ``host_keys`` and ``port`` of its sshd.
+        members: The names of all hosts of the cluster; lines of other hosts are removed.
+        previous: The previous managed lines; those of members outside of this play are kept.
 
     Returns:
         Lines ``names type base64 member``, in the order of ``members``.
@@ -95,10 +95,10 @@ def known_lines(hosts, members, previous):
 
 
 def config_lines(known, user, options):
-    """Write the ssh_config of a cluster from its known_hosts lines: how each host is reached, and when one is given up.
+    """Write the ssh_config of a cluster from its known_hosts lines.
 
     Args:
-        known: Lines as ``known_lines`` writes them.
+        known: The lines of ``known_lines``.
         user: The name to log in with.
         options: (keyword, value) for all hosts.
 
@@ -121,18 +121,18 @@ def config_lines(known, user, options):
     everyone = sorted({alias for aliases in names.values() for alias in aliases})
     lines += ["Host {}".format(" ".join(everyone)), f"  User {user}"]
     lines += ["  {} {}".format(*option) for option in options]
-    # What a user adds below belongs to no host of ours.
+    # Options that a user adds below must not apply to the last Host.
     return [*lines, "Match all"]
 
 
 def find_target(member, aliases):
-    """Find where a host is reached, whichever of its names is asked for; None where only its inventory name is known.
+    """Return the address or name at which a host is reached; None if only its inventory name is known.
 
-    Ray takes a host by the address that it sends from, which the others need not reach: one with two networks, say.
+    All its names lead there: Ray may use the source address of another network, which the other hosts cannot reach.
 
     Args:
         member: Its name in the inventory.
-        aliases: Its names; first the one that the cluster is told to use.
+        aliases: Its names; the first is the configured one.
     """
     if is_address(aliases[0]) or aliases[0] != member:
         return aliases[0]
@@ -140,12 +140,12 @@ def find_target(member, aliases):
 
 
 def with_port(name, port):
-    """Write a name as known_hosts has it: ``[name]:port`` where the port is not 22."""
+    """Write a name for known_hosts: ``[name]:port`` unless the port is 22."""
     return name if port == DEFAULT_PORT else f"[{name}]:{port}"
 
 
 def split_port(name):
-    """Read a name as known_hosts has it; return the name and the port."""
+    """Split a name of known_hosts into name and port."""
     if not name.startswith("["):
         return name, DEFAULT_PORT
     bare, _, port = name[1:].rpartition("]:")
@@ -153,12 +153,12 @@ def split_port(name):
 
 
 def usable_names(names):
-    """Keep the names that known_hosts can hold, each once, in their order."""
+    """Return the names that known_hosts can hold, without duplicates, in order."""
     return [name for name in dict.fromkeys(names) if _NAME.match(name) and name != "localhost"]
 
 
 def is_address(name):
-    """Tell an IP address from a name."""
+    """Return whether a name is an IP address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -167,7 +167,7 @@ def is_address(name):
 
 
 def own_address(towards="192.0.2.1"):
-    """Find the address that this host sends from; nothing is sent. Empty when it has no route."""
+    """Return the source address of this host's route to another; "" if it has none. Nothing is sent."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((towards, 9))
         return probe.getsockname()[0]

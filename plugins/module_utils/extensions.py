@@ -1,4 +1,4 @@
-"""Extensions in a runtime on this host: what is installed, what should be, and the steps between."""
+"""Extensions in a runtime: compare what is installed with what is wanted, and install the difference."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 RECORD = "flambe-extensions.json"
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _LEFT_OUT = ("__pycache__", "build", "dist", ".git", ".venv")
-# Their versions are the runtime's: an extension that cannot live with them is refused, not installed over them.
+# The runtime decides their versions: an extension that conflicts with them is refused.
 _KEPT = ("flambe", "ray", "torch")
-_IMPORT_SECONDS = 300
 
 
 class ExtensionError(Exception):
-    """An extension cannot be installed; ``output`` is what the installer said."""
+    """An extension cannot be installed; ``output`` is the installer's output."""
 
     def __init__(self, message, output=""):
         super().__init__(message)
@@ -29,10 +28,10 @@ class ExtensionError(Exception):
 
 
 class Extensions:
-    """The extensions of one runtime, as a module's parameters ask for them.
+    """The extensions of one runtime that a module's parameters describe.
 
     Attributes:
-        todo: Names of those that have to be installed.
+        todo: Names of the extensions to install.
     """
 
     def __init__(self, params, account):
@@ -42,19 +41,12 @@ class Extensions:
         self.venv = os.path.join(self.root, "venv")
         self.python = os.path.join(self.venv, "bin/python")
         self.record_path = os.path.join(self.venv, RECORD)
-        self.record = self.read_record()
+        self.record = files.read_json(self.record_path)
         self.sources = {name: self.locate(name, str(given)) for name, given in params["packages"].items()}
         self.todo = []
 
-    def read_record(self):
-        """Read what was installed before."""
-        try:
-            return json.loads(files.read(self.record_path) or "{}")
-        except ValueError:
-            return {}
-
     def locate(self, name, given):
-        """Tell a path from a requirement; returns (path or empty, requirement or empty)."""
+        """Return (path, "") or ("", requirement)."""
         path = os.path.join(self.account.pw_dir, given[2:]) if given.startswith("~/") else given
         if not path.startswith("/"):
             return "", given
@@ -63,7 +55,7 @@ class Extensions:
         return path, ""
 
     def inspect(self):
-        """Find out what has to be done; nothing changes."""
+        """Find out what has to be installed, without changing anything."""
         present = venv.installed(self.venv)
         broken = set(venv.damaged(self.venv)) if self.record else set()
         for name, source in self.sources.items():
@@ -74,16 +66,11 @@ class Extensions:
                 self.todo.append(name)
 
     def converge(self):
-        """Install what has to be."""
+        """Install the extensions in ``todo``."""
         environ = accounts.environment(self.account)
         options = self.pip_options(environ)
-        uv = uvs.Uv(
-            self.find_uv(pip_config.read(self.account.pw_dir, environ)),
-            self.account,
-            options,
-            os.path.join(self.root, "tmp"),
-            self.params["timeout"],
-        )
+        binary = uvs.find(self.account, self.params, pip_config.read(self.account.pw_dir, environ))
+        uv = uvs.Uv(binary, self.account, options, self.params)
         digests = {name: digest(self.sources[name]) for name in self.todo}
         with accounts.acting_as(self.account):
             self.write_record({name: known for name, known in self.record.items() if name not in self.todo})
@@ -100,29 +87,20 @@ class Extensions:
             self.write_record({**self.record, **done})
 
     def write_record(self, record):
-        """Write down what is installed."""
+        """Record what is installed."""
         self.record = record
         files.write(self.record_path, json.dumps(record, indent=1, sort_keys=True) + "\n", 0o644)
 
     def pip_options(self, environ):
-        """Put the private index beside those that the host is configured for."""
+        """Add the private index to those that the host is configured for."""
         own = pip_config.read(self.account.pw_dir, environ)
         options = {} if pip_config.uv_has_index(self.account.pw_dir, environ) else dict(own)
         for key, value in (("extra-index-url", "extra_index_url"), ("trusted-host", "trusted_host")):
             options[key] = " ".join(part for part in (options.get(key, ""), self.params[value]) if part)
         return {key: value for key, value in options.items() if value}
 
-    def find_uv(self, options):
-        """Find uv on this host, else fetch it."""
-        own = os.path.join(self.root, "bin/uv")
-        for path in (self.params["uv"], accounts.which(self.account, "uv"), own):
-            if path and os.access(path, os.X_OK):
-                return path
-        uvs.fetch(own, self.params["uv_version"], self.params["uv_sha256"], options)
-        return own
-
     def make_requirement(self, uv, folder, name):
-        """Make what is installed of one extension: a requirement, an archive, or the wheel of a folder."""
+        """Return what to install for one extension: a requirement, an archive, or a wheel built from a folder."""
         path, requirement = self.sources[name]
         if not path or not os.path.isdir(path):
             return requirement or path
@@ -132,14 +110,14 @@ class Extensions:
         out = os.path.join(folder, name, "wheel")
         try:
             uv.run("build", "--wheel", "--python", self.python, "--out-dir", out, source, cwd=folder)
-        except uvs.UvError as error:
+        except accounts.CommandError as error:
             raise ExtensionError(
                 f"extension {name} could not be built: {error}\n{error.output}", error.output
-            ) from None
+            ) from error
         return os.path.join(out, next(one for one in os.listdir(out) if one.endswith(".whl")))
 
     def install(self, uv, folder, wanted):
-        """Install them all together, so that they fit each other and the runtime."""
+        """Install all in one resolution, so that they are compatible with each other and the runtime."""
         present = venv.installed(self.venv)
         kept = [f"{name}=={present[name][0]}" for name in _KEPT if name in present]
         constraints = venv.read_marker(self.venv).get("constraints", [])
@@ -153,41 +131,46 @@ class Extensions:
                 argv += ["--reinstall-package", distribution_of(requirement)]
         try:
             uv.run(*argv, cwd=folder)
-        except uvs.UvError as error:
-            names = ", ".join(name for name in wanted if self.is_named(error.output, name, wanted[name])) or ", ".join(
-                wanted
-            )
+        except accounts.CommandError as error:
+            named = [name for name in wanted if self.is_named(error.output, name, wanted[name])]
+            names = ", ".join(named or wanted)
             raise ExtensionError(
                 f"extension {names} could not be installed: {error}\n{error.output}", error.output
-            ) from None
+            ) from error
 
     def is_named(self, output, name, requirement):
-        """Tell whether an installer's message is about an extension."""
+        """Return whether an installer's message mentions an extension."""
         words = {name, distribution_of(requirement), venv.normalize(name)}
         return any(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", output) for word in words if word)
 
     def check_import(self, name):
-        """Import the module in the runtime, as flambe will."""
+        """Import the module in the runtime."""
         argv = [self.python, "-W", "ignore", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", name]
         try:
-            code, output = accounts.run(self.account, argv, timeout=_IMPORT_SECONDS)
+            code, output = accounts.run(
+                self.account,
+                argv,
+                timeout=self.params["timeout"],
+                shown=f"import {name}",
+                setting=self.params["timeout_setting"],
+            )
         except accounts.CommandTimeoutError as error:
-            code, output = 1, error.output + f"\nno end after {_IMPORT_SECONDS} s"
+            code, output = 1, f"{error.output}\n{error}"
         if code:
-            said = accounts.tail(output, 15)
-            raise ExtensionError(f"extension {name} is installed, but cannot be imported:\n{said}", said)
+            end = accounts.tail(output, 15)
+            raise ExtensionError(f"extension {name} is installed, but cannot be imported:\n{end}", end)
 
     def find_distribution(self, name, requirement):
-        """Name the distribution that an extension came as."""
+        """Return the installed distribution of an extension; "" if its name is unknown."""
         present = venv.installed(self.venv)
         for guess in (distribution_of(requirement), venv.normalize(name)):
             if guess in present:
                 return guess
-        return ""  # no such name: then its digest alone tells
+        return ""
 
 
 def distribution_of(requirement):
-    """Name the distribution of a requirement or an archive; empty where it does not say."""
+    """Return the distribution named by a requirement or an archive; "" if it has no name."""
     if requirement.startswith("/"):
         name = os.path.basename(requirement)
         stem = name if name.endswith(".whl") else re.sub(r"-\d.*$", "", name)
@@ -197,7 +180,7 @@ def distribution_of(requirement):
 
 
 def digest(source):
-    """Fingerprint an extension: the files of a folder, an archive's content, or a requirement's text."""
+    """Return the digest of an extension: of a folder's files, an archive's content, or a requirement's text."""
     path, requirement = source
     total = hashlib.sha256(requirement.encode())
     if path and os.path.isfile(path):
@@ -213,7 +196,7 @@ def digest(source):
 
 
 def hash_file(path):
-    """Fingerprint one file."""
+    """Return the SHA-256 of one file."""
     total = hashlib.sha256()
     with open(path, "rb") as file:
         for chunk in iter(lambda: file.read(1 << 20), b""):

@@ -1,15 +1,16 @@
-"""Files that modules keep: written whole, with their final mode from the first moment on."""
+"""Files that modules write: atomically, and with their final mode from the start."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 import tempfile
 
 
 def read(path):
-    """Read a text file; None where there is none."""
+    """Read a text file; None if it does not exist."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
@@ -17,14 +18,24 @@ def read(path):
         return None
 
 
-def write(path, text, mode):
-    """Put a file in place in one step; nobody ever sees half of it, or more open than ``mode``."""
+def read_json(path):
+    """Read a JSON object; {} if the file is missing or holds anything else."""
+    try:
+        document = json.loads(read(path) or "{}")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def write(path, content, mode):
+    """Write a file (text or bytes) atomically; at no moment is it incomplete or more open than ``mode``."""
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
     folder = os.path.dirname(path)
     handle, draft = tempfile.mkstemp(prefix=".flambe-", dir=folder)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
-            file.write(text)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
@@ -35,7 +46,7 @@ def write(path, text, mode):
 
 
 def ensure(path, text, mode, dry=False):
-    """Bring a file to this text and mode; return whether that changed, or would change, anything."""
+    """Write a file unless it has this text and mode; return whether it changes."""
     if read(path) == text and mode_of(path) == mode:
         return False
     if not dry:
@@ -44,7 +55,7 @@ def ensure(path, text, mode, dry=False):
 
 
 def ensure_folder(path, mode, dry=False):
-    """Bring a folder to existence; one that exists keeps its mode unless others could write there."""
+    """Create a folder, or close one that others can write to; return whether it changes."""
     if os.path.isdir(path):
         if not mode_of(path) & 0o022:
             return False
@@ -58,7 +69,7 @@ def ensure_folder(path, mode, dry=False):
 
 
 def mode_of(path):
-    """Tell a file's permission bits; None where there is none."""
+    """Return a file's permission bits; None if it does not exist."""
     try:
         return stat.S_IMODE(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -66,17 +77,17 @@ def mode_of(path):
 
 
 def begin(name):
-    """Write the first line of a managed block."""
+    """Return the first line of a managed block."""
     return f"# {name}: begin (managed, edits are lost)"
 
 
 def end(name):
-    """Write the last line of a managed block."""
+    """Return the last line of a managed block."""
     return f"# {name}: end"
 
 
 def split_block(text, name):
-    """Take a text apart into (lines outside of the managed block, lines inside of it)."""
+    """Split a text into (lines outside the managed block, lines inside it)."""
     outside, inside, within = [], [], False
     for line in (text or "").splitlines():
         if line == begin(name):
@@ -89,7 +100,7 @@ def split_block(text, name):
 
 
 def with_block(text, name, lines):
-    """Replace the managed block of a text, or append it; all other lines stay as they are."""
+    """Replace the managed block of a text, or append it; all other lines are unchanged."""
     outside, _ = split_block(text, name)
     block = [begin(name), *lines, end(name)] if lines else []
     joined = outside + block

@@ -1,4 +1,4 @@
-"""Find a Python of a version on this host, or install a standalone build of it with uv."""
+"""Find a Python of a version on this host, or describe a standalone build of it for uv."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ import re
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 
-# What a usable interpreter answers: its version, the path of itself behind any wrapper, and that it was built whole.
-_QUESTION = (
+# Fails unless the interpreter starts and was built with these modules; prints its version and real path.
+_PROBE = (
     "import bz2, ctypes, hashlib, json, lzma, ssl, sqlite3, sys, venv, zlib; "
     "print(json.dumps(['%d.%d.%d' % sys.version_info[:3], getattr(sys, '_base_executable', None) or sys.executable]))"
 )
+_PROBE_SECONDS = 60
 
 
 def matches(version, wanted):
-    """Tell whether 3.7.9 is a 3.7 (or exactly that)."""
+    """Return whether a version such as 3.7.9 is the wanted one, such as 3.7 or 3.7.9."""
     return version == wanted or version.startswith(wanted + ".")
 
 
-def ask(account, path):
-    """Ask an interpreter for (version, path of itself); None when it does not work."""
+def probe(account, path):
+    """Start an interpreter; return (version, its real path), or None if it does not work.
+
+    Raises:
+        accounts.CommandTimeoutError: It did not answer, which proves neither.
+    """
     try:
-        code, output = accounts.run(account, [path, "-I", "-c", _QUESTION], timeout=60)
-    except (accounts.CommandTimeoutError, OSError):
+        code, output = accounts.run(account, [path, "-I", "-c", _PROBE], timeout=_PROBE_SECONDS)
+    except OSError:
         return None
     if code:
         return None
@@ -37,20 +42,23 @@ def ask(account, path):
 
 
 def find(account, wanted, root):
-    """Find a working interpreter of a version: on the login's PATH, pyenv's, below /opt, or one installed here before.
+    """Find a working interpreter of a version: on the login's PATH, in pyenv, below /opt, or installed earlier.
 
     Returns:
         (version, path), or None.
     """
     for path in candidates(account, wanted, root):
-        found = ask(account, path)
+        try:
+            found = probe(account, path)
+        except accounts.CommandTimeoutError:
+            continue
         if found and matches(found[0], wanted):
             return found
     return None
 
 
 def candidates(account, wanted, root):
-    """List where such an interpreter may be, best first."""
+    """Yield the paths at which such an interpreter may be, best first."""
     command = "python" + ".".join(wanted.split(".")[:2])
     on_path = accounts.which(account, command)
     if on_path:
@@ -64,10 +72,10 @@ def candidates(account, wanted, root):
 
 
 def describe_download(url, sha256, wanted):
-    """Write the list of downloads that uv takes a standalone build from.
+    """Write the download list from which uv installs a standalone build.
 
     Returns:
-        (the version that uv is asked for, JSON text).
+        (the version to request from uv, JSON text).
     """
     match = re.search(r"cpython-(\d+)\.(\d+)\.(\d+)", url)
     parts = [int(part) for part in (match.groups() if match else (wanted.split(".") + ["0", "0"])[:3])]

@@ -13,11 +13,11 @@ ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+ht
 
 
 class PackageNotFoundError(Exception):
-    """No index has the file, or not as it should be."""
+    """No index has the file with the expected hash."""
 
 
 class _Links(HTMLParser):
-    """Collects (text, href) of the anchors of a page."""
+    """Collect (text, href) of a page's anchors."""
 
     def __init__(self):
         super().__init__()
@@ -38,17 +38,17 @@ def fetch(indexes, project, filename, sha256, options):
     """Fetch a file of a project from the first index that has it.
 
     Args:
-        indexes: URLs of simple indexes; they may carry user and password.
+        indexes: URLs of simple indexes, optionally with user and password.
         project: The project's normalized name.
         filename: The file.
-        sha256: The hash that it must have.
-        options: ``cert`` (a CA bundle) and ``trusted-host`` (hosts whose certificate is not checked).
+        sha256: The expected SHA-256, in hex.
+        options: ``cert`` (a CA bundle) and ``trusted-host`` (hosts whose certificate is not verified).
 
     Returns:
         Its bytes.
 
     Raises:
-        PackageNotFoundError: Nobody has it, or its hash is another.
+        PackageNotFoundError: No index has it, or its hash differs.
     """
     reasons = []
     for index in indexes:
@@ -65,12 +65,12 @@ def fetch(indexes, project, filename, sha256, options):
         found = hashlib.sha256(content).hexdigest()
         if found == sha256:
             return content
-        reasons.append(f"{hide(index)}: {filename} has the SHA-256 {found}")
+        reasons.append(f"{hide(index)}: {filename} has the SHA-256 {found}, expected {sha256}")
     raise PackageNotFoundError("; ".join(reasons) or "no package index is configured")
 
 
 def find_link(url, kind, body, filename):
-    """Find a file's URL on a project's page; None when it is not there."""
+    """Find a file's URL on a project's page; None if it is not listed."""
     text = body.decode("utf-8", "replace")
     if "json" in kind:
         links = [(entry["filename"], entry["url"]) for entry in json.loads(text)["files"]]
@@ -86,7 +86,7 @@ def find_link(url, kind, body, filename):
 
 
 def with_login(url, page):
-    """Give a URL the login of the page that named it, on the same host."""
+    """Add the login of the linking page to a URL on the same host."""
     parts, source = urlsplit(url), urlsplit(page)
     login = source.netloc.rpartition("@")[0]
     if not login or "@" in parts.netloc or parts.hostname != source.hostname:
@@ -95,7 +95,7 @@ def with_login(url, page):
 
 
 def hide(url):
-    """Write a URL without its login."""
+    """Return a URL without its login."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 

@@ -1,4 +1,4 @@
-"""The package index that a host's pip is configured for, told to uv, which reads none of that."""
+"""Translate the package index of the host's pip configuration for uv, which does not read it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _UV_INDEX = re.compile(
 
 
 def read(home, environ):
-    """Read what pip would: the global files, the user's, then PIP_* of the environment, later ones winning.
+    """Read pip's configuration: the global files, the user's files, then PIP_* variables; later sources win.
 
     Args:
         home: The home of the user who installs.
-        environ: The environment of their login.
+        environ: The login environment of this user.
 
     Returns:
         Option (as in pip.conf) -> value.
@@ -48,7 +48,7 @@ def read(home, environ):
 
 
 def _paths(home, environ):
-    """List pip's configuration files, from the weakest to the strongest."""
+    """List pip's configuration files in ascending precedence."""
     if environ.get("PIP_CONFIG_FILE") == os.devnull:
         return []
     configured = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
@@ -59,7 +59,7 @@ def _paths(home, environ):
 
 
 def _parse(text):
-    """Read the options for ``pip install`` of one file; an unreadable file says nothing."""
+    """Read the ``pip install`` options of one file; none if it is malformed."""
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read_string(text)
@@ -76,46 +76,46 @@ def _parse(text):
 
 
 def indexes(options):
-    """List the indexes as pip would ask them, the main one first; local folders that are missing are left out."""
+    """List the indexes in pip's order, the main one first, without local folders that do not exist."""
     listed = [] if truth(options.get("no-index")) else [options.get("index-url") or "https://pypi.org/simple"]
     return [url for url in listed + options.get("extra-index-url", "").split() if _usable(url)]
 
 
 def find_links(options):
-    """List the places of loose wheels; local ones that are missing are left out, as pip does."""
+    """List the find-links locations, without local ones that do not exist (like pip)."""
     return [place for place in options.get("find-links", "").split() if _usable(place)]
 
 
 def _usable(place):
-    """Tell whether a place is remote, or a path that exists."""
+    """Return whether a location is remote, or a path that exists."""
     path = urlsplit(place).path if place.startswith("file:") else place
     return not path.startswith("/") or os.path.exists(unquote(path))
 
 
 def truth(value):
-    """Read a boolean as pip does."""
+    """Parse a boolean like pip."""
     return str(value or "").strip().lower() in ("1", "true", "yes", "on", "y", "t")
 
 
 def uv_files(home, environ):
-    """List where uv looks for the configuration of a user."""
+    """List the paths of uv's configuration for a user."""
     configured = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
     return [os.path.join(configured, "uv/uv.toml"), SYSTEM_UV]
 
 
 def uv_has_index(home, environ):
-    """Tell whether uv itself was told where packages are; then pip's configuration is not for it.
+    """Return whether uv has an index of its own, which takes precedence over pip's configuration.
 
-    Ask as the user who runs uv: a file that they cannot read tells them nothing.
+    Call it as the user who runs uv: files that this user cannot read do not count.
     """
     if any(environ.get(name) for name in _UV_ENVIRONMENT):
         return True
-    texts = [files.read(path) for path in uv_files(home, environ) if not closed(path)]
+    texts = [files.read(path) for path in uv_files(home, environ) if not is_unreadable(path)]
     return any(_UV_INDEX.search(text) for text in texts if text)
 
 
-def closed(path):
-    """Tell whether a file is there and cannot be read by who asks; uv stops at such a one."""
+def is_unreadable(path):
+    """Return whether a file exists that the current user cannot read; uv fails on it."""
     try:
         with open(path, "rb"):
             return False
@@ -126,9 +126,9 @@ def closed(path):
 
 
 def uv_toml(options):
-    """Write pip's options as a uv.toml; empty when pip is not configured.
+    """Write pip's options as a uv.toml; empty if pip is not configured.
 
-    Several indexes are one pool to pip; uv asks the first that knows a package unless told otherwise.
+    pip picks the best version from all indexes; uv does so only with index-strategy "unsafe-best-match".
     """
     lines = []
     if truth(options.get("no-index")):
@@ -151,7 +151,7 @@ def uv_toml(options):
 
 
 def uv_environment(options, environ):
-    """Tell uv by its environment what a uv.toml cannot say: certificates and proxy."""
+    """Return the environment variables for what a uv.toml cannot set: certificates and proxy."""
     found = {}
     bundle = options.get("cert") or "/etc/ssl/certs/ca-certificates.crt"
     if not environ.get("SSL_CERT_FILE") and os.path.exists(bundle):
@@ -164,14 +164,14 @@ def uv_environment(options, environ):
 
 
 def passwords(options):
-    """List the passwords that stand in URLs, so that no message shows them."""
+    """List the passwords in the URLs, to mask them in messages."""
     urls = " ".join(options.get(key, "") for key in ("index-url", "extra-index-url", "find-links", "proxy")).split()
     found = [_password(url) for url in urls]
     return sorted({form for password in found if password for form in (password, unquote(password))})
 
 
 def _password(url):
-    """Read the password of a URL."""
+    """Return the password in a URL."""
     try:
         return urlsplit(url).password
     except ValueError:

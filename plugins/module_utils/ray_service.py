@@ -1,4 +1,4 @@
-"""Ray on one host: what it should be, and the steps that make it so."""
+"""Ray on one host: files, unit and process, and the wait for its nodes."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ import socket
 import time
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files, ray_unit, venv
+from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files, ports, ray_unit, venv
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd
 
 SCRIPT = "ray_nodes.py"
 NODE_ADDRESS = "flambe_node_address"
 TMPFILES = "/etc/tmpfiles.d/flambe-ray.conf"
+_QUERY_SECONDS = 15  # the limit of the first query of Ray; slow hosts get more
 
 
 class RayNodeError(Exception):
-    """Ray could not be brought to its state."""
+    """Ray does not run on this host."""
 
 
 class Node:
-    """Ray on this host, as the module's parameters ask for it."""
+    """Ray on this host, as the module's parameters describe it."""
 
     def __init__(self, params, account, dry):
         self.params = params
         self.account = account
         self.dry = dry
-        self.systemd = Systemd(params["unit"])
+        self.systemd = Systemd(params["unit"], dry)
         self.runtime = params["runtime"].rstrip("/")
         self.root = params["root"].rstrip("/")
         self.command = os.path.join(self.root, "bin/ray-nodes")
         self.script = os.path.join(self.root, "bin", SCRIPT)
-        self.actions = []
-        self.diff = {}
+        self.actions = self.systemd.actions
         self.head_address = resolve(params["head_address"]) if params["head_address"] else ""
         self.address = params["address"] or cluster_ssh.own_address(self.head_address or "192.0.2.1")
         if params["head"]:
             self.head_address = self.address
 
     def converge(self):
-        """Bring files and unit to their state."""
+        """Bring files and unit to the wanted state."""
         version = venv.installed(self.runtime).get("ray", ("",))[0]
         if not version:
             if not self.dry:
-                raise RayNodeError(f"there is no Ray in {self.runtime}")
+                raise RayNodeError(f"Ray is not installed in {self.runtime}")
             self.actions.append("write and start {}".format(self.params["unit"]))
             return
         if not self.address or not self.head_address:
             raise RayNodeError(
-                "this host's or the head's private address is not known: set ray_node_address, ray_node_head_address"
+                "the private address of this host or the head is unknown: set ray_node_address, ray_node_head_address"
             )
         self.write_helpers(version)
         before = files.read(self.systemd.path)
@@ -61,7 +61,7 @@ class Node:
             self.bring_up(before, text)
 
     def write_helpers(self, version):
-        """Write ray-nodes, keep /tmp/ray from the cleaner of /tmp, and tell old Ray its address."""
+        """Write ray-nodes, exclude /tmp/ray from the cleanup of /tmp, and set the address for old Ray."""
         address = "{}:{}".format(self.head_address, self.params["port"])
         wrapper = ray_unit.wrapper_text(self.runtime, self.script, address)
         files.ensure_folder(os.path.dirname(self.command), 0o755, dry=self.dry)
@@ -75,7 +75,7 @@ class Node:
                 self.actions.append(f"write {path}")
 
     def address_files(self, version, head):
-        """Write what has old Ray take this host by its address on the way to the head: (path, text, mode)."""
+        """Yield (path, text, mode) of the files that make old Ray use this host's address towards the head."""
         sites = os.path.join(glob.escape(self.runtime), "lib/python3.*/site-packages")
         for site in glob.glob(sites) if self.address_script(version) else ():
             line = f"import {NODE_ADDRESS}; {NODE_ADDRESS}.towards('{head}')\n"
@@ -83,11 +83,11 @@ class Node:
             yield os.path.join(site, NODE_ADDRESS + ".pth"), line, 0o644
 
     def address_script(self, version):
-        """Tell which module has this Ray find its address; empty for one that needs none."""
+        """Return the module that sets the address for this version of Ray; "" if it needs none."""
         return self.params["address_script"] if ray_unit.is_old(version) else ""
 
     def unit_text(self, version, before):
-        """Write the unit as it should be."""
+        """Write the text of the wanted unit."""
         head = self.params["head"]
         head_id = "" if head else self.params["head_id"] or ray_unit.read_depends(before, "head")
         options = ray_unit.start_options(version, head, self.address, self.head_address, self.params["port"])
@@ -107,7 +107,7 @@ class Node:
         )
 
     def runtime_id(self, version):
-        """Tell one installation of the runtime from the next."""
+        """Return an id that changes with each installation of the runtime."""
         serial = venv.read_marker(self.runtime).get("serial")
         if serial:
             return f"{version} {serial}"
@@ -115,56 +115,52 @@ class Node:
         return f"{version} {os.stat(folders[0]).st_mtime:.0f}"
 
     def bring_up(self, before, text):
-        """Write the unit where it differs, enable it, start or restart it; does not wait."""
+        """Write and enable the unit, start or restart it; does not wait."""
         state = self.systemd.show()
-        # A start that waits for the head by an older ray-nodes would go on doing so.
-        running = state.get("ActiveState") in ("active", *(() if self.actions else ("activating",)))
-        if before != text:
-            self.actions.append(f"write {self.systemd.path}")
-            self.diff = {
-                "before_header": self.systemd.path,
-                "after_header": self.systemd.path,
-                "before": before or "",
-                "after": text,
-            }
-        if state.get("UnitFileState") != "enabled":
-            self.actions.append("enable {}".format(self.params["unit"]))
-        if before != text and running:
+        # A worker that waits for the head with an outdated ray-nodes must be restarted, too.
+        waiting = state.get("ActiveState") == "activating"
+        running = state.get("ActiveState") == "active" or (waiting and not self.actions)
+        outdated = self.systemd.put(text, enabled=True, needs=[self.script, self.command] if waiting else ())
+        if outdated and running:
             self.actions.append(f"restart Ray: {self.reason(before, text)}")
         elif not running:
-            was = state.get("Result", "")
+            result = state.get("Result", "")
             self.actions.append(
-                "start Ray%s" % (f" (it had ended: {was})" if before and was not in ("", "success") else "")
+                "start Ray%s" % (f" (it had ended: {result})" if before and result not in ("", "success") else "")
             )
-        if self.dry:
+        if self.dry or (running and not outdated):
             return
-        if before != text:
-            files.write(self.systemd.path, text, 0o644)
-        if before != text or state.get("NeedDaemonReload") == "yes":
-            self.systemd.call("daemon-reload")
-        if state.get("UnitFileState") != "enabled":
-            self.systemd.call("enable", "--quiet", self.params["unit"])
-        if before != text or not running:
-            self.systemd.call("reset-failed", self.params["unit"], check=False)
-            # The head forks at once; a factory's start lasts as long as it waits for the head.
-            self.systemd.call("restart", *([] if self.params["head"] else ["--no-block"]), self.params["unit"])
+        if self.params["head"] and not running:
+            self.refuse_foreign_listener()
+        # The head forks at once; the start of a worker lasts until it has joined the head.
+        self.systemd.restart(*([] if self.params["head"] else ["--no-block"]))
+
+    def refuse_foreign_listener(self):
+        """Check that no other process listens on the head's port.
+
+        Raises:
+            RayNodeError: One does; it names the process.
+        """
+        found = ports.find_foreign(self.params["port"], self.params["unit"])
+        if found:
+            raise RayNodeError(f"{found} or set ray_node_port to a free port")
 
     def reason(self, before, text):
-        """Tell what changed."""
+        """Return why Ray is restarted."""
         for name, words in (
             ("runtime", "its runtime changed"),
             ("head", "its head was restarted"),
-            ("address", "how it finds its address changed"),
+            ("address", "the detection of its address changed"),
         ):
             if ray_unit.read_depends(before, name) != ray_unit.read_depends(text, name):
                 return words
-        return "its unit changed"
+        return "its unit changed" if before != text else "its files changed after it was started"
 
     def await_unit(self, deadline):
         """Wait until the unit runs.
 
         Raises:
-            RayNodeError: It ended.
+            RayNodeError: It ended, or it still waits at the deadline.
         """
         while True:
             state = self.systemd.show()
@@ -174,24 +170,41 @@ class Node:
             if active not in ("activating", "deactivating", "reloading"):
                 raise RayNodeError("{} is {} ({})".format(self.params["unit"], active, state.get("Result")))
             if time.monotonic() > deadline:
-                raise RayNodeError("{} is still {} ({})".format(self.params["unit"], active, state.get("SubState")))
+                raise RayNodeError(self.still(active, state))
             time.sleep(0.2)
 
+    def still(self, active, state):
+        """Describe a unit that did not start in time."""
+        return "{} is still {} ({}) after {:g} s; raise ray_node_timeout to allow more".format(
+            self.params["unit"], active, state.get("SubState"), self.params["timeout"]
+        )
+
     def await_nodes(self, deadline):
-        """Wait until Ray calls the expected nodes alive; return those that it does not, and its last error."""
+        """Wait until the expected nodes are alive; return the names of those that are not, and Ray's last error."""
+        limit = _QUERY_SECONDS
         while True:
-            document = self.ask()
+            begun = time.monotonic()
+            document = self.read_nodes(max(min(limit, deadline - begun), 5))
             missing = ray_unit.missing_nodes(document, self.params["expect"])
             if not missing or time.monotonic() > deadline:
                 return missing, document.get("error", "")
             if self.systemd.show().get("ActiveState") != "active":
-                raise RayNodeError("{} ended while its nodes were waited for".format(self.params["unit"]))
+                raise RayNodeError("{} ended before all nodes were alive".format(self.params["unit"]))
+            # A slow host may need longer only to import Ray.
+            limit *= 2 if time.monotonic() - begun >= limit else 1
             time.sleep(0.5)
 
-    def ask(self):
-        """Ask Ray for its nodes."""
-        argv = ["/bin/sh", "-c", 'exec "$0" 2>/dev/null', self.command]
-        code, output = accounts.run(self.account, argv, timeout=60)
+    def read_nodes(self, limit):
+        """Run ray-nodes; return its document.
+
+        Args:
+            limit: Seconds until ray-nodes gives up.
+        """
+        argv = ["/bin/sh", "-c", 'exec "$0" "$@" 2>/dev/null', self.command, "--timeout", f"{limit:.0f}"]
+        try:
+            code, output = accounts.run(self.account, argv, timeout=limit + 15, shown="ray-nodes")
+        except accounts.CommandTimeoutError as error:
+            return {"error": str(error)}
         try:
             return json.loads(output)
         except ValueError:
@@ -199,7 +212,7 @@ class Node:
 
 
 def resolve(name):
-    """Find the address behind a name; an address is its own."""
+    """Resolve a name; an address is returned unchanged."""
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:

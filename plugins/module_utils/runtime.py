@@ -1,4 +1,4 @@
-"""One virtual environment with a Python of its own: what it should hold, and the steps that make it so."""
+"""A runtime: one virtual environment with a dedicated Python, and the steps that install or repair it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 
 
 class Runtime:
-    """One runtime on this host: what it should be, and the steps that make it so."""
+    """The runtime that a module's parameters describe.
+
+    Attributes:
+        todo: What has to be done, in words; empty if the runtime is up to date.
+    """
 
     def __init__(self, params, account):
         self.params = params
         self.account = account
         self.root = params["root"].rstrip("/")
         self.venv = os.path.join(self.root, "venv")
+        self.python = os.path.join(self.venv, "bin/python")
         self.digest = venv.inputs_digest(
             python=params["python_version"],
             requirements=sorted(params["requirements"]),
@@ -30,12 +35,18 @@ class Runtime:
         self.reinstall = []
 
     def inspect(self):
-        """Find out what has to be done; nothing changes."""
+        """Find out what has to be done, without changing anything.
+
+        Raises:
+            accounts.CommandTimeoutError: The environment's Python did not answer.
+        """
         marker = venv.read_marker(self.venv)
         if not marker:
             self.todo.append("install")
         elif not venv.has_interpreter(self.venv) or marker.get("user") != self.account.pw_name:
-            self.todo.append("install again: its Python or its user is gone")
+            self.todo.append("install again: its Python is missing, or it belongs to another user")
+        elif not interpreters.probe(self.account, self.python):
+            self.todo.append("install again: its Python does not start")
         elif not interpreters.matches(marker.get("python_version", ""), self.params["python_version"]):
             self.todo.append("install with Python {}".format(self.params["python_version"]))
         self.fresh = bool(self.todo)
@@ -45,10 +56,10 @@ class Runtime:
         self.todo += [f"link {path}" for path in self.missing_links()]
 
     def compare(self, inputs):
-        """Compare an environment that was finished with what it should be.
+        """Compare a completed environment with the wanted one.
 
         Args:
-            inputs: The digest of what it was made of.
+            inputs: The digest of the inputs it was installed from.
         """
         requirements = self.params["requirements"]
         if inputs != self.digest:
@@ -59,38 +70,38 @@ class Runtime:
             self.todo.append("repair {}".format(", ".join(self.damaged)))
         elif wrong and not self.todo:
             self.todo.append("repair {}".format(", ".join(f"{name} {how}" for name, how in wrong.items())))
-        # To uv 1.0+local is as good as 1.0, and a wheel of version 1.0 as good as another or as the release.
+        # uv treats 1.0+local as 1.0, and any wheel of version 1.0 as the release 1.0: force these.
         wheels = {*venv.wheels(requirements), *(venv.not_released(self.venv) & set(venv.pins(requirements)))}
         self.reinstall = sorted({*self.damaged, *wrong, *(wheels if inputs != self.digest else ())})
 
     def missing_uv(self):
-        """Tell whether something has to be installed and the uv that is told is not there yet."""
+        """Return whether an installation needs the configured uv and it is missing."""
         return self.installs and bool(self.params["uv"]) and not os.path.exists(self.params["uv"])
 
     def missing_wheel(self):
-        """Tell whether something has to be installed and the wheel that is told is not there yet, or another."""
+        """Return whether an installation needs the configured wheel and it is missing or differs."""
         wanted = dict(venv.wheels(self.params["requirements"]).values())
         path = os.path.normpath(self.params["wheel"])
         return self.installs and path in wanted and not venv.is_wheel(path, wanted[path])
 
     def missing_links(self):
-        """List the links that are not as they should be."""
+        """List the links that are missing or point elsewhere."""
         return [link for link, target in self.links() if not os.path.islink(link) or os.readlink(link) != target]
 
     def links(self):
-        """List (link, target)."""
+        """List the wanted links as (link, target)."""
         folder = self.params["links_dir"]
         return [(os.path.join(folder, name), os.path.join(self.venv, "bin", name)) for name in self.params["links"]]
 
     def converge(self):
-        """Do all of it; return the interpreter, or empty when nothing was installed."""
+        """Install and link; return the interpreter that the environment is based on, "" if nothing was installed."""
         python = self.install() if self.installs else ""
         for link, target in self.links():
             self.link(link, target)
         return python
 
     def install(self):
-        """Install, or change what is installed."""
+        """Install the environment, or change it."""
         for name in ("", "bin"):
             files.ensure_folder(os.path.join(self.root, name), 0o755)
         for name in ("python", "tmp"):
@@ -99,7 +110,7 @@ class Runtime:
         marker = os.path.join(self.venv, venv.MARKER)
         before = files.read(marker)
         python = "" if self.fresh else venv.read_marker(self.venv).get("python", "")
-        # From here on the environment is in no known state, until the marker is written anew.
+        # Until the marker is written again, the state of the environment is unknown.
         if before is not None:
             os.unlink(marker)
         if self.fresh:
@@ -107,15 +118,15 @@ class Runtime:
         held = venv.installed(self.venv)
         try:
             self.fill_venv(uv)
-        except uvs.UvError:
-            # A request that cannot be met changed nothing: what was there stays in use.
+        except accounts.CommandError:
+            # If uv changed nothing, the previous installation stays valid.
             if before is not None and not self.fresh and held == venv.installed(self.venv) and not self.damaged:
                 self.mark(before)
             raise
         try:
             self.verify()
-        except (uvs.UvError, LookupError):
-            # What cannot be imported can be changed again: an environment that was in use is not made anew for it.
+        except (accounts.CommandError, LookupError):
+            # Keep the environment, so that the next run changes it in place instead of starting from nothing.
             if not self.fresh:
                 self.mark(self.marker_text(python, inputs=""))
             raise
@@ -124,7 +135,7 @@ class Runtime:
         return python
 
     def remove_old_wheels(self):
-        """Remove the wheels that were brought for installations before this one."""
+        """Remove the wheels of previous installations."""
         folder = os.path.join(self.root, venv.WHEELS)
         kept = {path for path, _ in venv.wheels(self.params["requirements"]).values()}
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
@@ -132,51 +143,51 @@ class Runtime:
                 os.unlink(os.path.join(folder, name))
 
     def mark(self, text):
-        """Write that the environment is in a known state."""
+        """Write the marker: the state of the environment is known."""
         with accounts.acting_as(self.account):
             files.write(os.path.join(self.venv, venv.MARKER), text, 0o644)
 
     def marker_text(self, python, inputs):
-        """Tell what the environment holds; its serial tells one installation from the next."""
+        """Write the marker's document; the serial is unique per installation."""
         document = {
             "inputs": inputs,
             "constraints": self.params["constraints"],
             "python": python,
-            "python_version": interpreters.ask(self.account, os.path.join(self.venv, "bin/python"))[0],
+            "python_version": self.python_version(),
             "user": self.account.pw_name,
             "serial": uuid.uuid4().hex,
         }
         return json.dumps(document) + "\n"
 
+    def python_version(self):
+        """Return the version of the environment's Python.
+
+        Raises:
+            LookupError: It does not start.
+        """
+        found = interpreters.probe(self.account, self.python)
+        if not found:
+            raise LookupError(f"{self.python} does not start")
+        return found[0]
+
     def prepare_uv(self):
-        """Get uv, and tell it the package index."""
+        """Find or fetch uv, and configure its package index."""
         environ = accounts.environment(self.account)
         options = pip_config.read(self.account.pw_dir, environ)
         if self.params["index_url"]:
             options.update({"index-url": self.params["index_url"], "extra-index-url": "", "no-index": ""})
         with accounts.acting_as(self.account):
             configured = pip_config.uv_has_index(self.account.pw_dir, environ) and not self.params["index_url"]
-        told = {} if configured else options
-        return uvs.Uv(self.find_uv(options), self.account, told, os.path.join(self.root, "tmp"), self.params["timeout"])
+        binary = uvs.find(self.account, self.params, options)
+        return uvs.Uv(binary, self.account, {} if configured else options, self.params)
 
     def make_own(self, path):
-        """Make a folder of the user's."""
+        """Create a folder that belongs to the user."""
         files.ensure_folder(path, 0o755)
         os.chown(path, self.account.pw_uid, self.account.pw_gid)
 
-    def find_uv(self, options):
-        """Find uv on this host, else fetch it."""
-        own = os.path.join(self.root, "bin/uv")
-        known = [self.params["uv"], accounts.which(self.account, "uv")]
-        known += [os.path.join(self.account.pw_dir, folder, "uv") for folder in (".local/bin", ".cargo/bin")]
-        for path in [path for path in known if path] + [own]:
-            if os.access(path, os.X_OK):
-                return path
-        uvs.fetch(own, self.params["uv_version"], self.params["uv_sha256"], options)
-        return own
-
     def make_venv(self, uv):
-        """Make the environment anew; return the interpreter that it stands on."""
+        """Create an empty environment; return the interpreter that it is based on."""
         wanted = self.params["python_version"]
         found = interpreters.find(self.account, wanted, self.root) or self.install_python(uv)
         shutil.rmtree(self.venv, ignore_errors=True)
@@ -186,10 +197,11 @@ class Runtime:
         return found[1]
 
     def install_python(self, uv):
-        """Install a standalone build, and return (version, path)."""
+        """Install a standalone build; return (version, path)."""
         url, wanted = self.params["python_url"], self.params["python_version"]
         target = os.path.join(self.root, "python")
-        argv = ["python", "install", "--no-bin", "--install-dir", target]
+        # A broken build of this version may be there already: --reinstall replaces it.
+        argv = ["python", "install", "--reinstall", "--no-bin", "--install-dir", target]
         version, listed = (
             interpreters.describe_download(url, self.params["python_sha256"], wanted) if url else (wanted, "{}")
         )
@@ -200,7 +212,7 @@ class Runtime:
         found = interpreters.find(self.account, wanted, self.root)
         if not found:
             raise LookupError(
-                "the Python installed from {} is no working Python {}".format(url or "uv's builds", wanted)
+                "the Python installed from {} is not a working Python {}".format(url or "uv's builds", wanted)
             )
         return found
 
@@ -209,30 +221,35 @@ class Runtime:
         requirements = "".join(line + "\n" for line in self.params["requirements"])
         constraints = "".join(line + "\n" for line in self.params["constraints"])
         with uv.workplace(requirements__txt=requirements, constraints__txt=constraints) as folder:
-            argv = ["pip", "install", "--python", os.path.join(self.venv, "bin/python"), "--no-progress"]
+            argv = ["pip", "install", "--python", self.python, "--no-progress"]
             argv += ["-r", "requirements.txt", "-c", "constraints.txt"]
             for name in self.reinstall:
                 argv += ["--reinstall-package", name]
             uv.run(*argv, cwd=folder)
 
     def verify(self):
-        """Assert what was installed, by the packages' own metadata and by importing it."""
+        """Check the installed versions, and import the modules."""
         wrong = venv.wrong_pins(self.venv, self.params["requirements"])
         if wrong:
             raise LookupError("uv installed {}".format(", ".join(f"{name} {how}" for name, how in wrong.items())))
         imports = self.params["imports"]
         if not imports:
             return
-        python = os.path.join(self.venv, "bin/python")
         statement = "import " + ", ".join(imports)
-        code, output = accounts.run(self.account, [python, "-W", "ignore", "-c", statement], timeout=300)
+        code, output = accounts.run(
+            self.account,
+            [self.python, "-W", "ignore", "-c", statement],
+            timeout=self.params["timeout"],
+            shown=statement,
+            setting=self.params["timeout_setting"],
+        )
         if code:
-            raise uvs.UvError(statement, code, accounts.tail(output))
+            raise accounts.CommandError(f"{statement} failed with exit code {code}", statement, accounts.tail(output))
 
     def link(self, link, target):
-        """Link one command; a file of somebody else's is left alone."""
+        """Link one command; an existing file that is not a link is an error."""
         if os.path.lexists(link) and not os.path.islink(link):
-            raise LookupError(f"{link} is not a link: remove it, or take it out of the links")
+            raise LookupError(f"{link} is not a link: remove it, or remove the name from the links")
         if os.path.islink(link) and os.readlink(link) == target:
             return
         draft = f"{link}.{uuid.uuid4().hex[:8]}"

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.flambe.cluster.plugins.module_utils import ray_unit
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def unit_text(name, spec, user, home, depends):
-    """Write a unit.
+    """Write a unit file.
 
     Args:
-        name: Who writes it, for the first line.
-        spec: ``description``, ``command``, ``stop_post``, ``environment``, ``directory``, ``type``, ``options``,
-            ``enabled``.
-        user: Who runs it.
-        home: Their home, the folder it runs in where none is given.
-        depends: What makes it restart when it changes: name -> value.
+        name: The module that writes it, for the first line.
+        spec: ``description``, ``command``, ``start_pre``, ``stop_post``, ``environment``, ``directory``, ``type``,
+            ``options``, ``enabled``; all but the first two are optional.
+        user: The user who runs the command.
+        home: The user's home, the default working directory.
+        depends: name -> value; a changed value changes the unit, so that the service is restarted.
 
     Raises:
-        ValueError: A value has a character that no unit can hold.
+        ValueError: A value contains a control character.
     """
+    environment = spec.get("environment") or {}
+    unset = [one for one in accounts.FOREIGN_PYTHON if one not in environment]
     lines = [f"# Written by {name}; edits are lost."]
     lines += ["# {}: {}".format(*item) for item in sorted(depends.items()) if item[1]]
     lines += [
@@ -33,43 +34,62 @@ def unit_text(name, spec, user, home, depends):
         "After=network-online.target",
         "",
         "[Service]",
-        "Type={}".format(spec["type"]),
+        "Type={}".format(spec.get("type") or "exec"),
         f"User={user}",
-        "WorkingDirectory={}".format(plain(spec["directory"] or home)),
+        "WorkingDirectory={}".format(plain(spec.get("directory") or home)),
     ]
-    lines += [environment_line(*item) for item in sorted(spec["environment"].items())]
-    # Proxies and certificates, as a login has them.
+    lines += [environment_line(*item) for item in sorted(environment.items())]
+    # Proxies and certificates, like in a login.
     lines.append("EnvironmentFile=-/etc/environment")
-    lines.append("ExecStart={}".format(command_line(spec["command"])))
-    if spec["stop_post"]:
-        lines.append("ExecStopPost={}".format(command_line(spec["stop_post"])))
-    lines += ["{}={}".format(key, plain(str(value))) for key, value in sorted(spec["options"].items())]
-    if spec["enabled"]:
+    if unset:
+        lines.append("UnsetEnvironment={}".format(" ".join(unset)))
+    for key, words in (
+        ("ExecStartPre", spec.get("start_pre")),
+        ("ExecStart", spec["command"]),
+        ("ExecStopPost", spec.get("stop_post")),
+    ):
+        if words:
+            lines.append(f"{key}={command_line(words)}")
+    lines += ["{}={}".format(key, plain(str(value))) for key, value in sorted((spec.get("options") or {}).items())]
+    if spec.get("enabled", True):
         lines += ["", "[Install]", "WantedBy=multi-user.target"]
     return "\n".join(lines) + "\n"
 
 
 def command_line(words):
-    """Write a command so that systemd passes on each word as it is."""
+    """Write a command so that systemd passes each word unchanged."""
     for word in words:
         refuse_control(word)
-    return " ".join(ray_unit.quote(word) for word in words)
+    return " ".join(quote(word) for word in words)
 
 
 def environment_line(name, value):
-    """Write one variable; a dollar sign has no meaning there."""
+    """Write one variable; a dollar sign has no meaning in Environment=."""
     refuse_control(value)
-    text = ray_unit.escape(f"{name}={value}").replace("\\", "\\\\").replace('"', '\\"')
+    text = escape(f"{name}={value}").replace("\\", "\\\\").replace('"', '\\"')
     return f'Environment="{text}"'
 
 
 def plain(text):
-    """Write a value that is no command line."""
+    """Write a value that is not a command line."""
     refuse_control(text)
-    return ray_unit.escape(text)
+    return escape(text)
 
 
 def refuse_control(text):
-    """Refuse a character that would end the line or be lost."""
+    """Raise ValueError for a character that would end the line or be lost."""
     if _CONTROL.search(text):
-        raise ValueError(f"{text!r} has a control character, which no unit can hold")
+        raise ValueError(f"{text!r} contains a control character, which a unit file cannot hold")
+
+
+def escape(word):
+    """Escape systemd's specifiers."""
+    return word.replace("%", "%%")
+
+
+def quote(word):
+    """Quote a word of a command line for systemd."""
+    word = escape(word).replace("$", "$$")
+    if re.match(r"[A-Za-z0-9_@%+=:,./$-]+\Z", word):
+        return word
+    return '"{}"'.format(word.replace("\\", "\\\\").replace('"', '\\"'))

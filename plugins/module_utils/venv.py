@@ -1,4 +1,4 @@
-"""What a virtual environment holds, told from its files: no interpreter is started for it."""
+"""The content of a virtual environment, read from its files without starting an interpreter."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from urllib.parse import unquote
 from ansible_collections.flambe.cluster.plugins.module_utils import files
 
 MARKER = "flambe-runtime.json"
-WHEELS = "wheels"  # the folder below a runtime's root for wheels that the controller sends
+WHEELS = "wheels"  # the folder below a runtime's root for wheels from the controller
 
 _WHEEL = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*@\s*file://(/[^\s#]*\.whl)(?:#sha256=([0-9a-f]+))?\s*$")
 
 
 def normalize(name):
-    """Write a distribution's name as PEP 503 does."""
+    """Normalize a distribution's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -37,17 +37,14 @@ def installed(venv):
 
 
 def not_released(venv):
-    """Name the distributions that came from a file or an address of their own, not from a package index (PEP 610)."""
+    """List the distributions installed from a file or URL, not from a package index (PEP 610)."""
     return {
         name for name, (_, folder) in installed(venv).items() if os.path.exists(os.path.join(folder, "direct_url.json"))
     }
 
 
 def damaged(venv):
-    """List the distributions of which a file is missing.
-
-    One walk through the venv is compared with every RECORD; a compiled file may be missing, Python makes it again.
-    """
+    """List the distributions with missing files, according to their RECORD; compiled files (.pyc) may be missing."""
     present = set()
     for folder, _, names in os.walk(venv):
         present.update(os.path.join(folder, name) for name in names)
@@ -68,7 +65,7 @@ def damaged(venv):
 
 
 def pins(requirements):
-    """Read the exact versions that requirements ask for, by ``==`` or as a wheel: normalized name -> version."""
+    """Return the exact versions in requirements, by ``==`` or as a wheel: normalized name -> version."""
     found = {name: os.path.basename(path).split("-")[1] for name, (path, _) in wheels(requirements).items()}
     for requirement in requirements:
         match = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*==\s*([^\s,;*]+)\s*(?:;.*)?$", requirement)
@@ -78,10 +75,10 @@ def pins(requirements):
 
 
 def wheels(requirements):
-    """Read the wheels on this host that requirements ask for.
+    """Return the local wheels in requirements.
 
     Returns:
-        Normalized name -> (the file, its SHA-256 in hex or empty).
+        Normalized name -> (path, SHA-256 in hex or "").
     """
     found = {}
     for requirement in requirements:
@@ -92,14 +89,14 @@ def wheels(requirements):
 
 
 def describe(requirements):
-    """Write requirements as people read them: a wheel by its name and version."""
+    """Write requirements for messages: a wheel by its name and version."""
     found = wheels(requirements)
     shown = [f"{name}=={version}" for name, version in pins(requirements).items() if name in found]
     return shown + [one for one in requirements if not wheels([one])]
 
 
 def is_wheel(path, sha256):
-    """Tell whether a wheel is on this host; any content will do where no SHA-256 is given."""
+    """Return whether a file is the wheel with this SHA-256; an empty SHA-256 matches any file."""
     if not sha256 or not os.path.isfile(path):
         return os.path.isfile(path)
     with open(path, "rb") as file:
@@ -107,7 +104,7 @@ def is_wheel(path, sha256):
 
 
 def wrong_pins(venv, requirements):
-    """List what is not installed in the version asked for: normalized name -> ``1.0 instead of 2.0``."""
+    """List the packages that differ from their pins: normalized name -> ``1.0 instead of 2.0``."""
     present = installed(venv)
     wrong = {}
     for name, version in sorted(pins(requirements).items()):
@@ -118,19 +115,15 @@ def wrong_pins(venv, requirements):
 
 
 def inputs_digest(**inputs):
-    """Tell one set of inputs from another."""
+    """Return a digest of a runtime's inputs."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def read_marker(venv):
-    """Read what the last finished installation wrote; empty when there was none."""
-    try:
-        marker = json.loads(files.read(os.path.join(venv, MARKER)) or "{}")
-    except ValueError:
-        return {}
-    return marker if isinstance(marker, dict) else {}
+    """Read the document of the last completed installation; {} if there is none."""
+    return files.read_json(os.path.join(venv, MARKER))
 
 
 def has_interpreter(venv):
-    """Tell whether the venv's Python is there, and the one that it was made from."""
+    """Return whether the venv's Python exists, and the one it is based on."""
     return os.access(os.path.join(venv, "bin/python"), os.X_OK) and os.path.isfile(os.path.join(venv, "pyvenv.cfg"))

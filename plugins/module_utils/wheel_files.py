@@ -1,4 +1,4 @@
-"""Single files out of wheels of the package index, in a folder of this host."""
+"""Extract single files from wheels of the package index into a folder."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ MARKER = ".wheels.json"
 
 
 def find_stale(dest, wheels):
-    """List the files that are missing, or all of them where they came from other wheels.
+    """List the files that are missing, or all files if they came from other wheels.
 
     Args:
         dest: The folder.
-        wheels: ``project``, ``filename``, ``sha256`` and ``files``, the names in the folder by those in the wheel.
+        wheels: ``project``, ``filename``, ``sha256`` and ``files`` (path in the wheel -> name in the folder).
     """
     names = sorted(name for wheel in wheels for name in wheel["files"].values())
-    if files.read(os.path.join(dest, MARKER)) != write_marker(wheels):
+    if files.read(os.path.join(dest, MARKER)) != digest(wheels):
         return names
     return [name for name in names if not os.path.isfile(os.path.join(dest, name))]
 
 
-def write_marker(wheels):
-    """Write what tells one set of wheels from another."""
+def digest(wheels):
+    """Return the digest of a set of wheels, one line."""
     return hashlib.sha256(json.dumps(wheels, sort_keys=True).encode()).hexdigest() + "\n"
 
 
-def bring(dest, wheels, indexes, options):
-    """Fetch the wheels and put their files in place.
+def extract(dest, wheels, indexes, options):
+    """Fetch the wheels and write their files.
 
     Args:
-        dest: The folder; it is made where it is not there.
-        wheels: As for ``find_stale``.
+        dest: The folder; created if missing.
+        wheels: See ``find_stale``.
         indexes: URLs of simple indexes.
-        options: As for ``package_index.fetch``.
+        options: See ``package_index.fetch``.
 
     Raises:
-        package_index.PackageNotFoundError: No index has a wheel, or it does not hold a file.
+        package_index.PackageNotFoundError: No index has a wheel, or a wheel lacks a file.
     """
     found = {}
     for wheel in wheels:
@@ -52,9 +52,9 @@ def bring(dest, wheels, indexes, options):
                     found[name] = archive.read(member)
                 except KeyError:
                     raise package_index.PackageNotFoundError(
-                        "{} holds no {}".format(wheel["filename"], member)
+                        "{} does not contain {}".format(wheel["filename"], member)
                     ) from None
     files.ensure_folder(dest, 0o755)
     for name, content in found.items():
-        files.write(os.path.join(dest, name), content.decode("utf-8", "surrogateescape"), 0o644)
-    files.write(os.path.join(dest, MARKER), write_marker(wheels), 0o644)
+        files.write(os.path.join(dest, name), content, 0o644)
+    files.write(os.path.join(dest, MARKER), digest(wheels), 0o644)

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # Copyright: the flambe-ansible contributors. MIT license.
-"""Read what a host knows of its cluster's key, and its host keys."""
+"""Read a host's copy of the cluster's key, and its SSH host keys."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ DOCUMENTATION = r"""
 module: cluster_key_info
 short_description: Read a host's copy of the cluster's key pair, its names and its SSH host keys
 description:
-  - Changes nothing. The private key is returned only when it is asked for.
+  - Changes nothing. The private key is returned only with O(private).
 options:
   user:
-    description: Whose key it is; empty for the user who connects.
+    description: The owner of the key; empty for the connecting user.
     type: str
     default: ""
   names:
-    description: Names and addresses under which the others reach this host, beside those that it finds itself.
+    description: Names and addresses at which the other hosts reach this one, in addition to the detected ones.
     type: list
     elements: str
     default: []
   port:
-    description: Where its sshd listens for the other hosts; it is returned as it is.
+    description: The port of its sshd for the other hosts; returned unchanged.
     type: int
     default: 22
   private:
     description: >-
-      Return the private key too, and a new pair, made in memory, when the host has none. Use it with C(no_log).
+      Also return the private key; if the host has none, generate a pair in memory. Use it with C(no_log).
     type: bool
     default: false
 author: [the flambe-ansible contributors]
 attributes:
   check_mode:
-    description: Reads; in check mode no pair is made.
+    description: Reads only; no pair is generated in check mode.
     support: full
 """
 
@@ -44,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 public_key:
-  description: The public key of the host's pair, empty when it has no working private key.
+  description: The public key of the host's pair; empty if it has no valid private key.
   type: str
   returned: success
 private_key:
@@ -62,7 +62,7 @@ host_keys:
   elements: str
   returned: success
 port:
-  description: Where its sshd listens for the other hosts.
+  description: The port of its sshd for the other hosts.
   type: int
   returned: success
 """
@@ -78,7 +78,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh,
 
 
 def read_pair(account):
-    """Read the pair of this host; two empty strings when its private key does not work."""
+    """Read the key pair of this host; two empty strings if its private key is invalid."""
     with accounts.acting_as(account):
         private = files.read(os.path.join(account.pw_dir, cluster_ssh.PRIVATE_KEY)) or ""
     public = cluster_ssh.derive_public(private) if private else ""
@@ -106,15 +106,13 @@ def main():
         },
         supports_check_mode=True,
     )
+    account = accounts.of_module(module)
     try:
-        account = accounts.find(module.params["user"])
         private, public = read_pair(account)
         if module.params["private"] and not private and not module.check_mode:
             private, public = cluster_ssh.make_pair()
-    except KeyError:
-        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
     except (OSError, subprocess.CalledProcessError) as error:
-        module.fail_json(msg=f"the cluster's key cannot be read or made: {error}")
+        module.fail_json(msg=f"the cluster's key could not be read or generated: {error}")
     names = [*module.params["names"], cluster_ssh.own_address(), socket.gethostname()]
     facts = {
         "public_key": public,

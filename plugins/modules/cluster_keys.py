@@ -1,27 +1,27 @@
 #!/usr/bin/python
 # Copyright: the flambe-ansible contributors. MIT license.
-"""Let the hosts of a cluster reach each other with the cluster's key."""
+"""Set up SSH between the hosts of a cluster with the cluster's key."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_keys
-short_description: Authorise the cluster's public key on a host and make the cluster's host keys known there
+short_description: Authorise the cluster's public key on a host, and add the cluster's host keys to known_hosts
 description:
   - Writes C(~/ray_bootstrap_key.pub), one line of C(~/.ssh/authorized_keys), and a managed block each in
-    C(~/.ssh/known_hosts) and C(~/.ssh/config). Every other line of those files stays.
-  - Deals with public data alone; the private key comes by M(flambe.cluster.private_file).
+    C(~/.ssh/known_hosts) and C(~/.ssh/config). All other lines of these files are unchanged.
+  - Handles public data only; write the private key with M(flambe.cluster.private_file).
 options:
   user:
-    description: Whose files they are; empty for the user who connects.
+    description: The owner of the files; empty for the connecting user.
     type: str
     default: ""
   public_key:
-    description: The cluster's public key. Empty only in check mode, where no key was made.
+    description: The cluster's public key. Empty only in check mode, if no key exists yet.
     type: str
     required: true
   hosts:
-    description: What M(flambe.cluster.cluster_key_info) told of each host.
+    description: What M(flambe.cluster.cluster_key_info) returned for each host.
     type: list
     elements: dict
     required: true
@@ -41,38 +41,38 @@ options:
         elements: str
         required: true
       port:
-        description: Where its sshd listens for the other hosts.
+        description: The port of its sshd for the other hosts.
         type: int
         default: 22
   members:
-    description: The names of all hosts of the cluster. Members that are not in O(hosts) keep the lines they have.
+    description: The names of all hosts of the cluster. Members that are not in O(hosts) keep their lines.
     type: list
     elements: str
     required: true
   connect_timeout:
-    description: Seconds until ssh gives up connecting to a host of the cluster.
+    description: ConnectTimeout of ssh between the hosts, in seconds.
     type: int
     default: 10
   alive_interval:
-    description: Seconds of silence after which ssh asks whether the other host still lives.
+    description: ServerAliveInterval of ssh between the hosts, in seconds.
     type: int
     default: 15
   alive_count:
-    description: How many such questions stay without an answer until ssh gives up.
+    description: ServerAliveCountMax of ssh between the hosts.
     type: int
     default: 4
 author: [the flambe-ansible contributors]
 attributes:
   check_mode:
-    description: Says what would change.
+    description: Reports what would change.
     support: full
   diff_mode:
-    description: Shows the lines that change; all are public.
+    description: Shows the changed lines, which are public.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Let the hosts reach each other
+- name: Set up SSH between the hosts
   flambe.cluster.cluster_keys:
     public_key: "{{ key.public_key }}"
     hosts:
@@ -98,7 +98,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh,
 
 
 def plan(account, params):
-    """Work out the wanted text and mode of each file.
+    """Compute the wanted text and mode of each file.
 
     Returns:
         A list of (path, text, mode).
@@ -127,7 +127,7 @@ def plan(account, params):
 
 
 def authorise_once(text, public):
-    """Leave the file as it is when the key is let in exactly once already."""
+    """Return the text unchanged if it authorises the key exactly once."""
     lines = (text or "").splitlines()
     if lines.count(public) == 1 and sum(public.split()[1] in line.split() for line in lines) == 1:
         others = [line for line in lines if line != public and line.split()[-1:] == [cluster_ssh.COMMENT]]
@@ -161,11 +161,8 @@ def main():
         supports_check_mode=True,
     )
     if not module.params["public_key"] and not module.check_mode:
-        module.fail_json(msg="public_key is empty: no host of the cluster has a key pair, and none was made")
-    try:
-        account = accounts.find(module.params["user"])
-    except KeyError:
-        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
+        module.fail_json(msg="public_key is empty: no host of the cluster has a key pair, and none was generated")
+    account = accounts.of_module(module)
     try:
         changed, diffs = converge(module, account)
     except OSError as error:
@@ -176,13 +173,13 @@ def main():
 
 
 def converge(module, account):
-    """Bring the files to their texts; return the paths that changed and their diffs."""
+    """Write the files that differ; return their paths and diffs."""
     changed, diffs = [], []
     with accounts.acting_as(account):
         files.ensure_folder(os.path.join(account.pw_dir, ".ssh"), 0o700, dry=module.check_mode)
         for path, text, mode in plan(account, module.params):
             before = files.read(path) or ""
-            # A file of the user's that is more closed than ours stays so.
+            # Keep a stricter mode that the user has set.
             present = files.mode_of(path)
             wanted = mode if present is None or present & 0o022 else present
             if files.ensure(path, text, wanted, dry=module.check_mode):

@@ -1,32 +1,32 @@
 #!/usr/bin/python
 # Copyright: the flambe-ansible contributors. MIT license.
-"""Write a file that only its owner may read."""
+"""Write a file that only its owner can read."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: private_file
-short_description: Write a file with secrets that nobody but its owner can read at any moment
+short_description: Write a file with secrets that only its owner can read at any moment
 description:
-  - The file is written beside its place with its final mode, then moved there; at no moment could others read it.
-  - Never shows its content, not in a diff either.
+  - The file is written next to its path with its final mode, then moved; at no moment can others read it.
+  - The content is never shown, not even in a diff.
 options:
   path:
     description: The file, absolute or relative to the user's home. Its folder must exist.
     type: str
     required: true
   content:
-    description: What stands in it.
+    description: The content.
     type: str
     required: true
   user:
-    description: Whose file it is; empty for the user who connects.
+    description: The owner; empty for the connecting user.
     type: str
     default: ""
 author: [the flambe-ansible contributors]
 attributes:
   check_mode:
-    description: Says whether the file would change.
+    description: Reports whether the file would change.
     support: full
 """
 
@@ -40,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: Where it is.
+  description: The absolute path.
   type: str
   returned: success
 """
@@ -62,10 +62,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    try:
-        account = accounts.find(module.params["user"])
-    except KeyError:
-        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
+    account = accounts.of_module(module)
     path = os.path.join(account.pw_dir, module.params["path"])
     try:
         with accounts.acting_as(account):

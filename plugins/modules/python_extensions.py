@@ -6,11 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: python_extensions
-short_description: Install folders, archives and requirements into a runtime that python_runtime made
+short_description: Install folders, archives and requirements into a runtime of python_runtime
 description:
-  - Does nothing for an extension whose content, or requirement, is the one that was installed last, and of which no
-    file is missing. A folder is built from a copy; it stays as it is.
-  - All are installed together and must fit the runtime's own packages; flambé, Ray and torch keep their versions.
+  - Changes nothing for an extension whose content or requirement is unchanged and none of whose files is missing.
+    A folder is built from a copy and is not modified.
+  - All are installed in one resolution, compatible with the runtime's packages; flambé, Ray and torch keep their
+    versions.
   - Each must be importable afterwards.
 options:
   root:
@@ -18,41 +19,45 @@ options:
     type: path
     required: true
   user:
-    description: Whose runtime it is; empty for the user who connects.
+    description: The owner of the runtime; empty for the connecting user.
     type: str
     default: ""
   packages:
-    description: What is installed, by the name of the module; an absolute path, one below C(~/), or a requirement.
+    description: Module name to an absolute path, a path below C(~/), or a requirement.
     type: dict
     required: true
   extra_index_url:
-    description: A package index that is asked beside those that the host is configured for. May carry a password.
+    description: An additional package index. It may contain a password.
     type: str
     default: ""
   trusted_host:
-    description: A host whose certificate is not checked.
+    description: A host whose certificate is not verified.
     type: str
     default: ""
   uv:
-    description: A uv on the host.
+    description: The path of uv on the host.
     type: str
     default: ""
   uv_version:
-    description: The uv that is fetched where the host has none.
+    description: The version of uv to fetch if the host has none.
     type: str
     required: true
   uv_sha256:
-    description: The SHA-256 of its wheel for Linux on x86_64.
+    description: The SHA-256 of the wheel of this uv for Linux on x86_64.
     type: str
     required: true
   timeout:
-    description: Seconds that each command of uv may take.
+    description: Time limit in seconds of each command of uv, and of each import.
     type: float
     default: 1800
+  timeout_setting:
+    description: The name of the variable that sets O(timeout), for messages.
+    type: str
+    default: timeout
 author: [the flambe-ansible contributors]
 attributes:
   check_mode:
-    description: Says what would be done.
+    description: Reports what would be done.
     support: full
 """
 
@@ -69,12 +74,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 installed:
-  description: Names of those that were installed, or have to be.
+  description: Names of the extensions that were installed, or have to be.
   type: list
   elements: str
   returned: success
 output:
-  description: What the installer said.
+  description: The installer's output.
   type: str
   returned: failure
 """
@@ -85,7 +90,6 @@ from urllib.parse import unquote, urlsplit
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import package_index, pip_config, venv
-from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 from ansible_collections.flambe.cluster.plugins.module_utils.extensions import ExtensionError, Extensions
 
 
@@ -102,27 +106,25 @@ def main():
             "uv_version": {"type": "str", "required": True},
             "uv_sha256": {"type": "str", "required": True},
             "timeout": {"type": "float", "default": 1800},
+            "timeout_setting": {"type": "str", "default": "timeout"},
         },
         supports_check_mode=True,
     )
-    try:
-        account = accounts.find(module.params["user"])
-    except KeyError:
-        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
+    account = accounts.of_module(module)
     module.no_log_values.update(find_secrets(module.params, account))
     params = {**module.params, "missing_ok": module.check_mode}
     try:
         extensions = Extensions(params, account)
         if not os.path.exists(os.path.join(extensions.venv, venv.MARKER)) and not module.check_mode:
-            module.fail_json(msg=f"there is no finished runtime in {extensions.venv}")
+            module.fail_json(msg=f"no complete runtime in {extensions.venv}: install it with the role flambe")
         extensions.inspect()
         if extensions.todo and not module.check_mode:
             extensions.converge()
     except ExtensionError as error:
         module.fail_json(msg=str(error), output=error.output)
     except package_index.PackageNotFoundError as error:
-        module.fail_json(msg=f"this host has no uv, and none could be fetched: {error}")
-    except (uvs.UvError, OSError) as error:
+        module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
+    except (accounts.CommandError, OSError) as error:
         module.fail_json(msg=f"the extensions could not be installed: {error}")
     names = ", ".join(extensions.todo)
     done = "would install " if module.check_mode else "installed "
@@ -132,7 +134,7 @@ def main():
 
 
 def find_secrets(params, account):
-    """List the passwords that could stand in a message: the indexes' and those of the packages' URLs."""
+    """List the passwords to mask in messages: those in URLs of indexes and packages."""
     options = pip_config.read(account.pw_dir, accounts.environment(account))
     found = set(pip_config.passwords({**options, "extra-index-url": params["extra_index_url"]}))
     found.update(pip_config.passwords(options))

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # Copyright: the flambe-ansible contributors. MIT license.
-"""Bring a virtual environment with a Python of its own to a wanted content."""
+"""Install Python packages into a virtual environment with a dedicated Python."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ DOCUMENTATION = r"""
 module: python_runtime
 short_description: Install Python packages into a virtual environment with a Python of a given version
 description:
-  - Makes O(root)C(/venv) with a Python of O(python_version) and installs O(requirements) under O(constraints) with uv.
-  - Does nothing when the last installation finished, was of the same inputs, and no file of it is missing.
-    An installation that did not finish is made again from an empty environment.
-  - Once it is installed, wheels in O(root)C(/wheels) that are not among O(requirements) are removed.
-  - The interpreter is one that the host has (on the PATH, pyenv's, below /opt), else the build at O(python_url).
+  - Creates O(root)C(/venv) with a Python of O(python_version), and installs O(requirements) under O(constraints)
+    with uv.
+  - Changes nothing if the last installation completed with the same inputs, none of its files is missing, and its
+    Python starts. An installation that was interrupted is repeated from an empty environment.
+  - After an installation, wheels in O(root)C(/wheels) that are not among O(requirements) are removed.
+  - The interpreter is one that the host has (on the PATH, in pyenv, below /opt), else the build at O(python_url).
   - The package index is the one that uv is configured for on the host, else the one of the host's pip
     (pip.conf, C(PIP_*) in /etc/environment).
+  - C(PYTHONPATH) and C(PYTHONHOME) of /etc/environment are ignored.
 options:
   root:
-    description: The folder of the runtime; C(venv), C(bin), C(python) and C(tmp) are made below it.
+    description: The folder of the runtime; C(venv), C(bin), C(python) and C(tmp) are created below it.
     type: path
     required: true
   user:
-    description: Whose environment it is, and who installs; empty for the user who connects.
+    description: The user who owns the environment and installs it; empty for the connecting user.
     type: str
     default: ""
   python_version:
@@ -30,7 +32,7 @@ options:
     required: true
   python_url:
     description: >-
-      An archive of python-build-standalone, used where the host has no such Python; empty for the builds that uv knows.
+      An archive of python-build-standalone for hosts without such a Python; empty for the builds that uv offers.
     type: str
     default: ""
   python_sha256:
@@ -39,18 +41,18 @@ options:
     default: ""
   requirements:
     description: >-
-      What is installed, as PEP 508 requirements. Exact versions are asserted afterwards, also those of wheels on the
+      The packages, as PEP 508 requirements. Exact versions are verified afterwards, including those of wheels on the
       host (C(name @ file:///path/name-1.0-py3-none-any.whl#sha256=...)).
     type: list
     elements: str
     required: true
   constraints:
-    description: Limits on the versions of what comes along.
+    description: Version limits for dependencies.
     type: list
     elements: str
     default: []
   imports:
-    description: Modules that must be importable once all is installed.
+    description: Modules that must be importable after the installation.
     type: list
     elements: str
     default: []
@@ -60,41 +62,45 @@ options:
     elements: str
     default: []
   links_dir:
-    description: A folder on everybody's PATH.
+    description: A folder on the PATH of all users.
     type: path
     default: /usr/local/bin
   index_url:
-    description: The package index; empty for the one that the host is configured for. May carry a password.
+    description: The package index; empty for the one that the host is configured for. It may contain a password.
     type: str
     default: ""
   uv:
     description: >-
-      A uv on the host; when it is not there yet, nothing is done and RV(uv_missing) says so.
-      Empty for the one on the user's PATH, else one fetched from the package index.
+      The path of uv on the host. If it is needed and missing, nothing is changed and RV(uv_missing) is true.
+      Empty for the uv on the user's PATH, else one fetched from the package index.
     type: str
     default: ""
   wheel:
     description: >-
-      The path of a wheel among O(requirements); when it is not on the host yet, or has another SHA-256, nothing is done
-      and RV(wheel_missing) says so.
+      The path of a wheel among O(requirements). If it is needed and missing, or has another SHA-256, nothing is changed
+      and RV(wheel_missing) is true.
     type: str
     default: ""
   uv_version:
-    description: The uv that is fetched.
+    description: The version of uv to fetch.
     type: str
     required: true
   uv_sha256:
-    description: The SHA-256 of its wheel for Linux on x86_64.
+    description: The SHA-256 of the wheel of this uv for Linux on x86_64.
     type: str
     required: true
   timeout:
-    description: Seconds that each command of uv may take.
+    description: Time limit in seconds of each command of uv, and of the imports.
     type: float
     default: 1800
+  timeout_setting:
+    description: The name of the variable that sets O(timeout), for messages.
+    type: str
+    default: timeout
 author: [the flambe-ansible contributors]
 attributes:
   check_mode:
-    description: Says what would be done.
+    description: Reports what would be done.
     support: full
 """
 
@@ -110,20 +116,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 todo:
-  description: Why something was done, or has to be; empty when all is as it should be.
+  description: What was done, or has to be done; empty if the runtime is up to date.
   type: list
   elements: str
   returned: success
 uv_missing:
-  description: Whether nothing was done because O(uv) is not there.
+  description: Whether nothing was changed because O(uv) is missing.
   type: bool
   returned: success
 wheel_missing:
-  description: Whether nothing was done because O(wheel) is not there.
+  description: Whether nothing was changed because O(wheel) is missing.
   type: bool
   returned: success
 python:
-  description: The interpreter that the environment was made from.
+  description: The interpreter that the environment is based on.
   type: str
   returned: when something was installed
 """
@@ -131,7 +137,6 @@ python:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import package_index, pip_config
-from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Runtime
 
 
@@ -155,16 +160,17 @@ def main():
             "uv_version": {"type": "str", "required": True},
             "uv_sha256": {"type": "str", "required": True},
             "timeout": {"type": "float", "default": 1800},
+            "timeout_setting": {"type": "str", "default": "timeout"},
         },
         supports_check_mode=True,
     )
-    try:
-        account = accounts.find(module.params["user"])
-    except KeyError:
-        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
+    account = accounts.of_module(module)
     module.no_log_values.update(pip_config.passwords(pip_config.read(account.pw_dir, accounts.environment(account))))
     runtime = Runtime(module.params, account)
-    runtime.inspect()
+    try:
+        runtime.inspect()
+    except accounts.CommandTimeoutError as error:
+        module.fail_json(msg=f"the Python of {runtime.venv} does not answer: {error}", output=error.output)
     there = {"uv_missing": False, "wheel_missing": False}
     if not runtime.todo:
         module.exit_json(changed=False, todo=[], msg="nothing to do", **there)
@@ -177,14 +183,14 @@ def main():
         module.exit_json(changed=False, todo=runtime.todo, msg=f"needs {needed} to {todo}", **missing)
     try:
         python = runtime.converge()
-    except uvs.UvError as error:
+    except accounts.CommandError as error:
         module.fail_json(
             msg=f"the runtime in {runtime.venv} could not be installed: {error}\n{error.output}",
             command=error.command,
             output=error.output,
         )
     except package_index.PackageNotFoundError as error:
-        module.fail_json(msg=f"this host has no uv, and none could be fetched: {error}")
+        module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
     except (LookupError, OSError) as error:
         module.fail_json(msg=f"the runtime in {runtime.venv} could not be installed: {error}")
     module.exit_json(changed=True, todo=runtime.todo, python=python, msg=todo, **there)

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ray_node
-short_description: Bring Ray on a host to its wanted state, as a systemd unit
+short_description: Run Ray on a host as a systemd unit
 description:
   - Writes the unit and the command C(ray-nodes), enables the unit, and starts it.
-  - Ray is restarted when something that it depends on changed (its runtime, the unit, the head that it joined), and
-    started when it does not run.
+  - Ray is restarted if something that it depends on changed (its runtime, the unit, the head that it joined), and
+    started if it does not run. A restart that an earlier run did not reach is repeated.
+  - It is an error if another process listens on the head's port.
 options:
   user:
-    description: Who runs Ray; empty for the user who connects.
+    description: The user who runs Ray; empty for the connecting user.
     type: str
     default: ""
   unit:
@@ -34,8 +35,8 @@ options:
     required: true
   address_script:
     description: >-
-      The text of a Python module that has Ray before 1.0 take this host by its address on the way to the head; empty:
-      nothing is done about that.
+      The text of a Python module that makes Ray below 1.0 use this host's address towards the head; empty to keep
+      Ray's detection.
     type: str
     default: ""
   head:
@@ -43,27 +44,27 @@ options:
     type: bool
     required: true
   address:
-    description: This host's own private address; empty for the one that it sends from towards the head.
+    description: This host's private address; empty for the source address of its route to the head.
     type: str
     default: ""
   head_address:
-    description: The head's private address, or a name that this host can resolve. The head itself may leave it empty.
+    description: The head's private address, or a name that this host can resolve. Not needed on the head.
     type: str
     default: ""
   head_id:
-    description: What this module returned as C(head_id) on the head; empty when the head was not looked at.
+    description: The C(head_id) that this module returned on the head; empty if unknown.
     type: str
     default: ""
   port:
-    description: Where the head listens.
+    description: The port of the head.
     type: int
     default: 12345
   start:
-    description: V(false) only writes files and returns facts, for factories whose head is not up yet.
+    description: V(false) only writes files and returns facts, for workers whose head does not run yet.
     type: bool
     default: true
   expect:
-    description: Wait until Ray calls these nodes alive, name to address.
+    description: Wait until these nodes are alive in Ray, name to address.
     type: dict
     default: {}
   timeout:
@@ -73,7 +74,7 @@ options:
 author: [the flambe-ansible contributors]
 attributes:
   check_mode:
-    description: Says what would be done.
+    description: Reports what would be done.
     support: full
   diff_mode:
     description: Shows the unit.
@@ -92,15 +93,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 address:
-  description: This host's own address in Ray.
+  description: This host's address in Ray.
   type: str
   returned: success
 head_id:
-  description: On the head, what names this start of it.
+  description: On the head, the id of its current start.
   type: str
   returned: success
 missing:
-  description: Names of O(expect) that Ray does not call alive.
+  description: Names of O(expect) that are not alive in Ray.
   type: list
   elements: str
   returned: success
@@ -144,10 +145,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    try:
-        account = accounts.find(module.params["user"])
-    except KeyError:
-        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
+    account = accounts.of_module(module)
     systemd = Systemd(module.params["unit"])
     try:
         node = Node(module.params, account, module.check_mode)
@@ -157,7 +155,7 @@ def main():
         log = systemd.log()
         shown = accounts.tail(log, 10)
         module.fail_json(msg="Ray does not run here: {}{}".format(error, "\n" + shown if shown else ""), output=log)
-    except OSError as error:
+    except (accounts.CommandError, OSError) as error:
         module.fail_json(msg=f"Ray could not be set up: {error}")
     module.exit_json(
         changed=bool(node.actions),
@@ -166,14 +164,14 @@ def main():
         head_id=systemd.show().get("InvocationID", "") if module.params["head"] else "",
         missing=missing,
         answer=answer,
-        diff=node.diff,
+        diff=node.systemd.diff,
         output=systemd.log() if missing else "",
         msg="; ".join(node.actions) or "nothing to do",
     )
 
 
 def settle(module, node):
-    """Wait for what was asked for; nothing in check mode."""
+    """Wait for the unit and the expected nodes; not in check mode."""
     if module.check_mode or not module.params["start"]:
         return [], ""
     deadline = time.monotonic() + module.params["timeout"]

@@ -6,39 +6,41 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: service_unit
-short_description: Bring one command to its wanted state as a systemd unit of a user's
+short_description: Run a command as a systemd unit of a user
 description:
-  - Writes folders, files and the unit, and starts the unit. Words of the command reach it as they are.
-  - It is restarted when the unit, one of its files or its runtime changed, and started when it does not run.
+  - Writes folders, files and the unit, and starts the unit. The words of the command are passed unchanged.
+  - It is restarted if the unit, one of its files or its runtime changed, and started if it does not run. A restart that
+    an earlier run did not reach is repeated.
+  - The unit reads /etc/environment, except C(PYTHONPATH) and C(PYTHONHOME).
 options:
   name:
     description: The unit's name.
     type: str
     required: true
   description:
-    description: What it is, one line.
+    description: One line that describes it.
     type: str
     required: true
   user:
-    description: Who runs it; empty for the user who connects.
+    description: The user who runs it; empty for the connecting user.
     type: str
     default: ""
   command:
-    description: The command, a word each; the first is a path.
+    description: The words of the command; the first is a path.
     type: list
     elements: str
     required: true
   stop_post:
-    description: A command for when it has ended, in whatever way.
+    description: A command that runs after it has ended for any reason.
     type: list
     elements: str
     default: []
   directory:
-    description: Where it runs; empty for the user's home.
+    description: The working directory; empty for the user's home.
     type: str
     default: ""
   environment:
-    description: Its variables.
+    description: Environment variables.
     type: dict
     default: {}
   options:
@@ -50,21 +52,21 @@ options:
     type: str
     default: exec
   runtime:
-    description: A virtual environment that python_runtime made; installed anew, the service is restarted.
+    description: A virtual environment of python_runtime; the service is restarted after a new installation.
     type: str
     default: ""
   files:
-    description: Files of root's that it needs.
+    description: Files that it needs, owned by root.
     type: list
     elements: dict
     default: []
     suboptions:
       path:
-        description: Where it is written.
+        description: The path.
         type: path
         required: true
       content:
-        description: What stands in it.
+        description: The content.
         type: str
         required: true
       mode:
@@ -72,12 +74,12 @@ options:
         type: str
         default: "0644"
   folders:
-    description: Folders of the user's alone (0700).
+    description: Folders that only the user can access (0700).
     type: list
     elements: path
     default: []
   state:
-    description: V(present) writes all and leaves the process alone.
+    description: V(present) writes everything and does not touch the process.
     type: str
     choices: [present, started, stopped]
     default: started
@@ -86,11 +88,11 @@ options:
     type: bool
     default: true
   host:
-    description: Where it listens.
+    description: The address on which it listens.
     type: str
     default: 127.0.0.1
   port:
-    description: Wait until it listens there; V(0) waits for nothing.
+    description: Wait until it listens on this port; V(0) to not wait.
     type: int
     default: 0
   timeout:
@@ -100,7 +102,7 @@ options:
 author: [the flambe-ansible contributors]
 attributes:
   check_mode:
-    description: Says what would be done.
+    description: Reports what would be done.
     support: full
   diff_mode:
     description: Shows the unit.
@@ -163,10 +165,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    try:
-        account = accounts.find(module.params["user"])
-    except KeyError:
-        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
+    account = accounts.of_module(module)
     service = Service(module.params, account, module.check_mode)
     try:
         service.converge()
@@ -179,7 +178,7 @@ def main():
     module.exit_json(
         changed=bool(service.actions),
         actions=service.actions,
-        diff=service.diff,
+        diff=service.systemd.diff,
         msg="; ".join(service.actions) or "nothing to do",
     )
 

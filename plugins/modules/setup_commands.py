@@ -1,42 +1,49 @@
 #!/usr/bin/python
 # Copyright: the flambe-ansible contributors. MIT license.
-"""Run a list of commands once, and again when it has to be."""
+"""Run a list of commands once, and again after a change or a reboot."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: setup_commands
-short_description: Run a list of bash commands once, and again when they changed or the host was rebooted
+short_description: Run a list of bash commands once, and again after a change or a reboot
 description:
   - Runs the commands in order as O(user), each in a login shell without stdin.
-  - They run when they never ran to their end on this host, when the list changed (then all of it, in order),
-    after a reboot, and with O(rerun).
+  - Each command runs under C(bash -eo pipefail), so that it fails at the first line or pipeline that fails.
+  - All commands run if they have not completed on this host, if the list changed, after a reboot, and with O(rerun).
+  - A command that uses apt or dpkg waits up to 10 minutes for their locks. It is repeated in that time if it fails
+    because another process holds one.
+  - It is an error if the login shell ends before it runs the command, because a profile calls C(exec) or C(exit).
 options:
   commands:
-    description: The commands, in their order.
+    description: The commands, in order.
     type: list
     elements: str
     required: true
   user:
-    description: Who runs them; empty for the user who connects.
+    description: The user who runs them; empty for the connecting user.
     type: str
     default: ""
   timeout:
-    description: Seconds that each command may take; then its whole process group is killed.
+    description: Time limit of each command in seconds; its process group is killed afterwards.
     type: float
     default: 3600
+  timeout_setting:
+    description: The name of the variable that sets O(timeout), for messages.
+    type: str
+    default: timeout
   rerun:
-    description: Run them whatever was done before.
+    description: Run them even if they have completed.
     type: bool
     default: false
   state_file:
-    description: Where the host remembers what ran, relative to the user's home.
+    description: The file that records completed commands, relative to the user's home.
     type: str
     default: .local/state/flambe/setup_cmds.json
 author: [the flambe-ansible contributors]
 attributes:
   check_mode:
-    description: Says whether they would run.
+    description: Reports whether they would run.
     support: full
 """
 
@@ -50,7 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reason:
-  description: Why they ran, empty when they did not.
+  description: Why they ran; empty if they did not.
   type: str
   returned: always
 command:
@@ -58,41 +65,52 @@ command:
   type: str
   returned: failure
 rc:
-  description: Its exit code; absent after a time-out.
+  description: Its exit code; absent after a time-out, or if the command did not run.
   type: int
   returned: failure
 output:
-  description: The end of what it printed.
+  description: The end of its output.
   type: str
   returned: failure
 """
 
+import glob
 import hashlib
 import json
 import os
+import re
+import tempfile
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import files
+from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock, files
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_LOGIN_PROFILES = (".bash_profile", ".bash_login", ".profile")  # bash reads the first that exists
+_ENDS_SHELL = re.compile(r"(?:^|[;&|({]|\b(?:then|else|do)\b)\s*(?:exec\s+[^\s<>0-9]|exit\b)")
+_RETRY_SECONDS = 3
+
+
+class ProfileError(Exception):
+    """The login shell ended before it ran the command."""
 
 
 def decide(commands, state, boot_id, rerun):
-    """Tell why the commands have to run; empty when they need not."""
+    """Return why the commands have to run; empty if they do not."""
     if not commands:
         return ""
     if not state:
-        return "they never ran to their end here"
+        return "they have not completed on this host"
     if state.get("commands") != digest(commands):
         return "they changed"
     if state.get("boot_id") != boot_id:
         return "the host was rebooted"
-    return "asked for" if rerun else ""
+    return "a rerun was requested" if rerun else ""
 
 
 def digest(commands):
-    """Tell one list of commands from another without keeping what they say."""
+    """Return a digest of the commands, which may contain secrets."""
     return hashlib.sha256(json.dumps(commands).encode()).hexdigest()
 
 
@@ -103,20 +121,18 @@ def main():
             "commands": {"type": "list", "elements": "str", "required": True},
             "user": {"type": "str", "default": ""},
             "timeout": {"type": "float", "default": 3600},
+            "timeout_setting": {"type": "str", "default": "timeout"},
             "rerun": {"type": "bool", "default": False},
             "state_file": {"type": "str", "default": ".local/state/flambe/setup_cmds.json"},
         },
         supports_check_mode=True,
     )
     commands = module.params["commands"]
-    try:
-        account = accounts.find(module.params["user"])
-    except KeyError:
-        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
+    account = accounts.of_module(module)
     path = os.path.join(account.pw_dir, module.params["state_file"])
     boot_id = (files.read(BOOT_ID) or "").strip()
     with accounts.acting_as(account):
-        state = read_state(path)
+        state = files.read_json(path)
     reason = decide(commands, state, boot_id, module.params["rerun"])
     if not reason:
         module.exit_json(changed=False, reason="", msg="nothing to run")
@@ -131,26 +147,12 @@ def main():
     module.exit_json(changed=True, reason=reason, msg="ran " + done)
 
 
-def read_state(path):
-    """Read what the host remembers; anything unreadable is no memory."""
-    try:
-        state = json.loads(files.read(path) or "{}")
-    except ValueError:
-        return {}
-    return state if isinstance(state, dict) else {}
-
-
 def run_one(module, account, command, place):
-    """Run one command, or fail with what it was and what it printed."""
-    timeout = module.params["timeout"]
+    """Run one command; fail the module with the command and its output if it fails."""
     try:
-        code, output = accounts.run(account, ["/bin/bash", "-lc", command], timeout=timeout)
-    except accounts.CommandTimeoutError as error:
-        module.fail_json(
-            msg=f"setup command {place} was stopped after {timeout:g} s: {command}",
-            command=command,
-            output=accounts.tail(error.output),
-        )
+        code, output = run_command(account, command, module.params["timeout"], module.params["timeout_setting"], place)
+    except (accounts.CommandTimeoutError, ProfileError) as error:
+        module.fail_json(msg=str(error), command=command, output=accounts.tail(getattr(error, "output", "")))
     except OSError as error:
         module.fail_json(msg=f"setup command {place} cannot be run: {error}", command=command, output="")
     if code:
@@ -161,6 +163,70 @@ def run_one(module, account, command, place):
             rc=code,
             output=output,
         )
+
+
+def run_command(account, command, timeout, setting, place, lock_seconds=apt_lock.WAIT_SECONDS):
+    """Run one command, and repeat it while another process holds a lock of apt.
+
+    Args:
+        account: The user.
+        command: Lines of bash.
+        timeout: Seconds for each attempt.
+        setting: The variable that sets the time limit, for messages.
+        place: Such as ``1 of 2``, for messages.
+        lock_seconds: Seconds to wait for the locks of apt.
+
+    Returns:
+        (exit code, output).
+
+    Raises:
+        accounts.CommandTimeoutError: It exceeded its time limit.
+        ProfileError: The login shell ended before it ran the command.
+    """
+    deadline = time.monotonic() + lock_seconds
+    while True:
+        if apt_lock.uses_apt(command):
+            apt_lock.wait(deadline)
+        code, output = run_in_login_shell(account, command, timeout, setting, place)
+        if not code or not apt_lock.is_refused(output) or time.monotonic() > deadline:
+            return code, output
+        time.sleep(_RETRY_SECONDS)
+
+
+def run_in_login_shell(account, command, timeout, setting, place):
+    """Run one command once, under ``bash -eo pipefail`` after the login profile; see ``run_command``."""
+    with tempfile.TemporaryFile() as mark:
+        # The profile must not run under -e, so the options are set after it. The mark proves that it has ended.
+        descriptor = mark.fileno()
+        script = f"printf . >&{descriptor}; exec {descriptor}>&-; set -eo pipefail\n{command}"
+        code, output = accounts.run(
+            account,
+            ["/bin/bash", "-lc", script],
+            timeout=timeout,
+            env=accounts.login_environment(account),
+            shown=f"setup command {place} ({accounts.shorten([command])})",
+            setting=setting,
+            pass_fds=[descriptor],
+        )
+        if os.fstat(descriptor).st_size:
+            return code, output
+    raise ProfileError(
+        f"setup command {place} did not run: the login shell of {account.pw_name} ended in its profile"
+        f" ({find_profile(account)}); limit exec and exit there to interactive shells: [[ $- == *i* ]] && exec ..."
+    )
+
+
+def find_profile(account):
+    """Return the profile that most likely ends the login shell, with the line if it is found."""
+    home = [os.path.join(account.pw_dir, name) for name in _LOGIN_PROFILES]
+    with accounts.acting_as(account):
+        login = [path for path in home if os.path.isfile(path)][:1]
+        others = [os.path.join(account.pw_dir, name) for name in (".bashrc", ".profile")]
+        for path in [*login, *others, "/etc/profile", *sorted(glob.glob("/etc/profile.d/*.sh"))]:
+            for number, line in enumerate((files.read(path) or "").splitlines(), 1):
+                if _ENDS_SHELL.search(line):
+                    return f"{path}, line {number}: {line.strip()}"
+    return "".join(login) or "/etc/profile"
 
 
 if __name__ == "__main__":

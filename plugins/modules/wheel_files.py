@@ -1,23 +1,23 @@
 #!/usr/bin/python
 # Copyright: the flambe-ansible contributors. MIT license.
-"""Put single files of wheels into a folder."""
+"""Extract single files from wheels into a folder."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: wheel_files
-short_description: Put single files out of wheels of the host's package index into a folder
+short_description: Extract single files from wheels of the host's package index into a folder
 description:
-  - Fetches each wheel from the package index that the host's pip is configured for, checks its SHA-256, and takes the
-    files out of it. Nothing is installed and none of it is run.
-  - Does nothing when the files are there and came from the same wheels.
+  - Fetches each wheel from the package index that the host's pip is configured for, verifies its SHA-256, and extracts
+    the files. Nothing is installed or executed.
+  - Changes nothing if the files exist and came from the same wheels.
 options:
   dest:
-    description: The folder; it is made where it is not there.
+    description: The folder; created if missing.
     type: path
     required: true
   wheels:
-    description: Where the files come from.
+    description: The wheels to extract files from.
     type: list
     elements: dict
     required: true
@@ -27,7 +27,7 @@ options:
         type: str
         required: true
       filename:
-        description: The wheel.
+        description: The file name of the wheel.
         type: str
         required: true
       sha256:
@@ -35,30 +35,30 @@ options:
         type: str
         required: true
       files:
-        description: The names in the folder by the paths in the wheel.
+        description: Path in the wheel to name in the folder.
         type: dict
         required: true
   user:
-    description: Whose pip configuration counts; empty for the user who connects.
+    description: The user whose pip configuration is used; empty for the connecting user.
     type: str
     default: ""
   index_url:
-    description: The package index; empty for the one that the host is configured for. May carry a password.
+    description: The package index; empty for the one that the host is configured for. It may contain a password.
     type: str
     default: ""
   required:
-    description: Whether it is an error that a wheel cannot be had; otherwise that is a warning.
+    description: Whether a wheel that cannot be fetched is an error; otherwise it is a warning.
     type: bool
     default: true
 author: [the flambe-ansible contributors]
 attributes:
   check_mode:
-    description: Says whether files would be brought.
+    description: Reports whether files would be written.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Bring the style sheet
+- name: Extract the style sheet
   flambe.cluster.wheel_files:
     dest: /opt/site/assets
     wheels:
@@ -71,7 +71,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 brought:
-  description: The files that were brought, or would be.
+  description: The files that were written, or would be.
   type: list
   elements: str
   returned: success
@@ -102,27 +102,22 @@ def main():
         supports_check_mode=True,
     )
     dest, wheels = module.params["dest"], module.params["wheels"]
-    try:
-        account = accounts.find(module.params["user"])
-    except KeyError:
-        module.fail_json(msg="there is no user {} on this host".format(module.params["user"]))
+    account = accounts.of_module(module)
     options = pip_config.read(account.pw_dir, accounts.environment(account))
     module.no_log_values.update(pip_config.passwords(options))
     indexes = [module.params["index_url"]] if module.params["index_url"] else pip_config.indexes(options)
     stale = wheel_files.find_stale(dest, wheels)
     try:
         if stale and not module.check_mode:
-            wheel_files.bring(dest, wheels, indexes, options)
+            wheel_files.extract(dest, wheels, indexes, options)
     except package_index.PackageNotFoundError as error:
         if module.params["required"]:
-            module.fail_json(msg=f"the files for {dest} cannot be had: {error}")
-        module.warn(f"the files for {dest} cannot be had: {error}")
-        module.exit_json(changed=False, brought=[], msg="nothing could be brought")
+            module.fail_json(msg=f"the files for {dest} could not be fetched: {error}")
+        module.warn(f"the files for {dest} could not be fetched: {error}")
+        module.exit_json(changed=False, brought=[], msg="nothing was written")
     except OSError as error:
         module.fail_json(msg=f"{dest} cannot be written: {error.strerror}")
-    module.exit_json(
-        changed=bool(stale), brought=stale, msg="brought " + ", ".join(stale) if stale else "nothing to do"
-    )
+    module.exit_json(changed=bool(stale), brought=stale, msg="wrote " + ", ".join(stale) if stale else "nothing to do")
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def test_8_a_busy_cluster_refuses_and_force_replaces(cluster: Cluster, long: Pat
     second = cluster.submit(long, "--force")
     assert second["replaced"]
     assert second["run"]["id"] != first["id"]
-    assert "replaced: another run took its place" in cluster.on("journalctl -u flambe-run -o cat --no-pager")
+    assert "replaced: another job was started" in cluster.on("journalctl -u flambe-run -o cat --no-pager")
 
 
 def test_9_a_dead_factory_is_named_and_the_run_goes_on(cluster: Cluster) -> None:

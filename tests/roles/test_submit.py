@@ -108,7 +108,7 @@ def test_a_run_of_anything(cluster: Site) -> None:
     started = ask(cluster, f"echo '{text}' | {RUN} start")
     assert (started["state"], started["active"]) == ("running", True)
     refused = ask(cluster, f"echo '{text}' | {RUN} start")
-    assert (refused["error"], refused["busy"]) == ("a run is under way", True)
+    assert (refused["error"], refused["busy"]) == ("a job is running", True)
     ended = ask(cluster, f"{RUN} wait")
     assert (ended["state"], ended["exit_code"], ended["settling"]) == ("succeeded", 0, False)
     assert "it's $me %h\n" in cluster.ssh("head", f"{RUN} logs")
@@ -127,5 +127,5 @@ def test_a_killed_supervisor_is_told_of(cluster: Site) -> None:
     time.sleep(1)
     cluster.ssh("head", "sudo systemctl kill --kill-whom=main --signal=KILL flambe-run")
     ended = ask(cluster, f"{RUN} wait")
-    assert (ended["state"], ended["reason"]) == ("failed", "its process was ended from outside (signal)")
+    assert (ended["state"], ended["reason"]) == ("failed", "its process was killed (signal)")
     assert cluster.ssh("head", "pgrep -x sleep; :") == ""

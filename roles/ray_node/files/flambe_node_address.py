@@ -1,8 +1,8 @@
-"""Have old Ray take a host by its address in the cluster, also where the host has another network.
+"""Make Ray below 1.0 use a host's address in the cluster, also on hosts with several networks.
 
-Before 1.0 Ray's workers ask for the address that the host sends from towards the internet. Where this is not the
-address that the node has, as on a host with a public and a private network, Tune takes every trial for one whose node
-was lost. The way to the cluster's head has the right address. A .pth file beside this one calls ``towards``.
+Below 1.0 Ray's workers use the source address of the route to the internet. If it differs from the address of the
+node, for example on a host with a public and a private network, Tune treats each trial as one on a lost node. The
+route to the cluster's head has the right source address. A .pth file next to this module calls ``towards``.
 """
 
 import sys
@@ -12,10 +12,10 @@ _MODULE = "ray.services"
 
 
 def towards(address):
-    """Have ``ray.services.get_node_ip_address`` ask for the way to ``HOST:PORT`` where nothing else is asked for."""
+    """Make ``HOST:PORT`` the default argument of ``ray.services.get_node_ip_address``."""
 
     class Finder(PathFinder):
-        """Finds the one module, and changes a default of one function in it once it is loaded."""
+        """Find the module, and change the default argument after it is loaded."""
 
         @classmethod
         def find_spec(cls, fullname, path=None, target=None):

@@ -1,9 +1,9 @@
-"""Ask Ray which nodes it knows, and print the answer as one JSON document.
+"""Print the nodes of a Ray cluster as one JSON document.
 
     {"ray_version": "0.7.6", "nodes": [{"address": "10.0.0.4", "alive": true, "resources": {"CPU": 2.0}}]}
 
-Exits 0 with that, or 1 with {"error": "..."}. Runs on the runtime's own Python (3.7 and later) on any host of the
-cluster. With --wait it only waits until the head is ready to be joined, and prints nothing.
+The exit code is 0, or 1 with {"error": "..."}. Runs on the runtime's Python (3.7 and later) on any host of the cluster.
+With --wait it waits until workers can join the head, and prints nothing.
 """
 
 import argparse
@@ -19,21 +19,21 @@ warnings.simplefilter("ignore")
 
 
 def main():
-    """Parse the options and do what they ask."""
-    parser = argparse.ArgumentParser(description="Ask Ray which nodes are alive; prints one JSON document.")
+    """Parse the options and run."""
+    parser = argparse.ArgumentParser(description="Print the nodes of the Ray cluster as one JSON document.")
     parser.add_argument("--address", required=True, help="HOST:PORT of the head")
-    parser.add_argument("--timeout", type=float, default=15.0, help="seconds until the answer is given up")
-    parser.add_argument("--wait", action="store_true", help="wait until the head can be joined, print nothing")
+    parser.add_argument("--timeout", type=float, default=15.0, help="time limit in seconds")
+    parser.add_argument("--wait", action="store_true", help="wait until workers can join the head; print nothing")
     options = parser.parse_args()
-    # Ray prints on stdout where it likes: our document keeps that stream for itself.
+    # Ray prints to stdout, which must hold only the document.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     threading.Thread(target=give_up, args=(answer, options.timeout, options.address), daemon=True).start()
     if options.wait:
-        wait_for_head(options.address)
+        wait_for_head(options.address, options.timeout)
         finish(0)
     try:
-        document = ask(options.address)
+        document = read_nodes(options.address, options.timeout)
     except Exception as error:
         fail(answer, str(error) or type(error).__name__)
     answer.write(json.dumps(document) + "\n")
@@ -42,13 +42,13 @@ def main():
 
 
 def give_up(answer, seconds, address):
-    """End the process after so many seconds: Ray's client can block for ever."""
+    """End the process after its time limit: Ray's client can block forever."""
     time.sleep(seconds)
     fail(answer, f"no answer from Ray at {address} within {seconds:g} s")
 
 
 def finish(code):
-    """End at once: Ray's threads and exit handlers are of no use here."""
+    """End at once, without Ray's threads and exit handlers."""
     sys.stderr.flush()
     os._exit(code)
 
@@ -60,31 +60,31 @@ def fail(answer, reason):
     finish(1)
 
 
-def ask(address):
-    """Ask Ray at this address for its version and nodes, one entry an address."""
-    knock(address)
+def read_nodes(address, timeout):
+    """Return Ray's version and its nodes, one entry per address."""
+    knock(address, timeout)
     import ray
 
-    nodes = ask_redis(ray, address) if is_old(ray) else ask_driver(ray, address)
+    nodes = read_redis(ray, address) if is_old(ray) else read_driver(ray, address)
     return {"ray_version": ray.__version__, "nodes": merge(nodes)}
 
 
-def knock(address, timeout=3.0):
-    """Open a connection to the head, so that a dead one is told apart at once."""
+def knock(address, timeout):
+    """Connect to the head, to detect a dead one early; takes at most a fifth of the time limit, and 3 to 30 s."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout).close()
+        socket.create_connection((host, int(port)), min(max(timeout / 5, 3.0), 30.0)).close()
     except OSError as error:
-        raise ConnectionError(f"nothing answers at {address}: {error.strerror or error}") from None
+        raise ConnectionError(f"nothing listens at {address}: {error.strerror or error}") from None
 
 
 def is_old(ray):
-    """Tell Ray before 1.0, whose cluster state is in Redis."""
+    """Return whether this Ray is below 1.0, with the cluster state in Redis."""
     return ray.__version__.startswith("0.")
 
 
-def ask_redis(ray, address):
-    """Read the client table of Ray 0.7, without becoming a driver."""
+def read_redis(ray, address):
+    """Read the client table of Ray 0.7 without starting a driver."""
     import ray.services
     import ray.state
 
@@ -94,14 +94,14 @@ def ask_redis(ray, address):
     return ray.state._parse_client_table(client)
 
 
-def ask_driver(ray, address):
-    """Ask through a driver, the public way since Ray 1.0."""
+def read_driver(ray, address):
+    """Read the nodes through a driver (Ray 1.0 and later)."""
     ray.init(address=address, log_to_driver=False, configure_logging=False)
     return ray.nodes()
 
 
 def merge(nodes):
-    """Make one entry of all that an address was in its life: alive if any is."""
+    """Merge the entries of each address; it is alive if any entry is."""
     found = {}
     for node in nodes:
         alive = bool(node.get("Alive", node.get("alive", node.get("IsInsertion"))))
@@ -112,20 +112,20 @@ def merge(nodes):
     return [found[address] for address in sorted(found)]
 
 
-def wait_for_head(address):
-    """Wait until the head can be joined; Ray 0.7 opens its port before its own node is known."""
-    said = ""
+def wait_for_head(address, timeout):
+    """Wait until workers can join the head; Ray 0.7 opens its port before its own node is registered."""
+    printed = ""
     while True:
         try:
-            knock(address)
+            knock(address, timeout)
             import ray
 
-            if not is_old(ray) or any(node["alive"] for node in merge(ask_redis(ray, address))):
+            if not is_old(ray) or any(node["alive"] for node in merge(read_redis(ray, address))):
                 return
         except Exception as error:
-            if str(error) != said:
-                said = str(error)
-                sys.stderr.write(f"waiting for Ray's head: {said}\n")
+            if str(error) != printed:
+                printed = str(error)
+                sys.stderr.write(f"waiting for Ray's head: {printed}\n")
                 sys.stderr.flush()
         time.sleep(0.5)
 

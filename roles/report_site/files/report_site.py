@@ -1,10 +1,10 @@
-"""Start flambe's report site with TensorBoard behind the same address, below /tensorboard.
+"""Start flambe's report site, with TensorBoard at the same address below /tensorboard.
 
     report_site.py TENSORBOARD_PORT ASSETS STATE_FILE [options of flambe's site]
 
-The site's links to TensorBoard are relative, so that they work through any tunnel, on any port and under any name.
-What its pages load from the web is taken from the folder ASSETS instead, where it is there: a browser needs no other
-host than this one. Runs in flambe's runtime.
+The site's links to TensorBoard are relative, so that they work through a tunnel, on any port and under any name.
+If the folder ASSETS holds the files that the pages load from the web, they are served from there, so that a browser
+needs no other host. Runs on flambe's runtime.
 """
 
 import http.client
@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 PREFIX = "/tensorboard"
 _SITE = "flambe.runner.report_site_run"
-# Those that concern one connection alone.
+# Headers of one connection, which are not forwarded.
 _HOP_HEADERS = {"connection", "keep-alive", "proxy-authenticate", "te", "trailers", "transfer-encoding", "upgrade"}
 _CHUNK = 65536
 _ASSETS = "assets"
-# What the pages ask the web for, by the last part of its address, and the file for it; "" where none is needed.
+# The last part of an address on the web -> the local file; "" removes the element.
 _REPLACED = {
     "bootstrap.min.css": "bootstrap.min.css",
     "bootstrap.min.js": "bootstrap.min.js",
@@ -32,7 +32,7 @@ _REPLACED = {
     "vis.js": "vis-network.min.js",
     "bootstrap-toggle.min.css": "",
     "bootstrap-toggle.min.js": "",
-    "run_prettify.js": "",  # colours in the configuration's text
+    "run_prettify.js": "",  # syntax highlighting of the configuration
 }
 _FROM_THE_WEB = re.compile(
     r"""<(?P<tag>script|link)\b[^>]*?\b(?:src|href)="https?://[^"]*/(?P<name>[^"/]+)"[^>]*>(?:\s*</script>)?"""
@@ -40,11 +40,11 @@ _FROM_THE_WEB = re.compile(
 
 
 class WithTensorBoard:
-    """Passes what is below the prefix on to TensorBoard on this host, the rest to the site.
+    """Forward requests below the prefix to TensorBoard on this host, and all others to the site.
 
     Args:
         site: The site's WSGI application.
-        port: Where TensorBoard listens.
+        port: TensorBoard's port.
     """
 
     def __init__(self, site, port):
@@ -61,13 +61,13 @@ class WithTensorBoard:
         if not path.startswith(PREFIX + "/"):
             return self.site(environ, start_response)
         try:
-            return self.ask(environ, start_response, path[len(PREFIX) :])
+            return self.forward(environ, start_response, path[len(PREFIX) :])
         except (OSError, http.client.HTTPException) as error:
             start_response("502 Bad Gateway", [("Content-Type", "text/plain; charset=utf-8")])
             return [f"TensorBoard does not answer: {error}\n".encode()]
 
-    def ask(self, environ, start_response, path):
-        """Pass one request on."""
+    def forward(self, environ, start_response, path):
+        """Forward one request."""
         query = environ.get("QUERY_STRING", "")
         url = quote(path.encode("latin-1"), safe="/:@!$&'()*+,;=~") + ("?" + query if query else "")
         length = int(environ.get("CONTENT_LENGTH") or 0)
@@ -81,13 +81,13 @@ class WithTensorBoard:
 
 
 def read_headers(environ):
-    """Read a request's headers that mean something to TensorBoard."""
+    """Return the request headers that TensorBoard uses."""
     names = {"HTTP_ACCEPT": "Accept", "HTTP_ACCEPT_ENCODING": "Accept-Encoding", "CONTENT_TYPE": "Content-Type"}
     return {name: environ[key] for key, name in names.items() if environ.get(key)}
 
 
 def read_body(connection, answer):
-    """Hand an answer on in pieces."""
+    """Yield a response in chunks."""
     try:
         while True:
             chunk = answer.read(_CHUNK)
@@ -99,7 +99,7 @@ def read_body(connection, answer):
 
 
 def localize(page):
-    """Rewrite a page so that it loads everything from this host; what is unknown stays as it is."""
+    """Rewrite a page to load the known files from this host; other addresses are unchanged."""
 
     def replace(match):
         name = _REPLACED.get(match.group("name"))
@@ -113,7 +113,7 @@ def localize(page):
 
 
 def serve_assets(app, folder):
-    """Have a Flask application's pages load what they need from a folder, as long as it holds all of that."""
+    """Make a Flask application's pages load their files from a folder, if it holds all of them."""
     from flask import send_from_directory
 
     names = {name for name in _REPLACED.values() if name}
@@ -131,13 +131,13 @@ def serve_assets(app, folder):
 
 
 def main():
-    """Put TensorBoard behind the site, then run flambe's own starter."""
+    """Add TensorBoard and the local files to the site, then run flambe's entry point."""
     from flambe.experiment.webapp.app import app
 
     port, assets, *options = sys.argv[1:]
     serve_assets(app, assets)
     app.wsgi_app = WithTensorBoard(app.wsgi_app, int(port))
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # not a line for each request
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line per request
     sys.argv = [_SITE, *options, "--tensorboard_url", PREFIX[1:]]
     runpy.run_module(_SITE, run_name="__main__")
 

@@ -1,9 +1,10 @@
-"""Commands and files as another user; here as the one who runs the tests."""
+"""Commands and files as another user; here as the user who runs the tests."""
 
 from __future__ import annotations
 
 import os
 import pwd
+import re
 import time
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_a_command_has_no_stdin_and_its_output_in_order(me: pwd.struct_passwd) -
     assert (code, output) == (3, "out\nerr\n")
 
 
-def test_a_daemon_holds_nobody_up(me: pwd.struct_passwd, tmp_path: Path) -> None:
+def test_a_daemon_does_not_block(me: pwd.struct_passwd, tmp_path: Path) -> None:
     started = time.monotonic()
     code, output = accounts.run(me, ["/bin/sh", "-c", f"sleep 20 & echo $! > {tmp_path}/pid; echo done"])
     os.kill(int((tmp_path / "pid").read_text()), 9)
@@ -60,7 +61,8 @@ def test_a_daemon_holds_nobody_up(me: pwd.struct_passwd, tmp_path: Path) -> None
 def test_a_time_out_ends_the_whole_group(me: pwd.struct_passwd, tmp_path: Path) -> None:
     with pytest.raises(accounts.CommandTimeoutError) as caught:
         accounts.run(me, ["/bin/sh", "-c", f"echo begun; sleep 60 & echo $! > {tmp_path}/pid; wait"], timeout=0.5)
-    assert caught.value.output == "begun\n"
+    assert caught.value.output == "begun"
+    assert re.fullmatch(r"/bin/sh -c echo begun; .*: still running after 0.5 s; last output: begun", str(caught.value))
     child = int((tmp_path / "pid").read_text())
     for _ in range(50):
         stat = Path(f"/proc/{child}/stat")
@@ -68,6 +70,36 @@ def test_a_time_out_ends_the_whole_group(me: pwd.struct_passwd, tmp_path: Path) 
             return
         time.sleep(0.1)
     raise AssertionError("the child of a stopped command still runs")
+
+
+def test_a_time_out_names_the_setting(me: pwd.struct_passwd) -> None:
+    with pytest.raises(accounts.CommandError) as caught:
+        accounts.run(me, ["/bin/sleep", "60"], timeout=0.2, shown="uv sync", setting="flambe_timeout")
+    expected = "uv sync: still running after 0.2 s; last output: none; raise flambe_timeout to allow more"
+    assert (str(caught.value), caught.value.command) == (expected, "uv sync")
+
+
+def test_a_runtime_does_not_inherit_another_python(me: pwd.struct_passwd, tmp_path: Path) -> None:
+    (tmp_path / "environment").write_text("PYTHONPATH=/opt/other\nPYTHONHOME=/opt\nhttp_proxy=http://p:3128\n")
+    found = accounts.environment(me, str(tmp_path / "environment"))
+    assert (found["http_proxy"], found["HOME"]) == ("http://p:3128", me.pw_dir)
+    assert not {"PYTHONPATH", "PYTHONHOME"} & set(found)
+    assert accounts.login_environment(me, str(tmp_path / "environment"))["PYTHONPATH"] == "/opt/other"
+
+
+@pytest.mark.parametrize("profile", ["", "exec /bin/sh\n", "exit 0\n", "echo welcome\n"])
+def test_which_with_any_profile(me: pwd.struct_passwd, tmp_path: Path, profile: str) -> None:
+    (tmp_path / ".bash_profile").write_text(profile)
+    account = pwd.struct_passwd((*me[:5], str(tmp_path), me.pw_shell))
+    assert accounts.which(account, "sh") in ("/bin/sh", "/usr/bin/sh")
+
+
+def test_which_survives_a_profile_that_hangs(me: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*_: object, **__: object) -> None:
+        raise accounts.CommandTimeoutError("bash", 60, "")
+
+    monkeypatch.setattr(accounts, "run", hang)
+    assert accounts.which(me, "sh")
 
 
 def test_tail() -> None:

@@ -1,4 +1,4 @@
-"""The texts that let hosts reach each other."""
+"""authorized_keys, known_hosts and ssh_config of a cluster."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_known_hosts() -> None:
     ]
 
 
-def test_hosts_outside_of_a_limited_run_keep_their_lines_and_strangers_go() -> None:
+def test_hosts_outside_of_a_limited_play_keep_their_lines_and_others_are_removed() -> None:
     before = cluster_ssh.known_lines([A, B, {**B, "name": "gone"}], ["a", "b", "gone"], [])
     rebuilt = {**A, "host_keys": ["ssh-ed25519 AAAArebuilt"]}
     assert cluster_ssh.known_lines([rebuilt], ["a", "b"], before) == [
@@ -92,7 +92,7 @@ def test_another_port_of_sshd() -> None:
         (["b"], []),
     ],
 )
-def test_every_name_leads_to_where_the_cluster_reaches_the_host(names: list[str], lines: list[str]) -> None:
+def test_every_name_leads_to_the_address_in_the_cluster(names: list[str], lines: list[str]) -> None:
     known = cluster_ssh.known_lines([{**B, "names": names}], ["b"], [])
     assert cluster_ssh.config_lines(known, "ml", [])[:-3] == lines
 

@@ -1,4 +1,4 @@
-"""Which extension is which, and whether it is the one that is installed."""
+"""Digests of extensions, and which extensions are installed again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def digest(folder: Path) -> str:
     return found
 
 
-def test_the_fingerprint_is_that_of_the_content(folder: Path) -> None:
+def test_the_digest_of_a_folder_depends_on_its_content(folder: Path) -> None:
     before = digest(folder)
     os.utime(folder / "topics/__init__.py", (1, 1))
     for left in ("build/lib", "topics/__pycache__", "topics_ext.egg-info", ".git"):
@@ -41,7 +41,7 @@ def test_the_fingerprint_is_that_of_the_content(folder: Path) -> None:
     assert len({before, executable, digest(folder)}) == 3
 
 
-def test_fingerprints_of_requirements_and_archives(tmp_path: Path) -> None:
+def test_digests_of_requirements_and_archives(tmp_path: Path) -> None:
     archive = tmp_path / "a-1.0.whl"
     archive.write_bytes(b"1")
     first = extensions.digest((str(archive), ""))
@@ -68,7 +68,7 @@ def test_names_of_distributions(requirement: str, name: str) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A runtime in which topics-ext is installed."""
+    """A runtime with topics-ext."""
     site = tmp_path / "root/venv/lib/python3.7/site-packages"
     info = site / "topics_ext-1.0.dist-info"
     info.mkdir(parents=True)
@@ -91,7 +91,7 @@ def record(root: Path, folder: Path) -> None:
     (root / "venv/flambe-extensions.json").write_text(json.dumps(known))
 
 
-def test_what_is_installed_is_left_alone(root: Path, folder: Path) -> None:
+def test_installed_extensions_are_unchanged(root: Path, folder: Path) -> None:
     packages = {"topics": str(folder)}
     assert inspect(root, packages) == ["topics"]
     record(root, folder)
@@ -99,7 +99,7 @@ def test_what_is_installed_is_left_alone(root: Path, folder: Path) -> None:
     assert inspect(root, {**packages, "nltk_data": "nltk-data==0.1"}) == ["nltk_data"]
 
 
-def test_what_changed_or_lost_a_file_is_installed_again(root: Path, folder: Path) -> None:
+def test_changed_or_damaged_extensions_are_installed_again(root: Path, folder: Path) -> None:
     record(root, folder)
     lost = root / "venv/lib/python3.7/site-packages/topics.py"
     lost.unlink()
@@ -109,14 +109,14 @@ def test_what_changed_or_lost_a_file_is_installed_again(root: Path, folder: Path
     assert inspect(root, {"topics": str(folder)}) == ["topics"]
 
 
-def test_a_path_that_is_not_there(root: Path) -> None:
+def test_a_missing_path(root: Path) -> None:
     with pytest.raises(extensions.ExtensionError, match="extension topics: /no/such/folder is not on this host"):
         inspect(root, {"topics": "/no/such/folder"})
 
 
-def test_a_message_is_about_the_extension_that_it_names(root: Path) -> None:
+def test_a_message_mentions_an_extension(root: Path) -> None:
     params = {"root": str(root), "packages": {}, "missing_ok": False}
     found = extensions.Extensions(params, pwd.getpwnam(getpass.getuser()))
-    said = "Because torch-fancy was not found in the package registry and you require torch-fancy, we can conclude"
-    assert found.is_named(said, "fancy", "torch-fancy==1")
-    assert not found.is_named(said, "torch", "torch==1.3")
+    output = "Because torch-fancy was not found in the package registry and you require torch-fancy, we can conclude"
+    assert found.is_named(output, "fancy", "torch-fancy==1")
+    assert not found.is_named(output, "torch", "torch==1.3")

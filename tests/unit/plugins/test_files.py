@@ -1,4 +1,4 @@
-"""Files written whole, and blocks within a user's own files."""
+"""Atomic writes, and managed blocks in files of a user."""
 
 from __future__ import annotations
 
@@ -38,12 +38,28 @@ def test_ensure_changes_once(tmp_path: Path) -> None:
 
 
 def test_write_leaves_no_draft_behind(tmp_path: Path) -> None:
-    with pytest.raises(TypeError):
-        files.write(str(tmp_path / "f"), None, 0o600)
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "f").mkdir()
+    with pytest.raises(IsADirectoryError):
+        files.write(str(tmp_path / "f"), "text", 0o600)
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
-def test_read_what_is_not_there(tmp_path: Path) -> None:
+def test_write_text_and_bytes(tmp_path: Path) -> None:
+    files.write(str(tmp_path / "text"), "é\udcff", 0o600)
+    files.write(str(tmp_path / "bytes"), b"\xff\0", 0o755)
+    assert (tmp_path / "text").read_bytes() == "é".encode() + b"\xff"
+    assert (tmp_path / "bytes").read_bytes() == b"\xff\0"
+    assert (tmp_path / "bytes").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(("text", "expected"), [('{"a": 1}', {"a": 1}), ("[]", {}), ("{", {}), ("", {}), (None, {})])
+def test_read_json(tmp_path: Path, text: str | None, expected: dict[str, int]) -> None:
+    if text is not None:
+        (tmp_path / "f").write_text(text)
+    assert files.read_json(str(tmp_path / "f")) == expected
+
+
+def test_read_a_missing_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("")
     assert files.read(str(tmp_path / "none")) is None
     assert files.read(str(tmp_path / "f/below")) is None

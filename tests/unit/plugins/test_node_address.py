@@ -1,4 +1,4 @@
-"""What old Ray takes for its address, in a Python of its own with a made-up Ray."""
+"""The address that old Ray uses, in a separate Python with a fake Ray."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RAY = "def get_node_ip_address(address='8.8.8.8:53'):\n    return address\n"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder of packages as the role leaves it."""
+    """A folder of packages with the files of the role."""
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray/__init__.py").touch()
     (tmp_path / "ray/services.py").write_text(RAY)
@@ -31,12 +31,12 @@ def run(site: Path, statement: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_ray_looks_towards_the_head(site: Path) -> None:
+def test_ray_uses_the_route_to_the_head(site: Path) -> None:
     assert run(site, "from ray import services as s; print(s.get_node_ip_address())") == "198.18.0.4:12345"
     assert run(site, "from ray import services as s; print(s.get_node_ip_address('10.0.0.1:1'))") == "10.0.0.1:1"
 
 
-def test_a_ray_without_it_is_left_alone(site: Path) -> None:
+def test_a_ray_without_the_function_is_unchanged(site: Path) -> None:
     (site / "ray/services.py").write_text("NAME = __name__\n")
     assert run(site, "import ray.services; print(ray.services.NAME)") == "ray.services"
     (site / "ray/services.py").unlink()

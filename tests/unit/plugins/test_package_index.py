@@ -66,7 +66,7 @@ def test_fetch(address: str, kind: str, login: str, monkeypatch: pytest.MonkeyPa
     assert package_index.fetch([index], "uv", FILE, SHA256, {}) == CONTENT
 
 
-def test_the_next_index_is_asked(address: str) -> None:
+def test_the_next_index_is_used(address: str) -> None:
     indexes = [f"http://{address}/nothing", f"http://{address}/simple"]
     assert package_index.fetch(indexes, "uv", FILE, SHA256, {}) == CONTENT
 

@@ -1,4 +1,4 @@
-"""The script that asks Ray, against Ray's answers of two ages."""
+"""ray_nodes.py with the answers of old and new Ray."""
 
 from __future__ import annotations
 
@@ -41,35 +41,35 @@ def test_an_address_that_came_back_is_alive_once(script: ModuleType) -> None:
     ]
 
 
-def ask(*arguments: str, path: Path | None = None) -> tuple[int, dict[str, str]]:
+def run(*arguments: str, path: Path | None = None) -> tuple[int, dict[str, str]]:
     env = {"PYTHONPATH": str(path)} if path else {}
     done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=env, check=False)
     return done.returncode, json.loads(done.stdout)
 
 
-def test_nobody_there() -> None:
+def test_no_head() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code, document = ask("--address", f"127.0.0.1:{port}")
+    code, document = run("--address", f"127.0.0.1:{port}")
     assert code == 1
-    assert document["error"].startswith(f"nothing answers at 127.0.0.1:{port}")
+    assert document["error"].startswith(f"nothing listens at 127.0.0.1:{port}")
 
 
-def test_a_client_that_blocks_is_given_up(tmp_path: Path) -> None:
+def test_a_client_that_blocks(tmp_path: Path) -> None:
     (tmp_path / "ray.py").write_text("import time\nprint('noise')\ntime.sleep(60)\n")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        code, document = ask("--address", f"127.0.0.1:{port}", "--timeout", "1", path=tmp_path)
+        code, document = run("--address", f"127.0.0.1:{port}", "--timeout", "1", path=tmp_path)
     assert (code, document) == (1, {"error": f"no answer from Ray at 127.0.0.1:{port} within 1 s"})
 
 
-def test_ask_a_driver(tmp_path: Path) -> None:
+def test_read_from_a_driver(tmp_path: Path) -> None:
     text = "__version__ = '2.52.0'\ndef init(**k): print('noise')\n"
     text += "def nodes(): return [{'Alive': True, 'NodeManagerAddress': '10.0.0.1', 'Resources': {'CPU': 2.0}}]\n"
     (tmp_path / "ray.py").write_text(text)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        code, document = ask("--address", f"127.0.0.1:{server.getsockname()[1]}", path=tmp_path)
+        code, document = run("--address", f"127.0.0.1:{server.getsockname()[1]}", path=tmp_path)
     assert code == 0
     assert document["ray_version"] == "2.52.0"
     assert document["nodes"] == [{"address": "10.0.0.1", "alive": True, "resources": {"CPU": 2.0}}]

@@ -1,6 +1,10 @@
-"""Ray's unit as text."""
+"""The text of Ray's unit and commands."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import ray_unit
@@ -50,6 +54,9 @@ def test_unit_text() -> None:
     assert "WorkingDirectory=/home/100%% ml" in lines
     assert "ExecStartPre=/opt/flambe/bin/ray-nodes --wait" in lines
     assert "Restart=no" in lines
+    assert "UnsetEnvironment=PYTHONHOME PYTHONPATH" in lines
+    assert 'Environment="PYTHONUNBUFFERED=1"' in lines
+    assert lines.index("Type=simple") > lines.index("[Service]")
     assert lines[-1] == "WantedBy=multi-user.target"
 
 
@@ -65,6 +72,22 @@ def test_missing_nodes() -> None:
 
 
 def test_wrapper_quotes() -> None:
-    assert "exec '/my venv/bin/python' /s.py --address 10.0.0.9:12345 \"$@\"" in ray_unit.wrapper_text(
-        "/my venv", "/s.py", "10.0.0.9:12345"
+    text = ray_unit.wrapper_text("/my venv", "/s.py", "10.0.0.9:12345")
+    assert text.endswith("'/my venv/bin/python' /s.py --address 10.0.0.9:12345 \"$@\"\n")
+
+
+def test_wrapper_ignores_another_python(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin/python"
+    python.write_text('#!/bin/sh\necho "home=$PYTHONHOME path=$PYTHONPATH args=$*"\n')
+    python.chmod(0o755)
+    wrapper = tmp_path / "ray-nodes"
+    wrapper.write_text(ray_unit.wrapper_text(str(tmp_path), "/s.py", "10.0.0.9:12345"))
+    done = subprocess.run(
+        ["/bin/sh", wrapper, "--timeout", "3"],
+        env={"PATH": os.environ["PATH"], "PYTHONHOME": "/opt/other", "PYTHONPATH": "/opt/other/lib"},
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    assert done.stdout == "home= path= args=/s.py --address 10.0.0.9:12345 --timeout 3\n"

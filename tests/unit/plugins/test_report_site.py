@@ -1,4 +1,4 @@
-"""The report site's pages load from their own host alone."""
+"""The report site's pages load files only from their own host."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def load() -> Any:
     return module
 
 
-def brought() -> set[str]:
-    """List what the role brings to the host."""
+def extracted() -> set[str]:
+    """List the files that the role extracts."""
     wheels = yaml.safe_load((ROLE / "defaults/main.yml").read_text())["report_site_assets"]
     return {name for wheel in wheels for name in wheel["files"].values()}
 
@@ -52,7 +52,7 @@ def app(tmp_path: Path) -> flask.Flask:
 
 
 def test_pages_load_from_their_own_host(app: flask.Flask, tmp_path: Path) -> None:
-    for name in brought():
+    for name in extracted():
         (tmp_path / name).write_text(name)
     client = app.test_client()
     page = client.get("/").text
@@ -65,8 +65,8 @@ def test_pages_load_from_their_own_host(app: flask.Flask, tmp_path: Path) -> Non
     assert client.get("/state").json == PAGE
 
 
-def test_pages_stay_as_they_are_where_a_file_is_missing(app: flask.Flask, tmp_path: Path) -> None:
-    for name in sorted(brought())[1:]:
+def test_pages_are_unchanged_if_a_file_is_missing(app: flask.Flask, tmp_path: Path) -> None:
+    for name in sorted(extracted())[1:]:
         (tmp_path / name).write_text(name)
     assert app.test_client().get("/").text == PAGE
 

@@ -1,4 +1,4 @@
-"""What holds for every role, told from its files."""
+"""Rules for the files of every role."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_every_default_has_a_comment_before_it(role: Path) -> None:
     lines = (role / "defaults/main.yml").read_text().splitlines()
     for number, line in enumerate(lines):
         if re.match(r"[a-z]", line):
-            # A comment may speak for the variables right below each other.
+            # One comment may describe adjacent variables.
             above = lines[number - 1]
             assert above.startswith("#") or re.match(r"[a-z ]", above), line
 
@@ -77,7 +77,7 @@ def test_no_group_names(role: Path) -> None:
 
 
 @each_role
-def test_readme_tells_every_variable_and_shows_an_example(role: Path) -> None:
+def test_readme_lists_every_variable_and_shows_an_example(role: Path) -> None:
     text = (role / "README.md").read_text()
     assert f"role: flambe.cluster.{role.name}" in text
     assert all(f"`{name}`" in text for name in read(role / "defaults/main.yml"))

@@ -1,4 +1,4 @@
-"""Units as text: what users write reaches the command as it is."""
+"""The text of units: the words of a command are passed unchanged."""
 
 from __future__ import annotations
 
@@ -42,7 +42,13 @@ def test_words_are_quoted_for_systemd() -> None:
     )
 
 
-def test_a_unit_that_nobody_starts_at_boot_and_that_cleans_up() -> None:
+def test_a_runtime_does_not_inherit_another_python() -> None:
+    lines = text().splitlines()
+    assert lines.index("UnsetEnvironment=PYTHONHOME PYTHONPATH") > lines.index("EnvironmentFile=-/etc/environment")
+    assert "UnsetEnvironment=PYTHONHOME" in text(environment={"PYTHONPATH": "/srv/lib"}).splitlines()
+
+
+def test_a_disabled_unit_with_a_cleanup() -> None:
     lines = text(enabled=False, stop_post=["/bin/true", "$x"], directory="/srv").splitlines()
     assert "[Install]" not in lines
     assert "ExecStopPost=/bin/true $$x" in lines

@@ -1,8 +1,17 @@
-"""When the setup commands have to run."""
+"""When setup commands run, and how."""
 
 from __future__ import annotations
 
+import os
+import pwd
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
+from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock
 from ansible_collections.flambe.cluster.plugins.modules import setup_commands
 
 COMMANDS = ["a", "b"]
@@ -13,12 +22,142 @@ DONE = {"commands": setup_commands.digest(COMMANDS), "boot_id": "1"}
     ("commands", "state", "boot_id", "rerun", "expected"),
     [
         ([], {}, "1", True, ""),
-        (COMMANDS, {}, "1", False, "they never ran to their end here"),
+        (COMMANDS, {}, "1", False, "they have not completed on this host"),
         (COMMANDS, DONE, "1", False, ""),
         (["b", "a"], DONE, "1", False, "they changed"),
         (COMMANDS, DONE, "2", False, "the host was rebooted"),
-        (COMMANDS, DONE, "1", True, "asked for"),
+        (COMMANDS, DONE, "1", True, "a rerun was requested"),
     ],
 )
 def test_decide(commands: list[str], state: dict[str, str], boot_id: str, rerun: bool, expected: str) -> None:
     assert setup_commands.decide(commands, state, boot_id, rerun) == expected
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> pwd.struct_passwd:
+    """The user who runs the tests, with an empty home."""
+    me = pwd.getpwuid(os.geteuid())
+    return pwd.struct_passwd((*me[:5], str(tmp_path), "/bin/bash"))
+
+
+def run(account: pwd.struct_passwd, command: str, timeout: float = 20, lock_seconds: float = 0) -> tuple[int, str]:
+    result: tuple[int, str] = setup_commands.run_command(
+        account, command, timeout, "setup_cmds_timeout", "1 of 2", lock_seconds
+    )
+    return result
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "output"),
+    [
+        ("false\ntrue", 1, ""),
+        ("false | cat", 1, ""),
+        ("false; echo more", 1, ""),
+        ("false || echo else", 0, "else\n"),
+        ("true && echo then; echo more", 0, "then\nmore\n"),
+        ("if false; then echo a; fi; echo b", 0, "b\n"),
+        ("# a comment\necho a", 0, "a\n"),
+        ("exit 7", 7, ""),
+        ("", 0, ""),
+    ],
+)
+def test_a_command_fails_where_a_part_of_it_fails(
+    account: pwd.struct_passwd, command: str, code: int, output: str
+) -> None:
+    assert run(account, command) == (code, output)
+
+
+def test_a_syntax_error(account: pwd.struct_passwd) -> None:
+    code, output = run(account, "if then")
+    assert code == 2
+    assert "syntax error" in output
+
+
+def test_the_profile_does_not_run_under_e(account: pwd.struct_passwd, tmp_path: Path) -> None:
+    (tmp_path / ".bash_profile").write_text("false\nexport FROM_PROFILE=yes\n")
+    assert run(account, 'echo "$FROM_PROFILE"') == (0, "yes\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [(".bash_profile", "exec dash"), (".profile", "[ -x /bin/sh ] && exec /bin/sh"), (".bash_login", "exit 0")],
+)
+def test_a_profile_that_ends_the_shell(account: pwd.struct_passwd, tmp_path: Path, name: str, line: str) -> None:
+    (tmp_path / name).write_text(f"# exec\nexport A=1\n{line}\n")
+    with pytest.raises(setup_commands.ProfileError) as caught:
+        run(account, "touch ~/ran")
+    assert f"setup command 1 of 2 did not run: the login shell of {account.pw_name} ended in its profile" in str(
+        caught.value
+    )
+    assert f"{tmp_path}/{name}, line 3: {line}" in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_time_out_names_command_output_and_setting(account: pwd.struct_passwd) -> None:
+    with pytest.raises(accounts.CommandTimeoutError) as caught:
+        run(account, "echo begun\nsleep 60", timeout=1)
+    assert str(caught.value) == (
+        "setup command 1 of 2 (echo begun sleep 60): still running after 1 s; last output: begun;"
+        " raise setup_cmds_timeout to allow more"
+    )
+
+
+LOCKED = "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (unattended-upgr)"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup_commands, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(apt_lock, "holder", lambda paths=(): None)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_command_that_only_lacks_the_lock_of_apt_is_repeated(account: pwd.struct_passwd, tmp_path: Path) -> None:
+    command = f"echo . >> ~/tries\n[ $(wc -l < ~/tries) -ge 3 ] || {{ echo '{LOCKED}'; exit 100; }}"
+    assert run(account, command, lock_seconds=20) == (0, "")
+    assert (tmp_path / "tries").read_text() == ".\n.\n.\n"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("printed", "seconds"), [("E: Unable to locate package x", 20.0), (LOCKED, 0.0)])
+def test_other_failures_and_a_limit_end_the_attempts(
+    account: pwd.struct_passwd, tmp_path: Path, printed: str, seconds: float
+) -> None:
+    code, output = run(account, f"echo . >> ~/tries; echo '{printed}'; exit 100", lock_seconds=seconds)
+    assert (code, output) == (100, printed + "\n")
+    assert (tmp_path / "tries").read_text() == ".\n"
+
+
+HOLD = """import fcntl, sys
+with open(sys.argv[1], "w") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_who_holds_a_lock(tmp_path: Path) -> None:
+    free, held = str(tmp_path / "free"), str(tmp_path / "held")
+    for path in (free, held):
+        Path(path).touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdin
+        assert process.stdout.readline() == "held\n"
+        assert apt_lock.holder([str(tmp_path / "missing"), free, held]) == (held, process.pid)
+        started = time.monotonic()
+        apt_lock.wait(started + 0.5, [held])
+        assert time.monotonic() - started >= 0.5
+        process.stdin.close()
+    assert apt_lock.holder([free, held]) is None
+    apt_lock.wait(time.monotonic() + 60, [free, held])
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [("sudo apt-get install -y htop", True), ("dpkg -i x.deb", True), ("echo adapt", False), ("mount /data", False)],
+)
+def test_which_commands_use_apt(command: str, expected: bool) -> None:
+    assert apt_lock.uses_apt(command) is expected

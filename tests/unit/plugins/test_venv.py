@@ -1,4 +1,4 @@
-"""What a virtual environment holds, from its files."""
+"""The content of a virtual environment, read from its files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_installed(environment: Path) -> None:
     }
 
 
-def test_what_came_from_no_index(environment: Path) -> None:
+def test_packages_from_no_index(environment: Path) -> None:
     assert venv.not_released(str(environment)) == set()
     (environment / "lib/python3.7/site-packages/Two_Words-1.0.dist-info/direct_url.json").touch()
     assert venv.not_released(str(environment)) == {"two-words"}

@@ -1,4 +1,4 @@
-"""Files out of wheels: from an index on loopback into a folder."""
+"""Files extracted from wheels of a fake index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STYLE = "body { content: 'é' }".encode()
 
 @pytest.fixture
 def wheels(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """One wheel with a style sheet, on an index that has just this."""
+    """One wheel with a style sheet, on an index with nothing else."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("site/style.css", STYLE)
@@ -31,28 +31,28 @@ def wheels(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return [{"project": "site", "filename": "site.whl", "sha256": sha256, "files": {"site/style.css": "own.css"}}]
 
 
-def test_files_come_once(tmp_path: Path, wheels: list[dict[str, Any]]) -> None:
+def test_files_are_extracted_once(tmp_path: Path, wheels: list[dict[str, Any]]) -> None:
     folder = str(tmp_path / "assets")
     assert wheel_files.find_stale(folder, wheels) == ["own.css"]
-    wheel_files.bring(folder, wheels, ["index"], {})
+    wheel_files.extract(folder, wheels, ["index"], {})
     assert (tmp_path / "assets/own.css").read_bytes() == STYLE
     assert wheel_files.find_stale(folder, wheels) == []
 
 
-def test_what_is_missing_or_of_another_wheel_is_stale(tmp_path: Path, wheels: list[dict[str, Any]]) -> None:
-    wheel_files.bring(str(tmp_path), wheels, ["index"], {})
+def test_missing_files_and_files_of_another_wheel_are_stale(tmp_path: Path, wheels: list[dict[str, Any]]) -> None:
+    wheel_files.extract(str(tmp_path), wheels, ["index"], {})
     assert wheel_files.find_stale(str(tmp_path), [{**wheels[0], "sha256": "0"}]) == ["own.css"]
     (tmp_path / "own.css").unlink()
     assert wheel_files.find_stale(str(tmp_path), wheels) == ["own.css"]
 
 
-def test_a_wheel_without_the_file_leaves_what_is_there(tmp_path: Path, wheels: list[dict[str, Any]]) -> None:
-    wheel_files.bring(str(tmp_path), wheels, ["index"], {})
+def test_a_wheel_without_the_file_changes_nothing(tmp_path: Path, wheels: list[dict[str, Any]]) -> None:
+    wheel_files.extract(str(tmp_path), wheels, ["index"], {})
     wheels[0]["files"] = {"site/other.css": "own.css"}
-    with pytest.raises(package_index.PackageNotFoundError, match=r"site\.whl holds no site/other\.css"):
-        wheel_files.bring(str(tmp_path), wheels, ["index"], {})
+    with pytest.raises(package_index.PackageNotFoundError, match=r"site\.whl does not contain site/other\.css"):
+        wheel_files.extract(str(tmp_path), wheels, ["index"], {})
     assert (tmp_path / "own.css").read_bytes() == STYLE
 
 
-def test_nothing_wanted_is_nothing_done(tmp_path: Path) -> None:
+def test_no_wheels(tmp_path: Path) -> None:
     assert wheel_files.find_stale(str(tmp_path / "assets"), []) == []

@@ -11,7 +11,7 @@ from ansible_collections.flambe.cluster.plugins.filter.wheel_requirement import 
 from ansible_collections.flambe.cluster.plugins.module_utils import venv
 
 
-def test_a_wheel_of_other_content_is_another_requirement(tmp_path: Path) -> None:
+def test_another_content_is_another_requirement(tmp_path: Path) -> None:
     wheel = tmp_path / "flambe-0.4.18-py3-none-any.whl"
     wheel.write_bytes(b"1")
     first = wheel_requirement(str(wheel), "/opt/my flambe")
@@ -22,7 +22,7 @@ def test_a_wheel_of_other_content_is_another_requirement(tmp_path: Path) -> None
     assert wheel_requirement(str(wheel), "/opt/my flambe") != first
 
 
-def test_a_version_that_tells_the_content_is_enough(tmp_path: Path) -> None:
+def test_a_version_that_identifies_the_content(tmp_path: Path) -> None:
     wheel = tmp_path / "flambe-0.4.18+content.36e463ccaddd-py3-none-any.whl"
     expected = "flambe @ file:///opt/flambe/wheels/flambe-0.4.18%2Bcontent.36e463ccaddd-py3-none-any.whl"
     assert wheel_requirement(str(wheel), "/opt/flambe/wheels") == expected
@@ -32,10 +32,10 @@ def test_a_version_that_tells_the_content_is_enough(tmp_path: Path) -> None:
     ("wheel", "message"),
     [
         ("/nowhere/flambe-0.4.18-py3-none-any.whl", "cannot be read: No such file"),
-        ("/nowhere/flambe.whl", "not named as a wheel is"),
+        ("/nowhere/flambe.whl", "is not the file name of a wheel"),
         ("dist/flambe-0.4.18-py3-none-any.whl", "is not absolute"),
     ],
 )
-def test_what_is_no_wheel(wheel: str, message: str) -> None:
+def test_other_paths(wheel: str, message: str) -> None:
     with pytest.raises(AnsibleFilterError, match=message):
         wheel_requirement(wheel, "/opt/flambe/wheels")

@@ -1,4 +1,4 @@
-"""flambe's own state, read without flambe."""
+"""flambe's state, read without flambe."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write(folder: Path, state_class: type, **attributes: Any) -> None:
     (folder / "state.pkl").write_bytes(pickle.dumps(state, protocol=3))
 
 
-def test_stages_in_order_and_the_one_that_runs(tmp_path: Path, state_class: type) -> None:
+def test_stages_in_order_and_the_running_one(tmp_path: Path, state_class: type) -> None:
     write(tmp_path, state_class, block_state=OrderedDict(a=2, b=3, c=1, d=0, e=4), time_lapses={"a": 1.5}, config="x")
     stages = progress.read_stages(str(tmp_path))
     assert list(stages.items()) == [
@@ -50,7 +50,7 @@ def test_stages_in_order_and_the_one_that_runs(tmp_path: Path, state_class: type
         ({"a": "failed", "b": "pending"}, "a"),
     ],
 )
-def test_the_stage_of_a_run_that_does_not_run(stages: dict[str, str], stage: str) -> None:
+def test_the_stage_of_a_job_that_does_not_run(stages: dict[str, str], stage: str) -> None:
     assert progress.find_stage(stages) == stage
 
 
@@ -62,7 +62,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x03", b"garbage", pickle.dumps([1]), pickle.dumps(Evil())])
-def test_what_is_no_state_says_nothing_and_does_nothing(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_ignored_and_nothing_is_executed(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.pkl").write_bytes(content)
     assert progress.read_stages(str(tmp_path)) == {}
     assert not Path("/tmp/flambe-run-was-here").exists()

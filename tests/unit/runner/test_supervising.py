@@ -1,4 +1,4 @@
-"""A command run by the unit's main process: real processes, a real log."""
+"""The unit's main process, with real processes and a real log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def settings(make_settings: Callable[..., Any], tmp_path: Path) -> Any:
 
 
 def supervise(settings: Any, spec: dict[str, Any], command: str) -> tuple[int, dict[str, Any]]:
-    run = supervising.Run(settings, {**spec, "command": ["/bin/bash", "-c", command]})
+    run = supervising.Job(settings, {**spec, "command": ["/bin/bash", "-c", command]})
     code = run.run()
     return code, settings.load("state")
 
@@ -41,7 +41,7 @@ def test_success(settings: Any, spec: dict[str, Any], tmp_path: Path, capfd: pyt
     assert capfd.readouterr().out.splitlines() == ["one", "two", f"three{tmp_path}", "flambe-run: succeeded"]
 
 
-def test_the_environment_is_the_runs_own(settings: Any, spec: dict[str, Any], tmp_path: Path) -> None:
+def test_the_environment_of_the_job(settings: Any, spec: dict[str, Any], tmp_path: Path) -> None:
     supervise(settings, {**spec, "environment": {"WHO": "a $b %c"}}, 'echo "$WHO"')
     assert (tmp_path / "output.log").read_text().splitlines()[0] == "a $b %c"
 
@@ -62,7 +62,7 @@ def test_failure(settings: Any, spec: dict[str, Any], command: str, exit_code: i
 
 
 def test_a_command_that_is_not_there(settings: Any, spec: dict[str, Any]) -> None:
-    assert supervising.Run(settings, {**spec, "command": ["/no/such/python"]}).run() == 1
+    assert supervising.Job(settings, {**spec, "command": ["/no/such/python"]}).run() == 1
     state = settings.load("state")
     assert (state["state"], state["reason"]) == ("failed", "/no/such/python: No such file or directory")
 
@@ -76,8 +76,8 @@ def members(group: int) -> list[str]:
 
 @pytest.mark.parametrize("command", ["trap '' TERM; echo on; while :; do sleep 0.1; done", "echo on; sleep 60 & wait"])
 def test_stop_ends_all_of_it(settings: Any, spec: dict[str, Any], tmp_path: Path, command: str) -> None:
-    settings.save("request", {"state": "replaced", "reason": "another run took its place"})
-    run = supervising.Run(settings, {**spec, "command": ["/bin/bash", "-c", f"echo $$; {command}"]})
+    settings.save("request", {"state": "replaced", "reason": "another job was started"})
+    run = supervising.Job(settings, {**spec, "command": ["/bin/bash", "-c", f"echo $$; {command}"]})
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(run.run()))
     thread.start()
@@ -88,7 +88,7 @@ def test_stop_ends_all_of_it(settings: Any, spec: dict[str, Any], tmp_path: Path
     thread.join(10)
     assert codes == [0]
     state = settings.load("state")
-    assert (state["state"], state["reason"]) == ("replaced", "another run took its place")
+    assert (state["state"], state["reason"]) == ("replaced", "another job was started")
     group = int(log.read_text().split()[0])
     deadline = time.monotonic() + 5
     while members(group) and time.monotonic() < deadline:
@@ -96,17 +96,17 @@ def test_stop_ends_all_of_it(settings: Any, spec: dict[str, Any], tmp_path: Path
     assert members(group) == []
 
 
-def test_a_verdict_of_the_watch_ends_the_run(
+def test_a_verdict_of_the_watch_ends_the_job(
     settings: Any, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look(self: Any, alive: set[str], error: str, clock: float) -> None:
+    def evaluate(self: Any, alive: set[str], error: str, clock: float) -> None:
         assert (alive, error) == ({"10.0.0.1", "10.0.0.2", "10.0.0.3"}, "")
-        self.verdict = "no factory is left: one, two lost"
+        self.verdict = "all factories are lost: one, two"
 
-    monkeypatch.setattr("watching.Watch.look", look)
+    monkeypatch.setattr("watching.Watch.evaluate", evaluate)
     code, state = supervise(settings, spec, "sleep 60")
     assert code == 1
-    assert (state["state"], state["reason"]) == ("failed", "no factory is left: one, two lost")
+    assert (state["state"], state["reason"]) == ("failed", "all factories are lost: one, two")
 
 
 def test_the_unit_is_stopped_by_sigterm(settings: Any, spec: dict[str, Any], tmp_path: Path) -> None:

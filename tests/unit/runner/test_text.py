@@ -1,4 +1,4 @@
-"""Lines for people out of what a command prints."""
+"""Plain lines from the output of a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hosts that are lost, and what that means for the run."""
+"""Lost hosts, and what they mean for the job."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ WITHOUT_TWO = ALL - {"10.0.0.3"}
 HEAD_ALONE = {"10.0.0.1"}
 
 
-class Heard:
-    """What a watch told."""
+class Received:
+    """The messages and changes of a watch."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -26,88 +26,88 @@ class Heard:
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
+def received(monkeypatch: pytest.MonkeyPatch) -> Received:
     monkeypatch.setattr(watching, "explain", lambda host: "the host does not answer (timed out)")
-    return Heard()
+    return Received()
 
 
 @pytest.fixture
-def watch(make_settings: Callable[..., Any], tmp_path: Path, heard: Heard) -> Any:
+def watch(make_settings: Callable[..., Any], tmp_path: Path, received: Received) -> Any:
     spec = {"hosts": HOSTS, "save_path": str(tmp_path)}
     return watching.Watch(
-        make_settings(), spec, heard.lines.append, lambda lost: heard.lost.append([one["name"] for one in lost])
+        make_settings(), spec, received.lines.append, lambda lost: received.lost.append([one["name"] for one in lost])
     )
 
 
-def test_the_second_look_without_a_host_loses_it_once(watch: Any, heard: Heard) -> None:
+def test_a_host_is_lost_after_two_misses(watch: Any, received: Received) -> None:
     for clock in (0, 20):
-        watch.look(ALL, "", clock)
-    watch.look(WITHOUT_TWO, "", 40)
-    assert heard.lines == []
+        watch.evaluate(ALL, "", clock)
+    watch.evaluate(WITHOUT_TWO, "", 40)
+    assert received.lines == []
     for clock in (60, 80):
-        watch.look(WITHOUT_TWO, "", clock)
-    assert heard.lines == ["two (10.0.0.3) is lost: the host does not answer (timed out)"]
-    assert heard.lost == [["two"]]
+        watch.evaluate(WITHOUT_TWO, "", clock)
+    assert received.lines == ["two (10.0.0.3) is lost: the host does not answer (timed out)"]
+    assert received.lost == [["two"]]
     assert watch.verdict == ""
 
 
-def test_a_host_that_blinks_is_not_lost_and_one_that_comes_back_is_told(watch: Any, heard: Heard) -> None:
+def test_a_host_that_blinks_is_not_lost_and_one_that_comes_back_is_reported(watch: Any, received: Received) -> None:
     for clock, alive in ((0, WITHOUT_TWO), (20, ALL), (40, WITHOUT_TWO), (60, WITHOUT_TWO), (80, ALL)):
-        watch.look(alive, "", clock)
-    assert heard.lines[1:] == ["two is back"]
-    assert heard.lost == [["two"], []]
+        watch.evaluate(alive, "", clock)
+    assert received.lines[1:] == ["two is back"]
+    assert received.lost == [["two"], []]
 
 
-def test_no_new_result_after_a_loss_ends_the_run(watch: Any, tmp_path: Path) -> None:
+def test_no_new_result_after_a_loss_ends_the_job(watch: Any, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     result.touch()
     import os
 
     os.utime(result, (500, 500))
     for clock in (0, 20, 1390):
-        watch.look(WITHOUT_TWO, "", clock)
+        watch.evaluate(WITHOUT_TWO, "", clock)
         assert watch.verdict == ""
-    watch.look(WITHOUT_TWO, "", 1401)
+    watch.evaluate(WITHOUT_TWO, "", 1401)
     assert watch.verdict == "no progress for 901 s after two was lost"
 
 
-def test_without_any_factory_the_run_ends_soon(watch: Any) -> None:
+def test_without_any_factory_the_job_ends_soon(watch: Any) -> None:
     for clock in (0, 20, 55):
-        watch.look(HEAD_ALONE, "", clock)
+        watch.evaluate(HEAD_ALONE, "", clock)
         assert watch.verdict == ""
-    watch.look(HEAD_ALONE, "", 65)
-    assert watch.verdict == "no factory is left: one, two lost"
+    watch.evaluate(HEAD_ALONE, "", 65)
+    assert watch.verdict == "all factories are lost: one, two"
 
 
-def test_a_head_that_stays_away_ends_the_run_but_flambes_own_end_does_not(watch: Any, heard: Heard) -> None:
-    watch.look(ALL, "", 0)
+def test_a_head_that_stays_away_ends_the_job_but_the_end_of_flambe_does_not(watch: Any, received: Received) -> None:
+    watch.evaluate(ALL, "", 0)
     for clock in (20, 100, 200):
-        watch.look(set(), "nothing answers at 10.0.0.1:12345", clock)
+        watch.evaluate(set(), "nothing answers at 10.0.0.1:12345", clock)
         assert watch.verdict == ""
-    watch.look(set(), "nothing answers at 10.0.0.1:12345", 201)
-    assert watch.verdict == "Ray's head on the orchestrator does not answer: nothing answers at 10.0.0.1:12345"
-    assert heard.lines == []
+    watch.evaluate(set(), "nothing answers at 10.0.0.1:12345", 201)
+    assert watch.verdict == "the head of Ray on the orchestrator does not answer: nothing answers at 10.0.0.1:12345"
+    assert received.lines == []
 
 
-def test_a_run_that_failed_by_itself_is_told_of_hosts_that_nobody_missed_yet(
-    watch: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_job_finds_hosts_that_were_not_missed_before(
+    watch: Any, received: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refreshing.ask", lambda settings: (WITHOUT_TWO, ""))
+    monkeypatch.setattr("refreshing.read_nodes", lambda settings: (WITHOUT_TWO, ""))
     assert watch.conclude() == ["two"]
-    assert heard.lost == [["two"]]
+    assert received.lost == [["two"]]
 
 
-def test_a_run_that_failed_and_stopped_ray_is_told_of_hosts_that_do_not_answer(
-    watch: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_job_that_stopped_ray_finds_hosts_that_do_not_answer(
+    watch: Any, received: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refreshing.ask", lambda settings: (set(), "flambe has stopped Ray"))
+    monkeypatch.setattr("refreshing.read_nodes", lambda settings: (set(), "flambe has stopped Ray"))
     monkeypatch.setattr(watching, "find_silence", lambda host: "timed out" if host["name"] == "one" else "")
     assert watch.conclude() == ["one"]
-    assert heard.lost == [["one"]]
+    assert received.lost == [["one"]]
 
 
 def test_a_host_that_refuses_or_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         host = {"address": "127.0.0.1", "port": server.getsockname()[1]}
-        assert watching.explain(host) == "Ray on it has ended, the host still answers"
+        assert watching.explain(host) == "Ray on it has ended; the host still answers"
     assert watching.explain(host) == "the host does not answer (Connection refused)"

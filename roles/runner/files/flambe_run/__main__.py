@@ -1,7 +1,8 @@
-"""One runnable at a time on this host, as a systemd unit: start it, watch it, end it, say how it stands.
+"""Run one job at a time on this host as a systemd unit: start it, watch it, stop it, report its state.
 
-Commands for people and programs: state, start, stop, logs, refresh. Commands for the unit: supervise, settle. All but
-logs print one JSON document, exit code 0; or {"error": "..."} and another exit code. Runs on Python 3.8 and later.
+Commands for users and programs: state, start, stop, wait, logs, refresh. Commands for the unit: supervise, settle. All
+but logs print one JSON document and exit with 0, or print {"error": "..."} and exit with another code. Runs on Python
+3.8 and later.
 """
 
 from __future__ import annotations
@@ -17,33 +18,33 @@ from settings import Settings
 
 
 def main():
-    """Parse the command and do it."""
+    """Parse the command line and run the command."""
     parser = argparse.ArgumentParser(prog="flambe-run", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--settings", required=True, help="the JSON file that the role wrote")
+    parser.add_argument("--settings", required=True, help="the JSON file written by the role")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("state", help="say how the last run stands")
-    commands.add_parser("start", help="start the run that standard input describes, a JSON document")
-    stop = commands.add_parser("stop", help="end the run and make all hosts ready for the next")
-    stop.add_argument("--replaced", action="store_true", help="another run takes its place")
-    commands.add_parser("wait", help="wait until no run is under way any more")
-    refresh = commands.add_parser("refresh", help="start Ray afresh on the hosts of standard input, a JSON document")
-    refresh.add_argument("--always", action="store_true", help="also where no run has used it yet")
-    logs = commands.add_parser("logs", help="print what the run printed")
-    logs.add_argument("--follow", action="store_true", help="go on until it ends")
-    logs.add_argument("--lines", type=int, default=0, help="only the last ones")
-    commands.add_parser("supervise", help="run what was started; the unit calls this")
-    commands.add_parser("settle", help="write down how it ended, and start Ray afresh; the unit calls this")
+    commands.add_parser("state", help="print the state of the last job")
+    commands.add_parser("start", help="start the job described by the JSON document on standard input")
+    stop = commands.add_parser("stop", help="stop the job and prepare all hosts for the next one")
+    stop.add_argument("--replaced", action="store_true", help="another job replaces it")
+    commands.add_parser("wait", help="wait until no job is running")
+    refresh = commands.add_parser("refresh", help="restart Ray on the hosts in the JSON document on standard input")
+    refresh.add_argument("--always", action="store_true", help="even if no job has used it")
+    logs = commands.add_parser("logs", help="print the output of the job")
+    logs.add_argument("--follow", action="store_true", help="continue until it ends")
+    logs.add_argument("--lines", type=int, default=0, help="print only the last N lines")
+    commands.add_parser("supervise", help="run the started job; called by the unit")
+    commands.add_parser("settle", help="record how the job ended and restart Ray; called by the unit")
     options = parser.parse_args()
     settings = Settings.read(options.settings)
     if options.command == "supervise":
         sys.exit(supervising.supervise(settings))
     if options.command == "logs":
         sys.exit(reading.show(settings, follow=options.follow, lines=options.lines))
-    sys.exit(answer(settings, options))
+    sys.exit(report(settings, options))
 
 
-def answer(settings, options):
-    """Do a command that answers with a document; return the exit code."""
+def report(settings, options):
+    """Run a command that prints a document; return the exit code."""
     try:
         if options.command == "start":
             document = controlling.start(settings, json.load(sys.stdin))
@@ -60,7 +61,7 @@ def answer(settings, options):
     except controlling.ControlError as error:
         print(json.dumps({"error": str(error), **error.facts}))
         return 1
-    if options.command != "settle":  # that one writes into the run's journal
+    if options.command != "settle":  # its output goes to the journal of the job
         print(json.dumps(document))
     return 0
 

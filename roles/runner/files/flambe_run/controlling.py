@@ -1,4 +1,4 @@
-"""Start a run, end it, and say how it stands."""
+"""Start a job, stop it, and report its state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OVER = ("succeeded", "failed", "stopped", "replaced")
 
 
 class ControlError(Exception):
-    """It cannot be done; ``facts`` go into the answer beside the message."""
+    """A command failed; ``facts`` are added to the document with the message."""
 
     def __init__(self, message, **facts):
         super().__init__(message)
@@ -26,9 +26,9 @@ class ControlError(Exception):
 
 
 def describe(settings):
-    """Say how the last run stands; ``state`` is ``none`` where there was none.
+    """Return the state of the last job; ``state`` is ``none`` if there was none.
 
-    ``active`` says whether the run itself is under way, ``settling`` whether the hosts are still made ready after it.
+    ``active`` means that the job is running, ``settling`` that the hosts are being prepared for the next one.
     """
     state = settings.load("state")
     if not state:
@@ -37,27 +37,27 @@ def describe(settings):
     over = state.get("state") in _OVER
     document = {**state, "active": active in units.ALIVE and not over, "settling": over and active in _not_idle()}
     if not over and active not in _not_idle():
-        document.update(state="failed", **_explain_end(state))
+        document.update(state="failed", reason=_explain_end(state))
     stages = progress.read_stages(state["save_path"]) if state.get("save_path") else {}
     document.update(stage=progress.find_stage(stages), stages=stages)
     return document
 
 
 def start(settings, spec):
-    """Start a run; it goes on when this process, or the login, has ended.
+    """Start a job; it continues after this process and the login end.
 
     Args:
         settings: The role's settings.
         spec: ``name``, ``command`` (words), ``directory``, ``log`` (in the directory), ``save_path`` (of its results,
-            or ""), ``hosts`` (as ``refreshing.restart`` takes them), ``environment``.
+            or ""), ``hosts`` (see ``refreshing.restart``), ``environment``.
 
     Raises:
-        ControlError: One is under way, or systemd refuses.
+        ControlError: A job is running, or systemd cannot start the unit.
     """
     with settings.locked("start"):
         found = wait(settings, active_too=False)
         if found["active"]:
-            raise ControlError("a run is under way", busy=True, run=found)
+            raise ControlError("a job is running", busy=True, run=found)
         settings.forget("request")
         settings.save("spec", spec)
         settings.save(
@@ -90,11 +90,11 @@ def start(settings, spec):
 
 
 def stop(settings, replaced=False):
-    """End the run; returns once all hosts are ready for the next."""
+    """Stop the job; return when all hosts are ready for the next one."""
     found = describe(settings)
     if found["active"]:
-        what = {"state": "replaced", "reason": "another run took its place"} if replaced else {"state": "stopped"}
-        settings.save("request", {"reason": "stopped by its user", **what})
+        what = {"state": "replaced", "reason": "another job was started"} if replaced else {"state": "stopped"}
+        settings.save("request", {"reason": "stopped by the user", **what})
     if found["active"] or found["settling"]:
         problem = units.call("stop", settings.unit)
         if problem:
@@ -103,43 +103,43 @@ def stop(settings, replaced=False):
 
 
 def wait(settings, active_too=True):
-    """Wait until the hosts are ready after a run; ``active_too``: for the run itself as well."""
+    """Wait until the hosts are ready after a job; ``active_too``: also until the job ends."""
     end = None
     while True:
         found = describe(settings)
         if found["settling"]:
             end = end or time.monotonic() + _SETTLE_SECONDS
             if time.monotonic() > end:
-                raise ControlError("the hosts are still not ready after the last run", run=found)
+                raise ControlError(f"the hosts are not ready {_SETTLE_SECONDS} s after the last job", run=found)
         elif not (active_too and found["active"]):
             return found
         time.sleep(0.5)
 
 
 def refresh(settings, hosts, always=False):
-    """Start Ray afresh where a run has used it; returns whether it was, and the hosts that are not ready."""
+    """Restart Ray if a job has used it; return whether it was restarted, and the hosts that are not ready."""
     used = settings.load("ray").get("used", "")
     head = units.show(settings.ray_unit)
     if not always and head.get("ActiveState") == "active" and head.get("InvocationID") != used:
         return {"restarted": False, "failed": {}}
-    return {"restarted": True, "failed": refreshing.restart(settings, hosts, _say)}
+    return {"restarted": True, "failed": refreshing.restart(settings, hosts, _print)}
 
 
 def settle(settings):
-    """Write down how the run ended where it could not do so itself, and make all hosts ready for the next."""
+    """Record how the job ended if it could not do so itself, and prepare all hosts for the next one."""
     state = settings.load("state")
     if state and state.get("state") not in _OVER:
         result = os.environ.get("SERVICE_RESULT", "unknown")
-        settings.update(state="failed", until=now(), reason=f"its process was ended from outside ({result})")
+        settings.update(state="failed", until=now(), reason=f"its process was killed ({result})")
     hosts = settings.load("ray").get("hosts")
-    failed = refreshing.restart(settings, hosts, _say) if hosts else {}
+    failed = refreshing.restart(settings, hosts, _print) if hosts else {}
     settings.update(not_ready=failed)
-    _say("all hosts are ready for the next run" if not failed else "not ready: " + ", ".join(failed))
+    _print("all hosts are ready for the next job" if not failed else "not ready: " + ", ".join(failed))
     return {"failed": failed}
 
 
-def _say(line):
-    """Tell people, beside the document on stdout."""
+def _print(line):
+    """Print a line to stderr; stdout is for the document."""
     sys.stderr.write(f"flambe-run: {line}\n")
     sys.stderr.flush()
 
@@ -149,11 +149,10 @@ def _not_idle():
 
 
 def _explain_end(state):
-    """Say why a run is over of which nobody wrote down how it ended."""
+    """Return why a job ended that recorded no end."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             booted = state.get("boot") not in (None, "", file.read().strip())
     except OSError:
         booted = False
-    what = "the orchestrator was restarted while it ran" if booted else "its unit is gone, without a word"
-    return {"reason": what}
+    return "the orchestrator was rebooted while it ran" if booted else "its unit ended without recording a result"

@@ -1,4 +1,4 @@
-"""What the last run printed, from its log file, as long as somebody listens."""
+"""Print the log of the last job, until the reader goes away."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ASK_SECONDS = 3.0
 
 
 def show(settings, follow, lines):
-    """Print the last run's lines; with ``follow`` until it has ended. Returns the exit code."""
+    """Print the lines of the last job, with ``follow`` until it ends; return the exit code."""
     found = controlling.describe(settings)
     if found["state"] == "none":
-        sys.stderr.write("there was no run yet\n")
+        sys.stderr.write("no job has been started yet\n")
         return 1
     while follow and found["active"] and found["state"] == "queued":
         time.sleep(_LOOK_SECONDS)
@@ -39,9 +39,9 @@ def show(settings, follow, lines):
 
 
 def _follow(settings, run, file, reader):
-    """Print what comes until the run has ended, another one has begun, or nobody listens."""
+    """Print new lines until the job ends, another one starts, or stdout is closed."""
     gone = select.poll()
-    gone.register(sys.stdout.fileno(), 0)  # hears of nothing but a closed other end
+    gone.register(sys.stdout.fileno(), 0)  # reports only a closed reader
     asked = time.monotonic()
     while not gone.poll(_LOOK_SECONDS * 1000):
         chunk = file.read()

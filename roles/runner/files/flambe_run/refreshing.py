@@ -1,4 +1,4 @@
-"""Start Ray afresh on all hosts of the cluster, from the orchestrator, over the cluster's own key."""
+"""Restart Ray on all hosts of the cluster from the orchestrator, over SSH with the cluster's key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import units
 
 _READY_SECONDS = 120
 _HOST_SECONDS = 150
-# What a worker joined stands in its unit, so that whoever looks later finds all as it should be.
+# The id of the head is recorded in the worker's unit, so that the role ray_node finds it up to date.
 _WORKER = """set -e
 unit=$1 head=$2
 sed -i "s/^# head: .*/# head: $head/" "/etc/systemd/system/$unit"
@@ -23,22 +23,22 @@ systemctl restart "$unit"
 """
 
 
-def restart(settings, hosts, tell):
-    """Restart Ray: the head here, then the workers, and wait until Ray calls all of them alive.
+def restart(settings, hosts, notify):
+    """Restart Ray, first the head on this host, then the workers, and wait until all nodes are alive.
 
     Args:
         settings: The role's settings.
         hosts: ``{"user": ..., "head": {"name", "address"}, "workers": [{"name", "address"}, ...]}``.
-        tell: Hears what happens, a line each.
+        notify: Receives messages, one line each.
 
     Returns:
-        Name -> reason, of the hosts that are not ready.
+        Name -> reason for the hosts that are not ready.
     """
     unit = settings.ray_unit
     units.call("reset-failed", unit)
     problem = units.call("restart", unit) or _await_head(unit)
     if problem:
-        tell(f"Ray's head could not be started: {problem}")
+        notify(f"the head of Ray could not be started: {problem}")
         return {hosts["head"]["name"]: problem}
     head = units.show(unit).get("InvocationID", "")
     workers = hosts["workers"]
@@ -46,17 +46,17 @@ def restart(settings, hosts, tell):
         answers = pool.map(lambda worker: _restart_worker(settings, hosts["user"], worker, head), workers)
         failed = {worker["name"]: reason for worker, reason in zip(workers, answers) if reason}
     for name, reason in failed.items():
-        tell(f"{name}: Ray could not be started: {reason}")
+        notify(f"{name}: Ray could not be started: {reason}")
     expected = [one for one in [hosts["head"], *workers] if one["name"] not in failed]
     missing = _await_nodes(settings, expected)
     for name in missing:
-        tell(f"{name}: Ray has no live node there")
-        failed[name] = "Ray has no live node there"
+        notify(f"{name}: no live Ray node")
+        failed[name] = "no live Ray node"
     return failed
 
 
-def ask(settings, timeout=30):
-    """Ask Ray for its nodes; returns (live addresses, why there is no answer)."""
+def read_nodes(settings, timeout=30):
+    """Read the nodes of Ray; return (live addresses, why there is no answer)."""
     try:
         done = subprocess.run(
             [settings.ray_nodes, "--timeout", str(timeout)],
@@ -67,7 +67,9 @@ def ask(settings, timeout=30):
             check=False,
         )
         document = json.loads(done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2])
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return set(), f"{settings.ray_nodes}: still running after {timeout + 15} s"
+    except (OSError, ValueError) as error:
         return set(), str(error) or type(error).__name__
     if "error" in document:
         return set(), str(document["error"])
@@ -75,7 +77,7 @@ def ask(settings, timeout=30):
 
 
 def _await_head(unit):
-    """Wait until the head's unit runs; return what is wrong, or empty."""
+    """Wait until the head's unit is active; return the problem, or ""."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
         state = units.show(unit).get("ActiveState")
@@ -88,7 +90,7 @@ def _await_head(unit):
 
 
 def _restart_worker(settings, user, worker, head):
-    """Restart Ray on one host; return what is wrong, or empty."""
+    """Restart Ray on one host; return the problem, or ""."""
     command = "sudo -n sh -s " + " ".join(shlex.quote(word) for word in (settings.ray_unit, head))
     argv = ["ssh", "-i", os.path.expanduser(settings.key), "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]
     argv += ["-o", "ConnectTimeout=10", "--", "{}@{}".format(user, worker["address"]), command]
@@ -101,17 +103,23 @@ def _restart_worker(settings, user, worker, head):
             timeout=_HOST_SECONDS,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        return f"restart over SSH: still running after {_HOST_SECONDS} s; last output: {_last_line(error.output)}"
+    except OSError as error:
         return str(error)
-    said = done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2]
-    return "" if done.returncode == 0 else said or f"exit code {done.returncode}"
+    return "" if done.returncode == 0 else _last_line(done.stdout) or f"exit code {done.returncode}"
+
+
+def _last_line(output):
+    """Return the last line of an output in bytes (or None)."""
+    return (output or b"").decode("utf-8", "replace").strip().rpartition("\n")[2]
 
 
 def _await_nodes(settings, expected):
-    """Wait until Ray calls these hosts alive; return the names of those that it does not."""
+    """Wait until these hosts are alive in Ray; return the names of those that are not."""
     end = time.monotonic() + _READY_SECONDS
     while True:
-        alive, _ = ask(settings)
+        alive, _ = read_nodes(settings)
         missing = [one["name"] for one in expected if one["address"] not in alive]
         if not missing or time.monotonic() > end:
             return missing

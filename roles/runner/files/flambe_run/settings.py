@@ -1,4 +1,4 @@
-"""What the role told, and the files in which a run is kept: they outlive the run, the login and a reboot."""
+"""The role's settings, and the files of a job; they survive the job, the login and a reboot."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Settings:
     """The role's settings.
 
     Attributes:
-        folder: Where the files below are kept; the user's alone.
-        unit: The unit of the run.
-        ray_unit: The unit of Ray, on all hosts.
-        ray_nodes: The command that asks Ray for its nodes.
-        key: The key by which the hosts reach each other.
-        watch_interval: Seconds between two looks at the hosts.
-        lost_timeout: Seconds without progress, after a host was lost, until the run is ended.
-        stop_grace: Seconds between asking a run to end and killing it.
+        folder: The folder of the job's files; only the user can access it.
+        unit: The unit of the job.
+        ray_unit: The unit of Ray on all hosts.
+        ray_nodes: The command that prints Ray's nodes.
+        key: The private key for SSH between the hosts.
+        watch_interval: Seconds between two checks of the hosts.
+        lost_timeout: Seconds without progress, after a host was lost, until the job is ended.
+        stop_grace: Seconds between SIGTERM and SIGKILL when a job is stopped.
     """
 
     def __init__(self, values):
@@ -36,12 +36,12 @@ class Settings:
 
     @classmethod
     def read(cls, path):
-        """Read the file that the role wrote."""
+        """Read the file written by the role."""
         with open(path, encoding="utf-8") as file:
             return cls(json.load(file))
 
     def load(self, name):
-        """Read one of the run's documents; empty where there is none."""
+        """Read one of the job's documents; {} if there is none."""
         try:
             with open(os.path.join(self.folder, name + ".json"), encoding="utf-8") as file:
                 document = json.load(file)
@@ -50,7 +50,7 @@ class Settings:
         return document if isinstance(document, dict) else {}
 
     def save(self, name, document):
-        """Write one of the run's documents (0600) in one step."""
+        """Write one of the job's documents (0600) atomically."""
         handle, draft = tempfile.mkstemp(prefix=name, dir=self.folder)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(document, file, indent=1)
@@ -59,20 +59,20 @@ class Settings:
         os.replace(draft, os.path.join(self.folder, name + ".json"))
 
     def update(self, **changes):
-        """Change the state of the run, and return all of it."""
+        """Change fields of the job's state; return the whole state."""
         with self.locked("state"):
             state = {**self.load("state"), **changes}
             self.save("state", state)
         return state
 
     def forget(self, name):
-        """Remove one of the run's documents."""
+        """Remove one of the job's documents."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.folder, name + ".json"))
 
     @contextlib.contextmanager
     def locked(self, name):
-        """Hold a lock against other processes and threads of this user; wait for them."""
+        """Hold a lock between processes and threads of this user; wait for it."""
         descriptor = os.open(os.path.join(self.folder, "." + name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -82,10 +82,10 @@ class Settings:
 
 
 def now():
-    """Say what time it is: ISO 8601, UTC, to the second."""
+    """Return the current time: ISO 8601, UTC, to the second."""
     return write_time(time.time())
 
 
 def write_time(seconds):
-    """Write a time of the epoch the same way."""
+    """Format seconds since the epoch as ISO 8601, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,4 +1,4 @@
-"""The unit's main process: run the command, pass on what it prints, write down how it goes."""
+"""The unit's main process: run the job's command, forward its output, record its state."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from watching import Watch
 _ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
 _TAIL = 50
 _LOOK_SECONDS = 0.5
-_LAST_WORDS = 3.0  # seconds for what is still in the pipe once the command has ended
+_DRAIN_SECONDS = 3.0  # to read the rest of the pipe after the command has ended
 _OWN = "flambe-run: "
 
 
 def supervise(settings):
-    """Run what ``start`` left, and return the exit code of the unit."""
+    """Run the job that ``start`` recorded; return the exit code of the unit."""
     spec = settings.load("spec")
     if not spec:
-        sys.stderr.write("there is nothing to run: use flambe-run start\n")
+        sys.stderr.write("no job has been started: use flambe-run start\n")
         return 1
-    run = Run(settings, spec)
-    signal.signal(signal.SIGTERM, lambda *_: run.stop())
-    return run.run()
+    job = Job(settings, spec)
+    signal.signal(signal.SIGTERM, lambda *_: job.stop())
+    return job.run()
 
 
-class Run:
-    """One run of one command."""
+class Job:
+    """One execution of a command."""
 
     def __init__(self, settings, spec):
         self._settings = settings
@@ -47,11 +47,11 @@ class Run:
         self._log = None
 
     def stop(self):
-        """Ask for its end."""
+        """Request the end of the job."""
         self._stopping = True
 
     def run(self):
-        """Run the command to its end; return the unit's exit code."""
+        """Run the command until it ends; return the unit's exit code."""
         settings, spec = self._settings, self._spec
         settings.update(state="running", since=now(), invocation=os.environ.get("INVOCATION_ID", ""), boot=read_boot())
         with open_private(os.path.join(spec["directory"], spec["log"])) as self._log:
@@ -59,7 +59,7 @@ class Run:
                 process = self._spawn()
             except OSError as error:
                 return self._finish(None, f"{spec['command'][0]}: {error.strerror}")
-            watch = Watch(settings, spec, self.tell, lambda lost: settings.update(lost=lost))
+            watch = Watch(settings, spec, self.notify, lambda lost: settings.update(lost=lost))
             watch.start()
             reason = self._relay(process, watch)
             watch.end()
@@ -67,15 +67,15 @@ class Run:
             failed = code != 0 and not (reason or self._stopping)
             return self._finish(code, self._explain(code, watch.conclude()) if failed else reason)
 
-    def tell(self, line):
-        """Say something of our own in the run's log."""
+    def notify(self, line):
+        """Write a message of flambe-run to the job's log."""
         with self._lock:
             self._print(_OWN + line)
             self._log.write(f"{_OWN}{line}\n".encode())
             self._log.flush()
 
     def _spawn(self):
-        """Start the command, leading a session of its own."""
+        """Start the command in a new session."""
         spec = self._spec
         return subprocess.Popen(
             spec["command"],
@@ -88,21 +88,21 @@ class Run:
         )
 
     def _relay(self, process, watch):
-        """Pass on what it prints until it has ended; return why it was ended, or empty."""
+        """Forward the output until the command has ended; return why it was ended, or ""."""
         reason, killing, ended, closed = "", None, None, False
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            while ended is None or not (closed or time.monotonic() - ended > _LAST_WORDS):
+            while ended is None or not (closed or time.monotonic() - ended > _DRAIN_SECONDS):
                 if closed:
                     time.sleep(_LOOK_SECONDS)
                 elif selector.select(_LOOK_SECONDS):
-                    closed = not self._pass_on(os.read(process.stdout.fileno(), 65536))
+                    closed = not self._forward(os.read(process.stdout.fileno(), 65536))
                 clock = time.monotonic()
                 if process.poll() is not None:
                     ended = ended or clock
                 elif killing is None and (self._stopping or watch.verdict):
                     reason = "" if self._stopping else watch.verdict
-                    self.tell(reason or "asked to stop")
+                    self.notify(reason or "stopping")
                     killing = clock + self._settings.stop_grace
                     signal_group(process, signal.SIGTERM)
                 elif killing is not None and clock > killing:
@@ -112,8 +112,8 @@ class Run:
             self._print(line)
         return reason
 
-    def _pass_on(self, chunk):
-        """Write what was printed to the log as it is, and to the journal a clean line each; false at the end."""
+    def _forward(self, chunk):
+        """Write output unchanged to the log, and as clean lines to the journal; return False at its end."""
         if not chunk:
             return False
         with self._lock:
@@ -129,7 +129,7 @@ class Run:
         sys.stdout.flush()
 
     def _finish(self, code, reason):
-        """Write down how it ended; return the unit's exit code."""
+        """Record how the job ended; return the unit's exit code."""
         request = self._settings.load("request")
         if self._stopping:
             state, reason = request.get("state", "stopped"), request.get("reason", "the unit was stopped")
@@ -138,16 +138,16 @@ class Run:
         else:
             state = "failed"
         self._settings.update(state=state, until=now(), exit_code=code, reason=reason)
-        self.tell(state + (f": {reason}" if reason else ""))
+        self.notify(state + (f": {reason}" if reason else ""))
         if state == "failed":
             return code if code and 0 < code < 256 else 1
         return 0
 
     def _explain(self, code, lost):
-        """Say why it failed by itself: how it ended, its last error, and the hosts that were lost before."""
-        said = [line for line in self._tail if not line.startswith(_OWN)]
-        errors = [line for line in said if _ERROR.match(line)]
-        last = (errors or said or [""])[-1].strip()
+        """Return why it failed: the exit code, its last error, and the hosts that were lost before."""
+        printed = [line for line in self._tail if not line.startswith(_OWN)]
+        errors = [line for line in printed if _ERROR.match(line)]
+        last = (errors or printed or [""])[-1].strip()
         what = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
         without = " (lost before: {})".format(", ".join(lost)) if lost else ""
         return (f"{what}: {last}" if last else what) + without
@@ -155,7 +155,7 @@ class Run:
 
 @contextlib.contextmanager
 def open_private(path):
-    """Open a file of bytes anew for writing, readable by its owner alone."""
+    """Create a new binary file that only its owner can read."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -163,13 +163,13 @@ def open_private(path):
 
 
 def signal_group(process, number):
-    """Send a signal to the command and all that it started in its session."""
+    """Send a signal to the process group of the command."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
 def read_boot():
-    """Read what names this boot of the host."""
+    """Return the id of this boot of the host."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

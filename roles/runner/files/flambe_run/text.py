@@ -1,4 +1,4 @@
-"""What a command prints, as lines for people: no colours, no progress bars that overwrite themselves."""
+"""Convert output to plain lines, without colours and progress bars that overwrite themselves."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ _LONGEST = 8192
 
 
 class Lines:
-    """Makes lines of bytes that come in pieces."""
+    """Split bytes that arrive in pieces into lines."""
 
     def __init__(self):
         self._rest = b""
 
     def feed(self, chunk):
-        """Take in a piece, and return the lines that it completes."""
+        """Add a piece; return the lines that it completes."""
         *lines, self._rest = re.split(rb"[\r\n]+", self._rest + chunk)
         if len(self._rest) > _LONGEST:
             lines, self._rest = [*lines, self._rest], b""
         return [line for line in map(clean, lines) if line]
 
     def end(self):
-        """Return what is left."""
+        """Return the incomplete last line."""
         left, self._rest = clean(self._rest), b""
         return [left] if left else []
 
 
 def clean(line):
-    """Write one line without what moves a terminal's cursor or colours it."""
+    """Remove terminal control sequences from a line."""
     return _ESCAPES.sub("", line.decode("utf-8", "replace")).rstrip()

@@ -1,4 +1,4 @@
-"""systemd units of this host, seen as the cluster's user and changed with sudo."""
+"""systemd units of this host, read as the cluster's user and changed with sudo."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def show(unit):
 
 
 def call(*words):
-    """Run systemctl as root; return what it said where it failed, else empty."""
+    """Run systemctl as root; return its output if it failed, else ""."""
     done = subprocess.run(
         ["sudo", "-n", "systemctl", *words],
         stdin=subprocess.DEVNULL,

@@ -1,0 +1,119 @@
+"""Runtimes that have to be repaired, and commands of uv that take too long."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import pwd
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
+from ansible_collections.flambe.cluster.plugins.module_utils import interpreters, runtime
+from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
+
+ACCOUNT = pwd.getpwnam(getpass.getuser())
+VERSION = "{}.{}.{}".format(*sys.version_info[:3])
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+    return path
+
+
+def make(tmp_path: Path, **changes: Any) -> Any:
+    params = {
+        "root": str(tmp_path),
+        "python_version": VERSION,
+        "requirements": [],
+        "constraints": [],
+        "imports": ["flambe"],
+        "links": [],
+        "links_dir": str(tmp_path),
+        "timeout": 60,
+        "timeout_setting": "flambe_timeout",
+        **changes,
+    }
+    return runtime.Runtime(params, ACCOUNT)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A complete runtime on this Python; returns its interpreter."""
+    python = script(tmp_path / "venv/bin/python", f'exec {sys.executable} "$@"\n')
+    (tmp_path / "venv/pyvenv.cfg").touch()
+    marker = {"inputs": make(tmp_path).digest, "python_version": VERSION, "user": ACCOUNT.pw_name}
+    (tmp_path / "venv/flambe-runtime.json").write_text(json.dumps(marker))
+    return python
+
+
+def inspect(tmp_path: Path) -> list[str]:
+    made = make(tmp_path)
+    made.inspect()
+    todo: list[str] = made.todo
+    return todo
+
+
+def test_a_python_that_does_not_start_is_replaced(tmp_path: Path, installed: Path) -> None:
+    assert inspect(tmp_path) == []
+    script(installed, "echo 'error while loading shared libraries: libpython3.7m.so.1.0' >&2; exit 127\n")
+    assert inspect(tmp_path) == ["install again: its Python does not start"]
+    installed.unlink()
+    assert inspect(tmp_path) == ["install again: its Python is missing, or it belongs to another user"]
+
+
+def test_a_python_that_does_not_answer_proves_nothing(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interpreters, "_PROBE_SECONDS", 0.3)
+    script(installed, "exec sleep 60\n")
+    with pytest.raises(accounts.CommandTimeoutError, match=r"still running after 0\.3 s"):
+        inspect(tmp_path)
+    assert interpreters.find(ACCOUNT, "no-such-version", str(tmp_path)) is None
+
+
+def test_imports_that_take_too_long(tmp_path: Path, installed: Path) -> None:
+    script(installed, "echo loading; exec sleep 60\n")
+    with pytest.raises(accounts.CommandTimeoutError) as caught:
+        make(tmp_path, timeout=0.3).verify()
+    expected = "import flambe: still running after 0.3 s; last output: loading; raise flambe_timeout to allow more"
+    assert str(caught.value) == expected
+
+
+def test_imports_that_fail(tmp_path: Path, installed: Path) -> None:
+    script(installed, "echo 'ImportError: no torch'; exit 1\n")
+    with pytest.raises(accounts.CommandError, match=r"^import flambe failed with exit code 1$") as caught:
+        make(tmp_path).verify()
+    assert caught.value.output == "ImportError: no torch"
+
+
+def make_uv(tmp_path: Path, text: str, timeout: float = 60) -> Any:
+    (tmp_path / "tmp").mkdir()
+    params = {"root": str(tmp_path), "timeout": timeout, "timeout_setting": "flambe_timeout"}
+    return uvs.Uv(str(script(tmp_path / "uv", text)), ACCOUNT, {}, params)
+
+
+def test_a_command_of_uv_that_takes_too_long(tmp_path: Path) -> None:
+    uv = make_uv(tmp_path, "echo Resolving; echo torch; exec sleep 60\n", timeout=0.3)
+    with uv.workplace() as folder, pytest.raises(accounts.CommandTimeoutError) as caught:
+        uv.run("pip", "install", "-r", "x", cwd=folder)
+    expected = "uv pip install: still running after 0.3 s; last output: torch; raise flambe_timeout to allow more"
+    assert (str(caught.value), caught.value.output) == (expected, "Resolving\ntorch")
+
+
+def test_a_command_of_uv_that_fails(tmp_path: Path) -> None:
+    uv = make_uv(tmp_path, "echo no torch; exit 2\n")
+    with uv.workplace() as folder, pytest.raises(accounts.CommandError) as caught:
+        uv.run("python", "install", cwd=folder)
+    assert (str(caught.value), caught.value.output) == ("uv python install failed with exit code 2", "no torch")
+
+
+def test_uv_does_not_inherit_another_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "read_environment", lambda path: {"PYTHONPATH": "/opt/x", "PYTHONHOME": "/opt"})
+    uv = make_uv(tmp_path, 'echo "[$PYTHONPATH$PYTHONHOME]"\n')
+    with uv.workplace() as folder:
+        assert uv.run("version", cwd=folder) == "[]\n"

@@ -1,0 +1,226 @@
+"""Services and Ray as units: what leads to a restart, with a recorded systemctl."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.flambe.cluster.plugins.module_utils import ports, ray_service, service, systemd
+
+ACCOUNT = pwd.getpwnam(getpass.getuser())
+
+
+class Systemctl:
+    """The state of one unit, and the commands that changed it."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.state: dict[str, str] = {}
+
+    def stop(self) -> None:
+        self.state = {"ActiveState": "inactive", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
+
+    def run(self, started: float, **changes: str) -> None:
+        """Make the unit active since a time."""
+        stamp = time.strftime("%a %Y-%m-%d %H:%M:%S UTC", time.gmtime(started))
+        times = {"ExecMainStartTimestamp": stamp, "InactiveExitTimestamp": stamp}
+        self.state = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no", **times, **changes}
+
+    def call(self, unit: Any, *argv: str, check: bool = True) -> str:
+        if argv[0] == "show":
+            return "".join(f"{name}={value}\n" for name, value in self.state.items())
+        self.calls.append(argv[0])
+        return ""
+
+
+@pytest.fixture
+def systemctl(monkeypatch: pytest.MonkeyPatch) -> Systemctl:
+    recorded = Systemctl()
+    recorded.stop()
+    monkeypatch.setattr(systemd.Systemd, "call", lambda unit, *argv, **options: recorded.call(unit, *argv, **options))
+    monkeypatch.setattr(ports, "find_foreign", lambda port, unit: "")
+    return recorded
+
+
+def age(path: Path, seconds: float) -> float:
+    """Set the time at which a file was last written; return it."""
+    written = time.time() - seconds
+    os.utime(path, (written, written))
+    return written
+
+
+def converge_service(tmp_path: Path, **changes: Any) -> list[str]:
+    params = {
+        "name": "demo.service",
+        "description": "Demo",
+        "command": ["/bin/sleep", "60"],
+        "folders": [],
+        "files": [{"path": str(tmp_path / "lib/script"), "content": "script", "mode": "0644"}],
+        "runtime": "",
+        "state": "started",
+        "enabled": True,
+        "host": "127.0.0.1",
+        "port": 0,
+        "timeout": 5,
+        **changes,
+    }
+    made = service.Service(params, ACCOUNT, dry=False)
+    made.systemd.path = str(tmp_path / "demo.service")
+    made.converge()
+    actions: list[str] = made.actions
+    return actions
+
+
+def test_a_running_service_is_unchanged(tmp_path: Path, systemctl: Systemctl) -> None:
+    assert converge_service(tmp_path)[-1] == "start demo.service"
+    assert systemctl.calls == ["daemon-reload", "reset-failed", "restart"]
+    age(tmp_path / "demo.service", 60)
+    systemctl.run(age(tmp_path / "lib/script", 60))
+    assert converge_service(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["demo.service", "lib/script"])
+def test_a_service_whose_restart_was_interrupted_is_restarted(tmp_path: Path, systemctl: Systemctl, name: str) -> None:
+    """An earlier run wrote the unit or a file, reloaded systemd, and was killed before the restart."""
+    converge_service(tmp_path)
+    for path in (tmp_path / "demo.service", tmp_path / "lib/script"):
+        age(path, 600)
+    systemctl.run(started=time.time() - 300)
+    assert converge_service(tmp_path) == []
+    age(tmp_path / name, 60)
+    systemctl.calls.clear()
+    assert converge_service(tmp_path) == ["restart demo.service"]
+    assert systemctl.calls == ["reset-failed", "restart"]
+
+
+def test_a_service_whose_reload_was_interrupted_is_reloaded(tmp_path: Path, systemctl: Systemctl) -> None:
+    converge_service(tmp_path)
+    systemctl.run(time.time() + 60, NeedDaemonReload="yes")
+    systemctl.calls.clear()
+    assert converge_service(tmp_path) == ["restart demo.service"]
+    assert systemctl.calls == ["daemon-reload", "reset-failed", "restart"]
+    systemctl.calls.clear()
+    assert converge_service(tmp_path, state="present") == []
+    assert systemctl.calls == ["daemon-reload"]
+
+
+def test_a_clock_that_was_set_back_does_not_restart_a_service(tmp_path: Path, systemctl: Systemctl) -> None:
+    converge_service(tmp_path)
+    age(tmp_path / "demo.service", -3600)
+    systemctl.run(time.time() - 5)
+    age(tmp_path / "lib/script", 60)
+    assert converge_service(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("Sun 2026-11-29 20:03:41 UTC", 1795982621), ("", 0), ("n/a", 0)],
+)
+def test_timestamps_of_systemctl(text: str, expected: int) -> None:
+    assert systemd.read_time(text) == expected
+
+
+def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
+    (tmp_path / "venv/lib/python3.7/site-packages/ray-0.7.6.dist-info").mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(ray_service, "TMPFILES", str(tmp_path / "tmpfiles.conf"))
+    params = {
+        "unit": "ray.service",
+        "runtime": str(tmp_path / "venv"),
+        "root": str(tmp_path),
+        "script": "script",
+        "address_script": "",
+        "head": True,
+        "address": "10.0.0.1",
+        "head_address": "",
+        "head_id": "",
+        "port": 12345,
+        "start": True,
+        "expect": {},
+        "timeout": 90,
+        **changes,
+    }
+    node = ray_service.Node(params, ACCOUNT, dry=False)
+    node.systemd.path = str(tmp_path / "ray.service")
+    return node
+
+
+def test_a_ray_whose_restart_was_interrupted_is_restarted(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_node(tmp_path, monkeypatch)
+    first.converge()
+    assert first.actions[-1] == "start Ray"
+    systemctl.run(age(tmp_path / "ray.service", 60) + 1)
+    second = make_node(tmp_path, monkeypatch)
+    second.converge()
+    assert second.actions == []
+    systemctl.run(time.time() - 600)
+    systemctl.calls.clear()
+    third = make_node(tmp_path, monkeypatch)
+    third.converge()
+    assert third.actions == ["restart Ray: its files changed after it was started"]
+    assert systemctl.calls == ["reset-failed", "restart"]
+
+
+def test_a_worker_that_waits_with_an_outdated_ray_nodes_is_restarted(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = {"head": False, "head_address": "10.0.0.9"}
+    make_node(tmp_path, monkeypatch, **worker).converge()
+    for path in (tmp_path / "ray.service", tmp_path / "bin/ray_nodes.py", tmp_path / "bin/ray-nodes"):
+        age(path, 600)
+    systemctl.run(time.time() - 300, ActiveState="activating", ExecMainStartTimestamp="")
+    waiting = make_node(tmp_path, monkeypatch, **worker)
+    waiting.converge()
+    assert waiting.actions == []
+    age(tmp_path / "bin/ray_nodes.py", 60)
+    outdated = make_node(tmp_path, monkeypatch, **worker)
+    outdated.converge()
+    assert outdated.actions == ["restart Ray: its files changed after it was started"]
+
+
+def test_a_foreign_process_on_the_port_of_the_head(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "find_foreign", lambda port, unit: f"port {port} is in use by process 7: stop it")
+    with pytest.raises(ray_service.RayNodeError) as caught:
+        make_node(tmp_path, monkeypatch).converge()
+    assert str(caught.value) == "port 12345 is in use by process 7: stop it or set ray_node_port to a free port"
+    assert "restart" not in systemctl.calls
+    systemctl.calls.clear()
+    make_node(tmp_path, monkeypatch, head=False, head_address="10.0.0.9").converge()
+    assert "restart" in systemctl.calls
+
+
+def test_a_slow_host_gets_more_time_to_answer(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray answers after 40 s; calls with a limit of 15 s would fail until the deadline."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    limits: list[float] = []
+
+    def read_nodes(self: Any, limit: float) -> dict[str, Any]:
+        limits.append(limit)
+        clock[0] += min(limit, 40)
+        return {"nodes": [{"address": "10.0.0.1", "alive": True}]} if limit >= 40 else {"error": "no answer"}
+
+    monkeypatch.setattr(ray_service.Node, "read_nodes", read_nodes)
+    systemctl.run(0)
+    node = make_node(tmp_path, monkeypatch, expect={"head": "10.0.0.1"})
+    assert node.await_nodes(300) == ([], "")
+    assert limits == [15, 30, 60]
+
+
+def test_the_limit_reaches_ray_nodes(tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin/ray-nodes"
+    command.write_text('#!/bin/sh\necho "{\\"error\\": \\"$*\\"}"\n')
+    command.chmod(0o755)
+    assert make_node(tmp_path, monkeypatch).read_nodes(42.0) == {"error": "--timeout 42"}
