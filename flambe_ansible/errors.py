@@ -195,7 +195,8 @@ class RemoteCommandError(HostError):
 class TaskFailure:
     """One task that failed on one host.
 
-    ``output`` is the end of the task's output; ``command`` and ``returncode`` are set if the task ran a command.
+    ``output`` is the end of the task's output; ``command`` and ``returncode`` are set if the task ran a command;
+    ``step`` is set if a module names the step that failed.
     """
 
     host: str
@@ -206,6 +207,7 @@ class TaskFailure:
     returncode: int | None = None
     output: str = ""
     unreachable: bool = False
+    step: str = ""
 
 
 class PlaybookError(ClusterError):

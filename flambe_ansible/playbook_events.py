@@ -199,6 +199,7 @@ def read_failure(data: Mapping[str, Any], *, unreachable: bool = False) -> TaskF
         returncode=returncode if isinstance(returncode, int) else None,
         output=_output(told),
         unreachable=unreachable,
+        step=str(told.get("failed_step") or ""),
     )
 
 

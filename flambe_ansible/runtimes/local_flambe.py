@@ -1,4 +1,4 @@
-"""flambé on this machine: the hosts' pinned runtime, made here once by the same roles, and an experiment under it."""
+"""flambé on this machine: the same roles install its runtime once, and experiments run under it."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ MODULE = "flambe.runner.run"
 
 
 def prepare(file: RunnableFile, *, secrets_file: Path | None = None, observer: Observer = ignore) -> Path:
-    """Make the runtime what an experiment needs: the flambé that hosts get, and the extensions.
+    """Install the runtime for an experiment: the flambé that hosts get, and the extensions.
 
     Args:
         file: The experiment's file.
         secrets_file: The secrets whose section ``[PIP]`` names a private package index.
-        observer: Hears when the runtime is made, which takes minutes.
+        observer: Receives a notice when the runtime is installed, which takes minutes.
 
     Returns:
         The runtime's Python.
 
     Raises:
         SourceError: An extension cannot be fetched, or the flambé checkout that is installed here cannot be built.
-        PlaybookError: There is no Python 3.7 here and none can be fetched, or a package cannot be installed.
+        PlaybookError: There is no Python 3.7 and downloading one failed, or a package cannot be installed.
     """
     found = fetch_extensions(file.extensions, folder=file.path.parent, observer=observer)
     flambe = flambe_version.build(flambe_version.resolve(), observer=observer)
     root = paths.state_root() / "runtime"
     python = root / "venv" / "bin" / "python"
     if not (root / "venv" / "flambe-runtime.json").exists():
-        observer(Notice(message=f"flambé's runtime is made first, once, in {root}; that takes some minutes"))
+        observer(Notice(message=f"installing flambé's runtime in {root}, once; this takes some minutes"))
     source = secrets.find(secrets_file)
     variables = {
         "flambe_root": str(root),
@@ -71,19 +71,19 @@ def run(
     verbose: bool = False,
     observer: Observer = ignore,
 ) -> None:
-    """Run an experiment under flambé; its results are written below the current folder, as flambé does.
+    """Run an experiment under flambé; it writes its results below the current folder.
 
     Args:
         python: The runtime's Python.
         file: The experiment's file.
         secrets_file: The secrets.
-        force: Replace results of before.
-        verbose: Have flambé say more.
-        observer: Hears of downloads.
+        force: Replace existing results.
+        verbose: Make flambé print more.
+        observer: Receives notices about downloads.
 
     Raises:
         SourceError: A resource cannot be fetched.
-        RunError: It did not succeed; flambé has said why.
+        RunError: It failed; flambé printed the reason.
     """
     resources = fetch_resources(file.resources, folder=file.path.parent, s3_download=s3.download, observer=observer)
     places = {one.name: str(one.path) for one in resources if one.path}
@@ -99,23 +99,22 @@ def run(
 
 
 def _environment(python: Path) -> dict[str, str]:
-    """Return this process's environment with the runtime's commands first, and nothing of another Python."""
+    """Return this process's environment with the runtime's commands first on the PATH."""
     path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    # Packages that flambé pins warn in every process of Ray.
+    # Packages that flambé pins print warnings in every process of Ray.
     return {**clean_environment(), "PATH": path, "PYTHONWARNINGS": "ignore"}
 
 
 def _play(variables: dict[str, Any]) -> None:
-    """Run the roles on this machine, as the user who asks."""
+    """Run the roles on this machine as this user."""
     connection = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
     inventory = {"all": {"vars": variables, "hosts": {"localhost": connection}}}
     log = paths.state_root() / "logs" / time.strftime("local-%Y%m%d-%H%M%S.log")
     try:
         run_playbook(PLAYBOOK, inventory=inventory, log=log)
     except PlaybookError as error:
-        said = " ".join(one.message for one in error.failures)
-        if "uv python install" not in said and "is not a working Python" not in said:
+        if not any(one.step == "python" for one in error.failures):
             raise
-        hint = "install one that is found: pyenv install 3.7, or python3.7 on the PATH"
-        message = "there is no Python 3.7 on this machine, which flambé needs, and none could be fetched"
+        hint = "install one: pyenv install 3.7, or python3.7 on the PATH"
+        message = "flambé needs Python 3.7; this machine has none, and downloading one failed"
         raise PlaybookError(message, log=error.log, hint=hint) from error

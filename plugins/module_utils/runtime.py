@@ -17,6 +17,7 @@ class Runtime:
 
     Attributes:
         todo: What has to be done, in words; empty if the runtime is up to date.
+        step: What ``converge`` does now: ``""``, ``python`` (getting an interpreter) or ``packages``.
     """
 
     def __init__(self, params, account):
@@ -33,6 +34,7 @@ class Runtime:
         self.todo = []
         self.damaged = []
         self.reinstall = []
+        self.step = ""
 
     def inspect(self):
         """Find out what has to be done, without changing anything.
@@ -198,6 +200,7 @@ class Runtime:
 
     def install_python(self, uv):
         """Install a standalone build; return (version, path)."""
+        self.step = "python"
         url, wanted = self.params["python_url"], self.params["python_version"]
         target = os.path.join(self.root, "python")
         # A broken build of this version may be there already: --reinstall replaces it.
@@ -218,6 +221,7 @@ class Runtime:
 
     def fill_venv(self, uv):
         """Install the packages."""
+        self.step = "packages"
         requirements = "".join(line + "\n" for line in self.params["requirements"])
         constraints = "".join(line + "\n" for line in self.params["constraints"])
         with uv.workplace(requirements__txt=requirements, constraints__txt=constraints) as folder:

@@ -128,6 +128,10 @@ wheel_missing:
   description: Whether nothing was changed because O(wheel) is missing.
   type: bool
   returned: success
+failed_step:
+  description: What failed, C(python) (getting an interpreter) or C(packages).
+  type: str
+  returned: when the installation failed
 python:
   description: The interpreter that the environment is based on.
   type: str
@@ -188,11 +192,12 @@ def main():
             msg=f"the runtime in {runtime.venv} could not be installed: {error}\n{error.output}",
             command=error.command,
             output=error.output,
+            failed_step=runtime.step,
         )
     except package_index.PackageNotFoundError as error:
         module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
     except (LookupError, OSError) as error:
-        module.fail_json(msg=f"the runtime in {runtime.venv} could not be installed: {error}")
+        module.fail_json(msg=f"the runtime in {runtime.venv} could not be installed: {error}", failed_step=runtime.step)
     module.exit_json(changed=True, todo=runtime.todo, python=python, msg=todo, **there)
 
 

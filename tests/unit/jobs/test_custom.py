@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from flambe_ansible import __version__
-from flambe_ansible.errors import ClusterConfigurationError, ClusterError, PlaybookError, RunError
+from flambe_ansible.errors import ClusterConfigurationError, ClusterError, PlaybookError, RunError, TaskFailure
 from flambe_ansible.jobs import own_package, submission
 from flambe_ansible.jobs.custom import PLAYBOOK, Custom
 from flambe_ansible.jobs.jobs import Jobs
@@ -206,16 +206,23 @@ def test_an_installed_version_is_requested_exactly(folder: Path, monkeypatch: py
     jobs.fleet.connections.put.assert_not_called()
 
 
-@pytest.mark.parametrize(("python", "said"), [("", "no Python 3.11 or later"), ("3.11", "^runnable.yml failed$")])
-def test_a_missing_python_is_reported_in_one_line(folder: Path, wheel: Wheel, python: str, said: str) -> None:
-    jobs = make_job_service(python, PlaybookError("runnable.yml failed", log="/log"))
+def fail_at(step: str) -> PlaybookError:
+    failure = TaskFailure(host="demo_orchestrator", role="flambe", task="Install", message="failed", step=step)
+    return PlaybookError("runnable.yml failed", failures=[failure], log="/log")
+
+
+@pytest.mark.parametrize(
+    ("step", "said"), [("python", "no Python 3.11 or later"), ("packages", "^runnable.yml failed$")]
+)
+def test_a_missing_python_is_reported_in_one_line(folder: Path, wheel: Wheel, step: str, said: str) -> None:
+    jobs = make_job_service(error=fail_at(step))
     with pytest.raises(PlaybookError, match=said) as caught:
         make(folder, "Mine {}").prepare(jobs, {}, expose=False)
     assert caught.value.log == "/log"
 
 
 def test_a_missing_python_comes_with_what_to_do(folder: Path, wheel: Wheel) -> None:
-    jobs = make_job_service("", PlaybookError("runnable.yml failed", log="/log"))
+    jobs = make_job_service(error=fail_at("python"))
     with pytest.raises(PlaybookError) as caught:
         make(folder, "Mine {}").prepare(jobs, {}, expose=False)
     assert "no Python 3.11 or later for custom runnables" in caught.value.message

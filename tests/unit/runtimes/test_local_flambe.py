@@ -65,16 +65,16 @@ def test_an_editable_install_runs_here_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("step", "said"),
     [
-        ("the runtime could not be installed: uv python install with exit code 2", "no Python 3.7 on this machine"),
-        ("the runtime could not be installed: uv pip install with exit code 1", r"^local.yml failed$"),
+        ("python", "flambé needs Python 3.7; this machine has none"),
+        ("packages", r"^local.yml failed$"),
     ],
 )
 def test_a_missing_python_is_told_in_one_line(
-    file: RunnableFile, monkeypatch: pytest.MonkeyPatch, message: str, said: str
+    file: RunnableFile, monkeypatch: pytest.MonkeyPatch, step: str, said: str
 ) -> None:
-    failure = TaskFailure(host="localhost", role="flambe", task="Install the runtime", message=message)
+    failure = TaskFailure(host="localhost", role="flambe", task="Install the runtime", message="failed", step=step)
 
     def fail(_name: str, **_given: Any) -> None:
         raise PlaybookError("local.yml failed", failures=[failure])
