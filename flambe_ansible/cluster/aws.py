@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
-from flambe_ansible.cluster.cluster import Cluster
+from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
 from flambe_ansible.ec2.instances import EC2Instance
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
@@ -47,13 +47,7 @@ class AWSCluster(Cluster):
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB.
         setup_cmds: Commands for bash that run in order on every host.
-        runtime: What the hosts get installed: ``flambe`` or ``none``.
-        flambe_version: The release of flambe; None is the flambe installed on this machine.
-        flambe_source: The path of a checkout of flambe that is installed instead of a release.
-        use_public: Whether to connect to public addresses if hosts have them, otherwise to private ones.
-        strict_host_keys: Refuse a host whose console shows no host key.
-        setup_timeout: Seconds that one setup command may take.
-        expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
+        options: The keyword arguments that all clusters share; ``Cluster`` documents them.
     """
 
     provider: ClassVar[str] = "aws"
@@ -82,14 +76,7 @@ class AWSCluster(Cluster):
         factories_timeout: int = 1,
         volume_size: float = 100,
         setup_cmds: list[str] | None = None,
-        *,
-        runtime: str = "flambe",
-        flambe_version: str | None = None,
-        flambe_source: str | None = None,
-        use_public: bool = True,
-        strict_host_keys: bool = False,
-        setup_timeout: float = 3600.0,
-        expose_sites: bool = False,
+        **options: Unpack[ClusterOptions],
     ) -> None:
         super().__init__(
             name,
@@ -97,13 +84,7 @@ class AWSCluster(Cluster):
             key,
             username,
             setup_cmds,
-            runtime=runtime,
-            flambe_version=flambe_version,
-            flambe_source=flambe_source,
-            use_public=use_public,
-            strict_host_keys=strict_host_keys,
-            setup_timeout=setup_timeout,
-            expose_sites=expose_sites,
+            **options,
         )
         self.factories_type = factories_type
         self.orchestrator_type = orchestrator_type

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict
 
 from flambe_ansible import events, secrets
 from flambe_ansible.errors import (
@@ -64,6 +64,18 @@ class Submission:
     run: JobState
     launch: LaunchResult
     replaced: bool
+
+
+class ClusterOptions(TypedDict, total=False):
+    """The keyword arguments that all clusters share; ``Cluster`` documents them."""
+
+    runtime: str
+    flambe_version: str | None
+    flambe_source: str | None
+    use_public: bool
+    strict_host_keys: bool
+    setup_timeout: float
+    expose_sites: bool
 
 
 class Cluster(ABC):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import getpass
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from flambe_ansible import lab as labs
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.cluster.cluster import ClusterOptions
 from flambe_ansible.ec2 import launching, session
 from flambe_ansible.hosts import Role
 from flambe_ansible.providers import Provider
@@ -38,12 +39,7 @@ class LabCluster(AWSCluster):
         setup_cmds: Commands for bash that run in order on every host.
         orchestrator_ami: The image of the orchestrator, one of the lab; None is the lab's own.
         factory_ami: The same for the factories.
-        runtime: What the hosts get installed: ``flambe`` or ``none``.
-        flambe_version: The release of flambe; None is the flambe installed on this machine.
-        flambe_source: The path of a checkout of flambe that is installed instead of a release.
-        strict_host_keys: Refuse a host whose console shows no host key.
-        setup_timeout: Seconds that one setup command may take.
-        expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
+        options: The keyword arguments that all clusters share; ``Cluster`` documents them.
     """
 
     provider: ClassVar[str] = "lab"
@@ -65,12 +61,7 @@ class LabCluster(AWSCluster):
         *,
         orchestrator_ami: str | None = None,
         factory_ami: str | None = None,
-        runtime: str = "flambe",
-        flambe_version: str | None = None,
-        flambe_source: str | None = None,
-        strict_host_keys: bool = False,
-        setup_timeout: float = 3600.0,
-        expose_sites: bool = False,
+        **options: Unpack[ClusterOptions],
     ) -> None:
         super().__init__(
             name=name,
@@ -89,15 +80,10 @@ class LabCluster(AWSCluster):
             setup_cmds=setup_cmds,
             orchestrator_ami=orchestrator_ami,
             factory_ami=factory_ami,
-            runtime=runtime,
-            flambe_version=flambe_version,
-            flambe_source=flambe_source,
-            use_public=False,
-            strict_host_keys=strict_host_keys,
-            setup_timeout=setup_timeout,
-            expose_sites=expose_sites,
+            **options,
         )
         self.lab = lab
+        self.use_public = False  # the hosts of a lab have private addresses only
 
     @property
     def key(self) -> str:

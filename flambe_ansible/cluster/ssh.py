@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from flambe_ansible import events
-from flambe_ansible.cluster.cluster import Cluster
+from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.fleet.access import ASK_TIMEOUT
 from flambe_ansible.hosts import Host
 from flambe_ansible.launch.status import ClusterStatus
@@ -33,13 +33,7 @@ class SSHCluster(Cluster):
         port: The port of sshd on hosts whose address has none (``address:port``).
         proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config`` for each address.
         host_keys: SSH host keys by address; for other addresses the user's known_hosts is used.
-        runtime: What the hosts get installed: ``flambe`` or ``none``.
-        flambe_version: The release of flambe; None is the flambe installed on this machine.
-        flambe_source: The path of a checkout of flambe that is installed instead of a release.
-        use_public: Whether this machine connects to the first address of a pair, otherwise to the second.
-        strict_host_keys: Refuse a host whose key is neither in ``host_keys`` nor in the user's known_hosts.
-        setup_timeout: Seconds that one setup command may take.
-        expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
+        options: The keyword arguments that all clusters share; ``Cluster`` documents them.
     """
 
     provider: ClassVar[str] = "ssh"
@@ -56,13 +50,7 @@ class SSHCluster(Cluster):
         port: int = 22,
         proxy_jump: str | None = None,
         host_keys: Mapping[str, str | Sequence[str]] | None = None,
-        runtime: str = "flambe",
-        flambe_version: str | None = None,
-        flambe_source: str | None = None,
-        use_public: bool = True,
-        strict_host_keys: bool = False,
-        setup_timeout: float = 3600.0,
-        expose_sites: bool = False,
+        **options: Unpack[ClusterOptions],
     ) -> None:
         super().__init__(
             name,
@@ -70,14 +58,8 @@ class SSHCluster(Cluster):
             key,
             username,
             setup_cmds,
-            runtime=runtime,
-            flambe_version=flambe_version,
-            flambe_source=flambe_source,
-            use_public=use_public,
-            strict_host_keys=strict_host_keys,
-            setup_timeout=setup_timeout,
-            expose_sites=expose_sites,
             proxy_jump=proxy_jump,
+            **options,
         )
         self.orchestrator_ip = orchestrator_ip
         self.factories_ips = factories_ips

@@ -12,6 +12,7 @@ import pytest
 
 from flambe_ansible import journal
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.ec2 import alarms
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError, SourceError
 from flambe_ansible.events import Notice, Status, StepEvent
@@ -46,8 +47,11 @@ def test_the_arguments_are_flambes_own_in_their_order() -> None:
         "volume_size": 100,
         "setup_cmds": None,
     }
-    keywords = [name for name, one in arguments.items() if one.kind is one.KEYWORD_ONLY]
-    assert keywords == [one.name for one in EXTRA_FIELDS]
+    assert list(ClusterOptions.__annotations__) == [one.name for one in EXTRA_FIELDS]
+    shared = inspect.signature(Cluster).parameters
+    assert {one.name: one.default for one in EXTRA_FIELDS}.items() <= {
+        name: one.default for name, one in shared.items()
+    }.items()
 
 
 # Launching.
