@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.cluster.loading import load_cluster
 from flambe_ansible.cluster.ssh import SSHCluster
 from flambe_ansible.ec2.tags import OWN_KEYS
@@ -52,7 +53,8 @@ CLASSES = ((AWSCluster, AWS_CLUSTER), (SSHCluster, SSH_CLUSTER))
 @pytest.mark.parametrize(("cluster", "schema"), CLASSES, ids=lambda one: getattr(one, "tag", ""))
 def test_the_constructor_has_the_fields_and_their_defaults(cluster: type, schema: Schema) -> None:
     parameters = signature_of(cluster)
-    del parameters["self"]
+    del parameters["self"], parameters["options"]
+    parameters |= {name: signature_of(Cluster)[name] for name in ClusterOptions.__annotations__}
     assert list(parameters) == [one.name for one in schema.fields]
     for one in schema.fields:
         default = inspect.Parameter.empty if one.required else one.default
