@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -12,16 +13,21 @@ from rich.text import Text
 
 from flambe_ansible.events import Event, Notice
 
-PLAIN_WIDTH = 120  # columns where no terminal tells
+PLAIN_WIDTH = 120  # columns if the stream is not a terminal
+
+
+class PlainConsole(Console):
+    """A console that raises an error if its stream is closed; rich would exit with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Re-raise the error that is being handled."""
+        raise  # noqa: PLE0704 - called from rich's except block
 
 
 def make_console(stream: IO[str]) -> Console:
-    """Make a console that prints what it is given: no markup, no emoji, no guessing at numbers."""
-    width = None if stream.isatty() else PLAIN_WIDTH
-    console = Console(file=stream, markup=False, highlight=False, emoji=False)
-    if width and "COLUMNS" not in console._environ:
-        console = Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
-    return console
+    """Make a console that prints text unchanged: no markup, no emoji, no highlighting."""
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
+    return PlainConsole(file=stream, markup=False, highlight=False, emoji=False, width=width)
 
 
 @dataclass
@@ -37,6 +43,7 @@ class Output:
     json: bool = False
     debug: bool = False
     next_command: str = ""
+    command: str = ""
     errors: Console = field(default_factory=lambda: make_console(sys.stderr))
     _stdout: Console = field(default_factory=lambda: make_console(sys.stdout))
     _heard: list[Notice] = field(default_factory=list)

@@ -55,8 +55,8 @@ def execute(ctx: click.Context, file: str, group: str) -> None:
             wanted = "host" if group == "all" else group
             raise ClusterNotFoundError(f"no {wanted} of cluster {cluster.name} is running")
         cluster.attach(hosts)
-        argvs = {host.name: [*cluster.connections.argv(host), command] for host in hosts}
-        results = run_everywhere(argvs, cluster=cluster.name, output=output)
+        argvs = {host.name: cluster.connections.argv(host) for host in hosts}
+        results = run_everywhere(argvs, command, cluster=cluster.name, output=output)
     finally:
         cluster.close()
     if output.json:
