@@ -52,7 +52,7 @@ def test_ssh_finds_the_host_and_hands_on_the_exit_code(
 def test_ssh_names_the_hosts_that_are_there(local: LocalConnections, run: Run) -> None:
     done = run("ssh", "c.yaml", "factory", "5")
     assert done.code == 9
-    assert "no factory 5 of cluster demo is running; orchestrator, factory 0, factory 1 is" in done.stderr
+    assert "factory 5 of cluster demo is not running; running hosts: orchestrator, factory 0, factory 1" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_down_needs_yes_where_nobody_can_answer(cluster: FakeCluster, run: Run) 
 def test_down_confirms(cluster: FakeCluster, run: Run) -> None:
     done = run("down", "c.yaml", "--yes")
     assert done.code == 0
-    assert done.stdout.endswith("demo: 3 hosts and the alarms are gone.\n")
+    assert done.stdout.endswith("demo: terminated 3 hosts and deleted their alarms.\n")
 
 
 def test_down_of_nothing_is_no_error_and_no_question(cluster: FakeCluster, run: Run) -> None:
     cluster.hosts = []
     done = run("down", "c.yaml", "--json")
     assert (done.code, json.loads(done.stdout)["terminated"]) == (0, [])
-    assert "demo: no host exists" in done.stderr
+    assert "demo: there are no hosts" in done.stderr
 
 
 def test_inventory_is_what_ansible_reads(cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,9 @@ def raise_at_load(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None
         (["lauch", "c.yaml"], "Did you mean 'launch'?"),
         (["status", "c.yaml", "--jsn"], "Did you mean '--json'?"),
         (["status"], "Missing argument 'CLUSTER'"),
-        (["ssh", "c.yaml", "worker"], "'worker' is no host"),
-        (["ssh", "c.yaml", "factory", "x"], "'factory x' is no host"),
-        (["exec", "c.yaml"], "no command; write it behind `--`"),
+        (["ssh", "c.yaml", "worker"], "unknown host 'worker'"),
+        (["ssh", "c.yaml", "factory", "x"], "unknown host 'factory x'"),
+        (["exec", "c.yaml"], "no command; write it after `--`"),
         (["exec", "c.yaml", "--on", "moon", "--", "true"], "'moon' is not one of"),
         (["launch", "c.yaml", "--on-failure", "cry"], "'cry' is not one of"),
     ],
@@ -65,6 +65,16 @@ def test_problems_of_a_file_are_lines_with_their_places(run: Run, monkeypatch: p
         "c.yaml:9:4: factories_num is a text; expected a whole number",
     ]
     assert [problem["line"] for problem in json.loads(done.stdout)["error"]["problems"]] == [3, 9]
+
+
+def test_a_file_that_does_not_exist_is_an_error_without_a_place(run: Run, tmp_path: Path) -> None:
+    done = run("launch", str(tmp_path / "nope.yaml"))
+    assert (done.code, done.stderr) == (3, f"error: {tmp_path}/nope.yaml: no such file\n")
+
+
+def test_a_hint_names_the_clusters_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_at_load(monkeypatch, LabError("no", hint="flambe-ans exec CLUSTER -- true"))
+    assert run("launch", "a b.yaml").stderr == "error: no\nnext: flambe-ans exec 'a b.yaml' -- true\n"
 
 
 def test_a_hint_is_what_to_run_next(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from flambe_ansible.cluster.runs import LostHost, RunState
 from flambe_ansible.cluster.sites import make_sites
 from flambe_ansible.cluster.submission import Submission
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.made_up import HOSTS, RELEASE, FakeCluster, make_nodes
+from tests.unit.cli.made_up import HOSTS, RELEASE, FakeCluster, make_nodes, make_plan
 
 NOW = datetime(2026, 11, 22, 4, 10, tzinfo=UTC)
 LOST = LostHost(name="demo_factory_0", address="10.0.0.11", since="2026-11-22T04:05:00Z", reason="the host is gone")
@@ -49,21 +50,21 @@ def draw(what: RenderableType) -> list[str]:
 @pytest.mark.parametrize(
     ("run", "lines"),
     [
-        (RunState(), ["Run: none yet"]),
+        (RunState(), ["Job: none yet"]),
         (
             RUNNING,
             [
-                "Run: topics running since 2026-11-22T04:00:00Z, for 10m00",
+                "Job: topics running since 2026-11-22T04:00:00Z, for 10m00",
                 "  data > train (running) > test",
-                "  lost: demo_factory_0 (10.0.0.11): the host is gone",
+                "  lost host: demo_factory_0 (10.0.0.11): the host is gone",
             ],
         ),
         (
             FAILED,
             [
-                "Run: topics failed at 2026-11-22T04:02:30Z, after 2m30",
+                "Job: topics failed at 2026-11-22T04:02:30Z, after 2m30",
                 "  exit code 255: TagError",
-                "  the hosts are being made ready for the next run",
+                "  Ray is restarting on all hosts for the next job",
             ],
         ),
     ],
@@ -99,7 +100,7 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def test_stop_says_what_it_stopped(run: Run, busy: Cluster) -> None:
-    assert run("stop", "c.yaml").stdout == "topics is stopped; the hosts are ready for the next run.\n"
+    assert run("stop", "c.yaml").stdout == "topics is stopped; the hosts are ready for the next job.\n"
     assert busy.calls == [("attach", ["demo_orchestrator"]), "close"]
     document = json.loads(run("stop", "c.yaml", "--json").stdout)
     assert (document["stopped"], document["run"]["state"]) == (True, "stopped")
@@ -108,7 +109,10 @@ def test_stop_says_what_it_stopped(run: Run, busy: Cluster) -> None:
 def test_stop_where_nothing_runs(run: Run, busy: Cluster) -> None:
     busy.state = FAILED
     outcome = run("stop", "c.yaml")
-    assert (outcome.code, outcome.stdout) == (0, "Nothing was running; topics stopped at 2026-11-22T04:11:00Z.\n")
+    assert (outcome.code, outcome.stdout) == (
+        0,
+        "No job was running; the last one, topics, stopped at 2026-11-22T04:11:00Z.\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,7 @@ def test_open_prints_no_report_site_of_a_runnable_of_ones_own(run: Run, busy: Cl
     busy.expose_sites, busy.state = True, SURVEY
     assert json.loads(run("open", "c.yaml", "--json").stdout) == {"report_site": None, "tensorboard": PLOTS}
     lines = [line.rstrip() for line in run("open", "c.yaml").stdout.splitlines()]
-    assert lines == ["Report site  none: only experiments have one", f"TensorBoard  {PLOTS}"]
+    assert lines == ["Report site  none (only experiments have one)", f"TensorBoard  {PLOTS}"]
 
 
 @pytest.mark.parametrize("expose", [True, False])
@@ -193,8 +197,8 @@ def test_a_submission_offers_what_there_is(
     cluster.expose_sites = expose
     always = {
         "log": "flambe-ans logs c.yaml --follow",
-        "state": "flambe-ans status c.yaml",
-        "end it": "flambe-ans stop c.yaml",
+        "status": "flambe-ans status c.yaml",
+        "stop": "flambe-ans stop c.yaml",
     }
     rows = [line.split("  ", 1) for line in draw(render_submission(done, file="c.yaml", cluster=cluster))[3:]]
     assert {name: value.strip() for name, value in rows} == {**always, **offered}
@@ -219,6 +223,31 @@ def test_submit_is_refused_while_the_cluster_is_busy(run: Run, busy: Cluster, tm
     error = json.loads(outcome.stdout)["error"]
     assert (error["kind"], error["state"], error["exit_code"]) == ("ClusterBusyError", "running", 11)
     assert busy.calls == [("attach", ["demo_orchestrator"]), "close"]
+
+
+def test_a_refused_submit_lists_commands_to_paste(run: Run, busy: Cluster, tmp_path: Path) -> None:
+    file, secrets = tmp_path / "e.yaml", tmp_path / "s.ini"
+    file.write_text("!Experiment\nname: a\npipeline:\n  x: !Trainer\n")
+    secrets.write_text("[A]\nb = c\n")
+    words = ["submit", str(file), "--cluster", "my cluster.yaml", "--secrets", str(secrets)]
+    outcome = run(*words)
+    commands = [line[6:].partition("   #")[0] for line in outcome.stderr.splitlines()[-3:]]
+    assert commands == [
+        "flambe-ans logs 'my cluster.yaml' --follow",
+        "flambe-ans stop 'my cluster.yaml'",
+        shlex.join(["flambe-ans", *words, "--force"]),
+    ]
+
+
+def test_a_failed_submit_is_repeated_with_its_options(run: Run, busy: Cluster, tmp_path: Path) -> None:
+    file, secrets = tmp_path / "e.yaml", tmp_path / "s.ini"
+    file.write_text("!Experiment\nname: a\npipeline:\n  x: !Trainer\n")
+    secrets.write_text("[A]\nb = c\n")
+    busy.planned = make_plan()
+    words = ["submit", str(file), "--cluster", "c.yaml", "--secrets", str(secrets), "--force"]
+    outcome = run(*words)
+    assert outcome.code == 2
+    assert outcome.stderr.endswith(f"next: {shlex.join(['flambe-ans', *words])} --yes\n")
 
 
 def test_submit_wants_a_cluster(run: Run) -> None:
