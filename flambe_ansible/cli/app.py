@@ -50,8 +50,13 @@ def app() -> None:
     CLUSTER is a YAML file that describes one orchestrator (the Ray head node) and any number of factories (worker
     nodes). `launch` creates or updates the cluster, `submit` runs a job on it, `down` terminates it.
 
-    Exit codes: 0 success, 1 internal error, 2 usage, 3 configuration, 4 AWS, 5 SSH or host, 6 playbook, 7 Ray, 8 lab,
-    9 cluster or host not found, 10 extension or resource not available, 11 job refused or failed, 130 cancelled.
+    \b
+    Exit codes:
+      0  success             5  SSH or host      10  extension or resource missing
+      1  internal error      6  playbook         11  job refused or failed
+      2  usage               7  Ray             130  cancelled
+      3  configuration       8  lab
+      4  AWS                 9  cluster or host not found
     """
 
 

@@ -39,7 +39,7 @@ def lab() -> None:
     "--max-hosts",
     metavar="N",
     type=click.IntRange(1, 200),
-    help="Maximum number of hosts of a new lab, 1 to 200. Default: 32.",
+    help="Maximum number of hosts of a new lab. Default: 32.",
 )
 @click.option(
     "--python",

@@ -18,9 +18,9 @@ from flambe_ansible.cli.output import Output
 @debug_option
 @click.pass_obj
 def open_sites(output: Output, file: str) -> None:
-    """Open a tunnel to the report site and TensorBoard of the last job, until Ctrl-C.
+    """Open a tunnel to the report site and TensorBoard of the last job.
 
-    The local ports are 49558 and 49556, or free ones if these are in use. A ClusterRunnable has no report site, and has
+    It stays open until Ctrl-C. The local ports are 49558 and 49556, or free ones if these are in use. A ClusterRunnable has no report site, and has
     TensorBoard only if its class sets `results`.
 
     With `expose_sites: true` in the cluster's file, the public addresses are printed and no tunnel is opened.
