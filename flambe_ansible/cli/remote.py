@@ -76,7 +76,7 @@ def has_reader(stream: IO[str]) -> bool:
         return True
     poller = select.poll()
     poller.register(descriptor, 0)  # errors are always reported
-    return not any(event & select.POLLERR for _, event in poller.poll(0))
+    return not any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))
 
 
 @contextmanager
