@@ -57,7 +57,7 @@ def app() -> None:
       2  usage               7  Ray             130  cancelled
       3  configuration       8  lab
       4  AWS                 9  cluster or host not found
-    """
+    """  # noqa: D301 - click reads the character
 
 
 for command in (launch, status, ssh, execute, inventory, down, submit, run, logs, open_sites, pull, stop, lab):

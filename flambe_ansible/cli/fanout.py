@@ -38,7 +38,7 @@ def run_everywhere(
         The results by host name.
 
     Raises:
-        BrokenPipeError: Nobody reads standard output any more; the command was ended on all hosts.
+        BrokenPipeError: The reader of standard output exited; the command was ended on all hosts.
     """
     width = max(len(shorten_host(name, cluster)) for name in argvs)
     lock = threading.Lock()

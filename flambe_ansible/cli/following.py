@@ -25,7 +25,7 @@ def show_log(cluster: Cluster, *, follow: bool = False, lines: int = 0, to: IO[s
 
     Raises:
         HostConnectionError: The connection broke.
-        BrokenPipeError: Nobody reads the stream any more.
+        BrokenPipeError: The reader of the stream exited.
         KeyboardInterrupt: Ctrl-C; the job keeps running.
     """
     assert cluster.orchestrator is not None  # noqa: S101 - it is attached

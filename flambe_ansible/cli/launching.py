@@ -51,7 +51,7 @@ def attempt(
         try:
             with progress:
                 return work()
-        except BrokenPipeError:  # nobody reads the output; the new hosts are kept
+        except BrokenPipeError:  # the reader of the output exited; the new hosts are kept
             raise
         except (Exception, KeyboardInterrupt) as error:
             cause = error if isinstance(error, Exception) else CancelledError("cancelled")

@@ -1,4 +1,4 @@
-"""Processes whose output is streamed from hosts: they end when this process ends, and when nobody reads the output."""
+"""Commands on hosts whose output is streamed; they end with this process, and when the output has no reader."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def has_reader(stream: IO[str]) -> bool:
-    """Whether somebody can still read what is written to a stream."""
+    """Whether the reader of a stream is still there."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):  # not a file of the system

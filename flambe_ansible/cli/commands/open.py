@@ -20,8 +20,8 @@ from flambe_ansible.cli.output import Output
 def open_sites(output: Output, file: str) -> None:
     """Open a tunnel to the report site and TensorBoard of the last job.
 
-    It stays open until Ctrl-C. The local ports are 49558 and 49556, or free ones if these are in use. A ClusterRunnable has no report site, and has
-    TensorBoard only if its class sets `results`.
+    It stays open until Ctrl-C. The local ports are 49558 and 49556, or free ones if these are in use. A ClusterRunnable
+    has no report site, and has TensorBoard only if its class sets `results`.
 
     With `expose_sites: true` in the cluster's file, the public addresses are printed and no tunnel is opened.
 

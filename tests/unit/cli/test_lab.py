@@ -1,4 +1,4 @@
-"""``lab`` as a person and as a program see it; the lab behind it is made up."""
+"""``lab``: its text and its documents, with a fake lab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``launch`` as a person and as a program see it."""
+"""``launch``: its text, its document, its questions and its failures."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ FAILURE = PlaybookError(
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *answers: str | BaseException) -> list[str]:
-    """Sit at a terminal and give these answers; returns the questions."""
+    """Simulate a terminal with these answers; return the questions."""
     asked: list[str] = []
     given = iter(answers)
 
     def ask(_self: Output, question: str) -> bool:
         asked.append(question)
-        said = next(given)
-        if isinstance(said, BaseException):
-            raise said
-        return said == "y"
+        reply = next(given)
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply == "y"
 
     monkeypatch.setattr(Output, "can_ask", property(lambda _self: True))
     monkeypatch.setattr(Output, "ask", ask)
@@ -76,7 +76,7 @@ def test_a_launch_shows_plan_steps_and_card(cluster: FakeCluster, run: Run) -> N
     assert "\x1b" not in done.stdout
 
 
-def test_json_is_one_document_and_people_read_stderr(cluster: FakeCluster, run: Run) -> None:
+def test_json_is_one_document_and_text_goes_to_stderr(cluster: FakeCluster, run: Run) -> None:
     done = run("launch", "c.yaml", "--yes", "--json")
     document = json.loads(done.stdout)
     assert document["state"] == "running"
@@ -184,7 +184,7 @@ def test_each_kind_of_failure_has_its_exit_code(
         ([], [KeyboardInterrupt()], False),
     ],
 )
-def test_new_hosts_are_kept_or_terminated_as_told(
+def test_new_hosts_are_kept_or_terminated_on_request(
     cluster: FakeCluster,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""The commands for runs, against a made-up cluster."""
+"""The commands for jobs, with a fake cluster."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FAILED = RunState(
 
 
 TOPICS = RunState(state="running", active=True, name="topics", save_path="/home/ubuntu/topics/output__topics")
-# Runnables of one's own, with results and without.
+# Custom runnables, with results and without.
 SURVEY = RunState(state="running", active=True, name="survey.Survey", save_path="/home/ubuntu/survey")
 BARE = RunState(state="running", active=True, name="survey.Bare")
 REPORT, PLOTS = "http://10.0.0.10:49558/", "http://10.0.0.10:49556/"
@@ -99,14 +99,14 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return fake
 
 
-def test_stop_says_what_it_stopped(run: Run, busy: Cluster) -> None:
+def test_stop_prints_what_it_stopped(run: Run, busy: Cluster) -> None:
     assert run("stop", "c.yaml").stdout == "topics is stopped; the hosts are ready for the next job.\n"
     assert busy.calls == [("attach", ["demo_orchestrator"]), "close"]
     document = json.loads(run("stop", "c.yaml", "--json").stdout)
     assert (document["stopped"], document["run"]["state"]) == (True, "stopped")
 
 
-def test_stop_where_nothing_runs(run: Run, busy: Cluster) -> None:
+def test_stop_if_nothing_runs(run: Run, busy: Cluster) -> None:
     busy.state = FAILED
     outcome = run("stop", "c.yaml")
     assert (outcome.code, outcome.stdout) == (
@@ -118,7 +118,7 @@ def test_stop_where_nothing_runs(run: Run, busy: Cluster) -> None:
 @pytest.mark.parametrize(
     "command", [("logs", "c.yaml"), ("stop", "c.yaml"), ("open", "c.yaml"), ("pull", "c.yaml", "x")]
 )
-def test_where_nothing_ever_ran(run: Run, busy: Cluster, command: tuple[str, ...]) -> None:
+def test_if_no_job_ever_ran(run: Run, busy: Cluster, command: tuple[str, ...]) -> None:
     busy.state = RunState()
     outcome = run(*command)
     assert outcome.code == 11
@@ -126,7 +126,7 @@ def test_where_nothing_ever_ran(run: Run, busy: Cluster, command: tuple[str, ...
     assert busy.calls[-1] == "close"
 
 
-def test_open_prints_public_addresses_where_the_sites_are_exposed(run: Run, busy: Cluster) -> None:
+def test_open_prints_public_addresses_if_the_sites_are_exposed(run: Run, busy: Cluster) -> None:
     busy.expose_sites = True
     sites = make_sites("10.0.0.10")
     assert json.loads(run("open", "c.yaml", "--json").stdout) == {
@@ -136,7 +136,7 @@ def test_open_prints_public_addresses_where_the_sites_are_exposed(run: Run, busy
     assert "http://10.0.0.10:49558/" in run("open", "c.yaml").stdout
 
 
-def test_open_prints_no_report_site_of_a_runnable_of_ones_own(run: Run, busy: Cluster) -> None:
+def test_open_prints_no_report_site_of_a_custom_runnable(run: Run, busy: Cluster) -> None:
     busy.expose_sites, busy.state = True, SURVEY
     assert json.loads(run("open", "c.yaml", "--json").stdout) == {"report_site": None, "tensorboard": PLOTS}
     lines = [line.rstrip() for line in run("open", "c.yaml").stdout.splitlines()]
@@ -144,7 +144,7 @@ def test_open_prints_no_report_site_of_a_runnable_of_ones_own(run: Run, busy: Cl
 
 
 @pytest.mark.parametrize("expose", [True, False])
-def test_open_says_where_there_is_nothing_to_show(run: Run, busy: Cluster, expose: bool) -> None:
+def test_open_fails_if_there_is_nothing_to_show(run: Run, busy: Cluster, expose: bool) -> None:
     busy.expose_sites, busy.state = expose, BARE
     outcome = run("open", "c.yaml")
     assert (outcome.code, outcome.stdout) == (11, "")
@@ -152,7 +152,7 @@ def test_open_says_where_there_is_nothing_to_show(run: Run, busy: Cluster, expos
 
 
 @pytest.mark.parametrize(("missing", "lines"), [("", []), ("this is the log alone", ["this is the log alone"])])
-def test_pull_says_what_it_brought(
+def test_pull_prints_what_it_downloaded(
     run: Run, busy: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str, lines: list[str]
 ) -> None:
     def pull(_cluster: Any, state: RunState, destination: Path, **options: Any) -> Pulled:
@@ -205,7 +205,7 @@ def test_a_submission_offers_what_there_is(
     assert describe_submission(done, state, cluster=cluster)["sites"] == sites
 
 
-def test_submit_tells_all_problems_of_the_file_and_touches_nothing(run: Run, busy: Cluster, tmp_path: Path) -> None:
+def test_submit_reports_all_problems_of_the_file_and_changes_nothing(run: Run, busy: Cluster, tmp_path: Path) -> None:
     file = tmp_path / "e.yaml"
     file.write_text("!Experiment\nname: a b\npipeline: {}\n")
     outcome = run("submit", str(file), "--cluster", "c.yaml")
@@ -250,7 +250,7 @@ def test_a_failed_submit_is_repeated_with_its_options(run: Run, busy: Cluster, t
     assert outcome.stderr.endswith(f"next: {shlex.join(['flambe-ans', *words])} --yes\n")
 
 
-def test_submit_wants_a_cluster(run: Run) -> None:
+def test_submit_requires_a_cluster(run: Run) -> None:
     outcome = run("submit", "e.yaml")
     assert outcome.code == 2
     assert "--cluster" in outcome.stderr

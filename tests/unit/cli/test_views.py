@@ -72,7 +72,7 @@ def test_a_plan_of_mixed_actions_is_summed_up() -> None:
 
 
 @WIDTHS
-def test_a_status_has_all_hosts_and_rays_word(width: int) -> None:
+def test_a_status_has_all_hosts_and_the_state_of_ray(width: int) -> None:
     found = make_status(ClusterState.DEGRADED, ray=make_nodes(dead=("demo_factory_1",)))
     text = draw(render_status(found), width=width)
     assert "demo is degraded" in text
@@ -89,7 +89,7 @@ def test_a_status_has_all_hosts_and_rays_word(width: int) -> None:
         (make_status(ClusterState.DEGRADED, ray=None, unreachable="no route"), "cannot be reached: no route"),
     ],
 )
-def test_a_status_says_why_ray_is_silent(found: ClusterStatus, line: str) -> None:
+def test_a_status_has_the_reason_if_ray_is_not_available(found: ClusterStatus, line: str) -> None:
     assert line in draw(render_status(found), width=120)
 
 
@@ -135,14 +135,14 @@ def test_the_ssh_line_goes_through_the_bastion() -> None:
     assert "ProxyJump=me@gate:2222" in shlex.split(line)
 
 
-def test_nothing_changed_is_said() -> None:
+def test_a_card_without_changes() -> None:
     result = make_result()
     assert "No changes: all hosts were up to date." in draw(
         render_card(result, file="c.yaml", cluster="demo", changes=[])
     )
 
 
-def test_a_checkout_is_told_at_the_end_a_release_is_not() -> None:
+def test_a_card_names_a_checkout_and_not_a_release() -> None:
     checkout = RuntimeVersion(version="0.4.18+content.1a", origin="built from /me/flambe", source=Path("/me/flambe"))
     card = draw(render_card(make_result(checkout), file="c.yaml", cluster="demo", changes=[]))
     assert "flambe: 0.4.18+content.1a (built from /me/flambe)\n" in card

@@ -241,7 +241,7 @@ def test_a_missing_python_comes_with_what_to_do(folder: Path, wheel: Wheel) -> N
     ways = "apt-get install python3.12 or python3.11, or a build below /opt"
     assert [line.plain for line in render_error(caught.value)] == [
         "error: the orchestrator has no Python 3.11 or later for runnables of your own, and none could be fetched",
-        "log: /log",
+        "full log: /log",
         f"next: install one by setup_cmds or in the image: {ways}",
     ]
 
