@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from flambe_ansible.cli.app import app
 from flambe_ansible.cli.output import Output
 
 PROGRAM = "flambe-ans"
+CLOSED_PIPE = 128 + 13  # as if ended by SIGPIPE
 
 
 def main() -> None:
@@ -23,17 +25,19 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code.
 
     Args:
-        arguments: The words behind the program's name.
+        arguments: The words after the program's name.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a locale without UTF-8 is no reason to die
-    output = Output()
+            stream.reconfigure(errors="replace")  # locales without UTF-8
+    output = Output(command=shlex.join([PROGRAM, *arguments]))
     try:
         code = app.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=output)
     except BrokenPipeError:
         return _leave_quietly()
-    except SystemExit as end:  # rich-click's own way out after a help text
+    except SystemExit as end:  # from rich-click: after a help text, and for a closed stream
+        if isinstance(end.__context__, BrokenPipeError):
+            return _leave_quietly()
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except (Exception, KeyboardInterrupt) as error:
         own = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -44,6 +48,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _leave_quietly() -> int:
-    """End like a program whose reader went away; what is left to flush goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 141
+    """Return the exit code of a program ended by SIGPIPE; buffered output is discarded."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(null, descriptor)
+    return CLOSED_PIPE

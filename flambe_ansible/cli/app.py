@@ -1,4 +1,4 @@
-"""The command ``flambe-ans`` itself: its options and the list of its commands."""
+"""The command ``flambe-ans``: its options and the list of its commands."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 click.rich_click.COMMAND_GROUPS = {
     "flambe-ans": [
         {"name": "Clusters", "commands": ["launch", "status", "ssh", "exec", "inventory", "down"]},
-        {"name": "Runs", "commands": ["submit", "run", "logs", "open", "pull", "stop"]},
-        {"name": "The lab: EC2 on this machine", "commands": ["lab"]},
+        {"name": "Jobs", "commands": ["submit", "run", "logs", "open", "pull", "stop"]},
+        {"name": "Lab: EC2 on this machine", "commands": ["lab"]},
     ]
 }
 
@@ -45,15 +45,21 @@ click.rich_click.COMMAND_GROUPS = {
 @click.version_option(__version__, "--version", prog_name="flambe-ans")
 @debug_option
 def app() -> None:
-    """Ray clusters the Ansible way.
+    """Create, use and terminate Ray clusters: on AWS, on existing hosts, or in a lab on this machine.
 
-    A YAML file describes a cluster of one orchestrator and N factories; `launch` makes it exist, on EC2 or in the
-    lab on this machine, with flambé and Ray on every host.
+    CLUSTER is a YAML file that describes one orchestrator (the Ray head node) and any number of factories (worker
+    nodes). `launch` creates or updates the cluster, `submit` runs a job on it, `down` terminates it.
 
-    Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 AWS, 5 SSH or host, 6 playbook, 7 Ray, 8 lab,
-    9 no such cluster, 10 extension or resource not fetched, 11 run refused or failed, 130 cancelled.
-    """
+    \b
+    Exit codes:
+      0  success             5  SSH or host      10  extension or resource missing
+      1  internal error      6  playbook         11  job refused or failed
+      2  usage               7  Ray             130  cancelled
+      3  configuration       8  lab
+      4  AWS                 9  cluster or host not found
+    """  # noqa: D301 - click reads the character
 
 
-for command in (launch, status, ssh, execute, inventory, down, submit, run, logs, open_sites, pull, stop, lab):
+COMMANDS = (launch, status, ssh, execute, inventory, down, submit, run, logs, open_sites, pull, stop, lab)
+for command in COMMANDS:
     app.add_command(command)

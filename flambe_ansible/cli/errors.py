@@ -1,8 +1,10 @@
-"""The one place where an error becomes a message and an exit code."""
+"""Errors as messages and exit codes."""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 import time
 import traceback
@@ -12,7 +14,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from flambe_ansible.cli.output import Output
+from flambe_ansible.cli.output import Output, print_line
 from flambe_ansible.cli.render.failure import describe_error, render_error
 from flambe_ansible.errors import CancelledError, FlambeAnsibleError
 from flambe_ansible.paths import state_root
@@ -22,7 +24,7 @@ USAGE = 2
 
 
 class ShownError(Exception):
-    """An error that people have been told of already; ``facts`` go into the document beside it."""
+    """An error whose message was printed already; ``facts`` are added to the JSON document."""
 
     def __init__(self, error: Exception, **facts: Any) -> None:
         super().__init__(str(error))
@@ -31,51 +33,53 @@ class ShownError(Exception):
 
 
 class NoAnswerError(FlambeAnsibleError):
-    """A question that nobody is there to answer.
+    """A question without a terminal to answer it.
 
     Args:
         question: The question.
-        outcome: What was done without an answer, in words.
+        outcome: What was done without an answer.
+        hint: The command to run instead.
     """
 
     exit_code = USAGE
 
-    def __init__(self, question: str, outcome: str) -> None:
-        super().__init__(
-            f"{question} There is no terminal to answer at; {outcome}",
-            hint="run it again with --yes, which answers yes",
-        )
+    def __init__(self, question: str, outcome: str, *, hint: str) -> None:
+        super().__init__(f"{question} There is no terminal for the answer; {outcome}", hint=hint)
 
 
 def handle(output: Output, error: BaseException) -> int:
-    """Tell of an error on stderr, complete the document on stdout, and return the exit code."""
+    """Print an error on stderr and, with ``--json``, on stdout; return the exit code."""
     facts: dict[str, Any] = {}
     if isinstance(error, ShownError):
         facts, error = error.facts, error.error
     else:
         show(output, error)
     if output.json:
-        output.write_document({"error": _describe(error), **facts})
+        output.write_document({"error": _describe(output, error), **facts})
     return find_exit_code(error)
 
 
 def show(output: Output, error: BaseException) -> None:
-    """Tell people of an error: a few lines, and the traceback only where they asked for it."""
+    """Print an error on stderr; the traceback only with ``--debug``."""
     if output.debug:
         output.errors.print("".join(traceback.format_exception(error)), end="", soft_wrap=True)
     error = _translate(error)
     if isinstance(error, click.ClickException):
         _show_usage(output, error)
     elif isinstance(error, FlambeAnsibleError):
+        _complete_hint(output, error)
         excerpts = output.errors.file.isatty()
         for line in render_error(error, next_command=output.next_command, excerpts=excerpts):
-            output.errors.print(line, soft_wrap=True)
+            if _is_command(line.plain):
+                output.errors.print(line, soft_wrap=True)
+            else:
+                print_line(output.errors, line)
     else:
         _show_unexpected(output, error)
 
 
 def find_exit_code(error: BaseException) -> int:
-    """Return the exit code that an error ends the process with."""
+    """Return the exit code of an error."""
     error = _translate(error)
     if isinstance(error, click.ClickException):
         return error.exit_code if error.exit_code > 1 else USAGE
@@ -87,16 +91,28 @@ def _translate(error: BaseException) -> BaseException:
     return CancelledError("cancelled") if cancelled else error
 
 
-def _describe(error: BaseException) -> dict[str, Any]:
+def _complete_hint(output: Output, error: FlambeAnsibleError) -> None:
+    """Write the cluster's file into the hint, so that its command can be pasted."""
+    if error.hint and output.cluster_file:
+        error.hint = re.sub(r"\bCLUSTER\b", lambda _match: shlex.quote(output.cluster_file), error.hint)
+
+
+def _is_command(line: str) -> bool:
+    """Whether a line names a command to paste, which must not be wrapped."""
+    return bool(re.match(r"(next: | {6})(flambe-ans|sudo|ssh|aws) ", line))
+
+
+def _describe(output: Output, error: BaseException) -> dict[str, Any]:
     error = _translate(error)
     if isinstance(error, FlambeAnsibleError):
+        _complete_hint(output, error)
         return describe_error(error)
     message = error.format_message() if isinstance(error, click.ClickException) else str(error)
     return {"kind": type(error).__name__, "exit_code": find_exit_code(error), "message": message}
 
 
 def _show_usage(output: Output, error: click.ClickException) -> None:
-    output.errors.print(Text.assemble(("error: ", "bold red"), error.format_message()), soft_wrap=True)
+    print_line(output.errors, Text.assemble(("error: ", "bold red"), error.format_message()))
     context = getattr(error, "ctx", None)
     if isinstance(context, click.Context):
         output.errors.print(Text(context.get_usage().strip()), soft_wrap=True)
@@ -105,13 +121,13 @@ def _show_usage(output: Output, error: click.ClickException) -> None:
 
 def _show_unexpected(output: Output, error: BaseException) -> None:
     message = str(error).strip().splitlines() or ["no message"]
-    where = "" if output.debug else f"; the traceback is in {_write_traceback(error)}"
-    line = f"unexpected {type(error).__name__}: {message[0]}{where}"
-    output.errors.print(Text.assemble(("error: ", "bold red"), line), soft_wrap=True)
+    place = "" if output.debug else f"; the traceback is in {_write_traceback(error)}"
+    line = f"unexpected {type(error).__name__}: {message[0]}{place}"
+    print_line(output.errors, Text.assemble(("error: ", "bold red"), line))
 
 
 def _write_traceback(error: BaseException) -> Path | str:
-    """Write the traceback to a file of this user alone; say so where even that fails."""
+    """Write the traceback to a file that only this user can read; return its path, or why there is none."""
     try:
         folder = state_root() / "crashes"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

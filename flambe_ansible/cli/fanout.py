@@ -1,4 +1,4 @@
-"""Run one process per host at once, and print what they say line by line as it comes."""
+"""Run one command on several hosts at once, and print its output line by line as it arrives."""
 
 from __future__ import annotations
 
@@ -9,34 +9,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from flambe_ansible.cli import remote
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.words import shorten_host
 
 
 @dataclass
 class Result:
-    """What a command did on one host."""
+    """The result of a command on one host."""
 
     returncode: int = 0
     stdout: str = ""
     stderr: str = ""
 
 
-def run_everywhere(argvs: Mapping[str, Sequence[str]], *, cluster: str, output: Output) -> dict[str, Result]:
-    """Run a process per host and wait for all.
+def run_everywhere(
+    argvs: Mapping[str, Sequence[str]], command: str, *, cluster: str, output: Output
+) -> dict[str, Result]:
+    """Run a command on every host and wait for all. It ends on the hosts too if this process is interrupted.
 
     Args:
-        argvs: The process of each host, by the host's name.
+        argvs: The ssh command of each host, by the host's name.
+        command: A line for the hosts' shell.
         cluster: The cluster's name, left out of the prefixes.
-        output: With ``json``, nothing is printed but kept in the results.
+        output: With ``json``, the output is collected and not printed.
 
     Returns:
-        What each process did, by host name.
+        The results by host name.
+
+    Raises:
+        BrokenPipeError: The reader of standard output exited; the command was ended on all hosts.
     """
     width = max(len(shorten_host(name, cluster)) for name in argvs)
     lock = threading.Lock()
     results = {name: Result() for name in argvs}
-    processes = {name: _start(argv) for name, argv in argvs.items()}
+    processes = {name: remote.start(argv, command=command, stderr=subprocess.PIPE) for name, argv in argvs.items()}
+
+    def end_all() -> None:
+        for process in processes.values():
+            remote.end(process)
 
     def pump(name: str, stream: IO[str], attribute: str) -> None:
         prefix = f"{shorten_host(name, cluster):<{width}} | "
@@ -45,30 +56,29 @@ def run_everywhere(argvs: Mapping[str, Sequence[str]], *, cluster: str, output: 
                 setattr(results[name], attribute, getattr(results[name], attribute) + line)
                 continue
             target = sys.stdout if attribute == "stdout" else sys.stderr
-            with lock:
-                target.write(prefix + line.removesuffix("\n") + "\n")
-                target.flush()
+            try:
+                with lock:
+                    target.write(prefix + line.removesuffix("\n") + "\n")
+                    target.flush()
+            except BrokenPipeError:
+                end_all()
+                return
 
     threads = [
         threading.Thread(target=pump, args=(name, stream, attribute), daemon=True)
         for name, process in processes.items()
         for stream, attribute in ((process.stdout, "stdout"), (process.stderr, "stderr"))
+        if stream
     ]
     try:
-        for thread in threads:
-            thread.start()
-        for name, process in processes.items():
-            code = process.wait()
-            results[name].returncode = code if code >= 0 else 128 - code
-        for thread in threads:
-            thread.join()
+        with remote.watch_reader(sys.stdout, end_all):
+            for thread in threads:
+                thread.start()
+            for name, process in processes.items():
+                code = process.wait()
+                results[name].returncode = code if code >= 0 else 128 - code
+            for thread in threads:
+                thread.join()
     finally:
-        for process in processes.values():
-            if process.poll() is None:
-                process.terminate()
+        end_all()
     return results
-
-
-def _start(argv: Sequence[str]) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, errors="replace")

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first ends the work in good order, the second ends the process at once."""
+"""Ctrl-C: the first stops the work cleanly, the second ends the process at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def interruptible() -> Iterator[None]:
 
 
 def end_now() -> None:
-    """End the process without waiting for anything, the terminal's cursor shown again."""
+    """End the process without waiting, and show the terminal's cursor again."""
     if sys.stderr.isatty():
         os.write(sys.stderr.fileno(), SHOW_CURSOR.encode())
     os._exit(CancelledError.exit_code)

@@ -1,7 +1,8 @@
-"""Commands that may create hosts: ask before, show what happens, and settle what is left of a failure."""
+"""Commands that may create hosts: the question before, the progress, and what to do with new hosts after a failure."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,17 +23,17 @@ Result = TypeVar("Result")
 
 
 def confirm(output: Output, plan: Plan, *, yes: bool) -> None:
-    """Ask before hosts come into being.
+    """Ask before hosts are created or started.
 
     Raises:
-        NoAnswerError: Nobody is there to answer.
+        NoAnswerError: There is no terminal to answer at.
         CancelledError: The answer is no.
     """
     if yes or not plan.changes_hosts:
         return
     question = write_question(plan)
     if not output.can_ask:
-        raise NoAnswerError(question, "nothing was created")
+        raise NoAnswerError(question, "nothing was created", hint=f"{output.command} --yes")
     if not output.ask(question):
         output.next_command = ""
         raise CancelledError("cancelled; nothing was created")
@@ -41,15 +42,17 @@ def confirm(output: Output, plan: Plan, *, yes: bool) -> None:
 def attempt(
     output: Output, cluster: Cluster, progress: Progress, work: Callable[[], Result], *, on_failure: str | None
 ) -> Result:
-    """Do work that may create hosts; where it does not end well, tell why, then settle what becomes of the new hosts.
+    """Do work that may create hosts. If it fails, print the error, then keep or terminate the new hosts.
 
     Raises:
-        ShownError: It did not end well.
+        ShownError: The work failed or was cancelled.
     """
     with interruptible():
         try:
             with progress:
                 return work()
+        except BrokenPipeError:  # the reader of the output exited; the new hosts are kept
+            raise
         except (Exception, KeyboardInterrupt) as error:
             cause = error if isinstance(error, Exception) else CancelledError("cancelled")
             errors.show(output, cause)
@@ -57,7 +60,7 @@ def attempt(
 
 
 def _settle(output: Output, cluster: Cluster, on_failure: str | None) -> dict[str, Any]:
-    """Keep or terminate the hosts that this launch created, as told; return what was done."""
+    """Keep or terminate the hosts that this launch created; return which were created and kept."""
     created = list(cluster.created)
     if not created:
         return {"created": [], "kept": []}
@@ -70,13 +73,14 @@ def _settle(output: Output, cluster: Cluster, on_failure: str | None) -> dict[st
         except KeyboardInterrupt:
             terminate = False
     if not terminate:
-        output.say(f"The {hosts} of this launch stay: {', '.join(created)}.")
+        output.say(f"Kept the {hosts} of this launch: {', '.join(created)}.")
         return {"created": created, "kept": created}
     try:
         cluster.rollback_env()
     except Exception as error:
         errors.show(output, error)
-        output.say(f"Not all of the {hosts} could be terminated; `flambe-ans down` removes the whole cluster.")
+        output.say(f"Failed to terminate all of the {hosts}. This command terminates the whole cluster:")
+        output.say_command(f"  flambe-ans down {shlex.quote(output.cluster_file)}")
         return {"created": created, "kept": None}
-    output.say(f"The {hosts} of this launch {'is' if len(created) == 1 else 'are'} terminated: {', '.join(created)}.")
+    output.say(f"Terminated the {hosts} of this launch: {', '.join(created)}.")
     return {"created": created, "kept": []}

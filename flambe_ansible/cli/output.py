@@ -1,8 +1,9 @@
-"""Where the command line writes: people read one stream, programs the other."""
+"""The output streams of a command: text for people, and one JSON document for programs."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -10,18 +11,30 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
+from flambe_ansible.cli.render.words import wrap
 from flambe_ansible.events import Event, Notice
 
-PLAIN_WIDTH = 120  # columns where no terminal tells
+PLAIN_WIDTH = 120  # columns if the stream is not a terminal
+
+
+class PlainConsole(Console):
+    """A console that raises an error if its stream is closed; rich would exit with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Re-raise the error that is being handled."""
+        raise
 
 
 def make_console(stream: IO[str]) -> Console:
-    """Make a console that prints what it is given: no markup, no emoji, no guessing at numbers."""
-    width = None if stream.isatty() else PLAIN_WIDTH
-    console = Console(file=stream, markup=False, highlight=False, emoji=False)
-    if width and "COLUMNS" not in console._environ:
-        console = Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
-    return console
+    """Make a console that prints text unchanged: no markup, no emoji, no highlighting."""
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
+    return PlainConsole(file=stream, markup=False, highlight=False, emoji=False, width=width)
+
+
+def print_line(console: Console, text: Text) -> None:
+    """Print a line: on a terminal it is wrapped at words, elsewhere it stays one line."""
+    for line in wrap(console, text) if console.file.isatty() else [text]:
+        console.print(line, soft_wrap=True)
 
 
 @dataclass
@@ -29,26 +42,30 @@ class Output:
     """The two streams of one command.
 
     Attributes:
-        json: Whether stdout gets one JSON document and nothing else.
-        debug: Whether errors show their traceback.
-        next_command: What to run after an error that does not know better, or "".
+        json: Print one JSON document on stdout and nothing else.
+        debug: Show the traceback of an error.
+        command: The command line, as the user can paste it.
+        next_command: What to run after an error without a hint, or "".
+        cluster_file: The cluster's configuration, as the user gave it; it replaces CLUSTER in hints.
     """
 
     json: bool = False
     debug: bool = False
+    command: str = ""
     next_command: str = ""
+    cluster_file: str = ""
     errors: Console = field(default_factory=lambda: make_console(sys.stderr))
     _stdout: Console = field(default_factory=lambda: make_console(sys.stdout))
-    _heard: list[Notice] = field(default_factory=list)
+    _shown: list[Notice] = field(default_factory=list)
 
     @property
     def console(self) -> Console:
-        """The console that people read: stdout, or stderr where stdout belongs to a document."""
+        """The console for text: stdout, or stderr if stdout gets a document."""
         return self.errors if self.json else self._stdout
 
     @property
     def can_ask(self) -> bool:
-        """Whether somebody is there to answer a question."""
+        """Whether a terminal is attached that can answer a question."""
         return sys.stdin is not None and sys.stdin.isatty() and self.console.file.isatty()
 
     @property
@@ -57,30 +74,37 @@ class Output:
         return self.console.file.isatty() and self.console.is_interactive
 
     def say(self, text: object = "", *, style: str | None = None) -> None:
-        """Print a line for people; long lines stay one line."""
-        self.console.print(text, style=style, soft_wrap=True)
+        """Print a line of text."""
+        print_line(self.console, Text(str(text), style=style or ""))
+
+    def say_command(self, command: str) -> None:
+        """Print a command to paste; it is never wrapped."""
+        self.console.print(command, soft_wrap=True)
 
     def ask(self, question: str) -> bool:
-        """Ask a yes-no question; no is the default, and what the end of the input means."""
-        self.console.print(f"{question} [y/N] ", end="", soft_wrap=True)
+        """Ask a yes-no question. An empty answer and the end of the input mean no."""
+        *lines, last = wrap(self.console, Text(f"{question} [y/N]"))
+        for line in lines:
+            self.console.print(line, soft_wrap=True)
+        self.console.print(last, end=" ", soft_wrap=True)
         self.console.file.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
-    def hear(self, event: Event, *, console: Console | None = None) -> None:
-        """Be the observer that shows what the user should read, once, and nothing else; on stderr by default."""
-        if not isinstance(event, Notice) or event in self._heard:
+    def show_notice(self, event: Event, *, console: Console | None = None) -> None:
+        """Print a notice, once, on stderr by default. An observer: other events are ignored."""
+        if not isinstance(event, Notice) or event in self._shown:
             return
-        self._heard.append(event)
+        self._shown.append(event)
         label, style = ("warning: ", "bold yellow") if event.warning else ("note: ", "cyan")
-        (console or self.errors).print(Text.assemble((label, style), event.message), soft_wrap=True)
+        print_line(console or self.errors, Text.assemble((label, style), event.message))
 
     @property
     def notices(self) -> list[str]:
-        """What the user was told."""
-        return [notice.message for notice in self._heard]
+        """The notices that were shown."""
+        return [notice.message for notice in self._shown]
 
     def write_document(self, document: Any) -> None:
-        """Print the one JSON document."""
+        """Print the JSON document."""
         text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
         self._stdout.file.write(text + "\n")
         self._stdout.file.flush()

@@ -1,4 +1,4 @@
-"""Show what a launch does while it does it: a live table on a terminal, a line per ended step elsewhere."""
+"""Show the progress of a launch: a live table on a terminal, else a line per finished step."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from flambe_ansible.events import Event, Notice, Status, StepEvent
 
 
 class Progress:
-    """An observer that draws.
+    """An observer that prints.
 
     Args:
-        output: Where to draw.
+        output: The streams of the command.
         cluster: The cluster's name.
         hosts: Names of the hosts that take part, in order.
     """
@@ -43,25 +43,26 @@ class Progress:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self.board.succeeded = exc_type is None
         if self._live:
             self._live.stop()
             self._live = None
 
     def __call__(self, event: Event) -> None:
-        """Take an event in and show it."""
+        """Show an event."""
         if isinstance(event, Notice):
             with self._lock:
-                self._output.hear(event, console=self._output.console)  # the one that the table is on
+                self._output.show_notice(event, console=self._output.console)  # the table's console
             return
         cell = self.board.add(event)
         if self._live is None and event.status is not Status.RUNNING:
             with self._lock:
-                self._output.say(write_line(event, cell, elapsed=self.board.elapsed))
+                self._output.say(format_step(event, cell, elapsed=self.board.elapsed))
                 self._output.console.file.flush()
 
 
-def write_line(event: StepEvent, cell: Cell, *, elapsed: float) -> str:
-    """Write an ended step as one plain line."""
+def format_step(event: StepEvent, cell: Cell, *, elapsed: float) -> str:
+    """Write a finished step as one line."""
     took = format_seconds(cell.seconds or 0.0)
     words = f"[{format_seconds(elapsed):>5}] {event.host}: {event.step} {event.status} in {took}"
     detail = " ".join(event.detail.split())

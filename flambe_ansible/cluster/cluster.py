@@ -513,6 +513,7 @@ class Cluster(ABC):
         Raises:
             ClusterConfigurationError: The hosts are not managed by this project.
         """
+        self.check_termination()
         return self._provider.terminate()
 
     def check_termination(self) -> None:
@@ -522,7 +523,9 @@ class Cluster(ABC):
             ClusterConfigurationError: It does not.
         """
         if not self.ends_hosts:
-            raise not_managed(self.name, type(self).__name__)
+            ray = self._runtime.ray
+            hint = f"to stop Ray on them: flambe-ans exec CLUSTER -- {ray.disable_command}" if ray else None
+            raise not_managed(self.name, type(self).__name__, hint=hint)
 
     def expected_host_keys(self, host: Host) -> list[str] | None:
         """Return the SSH host keys (``type base64``) that the provider vouches for; None if it has none."""

@@ -93,15 +93,15 @@ class Jobs:
             return found
         return state.read(self._call("stop", *(["--replaced"] if replaced else [])))
 
-    def log_argv(self, *, follow: bool = False, lines: int = 0) -> list[str]:
-        """Return the local command that prints the last job's log.
+    def log_command(self, *, follow: bool = False, lines: int = 0) -> str:
+        """Return the command on the orchestrator that prints the last job's log.
 
         Args:
             follow: Print new output until the job has ended.
             lines: Print the last lines only; 0 is all.
         """
         words = ["logs", *(["--follow"] if follow else []), *(["--lines", str(lines)] if lines else [])]
-        return [*self.fleet.connections.argv(self.fleet.head), shlex.join([self._runner.command, *words])]
+        return shlex.join([self._runner.command, *words])
 
     def install_extensions(self, hosts: Sequence[Host], extensions: Mapping[str, str]) -> None:
         """Install extensions in the runtime of these hosts.

@@ -86,9 +86,8 @@ class RecordedProvider:
         return {}
 
 
-def not_managed(cluster: str, label: str) -> ClusterConfigurationError:
+def not_managed(cluster: str, label: str, *, hint: str | None = None) -> ClusterConfigurationError:
     """Return the error for hosts that this project cannot terminate."""
     return ClusterConfigurationError(
-        f"{cluster}: the hosts of {label} are not managed by flambe-ans; nothing was changed",
-        hint="to stop Ray on them: flambe-ans exec CLUSTER -- sudo systemctl disable --now flambe-ray.service",
+        f"{cluster}: the hosts of {label} are not managed by flambe-ans; nothing was changed", hint=hint
     )

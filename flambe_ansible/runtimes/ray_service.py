@@ -119,6 +119,11 @@ class RayService:
         """The shell command that stops it on a host."""
         return f"sudo -n systemctl stop {self.unit}"
 
+    @property
+    def disable_command(self) -> str:
+        """The shell command that stops it on a host for good."""
+        return f"sudo systemctl disable --now {self.unit}"
+
 
 def parse(text: str, *, default: str = "") -> RayNodes:
     """Read the JSON document of ``nodes_command``; any other text becomes the error of an answer without nodes."""

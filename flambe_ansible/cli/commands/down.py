@@ -1,8 +1,6 @@
-"""``flambe-ans down``: end a cluster, and see to it that nothing of it is left."""
+"""``flambe-ans down``: terminate a cluster."""
 
 from __future__ import annotations
-
-import shlex
 
 import rich_click as click
 
@@ -24,15 +22,16 @@ from flambe_ansible.cli.render.words import count, label_host
 @debug_option
 @click.pass_obj
 def down(output: Output, file: str, yes: bool) -> None:
-    """Terminate all hosts of a cluster, remove their alarms, and confirm that both are gone.
+    """Terminate all hosts of a cluster and delete their alarms.
 
-    Hosts are found by the cluster's tags, in every state. A cluster that does not exist is no error.
+    Hosts are found by the cluster's tags, in any state. The command waits until all of them are terminated. A cluster
+    without hosts is not an error.
     """
     from flambe_ansible.cli.errors import NoAnswerError
     from flambe_ansible.cli.interrupts import interruptible
     from flambe_ansible.errors import CancelledError
 
-    output.next_command = f"flambe-ans down {shlex.quote(file)}"
+    output.next_command = output.command
     cluster = load(output, file)
     try:
         cluster.check_termination()
@@ -41,9 +40,9 @@ def down(output: Output, file: str, yes: bool) -> None:
             about = " ".join(filter(None, (host.instance_id, host.instance_type, str(host.state), host.private_ip)))
             output.say(f"  {label_host(host):<14}{about}")
         if hosts and not yes:
-            question = f"Terminate {count(len(hosts), 'host')} of {cluster.name}, with all data on them?"
+            question = f"Terminate {count(len(hosts), 'host')} of {cluster.name} and delete all data on them?"
             if not output.can_ask:
-                raise NoAnswerError(question, "nothing was terminated")
+                raise NoAnswerError(question, "nothing was terminated", hint=f"{output.command} --yes")
             if not output.ask(question):
                 output.next_command = ""
                 raise CancelledError("cancelled; nothing was terminated")
@@ -52,9 +51,9 @@ def down(output: Output, file: str, yes: bool) -> None:
     finally:
         cluster.close()
     if ended:
-        output.say(f"{cluster.name}: {count(len(ended), 'host')} and the alarms are gone.")
+        output.say(f"{cluster.name}: terminated {count(len(ended), 'host')} and deleted their alarms.")
     else:
-        output.say(f"{cluster.name}: no host exists.")
+        output.say(f"{cluster.name}: there are no hosts.")
     if output.json:
         names = [host.name for host in ended]
         output.write_document({"name": cluster.name, "state": "absent", "terminated": names})

@@ -1,4 +1,4 @@
-"""``flambe-ans exec``: one command on several hosts at once."""
+"""``flambe-ans exec``: a command on several hosts at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import rich_click as click
 from flambe_ansible.cli.fanout import run_everywhere
 from flambe_ansible.cli.options import (
     CONTEXT,
-    TailCommand,
+    RequiredTailCommand,
     cluster_argument,
     debug_option,
     examples,
@@ -24,7 +24,7 @@ GROUPS = {"orchestrator": (Role.ORCHESTRATOR,), "factories": (Role.FACTORY,), "a
 
 @click.command(
     "exec",
-    cls=TailCommand,
+    cls=RequiredTailCommand,
     context_settings=CONTEXT,
     epilog=examples(
         "flambe-ans exec cluster.yaml -- uptime",
@@ -33,30 +33,36 @@ GROUPS = {"orchestrator": (Role.ORCHESTRATOR,), "factories": (Role.FACTORY,), "a
     ),
 )
 @cluster_argument
-@click.option("--on", "group", type=click.Choice(list(GROUPS)), default="all", show_default=True, help="Which hosts.")
+@click.option(
+    "--on", "group", type=click.Choice(list(GROUPS)), default="all", show_default=True, help="The hosts to run on."
+)
 @json_option
 @debug_option
 @click.pass_context
 def execute(ctx: click.Context, file: str, group: str) -> None:
-    """Run a command on all hosts at once; each line of output begins with its host.
+    """Run a command on several hosts at once.
 
-    The exit code is the highest of all hosts. One word behind -- is a line for the hosts' shell, several words are
-    taken as they are.
+    Each line of output starts with the name of its host. The exit code is the highest of all hosts. Ctrl-C ends the
+    command on the hosts too.
+
+    A single word after -- is a command line for the hosts' shell; several words are quoted and arrive unchanged.
     """
     command = find_tail(ctx)
     if not command:
-        raise click.UsageError("no command; write it behind `--`, such as: flambe-ans exec cluster.yaml -- uptime")
+        raise click.UsageError("no command; write it after `--`, for example: flambe-ans exec cluster.yaml -- uptime")
     output: Output = ctx.obj
     cluster = load(output, file)
     try:
         running = [host for host in cluster.find_hosts() if host.state is HostState.RUNNING]
         hosts = [host for host in running if host.role in GROUPS[group]]
         if not hosts:
-            wanted = "host" if group == "all" else group
-            raise ClusterNotFoundError(f"no {wanted} of cluster {cluster.name} is running")
+            wanted = {"all": "host", "factories": "factory"}.get(group, group)
+            raise ClusterNotFoundError(
+                f"no {wanted} of cluster {cluster.name} is running", hint="flambe-ans launch CLUSTER"
+            )
         cluster.attach(hosts)
-        argvs = {host.name: [*cluster.connections.argv(host), command] for host in hosts}
-        results = run_everywhere(argvs, cluster=cluster.name, output=output)
+        argvs = {host.name: cluster.connections.argv(host) for host in hosts}
+        results = run_everywhere(argvs, command, cluster=cluster.name, output=output)
     finally:
         cluster.close()
     if output.json:

@@ -23,14 +23,13 @@ from flambe_ansible.cli.output import Output
     type=click.Choice(["json", "yaml"]),
     default="json",
     show_default=True,
-    help="Ansible reads both.",
+    help="Output format; Ansible reads both.",
 )
 @debug_option
 @click.pass_obj
 def inventory(output: Output, file: str, style: str) -> None:
-    """Print the Ansible inventory of a cluster that runs."""
+    """Print the Ansible inventory of a running cluster."""
     cluster = load(output, file)
-    cluster.observer = output.hear
     try:
         found = cluster.inventory()
     finally:

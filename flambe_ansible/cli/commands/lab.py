@@ -1,4 +1,4 @@
-"""``flambe-ans lab``: EC2 on this machine, for trying things out and for tests."""
+"""``flambe-ans lab``: an EC2-compatible cloud on this machine, for trials and tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flambe_ansible.cli.output import Output
 if TYPE_CHECKING:
     from flambe_ansible.lab import LabInfo, LabStatus
 
-name_option = click.option("--name", default="default", show_default=True, metavar="NAME", help="Which lab.")
+name_option = click.option("--name", default="default", show_default=True, metavar="NAME", help="Name of the lab.")
 
 
 @click.group(
@@ -23,40 +23,52 @@ name_option = click.option("--name", default="default", show_default=True, metav
     epilog=examples("sudo flambe-ans lab up", "flambe-ans lab status", "sudo flambe-ans lab down"),
 )
 def lab() -> None:
-    """EC2 on this Linux machine: the API on loopback, every instance a real host.
+    """Manage an EC2-compatible cloud on this Linux machine.
 
-    It needs root on Debian 12+ or Ubuntu 22.04+; launching on it does not.
+    Its API listens on the loopback interface; every instance is a real host. `up` and `down` need root on Debian 12+
+    or Ubuntu 22.04+; launching clusters in the lab does not.
     """
 
 
 @lab.command(context_settings=CONTEXT, epilog=examples("sudo flambe-ans lab up", "sudo flambe-ans lab up --name other"))
 @name_option
 @click.option(
-    "--network", "network_range", metavar="CIDR", help="A new lab's address range, a /24. Default: a free one."
+    "--network", "network_range", metavar="CIDR", help="Address range of a new lab, a /24. Default: a free one."
 )
-@click.option("--max-hosts", type=click.IntRange(1, 200), help="How many hosts a new lab can have. Default: 32.")
+@click.option(
+    "--max-hosts",
+    metavar="N",
+    type=click.IntRange(1, 200),
+    help="Maximum number of hosts of a new lab. Default: 32.",
+)
 @click.option(
     "--python",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The Python 3.7 to offer to the hosts. Default: the one found on this machine, if any.",
+    help="Python 3.7 interpreter for the hosts. Default: the one found on this machine, if any.",
 )
 @json_option
 @debug_option
 @click.pass_obj
 def up(output: Output, name: str, network_range: str | None, max_hosts: int | None, python: Path | None) -> None:
-    """Start a lab; one that is up stays as it is. The first start builds the hosts' image, some minutes."""
+    """Start a lab.
+
+    The first start builds the image of the hosts, which takes a few minutes. A running lab is not changed.
+    """
     from flambe_ansible import lab as labs
 
     info = labs.up(name, python=python, network_range=network_range, max_hosts=max_hosts, say=output.say)
     if output.json:
         output.write_document(describe_lab(info))
         return
-    output.say(f"The lab {info.name} is up: {info.endpoint}")
-    output.say("These lines point any AWS client at it:")
+    output.say(f"Lab {info.name} is up: {info.endpoint}")
+    output.say("To use it with any AWS client:")
     for variable, value in info.environment().items():
-        output.say(f"  export {variable}={shlex.quote(value)}")
-    output.say("Next: flambe-ans launch examples/lab.yaml")
+        output.say_command(f"  export {variable}={shlex.quote(value)}")
+    output.say("To launch a cluster in it, write a file cluster.yaml:")
+    for line in ("!LabCluster", "name: demo", "factories_num: 2", *_select_lab(info.name)):
+        output.say_command(f"  {line}")
+    output.say_command("next: flambe-ans launch cluster.yaml")
 
 
 @lab.command(context_settings=CONTEXT, epilog=examples("flambe-ans lab status", "flambe-ans lab status --json"))
@@ -65,7 +77,7 @@ def up(output: Output, name: str, network_range: str | None, max_hosts: int | No
 @debug_option
 @click.pass_obj
 def status(output: Output, name: str) -> None:
-    """Show whether a lab is up, and its hosts."""
+    """Show the state of a lab and its hosts."""
     from flambe_ansible import lab as labs
     from flambe_ansible.cli.render.lab import render_lab
 
@@ -78,28 +90,36 @@ def status(output: Output, name: str) -> None:
 
 @lab.command(context_settings=CONTEXT, epilog=examples("sudo flambe-ans lab down", "sudo flambe-ans lab down --purge"))
 @name_option
-@click.option("--purge", is_flag=True, help="Remove the cached image and packages too, when no other lab is left.")
+@click.option("--purge", is_flag=True, help="Also delete the cached image and packages, if no other lab is left.")
 @json_option
 @debug_option
 @click.pass_obj
 def down(output: Output, name: str, purge: bool) -> None:
-    """End a lab with all its hosts, and leave nothing of it behind."""
+    """Stop a lab and delete its hosts.
+
+    Everything that the lab created on this machine is removed. The cached image is kept unless --purge is given.
+    """
     from flambe_ansible import lab as labs
 
     existed = labs.down(name, purge=purge)
-    left = "" if purge else "; the cached image stays (--purge removes it)"
-    output.say(f"The lab {name} {'is gone' if existed else 'does not exist'}{left}.")
+    left = "" if purge else "; the cached image is kept (--purge deletes it)"
+    output.say(f"Lab {name} {'was deleted' if existed else 'does not exist'}{left}.")
     if output.json:
         output.write_document({"name": name, "up": False, "existed": existed})
 
 
+def _select_lab(name: str) -> list[str]:
+    """Write the field of a cluster's file that selects a lab; the default lab needs none."""
+    return [] if name == "default" else [f"lab: {name}"]
+
+
 def describe_lab(info: LabInfo) -> dict[str, Any]:
-    """Return how to use a lab as plain data; its secret key belongs to nobody's log."""
+    """Return how to use a lab as plain data, without its secret key."""
     return {key: value for key, value in asdict(info).items() if key != "secret_key"}
 
 
 def describe_status(found: LabStatus) -> dict[str, Any]:
-    """Return how a lab is as plain data."""
+    """Return the state of a lab as plain data."""
     return {
         "name": found.name,
         "exists": found.exists,

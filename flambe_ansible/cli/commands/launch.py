@@ -1,8 +1,7 @@
-"""``flambe-ans launch``: from a configuration to a live cluster."""
+"""``flambe-ans launch``: create or update a cluster."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,17 +30,17 @@ if TYPE_CHECKING:
 @click.option(
     "--on-failure",
     type=click.Choice(["keep", "terminate"]),
-    help="What becomes of the hosts that a failed or cancelled launch created. Default: ask; without a terminal, keep.",
+    help="What to do with hosts created by a failed or cancelled launch. Default: ask; keep them without a terminal.",
 )
-@click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again even where nothing calls for it.")
+@click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again, even if nothing changed.")
 @click.option(
     "--secrets",
     "secrets_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The secrets for the orchestrator, instead of ~/.flambe/secrets.ini.",
+    help="Secrets file for the orchestrator. Default: ~/.flambe/secrets.ini.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and exit.")
 @json_option
 @debug_option
 @click.pass_obj
@@ -54,19 +53,21 @@ def launch(
     secrets_file: Path | None,
     dry_run: bool,
 ) -> None:
-    """Make a cluster exist and ready: its hosts, flambé on each, Ray across all.
+    """Create or update a cluster.
 
-    A cluster that exists is reused: hosts that are missing are created, what is not as it should be is repaired, and
-    the rest stays. A larger factories_num makes the cluster grow. The question comes only where hosts are created or
-    started; without a terminal, --yes has to answer it.
+    The plan is shown first. If hosts will be created or started, you are asked to confirm; without a terminal, --yes
+    is required.
+
+    Existing hosts are reused: what is missing or broken on them is repaired, the rest is unchanged. A larger
+    factories_num adds hosts; a launch never removes existing ones. It succeeds only when every host is ready. If it
+    fails, run it again: it continues.
     """
     from flambe_ansible.cli.launching import attempt, confirm
     from flambe_ansible.cli.progress import Progress
     from flambe_ansible.cli.render.plan import render_plan
 
-    output.next_command = f"flambe-ans launch {shlex.quote(file)}"
+    output.next_command = output.command
     cluster = load(output, file)
-    cluster.observer = output.hear
     try:
         plan = cluster.plan()
         output.console.print(render_plan(plan))
@@ -89,7 +90,7 @@ def _finish_dry_run(output: Output, plan: Plan) -> None:
 
 
 def _finish(output: Output, file: str, result: LaunchResult, progress: Progress, cluster: Cluster) -> None:
-    """Show the closing card, or write the document."""
+    """Print the result, and with ``--json`` the document."""
     from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
 
     orchestrator = result.hosts[0]
@@ -107,7 +108,9 @@ def _finish(output: Output, file: str, result: LaunchResult, progress: Progress,
         changes=progress.board.list_changes(),
     )
     output.console.print(card)
-    output.say(f"\nWith plain OpenSSH:\n{ssh}")
+    output.say()
+    output.say("With plain OpenSSH:")
+    output.say_command(ssh)
     if output.json:
         document = describe_launch(result, cluster=cluster.name)
         output.write_document({**document, "steps": progress.board.to_list(), "notices": output.notices})

@@ -1,4 +1,4 @@
-"""``flambe-ans logs``: what the last run printed."""
+"""``flambe-ans logs``: the log of the last job."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from flambe_ansible.cli.output import Output
     epilog=examples("flambe-ans logs cluster.yaml", "flambe-ans logs cluster.yaml --follow"),
 )
 @cluster_argument
-@click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
-@click.option("-n", "--lines", type=click.IntRange(min=1), help="Only the last ones.")
+@click.option("-f", "--follow", is_flag=True, help="Stream new lines until the job ends.")
+@click.option("-n", "--lines", metavar="N", type=click.IntRange(min=1), help="Print only the last N lines.")
 @debug_option
 @click.pass_obj
 def logs(output: Output, file: str, follow: bool, lines: int | None) -> None:
-    """Print what the last run printed, from any machine that reaches the cluster.
+    """Print the log of the last job.
 
-    With --follow, Ctrl-C ends the following, not the run.
+    It works from any machine with access to the cluster. With --follow, Ctrl-C ends the output, not the job.
     """
     from flambe_ansible.cli.following import show_log
 
+    output.next_command = output.command
     cluster = load(output, file)
     try:
         cluster.attach_job()

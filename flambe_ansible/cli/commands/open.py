@@ -1,4 +1,4 @@
-"""``flambe-ans open``: the sites of the last run through a tunnel."""
+"""``flambe-ans open``: the sites of the last job through a tunnel."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from flambe_ansible.cli.output import Output
 @debug_option
 @click.pass_obj
 def open_sites(output: Output, file: str) -> None:
-    """Bring the report site and TensorBoard of the last run to this machine, until Ctrl-C.
+    """Open a tunnel to the report site and TensorBoard of the last job.
 
-    A runnable of your own has no report site, and TensorBoard where its class names a folder of `results`.
+    It stays open until Ctrl-C. The local ports are 49558 and 49556, or free ones if these are in use. A ClusterRunnable
+    has no report site, and has TensorBoard only if its class sets `results`.
 
-    The ports here are those there, 49558 and 49556, or free ones where these are taken. With `expose_sites: true` there
-    is no need for a tunnel: the addresses are printed, and the command ends.
+    With `expose_sites: true` in the cluster's file, the public addresses are printed and no tunnel is opened.
 
-    With --json, or without a terminal, it stays as well until it is ended (SIGINT, SIGTERM), once the addresses are
-    printed.
+    With --json or without a terminal, the addresses are printed and the tunnel stays open until SIGINT or SIGTERM.
     """
     from flambe_ansible.cli.interrupts import interruptible
     from flambe_ansible.cli.render.run import describe_sites, render_sites
@@ -50,7 +49,8 @@ def open_sites(output: Output, file: str) -> None:
         with interruptible(), Tunnels(cluster.fleet, run) as tunnels:
             show(tunnels.sites)
             if not output.json:
-                output.say("\nCtrl-C closes the tunnel; the sites go on.", style="dim")
+                output.say()
+                output.say("Press Ctrl-C to close the tunnel; the sites keep running.", style="dim")
             tunnels.keep()
     except KeyboardInterrupt:
         output.say()

@@ -1,4 +1,4 @@
-"""``flambe-ans pull``: results and artifacts of a run."""
+"""``flambe-ans pull``: download the results of a job."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from flambe_ansible.cli.output import Output
 )
 @cluster_argument
 @click.argument("destination", metavar="DEST", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--name", help="The experiment, instead of the last one that ran.")
-@click.option("--without-checkpoints", is_flag=True, help="Leave out models: *.pt and Ray's checkpoints.")
+@click.option("--name", metavar="NAME", help="Download this experiment instead of the last job.")
+@click.option("--without-checkpoints", is_flag=True, help="Skip models: *.pt and Ray's checkpoints.")
 @json_option
 @debug_option
 @click.pass_obj
 def pull(output: Output, file: str, destination: Path, name: str | None, without_checkpoints: bool) -> None:
-    """Copy results and log of the last run into DEST/NAME; what is there unchanged is not sent again.
+    """Download the results and the log of the last job to DEST/NAME.
 
-    It works while the run is under way, too, and then brings what has come to the orchestrator so far. Of a runnable of
-    your own it copies the folder that its class names as `results`; where there is none, the log alone.
+    Unchanged files are not downloaded again. While the job is running, the results that are on the orchestrator so far
+    are downloaded. For a ClusterRunnable this is the folder that its class sets as `results`; without one, only the log
+    is downloaded.
     """
     from flambe_ansible.cli.render.words import count
     from flambe_ansible.jobs.results import pull_results

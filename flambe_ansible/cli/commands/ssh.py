@@ -1,4 +1,4 @@
-"""``flambe-ans ssh``: a shell, or one command, on one host."""
+"""``flambe-ans ssh``: a shell or a command on one host."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from flambe_ansible.hosts import Host, HostState, Role
     ),
 )
 @cluster_argument
-@click.argument("target", nargs=-1, metavar="[HOST] [-- COMMAND]")
+@click.argument("target", nargs=-1, metavar="[HOST]")
 @debug_option
 @click.pass_context
 def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
-    """Open a shell on a host, or run one command there; its exit code is this command's.
+    """Open a shell on a host, or run a command there.
 
-    HOST is `orchestrator` (also where it is left out) or `factory N`. One word behind -- is a line for the host's
-    shell, several words are taken as they are.
+    HOST is `orchestrator` (the default) or `factory N`. The exit code is that of the command.
+
+    A single word after -- is a command line for the host's shell; several words are quoted and arrive unchanged.
     """
     command = find_tail(ctx)
     wanted = read_target(target)
@@ -49,13 +50,13 @@ def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
 
 
 def read_target(words: Sequence[str]) -> tuple[Role, int]:
-    """Read which host is meant.
+    """Read the role and the number of a host.
 
     Args:
-        words: None, ``orchestrator``, ``factory``, or ``factory N``.
+        words: Nothing, ``orchestrator``, ``factory``, or ``factory N``.
 
     Raises:
-        click.UsageError: They mean no host.
+        click.UsageError: They do not name a host.
     """
     match [word.lower() for word in words]:
         case [] | ["orchestrator"]:
@@ -64,15 +65,15 @@ def read_target(words: Sequence[str]) -> tuple[Role, int]:
             return Role.FACTORY, 0
         case ["factory", number] if number.isdecimal():
             return Role.FACTORY, int(number)
-    said = " ".join(words)
-    raise click.UsageError(f"{said!r} is no host; write `orchestrator` or `factory N`, and a command behind `--`")
+    given = " ".join(words)
+    raise click.UsageError(f"unknown host {given!r}; write `orchestrator` or `factory N`, and a command after `--`")
 
 
 def pick_host(hosts: Sequence[Host], wanted: tuple[Role, int], *, cluster: str) -> Host:
-    """Find the wanted host among those that run.
+    """Find a host among those that are running.
 
     Raises:
-        ClusterNotFoundError: It does not run; the message names those that do.
+        ClusterNotFoundError: It is not running; the message names the hosts that are.
     """
     running = [host for host in hosts if host.state is HostState.RUNNING]
     for host in running:
@@ -80,15 +81,15 @@ def pick_host(hosts: Sequence[Host], wanted: tuple[Role, int], *, cluster: str) 
             return host
     role, index = wanted
     name = "orchestrator" if role is Role.ORCHESTRATOR else f"factory {index}"
-    there = ", ".join(label_host(host) for host in running) or "none of its hosts"
-    raise ClusterNotFoundError(f"no {name} of cluster {cluster} is running; {there} is")
+    others = ", ".join(label_host(host) for host in running) or "none"
+    raise ClusterNotFoundError(f"{name} of cluster {cluster} is not running; running hosts: {others}")
 
 
 def run_in_foreground(argv: Sequence[str]) -> int:
-    """Give the terminal to a process; Ctrl-C is for what runs there, not for us."""
+    """Run a process on the terminal; Ctrl-C reaches it and not this process."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        # The child takes Ctrl-C again: an ignored signal would stay ignored across exec.
+        # An ignored signal stays ignored across exec, so the child restores the default.
         code = subprocess.run(argv, check=False, preexec_fn=_take_interrupts).returncode
     finally:
         signal.signal(signal.SIGINT, before)

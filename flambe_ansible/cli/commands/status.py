@@ -1,4 +1,4 @@
-"""``flambe-ans status``: what a cluster is now."""
+"""``flambe-ans status``: the state of a cluster."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from flambe_ansible.cli.output import Output
 @debug_option
 @click.pass_obj
 def status(output: Output, file: str) -> None:
-    """Show what a cluster is now: its hosts, and what Ray says.
+    """Show the state of a cluster: its hosts, Ray and the last job.
 
-    The state is absent, pending, provisioning, running, degraded, stopped or terminating. Whatever it is, the exit
-    code is 0: scripts read it with --json.
+    The state is absent, pending, provisioning, running, degraded, stopped or terminating. The exit code is 0 in every
+    state; scripts read the state with --json.
     """
     from flambe_ansible.cli.render.status import render_status
 

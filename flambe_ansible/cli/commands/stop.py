@@ -1,4 +1,4 @@
-"""``flambe-ans stop``: end the run, not the hosts."""
+"""``flambe-ans stop``: stop the running job."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from flambe_ansible.cli.output import Output
 @debug_option
 @click.pass_obj
 def stop(output: Output, file: str) -> None:
-    """End what runs on a cluster; its hosts stay, and are ready for the next run when this command ends.
+    """Stop the running job. The hosts and the results are kept.
 
-    What the run has written stays, too. Where nothing runs, nothing happens.
+    The command returns when the hosts are ready for the next job. If no job is running, nothing changes.
     """
     cluster = load(output, file)
     try:
@@ -27,6 +27,6 @@ def stop(output: Output, file: str) -> None:
     if output.json:
         output.write_document({"stopped": before.active, "run": after.to_dict()})
     elif before.active:
-        output.say(f"{after.name} is {after.state}; the hosts are ready for the next run.")
+        output.say(f"{after.name} is {after.state}; the hosts are ready for the next job.")
     else:
-        output.say(f"Nothing was running; {after.name} {after.state} at {after.until}.")
+        output.say(f"No job was running; the last one, {after.name}, {after.state} at {after.until}.")

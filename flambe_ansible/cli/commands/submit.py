@@ -1,4 +1,4 @@
-"""``flambe-ans submit``: from a runnable's file to its run on a cluster."""
+"""``flambe-ans submit``: run a job on a cluster."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=str))
-@click.option(
-    "-c", "--cluster", "cluster_file", metavar="CLUSTER", required=True, help="The configuration of the cluster."
-)
-@click.option("-f", "--force", is_flag=True, help="End what runs, and replace results of the same name.")
+@click.option("-c", "--cluster", "cluster_file", metavar="CLUSTER", required=True, help="The cluster's YAML file.")
+@click.option("-f", "--force", is_flag=True, help="Stop the running job and overwrite results of the same name.")
 @yes_option
-@click.option("--follow", is_flag=True, help="Show what it prints until it ends; exit code 0 only if it succeeds.")
-@click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again even where nothing calls for it.")
+@click.option(
+    "--follow", is_flag=True, help="Stream the job's log until it ends; the exit code is 0 only if it succeeds."
+)
+@click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again, even if nothing changed.")
 @click.option(
     "--secrets",
     "secrets_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The secrets for the orchestrator, instead of ~/.flambe/secrets.ini.",
+    help="Secrets file for the orchestrator. Default: ~/.flambe/secrets.ini.",
 )
 @json_option
 @debug_option
@@ -53,24 +53,26 @@ def submit(
     rerun_setup: bool,
     secrets_file: Path | None,
 ) -> None:
-    """Run an experiment, or a ClusterRunnable of your own, on a cluster, which is made or repaired first.
+    """Run an experiment or a ClusterRunnable as a job on a cluster.
 
-    FILE is flambé's: an optional document of extensions, then the runnable. All it needs is sent: extensions,
-    resources, secrets. The run goes on when this command, or this machine, has ended.
+    FILE describes the job in flambé's format. The cluster is created or updated first, as by `launch`. Then the job's
+    extensions, resources and secrets are sent, and the job starts. It keeps running after you disconnect.
 
-    A busy cluster and results of the same name are refused before anything is touched, unless --force is given.
+    If another job is running, or results of the same name exist, the command fails and changes nothing. --force stops
+    that job and overwrites the results.
     """
     from flambe_ansible.cli.render.run import describe_submission, render_submission
-    from flambe_ansible.errors import RunError
+    from flambe_ansible.errors import ClusterBusyError, ExistingResultsError, RunError
+    from flambe_ansible.events import Notice
     from flambe_ansible.runnable import read
 
     output: Output = ctx.obj
-    output.next_command = f"flambe-ans submit {shlex.quote(file)} --cluster {shlex.quote(cluster_file)}"
+    output.next_command = output.command
     cluster = load(output, cluster_file)
     try:
         runnable = read(file)
         for warning in runnable.warnings:
-            output.errors.print(f"warning: {warning}", soft_wrap=True)
+            output.show_notice(Notice(message=str(warning), warning=True))
         options = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
         done = _submit(output, cluster, runnable, force=force, yes=yes, options=options)
         output.console.print(render_submission(done, file=cluster_file, cluster=cluster))
@@ -79,20 +81,37 @@ def submit(
             output.write_document(describe_submission(done, run, cluster=cluster))
         if follow and not run.succeeded:
             ctx.exit(RunError.exit_code)
+    except ClusterBusyError as error:
+        error.hint = _list_choices(output, cluster_file)
+        raise
+    except ExistingResultsError as error:
+        error.hint = f"{output.command} --force   # overwrites them; or change the name, or set `resume` in {file}"
+        raise
     finally:
         cluster.close()
+
+
+def _list_choices(output: Output, cluster_file: str) -> str:
+    """List what to run while another job is running."""
+    name = shlex.quote(cluster_file)
+    choices = {
+        f"flambe-ans logs {name} --follow": "wait until it ends",
+        f"flambe-ans stop {name}": "stop it",
+        f"{output.command} --force": "stop it and start this job",
+    }
+    return "\n".join(f"{command}   # {meaning}" for command, meaning in choices.items())
 
 
 def _submit(
     output: Output, cluster: Cluster, runnable: RunnableFile, *, force: bool, yes: bool, options: dict[str, Any]
 ) -> Submission:
-    """Refuse or ask first, then do it under the eyes of the user."""
+    """Check that the cluster is free, ask, then launch and submit while showing the progress."""
     from flambe_ansible.cli.launching import attempt, confirm
     from flambe_ansible.cli.progress import Progress
     from flambe_ansible.cli.render.plan import render_plan
     from flambe_ansible.jobs.submission import make_runnable
 
-    cluster.observer = output.hear
+    cluster.observer = output.show_notice
     made = make_runnable(runnable, secrets_file=options["secrets_file"])
     cluster.check_free(made, force=force)
     plan = cluster.plan()
@@ -109,7 +128,7 @@ def _submit(
 
 
 def _follow(output: Output, cluster: Cluster) -> JobState:
-    """Show what the run prints until it ends, and say how it did."""
+    """Stream the job's log until it ends, and print its state."""
     from flambe_ansible.cli.following import show_log
     from flambe_ansible.cli.render.run import render_run
 

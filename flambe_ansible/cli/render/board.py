@@ -1,4 +1,4 @@
-"""Hosts by steps with times: what a launch has done so far, as data and as a table."""
+"""The progress of a launch: the steps of every host, as data and as a table with one line per host."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flambe_ansible.cli.render.words import format_seconds, shorten_host
+from flambe_ansible.cli.render.words import count, format_seconds, shorten_host
 from flambe_ansible.events import Status, StepEvent
 
-# Heads of at most seven letters, so that all steps fit into 80 columns.
-HEADS = {"setup_cmds": "setup", "cluster_keys": "keys", "ray_node": "ray", "ray": "nodes"}
+LAST_STEP = "ray"
 STYLES = {Status.RUNNING: "cyan", Status.OK: "green", Status.CHANGED: "yellow", Status.FAILED: "bold red"}
-KEY = "* changed something, - nothing to do"
+CHROME = 3  # lines of the table that are not hosts: the header, the summary, and one for the cursor
 
 
 @dataclass
 class Cell:
-    """Where one step stands on one host; times in seconds."""
+    """The state of one step on one host; times in seconds."""
 
     status: Status
     started: float
@@ -32,17 +31,18 @@ class Cell:
 
 @dataclass
 class Board:
-    """All cells; safe to fill from several threads.
+    """All steps of all hosts; thread-safe.
 
     Attributes:
-        cluster: The cluster's name, which hosts' names begin with.
-        hosts: Names of all hosts that will take part, in order.
+        cluster: The cluster's name, left out of the hosts' names.
+        hosts: Names of all hosts that take part, in order.
     """
 
     cluster: str
     hosts: Sequence[str] = ()
     clock: Callable[[], float] = time.monotonic
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    succeeded: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -50,14 +50,14 @@ class Board:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the launch began."""
+        """Seconds since the start."""
         return self.clock() - self.started
 
     def add(self, event: StepEvent) -> Cell:
-        """Take an event in, and return its cell; an end without a time gets the one measured here."""
+        """Record an event and return its cell. If the event has no duration, the measured one is used."""
         with self._lock:
             now = self.clock()
-            before = self.cells.get((event.host, event.step))
+            before = self.cells.pop((event.host, event.step), None)  # the latest step of a host comes last
             started = before.started if before and before.status is Status.RUNNING else now
             seconds = event.seconds
             if seconds is None and event.status is not Status.RUNNING:
@@ -67,14 +67,14 @@ class Board:
             return cell
 
     def list_changes(self) -> list[tuple[str, str, str]]:
-        """List what changed: host, step, detail."""
+        """List the changes as (host, step, detail)."""
         with self._lock:
             return [
                 (host, step, cell.detail) for (host, step), cell in self.cells.items() if cell.status is Status.CHANGED
             ]
 
     def to_list(self) -> list[dict[str, object]]:
-        """Return the ended steps as plain data."""
+        """Return the finished steps as plain data."""
         with self._lock:
             return [
                 {"host": host, "step": step, "status": str(cell.status), "seconds": cell.seconds, "detail": cell.detail}
@@ -83,41 +83,81 @@ class Board:
             ]
 
     def render(self, height: int | None = None) -> RenderableType:
-        """Draw the table; where it is higher than ``height`` lines, the hosts that are done are folded into one."""
+        """Draw the table.
+
+        Args:
+            height: The lines available. If the hosts need more, those that failed or are behind are shown.
+        """
         with self._lock:
-            steps = list(dict.fromkeys(step for _, step in self.cells))
-            hosts = list(dict.fromkeys([*self.hosts, *(host for host, _ in self.cells)]))
-            room = None if height is None else max(height - 5, 1)
-            shown = hosts if room is None or len(hosts) <= room else self._pick(hosts, room)
-            table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
-            table.add_column(Text("host"), no_wrap=True)
-            for step in steps:
-                table.add_column(Text(HEADS.get(step, step)), justify="right", no_wrap=True)
+            rows: dict[str, dict[str, Cell]] = {host: {} for host in self.hosts}
+            for (host, step), cell in self.cells.items():
+                rows.setdefault(host, {})[step] = cell
+            room = len(rows) if height is None else max(height - CHROME, 1)
+            shown = _pick(rows, room)
+            table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", expand=True)
+            table.add_column("host", no_wrap=True)
+            table.add_column("steps", no_wrap=True, justify="right")
+            table.add_column("step", no_wrap=True)
+            table.add_column("time", no_wrap=True, justify="right")
+            table.add_column("detail", no_wrap=True, overflow="ellipsis", ratio=1)
             for host in shown:
-                table.add_row(shorten_host(host, self.cluster), *(self._draw(host, step) for step in steps))
-            folded = len(hosts) - len(shown)
-            foot = f"and {folded} more hosts; " if folded else ""
-            return Group(table, Text(f"{foot}{format_seconds(self.elapsed)}; {KEY}", style="dim"))
+                table.add_row(shorten_host(host, self.cluster), *self._draw(rows[host]))
+            return Group(table, Text(self._summarize(rows, hidden=len(rows) - len(shown)), style="dim"))
 
-    def _pick(self, hosts: Sequence[str], room: int) -> list[str]:
-        """Pick the hosts that most want a look: failed ones, then those with the fewest ended steps."""
-
-        def rank(host: str) -> tuple[bool, int]:
-            own = [cell for (name, _), cell in self.cells.items() if name == host]
-            failed = any(cell.status is Status.FAILED for cell in own)
-            return not failed, sum(cell.status is not Status.RUNNING for cell in own)
-
-        picked = set(sorted(hosts, key=rank)[:room])
-        return [host for host in hosts if host in picked]
-
-    def _draw(self, host: str, step: str) -> Text:
-        cell = self.cells.get((host, step))
-        if cell is None:
-            return Text("")
-        if cell.status is Status.SKIPPED:
-            return Text("-", style="dim")
-        if cell.status is Status.FAILED:
-            return Text("FAILED", style=STYLES[cell.status])
+    def _draw(self, cells: dict[str, Cell]) -> tuple[str, Text, str, Text]:
+        """Draw the columns of one host: finished steps, current step, its time, its detail."""
+        finished = str(sum(cell.status is not Status.RUNNING for cell in cells.values()))
+        if not cells:
+            return finished, Text("waiting", style="dim"), "", Text("")
+        step = _find_current(cells)
+        cell = cells[step]
+        style = STYLES.get(cell.status, "dim")
+        if self._is_done(cells):
+            seconds = sum(one.seconds or 0.0 for one in cells.values())
+            return finished, Text("done", style="green"), format_seconds(seconds), _list_changed(cells)
         seconds = self.clock() - cell.started if cell.seconds is None else cell.seconds
-        mark = {Status.RUNNING: "…", Status.CHANGED: "*"}.get(cell.status, " ")
-        return Text(format_seconds(seconds) + mark, style=STYLES[cell.status])
+        name = Text(f"{step} FAILED" if cell.status is Status.FAILED else step, style=style)
+        return finished, name, format_seconds(seconds), Text(" ".join(cell.detail.split()))
+
+    def _is_done(self, cells: dict[str, Cell]) -> bool:
+        ended = all(cell.status not in (Status.RUNNING, Status.FAILED) for cell in cells.values())
+        return ended and (self.succeeded or LAST_STEP in cells)
+
+    def _summarize(self, rows: dict[str, dict[str, Cell]], *, hidden: int) -> str:
+        done = sum(bool(cells) and self._is_done(cells) for cells in rows.values())
+        failed = sum(_has_failed(cells) for cells in rows.values())
+        parts = [f"{done} of {count(len(rows), 'host')} done", format_seconds(self.elapsed)]
+        if failed:
+            parts.insert(1, f"{failed} failed")
+        if hidden:
+            parts.insert(0, f"{count(hidden, 'more host')} not shown")
+        return " · ".join(parts)
+
+
+def _pick(rows: dict[str, dict[str, Cell]], room: int) -> list[str]:
+    """Pick the hosts that need attention first: failed ones, then those with the fewest finished steps."""
+
+    def rank(host: str) -> tuple[bool, int]:
+        cells = rows[host]
+        return not _has_failed(cells), sum(cell.status is not Status.RUNNING for cell in cells.values())
+
+    picked = set(sorted(rows, key=rank)[:room])
+    return [host for host in rows if host in picked]
+
+
+def _find_current(cells: dict[str, Cell]) -> str:
+    """Find the step to show: the failed one, the running one, or the latest."""
+    for status in (Status.FAILED, Status.RUNNING):
+        for step, cell in cells.items():
+            if cell.status is status:
+                return step
+    return list(cells)[-1]
+
+
+def _has_failed(cells: dict[str, Cell]) -> bool:
+    return any(cell.status is Status.FAILED for cell in cells.values())
+
+
+def _list_changed(cells: dict[str, Cell]) -> Text:
+    changed = [step for step, cell in cells.items() if cell.status is Status.CHANGED]
+    return Text.assemble(("changed: ", "yellow"), ", ".join(changed)) if changed else Text("unchanged", style="dim")

@@ -1,4 +1,4 @@
-"""The end of a launch: what there is now, and what to do next."""
+"""The result of a launch: the hosts, what changed, and the next commands."""
 
 from __future__ import annotations
 
@@ -26,23 +26,22 @@ def render_card(
     """Draw the closing card.
 
     Args:
-        result: What the launch did.
-        file: The configuration, as the user named it.
+        result: The result of the launch.
+        file: Path of the configuration, as the user gave it.
         cluster: The cluster's name.
-        changes: What changed, as (host, step, detail).
+        changes: The changes as (host, step, detail).
     """
     title = Text.assemble((cluster, "bold"), " is ", ("running", "bold green"), f": {_describe(result)}")
     parts: list[RenderableType] = [Text(), title, Text(), _render_hosts(result), Text()]
-    if result.version.source:  # what is in a checkout is another thing from launch to launch; a release is not
-        parts.append(
-            Text.assemble((f"{result.runtime}: ", "dim"), f"{result.version.version} ({result.version.origin})")
-        )
+    if result.version.source:  # a checkout's content differs from launch to launch; a release does not
+        described = f"{result.version.version} ({result.version.origin})"
+        parts.append(Text.assemble((f"{result.runtime}: ", "dim"), described))
     parts += _render_changes(changes, cluster, created=result.created)
     return Group(*parts, Text(), _render_next(file))
 
 
 def write_ssh_line(host: Host, *, username: str, key: str, known_hosts: Path, proxy_jump: str | None = None) -> str:
-    """Write the line that logs in to a host with plain OpenSSH, its key checked as ours is."""
+    """Write the command that logs in to a host with plain OpenSSH, with the same check of the host key."""
     options = [f"UserKnownHostsFile={quote_value(known_hosts)}", f"HostKeyAlias={host.key_alias}", "IdentitiesOnly=yes"]
     options += [f"ProxyJump={proxy_jump}"] if proxy_jump else []
     port = [] if host.port == 22 else ["-p", str(host.port)]
@@ -58,7 +57,7 @@ def write_ssh_line(host: Host, *, username: str, key: str, known_hosts: Path, pr
 
 
 def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
-    """Return the launch as plain data: the document of ``status``, and what the launch did."""
+    """Return the launch as plain data: the document of ``status``, and the result of the launch."""
     orchestrator = next((host for host in result.hosts if host.role is Role.ORCHESTRATOR), None)
     status = ClusterStatus(
         name=cluster,
@@ -82,10 +81,10 @@ def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
 def _describe(result: LaunchResult) -> str:
     hosts, took = count(len(result.hosts), "host"), format_seconds(result.seconds)
     if result.ray is None:
-        return f"{hosts}, after {took}"
+        return f"{hosts}, in {took}"
     alive = result.ray.count_alive(result.hosts)
-    version = f" {result.ray.version}" if result.ray.version else ""
-    return f"{hosts}, Ray{version} with {count(alive, 'node')} alive, after {took}"
+    version = f" (Ray {result.ray.version})" if result.ray.version else ""
+    return f"{hosts}, {count(alive, 'Ray node')} alive{version}, in {took}"
 
 
 def _render_hosts(result: LaunchResult) -> Table:
@@ -100,16 +99,16 @@ def _render_hosts(result: LaunchResult) -> Table:
 def _render_changes(
     changes: Sequence[tuple[str, str, str]], cluster: str, *, created: Sequence[str]
 ) -> list[RenderableType]:
-    """Say what changed, a line per step and detail, so that twenty hosts that did the same are one line."""
+    """List the changes; hosts with the same step and detail share a line."""
     if not changes:
-        return [Text("Nothing had to change.")]
+        return [Text("No changes: all hosts were up to date.")]
     lines: list[RenderableType] = []
     if created:
         names = ", ".join(shorten_host(host, cluster) for host in created)
         lines.append(Text.assemble(("created: ", "green"), names))
     grouped: dict[tuple[str, str], list[str]] = {}
     for host, step, detail in changes:
-        if host in created:  # all of it is new
+        if host in created:
             continue
         grouped.setdefault((step, detail), []).append(shorten_host(host, cluster))
     for (step, detail), hosts in grouped.items():
@@ -124,7 +123,7 @@ def _render_next(file: str) -> Table:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold", style="bold")
     grid.add_row("shell", f"flambe-ans ssh {name}")
-    grid.add_row("state", f"flambe-ans status {name}")
+    grid.add_row("status", f"flambe-ans status {name}")
     grid.add_row("command", f"flambe-ans exec {name} -- uptime")
-    grid.add_row("end it", f"flambe-ans down {name}")
+    grid.add_row("terminate", f"flambe-ans down {name}")
     return grid

@@ -1,9 +1,9 @@
-"""Errors as a person reads them: only what failed, and what to run next."""
+"""Errors as lines of text: what failed, where the full log is, and what to run next."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, is_dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +19,36 @@ from flambe_ansible.errors import (
     TaskFailure,
 )
 
-TAIL = 20  # lines of output that are shown; the log has the rest
+TAIL = 20  # lines of output shown; the log has the rest
 
 
 def render_error(error: FlambeAnsibleError, *, next_command: str = "", excerpts: bool = False) -> list[Text]:
     """Write an error as lines.
 
     Args:
-        error: What went wrong.
-        next_command: What to run next where the error does not know better.
-        excerpts: Whether problems of a file come with their source line and a caret.
+        error: The error.
+        next_command: What to run next if the error has no hint.
+        excerpts: Show the source line of each problem of a file, with a caret below the column.
     """
     if isinstance(error, ClusterConfigurationError) and error.problems:
         lines = _render_problems(error.problems, excerpts=excerpts)
         return [*lines, *_render_next(error.hint)]
     lines = [Text.assemble(("error: ", "bold red"), error.message)]
     if isinstance(error, PlaybookError):
-        for failure in error.failures:
-            lines += _render_failure(failure)
+        for failure, hosts in _group(error.failures).items():
+            lines += _render_failure(failure, hosts)
         if error.log:
-            lines.append(Text.assemble(("log: ", "bold"), error.log))
+            lines.append(Text.assemble(("full log: ", "bold"), error.log))
     elif isinstance(error, RayError):
         for host, log in error.logs.items():
-            lines += [Text(f"{host}, the end of its log:", style="bold"), *_quote(log)]
+            lines += [Text(f"{host}: last lines of Ray's log:", style="bold"), *_quote(log)]
     elif isinstance(error, RemoteCommandError):
         lines += _render_command(error.command, error.returncode, error.output)
     return [*lines, *_render_next(error.hint or next_command)]
 
 
 def describe_error(error: FlambeAnsibleError) -> dict[str, Any]:
-    """Return an error as plain data: its kind, its exit code, and its attributes."""
+    """Return an error as plain data: its class, its exit code, and its attributes."""
     attributes = {name: _to_plain(value) for name, value in vars(error).items() if not name.startswith("_")}
     return {"kind": type(error).__name__, "exit_code": error.exit_code, **attributes}
 
@@ -56,17 +56,18 @@ def describe_error(error: FlambeAnsibleError) -> dict[str, Any]:
 def _render_problems(problems: Iterable[Problem], *, excerpts: bool) -> list[Text]:
     lines = []
     for problem in problems:
-        lines.append(Text(str(problem)))
+        prefix = "" if problem.line else "error: "  # a place in a file marks the line as an error
+        lines.append(Text.assemble((prefix, "bold red"), str(problem)))
         source = _read_line(problem) if excerpts else None
         if source is not None:
-            # Tabs stay in the margin, so that the caret stands below its column.
+            # The margin keeps tabs, so that the caret is below its column.
             margin = "".join("\t" if char == "\t" else " " for char in source[: problem.column - 1])
             lines += [Text(f"    {source}", style="dim"), Text(f"    {margin}^", style="bold red")]
     return lines
 
 
 def _read_line(problem: Problem) -> str | None:
-    """Read the line that a problem stands on; None where it cannot be read."""
+    """Read the line of a problem; None if it cannot be read."""
     if not problem.line:
         return None
     try:
@@ -76,13 +77,22 @@ def _read_line(problem: Problem) -> str | None:
     return lines[problem.line - 1] if problem.line <= len(lines) else None
 
 
-def _render_failure(failure: TaskFailure) -> list[Text]:
-    where = f"{failure.role}: {failure.task}" if failure.role else failure.task
-    verdict = "unreachable" if failure.unreachable else "failed"
-    lines = [Text.assemble((failure.host, "bold"), f" {verdict} at {where}")]
-    if failure.message:
-        lines += [Text(f"  {line}") for line in failure.message.strip().splitlines()]
-    return lines + _render_command(failure.command, failure.returncode, failure.output)
+def _group(failures: Iterable[TaskFailure]) -> dict[TaskFailure, list[str]]:
+    """Group failures that differ only in the host."""
+    groups: dict[TaskFailure, list[str]] = {}
+    for failure in failures:
+        groups.setdefault(replace(failure, host=""), []).append(failure.host)
+    return groups
+
+
+def _render_failure(failure: TaskFailure, hosts: Sequence[str]) -> list[Text]:
+    place = f"{failure.role}: {failure.task}" if failure.role else failure.task
+    title = Text.assemble((", ".join(hosts), "bold"), f": failed in {place}")
+    if failure.unreachable:
+        title = Text.assemble((", ".join(hosts), "bold"), f": unreachable in {place}")
+    message = failure.message.strip()
+    shown = [] if message == failure.output.strip() else _indent(message)
+    return [title, *shown, *_render_command(failure.command, failure.returncode, failure.output)]
 
 
 def _render_command(command: str, returncode: int | None, output: str) -> list[Text]:
@@ -93,15 +103,21 @@ def _render_command(command: str, returncode: int | None, output: str) -> list[T
     return lines + _quote(output)
 
 
+def _indent(message: str) -> list[Text]:
+    return [Text(f"  {line}") for line in message.splitlines()]
+
+
 def _quote(output: str) -> list[Text]:
     lines = output.rstrip().splitlines()
     hidden = len(lines) - TAIL
-    head = [Text(f"  | ... {hidden} lines before", style="dim")] if hidden > 0 else []
+    head = [Text(f"  | ... {hidden} earlier lines", style="dim")] if hidden > 0 else []
     return head + [Text(f"  | {line}") for line in lines[-TAIL:]]
 
 
 def _render_next(hint: str | None) -> list[Text]:
-    return [Text.assemble(("next: ", "bold"), hint)] if hint else []
+    """Write a hint; every line after the first is another choice."""
+    first, *others = (hint or "").splitlines() or [""]
+    return [Text.assemble(("next: ", "bold"), first), *(Text(f"      {line}") for line in others)] if first else []
 
 
 def _to_plain(value: object) -> object:

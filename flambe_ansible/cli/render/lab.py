@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def render_lab(found: LabStatus) -> RenderableType:
-    """Draw how a lab is: its endpoint, and a line per host."""
-    word, style = ("up", "bold green") if found.up else ("down", "bold") if found.exists else ("not there", "bold")
-    title = Text.assemble("The lab ", (found.name, "bold"), " is ", (word, style))
+    """Draw the state of a lab: its endpoint, and a line per host."""
+    word, style = ("up", "bold green") if found.up else ("down" if found.exists else "absent", "bold")
+    title = Text.assemble("Lab ", (found.name, "bold"), " is ", (word, style))
     if found.info and found.up:
         title.append(f": {found.info.endpoint}, network {found.info.network}")
     if not found.hosts:

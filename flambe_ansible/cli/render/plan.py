@@ -1,4 +1,4 @@
-"""The plan of a launch: what exists, what will be created."""
+"""The plan of a launch: the hosts that exist, and those that will be created."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from flambe_ansible.hosts import Host, Role
 from flambe_ansible.launch.plan import Action, Plan, PlannedHost
 
 STYLES = {Action.CREATE: "green", Action.START: "yellow", Action.REUSE: "dim"}
-WORDS = {Action.CREATE: "create", Action.START: "start", Action.REUSE: "as it is"}
+WORDS = {Action.CREATE: "create", Action.START: "start", Action.REUSE: "unchanged"}
 
 
 def render_plan(plan: Plan) -> RenderableType:
-    """Draw the plan: the cluster's facts, a line per host, a summary, notes."""
+    """Draw the plan: properties of the cluster, a line per host, a summary, notes."""
     title = Text.assemble((plan.cluster, "bold"), f"  on {plan.provider}", f", {plan.region}" if plan.region else "")
     parts: list[RenderableType] = [title, _render_facts(plan), Text(), _render_hosts(plan), Text()]
     parts.append(Text(summarize(plan), style="bold"))
@@ -26,18 +26,18 @@ def render_plan(plan: Plan) -> RenderableType:
 
 
 def summarize(plan: Plan) -> str:
-    """Say in one line what the plan does."""
+    """Summarize the plan in one line."""
     numbers = {action: sum(host.action is action for host in plan.hosts) for action in Action}
     parts = [f"{numbers[action]} to {WORDS[action]}" for action in (Action.CREATE, Action.START) if numbers[action]]
     if not parts:
-        return f"Nothing to create: {count(len(plan.hosts), 'host')} reused"
+        return f"Nothing to create: {count(len(plan.hosts), 'host')} unchanged"
     if numbers[Action.REUSE]:
-        parts.append(f"{numbers[Action.REUSE]} reused")
+        parts.append(f"{numbers[Action.REUSE]} unchanged")
     return "Hosts: " + ", ".join(parts)
 
 
 def write_question(plan: Plan) -> str:
-    """Write the question that a launch asks."""
+    """Write the question of a launch."""
     create = sum(host.action is Action.CREATE for host in plan.hosts)
     start = sum(host.action is Action.START for host in plan.hosts)
     if not start:
@@ -60,7 +60,7 @@ def _render_facts(plan: Plan) -> RenderableType:
 
 
 def _describe(plan: Plan, label: str, get: Callable[[PlannedHost], str]) -> list[tuple[str, str]]:
-    """Name a fact once where all hosts share it, by role where they do not."""
+    """Write a property once if all hosts share it, else once per role."""
     values = {host.name: get(host) for host in plan.hosts if get(host)}
     if len(set(values.values())) == 1:
         return [(label, next(iter(values.values())))]
@@ -78,7 +78,7 @@ def _name_image(host: PlannedHost) -> str:
 
 def _render_hosts(plan: Plan) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for header in ("host", "plan", "type", "now"):
+    for header in ("host", "action", "type", "current state"):
         table.add_column(header, overflow="fold")
     for host in plan.hosts:
         table.add_row(

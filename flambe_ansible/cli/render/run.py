@@ -1,4 +1,4 @@
-"""A run as people read it, and as data."""
+"""Jobs and their sites, as text and as data."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ STAGE_STYLES = {"succeeded": "green", "failed": "red", "running": "cyan"}
 
 
 def render_run(run: JobState, *, now: datetime | None = None) -> RenderableType:
-    """Draw how a run stands: a line, its stages, and what went wrong."""
+    """Draw the state of a job: a line, its stages, lost hosts and the reason of a failure."""
     if run.state == NONE:
-        return Text("Run: none yet")
-    title = Text.assemble("Run: ", (run.name, "bold"), " ", (run.state, STYLES.get(run.state, "bold yellow")))
+        return Text("Job: none yet")
+    title = Text.assemble("Job: ", (run.name, "bold"), " ", (run.state, STYLES.get(run.state, "bold yellow")))
     title.append(_describe_times(run, now or datetime.now(UTC)))
     lines: list[RenderableType] = [title]
     if run.stages:
         lines.append(_render_stages(run))
-    lines += [_indent(Text(f"lost: {one.name} ({one.address}): {one.reason}", style="red")) for one in run.lost]
+    lines += [_indent(Text(f"lost host: {one.name} ({one.address}): {one.reason}", style="red")) for one in run.lost]
     if run.reason and not run.succeeded:
         lines.append(_indent(Text(run.reason)))
     if run.settling:
-        lines.append(Text("  the hosts are being made ready for the next run", style="dim"))
+        lines.append(Text("  Ray is restarting on all hosts for the next job", style="dim"))
     return Group(*lines)
 
 
 def render_submission(done: Submission, *, file: str, cluster: Cluster) -> RenderableType:
-    """Draw the end of a submission: what runs now, and what to do next."""
+    """Draw the result of a submission: the job's state, and the next commands."""
     title = Text.assemble((done.run.name, "bold"), " is ", (done.run.state, "bold green"), f" on {cluster.name}")
     if done.replaced:
-        title.append("; the run before was ended for it")
+        title.append("; the previous job was stopped")
     name = shlex.quote(file)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -57,10 +57,10 @@ def render_submission(done: Submission, *, file: str, cluster: Cluster) -> Rende
     elif done.run.save_path:
         grid.add_row("sites" if done.run.is_experiment else "plots", f"flambe-ans open {name}")
     grid.add_row("log", f"flambe-ans logs {name} --follow")
-    grid.add_row("state", f"flambe-ans status {name}")
+    grid.add_row("status", f"flambe-ans status {name}")
     if done.run.save_path:
         grid.add_row("results", f"flambe-ans pull {name} results/")
-    grid.add_row("end it", f"flambe-ans stop {name}")
+    grid.add_row("stop", f"flambe-ans stop {name}")
     return Group(Text(), title, Text(), grid)
 
 
@@ -82,7 +82,7 @@ def describe_submission(done: Submission, run: JobState, *, cluster: Cluster) ->
 def render_sites(sites: Sites) -> RenderableType:
     """Draw the addresses of the sites."""
     grid = Table.grid(padding=(0, 2))
-    none = Text("none: only experiments have one", style="dim")
+    none = Text("none (only experiments have one)", style="dim")
     grid.add_row("Report site", Text(sites.report_site, style="bold") if sites.report_site else none)
     grid.add_row("TensorBoard", Text(sites.tensorboard, style="bold"))
     return grid
@@ -107,12 +107,12 @@ def _render_stages(run: JobState) -> Text:
 
 
 def _describe_times(run: JobState, now: datetime) -> str:
-    begun, ended = _read_time(run.since), _read_time(run.until)
-    if begun is None:
+    started, ended = _read_time(run.since), _read_time(run.until)
+    if started is None:
         return ""
     if ended is None:
-        return f" since {run.since}, for {format_seconds(max((now - begun).total_seconds(), 0))}"
-    return f" at {run.until}, after {format_seconds((ended - begun).total_seconds())}"
+        return f" since {run.since}, for {format_seconds(max((now - started).total_seconds(), 0))}"
+    return f" at {run.until}, after {format_seconds((ended - started).total_seconds())}"
 
 
 def _read_time(text: str) -> datetime | None:

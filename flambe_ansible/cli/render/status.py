@@ -20,9 +20,12 @@ HOST_STYLES = {HostState.RUNNING: "green", HostState.STOPPED: "red", HostState.T
 
 
 def render_status(status: ClusterStatus) -> RenderableType:
-    """Draw the cluster's state, a line per host, and what Ray says."""
+    """Draw the cluster's state, a line per host, and the state of Ray and of the last job."""
     style = STATE_STYLES.get(status.state, "bold yellow")
     title = Text.assemble((status.name, "bold"), " is ", (str(status.state), style))
+    if _is_restarting(status):
+        running = (str(ClusterState.RUNNING), STATE_STYLES[ClusterState.RUNNING])
+        title = Text.assemble((status.name, "bold"), " is ", running, "; Ray is restarting after the job")
     if not status.hosts:
         return title
     run = [render_run(status.run)] if status.run else []
@@ -30,15 +33,17 @@ def render_status(status: ClusterStatus) -> RenderableType:
 
 
 def describe_ray(status: ClusterStatus) -> str:
-    """Say in one line what Ray said."""
+    """Describe the state of Ray in one line."""
     if status.unreachable:
-        return f"Ray: not asked, the orchestrator does not answer: {status.unreachable}"
+        return f"Ray: unknown, the orchestrator cannot be reached: {status.unreachable}"
     if not status.has_ray:
         return f"Ray: not part of runtime {status.runtime}"
     if status.ray is None:
         return "Ray: not set up yet"
+    if _is_restarting(status):
+        return "Ray: restarting on all hosts"
     if status.ray.error:
-        return f"Ray: no answer: {status.ray.error.strip().splitlines()[-1]}"
+        return f"Ray: not available: {status.ray.error.strip().splitlines()[-1]}"
     version = f" ({status.ray.version})" if status.ray.version else ""
     return f"Ray: {status.ray_alive} of {len(status.hosts)} nodes alive{version}"
 
@@ -62,4 +67,13 @@ def _render_hosts(status: ClusterStatus) -> Table:
 def _describe_node(status: ClusterStatus, host: Host) -> Text:
     if status.ray is None:
         return Text("-")
-    return Text("alive", style="green") if host.private_ip in status.ray.addresses else Text("dead", style="red")
+    if host.private_ip in status.ray.addresses:
+        return Text("alive", style="green")
+    return Text("restarting", style="yellow") if _is_restarting(status) else Text("dead", style="red")
+
+
+def _is_restarting(status: ClusterStatus) -> bool:
+    """Whether Ray is down only because it restarts after a job: all hosts run."""
+    settling = status.run is not None and status.run.settling and not status.run.lost
+    hosts_run = all(host.state is HostState.RUNNING for host in status.hosts)
+    return settling and hosts_run and status.state is ClusterState.DEGRADED

@@ -1,6 +1,11 @@
-"""Small pieces of text that several views share."""
+"""Text helpers shared by several views."""
 
 from __future__ import annotations
+
+import re
+
+from rich.console import Console
+from rich.text import Text
 
 from flambe_ansible.hosts import Host, Role
 
@@ -20,7 +25,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def shorten_host(name: str, cluster: str) -> str:
-    """Drop the cluster's name from a host's: ``demo_factory_0`` of ``demo`` becomes ``factory 0``."""
+    """Remove the cluster's name from a host's name: ``demo_factory_0`` of ``demo`` becomes ``factory 0``."""
     short = name.removeprefix(f"{cluster}_")
     return short.replace("_", " ") if short != name else name
 
@@ -31,5 +36,17 @@ def label_host(host: Host) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Count things: ``1 host``, ``3 hosts``."""
+    """Write a number with its noun: ``1 host``, ``3 hosts``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def wrap(console: Console, text: Text) -> list[Text]:
+    """Wrap a line at words to the console's width; the indent and quote mark of its start are repeated.
+
+    A word longer than a line is not broken, so that paths and URLs can be copied.
+    """
+    match = re.match(r"\s*(\| )?", text.plain)
+    indent = match.end() if match else 0
+    margin, rest = text[:indent], text[indent:]
+    lines = rest.wrap(console, max(console.width - indent, 20), overflow="ignore", no_wrap=False)
+    return [Text.assemble(margin, line) for line in lines] or [text]

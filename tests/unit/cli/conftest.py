@@ -1,4 +1,4 @@
-"""Command lines against a made-up cluster."""
+"""Fixtures: a fake cluster, and command lines that use it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.cli.made_up import FakeCluster
 
 @dataclass
 class Outcome:
-    """What a command line did."""
+    """The result of a command line."""
 
     code: int
     stdout: str
@@ -25,7 +25,7 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
-    """The cluster that every configuration is."""
+    """The cluster that every configuration loads."""
     fake = FakeCluster()
     monkeypatch.setattr("flambe_ansible.cluster.loading.load_cluster", lambda _file: fake)
     yield fake

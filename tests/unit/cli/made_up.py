@@ -1,4 +1,4 @@
-"""A made-up cluster behind the command line: its plan, its hosts, and a run that tells what a real one tells."""
+"""A fake cluster for the command line: its plan, its hosts, and a launch that sends events."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HOSTS = (make_host(), make_host(0), make_host(1))
 
 
 def make_plan(action: Action = Action.CREATE, hosts: tuple[Host, ...] = HOSTS, **facts: Any) -> Plan:
-    """Make a plan that does the same with each host."""
+    """Make a plan with the same action for each host."""
     planned = tuple(
         PlannedHost(
             name=host.name,
@@ -62,7 +62,7 @@ def make_plan(action: Action = Action.CREATE, hosts: tuple[Host, ...] = HOSTS, *
 
 
 def make_nodes(hosts: tuple[Host, ...] = HOSTS, *, dead: tuple[str, ...] = ()) -> RayNodes:
-    """Make Ray's answer, with these hosts' nodes dead."""
+    """Make the state of Ray's nodes, with those of these hosts dead."""
     nodes = tuple(RayNode(address=host.private_ip, alive=host.name not in dead) for host in hosts)
     return RayNodes(version="0.7.6", nodes=nodes)
 
@@ -82,7 +82,7 @@ def make_status(
 
 @dataclass
 class FakeCluster:
-    """What the commands use of a cluster; ``failure`` is raised in the middle of a run."""
+    """The part of a cluster that the commands use; a launch raises ``failure``."""
 
     name: str = NAME
     username: str = "ubuntu"

@@ -1,4 +1,4 @@
-"""The live table: what it shows at which width and height."""
+"""The live table: its content at several widths and heights."""
 
 from __future__ import annotations
 
@@ -22,65 +22,93 @@ class Clock:
         return self.now
 
 
-def draw(what: RenderableType, *, width: int = 80) -> str:
+def draw(what: RenderableType, *, width: int = 80) -> list[str]:
     console = Console(file=io.StringIO(), width=width, markup=False, highlight=False)
     console.print(what)
     assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    return [line.rstrip() for line in lines]
 
 
-def fill(board: Board, hosts: int, *, seconds: float = 3599.0) -> None:
+def send(board: Board, host: str, step: str, status: Status, *, seconds: float | None = None, detail: str = "") -> None:
+    board.add(StepEvent(host=f"demo_{host}", step=step, status=status, seconds=seconds, detail=detail))
+
+
+def fill(board: Board, hosts: int) -> None:
     for index in range(hosts):
         for step in STEPS:
-            board.add(StepEvent(host=f"demo_factory_{index}", step=step, status=Status.CHANGED, seconds=seconds))
+            status = Status.CHANGED if step == "flambe" else Status.OK
+            send(board, f"factory_{index}", step, status, seconds=2.0)
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_all_steps_fit(width: int) -> None:
-    board = Board(cluster="demo", clock=Clock())
-    fill(board, 3)
-    text = draw(board.render(), width=width)
-    head, *rows, _foot = text.splitlines()
-    assert head.split() == ["host", "create", "boot", "connect", "setup", "keys", "flambe", "secrets", "ray", "nodes"]
-    assert [row.split()[:2] for row in rows] == [["factory", str(index)] for index in range(3)]
-    assert all(row.split()[2:] == ["59m59*"] * len(STEPS) for row in rows)
-    assert max(map(len, text.splitlines())) <= width
-
-
-def test_each_status_looks_different_without_colours() -> None:
+def test_one_line_per_host_at_80_columns() -> None:
     clock = Clock()
-    board = Board(cluster="demo", hosts=["demo_orchestrator"], clock=clock)
-    for step, status, seconds in (
-        ("create", Status.OK, 2.0),
-        ("boot", Status.CHANGED, 12.0),
-        ("connect", Status.SKIPPED, 0.0),
-        ("flambe", Status.FAILED, 3.0),
-        ("secrets", Status.RUNNING, None),
-    ):
-        board.add(StepEvent(host="demo_orchestrator", step=step, status=status, seconds=seconds))
-    clock.now += 5
-    row = draw(board.render()).splitlines()[1]
-    assert row.split() == ["orchestrator", "2.0s", "12s*", "-", "FAILED", "5.0s…"]
+    board = Board(cluster="demo", hosts=["demo_orchestrator", "demo_factory_0", "demo_factory_1"], clock=clock)
+    fill(board, 1)
+    send(board, "orchestrator", "create", Status.CHANGED, seconds=3.0)
+    send(board, "orchestrator", "extensions", Status.RUNNING, detail="Install the extensions\nof this job " + "x" * 80)
+    clock.now += 72
+    assert draw(board.render()) == [
+        "host          steps  step        time  detail",
+        "orchestrator      1  extensions   72s  Install the extensions of this job xxxxx…",
+        "factory 0         9  done         18s  changed: flambe",
+        "factory 1         0  waiting",
+        "1 of 3 hosts done · 72s",
+    ]
 
 
-def test_an_end_without_a_time_gets_the_measured_one() -> None:
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_nothing_but_the_detail_is_cut(width: int) -> None:
+    board = Board(cluster="demo", clock=Clock())
+    send(board, "factory_10", "cluster_keys", Status.FAILED, seconds=3599.0, detail="word " * 50)
+    row = draw(board.render(), width=width)[1]
+    assert row.startswith("factory 10      1  cluster_keys FAILED  59m59  ")
+
+
+def test_each_status_is_a_word() -> None:
     clock = Clock()
     board = Board(cluster="demo", clock=clock)
-    board.add(StepEvent(host="h", step="boot", status=Status.RUNNING))
+    send(board, "factory_0", "boot", Status.OK, seconds=2.0)
+    send(board, "factory_1", "flambe", Status.FAILED, seconds=3.0, detail="no space left")
+    send(board, "factory_2", "secrets", Status.RUNNING)
+    send(board, "factory_3", "ray", Status.OK, seconds=1.0)
+    clock.now += 5
+    assert [line.split(maxsplit=3)[3] for line in draw(board.render())[1:-1]] == [
+        "boot           2.0s",
+        "flambe FAILED  3.0s  no space left",
+        "secrets        5.0s",
+        "done           1.0s  unchanged",
+    ]
+    assert draw(board.render())[-1] == "1 of 4 hosts done · 1 failed · 5.0s"
+
+
+def test_after_a_success_all_hosts_are_done() -> None:
+    board = Board(cluster="demo", clock=Clock())
+    send(board, "orchestrator", "cluster_keys", Status.CHANGED, seconds=2.0)
+    assert draw(board.render())[-1].startswith("0 of 1 host done")
+    board.succeeded = True
+    assert draw(board.render())[1:] == [
+        "orchestrator      1  done  2.0s  changed: cluster_keys",
+        "1 of 1 host done · 0.0s",
+    ]
+
+
+def test_the_tasks_of_a_step_share_its_start() -> None:
+    clock = Clock()
+    board = Board(cluster="demo", clock=clock)
+    send(board, "orchestrator", "flambe", Status.RUNNING, detail="first")
     clock.now += 7
-    assert board.add(StepEvent(host="h", step="boot", status=Status.OK)).seconds == 7
+    send(board, "orchestrator", "flambe", Status.RUNNING, detail="second")
+    assert draw(board.render())[1].split() == ["orchestrator", "0", "flambe", "7.0s", "second"]
+    assert board.add(StepEvent(host="demo_orchestrator", step="flambe", status=Status.OK)).seconds == 7
 
 
-def test_a_low_terminal_shows_what_failed_and_folds_what_is_done() -> None:
+def test_a_low_terminal_shows_the_hosts_that_need_attention() -> None:
     board = Board(cluster="demo", hosts=[f"demo_factory_{index}" for index in range(22)], clock=Clock())
     fill(board, 22)
-    board.add(StepEvent(host="demo_factory_17", step="ray", status=Status.FAILED, seconds=1.0))
-    text = draw(board.render(height=15))
-    assert len(text.splitlines()) <= 15
-    assert "factory 17" in text
-    assert "and 12 more hosts" in text
-
-
-def test_hosts_that_nothing_was_heard_of_are_there() -> None:
-    board = Board(cluster="demo", hosts=["demo_orchestrator"], clock=Clock())
-    assert "orchestrator" in draw(board.render())
+    send(board, "factory_17", "ray", Status.FAILED, seconds=1.0)
+    lines = draw(board.render(height=15))
+    assert len(lines) < 15
+    assert any("factory 17" in line and "FAILED" in line for line in lines)
+    assert lines[-1] == "10 more hosts not shown · 21 of 22 hosts done · 1 failed · 0.0s"

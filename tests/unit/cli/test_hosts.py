@@ -1,4 +1,4 @@
-"""``ssh``, ``exec`` and ``down``: which hosts they mean, and what they run."""
+"""``ssh``, ``exec``, ``down`` and ``inventory``: the hosts they select, and what they run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.cli.made_up import FakeCluster, make_host
 
 
 class LocalConnections:
-    """Runs on this machine what would run on a host, and writes down for which."""
+    """Runs the commands of hosts on this machine, and records the hosts."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -41,7 +41,7 @@ def local(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> LocalConnect
         (["factory"], "demo_factory_0"),
     ],
 )
-def test_ssh_finds_the_host_and_hands_on_the_exit_code(
+def test_ssh_finds_the_host_and_returns_the_exit_code(
     local: LocalConnections, run: Run, words: list[str], name: str
 ) -> None:
     done = run("ssh", "c.yaml", *words, "--", f"test $HOST = {name} && exit 7")
@@ -49,10 +49,10 @@ def test_ssh_finds_the_host_and_hands_on_the_exit_code(
     assert local.asked == [name]
 
 
-def test_ssh_names_the_hosts_that_are_there(local: LocalConnections, run: Run) -> None:
+def test_ssh_names_the_running_hosts(local: LocalConnections, run: Run) -> None:
     done = run("ssh", "c.yaml", "factory", "5")
     assert done.code == 9
-    assert "no factory 5 of cluster demo is running; orchestrator, factory 0, factory 1 is" in done.stderr
+    assert "factory 5 of cluster demo is not running; running hosts: orchestrator, factory 0, factory 1" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_exec_ends_with_the_worst_exit_code(local: LocalConnections, run: Run) -
     assert document["demo_orchestrator"]["returncode"] == 0
 
 
-def test_several_words_reach_the_host_as_they_are(local: LocalConnections, run: Run) -> None:
+def test_several_words_reach_the_host_unchanged(local: LocalConnections, run: Run) -> None:
     words = [sys.executable, "-c", "import sys; print(sys.argv[1:])", "a b", "$HOME", "--yes"]
     done = run("exec", "c.yaml", "--on", "orchestrator", "--", *words)
     assert done.stdout == "orchestrator | ['a b', '$HOME', '--yes']\n"
@@ -92,7 +92,7 @@ def test_hosts_that_do_not_run_are_left_out(cluster: FakeCluster, local: LocalCo
     assert run("exec", "c.yaml", "--on", "factories", "--", "true").code == 9
 
 
-def test_down_needs_yes_where_nobody_can_answer(cluster: FakeCluster, run: Run) -> None:
+def test_down_needs_yes_without_a_terminal(cluster: FakeCluster, run: Run) -> None:
     done = run("down", "c.yaml")
     assert done.code == 2
     assert "Terminate 3 hosts of demo" in done.stderr
@@ -102,14 +102,14 @@ def test_down_needs_yes_where_nobody_can_answer(cluster: FakeCluster, run: Run) 
 def test_down_confirms(cluster: FakeCluster, run: Run) -> None:
     done = run("down", "c.yaml", "--yes")
     assert done.code == 0
-    assert done.stdout.endswith("demo: 3 hosts and the alarms are gone.\n")
+    assert done.stdout.endswith("demo: terminated 3 hosts and deleted their alarms.\n")
 
 
-def test_down_of_nothing_is_no_error_and_no_question(cluster: FakeCluster, run: Run) -> None:
+def test_down_without_hosts_succeeds_without_a_question(cluster: FakeCluster, run: Run) -> None:
     cluster.hosts = []
     done = run("down", "c.yaml", "--json")
     assert (done.code, json.loads(done.stdout)["terminated"]) == (0, [])
-    assert "demo: no host exists" in done.stderr
+    assert "demo: there are no hosts" in done.stderr
 
 
 def test_inventory_is_what_ansible_reads(cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
-"""``lab`` as a person and as a program see it; the lab behind it is made up."""
+"""``lab``: its text and its documents, with a fake lab."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,19 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_up_says_how_to_point_a_client_at_it(calls: list[Any], run: Run) -> None:
     done = run("lab", "up", "--network", "10.9.0.0/24", "--max-hosts", "4")
     assert done.code == 0
-    assert done.stdout.startswith("starting the lab\nThe lab default is up: http://127.0.0.1:4001\n")
+    assert done.stdout.startswith("starting the lab\nLab default is up: http://127.0.0.1:4001\n")
     assert "  export AWS_ENDPOINT_URL=http://127.0.0.1:4001\n" in done.stdout
     assert calls == [("default", {"python": None, "network_range": "10.9.0.0/24", "max_hosts": 4})]
+
+
+@pytest.mark.parametrize(("name", "field"), [("default", []), ("e2e", ["  lab: e2e"])])
+def test_up_ends_with_how_to_launch_in_that_lab(
+    calls: list[Any], run: Run, monkeypatch: pytest.MonkeyPatch, name: str, field: list[str]
+) -> None:
+    monkeypatch.setattr(lab, "up", lambda name, **_options: replace(INFO, name=name))
+    lines = run("lab", "up", "--name", name).stdout.splitlines()
+    file = ["  !LabCluster", "  name: demo", "  factories_num: 2", *field]
+    assert lines[-len(file) - 1 :] == [*file, "next: flambe-ans launch cluster.yaml"]
 
 
 @pytest.mark.parametrize("command", ["up", "status"])
@@ -69,13 +80,13 @@ def test_documents_hold_no_secret(calls: list[Any], run: Run, command: str) -> N
 
 def test_status_lists_the_hosts(calls: list[Any], run: Run) -> None:
     done = run("lab", "status")
-    assert "The lab default is up: http://127.0.0.1:4001" in done.stdout
+    assert "Lab default is up: http://127.0.0.1:4001" in done.stdout
     assert "demo_orchestrator" in done.stdout
 
 
 def test_down_says_what_stays(calls: list[Any], run: Run) -> None:
-    assert "the cached image stays" in run("lab", "down", "--name", "other").stdout
-    assert run("lab", "down", "--purge").stdout == "The lab default is gone.\n"
+    assert "the cached image is kept" in run("lab", "down", "--name", "other").stdout
+    assert run("lab", "down", "--purge").stdout == "Lab default was deleted.\n"
     assert calls == [("other", False), ("default", True)]
 
 

@@ -1,4 +1,4 @@
-"""``launch`` as a person and as a program see it."""
+"""``launch``: its text, its document, its questions and its failures."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ FAILURE = PlaybookError(
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *answers: str | BaseException) -> list[str]:
-    """Sit at a terminal and give these answers; returns the questions."""
+    """Simulate a terminal with these answers; return the questions."""
     asked: list[str] = []
     given = iter(answers)
 
     def ask(_self: Output, question: str) -> bool:
         asked.append(question)
-        said = next(given)
-        if isinstance(said, BaseException):
-            raise said
-        return said == "y"
+        reply = next(given)
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply == "y"
 
     monkeypatch.setattr(Output, "can_ask", property(lambda _self: True))
     monkeypatch.setattr(Output, "ask", ask)
@@ -65,7 +65,7 @@ def test_a_launch_shows_plan_steps_and_card(cluster: FakeCluster, run: Run) -> N
         "demo_factory_1: create ok in 1.2s",
         "demo_factory_0: flambe changed in 75s: installed 0.4.18",
         "warning: the first key seen was kept",
-        "demo is running: 3 hosts, Ray 0.7.6 with 3 nodes alive, after 83s",
+        "demo is running: 3 hosts, 3 Ray nodes alive (Ray 0.7.6), in 83s",
         "created: orchestrator, factory 0, factory 1",
         "flambe-ans ssh 'demo cluster.yaml'",
         "ssh -i /home/me/key.pem -o",
@@ -76,7 +76,7 @@ def test_a_launch_shows_plan_steps_and_card(cluster: FakeCluster, run: Run) -> N
     assert "\x1b" not in done.stdout
 
 
-def test_json_is_one_document_and_people_read_stderr(cluster: FakeCluster, run: Run) -> None:
+def test_json_is_one_document_and_text_goes_to_stderr(cluster: FakeCluster, run: Run) -> None:
     done = run("launch", "c.yaml", "--yes", "--json")
     document = json.loads(done.stdout)
     assert document["state"] == "running"
@@ -104,7 +104,7 @@ def test_without_a_terminal_the_question_is_an_error_that_names_the_flag(cluster
     done = run("launch", "c.yaml")
     assert done.code == 2
     assert "Create 3 hosts?" in done.stderr
-    assert "--yes" in done.stderr
+    assert done.stderr.endswith("next: flambe-ans launch c.yaml --yes\n")
     assert not any(call[0] == "run" for call in cluster.calls)
 
 
@@ -120,7 +120,7 @@ def test_a_launch_that_creates_nothing_does_not_ask(cluster: FakeCluster, run: R
     cluster.planned = make_plan(Action.REUSE)
     done = run("launch", "c.yaml")
     assert done.code == 0
-    assert "Nothing to create: 3 hosts reused" in done.stdout
+    assert "Nothing to create: 3 hosts unchanged" in done.stdout
     assert "changed: flambe on factory 0: installed 0.4.18" in done.stdout
 
 
@@ -139,14 +139,14 @@ def test_a_failure_shows_only_what_failed_and_what_to_run_next(cluster: FakeClus
     assert done.code == 6
     assert done.stderr.splitlines()[:5] == [
         "error: 1 of 3 hosts failed",
-        "demo_factory_0 failed at setup_cmds: Run the user's commands",
+        "demo_factory_0: failed in setup_cmds: Run the user's commands",
         "  a command failed",
         "  $ apt-get install [nosuch]  (exit code 100)",
-        "  | ... 10 lines before",
+        "  | ... 10 earlier lines",
     ]
     assert "  | line 30" in done.stderr
     assert "line 10\n" not in done.stderr
-    assert done.stderr.endswith("log: /state/logs/playbook.log\nnext: flambe-ans launch c.yaml\n")
+    assert done.stderr.endswith("full log: /state/logs/playbook.log\nnext: flambe-ans launch c.yaml --yes\n")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_each_kind_of_failure_has_its_exit_code(
         ([], [KeyboardInterrupt()], False),
     ],
 )
-def test_new_hosts_are_kept_or_terminated_as_told(
+def test_new_hosts_are_kept_or_terminated_on_request(
     cluster: FakeCluster,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
@@ -199,7 +199,7 @@ def test_new_hosts_are_kept_or_terminated_as_told(
     assert done.code == (6 if error is FAILURE else 130)
     assert ("rollback" in cluster.calls) is rolled_back
     assert len(asked) == len(answers)
-    assert ("terminated" if rolled_back else "stay") in done.stdout
+    assert ("Terminated" if rolled_back else "Kept") + " the 3 new hosts" in done.stdout
 
 
 def test_a_cluster_that_was_found_is_never_touched(cluster: FakeCluster, run: Run) -> None:
@@ -221,4 +221,4 @@ def test_a_rollback_that_fails_leaves_the_first_error_standing(
     done = run("launch", "c.yaml", "--yes", "--on-failure", "terminate")
     assert done.code == 6
     assert "the API went away" in done.stderr
-    assert "flambe-ans down" in done.stdout
+    assert "flambe-ans down c.yaml" in done.stdout

@@ -1,4 +1,4 @@
-"""The command line as a whole: exit codes, usage errors, errors nobody expected, start-up."""
+"""The command line as a whole: exit codes, usage errors, unexpected errors, help texts, start-up time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from flambe_ansible import __version__
@@ -31,9 +32,9 @@ def raise_at_load(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None
         (["lauch", "c.yaml"], "Did you mean 'launch'?"),
         (["status", "c.yaml", "--jsn"], "Did you mean '--json'?"),
         (["status"], "Missing argument 'CLUSTER'"),
-        (["ssh", "c.yaml", "worker"], "'worker' is no host"),
-        (["ssh", "c.yaml", "factory", "x"], "'factory x' is no host"),
-        (["exec", "c.yaml"], "no command; write it behind `--`"),
+        (["ssh", "c.yaml", "worker"], "unknown host 'worker'"),
+        (["ssh", "c.yaml", "factory", "x"], "unknown host 'factory x'"),
+        (["exec", "c.yaml"], "no command; write it after `--`"),
         (["exec", "c.yaml", "--on", "moon", "--", "true"], "'moon' is not one of"),
         (["launch", "c.yaml", "--on-failure", "cry"], "'cry' is not one of"),
     ],
@@ -52,7 +53,7 @@ def test_usage_errors_are_documents_too(run: Run) -> None:
     assert json.loads(done.stdout)["error"]["exit_code"] == 2
 
 
-def test_problems_of_a_file_are_lines_with_their_places(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_problems_of_a_file_are_lines_with_line_and_column(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     problems = [
         Problem(file="c.yaml", line=3, column=1, message="unknown key naem", suggestion="name"),
         Problem(file="c.yaml", line=9, column=4, message="factories_num is a text", expected="a whole number"),
@@ -67,13 +68,23 @@ def test_problems_of_a_file_are_lines_with_their_places(run: Run, monkeypatch: p
     assert [problem["line"] for problem in json.loads(done.stdout)["error"]["problems"]] == [3, 9]
 
 
+def test_a_missing_file_is_an_error_without_a_line(run: Run, tmp_path: Path) -> None:
+    done = run("launch", str(tmp_path / "nope.yaml"))
+    assert (done.code, done.stderr) == (3, f"error: {tmp_path}/nope.yaml: no such file\n")
+
+
+def test_a_hint_names_the_clusters_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_at_load(monkeypatch, LabError("no", hint="flambe-ans exec CLUSTER -- true"))
+    assert run("launch", "a b.yaml").stderr == "error: no\nnext: flambe-ans exec 'a b.yaml' -- true\n"
+
+
 def test_a_hint_is_what_to_run_next(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     raise_at_load(monkeypatch, LabError("the lab is down", hint="sudo flambe-ans lab up"))
     done = run("launch", "c.yaml")
     assert (done.code, done.stderr) == (8, "error: the lab is down\nnext: sudo flambe-ans lab up\n")
 
 
-def test_an_error_nobody_expected_is_one_line_and_a_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_line_and_a_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     raise_at_load(monkeypatch, ZeroDivisionError("oops"))
     done = run("status", "c.yaml")
     assert done.code == 1
@@ -117,6 +128,23 @@ def test_help_fits_its_width_and_has_examples(
     assert max(map(len, done.stdout.splitlines())) <= int(columns)
 
 
+def list_options(command: click.Command, path: str) -> list[tuple[str, str]]:
+    """List the options of a command and its subcommands, as (path of the command, option)."""
+    children = command.commands.values() if isinstance(command, click.Group) else []
+    below = [pair for child in children for pair in list_options(child, f"{path} {child.name}".strip())]
+    own = [max(one.opts, key=len) for one in command.params if isinstance(one, click.Option) and path]
+    return [(path, option) for option in own if option not in ("--json", "--debug")] + below
+
+
+def test_the_documentation_has_every_option() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+    for path, option in list_options(app, ""):
+        lines = [line for line in page.splitlines() if line.startswith(f"| `{path} ")]
+        if path == "launch":  # its options have a table
+            lines = page.partition("## launch")[2].splitlines()
+        assert any(option in line for line in lines), f"{path} {option}"
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from flambe_ansible.cli import run; run(['--help']);"
@@ -137,7 +165,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_status_tells_and_ends_with_0(cluster: FakeCluster, run: Run) -> None:
+def test_status_prints_a_document_and_returns_0(cluster: FakeCluster, run: Run) -> None:
     done = run("status", "c.yaml", "--json")
     document = json.loads(done.stdout)
     assert done.code == 0

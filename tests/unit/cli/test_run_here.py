@@ -1,4 +1,4 @@
-"""``flambe-ans run`` on runnables of one's own."""
+"""``flambe-ans run`` with custom runnables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_example_asks_this_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "said"),
+    ("text", "code", "message"),
     [
         ("!survey.Survey\nquestions: {trouble: 'echo no; exit 3'}", 11, "error: here: echo no; exit 3: exit code 3"),
         ("!survey.Survey\nquestions: {}", 3, "a survey needs questions"),
@@ -46,10 +46,10 @@ def test_the_example_asks_this_machine(tmp_path: Path) -> None:
         ("!survey.Survey\nquestions: {a: pwd}\nanswers: /no/such/folder", 11, "!survey.Survey.run raised FileNotFound"),
     ],
 )
-def test_what_goes_wrong_has_its_line_and_its_exit_code(tmp_path: Path, text: str, code: int, said: str) -> None:
+def test_what_goes_wrong_has_its_line_and_its_exit_code(tmp_path: Path, text: str, code: int, message: str) -> None:
     (tmp_path / "mine.yaml").write_text(f"survey: {EXAMPLE}\n---\n{text}\n")
     _, errors = call(tmp_path, "mine.yaml", code=code)
-    assert said in errors
+    assert message in errors
     assert "crashes" not in errors
 
 

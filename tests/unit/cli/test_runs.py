@@ -1,9 +1,10 @@
-"""The commands for runs, against a made-up cluster."""
+"""The commands for jobs, with a fake cluster."""
 
 from __future__ import annotations
 
 import io
 import json
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from flambe_ansible.jobs.state import JobState, LostHost
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.runtimes import make_runtime
 from tests.unit.cli.conftest import Run
-from tests.unit.cli.made_up import HOSTS, RELEASE, FakeCluster, make_nodes
+from tests.unit.cli.made_up import HOSTS, RELEASE, FakeCluster, make_nodes, make_plan
 from tests.unit.fleets import make_fleet
 
 NOW = datetime(2026, 11, 22, 4, 10, tzinfo=UTC)
@@ -37,7 +38,7 @@ FAILED = JobState(
 
 
 TOPICS = JobState(state="running", active=True, name="topics", save_path="/home/ubuntu/topics/output__topics")
-# Runnables of one's own, with results and without.
+# Custom runnables, with results and without.
 SURVEY = JobState(state="running", active=True, name="survey.Survey", save_path="/home/ubuntu/survey")
 BARE = JobState(state="running", active=True, name="survey.Bare")
 REPORT, PLOTS = "http://10.0.0.10:49558/", "http://10.0.0.10:49556/"
@@ -53,21 +54,21 @@ def draw(what: RenderableType) -> list[str]:
 @pytest.mark.parametrize(
     ("run", "lines"),
     [
-        (JobState(), ["Run: none yet"]),
+        (JobState(), ["Job: none yet"]),
         (
             RUNNING,
             [
-                "Run: topics running since 2026-11-22T04:00:00Z, for 10m00",
+                "Job: topics running since 2026-11-22T04:00:00Z, for 10m00",
                 "  data > train (running) > test",
-                "  lost: demo_factory_0 (10.0.0.11): the host is gone",
+                "  lost host: demo_factory_0 (10.0.0.11): the host is gone",
             ],
         ),
         (
             FAILED,
             [
-                "Run: topics failed at 2026-11-22T04:02:30Z, after 2m30",
+                "Job: topics failed at 2026-11-22T04:02:30Z, after 2m30",
                 "  exit code 255: TagError",
-                "  the hosts are being made ready for the next run",
+                "  Ray is restarting on all hosts for the next job",
             ],
         ),
     ],
@@ -112,23 +113,26 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     return fake
 
 
-def test_stop_says_what_it_stopped(run: Run, busy: Cluster) -> None:
-    assert run("stop", "c.yaml").stdout == "topics is stopped; the hosts are ready for the next run.\n"
+def test_stop_prints_what_it_stopped(run: Run, busy: Cluster) -> None:
+    assert run("stop", "c.yaml").stdout == "topics is stopped; the hosts are ready for the next job.\n"
     assert busy.calls == [("attach", ["demo_orchestrator"]), "close"]
     document = json.loads(run("stop", "c.yaml", "--json").stdout)
     assert (document["stopped"], document["run"]["state"]) == (True, "stopped")
 
 
-def test_stop_where_nothing_runs(run: Run, busy: Cluster) -> None:
+def test_stop_if_nothing_runs(run: Run, busy: Cluster) -> None:
     busy.state = FAILED
     outcome = run("stop", "c.yaml")
-    assert (outcome.code, outcome.stdout) == (0, "Nothing was running; topics stopped at 2026-11-22T04:11:00Z.\n")
+    assert (outcome.code, outcome.stdout) == (
+        0,
+        "No job was running; the last one, topics, stopped at 2026-11-22T04:11:00Z.\n",
+    )
 
 
 @pytest.mark.parametrize(
     "command", [("logs", "c.yaml"), ("stop", "c.yaml"), ("open", "c.yaml"), ("pull", "c.yaml", "x")]
 )
-def test_where_nothing_ever_ran(run: Run, busy: Cluster, command: tuple[str, ...]) -> None:
+def test_if_no_job_ever_ran(run: Run, busy: Cluster, command: tuple[str, ...]) -> None:
     busy.state = JobState()
     outcome = run(*command)
     assert outcome.code == 11
@@ -136,7 +140,7 @@ def test_where_nothing_ever_ran(run: Run, busy: Cluster, command: tuple[str, ...
     assert busy.calls[-1] == "close"
 
 
-def test_open_prints_public_addresses_where_the_sites_are_exposed(run: Run, busy: Cluster) -> None:
+def test_open_prints_public_addresses_if_the_sites_are_exposed(run: Run, busy: Cluster) -> None:
     busy.expose_sites = True
     sites = make_sites("10.0.0.10")
     assert json.loads(run("open", "c.yaml", "--json").stdout) == {
@@ -146,15 +150,15 @@ def test_open_prints_public_addresses_where_the_sites_are_exposed(run: Run, busy
     assert "http://10.0.0.10:49558/" in run("open", "c.yaml").stdout
 
 
-def test_open_prints_no_report_site_of_a_runnable_of_ones_own(run: Run, busy: Cluster) -> None:
+def test_open_prints_no_report_site_of_a_custom_runnable(run: Run, busy: Cluster) -> None:
     busy.expose_sites, busy.state = True, SURVEY
     assert json.loads(run("open", "c.yaml", "--json").stdout) == {"report_site": None, "tensorboard": PLOTS}
     lines = [line.rstrip() for line in run("open", "c.yaml").stdout.splitlines()]
-    assert lines == ["Report site  none: only experiments have one", f"TensorBoard  {PLOTS}"]
+    assert lines == ["Report site  none (only experiments have one)", f"TensorBoard  {PLOTS}"]
 
 
 @pytest.mark.parametrize("expose", [True, False])
-def test_open_says_where_there_is_nothing_to_show(run: Run, busy: Cluster, expose: bool) -> None:
+def test_open_fails_if_there_is_nothing_to_show(run: Run, busy: Cluster, expose: bool) -> None:
     busy.expose_sites, busy.state = expose, BARE
     outcome = run("open", "c.yaml")
     assert (outcome.code, outcome.stdout) == (11, "")
@@ -162,7 +166,7 @@ def test_open_says_where_there_is_nothing_to_show(run: Run, busy: Cluster, expos
 
 
 @pytest.mark.parametrize(("missing", "lines"), [("", []), ("this is the log alone", ["this is the log alone"])])
-def test_pull_says_what_it_brought(
+def test_pull_prints_what_it_downloaded(
     run: Run, busy: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str, lines: list[str]
 ) -> None:
     def pull(_cluster: Any, state: JobState, destination: Path, **options: Any) -> Pulled:
@@ -207,15 +211,15 @@ def test_a_submission_offers_what_there_is(
     cluster.expose_sites = expose
     always = {
         "log": "flambe-ans logs c.yaml --follow",
-        "state": "flambe-ans status c.yaml",
-        "end it": "flambe-ans stop c.yaml",
+        "status": "flambe-ans status c.yaml",
+        "stop": "flambe-ans stop c.yaml",
     }
     rows = [line.split("  ", 1) for line in draw(render_submission(done, file="c.yaml", cluster=cluster))[3:]]
     assert {name: value.strip() for name, value in rows} == {**always, **offered}
     assert describe_submission(done, state, cluster=cluster)["sites"] == sites
 
 
-def test_submit_tells_all_problems_of_the_file_and_touches_nothing(run: Run, busy: Cluster, tmp_path: Path) -> None:
+def test_submit_reports_all_problems_of_the_file_and_changes_nothing(run: Run, busy: Cluster, tmp_path: Path) -> None:
     file = tmp_path / "e.yaml"
     file.write_text("!Experiment\nname: a b\npipeline: {}\n")
     outcome = run("submit", str(file), "--cluster", "c.yaml")
@@ -235,7 +239,32 @@ def test_submit_is_refused_while_the_cluster_is_busy(run: Run, busy: Cluster, tm
     assert busy.calls == [("attach", ["demo_orchestrator"]), "close"]
 
 
-def test_submit_wants_a_cluster(run: Run) -> None:
+def test_a_refused_submit_lists_commands_to_paste(run: Run, busy: Cluster, tmp_path: Path) -> None:
+    file, secrets = tmp_path / "e.yaml", tmp_path / "s.ini"
+    file.write_text("!Experiment\nname: a\npipeline:\n  x: !Trainer\n")
+    secrets.write_text("[A]\nb = c\n")
+    words = ["submit", str(file), "--cluster", "my cluster.yaml", "--secrets", str(secrets)]
+    outcome = run(*words)
+    commands = [line[6:].partition("   #")[0] for line in outcome.stderr.splitlines()[-3:]]
+    assert commands == [
+        "flambe-ans logs 'my cluster.yaml' --follow",
+        "flambe-ans stop 'my cluster.yaml'",
+        shlex.join(["flambe-ans", *words, "--force"]),
+    ]
+
+
+def test_a_failed_submit_is_repeated_with_its_options(run: Run, busy: Cluster, tmp_path: Path) -> None:
+    file, secrets = tmp_path / "e.yaml", tmp_path / "s.ini"
+    file.write_text("!Experiment\nname: a\npipeline:\n  x: !Trainer\n")
+    secrets.write_text("[A]\nb = c\n")
+    busy.planned = make_plan()
+    words = ["submit", str(file), "--cluster", "c.yaml", "--secrets", str(secrets), "--force"]
+    outcome = run(*words)
+    assert outcome.code == 2
+    assert outcome.stderr.endswith(f"next: {shlex.join(['flambe-ans', *words])} --yes\n")
+
+
+def test_submit_requires_a_cluster(run: Run) -> None:
     outcome = run("submit", "e.yaml")
     assert outcome.code == 2
     assert "--cluster" in outcome.stderr

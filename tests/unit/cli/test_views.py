@@ -8,13 +8,22 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
 from flambe_ansible.cli.render.failure import render_error
 from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
 from flambe_ansible.cli.render.status import render_status
-from flambe_ansible.cli.render.words import format_seconds
-from flambe_ansible.errors import ClusterConfigurationError, Problem, RayError, RemoteCommandError
+from flambe_ansible.cli.render.words import format_seconds, wrap
+from flambe_ansible.errors import (
+    ClusterConfigurationError,
+    PlaybookError,
+    Problem,
+    RayError,
+    RemoteCommandError,
+    TaskFailure,
+)
+from flambe_ansible.jobs.state import JobState, LostHost
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.launch.plan import Action, Plan
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
@@ -57,13 +66,13 @@ def test_a_plan_of_mixed_actions_is_summed_up() -> None:
         for action, hosts in zip((Action.REUSE, Action.START, Action.CREATE), [(h,) for h in HOSTS], strict=True)
     ]
     plan = Plan(cluster="demo", provider="aws", hosts=tuple(host for part in parts for host in part))
-    assert summarize(plan) == "Hosts: 1 to create, 1 to start, 1 reused"
+    assert summarize(plan) == "Hosts: 1 to create, 1 to start, 1 unchanged"
     assert write_question(plan) == "Create 1 and start 1 host?"
     assert "running i-0000000000000000a 10.0.0.10" in draw(render_plan(plan), width=120)
 
 
 @WIDTHS
-def test_a_status_has_all_hosts_and_rays_word(width: int) -> None:
+def test_a_status_has_all_hosts_and_the_state_of_ray(width: int) -> None:
     found = make_status(ClusterState.DEGRADED, ray=make_nodes(dead=("demo_factory_1",)))
     text = draw(render_status(found), width=width)
     assert "demo is degraded" in text
@@ -76,12 +85,26 @@ def test_a_status_has_all_hosts_and_rays_word(width: int) -> None:
     [
         (ClusterStatus(name="demo", state=ClusterState.ABSENT), "demo is absent"),
         (make_status(ClusterState.PROVISIONING, ray=None), "Ray: not set up yet"),
-        (make_status(ClusterState.DEGRADED, ray=RayNodes(error="a\nno head")), "Ray: no answer: no head"),
-        (make_status(ClusterState.DEGRADED, ray=None, unreachable="no route"), "does not answer: no route"),
+        (make_status(ClusterState.DEGRADED, ray=RayNodes(error="a\nno head")), "Ray: not available: no head"),
+        (make_status(ClusterState.DEGRADED, ray=None, unreachable="no route"), "cannot be reached: no route"),
     ],
 )
-def test_a_status_says_why_ray_is_silent(found: ClusterStatus, line: str) -> None:
+def test_a_status_has_the_reason_if_ray_is_not_available(found: ClusterStatus, line: str) -> None:
     assert line in draw(render_status(found), width=120)
+
+
+def test_a_status_after_a_job_says_that_ray_restarts() -> None:
+    job = JobState(state="succeeded", name="topics", settling=True)
+    text = draw(render_status(make_status(ClusterState.DEGRADED, ray=RayNodes(error="no answer"), run=job)))
+    assert text.startswith("demo is running; Ray is restarting after the job\n")
+    assert text.count("restarting") == 6
+    assert "dead" not in text
+
+
+def test_a_host_that_was_lost_during_the_job_is_not_restarting() -> None:
+    lost = LostHost(name="demo_factory_0", address="10.0.0.11", since="", reason="gone")
+    job = JobState(state="failed", name="topics", settling=True, lost=(lost,))
+    assert "demo is degraded" in draw(render_status(make_status(ClusterState.DEGRADED, run=job)))
 
 
 def make_result(version: RuntimeVersion = RELEASE) -> LaunchResult:
@@ -112,12 +135,14 @@ def test_the_ssh_line_goes_through_the_bastion() -> None:
     assert "ProxyJump=me@gate:2222" in shlex.split(line)
 
 
-def test_nothing_changed_is_said() -> None:
+def test_a_card_without_changes() -> None:
     result = make_result()
-    assert "Nothing had to change." in draw(render_card(result, file="c.yaml", cluster="demo", changes=[]))
+    assert "No changes: all hosts were up to date." in draw(
+        render_card(result, file="c.yaml", cluster="demo", changes=[])
+    )
 
 
-def test_a_checkout_is_told_at_the_end_a_release_is_not() -> None:
+def test_a_card_names_a_checkout_and_not_a_release() -> None:
     checkout = RuntimeVersion(version="0.4.18+content.1a", origin="built from /me/flambe", source=Path("/me/flambe"))
     card = draw(render_card(make_result(checkout), file="c.yaml", cluster="demo", changes=[]))
     assert "flambe: 0.4.18+content.1a (built from /me/flambe)\n" in card
@@ -147,10 +172,30 @@ def test_a_host_that_ray_misses_comes_with_its_log() -> None:
     error = RayError("no live node on demo_factory_1", missing=["demo_factory_1"], logs={"demo_factory_1": "boom\n"})
     assert [line.plain for line in render_error(error, next_command="flambe-ans launch c.yaml")] == [
         "error: no live node on demo_factory_1",
-        "demo_factory_1, the end of its log:",
+        "demo_factory_1: last lines of Ray's log:",
         "  | boom",
         "next: flambe-ans launch c.yaml",
     ]
+
+
+def test_hosts_that_failed_alike_share_a_block() -> None:
+    failures = [TaskFailure(host=f"h{n}", role="flambe", task="Install", message="no", output="no") for n in (1, 2)]
+    error = PlaybookError("2 of 3 hosts failed", failures=failures, log="/log")
+    assert [line.plain for line in render_error(error)] == [
+        "error: 2 of 3 hosts failed",
+        "h1, h2: failed in flambe: Install",
+        "  | no",
+        "full log: /log",
+    ]
+
+
+@pytest.mark.parametrize("margin", ["", "    ", "  | "])
+def test_lines_wrap_at_words(margin: str) -> None:
+    words = ["one", "two", "/a/path/that/is/longer/than/the/line", "three", "four"]
+    lines = wrap(Console(width=24), Text(margin + " ".join(words * 3)))
+    assert [word for line in lines for word in line.plain.removeprefix(margin).split()] == words * 3
+    assert all(line.plain.startswith(margin) for line in lines)
+    assert all(len(line.plain.rstrip()) <= 24 or words[2] in line.plain for line in lines)
 
 
 def test_a_command_that_failed_is_shown_with_its_output() -> None:

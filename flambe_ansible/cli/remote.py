@@ -1,0 +1,105 @@
+"""Commands on hosts whose output is streamed; they end with this process, and when the output has no reader."""
+
+from __future__ import annotations
+
+import select
+import shlex
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+POLL_SECONDS = 0.2
+# Without a terminal, sshd sends no signal to the command when the connection ends; only its standard input is closed.
+# So the command runs in a session of its own, and a watcher ends that session when standard input ends.
+_GUARD = """
+exec 3<&0
+setsid "${SHELL:-/bin/sh}" -c "$1" </dev/null 3<&- &
+command=$!
+{
+  while read -r _; do :; done
+  trap '' TERM
+  kill -s TERM -- "-$command"
+  sleep 5
+  kill -s KILL -- "-$command"
+} <&3 >/dev/null 2>&1 &
+watcher=$!
+exec 3<&-
+wait "$command" 2>/dev/null
+code=$?
+kill "$watcher" 2>/dev/null
+exit "$code"
+"""
+
+
+def tie_to_connection(command: str) -> str:
+    """Return a command line that runs ``command`` on a host and ends it when the connection ends.
+
+    Args:
+        command: A line for the host's shell. Its standard input is empty.
+    """
+    return shlex.join(["/bin/sh", "-c", _GUARD, "flambe-ans", command])
+
+
+def start(argv: Sequence[str], *, command: str, stderr: int | None = None) -> subprocess.Popen[str]:
+    """Start a command on a host; its standard input stays open for as long as the command may run.
+
+    Args:
+        argv: The ssh command without the remote command.
+        command: A line for the host's shell.
+        stderr: As in ``subprocess.Popen``.
+    """
+    return subprocess.Popen(
+        [*argv, tie_to_connection(command)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        errors="replace",
+    )
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a started command, on the host too."""
+    if process.stdin:
+        process.stdin.close()
+    if process.poll() is None:
+        process.terminate()
+
+
+def has_reader(stream: IO[str]) -> bool:
+    """Whether the reader of a stream is still there."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # not a file of the system
+        return True
+    poller = select.poll()
+    poller.register(descriptor, 0)  # errors are always reported
+    return not any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))
+
+
+@contextmanager
+def watch_reader(stream: IO[str], on_close: Callable[[], None]) -> Iterator[None]:
+    """Call ``on_close`` as soon as the stream's reader is gone, even if nothing is written.
+
+    Raises:
+        BrokenPipeError: The reader was gone before the block ended.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(POLL_SECONDS):
+            if not has_reader(stream):
+                on_close()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    if not has_reader(stream):
+        raise BrokenPipeError
