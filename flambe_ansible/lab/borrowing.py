@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flambe_ansible.files import lock, write_json
 from flambe_ansible.lab import firewall, state
-from flambe_ansible.lab.system import locked, run
+from flambe_ansible.lab.system import run
 
 _FORWARDING = "net.ipv4.ip_forward"
 _INOTIFY = "fs.inotify.max_user_instances"
@@ -18,14 +19,14 @@ _CLOSED = "flambe-lab:forwarding"
 
 def borrow(lab: str) -> None:
     """Let the machine forward packets, remembering what it did before; labs are counted."""
-    with locked(_lock()):
+    with lock(_lock_file()):
         path = _record()
         known = state.read_json(path)
         if known is None:
             known = {"forwarding": _read(_FORWARDING), "tables": firewall.list_tables(), "labs": []}
         known.setdefault("inotify", _read(_INOTIFY))
         known["labs"] = sorted({*known["labs"], lab})
-        state.write_json(path, known)
+        write_json(path, known)
         if known["forwarding"] != "1":
             if not firewall.list_rules(_CLOSED):  # the machine still forwards nothing but the labs' packets
                 firewall.add_rule("filter", "FORWARD", ["-j", "DROP"], _CLOSED, last=True)
@@ -36,14 +37,14 @@ def borrow(lab: str) -> None:
 
 def give_back(lab: str) -> None:
     """Bring the machine back to what it was, when this was the last lab."""
-    with locked(_lock()):
+    with lock(_lock_file()):
         path = _record()
         known = state.read_json(path)
         if known is None:
             return
         known["labs"] = [name for name in known["labs"] if name != lab]
         if known["labs"]:
-            state.write_json(path, known)
+            write_json(path, known)
             return
         if known["forwarding"] != "1":
             run("sysctl", "-q", "-w", f"{_FORWARDING}={known['forwarding']}")
@@ -64,6 +65,6 @@ def _record() -> Path:
     return state.root() / "machine.json"
 
 
-def _lock() -> Path:
+def _lock_file() -> Path:
     """Find its lock."""
     return state.root() / "locks" / ".machine"

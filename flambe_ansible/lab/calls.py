@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flambe_ansible.lab.system import Person
-
 FILE = "calls.jsonl"
 
 # Parameters that may hold secrets; the log has their size only.
@@ -45,9 +43,9 @@ def is_reading(operation: str) -> bool:
 class CallLog:
     """The log of all calls of one lab; only root and the lab's owner can read it."""
 
-    def __init__(self, path: Path, owner: Person) -> None:
+    def __init__(self, path: Path, owner: tuple[int, int]) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        os.fchown(self._descriptor, owner.uid, owner.gid)
+        os.fchown(self._descriptor, *owner)
 
     def write(self, *, service: str, operation: str, parameters: Mapping[str, Any], status: int, error: str) -> None:
         """Write one call.

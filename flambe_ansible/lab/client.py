@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import state
+from flambe_ansible.lab import pidfile, state
 
 CLIENT_FILE = "client.json"
-DAEMON_FILE = "daemon.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +92,6 @@ def read(name: str) -> LabInfo | None:
     Raises:
         LabError: It belongs to somebody else.
     """
-    from flambe_ansible.lab import process
-
     folder = state.lab_dir(name)
     try:
         document = state.read_json(folder / CLIENT_FILE)
@@ -105,5 +102,5 @@ def read(name: str) -> LabInfo | None:
     if document is None:
         return None
     known: dict[str, Any] = {item.name: document[item.name] for item in fields(LabInfo) if item.name in document}
-    known |= {"key": Path(document["key"]), "state_dir": folder, "up": process.find(folder) is not None}
+    known |= {"key": Path(document["key"]), "state_dir": folder, "up": pidfile.find(folder) is not None}
     return LabInfo(**known)

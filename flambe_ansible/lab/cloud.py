@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.errors import LabError
+from flambe_ansible.files import write_atomic
 from flambe_ansible.lab import sources
 from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.tokens import TokenBook
@@ -108,11 +109,7 @@ class Cloud:
         """Write all to disk, all or nothing; only root can read it."""
         kept = ("tokens", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
         document = {"moto": _moto_version(), **{name: getattr(self, name) for name in kept}}
-        draft = self._path.with_name(f".{_FILE}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            pickle.dump(document, stream)
-        draft.replace(self._path)
+        write_atomic(self._path, pickle.dumps(document))
 
     def _read(self) -> None:
         """Read what ``save`` wrote."""

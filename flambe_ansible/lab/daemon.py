@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.lab import alarms, network, process, state
+from flambe_ansible.lab.calls import FILE, CallLog
 from flambe_ansible.lab.cloud import Cloud, key_file, prepare_moto
 from flambe_ansible.lab.fleet import Fleet
+from flambe_ansible.lab.gate import Gate
 from flambe_ansible.lab.state import Settings
 
 _log = logging.getLogger(__name__)
@@ -63,9 +65,6 @@ def _make_server(settings: Settings, cloud: Cloud, fleet: Fleet) -> Any:
     """Make the HTTP server, on the loopback alone."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
-
-    from flambe_ansible.lab.calls import FILE, CallLog
-    from flambe_ansible.lab.gate import Gate
 
     class Handler(WSGIRequestHandler):
         """Werkzeug's, without its request log: the lab keeps its own."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flambe_ansible.errors import LabError
+from flambe_ansible.files import write_json
 from flambe_ansible.lab import network, state
 from flambe_ansible.lab.image import USER, USER_ID
 from flambe_ansible.lab.state import Settings
@@ -88,7 +89,7 @@ def create(settings: Settings, spec: HostSpec) -> None:
         link = upper / "etc/systemd/system/multi-user.target.wants/user-data.service"
         link.parent.mkdir(parents=True)
         link.symlink_to("/etc/systemd/system/user-data.service")
-    state.write_json(home / "spec.json", asdict(spec))
+    write_json(home / "spec.json", asdict(spec))
 
 
 def read_spec(settings: Settings, host: str) -> HostSpec:

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from flambe_ansible.lab import disk, host, state
+from flambe_ansible.files import write_json
+from flambe_ansible.lab import disk, host
 from flambe_ansible.lab.cloud import STATE_CODES, Cloud
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.state import Settings
@@ -123,7 +124,7 @@ class Fleet:
             }
             for instance in self.cloud.instances()
         ]
-        state.write_json(self.settings.folder / HOSTS_FILE, rows, self.settings.owner)
+        write_json(self.settings.folder / HOSTS_FILE, rows, owner=self.settings.owner)
 
     def close(self) -> None:
         """Finish what is under way; the hosts stay."""

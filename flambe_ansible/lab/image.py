@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flambe_ansible.files import lock, write_json
 from flambe_ansible.lab import sources, state
-from flambe_ansible.lab.system import locked, run
+from flambe_ansible.lab.system import run
 
 RECIPE_VERSION = 1
 USER = "ubuntu"
@@ -79,7 +80,7 @@ def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -
     folder = state.images_dir()
     folder.mkdir(parents=True, exist_ok=True)
     image = folder / wanted.digest
-    with locked(folder / ".lock"):
+    with lock(folder / ".lock"):
         for leftover in folder.glob(".building-*"):
             shutil.rmtree(leftover)
         if image.is_dir():
@@ -89,7 +90,7 @@ def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -
         try:
             _debootstrap(wanted, draft)
             _finish(draft)
-            state.write_json(folder / f"{wanted.digest}.json", asdict(wanted))
+            write_json(folder / f"{wanted.digest}.json", asdict(wanted))
             draft.rename(image)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -98,7 +99,7 @@ def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -
 
 def purge() -> None:
     """Remove all images."""
-    with locked(state.images_dir() / ".lock"):
+    with lock(state.images_dir() / ".lock"):
         shutil.rmtree(state.images_dir(), ignore_errors=True)
 
 

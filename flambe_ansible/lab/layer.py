@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flambe_ansible.files import write_atomic
 from flambe_ansible.lab import python37, sources
 from flambe_ansible.lab.image import USER_ID
 from flambe_ansible.lab.python37 import Python37
-from flambe_ansible.lab.system import Person, write_private
+from flambe_ansible.lab.system import Person
 
 CACHE = "/var/cache/flambe-lab"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -124,12 +125,12 @@ def _write_indexes(draft: Path, settings: Mapping[str, str]) -> None:
     for name, text in (("etc/pip.conf", pip_conf(settings)), ("etc/uv/uv.toml", uv_toml(settings))):
         path = draft / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, text, Person(USER_ID, USER_ID, Path("/nonexistent")))
+        write_atomic(path, text, owner=(USER_ID, USER_ID))
     # Root has a cache of its own: files of root's in the user's would stop the user.
     own = uv_toml(settings).replace(f"{CACHE}/uv", f"{CACHE}/uv-root")
     (draft / "root/.config/uv").mkdir(parents=True)
     (draft / "root").chmod(0o700)
-    write_private(draft / "root/.config/uv/uv.toml", own)
+    write_atomic(draft / "root/.config/uv/uv.toml", own)
 
 
 def environment_lines(environ: Mapping[str, str]) -> list[str]:
@@ -181,7 +182,7 @@ def _write_apt(draft: Path) -> None:
     for path in [Path("/etc/apt/auth.conf"), *(logins.glob("*.conf") if logins.is_dir() else ())]:
         if path.is_file():
             (draft / str(path.parent).lstrip("/")).mkdir(parents=True, exist_ok=True)
-            write_private(draft / str(path).lstrip("/"), path.read_text())
+            write_atomic(draft / str(path).lstrip("/"), path.read_text())
     lines = ['Acquire::Languages "none";']
     for scheme in ("http", "https"):
         value = os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY")

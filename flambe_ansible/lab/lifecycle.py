@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import cgroups, host, image, layer, network, process, python37, sources, state
+from flambe_ansible.files import lock
+from flambe_ansible.lab import cgroups, host, image, layer, network, pidfile, process, python37, sources, state
 from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus
 from flambe_ansible.lab.client import read as read_info
 from flambe_ansible.lab.fleet import HOSTS_FILE
 from flambe_ansible.lab.state import Settings
-from flambe_ansible.lab.system import caller, has_systemd, locked, require_packages, require_root, run
+from flambe_ansible.lab.system import caller, has_systemd, require_packages, require_root, run
 
 DEFAULT = "default"
 
@@ -54,9 +55,9 @@ def up(
     sources.this_release()
     require_packages()
     process.require_moto()
-    with locked(state.root() / "locks" / f"{name}.lock"):
+    with lock(state.root() / "locks" / f"{name}.lock"):
         settings = state.load(name)
-        if settings is not None and process.find(folder) is not None:
+        if settings is not None and pidfile.find(folder) is not None:
             return _known(name)
         found = python37.find(python)
         wanted = image.ensure(image.recipe(found.libraries if found else ()), say)
@@ -88,7 +89,7 @@ def down(name: str = DEFAULT, *, purge: bool = False) -> bool:
     """
     folder = state.lab_dir(name)
     require_root(words("down", name))
-    with locked(state.root() / "locks" / f"{name}.lock"):
+    with lock(state.root() / "locks" / f"{name}.lock"):
         existed = folder.is_dir()
         process.stop(folder)
         settings = state.load(name) or _stand_in(name)
@@ -109,7 +110,7 @@ def status(name: str = DEFAULT) -> LabStatus:
     folder = state.lab_dir(name)
     known = read_info(name)
     if known is None:
-        return LabStatus(name=name, exists=folder.is_dir(), up=process.find(folder) is not None)
+        return LabStatus(name=name, exists=folder.is_dir(), up=pidfile.find(folder) is not None)
     rows = state.read_json(folder / HOSTS_FILE) or []
     hosts = tuple(LabHost(**row) for row in rows)
     return LabStatus(name=name, exists=True, up=known.up, info=known, hosts=hosts)
@@ -143,7 +144,7 @@ def _known(name: str) -> LabInfo:
 def _make(name: str, image_folder: str, network_range: str | None, max_hosts: int | None) -> Settings:
     """Decide a new lab's settings, and make its folder, its key pair and its access key."""
     owner = caller()
-    with locked(state.root() / "locks" / ".ranges"):
+    with lock(state.root() / "locks" / ".ranges"):
         settings = Settings(
             name=name,
             network=_range(network_range),

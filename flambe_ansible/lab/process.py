@@ -1,4 +1,4 @@
-"""The daemon's life: starting it, knowing it, ending it."""
+"""Starting and stopping the lab's daemon."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import state
-from flambe_ansible.lab.client import CLIENT_FILE, DAEMON_FILE
+from flambe_ansible.files import write_json
+from flambe_ansible.lab import pidfile, state
+from flambe_ansible.lab.client import CLIENT_FILE
+from flambe_ansible.lab.cloud import KEY_NAME, REGION, Cloud, key_file
 from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.system import environment, has_systemd, run
 
@@ -31,7 +32,7 @@ def make_secrets(settings: Settings) -> None:
     if not path.exists():
         letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
         key = "AKIA" + "".join(secrets.choice(letters) for _ in range(16))
-        state.write_json(path, {"access_key": key, "secret_key": secrets.token_urlsafe(30)})
+        write_json(path, {"access_key": key, "secret_key": secrets.token_urlsafe(30)})
 
 
 def read_secrets(settings: Settings) -> tuple[str, str]:
@@ -58,7 +59,7 @@ def start(settings: Settings) -> None:
     Raises:
         LabError: It did not start; the message ends with its log's last line.
     """
-    (settings.folder / DAEMON_FILE).unlink(missing_ok=True)
+    pidfile.remove(settings.folder)
     command = [sys.executable, "-m", "flambe_ansible.lab.daemon", settings.name]
     log = settings.folder / _LOG
     where = {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -79,10 +80,8 @@ def start(settings: Settings) -> None:
     _wait(settings, log, child)
 
 
-def announce(settings: Settings, cloud: Any) -> None:
-    """Tell the lab's owner that it is up, and how to reach it."""
-    from flambe_ansible.lab.cloud import KEY_NAME, REGION, key_file
-
+def announce(settings: Settings, cloud: Cloud) -> None:
+    """Write how to reach the lab, for its owner, and that this process serves it."""
     access_key, secret_key = read_secrets(settings)
     client = {
         "name": settings.name,
@@ -97,38 +96,19 @@ def announce(settings: Settings, cloud: Any) -> None:
         "image_id": cloud.image_id,
         "network": settings.network,
     }
-    state.write_json(settings.folder / CLIENT_FILE, client, settings.owner)
-    pid = os.getpid()
-    state.write_json(settings.folder / DAEMON_FILE, {"pid": pid, "started": started(pid)})
-    (settings.folder / DAEMON_FILE).chmod(0o644)
-
-
-def find(folder: Path) -> int | None:
-    """Find the process id of a lab's daemon; None when it does not run."""
-    document = state.read_json(folder / DAEMON_FILE)
-    if document is None or started(document["pid"]) != document["started"]:
-        return None
-    return int(document["pid"])
+    write_json(settings.folder / CLIENT_FILE, client, owner=settings.owner)
+    pidfile.write(settings.folder)
 
 
 def stop(folder: Path, *, timeout: float = 10.0) -> None:
     """End a lab's daemon, and be sure that it is gone; its hosts go on."""
     for sent in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + timeout
-        while (pid := find(folder)) is not None and time.monotonic() < deadline:
+        while (pid := pidfile.find(folder)) is not None and time.monotonic() < deadline:
             with suppress(ProcessLookupError):
                 os.kill(pid, sent)
             time.sleep(0.1)
-    (folder / DAEMON_FILE).unlink(missing_ok=True)
-
-
-def started(pid: int) -> str | None:
-    """Read when a process began, in the kernel's ticks, which tells it from a later one with its number."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else fields[19]
+    pidfile.remove(folder)
 
 
 def free_port() -> int:
@@ -153,7 +133,7 @@ def _wait(settings: Settings, log: Path, child: subprocess.Popen[bytes] | None) 
     """Wait until a daemon that was started serves."""
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline and (child is None or child.poll() is None):
-        if find(settings.folder) is not None:
+        if pidfile.find(settings.folder) is not None:
             return
         time.sleep(0.05)
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []

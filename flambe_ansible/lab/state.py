@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab.system import Person, write_private
+from flambe_ansible.files import write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SETTINGS = "lab.json"
@@ -99,9 +99,9 @@ class Settings:
         return int(self.network.split("/")[1])
 
     @property
-    def owner(self) -> Person:
-        """The user it is for."""
-        return Person(self.owner_uid, self.owner_gid, Path("/nonexistent"))
+    def owner(self) -> tuple[int, int]:
+        """The ids of the user it is for, and of that user's group."""
+        return self.owner_uid, self.owner_gid
 
 
 def load(name: str) -> Settings | None:
@@ -131,8 +131,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return None
-
-
-def write_json(path: Path, document: Any, owner: Person | None = None) -> None:
-    """Write one JSON document (0600), all or nothing."""
-    write_private(path, json.dumps(document, indent=1) + "\n", owner)

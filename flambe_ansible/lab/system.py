@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,42 +113,6 @@ def require_root(what: str) -> None:
     """
     if os.geteuid() != 0:
         raise LabError(f"flambe-ans {what} makes hosts and networks, which needs root", hint=f"sudo flambe-ans {what}")
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the file lock at a path, waiting for it; the file may be removed by who holds it."""
-    descriptor = _lock(path)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def write_private(path: Path, text: str, owner: Person | None = None) -> None:
-    """Write a file (0600) in one step, without a moment in which others than its owner could read it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        if owner is not None and os.geteuid() == 0:
-            os.fchown(descriptor, owner.uid, owner.gid)
-        stream.write(text)
-    draft.replace(path)
-
-
-def _lock(path: Path) -> int:
-    """Lock the file that stands at a path, even if another one stood there when the wait began."""
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        try:
-            if os.fstat(descriptor).st_ino == path.stat().st_ino:
-                return descriptor
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)
 
 
 def has_systemd() -> bool:

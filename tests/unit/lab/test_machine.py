@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import borrowing, client, image, layer, lifecycle, process, python37, state, system
+from flambe_ansible.files import write_json
+from flambe_ansible.lab import borrowing, client, image, layer, lifecycle, pidfile, python37, state, system
 from flambe_ansible.lab.cgroups import hierarchies
 from flambe_ansible.lab.image import Recipe
-from flambe_ansible.lab.system import REQUIRED_PACKAGES, locked, missing, require_packages, require_root, write_private
+from flambe_ansible.lab.system import REQUIRED_PACKAGES, missing, require_packages, require_root
 
 RECIPE = Recipe("debian", "bookworm", "amd64", "http://mirror", ("git", "sudo"))
 
@@ -181,42 +182,14 @@ def test_that_what_is_missing_is_said_with_the_line_to_run(monkeypatch: pytest.M
     assert set(REQUIRED_PACKAGES) >= {"debootstrap", "systemd-nspawn", "ip", "iptables"}
 
 
-def test_that_private_files_are_private_from_the_start(tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    path.write_text("old")
-    path.chmod(0o644)
-    write_private(path, "new")
-    assert path.read_text() == "new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
-
-
-def test_that_a_lock_holds_though_its_file_was_removed(tmp_path: Path) -> None:
-    path = tmp_path / "locks" / "a"
-    order: list[str] = []
-
-    def second() -> None:
-        with locked(path):
-            order.append("second")
-
-    with locked(path):
-        thread = threading.Thread(target=second)
-        thread.start()
-        time.sleep(0.1)
-        path.unlink()
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
-    assert path.exists()
-
-
 def test_that_a_reused_process_number_is_no_daemon(tmp_path: Path) -> None:
     pid = os.getpid()
-    state.write_json(tmp_path / client.DAEMON_FILE, {"pid": pid, "started": process.started(pid)})
-    assert process.find(tmp_path) == pid
-    state.write_json(tmp_path / client.DAEMON_FILE, {"pid": pid, "started": "1"})
-    assert process.find(tmp_path) is None
-    assert process.find(tmp_path / "absent") is None
+    pidfile.write(tmp_path)
+    assert pidfile.find(tmp_path) == pid
+    assert stat.S_IMODE((tmp_path / pidfile.FILE).stat().st_mode) == 0o644
+    write_json(tmp_path / pidfile.FILE, {"pid": pid, "started": "1"})
+    assert pidfile.find(tmp_path) is None
+    assert pidfile.find(tmp_path / "absent") is None
 
 
 def test_that_a_lab_that_is_not_there_says_how_to_make_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

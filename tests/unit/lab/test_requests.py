@@ -15,7 +15,6 @@ from flambe_ansible.lab.alarms import average_periods, judge
 from flambe_ansible.lab.calls import CallLog, hide_secrets, is_reading, read_operation
 from flambe_ansible.lab.gate import check_alarm, read_error_code
 from flambe_ansible.lab.launching import RefusedError
-from flambe_ansible.lab.system import Person
 from flambe_ansible.lab.tokens import TokenBook, TokenMismatchError, fingerprint
 from flambe_ansible.lab.userdata import LIMIT, UserDataError, read_user_data
 
@@ -143,7 +142,7 @@ def test_that_the_log_is_its_owners(tmp_path: Path) -> None:
     import os
 
     path = tmp_path / "calls.jsonl"
-    log = CallLog(path, Person(os.getuid(), os.getgid(), tmp_path))
+    log = CallLog(path, (os.getuid(), os.getgid()))
     log.write(
         service="ec2",
         operation="RunInstances",
