@@ -15,6 +15,8 @@ from flambe_ansible.files import write_json
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SETTINGS = "lab.json"
 
+BRIDGE_PREFIX = "fl-"
+
 
 def root() -> Path:
     """Find the folder of all labs of this machine."""
@@ -86,7 +88,7 @@ class Settings:
     @property
     def bridge(self) -> str:
         """The name of its bridge."""
-        return f"fl-{short(self.name)}"
+        return f"{BRIDGE_PREFIX}{short(self.name)}"
 
     @property
     def gateway(self) -> str:

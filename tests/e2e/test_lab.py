@@ -139,6 +139,52 @@ def test_that_the_outside_does_not_reach_a_host(lab: LabInfo, host: str) -> None
         neighbour.wait()
 
 
+@pytest.fixture
+def bridged_hosts() -> Iterator[tuple[int, str]]:
+    """Connect two network namespaces by a bridge; yield the first one's process and the second one's address."""
+    holders = [subprocess.Popen(["unshare", "--net", "sleep", "300"]) for _ in range(2)]
+    here = Path("/proc/self/ns/net").readlink()
+    addresses = ["198.51.100.65", "198.51.100.66"]
+    try:
+        subprocess.run("ip link add flt-br type bridge".split(), check=True)
+        subprocess.run("ip link set flt-br up".split(), check=True)
+        for number, (holder, address) in enumerate(zip(holders, addresses, strict=True)):
+            cloud.wait_until(lambda pid=holder.pid: Path(f"/proc/{pid}/ns/net").readlink() != here, "a namespace")
+            inside = f"nsenter --net --target {holder.pid} ip"
+            for line in (
+                f"ip link add flt-{number} type veth peer name eth0 netns {holder.pid}",
+                f"ip link set flt-{number} master flt-br up",
+                f"{inside} address add {address}/26 dev eth0",
+                f"{inside} link set eth0 up",
+            ):
+                subprocess.run(line.split(), check=True)
+        yield holders[0].pid, addresses[1]
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.wait()
+        for name in ("flt-0", "flt-1", "flt-br"):
+            subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
+
+
+def test_that_other_bridges_of_the_machine_carry_traffic(lab: LabInfo, bridged_hosts: tuple[int, str]) -> None:
+    """With br_netfilter, iptables' FORWARD chain gets the frames of every bridge."""
+    assert lab.up
+    process, address = bridged_hosts
+    switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    before = switch.read_text() if switch.exists() else None
+    try:
+        if before is not None:
+            switch.write_text("1")
+        knock = f"import socket; socket.create_connection(('{address}', 9), timeout=5)"
+        argv = ["nsenter", "--net", "--target", str(process), "python3", "-c", knock]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert "ConnectionRefusedError" in done.stderr, "the other namespace does not answer"
+    finally:
+        if before is not None:
+            switch.write_text(before)
+
+
 def test_that_a_client_token_makes_instances_once(lab: LabInfo) -> None:
     ec2 = cloud.client(lab)
     same = cloud.request(lab, ClientToken="once-1", MinCount=2, MaxCount=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
@@ -233,14 +234,16 @@ def test_that_the_machine_is_given_back_by_the_last_lab(monkeypatch: pytest.Monk
     kernel = {"net.ipv4.ip_forward": "0", "fs.inotify.max_user_instances": "128"}
     rules: set[str] = set()
 
-    def sysctl(*argv: str, check: bool = True) -> str:
+    def run(*argv: str, check: bool = True) -> str:
         if "-w" in argv:
             name, _, value = argv[-1].partition("=")
             kernel[name] = value
+        if argv[0] == "ip":
+            return json.dumps([{"ifname": "eth0", "addr_info": [{}]}, {"ifname": "docker0", "addr_info": []}])
         return kernel.get(argv[-1], "")
 
     monkeypatch.setattr(state, "root", lambda: tmp_path)
-    monkeypatch.setattr(borrowing, "run", sysctl)
+    monkeypatch.setattr(borrowing, "run", run)
     monkeypatch.setattr(borrowing.firewall, "list_tables", lambda: ["nat"])
     monkeypatch.setattr(borrowing.firewall, "list_rules", lambda mark: [mark] if mark in rules else [])
     monkeypatch.setattr(borrowing.firewall, "add_rule", lambda *args, **_kwargs: rules.add(args[-1]))
