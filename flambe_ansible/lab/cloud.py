@@ -44,6 +44,7 @@ class Cloud:
         ec2: moto's EC2 backend.
         cloudwatch: moto's CloudWatch backend.
         tokens: The client tokens that were used.
+        layers: The layers of images below each host's own disk, uppermost first, by instance id.
         subnet_id: The lab's subnet.
         security_group: The lab's security group.
         image_id: The lab's image.
@@ -52,6 +53,7 @@ class Cloud:
     def __init__(self, settings: Settings) -> None:
         self._path = settings.folder / _FILE
         self.tokens = TokenBook()
+        self.layers: dict[str, tuple[str, ...]] = {}
         self.subnet_id = self.security_group = self.image_id = ""
         self.ec2: Any = None
         self.cloudwatch: Any = None
@@ -83,6 +85,10 @@ class Cloud:
         for reservation in list(self.ec2.reservations.values()):
             yield from list(reservation.instances)
 
+    def images(self) -> list[Any]:
+        """List the images of hosts; the lab's own image has another owner."""
+        return [image for image in self.ec2.amis.values() if image.owner_id == ACCOUNT]
+
     def public_keys(self, key_name: str | None) -> tuple[str, ...]:
         """Find the public key of a key pair, as authorized_keys takes it."""
         pair = self.ec2.key_pairs.get(key_name)
@@ -107,7 +113,7 @@ class Cloud:
 
     def save(self) -> None:
         """Write all to disk, all or nothing; only root can read it."""
-        kept = ("tokens", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
+        kept = ("tokens", "layers", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
         document = {"moto": _moto_version(), **{name: getattr(self, name) for name in kept}}
         write_atomic(self._path, pickle.dumps(document))
 

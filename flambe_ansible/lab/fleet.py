@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import threading
 import time
 from collections import defaultdict
@@ -48,11 +49,9 @@ class Fleet:
 
     def launch(self, instance: Any, user_data: str) -> None:
         """Make the host of a new instance."""
-        keys = self.cloud.public_keys(instance.key_name)
-        spec = HostSpec(id=instance.id, address=instance.private_ip, public_keys=keys, user_data=user_data)
         set_state(instance, "pending")
         self._since[instance.id] = math.inf
-        self._pool.submit(self._boot, instance, spec)
+        self._pool.submit(self._boot, instance, self._spec(instance, user_data))
 
     def start(self, instance: Any) -> None:
         """Boot the host of a stopped instance again."""
@@ -75,6 +74,19 @@ class Fleet:
         """Have a host reboot itself."""
         self._pool.submit(host.reboot, self.settings, instance.id)
 
+    def capture(self, image: Any) -> None:
+        """Make the files of a pending image from the disk of its instance's host."""
+        instance = next(found for found in self.cloud.instances() if found.id == image.instance_id)
+        self._pool.submit(self._capture, image, instance)
+
+    def remove_unused_layers(self) -> None:
+        """Remove the files of images that are neither registered nor used by a host."""
+        used = {name for image in self.cloud.images() for name in image.layers}
+        used |= {name for layers in self.cloud.layers.values() for name in layers}
+        for path in disk.list_layers(self.settings):
+            if path.name not in used:
+                self._pool.submit(shutil.rmtree, path, ignore_errors=True)
+
     def keys(self, instance: Any) -> list[str]:
         """Read the SSH host keys of an instance's host."""
         return disk.host_keys(self.settings, instance.id)
@@ -86,6 +98,10 @@ class Fleet:
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name not in known or known[path.name].state == "terminated":
                 host.destroy(self.settings, path.name)
+        self.remove_unused_layers()
+        for image in self.cloud.images():
+            if image.state == "pending":
+                self.capture(image)  # before other changes of its instance, which wait for it
         for instance in known.values():
             if instance.state == "shutting-down":
                 self.terminate(instance)
@@ -140,14 +156,26 @@ class Fleet:
             return
         host.destroy(self.settings, instance.id)
         script = instance.user_data.decode() if instance.user_data else ""
-        keys = self.cloud.public_keys(instance.key_name)
-        spec = HostSpec(id=instance.id, address=instance.private_ip, public_keys=keys, user_data=script)
-        self._pool.submit(self._boot, instance, spec)
+        self._pool.submit(self._boot, instance, self._spec(instance, script))
+
+    def _spec(self, instance: Any, user_data: str) -> HostSpec:
+        """Describe the host of an instance."""
+        return HostSpec(
+            id=instance.id,
+            address=instance.private_ip,
+            public_keys=self.cloud.public_keys(instance.key_name),
+            user_data=user_data,
+            layers=self.cloud.layers.get(instance.id, ()),
+        )
+
+    def _is_captured(self, instance: Any) -> bool:
+        """Tell whether an image of an instance is being made."""
+        return any(image.state == "pending" and image.instance_id == instance.id for image in self.cloud.images())
 
     def _look(self, instance: Any, before: str) -> str:
         """See what an instance's state should be."""
         running = host.is_running(self.settings, instance.id)
-        if before == "running" and not running:
+        if before == "running" and not running and not self._is_captured(instance):
             ends = instance.instance_initiated_shutdown_behavior == "terminate"
             return "shutting-down" if ends else "stopped"
         if before != "pending":
@@ -193,6 +221,36 @@ class Fleet:
                 _log.exception("host %s could not be made", instance.id)
                 self._since[instance.id] = -math.inf
 
+    def _capture(self, image: Any, instance: Any) -> None:
+        """Make the files of an image; the image is then available, or failed."""
+        with self._works[instance.id]:
+            made = self._try(instance, "give an image", lambda: self._make_layer(image, instance))
+        with self.lock:
+            image.state = "available" if made else "failed"
+            image.ebs_snapshot.status = "completed" if made else "error"
+            if not made:
+                image.state_reason = {"Code": "Server.InternalError", "Message": "The image failed; see daemon.log"}
+            self.save()
+
+    def _make_layer(self, image: Any, instance: Any) -> None:
+        """Make the layer of an image; a host that is stopped for it is started again, and answers when this returns."""
+        settings, name = self.settings, image.id
+        made = disk.layer_folder(settings, name).exists()
+        if host.is_running(settings, instance.id) and not image.reboot:
+            disk.copy(settings, instance.id, name)
+            return
+        if not made:
+            host.shut_down(settings, instance.id)
+        try:
+            disk.seal(settings, instance.id, name)
+        finally:
+            spec = disk.read_spec(settings, instance.id)
+            with self.lock:
+                self.cloud.layers[instance.id] = spec.layers
+            if instance.state == "running" and not host.is_running(settings, instance.id):
+                host.start(settings, spec)
+                host.wait(settings, spec, timeout=BOOT_TIMEOUT)
+
     def _stop(self, instance: Any) -> None:
         """Shut a host down."""
         with self._works[instance.id]:
@@ -204,6 +262,8 @@ class Fleet:
 
     def _destroy(self, instance: Any) -> None:
         """End a host; the instance is terminated when nothing of the host is left."""
+        while self._is_captured(instance):  # the capture was submitted to the pool before this
+            time.sleep(0.1)
         with self._works[instance.id]:
             for attempt in range(_END_ATTEMPTS):
                 time.sleep(attempt)
@@ -214,6 +274,8 @@ class Fleet:
             if ended:
                 set_state(instance, "terminated")
                 self.cloud.release_address(instance)
+                self.cloud.layers.pop(instance.id, None)
+                self.remove_unused_layers()
                 self._ended[instance.id] = time.monotonic()
                 self.save()
 

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from flambe_ansible.lab import answers, calls, console, launching
+from flambe_ansible.lab import answers, calls, console, imaging, launching
 from flambe_ansible.lab.answers import Answer
 from flambe_ansible.lab.calls import CallLog
 from flambe_ansible.lab.cloud import REGION, Cloud
 from flambe_ansible.lab.fleet import Fleet
-from flambe_ansible.lab.launching import RefusedError, replaced
+from flambe_ansible.lab.launching import Forward, RefusedError, replaced
 from flambe_ansible.lab.signing import Request, SignatureError, read_scope, verify
 from flambe_ansible.lab.state import Settings
 
@@ -23,8 +23,9 @@ BODY_LIMIT = 1 << 20
 
 _CHANGES = {
     "ec2": {
-        "AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateKeyPair", "CreateSecurityGroup",
-        "CreateTags", "DeleteKeyPair", "DeleteSecurityGroup", "DeleteTags", "ImportKeyPair",
+        "AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateImage", "CreateKeyPair",
+        "CreateSecurityGroup", "CreateTags", "DeleteKeyPair", "DeleteSecurityGroup", "DeleteSnapshot", "DeleteTags",
+        "DeregisterImage", "ImportKeyPair",
         "ModifyInstanceAttribute", "ModifyInstanceMetadataOptions", "MonitorInstances", "RebootInstances",
         "RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress", "RunInstances", "StartInstances", "StopInstances",
         "TerminateInstances", "UnmonitorInstances",
@@ -106,27 +107,23 @@ class Gate:
             raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
         if service == "ssm":
             return self._get_parameter(operation, parameters)
-        result: list[Answer] = []
 
-        def forward() -> None:
-            result.append(self._forward(environ, body))
+        def forward() -> Answer:
+            return self._forward(environ, body)
 
         if service == "monitoring" and operation == "PutMetricAlarm":
             check_alarm(parameters)
         dry = str(parameters.get("DryRun", "")).lower() == "true"
         handler = None if dry or service != "ec2" else getattr(self, f"_on_{operation}", None)
-        if handler is None:
-            forward()
-        else:
-            handler(parameters, forward)
-        if not calls.is_reading(operation) and result[-1].status < 400 and not dry:
+        answer = forward() if handler is None else handler(parameters, forward)
+        if not calls.is_reading(operation) and answer.status < 400 and not dry:
             self._fleet.save()
-        return result[-1]
+        return answer
 
-    def _on_RunInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        launching.run_instances(self._cloud, self._fleet, parameters, forward)
+    def _on_RunInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return launching.run_instances(self._cloud, self._fleet, parameters, forward)
 
-    def _on_TerminateInstances(self, _parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
+    def _on_TerminateInstances(self, _parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
         original = self._cloud.ec2.terminate_instances
 
         def terminate(ids: list[str]) -> Any:
@@ -142,24 +139,33 @@ class Gate:
             return changes
 
         with replaced(self._cloud.ec2, "terminate_instances", terminate):
-            forward()
+            return forward()
 
-    def _on_StopInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        self._change(parameters, forward, "StopInstances", self._fleet.stop)
+    def _on_CreateImage(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return imaging.create_image(self._cloud, self._fleet, parameters, forward)
 
-    def _on_StartInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        self._change(parameters, forward, "StartInstances", self._fleet.start)
+    def _on_DeregisterImage(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return imaging.deregister_image(self._cloud, self._fleet, parameters, forward)
 
-    def _on_RebootInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        self._change(parameters, forward, "RebootInstances", self._fleet.reboot)
+    def _on_DescribeSnapshots(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return imaging.describe_snapshots(self._cloud, parameters, forward)
+
+    def _on_StopInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return self._change(parameters, forward, "StopInstances", self._fleet.stop)
+
+    def _on_StartInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return self._change(parameters, forward, "StartInstances", self._fleet.start)
+
+    def _on_RebootInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return self._change(parameters, forward, "RebootInstances", self._fleet.reboot)
 
     def _change(
         self,
         parameters: Mapping[str, Any],
-        forward: launching.Forward,
+        forward: Forward,
         operation: str,
         act: Callable[[Any], None],
-    ) -> None:
+    ) -> Answer:
         """Stop, start or reboot instances that are in a state for it."""
         verb = operation.removesuffix("Instances").lower()
         wanted = {value for key, value in parameters.items() if key.startswith("InstanceId.")}
@@ -173,14 +179,15 @@ class Gate:
                     f"{'ped' if verb == 'stop' else 'ed'}.",
                 )
         before = {instance.id: (instance.state, instance.state_code) for instance in chosen}
-        forward()
+        answer = forward()
         for instance in chosen:
             instance._state.name, instance._state.code = before[instance.id]
             goal = {"StopInstances": "running", "StartInstances": "stopped", "RebootInstances": "running"}[operation]
             if instance.state == goal:
                 act(instance)
+        return answer
 
-    def _on_GetConsoleOutput(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
+    def _on_GetConsoleOutput(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
         from moto.ec2.responses import general
 
         instance = next((i for i in self._cloud.instances() if i.id == parameters.get("InstanceId")), None)
@@ -193,7 +200,7 @@ class Gate:
         if instance is not None and instance.state in ("running", "stopping", "stopped"):
             shown = console.render(self._settings, instance.id, self._fleet.keys(instance))
         general.SAMPLE_CONSOLE_OUTPUT = shown  # what moto shows for every instance
-        forward()
+        return forward()
 
     def _is_nitro(self, instance_type: str) -> bool:
         """Tell whether a type is one of those whose console can be read at any time."""

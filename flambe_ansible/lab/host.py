@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flambe_ansible.errors import LabError
 from flambe_ansible.lab import cgroups, disk, layer, network, state
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.image import USER_ID
@@ -122,20 +121,14 @@ def unit_name(lab: str, host: str) -> str:
     return f"flambe-lab-{lab}-{host}.service"
 
 
-def boot_host(settings: Settings, spec: HostSpec, *, timeout: float = 60.0) -> HostSpec:
-    """Create a host, boot it, and wait until its sshd answers, at most ``timeout`` seconds.
-
-    Raises:
-        LabError: It does not answer; the message ends with its console's last lines.
-    """
-    disk.create(settings, spec)
-    start(settings, spec)
+def wait(settings: Settings, spec: HostSpec, *, timeout: float) -> bool:
+    """Wait until a host's sshd answers; False if the host ended, or after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not answers(spec.address):
         if time.monotonic() > deadline or disk.has_ended(settings, spec.id):
-            raise LabError(f"host {spec.id} did not start: {disk.console_tail(settings, spec.id)}")
+            return False
         time.sleep(0.05)
-    return spec
+    return True
 
 
 def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
@@ -150,7 +143,7 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
         "MAC": disk.mac_address(spec.address),
         "PREFIX_LENGTH": settings.prefix_length,
         "GATEWAY": settings.gateway,
-        "LOWER": f"{settings.layer}:{settings.image}",
+        "LOWER": ":".join(map(str, disk.lower_folders(settings, spec))),
     }
     return "".join(f"{key}='{value}'\n" for key, value in values.items())
 
@@ -158,7 +151,7 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
 def _nspawn_arguments(settings: Settings, spec: HostSpec) -> list[str]:
     """Write systemd-nspawn's arguments."""
     home = disk.folder(settings, spec.id)
-    machine_id = (home / "upper/etc/machine-id").read_text().strip()
+    machine_id = disk.machine_id(settings, spec.id)
     binds = [f"--bind={state.cache_dir() / name}:{layer.CACHE}/{name}" for name in ("pip", "uv", "uv-root")]
     binds += [f"--bind-ro={source}:{target}" for source, target in settings.python37]
     return [

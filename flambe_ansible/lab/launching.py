@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from flambe_ansible.lab.cloud import Cloud
+from flambe_ansible.lab.answers import Answer
+from flambe_ansible.lab.cloud import ACCOUNT, Cloud
 from flambe_ansible.lab.disk import mac_address
 from flambe_ansible.lab.fleet import Fleet, set_state
 from flambe_ansible.lab.tokens import TokenMismatchError
@@ -28,10 +29,10 @@ class RefusedError(Exception):
         self.message = message
 
 
-Forward = Callable[[], None]
+Forward = Callable[[], Answer]
 
 
-def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> None:
+def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> Answer:
     """Launch instances, each a host.
 
     Args:
@@ -47,8 +48,7 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
     earlier = _find_earlier(cloud, token, parameters)
     if earlier is not None:
         with replaced(cloud.ec2, "run_instances", lambda *_args, **_kwargs: earlier):
-            forward()
-        return
+            return forward()
     script = _check(cloud, parameters)
     count = _count(parameters, fleet.room())
     original = cloud.ec2.run_instances
@@ -56,21 +56,26 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
 
     def launch(image_id: str, _count: int, user_data: Any, group_names: list[str], **options: Any) -> Any:
         """Do what moto's function of this name does, in the lab's way."""
+        image = cloud.ec2.amis.get(image_id)
         options = _in_the_lab(cloud, options, group_names)
+        if image is not None and image.owner_id == ACCOUNT and not options.get("block_device_mappings"):
+            options["block_device_mappings"] = image.block_device_mappings
         with _undone_on_error(cloud), _volumes_with_iops(cloud, parameters):
             made.append(original(image_id, count, user_data, group_names, **options))
         for instance in made[-1].instances:
             _finish(instance, parameters)
+            cloud.layers[instance.id] = image.layers
         return made[-1]
 
     with replaced(cloud.ec2, "run_instances", launch):
-        forward()
+        answer = forward()
     for reservation in made:
         if token:
             cloud.tokens.remember(token, parameters, reservation.id)
         fleet.save()  # before the hosts: a daemon that dies now leaves instances that the next one finishes
         for instance in reservation.instances:
             fleet.launch(instance, script)
+    return answer
 
 
 @contextmanager
@@ -127,6 +132,7 @@ def _check(cloud: Cloud, parameters: Mapping[str, str]) -> str:
             raise RefusedError("MissingParameter", f"The request must contain the parameter {name}")
     if any(name.startswith("LaunchTemplate") for name in parameters):
         raise RefusedError("UnsupportedOperation", "The lab has no launch templates")
+    _check_image(cloud, parameters["ImageId"])
     subnets = [
         v for k, v in parameters.items() if k == "SubnetId" or re.fullmatch(r"NetworkInterface\.\d+\.SubnetId", k)
     ]
@@ -144,6 +150,16 @@ def _check(cloud: Cloud, parameters: Mapping[str, str]) -> str:
         return read_user_data(parameters.get("UserData", ""))
     except UserDataError as error:
         raise RefusedError("InvalidParameterValue", str(error)) from error
+
+
+def _check_image(cloud: Cloud, image_id: str) -> None:
+    """Refuse images that are not available; unknown images are left to moto."""
+    if image_id in cloud.ec2.deleted_amis:
+        raise RefusedError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is no longer available")
+    image = cloud.ec2.amis.get(image_id)
+    if image is not None and image.state != "available":
+        reason = f"The image ID '{image_id}' is not available: it is {image.state}"
+        raise RefusedError("InvalidAMIID.Unavailable", reason)
 
 
 def _check_architecture(cloud: Cloud, parameters: Mapping[str, str]) -> None:

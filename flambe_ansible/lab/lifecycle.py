@@ -65,7 +65,7 @@ def up(
             settings = _make(name, str(wanted), network_range, max_hosts)
         if not process.is_free(settings.port):
             settings = replace(settings, port=process.free_port())
-        if not _has_hosts(settings):  # the hosts that run stand on what they were booted with
+        if not _has_disks(settings):  # hosts, and images of hosts, keep the layers that they were made with
             settings = replace(settings, image=str(wanted), python37=found.binds if found else ())
             layer.build(settings.layer, person=caller(), python=found)
         state.save(settings)
@@ -187,10 +187,10 @@ def _range(chosen: str | None) -> str:
     return str(wanted)
 
 
-def _has_hosts(settings: Settings) -> bool:
-    """Tell whether a lab has hosts that stand on its layer."""
-    hosts = settings.folder / "hosts"
-    return hosts.is_dir() and any(hosts.iterdir())
+def _has_disks(settings: Settings) -> bool:
+    """Tell whether a lab has disks of hosts or images, which stand on its layer and base image."""
+    folders = (settings.folder / "hosts", settings.image_layers)
+    return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
 
 
 def _stand_in(name: str) -> Settings:

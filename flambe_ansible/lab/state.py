@@ -86,6 +86,11 @@ class Settings:
         return self.folder / "private" / "layer"
 
     @property
+    def image_layers(self) -> Path:
+        """The folder of the layers of the images that were made of hosts."""
+        return self.folder / "private" / "images"
+
+    @property
     def bridge(self) -> str:
         """The name of its bridge."""
         return f"{BRIDGE_PREFIX}{short(self.name)}"

@@ -29,7 +29,8 @@ route add default via $GATEWAY
 END
 
 mkdir -p "$folder/upper" "$folder/work" "$folder/root"
-mount -t overlay -o "lowerdir=$LOWER,upperdir=$folder/upper,workdir=$folder/work" "flambe-lab" "$folder/root"
+# The new mount API limits each option to 256 characters.
+LIBMOUNT_FORCE_MOUNT2=always mount -t overlay -o "lowerdir=$LOWER,upperdir=$folder/upper,workdir=$folder/work" "flambe-lab" "$folder/root"
 # systemd-nspawn leaves locks and sockets below /run: here they are the namespace's own.
 mount -t tmpfs -o mode=0755 flambe-lab /run
 
