@@ -129,6 +129,10 @@ class Cloud:
             )
         for name, value in document.items():
             setattr(self, name, value)
+        for subnets in self.ec2.subnets.values():
+            for subnet in subnets.values():
+                # A new process counts from the range's first address again; that is the gateway's.
+                subnet._reserved_ips |= subnet.aws_reserved_ips
 
     def _furnish(self, settings: Settings, public_key: str) -> None:
         """Put the lab's network, security group, key pair and image into an empty account."""
