@@ -1,7 +1,6 @@
-"""The account that the lab pretends to be: moto's EC2 and CloudWatch, with the lab's network, image and key in it.
+"""The lab's AWS account: moto's EC2 and CloudWatch, with the lab's network, image and key.
 
-moto keeps its state in memory; here it is written to the lab's folder after each change and read again by the next
-daemon, so that instances outlive the process.
+moto keeps its state in memory. The lab saves it in its folder after each change, and the next daemon loads it.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ ZONE = "us-east-1a"
 KEY_NAME = "flambe-lab"
 CANONICAL = "099720109477"
 
-# What moto calls by its code numbers.
+# The code of each instance state.
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
 _FILE = "cloud.pickle"
 
 
 def prepare_moto() -> None:
-    """Set moto's switches; before it is imported."""
+    """Set moto's options, which it reads when it is imported."""
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
     os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
     os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
@@ -60,10 +59,10 @@ class Cloud:
 
     @classmethod
     def open(cls, settings: Settings, public_key: str) -> Cloud:
-        """Read a lab's cloud, or make a new one.
+        """Load a lab's account, or create it.
 
         Raises:
-            LabError: It was written by another version of moto.
+            LabError: It was saved by another version of moto.
         """
         from moto.cloudwatch.models import cloudwatch_backends
         from moto.ec2.models import ec2_backends
@@ -81,7 +80,7 @@ class Cloud:
         return cloud
 
     def instances(self) -> Iterator[Any]:
-        """Go through all instances, terminated ones too."""
+        """Iterate over all instances, including terminated ones."""
         for reservation in list(self.ec2.reservations.values()):
             yield from list(reservation.instances)
 
@@ -90,7 +89,7 @@ class Cloud:
         return [image for image in self.ec2.amis.values() if image.owner_id == ACCOUNT]
 
     def public_keys(self, key_name: str | None) -> tuple[str, ...]:
-        """Find the public key of a key pair, as authorized_keys takes it."""
+        """Return the public key of a key pair as lines of authorized_keys."""
         pair = self.ec2.key_pairs.get(key_name)
         if pair is None:
             return ()
@@ -98,44 +97,44 @@ class Cloud:
         return (" ".join([*words[:2], key_name or ""]),)
 
     def forget(self, instance: Any) -> None:
-        """Remove an instance that ended long ago from the account."""
+        """Remove a terminated instance from the account."""
         for key, reservation in list(self.ec2.reservations.items()):
             reservation.instances = [other for other in reservation.instances if other is not instance]
             if not reservation.instances:
                 del self.ec2.reservations[key]
 
     def release_address(self, instance: Any) -> None:
-        """Give the address of an instance whose host is gone to whoever comes next."""
+        """Free the address of an instance whose host has ended."""
         for nic in instance.nics.values():
             if nic.id in self.ec2.enis:
                 nic.delete()
-        instance._private_ips = set()  # or moto frees it again, under its next owner
+        instance._private_ips = set()  # otherwise moto would free it a second time, when another instance has it
 
     def save(self) -> None:
-        """Write all to disk, all or nothing; only root can read it."""
+        """Save the account in a file that only root can read."""
         kept = ("tokens", "layers", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
         document = {"moto": _moto_version(), **{name: getattr(self, name) for name in kept}}
         write_atomic(self._path, pickle.dumps(document))
 
     def _read(self) -> None:
-        """Read what ``save`` wrote."""
+        """Load what ``save`` wrote."""
         with self._path.open("rb") as stream:
-            document = pickle.load(stream)  # noqa: S301 # root's own file in a folder of root's
+            document = pickle.load(stream)  # noqa: S301 # only root can write the file
         written = document.pop("moto")
         if written != _moto_version():
             raise LabError(
-                f"the lab was made with moto {written}, and this is moto {_moto_version()}",
+                f"the lab was created with moto {written}, but moto {_moto_version()} is installed",
                 hint=f"sudo flambe-ans lab down, or install moto=={written}",
             )
         for name, value in document.items():
             setattr(self, name, value)
         for subnets in self.ec2.subnets.values():
             for subnet in subnets.values():
-                # A new process counts from the range's first address again; that is the gateway's.
+                # moto starts again at the first address of the range, which is the gateway's.
                 subnet._reserved_ips |= subnet.aws_reserved_ips
 
     def _furnish(self, settings: Settings, public_key: str) -> None:
-        """Put the lab's network, security group, key pair and image into an empty account."""
+        """Create the lab's network, security group, key pair and base image in an empty account."""
         ec2 = self.ec2
         for subnets in ec2.subnets.values():
             subnets.clear()
@@ -155,7 +154,7 @@ class Cloud:
 
 
 def make_image(ec2: Any) -> Any:
-    """Make the one image of the lab, under the name and owner that a launcher looks for by default."""
+    """Create the lab's base image, with the name and owner that launchers search for by default."""
     from flambe_ansible.lab.moto_image import LabImage
 
     release = sources.this_release()
@@ -175,7 +174,7 @@ def make_image(ec2: Any) -> Any:
 
 
 def key_file(folder: Path) -> Path:
-    """Find the private key of the lab's key pair."""
+    """Return the path of the private key of the lab's key pair."""
     return folder / "key.pem"
 
 

@@ -1,4 +1,4 @@
-"""A host's disk: the folder it lives in, and the identity it has from its first boot on."""
+"""A host's disk: its folder, its identity, and the layers below it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ WantedBy=multi-user.target
 
 @dataclass(frozen=True, kw_only=True)
 class HostSpec:
-    """What a host is made from.
+    """What a host is created from.
 
     Attributes:
         id: Its instance id, such as ``i-0123456789abcdef0``.
         address: Its private address.
         public_keys: Lines for the login user's authorized_keys.
         user_data: The text of a ``#!`` script that runs once, or "".
-        layers: The layers of the image of a host that it is made from, uppermost first.
+        layers: The layers of its image above the base image, uppermost first.
     """
 
     id: str
@@ -58,22 +58,22 @@ class HostSpec:
 
     @property
     def hostname(self) -> str:
-        """Its host name, as EC2 makes it from the address."""
+        """Its host name, derived from the address as on EC2."""
         return "ip-" + self.address.replace(".", "-")
 
 
 def folder(settings: Settings, host: str) -> Path:
-    """Find a host's folder."""
+    """Return a host's folder."""
     return settings.folder / "hosts" / host
 
 
 def mac_address(address: str) -> str:
-    """Make a host's link address from its IP address, so that neighbours need not forget when another host has it."""
+    """Derive a host's link address from its IP address; neighbours' caches stay valid if a later host has the address."""
     return ":".join(["02", "fb", *(f"{int(part):02x}" for part in address.split("."))])
 
 
 def create(settings: Settings, spec: HostSpec) -> None:
-    """Make a host's disk and identity; it does not run yet."""
+    """Create a host's disk and identity, without starting it."""
     home = folder(settings, spec.id)
     upper = home / "upper"
     upper.mkdir(parents=True)
@@ -86,13 +86,13 @@ def create(settings: Settings, spec: HostSpec) -> None:
     _write(upper / "etc/machine-id", f"{secrets.token_hex(16)}\n")
     _write(upper / "etc/hosts", f"127.0.0.1 localhost\n{spec.address} {spec.hostname}\n::1 localhost ip6-localhost\n")
     _write(upper / "etc/resolv.conf", network.resolv_conf())
-    _authorise(upper, spec.public_keys)
+    _authorize(upper, spec.public_keys)
     _write_user_data(upper, spec)
     write_json(home / "spec.json", asdict(spec))
 
 
 def read_spec(settings: Settings, host: str) -> HostSpec:
-    """Read what a host was made from."""
+    """Read what a host was created from."""
     document = state.read_json(folder(settings, host) / "spec.json")
     if document is None:
         raise LabError(f"host {host} has no disk")
@@ -129,7 +129,7 @@ def lower_folders(settings: Settings, spec: HostSpec) -> list[Path]:
 def seal(settings: Settings, host: str, name: str) -> None:
     """Turn the disk of a host that is stopped into a layer, and give the host an empty disk on top of it.
 
-    It takes no time and no space, whatever the disk's size. An interrupted call is completed by the next one.
+    The disk is renamed, not copied. If a call is interrupted, the next one completes it.
     """
     home, target = folder(settings, host), layer_folder(settings, name)
     upper = home / "upper"
@@ -146,7 +146,7 @@ def seal(settings: Settings, host: str, name: str) -> None:
 
 
 def copy(settings: Settings, host: str, name: str) -> None:
-    """Copy the disk of a host that runs into a layer; files that the host removes meanwhile are left out."""
+    """Copy the disk of a running host into a layer; files that the host removes meanwhile may be missing."""
     home, target = folder(settings, host), layer_folder(settings, name)
     if target.exists():
         return
@@ -163,29 +163,29 @@ def copy(settings: Settings, host: str, name: str) -> None:
 
 
 def console_tail(settings: Settings, host: str, lines: int = 12) -> str:
-    """Read the end of what a host printed on its console."""
+    """Read the last lines of a host's console."""
     path = folder(settings, host) / "console.log"
     text = path.read_text(errors="replace") if path.exists() else ""
     return "\n".join(text.splitlines()[-lines:])
 
 
 def has_ended(settings: Settings, host: str) -> bool:
-    """Tell whether a host that was started has ended by itself."""
+    """Return whether a started host has ended by itself."""
     return (folder(settings, host) / "ended").exists()
 
 
 def forget_end(settings: Settings, host: str) -> None:
-    """Forget that a host has ended, before it is started again."""
+    """Remove the mark that a host has ended, before it is started again."""
     (folder(settings, host) / "ended").unlink(missing_ok=True)
 
 
 def note_up(settings: Settings, host: str) -> None:
-    """Write down that a host has been up, so that its disk is somebody's."""
+    """Record that a host has been up: its disk may contain data from now on."""
     (folder(settings, host) / "was-up").touch()
 
 
 def was_up(settings: Settings, host: str) -> bool:
-    """Tell whether a host has ever been up."""
+    """Return whether a host has ever been up."""
     return (folder(settings, host) / "was-up").exists()
 
 
@@ -197,7 +197,7 @@ def _find(settings: Settings, host: str, name: str) -> Path:
 
 
 def _write_user_data(upper: Path, spec: HostSpec) -> None:
-    """Write the user-data script and its unit; those of the instance that the image was made from are hidden."""
+    """Write the user-data script and its unit, and hide those of the instance that the image was made of."""
     script, unit = upper / _USER_DATA.lstrip("/"), upper / "etc/systemd/system/user-data.service"
     if spec.layers:
         script.parent.mkdir(parents=True)
@@ -214,15 +214,15 @@ def _write_user_data(upper: Path, spec: HostSpec) -> None:
 
 
 def _make_host_keys(upper: Path, spec: HostSpec) -> None:
-    """Make the host's own SSH keys."""
+    """Create the host's SSH keys."""
     for kind in _KEY_TYPES:
         path = upper / f"etc/ssh/ssh_host_{kind}_key"
         bits = ["-b", "2048"] if kind == "rsa" else []
         run("ssh-keygen", "-q", "-t", kind, *bits, "-N", "", "-C", f"root@{spec.hostname}", "-f", path)
 
 
-def _authorise(upper: Path, public_keys: tuple[str, ...]) -> None:
-    """Let the owner of the key pair log in as the cloud's user."""
+def _authorize(upper: Path, public_keys: tuple[str, ...]) -> None:
+    """Authorize the key pair for logins as the default user."""
     home = upper / "home" / USER
     (home / ".ssh").mkdir(parents=True)
     _write(home / ".ssh/authorized_keys", "".join(f"{key}\n" for key in public_keys), mode=0o600)

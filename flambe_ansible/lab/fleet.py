@@ -1,4 +1,4 @@
-"""The instances' hosts: what the API says of an instance is what its host is."""
+"""The hosts of the instances: their changes, and the instance states that follow from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.state import Settings
 
 HOSTS_FILE = "hosts.json"
-BOOT_TIMEOUT = 120.0  # seconds until a host that does not answer is given up
+BOOT_TIMEOUT = 120.0  # seconds after which the start of a host that does not answer has failed
 
 _END_ATTEMPTS = 5
 _LIVE = ("pending", "running", "stopping", "stopped")
@@ -44,11 +44,11 @@ class Fleet:
         return self.settings.max_hosts - sum(1 for i in self.cloud.instances() if i.state in _LIVE)
 
     def is_busy(self) -> bool:
-        """Tell whether a host is on its way."""
+        """Return whether a host is starting or ending."""
         return any(instance.state in ("pending", "stopping", "shutting-down") for instance in self.cloud.instances())
 
     def launch(self, instance: Any, user_data: str) -> None:
-        """Make the host of a new instance."""
+        """Create and boot the host of a new instance."""
         set_state(instance, "pending")
         self._since[instance.id] = math.inf
         self._pool.submit(self._boot, instance, self._spec(instance, user_data))
@@ -71,7 +71,7 @@ class Fleet:
         self._pool.submit(self._destroy, instance)
 
     def reboot(self, instance: Any) -> None:
-        """Have a host reboot itself."""
+        """Reboot a host."""
         self._pool.submit(host.reboot, self.settings, instance.id)
 
     def capture(self, image: Any) -> None:
@@ -92,7 +92,7 @@ class Fleet:
         return disk.host_keys(self.settings, instance.id)
 
     def resume(self) -> None:
-        """Take up what an earlier daemon left: hosts in the middle of a change, and hosts that no instance has."""
+        """Continue the changes that an earlier daemon began, and remove hosts without an instance."""
         known = {instance.id: instance for instance in self.cloud.instances()}
         folder = self.settings.folder / "hosts"
         for path in folder.iterdir() if folder.is_dir() else ():
@@ -101,7 +101,7 @@ class Fleet:
         self.remove_unused_layers()
         for image in self.cloud.images():
             if image.state == "pending":
-                self.capture(image)  # before other changes of its instance, which wait for it
+                self.capture(image)  # before other changes of its instance, which wait for the image
         for instance in known.values():
             if instance.state == "shutting-down":
                 self.terminate(instance)
@@ -111,16 +111,16 @@ class Fleet:
                 self._resume_boot(instance)
 
     def watch(self) -> None:
-        """Bring the instances' states up to date with their hosts; called over and over."""
+        """Update the instances' states from their hosts; called repeatedly."""
         with self.lock:
             busy = [(instance, instance.state) for instance in self.cloud.instances() if instance.state in _LIVE]
             done = [i for i in self.cloud.instances() if i.state == "terminated"]
         for instance, before in busy:
-            after = self._look(instance, before)
+            after = self._derive_state(instance, before)
             if after != before:
                 with self.lock:
                     if instance.state == before:
-                        self._turn(instance, after)
+                        self._apply_state(instance, after)
         for instance in done:
             if time.monotonic() - self._ended.setdefault(instance.id, time.monotonic()) > _SHOWN_AFTER_END:
                 with self.lock:
@@ -143,11 +143,11 @@ class Fleet:
         write_json(self.settings.folder / HOSTS_FILE, rows, owner=self.settings.owner)
 
     def close(self) -> None:
-        """Finish what is under way; the hosts stay."""
+        """Wait for running changes to end; the hosts keep running."""
         self._pool.shutdown(wait=True, cancel_futures=False)
 
     def _resume_boot(self, instance: Any) -> None:
-        """Go on with a host whose boot an earlier daemon began; one that was never up is made anew."""
+        """Continue a boot that an earlier daemon began; a host that was never up is created again."""
         self._since[instance.id] = math.inf
         if disk.was_up(self.settings, instance.id):
             self._since[instance.id] = time.monotonic()
@@ -169,11 +169,11 @@ class Fleet:
         )
 
     def _is_captured(self, instance: Any) -> bool:
-        """Tell whether an image of an instance is being made."""
+        """Return whether an image of an instance is pending."""
         return any(image.state == "pending" and image.instance_id == instance.id for image in self.cloud.images())
 
-    def _look(self, instance: Any, before: str) -> str:
-        """See what an instance's state should be."""
+    def _derive_state(self, instance: Any, before: str) -> str:
+        """Return the state that an instance should have."""
         running = host.is_running(self.settings, instance.id)
         if before == "running" and not running and not self._is_captured(instance):
             ends = instance.instance_initiated_shutdown_behavior == "terminate"
@@ -187,8 +187,8 @@ class Fleet:
             return "stopping" if disk.was_up(self.settings, instance.id) else "shutting-down"
         return before
 
-    def _turn(self, instance: Any, after: str) -> None:
-        """Give an instance the state that its host has."""
+    def _apply_state(self, instance: Any, after: str) -> None:
+        """Set an instance's state to the state of its host."""
         if instance.state == "pending" and after != "running":
             tail = disk.console_tail(self.settings, instance.id)
             _log.error("host %s did not start:\n%s", instance.id, tail)
@@ -208,7 +208,7 @@ class Fleet:
         self.save()
 
     def _boot(self, instance: Any, spec: HostSpec | None) -> None:
-        """Make (where there is a spec) and boot a host, unless it was ended meanwhile."""
+        """Boot a host, and create it first if there is a spec; does nothing if its instance is no longer pending."""
         with self._works[instance.id]:
             if instance.state != "pending":
                 return
@@ -218,13 +218,13 @@ class Fleet:
                 host.start(self.settings, disk.read_spec(self.settings, instance.id))
                 self._since[instance.id] = time.monotonic()
             except Exception:
-                _log.exception("host %s could not be made", instance.id)
+                _log.exception("failed to start host %s", instance.id)
                 self._since[instance.id] = -math.inf
 
     def _capture(self, image: Any, instance: Any) -> None:
-        """Make the files of an image; the image is then available, or failed."""
+        """Make the files of an image; afterwards its state is available or failed."""
         with self._works[instance.id]:
-            made = self._try(instance, "give an image", lambda: self._make_layer(image, instance))
+            made = self._try(instance, "capture", lambda: self._make_layer(image, instance))
         with self.lock:
             image.state = "available" if made else "failed"
             image.ebs_snapshot.status = "completed" if made else "error"
@@ -261,7 +261,7 @@ class Fleet:
                 self.save()
 
     def _destroy(self, instance: Any) -> None:
-        """End a host; the instance is terminated when nothing of the host is left."""
+        """End a host; its instance is terminated when its disk is removed."""
         while self._is_captured(instance):  # the capture was submitted to the pool before this
             time.sleep(0.1)
         with self._works[instance.id]:
@@ -280,11 +280,11 @@ class Fleet:
                 self.save()
 
     def _try(self, instance: Any, verb: str, action: Any) -> bool:
-        """Act on a host, and log what goes wrong."""
+        """Run an action on a host, and log its failure; returns whether it succeeded."""
         try:
             action()
         except Exception:
-            _log.exception("host %s could not be made to %s", instance.id, verb)
+            _log.exception("failed to %s host %s", verb, instance.id)
             return False
         return True
 

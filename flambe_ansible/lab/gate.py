@@ -1,4 +1,4 @@
-"""The lab's API: requests are checked, those that touch hosts act on them, and moto answers the rest."""
+"""The lab's API: it checks requests, acts on hosts, and forwards requests to moto."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ StartResponse = Callable[..., Any]
 
 
 class Gate:
-    """A WSGI application before moto's.
+    """A WSGI application in front of moto's.
 
     Args:
-        settings: The lab's.
+        settings: The lab's settings.
         cloud: moto's backends.
         fleet: The hosts; its lock is held while a request is answered.
         moto: moto's WSGI application.
@@ -99,7 +99,7 @@ class Gate:
     def _answer(
         self, service: str, operation: str, parameters: Mapping[str, Any], environ: dict[str, Any], body: bytes
     ) -> Answer:
-        """Answer a request whose signature is right."""
+        """Answer a request whose signature is valid."""
         changes = _CHANGES.get(service)
         if changes is None:
             raise RefusedError("UnsupportedOperation", f"The lab has no service {service}")
@@ -199,16 +199,16 @@ class Gate:
         shown = ""
         if instance is not None and instance.state in ("running", "stopping", "stopped"):
             shown = console.render(self._settings, instance.id, self._fleet.keys(instance))
-        general.SAMPLE_CONSOLE_OUTPUT = shown  # what moto shows for every instance
+        general.SAMPLE_CONSOLE_OUTPUT = shown  # moto returns it for every instance
         return forward()
 
     def _is_nitro(self, instance_type: str) -> bool:
-        """Tell whether a type is one of those whose console can be read at any time."""
+        """Return whether the latest console output of an instance type can be read."""
         known = self._cloud.ec2.describe_instance_types(filters={"instance-type": [instance_type]})
         return bool(known) and known[0].get("Hypervisor") == "nitro"
 
     def _get_parameter(self, operation: str, parameters: Mapping[str, Any]) -> Answer:
-        """Answer for Canonical's and the deep learning images' public parameters with the lab's image."""
+        """Return the lab's base image for the public parameters of Canonical's and the deep learning images."""
         name = str(parameters.get("Name", ""))
         if operation != "GetParameter":
             raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
@@ -226,7 +226,7 @@ class Gate:
         return Answer(200, "application/x-amz-json-1.1", json.dumps({"Parameter": parameter}).encode())
 
     def _forward(self, environ: dict[str, Any], body: bytes) -> Answer:
-        """Have moto answer."""
+        """Return moto's answer."""
         seen: dict[str, Any] = {}
 
         def start_response(status: str, headers: list[tuple[str, str]], *_rest: Any) -> None:
@@ -241,7 +241,7 @@ class Gate:
 
 
 def read_request(environ: Mapping[str, Any]) -> Request:
-    """Read an HTTP request out of WSGI's dictionary; bodies over 1 MiB are cut, and so fail their signature."""
+    """Read an HTTP request from WSGI's environ; a body over 1 MiB is cut, which makes its signature invalid."""
     headers = {
         key[5:].replace("_", "-").lower(): str(value) for key, value in environ.items() if key.startswith("HTTP_")
     }
@@ -256,7 +256,7 @@ def read_request(environ: Mapping[str, Any]) -> Request:
 
 
 def read_error_code(answer: Answer) -> str:
-    """Read AWS's error code from an answer in any of its forms; "" when it is no error."""
+    """Read AWS's error code from an answer in any of its forms; "" if it is not an error."""
     if answer.status < 400:
         return ""
     match = re.search(rb"<Code>([\w.]+)</Code>", answer.body) or re.search(rb'"__type":\s*"([^"]+)"', answer.body)
@@ -264,12 +264,12 @@ def read_error_code(answer: Answer) -> str:
 
 
 def check_alarm(parameters: Mapping[str, Any]) -> None:
-    """Refuse alarms that CloudWatch refuses for the time they look back.
+    """Refuse alarms with periods that CloudWatch does not allow.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 
     Raises:
-        RefusedError: The period is none, or period times evaluations is over a day (a week from periods of an hour on).
+        RefusedError: The period is not valid, or the alarm looks back over a day (a week for periods of an hour).
     """
     period, evaluations = int(parameters.get("Period") or 60), int(parameters.get("EvaluationPeriods") or 1)
     if period not in (10, 20, 30) and (period < 60 or period % 60):

@@ -39,7 +39,7 @@ def create_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forw
     made: list[Any] = []
 
     def create(_id: str, name: str, description: str, tag_specifications: list[dict[str, Any]]) -> Any:
-        """Do what moto's function of this name does, and tag the snapshot too."""
+        """Replace moto's ``create_image``, which has no files, no pending state, and no tags of snapshots."""
         from flambe_ansible.lab.moto_image import make_host_image
 
         image = make_host_image(
@@ -60,7 +60,7 @@ def create_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forw
 
     with replaced(cloud.ec2, "create_image", create):
         answer = forward()
-    fleet.save()  # before the capture: a daemon that dies now leaves a pending image, and the next one completes it
+    fleet.save()  # before the capture: if the daemon ends now, the next one completes the image
     for image in made:
         fleet.capture(image)
     return answer
@@ -89,7 +89,7 @@ def check_request(cloud: Cloud, parameters: Mapping[str, str]) -> Any:
             reason = f"'{value}' is not a valid taggable resource type for this operation."
             raise RefusedError("InvalidParameterValue", reason)
     if any(key.startswith("BlockDeviceMapping") for key in parameters):
-        raise RefusedError("UnsupportedOperation", "The lab's images have the root volume of their instance alone")
+        raise RefusedError("UnsupportedOperation", "The lab does not support block device mappings of images")
     if len(cloud.layers.get(instance_id, ())) >= MAX_LAYERS:
         reason = f"The lab allows {MAX_LAYERS} images below one disk, and '{instance_id}' has as many"
         raise RefusedError("ResourceLimitExceeded", reason)
@@ -113,7 +113,7 @@ def deregister_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], 
     """Deregister an image; its files are removed when no host uses them.
 
     Raises:
-        RefusedError: The image is the lab's own, or still pending.
+        RefusedError: The image is the lab's base image, or is pending.
     """
     image = cloud.ec2.amis.get(parameters.get("ImageId"))
     if image is not None and image.owner_id != ACCOUNT:

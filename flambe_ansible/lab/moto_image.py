@@ -1,4 +1,4 @@
-"""The lab's images as moto objects. Only the daemon imports this module, because it imports moto."""
+"""The lab's images in moto; only the daemon imports this module."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_that_hierarchies_are_read() -> None:
 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "..", "a" * 65, "\u00e9"])
 def test_that_bad_names_are_refused(name: str) -> None:
-    with pytest.raises(LabError, match="is no name for a lab"):
+    with pytest.raises(LabError, match="is not a valid name for a lab"):
         state.lab_dir(name)
 
 
