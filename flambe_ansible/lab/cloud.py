@@ -86,7 +86,7 @@ class Cloud:
 
     def images(self) -> list[Any]:
         """List the images of hosts; the lab's own image has another owner."""
-        return [image for image in self.ec2.amis.values() if image.owner_id == ACCOUNT]
+        return [image for image in list(self.ec2.amis.values()) if image.owner_id == ACCOUNT]
 
     def public_keys(self, key_name: str | None) -> tuple[str, ...]:
         """Return the public key of a key pair as lines of authorized_keys."""

@@ -83,7 +83,7 @@ class Settings:
 
     @property
     def layer(self) -> Path:
-        """The folder of the machine's settings for hosts. They may contain passwords, so only root enters its parent."""
+        """The folder of the machine's settings for hosts; it may contain passwords, so only root enters its parent."""
         return self.folder / "private" / "layer"
 
     @property
