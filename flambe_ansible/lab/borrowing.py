@@ -27,12 +27,13 @@ def borrow(lab: str) -> None:
         if known is None:
             known = {"forwarding": _read(_FORWARDING), "tables": firewall.list_tables(), "labs": []}
         known.setdefault("inotify", _read(_INOTIFY))
+        known.setdefault("interfaces", _interfaces())  # later interfaces may be set up to forward
         known["labs"] = sorted({*known["labs"], lab})
         write_json(path, known)
         if known["forwarding"] != "1":
-            if not firewall.list_rules(_CLOSED):
-                for rule in closing_rules(_interfaces()):
-                    firewall.add_rule("filter", "FORWARD", rule, _CLOSED, last=True)
+            firewall.remove_rules(_CLOSED)
+            for rule in closing_rules(known["interfaces"]):
+                firewall.add_rule("filter", "FORWARD", rule, _CLOSED, last=True)
             run("sysctl", "-q", "-w", f"{_FORWARDING}=1")
         if int(known["inotify"]) < _INOTIFY_NEEDED:
             run("sysctl", "-q", "-w", f"{_INOTIFY}={_INOTIFY_NEEDED}", check=False)

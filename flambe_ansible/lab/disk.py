@@ -68,7 +68,7 @@ def folder(settings: Settings, host: str) -> Path:
 
 
 def mac_address(address: str) -> str:
-    """Derive a host's link address from its IP address: neighbours' caches stay valid for later hosts with the address."""
+    """Derive a host's link address from its IP address: neighbours' caches stay valid when another host gets it."""
     return ":".join(["02", "fb", *(f"{int(part):02x}" for part in address.split("."))])
 
 
