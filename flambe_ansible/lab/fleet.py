@@ -238,6 +238,7 @@ class Fleet:
         made = disk.layer_folder(settings, name).exists()
         if host.is_running(settings, instance.id) and not image.reboot:
             disk.copy(settings, instance.id, name)
+            image.layers = (name, *disk.read_spec(settings, instance.id).layers)
             return
         if not made:
             host.shut_down(settings, instance.id)
@@ -247,6 +248,7 @@ class Fleet:
             spec = disk.read_spec(settings, instance.id)
             with self.lock:
                 self.cloud.layers[instance.id] = spec.layers
+                image.layers = (name, *(layer for layer in spec.layers if layer != name))
             if instance.state == "running" and not host.is_running(settings, instance.id):
                 host.start(settings, spec)
                 host.wait(settings, spec, timeout=BOOT_TIMEOUT)

@@ -539,6 +539,23 @@ def test_that_an_image_reboots_its_instance_unless_asked_not_to(lab: LabInfo, ho
     assert cloud.ssh(lab, host, "cat ~/generation", tmp_path) == "3"
 
 
+def test_that_images_are_made_before_their_instance_ends(lab: LabInfo, tmp_path: Path) -> None:
+    """Two images are requested at once, and their instance is terminated while they are pending."""
+    ec2 = cloud.client(lab)
+    (source,) = cloud.run(lab)
+    cloud.ssh(lab, source, "echo kept > ~/kept", tmp_path)
+    images = [ec2.create_image(InstanceId=source, Name=f"last {number}")["ImageId"] for number in (1, 2)]
+    ec2.terminate_instances(InstanceIds=[source])
+    cloud.wait_for(lab, [source], "terminated")
+    for image in images:
+        wait_for_image(lab, image)
+    hosts = [cloud.run(lab, ImageId=image)[0] for image in images]
+    assert [cloud.ssh(lab, host, "cat ~/kept", tmp_path) for host in hosts] == ["kept", "kept"]
+    ec2.terminate_instances(InstanceIds=hosts)
+    for image in images:
+        ec2.deregister_image(ImageId=image)
+
+
 def test_which_calls_on_images_are_refused(lab: LabInfo, host: str) -> None:
     ec2 = cloud.client(lab)
     calls: list[tuple[Callable[..., Any], dict[str, Any], str]] = [

@@ -1,4 +1,4 @@
-"""What the lab takes over from the machine, keeps on it, and asks of it."""
+"""The lab's settings from the machine, its base image, and its changes to the machine."""
 
 from __future__ import annotations
 
