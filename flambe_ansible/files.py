@@ -11,18 +11,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o600, sync: bool = False) -> None:
+def write_atomic(
+    path: Path,
+    content: str | bytes,
+    *,
+    mode: int = 0o600,
+    owner: tuple[int, int] | None = None,
+    sync: bool = False,
+) -> None:
     """Replace a file in one step; after a crash it has its old content or the new one.
 
     Args:
         path: The file. Its folder must exist.
         content: The new content; text is written as UTF-8.
         mode: The file's permissions. They hold from the first byte on.
+        owner: The user and group id of the file's owner; None leaves it to the current user.
         sync: Wait until the content is on the disk.
     """
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # created with mode 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             os.fchmod(file.fileno(), mode)
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
@@ -34,17 +44,21 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o600, sync: b
         raise
 
 
-def write_json(path: Path, document: object, *, mode: int = 0o600, sync: bool = False) -> None:
+def write_json(
+    path: Path, document: object, *, mode: int = 0o600, owner: tuple[int, int] | None = None, sync: bool = False
+) -> None:
     """Replace a file by a JSON document in one step, as ``write_atomic``."""
-    write_atomic(path, json.dumps(document, indent=2) + "\n", mode=mode, sync=sync)
+    write_atomic(path, json.dumps(document, indent=2) + "\n", mode=mode, owner=owner, sync=sync)
 
 
 @contextmanager
 def lock(path: Path, *, wait: bool = True) -> Iterator[int]:
     """Hold an exclusive lock on a file; it ends with this process, however that ends.
 
+    The holder may remove the file: whoever waited for it then locks the file that is at the path now.
+
     Args:
-        path: The lock file; it is created (0600) if it does not exist.
+        path: The lock file; it is created (0600, with its folder) if it does not exist.
         wait: Wait while another process or thread holds the lock.
 
     Yields:
@@ -53,9 +67,25 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[int]:
     Raises:
         BlockingIOError: ``wait`` is False and the lock is held elsewhere.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _lock(path, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield descriptor
     finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path, operation: int) -> int:
+    """Open and lock the file at a path; if it was replaced or removed during the wait, do so again."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, operation)
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)

@@ -1,6 +1,6 @@
 """EC2 on one Linux machine: moto's API in front, real hosts behind it.
 
-``up`` and ``down`` need root; ``status`` and ``info`` do not. Nothing here imports moto: the daemon does.
+``up`` and ``down`` need root; ``status`` and ``info`` do not. Only the daemon imports moto.
 """
 
 from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus

@@ -1,7 +1,7 @@
-"""CloudWatch's part in the lab: the hosts' CPU use is measured each minute, and alarms on it act.
+"""CloudWatch in the lab: measures the hosts' CPU use and runs the actions of alarms.
 
-Only what a cluster's timeouts need: alarms on ``CPUUtilization`` of ``AWS/EC2`` with a static threshold, whose actions
-terminate, stop or reboot the instance.
+It supports what a cluster's timeouts need: alarms on ``CPUUtilization`` of ``AWS/EC2`` with a static threshold, whose
+actions terminate, stop or reboot the instance.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Meter:
         self._samples: dict[str, deque[Sample]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
     def tick(self) -> None:
-        """Measure and judge, when it is time."""
+        """Measure the hosts and evaluate the alarms, if the interval has passed."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -56,10 +56,10 @@ class Meter:
             for name in running:
                 self._measure(name, now)
             for alarm in list(self._fleet.cloud.cloudwatch.alarms.values()):
-                self._judge(alarm, running, now)
+                self._evaluate(alarm, running, now)
 
     def _measure(self, name: str, now: float) -> None:
-        """Take one host's CPU use since the last time, in percent of this machine's processors."""
+        """Measure one host's CPU use since the last measurement, in percent of this machine's processors."""
         used = host.cpu_seconds(self._fleet.settings, name)
         if used is None:
             return
@@ -71,7 +71,7 @@ class Meter:
             self._publish(name, percent)
 
     def _publish(self, name: str, percent: float) -> None:
-        """Put a measurement where GetMetricStatistics finds it."""
+        """Store a measurement for GetMetricStatistics."""
         datum = {
             "MetricName": "CPUUtilization",
             "Dimensions": [{"Name": "InstanceId", "Value": name}],
@@ -82,8 +82,8 @@ class Meter:
         cloudwatch.put_metric_data("AWS/EC2", [datum])
         del cloudwatch.metric_data[:-_PUBLISHED]
 
-    def _judge(self, alarm: Any, running: Mapping[str, Any], now: float) -> None:
-        """Bring one alarm's state up to date, and do what it says when it goes off."""
+    def _evaluate(self, alarm: Any, running: Mapping[str, Any], now: float) -> None:
+        """Update an alarm's state, and run its actions if it is in ALARM."""
         if alarm.namespace != "AWS/EC2" or alarm.metric_name != "CPUUtilization":
             return
         name = next((d.value for d in alarm.dimensions if d.name == "InstanceId"), "")
@@ -94,7 +94,7 @@ class Meter:
         averages = average_periods(samples, now, int(alarm.period), int(alarm.evaluation_periods))
         if samples and samples[0][0] > now - int(alarm.period) * int(alarm.evaluation_periods) + self._every:
             averages[0] = None  # the first period began before the host was measured
-        state = judge(averages, lambda value: compare(value, float(alarm.threshold)))
+        state = derive_state(averages, lambda value: compare(value, float(alarm.threshold)))
         if state != alarm.state_value:
             alarm.update_state(f"Threshold: {alarm.threshold}, CPU in percent: {averages[-1:]}", "{}", state)
         if state == "ALARM" and alarm.actions_enabled:
@@ -102,7 +102,7 @@ class Meter:
                 self._act(action, running[name], alarm.name)
 
     def _act(self, action: str, instance: Any, alarm: str) -> None:
-        """Do what an alarm's action says."""
+        """Run an action of an alarm."""
         if instance.state != "running":
             return
         verb = action.rpartition(":")[2]
@@ -127,7 +127,7 @@ def average_periods(samples: Sequence[Sample], now: float, period: int, count: i
         count: How many periods.
 
     Returns:
-        An average a period; None for one without a sample.
+        One average for each period; None for a period without a sample.
     """
     sums = [[0.0, 0.0] for _ in range(count)]
     for moment, percent in samples:
@@ -138,8 +138,8 @@ def average_periods(samples: Sequence[Sample], now: float, period: int, count: i
     return [total / number if number else None for total, number in sums]
 
 
-def judge(averages: Sequence[float | None], breaches: Callable[[float], bool]) -> str:
-    """Say an alarm's state: it goes off when all its periods are known and breach."""
+def derive_state(averages: Sequence[float | None], breaches: Callable[[float], bool]) -> str:
+    """Return an alarm's state: ALARM if all its periods are known and breach."""
     known = [value for value in averages if value is not None]
     if len(known) < len(averages) or not known:
         return "INSUFFICIENT_DATA" if all(map(breaches, known)) else "OK"

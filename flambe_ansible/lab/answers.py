@@ -1,4 +1,4 @@
-"""Answers in the forms that AWS's services speak."""
+"""Responses in the protocols of AWS's services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CBOR = "application/cbor"
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer."""
+    """An HTTP response."""
 
     status: int
     content_type: str
@@ -21,11 +21,11 @@ class Answer:
 
 
 def error(service: str, content_type: str, code: str, message: str, *, status: int = 400) -> Answer:
-    """Say no as the service says it.
+    """Return an error in the protocol of a service.
 
     Args:
         service: The service's signing name, such as ``ec2`` or ``monitoring``.
-        content_type: The request's content type, which tells the protocol it speaks.
+        content_type: The request's content type, which identifies its protocol.
         code: AWS's error code.
         message: What is wrong.
         status: The HTTP status.

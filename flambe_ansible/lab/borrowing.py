@@ -1,49 +1,54 @@
-"""What labs change on the machine itself: forwarding, and how many inotify instances root may have.
+"""What labs change on the machine itself: packet forwarding, and the limit of inotify instances for root.
 
-All is as before when the last lab has gone.
+The last lab that goes down restores both.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
+from flambe_ansible.files import lock, write_json
 from flambe_ansible.lab import firewall, state
-from flambe_ansible.lab.system import locked, run
+from flambe_ansible.lab.system import run
 
 _FORWARDING = "net.ipv4.ip_forward"
 _INOTIFY = "fs.inotify.max_user_instances"
-_INOTIFY_NEEDED = 8192  # a host's services take some ten of them, and the usual 128 would do for ten hosts
+_INOTIFY_NEEDED = 8192  # a host's services take about ten; the usual limit of 128 is enough for ten hosts
 _CLOSED = "flambe-lab:forwarding"
 
 
 def borrow(lab: str) -> None:
-    """Let the machine forward packets, remembering what it did before; labs are counted."""
-    with locked(_lock()):
+    """Turn on packet forwarding and raise the inotify limit; record the previous values, and who uses them."""
+    with lock(_lock_file()):
         path = _record()
         known = state.read_json(path)
         if known is None:
             known = {"forwarding": _read(_FORWARDING), "tables": firewall.list_tables(), "labs": []}
         known.setdefault("inotify", _read(_INOTIFY))
+        known.setdefault("interfaces", _interfaces())  # later interfaces may be set up to forward
         known["labs"] = sorted({*known["labs"], lab})
-        state.write_json(path, known)
+        write_json(path, known)
         if known["forwarding"] != "1":
-            if not firewall.list_rules(_CLOSED):  # the machine still forwards nothing but the labs' packets
-                firewall.add_rule("filter", "FORWARD", ["-j", "DROP"], _CLOSED, last=True)
+            firewall.remove_rules(_CLOSED)
+            for rule in closing_rules(known["interfaces"]):
+                firewall.add_rule("filter", "FORWARD", rule, _CLOSED, last=True)
             run("sysctl", "-q", "-w", f"{_FORWARDING}=1")
         if int(known["inotify"]) < _INOTIFY_NEEDED:
             run("sysctl", "-q", "-w", f"{_INOTIFY}={_INOTIFY_NEEDED}", check=False)
 
 
 def give_back(lab: str) -> None:
-    """Bring the machine back to what it was, when this was the last lab."""
-    with locked(_lock()):
+    """Restore the machine's settings if this was the last lab."""
+    with lock(_lock_file()):
         path = _record()
         known = state.read_json(path)
         if known is None:
             return
         known["labs"] = [name for name in known["labs"] if name != lab]
         if known["labs"]:
-            state.write_json(path, known)
+            write_json(path, known)
             return
         if known["forwarding"] != "1":
             run("sysctl", "-q", "-w", f"{_FORWARDING}={known['forwarding']}")
@@ -54,16 +59,33 @@ def give_back(lab: str) -> None:
         path.unlink()
 
 
+def closing_rules(interfaces: Iterable[str]) -> list[list[str]]:
+    """List the FORWARD rules for a machine that did not forward before the first lab.
+
+    The machine must not become a router between its other networks. A rule without interfaces would also stop frames
+    within another bridge, because br_netfilter passes them to FORWARD with that bridge as both interfaces.
+    """
+    new = ["-m", "conntrack", "!", "--ctstate", "RELATED,ESTABLISHED"]
+    return [["-i", name, "!", "-o", name, *new, "-j", "DROP"] for name in interfaces]
+
+
+def _interfaces() -> list[str]:
+    """List the machine's interfaces with an IPv4 address, without the loopback and the bridges of labs."""
+    links = json.loads(run("ip", "-json", "-4", "addr") or "[]")
+    names = [link["ifname"] for link in links if link.get("addr_info")]
+    return [name for name in names if name != "lo" and not name.startswith(state.BRIDGE_PREFIX)]
+
+
 def _read(name: str) -> str:
-    """Read a setting of the kernel."""
+    """Read a kernel setting."""
     return run("sysctl", "-n", name).strip()
 
 
 def _record() -> Path:
-    """Find the file that remembers."""
+    """Return the file with the previous values."""
     return state.root() / "machine.json"
 
 
-def _lock() -> Path:
-    """Find its lock."""
+def _lock_file() -> Path:
+    """Return the lock file of the record."""
     return state.root() / "locks" / ".machine"

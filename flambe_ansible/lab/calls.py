@@ -1,4 +1,4 @@
-"""What each API call asked for, and the log of all calls: JSON lines in the lab's folder."""
+"""Reading API requests, and the log of all calls: JSON lines in the lab's folder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flambe_ansible.lab.system import Person
-
 FILE = "calls.jsonl"
 
 # Parameters that may hold secrets; the log has their size only.
@@ -21,10 +19,10 @@ _READING = ("Describe", "Get", "List")
 
 
 def read_operation(path: str, headers: Mapping[str, str], body: bytes) -> tuple[str, dict[str, Any]]:
-    """Read which operation a request asks for, and its parameters, in any of AWS's protocols.
+    """Read the operation of a request and its parameters, in any of AWS's protocols.
 
     Returns:
-        The operation, such as ``RunInstances`` ("" when the request names none), and its parameters: flat, as in
+        The operation, such as ``RunInstances`` ("" if the request names none), and its parameters: flat, as in
         ``TagSpecification.1.Tag.1.Key``, for the query protocol; nested for the others.
     """
     match = re.fullmatch(r"/service/\w+/operation/(\w+)", path)
@@ -38,16 +36,16 @@ def read_operation(path: str, headers: Mapping[str, str], body: bytes) -> tuple[
 
 
 def is_reading(operation: str) -> bool:
-    """Tell whether an operation changes nothing."""
+    """Return whether an operation changes nothing."""
     return operation.startswith(_READING)
 
 
 class CallLog:
     """The log of all calls of one lab; only root and the lab's owner can read it."""
 
-    def __init__(self, path: Path, owner: Person) -> None:
+    def __init__(self, path: Path, owner: tuple[int, int]) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        os.fchown(self._descriptor, owner.uid, owner.gid)
+        os.fchown(self._descriptor, *owner)
 
     def write(self, *, service: str, operation: str, parameters: Mapping[str, Any], status: int, error: str) -> None:
         """Write one call.
@@ -55,8 +53,8 @@ class CallLog:
         Args:
             service: The service's signing name.
             operation: The operation.
-            parameters: Its parameters; what may be secret is left out.
-            status: The HTTP status of the answer.
+            parameters: Its parameters; values that may be secret are replaced by their size.
+            status: The HTTP status of the response.
             error: AWS's error code, or "".
         """
         line = {
@@ -73,7 +71,7 @@ class CallLog:
 
 
 def hide_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace what may be secret by its size."""
+    """Replace values that may be secret by their size."""
     shown: dict[str, Any] = {}
     for key, value in parameters.items():
         if _HIDDEN.search(key) and key != "ClientToken":
@@ -84,7 +82,7 @@ def hide_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_json(body: bytes) -> dict[str, Any]:
-    """Read a JSON object; anything else is none."""
+    """Read a JSON object; {} for anything else."""
     try:
         document = json.loads(body or b"{}")
     except ValueError:
@@ -93,7 +91,7 @@ def _read_json(body: bytes) -> dict[str, Any]:
 
 
 def _read_cbor(body: bytes) -> dict[str, Any]:
-    """Read a CBOR map with botocore's reader; anything else is none."""
+    """Read a CBOR map with botocore's reader; {} for anything else."""
     import io
 
     from botocore.parsers import ResponseParserError, RpcV2CBORParser

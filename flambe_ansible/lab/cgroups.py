@@ -1,6 +1,6 @@
-"""A host's control groups, where no systemd on the machine makes them: one group in each hierarchy.
+"""The control groups of hosts on machines without systemd: one group in each hierarchy.
 
-They hold all processes of a host, whatever its own systemd does with them, so that none can outlive it.
+They contain all processes of a host, so that all of them can be ended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TOP = "flambe-lab"
 
 
 def hierarchies(mountinfo: str) -> list[Path]:
-    """List where control groups are mounted, from the text of a mountinfo file."""
+    """List the mount points of control groups in the text of a mountinfo file."""
     found = []
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
@@ -26,7 +26,7 @@ def hierarchies(mountinfo: str) -> list[Path]:
 
 
 def make(lab: str, host: str) -> list[Path]:
-    """Make a host's groups, one per hierarchy, empty."""
+    """Create a host's groups, one in each hierarchy."""
     made = []
     for top in _mounted():
         group = top
@@ -44,12 +44,12 @@ def processes(lab: str, host: str) -> set[int]:
 
 
 def is_populated(lab: str, host: str) -> bool:
-    """Tell whether a host has processes."""
+    """Return whether a host has processes."""
     return any(True for group in _groups(lab, host) for _ in _members(group))
 
 
 def is_unit_populated(unit: str) -> bool:
-    """Tell whether a unit of the machine's own systemd has processes."""
+    """Return whether a unit of the machine's own systemd has processes."""
     found = [path for top in _mounted() if (path := top / "system.slice" / unit).is_dir()]
     return any(True for group in found for _ in _members(group))
 
@@ -58,12 +58,12 @@ def kill(lab: str, host: str, *, timeout: float = 20.0) -> None:
     """Kill all processes of a host and remove its groups.
 
     Raises:
-        TimeoutError: A process would not die in ``timeout`` seconds.
+        TimeoutError: A process did not end within ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
     while alive := processes(lab, host):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"processes of {host} do not die: {sorted(alive)}")
+            raise TimeoutError(f"processes of host {host} did not end: {sorted(alive)}")
         for pid in alive:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def kill(lab: str, host: str, *, timeout: float = 20.0) -> None:
 
 
 def remove_lab(lab: str) -> None:
-    """Remove a lab's groups with whatever is left in them, and the labs' common one when it is empty."""
+    """End all processes in a lab's groups and remove the groups, and the labs' common group if it is empty."""
     for top in _mounted():
         folder = top / _TOP / lab
         if folder.is_dir():
@@ -86,7 +86,7 @@ def remove_lab(lab: str) -> None:
 
 
 def cpu_seconds(lab: str, host: str) -> float | None:
-    """Read how many seconds of CPU a host has used; None where the kernel does not count them."""
+    """Read how many seconds of CPU a host has used; None if the kernel does not count them."""
     for group in _groups(lab, host):
         if (path := group / "cpuacct.usage").exists():
             return int(path.read_text()) / 1e9
@@ -115,7 +115,7 @@ def _members(group: Path) -> Iterator[int]:
 
 
 def _remove_tree(group: Path, deadline: float) -> None:
-    """Remove a group and those below it; a group stays busy for a moment after its last process has died."""
+    """Remove a group and those below it; a group stays busy for a moment after its last process ended."""
     while True:
         for folder, _, _ in os.walk(group, topdown=False):
             with suppress(OSError):
@@ -126,7 +126,7 @@ def _remove_tree(group: Path, deadline: float) -> None:
 
 
 def _inherit_cpus(group: Path) -> None:
-    """Give a group of the old cpuset hierarchy its parent's CPUs, without which it takes no process."""
+    """Give a group of the old cpuset hierarchy its parent's CPUs; it accepts no process without them."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         path = group / name
         if path.exists() and os.access(path, os.W_OK) and not path.read_text().strip():

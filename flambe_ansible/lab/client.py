@@ -1,4 +1,4 @@
-"""What a client must know of a lab; readable without root, and without moto."""
+"""How to reach a lab: readable without root and without moto."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import state
+from flambe_ansible.lab import pidfile, state
 
 CLIENT_FILE = "client.json"
-DAEMON_FILE = "daemon.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabInfo:
-    """How to use a lab.
+    """How to reach a lab.
 
     Attributes:
         name: The lab's name.
-        endpoint: Where its EC2 and CloudWatch answer, such as ``http://127.0.0.1:40123``.
+        endpoint: The URL of its EC2 and CloudWatch, such as ``http://127.0.0.1:40123``.
         region: Its region.
-        access_key: The access key made for it.
-        secret_key: Its secret; not shown when this is printed.
+        access_key: Its access key.
+        secret_key: Its secret key; ``repr`` leaves it out.
         subnet_id: Its subnet.
         security_group: Its security group.
         key_name: The name of its key pair.
         key: The path of the pair's private key (0600, the owner's).
-        image_id: Its image.
+        image_id: Its base image.
         network: Its address range.
         state_dir: Its folder.
-        up: Whether it serves now.
+        up: Whether its daemon runs.
     """
 
     name: str
@@ -48,7 +47,7 @@ class LabInfo:
     up: bool
 
     def environment(self) -> dict[str, str]:
-        """Give the variables that point any AWS client at the lab."""
+        """Return the variables that point AWS clients at the lab."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_DEFAULT_REGION": self.region,
@@ -59,7 +58,7 @@ class LabInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class LabHost:
-    """One instance of a lab, as the daemon last saw it."""
+    """One instance of a lab, as the daemon last recorded it."""
 
     id: str
     name: str
@@ -70,13 +69,13 @@ class LabHost:
 
 @dataclass(frozen=True, kw_only=True)
 class LabStatus:
-    """How a lab is.
+    """The state of a lab.
 
     Attributes:
         name: Its name.
-        exists: Whether ``lab up`` made it, and ``lab down`` did not end it.
-        up: Whether it serves now.
-        info: How to use it; None when it does not exist, or belongs to somebody else.
+        exists: Whether ``lab up`` created it and ``lab down`` has not removed it.
+        up: Whether its daemon runs.
+        info: How to reach it; None if it does not exist.
         hosts: Its instances.
     """
 
@@ -88,22 +87,20 @@ class LabStatus:
 
 
 def read(name: str) -> LabInfo | None:
-    """Read how to use a lab; None when there is none.
+    """Read how to reach a lab; None if it does not exist.
 
     Raises:
-        LabError: It belongs to somebody else.
+        LabError: It belongs to another user.
     """
-    from flambe_ansible.lab import process
-
     folder = state.lab_dir(name)
     try:
         document = state.read_json(folder / CLIENT_FILE)
     except PermissionError as error:
         raise LabError(
-            f"the lab {name} belongs to another user", hint="flambe-ans lab up --name a-name-of-your-own"
+            f"the lab {name} belongs to another user", hint="sudo flambe-ans lab up --name another-name"
         ) from error
     if document is None:
         return None
     known: dict[str, Any] = {item.name: document[item.name] for item in fields(LabInfo) if item.name in document}
-    known |= {"key": Path(document["key"]), "state_dir": folder, "up": process.find(folder) is not None}
+    known |= {"key": Path(document["key"]), "state_dir": folder, "up": pidfile.find(folder) is not None}
     return LabInfo(**known)

@@ -1,7 +1,6 @@
-"""The account that the lab pretends to be: moto's EC2 and CloudWatch, with the lab's network, image and key in it.
+"""The lab's AWS account: moto's EC2 and CloudWatch, with the lab's network, image and key.
 
-moto keeps its state in memory; here it is written to the lab's folder after each change and read again by the next
-daemon, so that instances outlive the process.
+moto keeps its state in memory. The lab saves it in its folder after each change, and the next daemon loads it.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.errors import LabError
+from flambe_ansible.files import write_atomic
 from flambe_ansible.lab import sources
 from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.tokens import TokenBook
@@ -23,14 +23,14 @@ ZONE = "us-east-1a"
 KEY_NAME = "flambe-lab"
 CANONICAL = "099720109477"
 
-# What moto calls by its code numbers.
+# The code of each instance state.
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
 _FILE = "cloud.pickle"
 
 
 def prepare_moto() -> None:
-    """Set moto's switches; before it is imported."""
+    """Set moto's options, which it reads when it is imported."""
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
     os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
     os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
@@ -43,6 +43,7 @@ class Cloud:
         ec2: moto's EC2 backend.
         cloudwatch: moto's CloudWatch backend.
         tokens: The client tokens that were used.
+        layers: The layers of images below each host's own disk, uppermost first, by instance id.
         subnet_id: The lab's subnet.
         security_group: The lab's security group.
         image_id: The lab's image.
@@ -51,16 +52,17 @@ class Cloud:
     def __init__(self, settings: Settings) -> None:
         self._path = settings.folder / _FILE
         self.tokens = TokenBook()
+        self.layers: dict[str, tuple[str, ...]] = {}
         self.subnet_id = self.security_group = self.image_id = ""
         self.ec2: Any = None
         self.cloudwatch: Any = None
 
     @classmethod
     def open(cls, settings: Settings, public_key: str) -> Cloud:
-        """Read a lab's cloud, or make a new one.
+        """Load a lab's account, or create it.
 
         Raises:
-            LabError: It was written by another version of moto.
+            LabError: It was saved by another version of moto.
         """
         from moto.cloudwatch.models import cloudwatch_backends
         from moto.ec2.models import ec2_backends
@@ -78,12 +80,16 @@ class Cloud:
         return cloud
 
     def instances(self) -> Iterator[Any]:
-        """Go through all instances, terminated ones too."""
+        """Iterate over all instances, including terminated ones."""
         for reservation in list(self.ec2.reservations.values()):
             yield from list(reservation.instances)
 
+    def images(self) -> list[Any]:
+        """List the images of hosts; the lab's own image has another owner."""
+        return [image for image in list(self.ec2.amis.values()) if image.owner_id == ACCOUNT]
+
     def public_keys(self, key_name: str | None) -> tuple[str, ...]:
-        """Find the public key of a key pair, as authorized_keys takes it."""
+        """Return the public key of a key pair as lines of authorized_keys."""
         pair = self.ec2.key_pairs.get(key_name)
         if pair is None:
             return ()
@@ -91,44 +97,44 @@ class Cloud:
         return (" ".join([*words[:2], key_name or ""]),)
 
     def forget(self, instance: Any) -> None:
-        """Remove an instance that ended long ago from the account."""
+        """Remove a terminated instance from the account."""
         for key, reservation in list(self.ec2.reservations.items()):
             reservation.instances = [other for other in reservation.instances if other is not instance]
             if not reservation.instances:
                 del self.ec2.reservations[key]
 
     def release_address(self, instance: Any) -> None:
-        """Give the address of an instance whose host is gone to whoever comes next."""
+        """Free the address of an instance whose host has ended."""
         for nic in instance.nics.values():
             if nic.id in self.ec2.enis:
                 nic.delete()
-        instance._private_ips = set()  # or moto frees it again, under its next owner
+        instance._private_ips = set()  # otherwise moto would free it a second time, when another instance has it
 
     def save(self) -> None:
-        """Write all to disk, all or nothing; only root can read it."""
-        kept = ("tokens", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
+        """Save the account in a file that only root can read."""
+        kept = ("tokens", "layers", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
         document = {"moto": _moto_version(), **{name: getattr(self, name) for name in kept}}
-        draft = self._path.with_name(f".{_FILE}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            pickle.dump(document, stream)
-        draft.replace(self._path)
+        write_atomic(self._path, pickle.dumps(document))
 
     def _read(self) -> None:
-        """Read what ``save`` wrote."""
+        """Load what ``save`` wrote."""
         with self._path.open("rb") as stream:
-            document = pickle.load(stream)  # noqa: S301 # root's own file in a folder of root's
+            document = pickle.load(stream)  # noqa: S301 # only root can write the file
         written = document.pop("moto")
         if written != _moto_version():
             raise LabError(
-                f"the lab was made with moto {written}, and this is moto {_moto_version()}",
+                f"the lab was created with moto {written}, but moto {_moto_version()} is installed",
                 hint=f"sudo flambe-ans lab down, or install moto=={written}",
             )
         for name, value in document.items():
             setattr(self, name, value)
+        for subnets in self.ec2.subnets.values():
+            for subnet in subnets.values():
+                # moto starts again at the first address of the range, which is the gateway's.
+                subnet._reserved_ips |= subnet.aws_reserved_ips
 
     def _furnish(self, settings: Settings, public_key: str) -> None:
-        """Put the lab's network, security group, key pair and image into an empty account."""
+        """Create the lab's network, security group, key pair and base image in an empty account."""
         ec2 = self.ec2
         for subnets in ec2.subnets.values():
             subnets.clear()
@@ -148,7 +154,7 @@ class Cloud:
 
 
 def make_image(ec2: Any) -> Any:
-    """Make the one image of the lab, under the name and owner that a launcher looks for by default."""
+    """Create the lab's base image, with the name and owner that launchers search for by default."""
     from flambe_ansible.lab.moto_image import LabImage
 
     release = sources.this_release()
@@ -168,7 +174,7 @@ def make_image(ec2: Any) -> Any:
 
 
 def key_file(folder: Path) -> Path:
-    """Find the private key of the lab's key pair."""
+    """Return the path of the private key of the lab's key pair."""
     return folder / "key.pem"
 
 

@@ -1,4 +1,4 @@
-"""What an instance's console shows: its boot, and its SSH host keys as cloud-init prints them."""
+"""The console output of an instance: boot messages, and SSH host keys as cloud-init prints them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ LIMIT = 65_536  # EC2 keeps the last 64 KB
 
 
 def render(settings: Settings, instance: str, keys: Sequence[str]) -> str:
-    """Write the console's text: the boot messages, and the keys after them."""
+    """Return the console output: the boot messages, followed by the keys."""
     boot = disk.console_tail(settings, instance, lines=400)
     return (boot + "\n" + host_key_block(keys))[-LIMIT:]
 
 
 def host_key_block(keys: Sequence[str]) -> str:
-    """Write SSH host keys between the lines that cloud-init puts around them.
+    """Return SSH host keys between the lines that cloud-init prints around them.
 
     https://cloudinit.readthedocs.io/en/latest/reference/modules.html (Keys to Console)
     """

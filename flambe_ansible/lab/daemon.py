@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.lab import alarms, network, process, state
+from flambe_ansible.lab.calls import FILE, CallLog
 from flambe_ansible.lab.cloud import Cloud, key_file, prepare_moto
 from flambe_ansible.lab.fleet import Fleet
+from flambe_ansible.lab.gate import Gate
 from flambe_ansible.lab.state import Settings
 
 _log = logging.getLogger(__name__)
 
 
 def main(name: str) -> None:
-    """Serve one lab's API until SIGTERM; its hosts go on without it."""
+    """Serve one lab's API until SIGTERM; its hosts keep running."""
     settings = state.load(name)
     if settings is None:
-        sys.exit(f"there is no lab {name}")
+        sys.exit(f"the lab {name} does not exist")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     logging.getLogger("botocore").setLevel(logging.WARNING)
@@ -49,7 +51,7 @@ def main(name: str) -> None:
 
 
 def _watch(fleet: Fleet, stop: threading.Event) -> None:
-    """Follow the hosts, often while one is starting, and act on alarms."""
+    """Update instance states and act on alarms; more often while a host starts or ends."""
     meter = alarms.Meter(fleet)
     while not stop.wait(0.1 if fleet.is_busy() else 0.5):
         try:
@@ -64,11 +66,8 @@ def _make_server(settings: Settings, cloud: Cloud, fleet: Fleet) -> Any:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
-    from flambe_ansible.lab.calls import FILE, CallLog
-    from flambe_ansible.lab.gate import Gate
-
     class Handler(WSGIRequestHandler):
-        """Werkzeug's, without its request log: the lab keeps its own."""
+        """Werkzeug's handler without its request log; the lab has its own."""
 
         protocol_version = "HTTP/1.1"
 

@@ -1,13 +1,16 @@
-"""A host's disk: the folder it lives in, and the identity it has from its first boot on."""
+"""A host's disk: its folder, its identity, and the layers below it."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import asdict, dataclass
+import shutil
+import stat
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from flambe_ansible.errors import LabError
+from flambe_ansible.files import write_json
 from flambe_ansible.lab import network, state
 from flambe_ansible.lab.image import USER, USER_ID
 from flambe_ansible.lab.state import Settings
@@ -37,38 +40,40 @@ WantedBy=multi-user.target
 
 @dataclass(frozen=True, kw_only=True)
 class HostSpec:
-    """What a host is made from.
+    """What a host is created from.
 
     Attributes:
         id: Its instance id, such as ``i-0123456789abcdef0``.
         address: Its private address.
         public_keys: Lines for the login user's authorized_keys.
         user_data: The text of a ``#!`` script that runs once, or "".
+        layers: The layers of its image above the base image, uppermost first.
     """
 
     id: str
     address: str
     public_keys: tuple[str, ...] = ()
     user_data: str = ""
+    layers: tuple[str, ...] = ()
 
     @property
     def hostname(self) -> str:
-        """Its host name, as EC2 makes it from the address."""
+        """Its host name, derived from the address as on EC2."""
         return "ip-" + self.address.replace(".", "-")
 
 
 def folder(settings: Settings, host: str) -> Path:
-    """Find a host's folder."""
+    """Return a host's folder."""
     return settings.folder / "hosts" / host
 
 
 def mac_address(address: str) -> str:
-    """Make a host's link address from its IP address, so that neighbours need not forget when another host has it."""
+    """Derive a host's link address from its IP address: neighbours' caches stay valid when another host gets it."""
     return ":".join(["02", "fb", *(f"{int(part):02x}" for part in address.split("."))])
 
 
 def create(settings: Settings, spec: HostSpec) -> None:
-    """Make a host's disk and identity; it does not run yet."""
+    """Create a host's disk and identity, without starting it."""
     home = folder(settings, spec.id)
     upper = home / "upper"
     upper.mkdir(parents=True)
@@ -81,68 +86,143 @@ def create(settings: Settings, spec: HostSpec) -> None:
     _write(upper / "etc/machine-id", f"{secrets.token_hex(16)}\n")
     _write(upper / "etc/hosts", f"127.0.0.1 localhost\n{spec.address} {spec.hostname}\n::1 localhost ip6-localhost\n")
     _write(upper / "etc/resolv.conf", network.resolv_conf())
-    _authorise(upper, spec.public_keys)
-    if spec.user_data:
-        _write(upper / _USER_DATA.lstrip("/"), spec.user_data, mode=0o700)
-        _write(upper / "etc/systemd/system/user-data.service", _USER_DATA_UNIT)
-        link = upper / "etc/systemd/system/multi-user.target.wants/user-data.service"
-        link.parent.mkdir(parents=True)
-        link.symlink_to("/etc/systemd/system/user-data.service")
-    state.write_json(home / "spec.json", asdict(spec))
+    _authorize(upper, spec.public_keys)
+    _write_user_data(upper, spec)
+    write_json(home / "spec.json", asdict(spec))
 
 
 def read_spec(settings: Settings, host: str) -> HostSpec:
-    """Read what a host was made from."""
+    """Read what a host was created from."""
     document = state.read_json(folder(settings, host) / "spec.json")
     if document is None:
         raise LabError(f"host {host} has no disk")
-    document["public_keys"] = tuple(document["public_keys"])
+    document |= {key: tuple(document.get(key, ())) for key in ("public_keys", "layers")}
     return HostSpec(**document)
 
 
 def host_keys(settings: Settings, host: str) -> list[str]:
     """Read a host's public SSH keys, as ``ssh-ed25519 AAAA... root@name``."""
-    files = sorted((folder(settings, host) / "upper/etc/ssh").glob("ssh_host_*_key.pub"))
-    return [path.read_text().strip() for path in files]
+    files = [_find(settings, host, f"etc/ssh/ssh_host_{kind}_key.pub") for kind in _KEY_TYPES]
+    return [path.read_text().strip() for path in files if path.exists()]
+
+
+def machine_id(settings: Settings, host: str) -> str:
+    """Read a host's machine id."""
+    return _find(settings, host, "etc/machine-id").read_text().strip()
+
+
+def layer_folder(settings: Settings, name: str) -> Path:
+    """Return the folder of a layer of an image."""
+    return settings.image_layers / name
+
+
+def list_layers(settings: Settings) -> list[Path]:
+    """List the folders of all layers of images."""
+    return sorted(settings.image_layers.iterdir()) if settings.image_layers.is_dir() else []
+
+
+def lower_folders(settings: Settings, spec: HostSpec) -> list[Path]:
+    """List the folders below a host's own, uppermost first."""
+    return [*(layer_folder(settings, name) for name in spec.layers), settings.layer, Path(settings.image)]
+
+
+def seal(settings: Settings, host: str, name: str) -> None:
+    """Turn the disk of a host that is stopped into a layer, and give the host an empty disk on top of it.
+
+    The disk is renamed, not copied. If a call is interrupted, the next one completes it.
+    """
+    home, target = folder(settings, host), layer_folder(settings, name)
+    upper = home / "upper"
+    if not target.exists():
+        spec = read_spec(settings, host)
+        if name not in spec.layers:
+            write_json(home / "spec.json", asdict(replace(spec, layers=(name, *spec.layers))))
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        upper.rename(target)
+    if not upper.exists():
+        shutil.rmtree(home / "work", ignore_errors=True)
+        upper.mkdir()
+        upper.chmod(stat.S_IMODE(target.stat().st_mode))
+
+
+def copy(settings: Settings, host: str, name: str) -> None:
+    """Copy the disk of a running host into a layer; files that the host removes meanwhile may be missing."""
+    home, target = folder(settings, host), layer_folder(settings, name)
+    if target.exists():
+        return
+    draft = home / "image.new"
+    shutil.rmtree(draft, ignore_errors=True)
+    options = ["-aHAX", "--numeric-ids", "--one-file-system"]
+    try:
+        # 24: files vanished.
+        run("sh", "-c", 'rsync "$@" || [ $? = 24 ]', "rsync", *options, f"{home / 'upper'}/", f"{draft}/")
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def console_tail(settings: Settings, host: str, lines: int = 12) -> str:
-    """Read the end of what a host printed on its console."""
+    """Read the last lines of a host's console."""
     path = folder(settings, host) / "console.log"
     text = path.read_text(errors="replace") if path.exists() else ""
     return "\n".join(text.splitlines()[-lines:])
 
 
 def has_ended(settings: Settings, host: str) -> bool:
-    """Tell whether a host that was started has ended by itself."""
+    """Return whether a started host has ended by itself."""
     return (folder(settings, host) / "ended").exists()
 
 
 def forget_end(settings: Settings, host: str) -> None:
-    """Forget that a host has ended, before it is started again."""
+    """Remove the mark that a host has ended, before it is started again."""
     (folder(settings, host) / "ended").unlink(missing_ok=True)
 
 
 def note_up(settings: Settings, host: str) -> None:
-    """Write down that a host has been up, so that its disk is somebody's."""
+    """Record that a host has been up: its disk may contain data from now on."""
     (folder(settings, host) / "was-up").touch()
 
 
 def was_up(settings: Settings, host: str) -> bool:
-    """Tell whether a host has ever been up."""
+    """Return whether a host has ever been up."""
     return (folder(settings, host) / "was-up").exists()
 
 
+def _find(settings: Settings, host: str, name: str) -> Path:
+    """Find a file of a host: on its own disk, or in a layer of its image."""
+    layers = (layer_folder(settings, layer) for layer in read_spec(settings, host).layers)
+    paths = [root / name for root in (folder(settings, host) / "upper", *layers)]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def _write_user_data(upper: Path, spec: HostSpec) -> None:
+    """Write the user-data script and its unit, and hide those of the instance that the image was made of."""
+    script, unit = upper / _USER_DATA.lstrip("/"), upper / "etc/systemd/system/user-data.service"
+    if spec.layers:
+        script.parent.mkdir(parents=True)
+        os.setxattr(script.parent, "trusted.overlay.opaque", b"y")
+    if spec.user_data:
+        _write(script, spec.user_data, mode=0o700)
+        _write(unit, _USER_DATA_UNIT)
+        link = unit.parent / "multi-user.target.wants" / unit.name
+        link.parent.mkdir(parents=True)
+        link.symlink_to(f"/etc/systemd/system/{unit.name}")
+    elif spec.layers:
+        unit.parent.mkdir(parents=True)
+        unit.symlink_to("/dev/null")
+
+
 def _make_host_keys(upper: Path, spec: HostSpec) -> None:
-    """Make the host's own SSH keys."""
+    """Create the host's SSH keys."""
     for kind in _KEY_TYPES:
         path = upper / f"etc/ssh/ssh_host_{kind}_key"
         bits = ["-b", "2048"] if kind == "rsa" else []
         run("ssh-keygen", "-q", "-t", kind, *bits, "-N", "", "-C", f"root@{spec.hostname}", "-f", path)
 
 
-def _authorise(upper: Path, public_keys: tuple[str, ...]) -> None:
-    """Let the owner of the key pair log in as the cloud's user."""
+def _authorize(upper: Path, public_keys: tuple[str, ...]) -> None:
+    """Authorize the key pair for logins as the default user."""
     home = upper / "home" / USER
     (home / ".ssh").mkdir(parents=True)
     _write(home / ".ssh/authorized_keys", "".join(f"{key}\n" for key in public_keys), mode=0o600)

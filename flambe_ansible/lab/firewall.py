@@ -1,4 +1,4 @@
-"""iptables: rules that are known by their comment, and tables that vanish again."""
+"""iptables rules that are identified by a comment, and removal of unused tables."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def add_rule(table: str, chain: str, rule: Sequence[str], mark: str, *, last: bo
 
 
 def list_tables() -> list[str]:
-    """List iptables' tables that the kernel has (reading them by iptables would make them)."""
+    """List the iptables tables in the kernel; iptables would create the tables that it reads."""
     found = json.loads(run("nft", "--json", "list", "tables"))["nftables"]
     tables = (entry["table"] for entry in found if "table" in entry)
     return sorted(table["name"] for table in tables if table["family"] == "ip" and table["name"] in TABLES)
 
 
 def drop_empty_tables(kept: Iterable[str]) -> None:
-    """Remove iptables' tables that hold nothing, except those to keep."""
+    """Remove iptables tables without rules, except those to keep."""
     for table in set(list_tables()) - set(kept):
         lines = run("iptables-save", "-t", table).splitlines()
         chains = [line.split() for line in lines if line.startswith(":")]

@@ -1,9 +1,10 @@
-"""The instances' hosts: what the API says of an instance is what its host is."""
+"""The hosts of the instances: their changes, and the instance states that follow from them."""
 
 from __future__ import annotations
 
 import logging
 import math
+import shutil
 import threading
 import time
 from collections import defaultdict
@@ -11,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from flambe_ansible.lab import disk, host, state
+from flambe_ansible.files import write_json
+from flambe_ansible.lab import disk, host
 from flambe_ansible.lab.cloud import STATE_CODES, Cloud
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.state import Settings
 
 HOSTS_FILE = "hosts.json"
-BOOT_TIMEOUT = 120.0  # seconds until a host that does not answer is given up
+BOOT_TIMEOUT = 120.0  # seconds after which the start of a host that does not answer has failed
 
 _END_ATTEMPTS = 5
 _LIVE = ("pending", "running", "stopping", "stopped")
@@ -42,16 +44,14 @@ class Fleet:
         return self.settings.max_hosts - sum(1 for i in self.cloud.instances() if i.state in _LIVE)
 
     def is_busy(self) -> bool:
-        """Tell whether a host is on its way."""
+        """Return whether a host is starting or ending."""
         return any(instance.state in ("pending", "stopping", "shutting-down") for instance in self.cloud.instances())
 
     def launch(self, instance: Any, user_data: str) -> None:
-        """Make the host of a new instance."""
-        keys = self.cloud.public_keys(instance.key_name)
-        spec = HostSpec(id=instance.id, address=instance.private_ip, public_keys=keys, user_data=user_data)
+        """Create and boot the host of a new instance."""
         set_state(instance, "pending")
         self._since[instance.id] = math.inf
-        self._pool.submit(self._boot, instance, spec)
+        self._pool.submit(self._boot, instance, self._spec(instance, user_data))
 
     def start(self, instance: Any) -> None:
         """Boot the host of a stopped instance again."""
@@ -71,20 +71,37 @@ class Fleet:
         self._pool.submit(self._destroy, instance)
 
     def reboot(self, instance: Any) -> None:
-        """Have a host reboot itself."""
+        """Reboot a host."""
         self._pool.submit(host.reboot, self.settings, instance.id)
+
+    def capture(self, image: Any) -> None:
+        """Make the files of a pending image from the disk of its instance's host."""
+        instance = next(found for found in self.cloud.instances() if found.id == image.instance_id)
+        self._pool.submit(self._capture, image, instance)
+
+    def remove_unused_layers(self) -> None:
+        """Remove the files of images that are neither registered nor used by a host."""
+        used = {name for image in self.cloud.images() for name in image.layers}
+        used |= {name for layers in self.cloud.layers.values() for name in layers}
+        for path in disk.list_layers(self.settings):
+            if path.name not in used:
+                self._pool.submit(shutil.rmtree, path, ignore_errors=True)
 
     def keys(self, instance: Any) -> list[str]:
         """Read the SSH host keys of an instance's host."""
         return disk.host_keys(self.settings, instance.id)
 
     def resume(self) -> None:
-        """Take up what an earlier daemon left: hosts in the middle of a change, and hosts that no instance has."""
+        """Continue the changes that an earlier daemon began, and remove hosts without an instance."""
         known = {instance.id: instance for instance in self.cloud.instances()}
         folder = self.settings.folder / "hosts"
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name not in known or known[path.name].state == "terminated":
                 host.destroy(self.settings, path.name)
+        self.remove_unused_layers()
+        for image in self.cloud.images():
+            if image.state == "pending":
+                self.capture(image)  # before other changes of its instance, which wait for the image
         for instance in known.values():
             if instance.state == "shutting-down":
                 self.terminate(instance)
@@ -94,16 +111,16 @@ class Fleet:
                 self._resume_boot(instance)
 
     def watch(self) -> None:
-        """Bring the instances' states up to date with their hosts; called over and over."""
+        """Update the instances' states from their hosts; called repeatedly."""
         with self.lock:
             busy = [(instance, instance.state) for instance in self.cloud.instances() if instance.state in _LIVE]
             done = [i for i in self.cloud.instances() if i.state == "terminated"]
         for instance, before in busy:
-            after = self._look(instance, before)
+            after = self._derive_state(instance, before)
             if after != before:
                 with self.lock:
                     if instance.state == before:
-                        self._turn(instance, after)
+                        self._apply_state(instance, after)
         for instance in done:
             if time.monotonic() - self._ended.setdefault(instance.id, time.monotonic()) > _SHOWN_AFTER_END:
                 with self.lock:
@@ -123,14 +140,14 @@ class Fleet:
             }
             for instance in self.cloud.instances()
         ]
-        state.write_json(self.settings.folder / HOSTS_FILE, rows, self.settings.owner)
+        write_json(self.settings.folder / HOSTS_FILE, rows, owner=self.settings.owner)
 
     def close(self) -> None:
-        """Finish what is under way; the hosts stay."""
+        """Wait for running changes to end; the hosts keep running."""
         self._pool.shutdown(wait=True, cancel_futures=False)
 
     def _resume_boot(self, instance: Any) -> None:
-        """Go on with a host whose boot an earlier daemon began; one that was never up is made anew."""
+        """Continue a boot that an earlier daemon began; a host that was never up is created again."""
         self._since[instance.id] = math.inf
         if disk.was_up(self.settings, instance.id):
             self._since[instance.id] = time.monotonic()
@@ -139,14 +156,26 @@ class Fleet:
             return
         host.destroy(self.settings, instance.id)
         script = instance.user_data.decode() if instance.user_data else ""
-        keys = self.cloud.public_keys(instance.key_name)
-        spec = HostSpec(id=instance.id, address=instance.private_ip, public_keys=keys, user_data=script)
-        self._pool.submit(self._boot, instance, spec)
+        self._pool.submit(self._boot, instance, self._spec(instance, script))
 
-    def _look(self, instance: Any, before: str) -> str:
-        """See what an instance's state should be."""
+    def _spec(self, instance: Any, user_data: str) -> HostSpec:
+        """Describe the host of an instance."""
+        return HostSpec(
+            id=instance.id,
+            address=instance.private_ip,
+            public_keys=self.cloud.public_keys(instance.key_name),
+            user_data=user_data,
+            layers=self.cloud.layers.get(instance.id, ()),
+        )
+
+    def _is_captured(self, instance: Any) -> bool:
+        """Return whether an image of an instance is pending."""
+        return any(image.state == "pending" and image.instance_id == instance.id for image in self.cloud.images())
+
+    def _derive_state(self, instance: Any, before: str) -> str:
+        """Return the state that an instance should have."""
         running = host.is_running(self.settings, instance.id)
-        if before == "running" and not running:
+        if before == "running" and not running and not self._is_captured(instance):
             ends = instance.instance_initiated_shutdown_behavior == "terminate"
             return "shutting-down" if ends else "stopped"
         if before != "pending":
@@ -158,8 +187,8 @@ class Fleet:
             return "stopping" if disk.was_up(self.settings, instance.id) else "shutting-down"
         return before
 
-    def _turn(self, instance: Any, after: str) -> None:
-        """Give an instance the state that its host has."""
+    def _apply_state(self, instance: Any, after: str) -> None:
+        """Set an instance's state to the state of its host."""
         if instance.state == "pending" and after != "running":
             tail = disk.console_tail(self.settings, instance.id)
             _log.error("host %s did not start:\n%s", instance.id, tail)
@@ -179,7 +208,7 @@ class Fleet:
         self.save()
 
     def _boot(self, instance: Any, spec: HostSpec | None) -> None:
-        """Make (where there is a spec) and boot a host, unless it was ended meanwhile."""
+        """Boot a host, and create it first if there is a spec; does nothing if its instance is no longer pending."""
         with self._works[instance.id]:
             if instance.state != "pending":
                 return
@@ -189,8 +218,40 @@ class Fleet:
                 host.start(self.settings, disk.read_spec(self.settings, instance.id))
                 self._since[instance.id] = time.monotonic()
             except Exception:
-                _log.exception("host %s could not be made", instance.id)
+                _log.exception("failed to start host %s", instance.id)
                 self._since[instance.id] = -math.inf
+
+    def _capture(self, image: Any, instance: Any) -> None:
+        """Make the files of an image; afterwards its state is available or failed."""
+        with self._works[instance.id]:
+            made = self._try(instance, "capture", lambda: self._make_layer(image, instance))
+        with self.lock:
+            image.state = "available" if made else "failed"
+            image.ebs_snapshot.status = "completed" if made else "error"
+            if not made:
+                image.state_reason = {"Code": "Server.InternalError", "Message": "The image failed; see daemon.log"}
+            self.save()
+
+    def _make_layer(self, image: Any, instance: Any) -> None:
+        """Make the layer of an image; a host that is stopped for it is started again, and answers when this returns."""
+        settings, name = self.settings, image.id
+        made = disk.layer_folder(settings, name).exists()
+        if host.is_running(settings, instance.id) and not image.reboot:
+            disk.copy(settings, instance.id, name)
+            image.layers = (name, *disk.read_spec(settings, instance.id).layers)
+            return
+        if not made:
+            host.shut_down(settings, instance.id)
+        try:
+            disk.seal(settings, instance.id, name)
+        finally:
+            spec = disk.read_spec(settings, instance.id)
+            with self.lock:
+                self.cloud.layers[instance.id] = spec.layers
+                image.layers = (name, *(layer for layer in spec.layers if layer != name))
+            if instance.state == "running" and not host.is_running(settings, instance.id):
+                host.start(settings, spec)
+                host.wait(settings, spec, timeout=BOOT_TIMEOUT)
 
     def _stop(self, instance: Any) -> None:
         """Shut a host down."""
@@ -202,7 +263,9 @@ class Fleet:
                 self.save()
 
     def _destroy(self, instance: Any) -> None:
-        """End a host; the instance is terminated when nothing of the host is left."""
+        """End a host; its instance is terminated when its disk is removed."""
+        while self._is_captured(instance):  # the capture was submitted to the pool before this
+            time.sleep(0.1)
         with self._works[instance.id]:
             for attempt in range(_END_ATTEMPTS):
                 time.sleep(attempt)
@@ -213,15 +276,17 @@ class Fleet:
             if ended:
                 set_state(instance, "terminated")
                 self.cloud.release_address(instance)
+                self.cloud.layers.pop(instance.id, None)
+                self.remove_unused_layers()
                 self._ended[instance.id] = time.monotonic()
                 self.save()
 
     def _try(self, instance: Any, verb: str, action: Any) -> bool:
-        """Act on a host, and log what goes wrong."""
+        """Run an action on a host, and log its failure; returns whether it succeeded."""
         try:
             action()
         except Exception:
-            _log.exception("host %s could not be made to %s", instance.id, verb)
+            _log.exception("failed to %s host %s", verb, instance.id)
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""The lab's API: requests are checked, those that touch hosts act on them, and moto answers the rest."""
+"""The lab's API: it checks requests, acts on hosts, and forwards requests to moto."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from flambe_ansible.lab import answers, calls, console, launching
+from flambe_ansible.lab import answers, calls, console, imaging, launching
 from flambe_ansible.lab.answers import Answer
 from flambe_ansible.lab.calls import CallLog
 from flambe_ansible.lab.cloud import REGION, Cloud
 from flambe_ansible.lab.fleet import Fleet
-from flambe_ansible.lab.launching import RefusedError, replaced
+from flambe_ansible.lab.launching import Forward, RefusedError, replaced
 from flambe_ansible.lab.signing import Request, SignatureError, read_scope, verify
 from flambe_ansible.lab.state import Settings
 
@@ -23,8 +23,9 @@ BODY_LIMIT = 1 << 20
 
 _CHANGES = {
     "ec2": {
-        "AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateKeyPair", "CreateSecurityGroup",
-        "CreateTags", "DeleteKeyPair", "DeleteSecurityGroup", "DeleteTags", "ImportKeyPair",
+        "AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateImage", "CreateKeyPair",
+        "CreateSecurityGroup", "CreateTags", "DeleteKeyPair", "DeleteSecurityGroup", "DeleteSnapshot", "DeleteTags",
+        "DeregisterImage", "ImportKeyPair",
         "ModifyInstanceAttribute", "ModifyInstanceMetadataOptions", "MonitorInstances", "RebootInstances",
         "RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress", "RunInstances", "StartInstances", "StopInstances",
         "TerminateInstances", "UnmonitorInstances",
@@ -48,10 +49,10 @@ StartResponse = Callable[..., Any]
 
 
 class Gate:
-    """A WSGI application before moto's.
+    """A WSGI application in front of moto's.
 
     Args:
-        settings: The lab's.
+        settings: The lab's settings.
         cloud: moto's backends.
         fleet: The hosts; its lock is held while a request is answered.
         moto: moto's WSGI application.
@@ -98,7 +99,7 @@ class Gate:
     def _answer(
         self, service: str, operation: str, parameters: Mapping[str, Any], environ: dict[str, Any], body: bytes
     ) -> Answer:
-        """Answer a request whose signature is right."""
+        """Answer a request whose signature is valid."""
         changes = _CHANGES.get(service)
         if changes is None:
             raise RefusedError("UnsupportedOperation", f"The lab has no service {service}")
@@ -106,27 +107,23 @@ class Gate:
             raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
         if service == "ssm":
             return self._get_parameter(operation, parameters)
-        result: list[Answer] = []
 
-        def forward() -> None:
-            result.append(self._forward(environ, body))
+        def forward() -> Answer:
+            return self._forward(environ, body)
 
         if service == "monitoring" and operation == "PutMetricAlarm":
             check_alarm(parameters)
         dry = str(parameters.get("DryRun", "")).lower() == "true"
         handler = None if dry or service != "ec2" else getattr(self, f"_on_{operation}", None)
-        if handler is None:
-            forward()
-        else:
-            handler(parameters, forward)
-        if not calls.is_reading(operation) and result[-1].status < 400 and not dry:
+        answer = forward() if handler is None else handler(parameters, forward)
+        if not calls.is_reading(operation) and answer.status < 400 and not dry:
             self._fleet.save()
-        return result[-1]
+        return answer
 
-    def _on_RunInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        launching.run_instances(self._cloud, self._fleet, parameters, forward)
+    def _on_RunInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return launching.run_instances(self._cloud, self._fleet, parameters, forward)
 
-    def _on_TerminateInstances(self, _parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
+    def _on_TerminateInstances(self, _parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
         original = self._cloud.ec2.terminate_instances
 
         def terminate(ids: list[str]) -> Any:
@@ -142,24 +139,33 @@ class Gate:
             return changes
 
         with replaced(self._cloud.ec2, "terminate_instances", terminate):
-            forward()
+            return forward()
 
-    def _on_StopInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        self._change(parameters, forward, "StopInstances", self._fleet.stop)
+    def _on_CreateImage(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return imaging.create_image(self._cloud, self._fleet, parameters, forward)
 
-    def _on_StartInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        self._change(parameters, forward, "StartInstances", self._fleet.start)
+    def _on_DeregisterImage(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return imaging.deregister_image(self._cloud, self._fleet, parameters, forward)
 
-    def _on_RebootInstances(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
-        self._change(parameters, forward, "RebootInstances", self._fleet.reboot)
+    def _on_DescribeSnapshots(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return imaging.describe_snapshots(self._cloud, parameters, forward)
+
+    def _on_StopInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return self._change(parameters, forward, "StopInstances", self._fleet.stop)
+
+    def _on_StartInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return self._change(parameters, forward, "StartInstances", self._fleet.start)
+
+    def _on_RebootInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+        return self._change(parameters, forward, "RebootInstances", self._fleet.reboot)
 
     def _change(
         self,
         parameters: Mapping[str, Any],
-        forward: launching.Forward,
+        forward: Forward,
         operation: str,
         act: Callable[[Any], None],
-    ) -> None:
+    ) -> Answer:
         """Stop, start or reboot instances that are in a state for it."""
         verb = operation.removesuffix("Instances").lower()
         wanted = {value for key, value in parameters.items() if key.startswith("InstanceId.")}
@@ -173,14 +179,15 @@ class Gate:
                     f"{'ped' if verb == 'stop' else 'ed'}.",
                 )
         before = {instance.id: (instance.state, instance.state_code) for instance in chosen}
-        forward()
+        answer = forward()
         for instance in chosen:
             instance._state.name, instance._state.code = before[instance.id]
             goal = {"StopInstances": "running", "StartInstances": "stopped", "RebootInstances": "running"}[operation]
             if instance.state == goal:
                 act(instance)
+        return answer
 
-    def _on_GetConsoleOutput(self, parameters: Mapping[str, Any], forward: launching.Forward) -> None:  # noqa: N802
+    def _on_GetConsoleOutput(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
         from moto.ec2.responses import general
 
         instance = next((i for i in self._cloud.instances() if i.id == parameters.get("InstanceId")), None)
@@ -192,16 +199,16 @@ class Gate:
         shown = ""
         if instance is not None and instance.state in ("running", "stopping", "stopped"):
             shown = console.render(self._settings, instance.id, self._fleet.keys(instance))
-        general.SAMPLE_CONSOLE_OUTPUT = shown  # what moto shows for every instance
-        forward()
+        general.SAMPLE_CONSOLE_OUTPUT = shown  # moto returns it for every instance
+        return forward()
 
     def _is_nitro(self, instance_type: str) -> bool:
-        """Tell whether a type is one of those whose console can be read at any time."""
+        """Return whether the latest console output of an instance type can be read."""
         known = self._cloud.ec2.describe_instance_types(filters={"instance-type": [instance_type]})
         return bool(known) and known[0].get("Hypervisor") == "nitro"
 
     def _get_parameter(self, operation: str, parameters: Mapping[str, Any]) -> Answer:
-        """Answer for Canonical's and the deep learning images' public parameters with the lab's image."""
+        """Return the lab's base image for the public parameters of Canonical's and the deep learning images."""
         name = str(parameters.get("Name", ""))
         if operation != "GetParameter":
             raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
@@ -219,7 +226,7 @@ class Gate:
         return Answer(200, "application/x-amz-json-1.1", json.dumps({"Parameter": parameter}).encode())
 
     def _forward(self, environ: dict[str, Any], body: bytes) -> Answer:
-        """Have moto answer."""
+        """Return moto's answer."""
         seen: dict[str, Any] = {}
 
         def start_response(status: str, headers: list[tuple[str, str]], *_rest: Any) -> None:
@@ -234,7 +241,7 @@ class Gate:
 
 
 def read_request(environ: Mapping[str, Any]) -> Request:
-    """Read an HTTP request out of WSGI's dictionary; bodies over 1 MiB are cut, and so fail their signature."""
+    """Read an HTTP request from WSGI's environ; a body over 1 MiB is cut, which makes its signature invalid."""
     headers = {
         key[5:].replace("_", "-").lower(): str(value) for key, value in environ.items() if key.startswith("HTTP_")
     }
@@ -249,7 +256,7 @@ def read_request(environ: Mapping[str, Any]) -> Request:
 
 
 def read_error_code(answer: Answer) -> str:
-    """Read AWS's error code from an answer in any of its forms; "" when it is no error."""
+    """Read AWS's error code from an answer in any of its forms; "" if it is not an error."""
     if answer.status < 400:
         return ""
     match = re.search(rb"<Code>([\w.]+)</Code>", answer.body) or re.search(rb'"__type":\s*"([^"]+)"', answer.body)
@@ -257,12 +264,12 @@ def read_error_code(answer: Answer) -> str:
 
 
 def check_alarm(parameters: Mapping[str, Any]) -> None:
-    """Refuse alarms that CloudWatch refuses for the time they look back.
+    """Refuse alarms with periods that CloudWatch does not allow.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 
     Raises:
-        RefusedError: The period is none, or period times evaluations is over a day (a week from periods of an hour on).
+        RefusedError: The period is not valid, or the alarm looks back over a day (a week for periods of an hour).
     """
     period, evaluations = int(parameters.get("Period") or 60), int(parameters.get("EvaluationPeriods") or 1)
     if period not in (10, 20, 30) and (period < 60 or period % 60):

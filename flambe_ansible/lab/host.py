@@ -1,4 +1,4 @@
-"""One host of the lab, as systemd-nspawn runs it: booting, stopping, rebooting, ending."""
+"""One host of the lab in systemd-nspawn: booting, stopping, rebooting, ending."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flambe_ansible.errors import LabError
 from flambe_ansible.lab import cgroups, disk, layer, network, state
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.image import USER_ID
@@ -22,7 +21,7 @@ from flambe_ansible.lab.system import environment, has_systemd, run
 
 
 def start(settings: Settings, spec: HostSpec) -> None:
-    """Boot a host that was created; returns at once, ``answers`` tells when it is up."""
+    """Boot a host; returns at once, see ``wait``."""
     home = disk.folder(settings, spec.id)
     disk.forget_end(settings, spec.id)
     groups = [] if has_systemd() else cgroups.make(settings.name, spec.id)
@@ -53,14 +52,14 @@ def start(settings: Settings, spec: HostSpec) -> None:
 
 
 def is_running(settings: Settings, host: str) -> bool:
-    """Tell whether a host's processes are there."""
+    """Return whether a host has processes."""
     if has_systemd():
         return cgroups.is_unit_populated(unit_name(settings.name, host))
     return cgroups.is_populated(settings.name, host)
 
 
 def answers(address: str, *, timeout: float = 0.5) -> bool:
-    """Tell whether an sshd at an address says its banner, within ``timeout`` seconds."""
+    """Return whether an sshd at an address sends its banner within ``timeout`` seconds."""
     try:
         with socket.create_connection((address, 22), timeout=timeout) as connection:
             return connection.recv(4) == b"SSH-"
@@ -69,26 +68,26 @@ def answers(address: str, *, timeout: float = 0.5) -> bool:
 
 
 def shut_down(settings: Settings, host: str, *, timeout: float = 20.0) -> None:
-    """Stop a host in good order, then by force after ``timeout`` seconds; its disk stays."""
+    """Shut a host down, and kill it after ``timeout`` seconds; its disk stays."""
     leader = _nspawn_process(settings, host)
     deadline = time.monotonic() + timeout
     if leader is not None:
-        os.kill(leader, signal.SIGTERM)  # systemd-nspawn hands it on as an orderly power-off
+        os.kill(leader, signal.SIGTERM)  # systemd-nspawn powers the host off
         while time.monotonic() < deadline and is_running(settings, host):
             time.sleep(0.05)
     kill(settings, host)
 
 
 def reboot(settings: Settings, host: str) -> None:
-    """Have a host's systemd reboot it."""
+    """Reboot a host through its systemd."""
     supervisor = _nspawn_process(settings, host)
     init = None if supervisor is None else _init_below(supervisor)
     if init is not None:
-        os.kill(init, signal.SIGINT)  # what Ctrl-Alt-Del is to PID 1
+        os.kill(init, signal.SIGINT)  # PID 1 reboots, as after Ctrl-Alt-Del
 
 
 def kill(settings: Settings, host: str) -> None:
-    """End all processes of a host at once; its disk stays."""
+    """Kill all processes of a host; its disk stays."""
     if has_systemd():
         unit = unit_name(settings.name, host)
         run("systemctl", "kill", "--signal=KILL", unit, check=False)
@@ -98,10 +97,10 @@ def kill(settings: Settings, host: str) -> None:
 
 
 def destroy(settings: Settings, host: str) -> None:
-    """End a host and free its disk."""
+    """Kill a host and remove its disk."""
     kill(settings, host)
     home = disk.folder(settings, host)
-    for _attempt in range(50):  # the kernel lets go of the mount a moment after the last process
+    for _attempt in range(50):  # the kernel unmounts the disk a moment after the last process ended
         shutil.rmtree(home, ignore_errors=True)
         if not home.exists():
             return
@@ -110,7 +109,7 @@ def destroy(settings: Settings, host: str) -> None:
 
 
 def cpu_seconds(settings: Settings, host: str) -> float | None:
-    """Read how many seconds of CPU a host has used since it booted; None where nobody counts."""
+    """Read how many seconds of CPU a host has used since it booted; None if it is not counted."""
     if not has_systemd():
         return cgroups.cpu_seconds(settings.name, host)
     text = run("systemctl", "show", "--value", "--property=CPUUsageNSec", unit_name(settings.name, host), check=False)
@@ -118,28 +117,22 @@ def cpu_seconds(settings: Settings, host: str) -> float | None:
 
 
 def unit_name(lab: str, host: str) -> str:
-    """Name the unit of a host on machines whose PID 1 is systemd."""
+    """Return the unit of a host on machines with systemd."""
     return f"flambe-lab-{lab}-{host}.service"
 
 
-def boot_host(settings: Settings, spec: HostSpec, *, timeout: float = 60.0) -> HostSpec:
-    """Create a host, boot it, and wait until its sshd answers, at most ``timeout`` seconds.
-
-    Raises:
-        LabError: It does not answer; the message ends with its console's last lines.
-    """
-    disk.create(settings, spec)
-    start(settings, spec)
+def wait(settings: Settings, spec: HostSpec, *, timeout: float) -> bool:
+    """Wait until a host's sshd answers; False if the host ended, or after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while not answers(spec.address):
         if time.monotonic() > deadline or disk.has_ended(settings, spec.id):
-            raise LabError(f"host {spec.id} did not start: {disk.console_tail(settings, spec.id)}")
+            return False
         time.sleep(0.05)
-    return spec
+    return True
 
 
 def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
-    """Write the supervisor's variables; none of the values has a quote."""
+    """Return the supervisor's variables; no value contains a quote."""
     values: dict[str, Any] = {
         "GROUPS_": " ".join(map(str, groups)),
         "MACHINE_NET": f"/proc/{os.getpid()}/ns/net",
@@ -150,15 +143,15 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
         "MAC": disk.mac_address(spec.address),
         "PREFIX_LENGTH": settings.prefix_length,
         "GATEWAY": settings.gateway,
-        "LOWER": f"{settings.layer}:{settings.image}",
+        "LOWER": ":".join(map(str, disk.lower_folders(settings, spec))),
     }
     return "".join(f"{key}='{value}'\n" for key, value in values.items())
 
 
 def _nspawn_arguments(settings: Settings, spec: HostSpec) -> list[str]:
-    """Write systemd-nspawn's arguments."""
+    """Return systemd-nspawn's arguments."""
     home = disk.folder(settings, spec.id)
-    machine_id = (home / "upper/etc/machine-id").read_text().strip()
+    machine_id = disk.machine_id(settings, spec.id)
     binds = [f"--bind={state.cache_dir() / name}:{layer.CACHE}/{name}" for name in ("pip", "uv", "uv-root")]
     binds += [f"--bind-ro={source}:{target}" for source, target in settings.python37]
     return [
@@ -185,7 +178,7 @@ def _nspawn_process(settings: Settings, host: str) -> int | None:
 
 
 def _init_below(process: int) -> int | None:
-    """Find PID 1 of the namespace that a process made: its first descendant that is number 1 in there."""
+    """Find the first descendant of a process that is PID 1 of its namespace."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1,4 +1,4 @@
-"""The image that all hosts stand on: a small system of the machine's own release, built once by debootstrap."""
+"""The base image of all hosts: a small system of the machine's release, built once by debootstrap."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flambe_ansible.files import lock, write_json
 from flambe_ansible.lab import sources, state
-from flambe_ansible.lab.system import locked, run
+from flambe_ansible.lab.system import run
 
 RECIPE_VERSION = 1
 USER = "ubuntu"
@@ -22,7 +23,7 @@ PACKAGES = (
     "openssh-server", "procps", "psmisc", "python3", "rsync", "sudo", "systemd", "systemd-sysv",
 )  # fmt: skip
 
-# Jobs of a machine that a host of the lab leaves alone, and mounts that would cover its own disk.
+# Services that a host does not need, and a mount that would hide a part of its disk.
 MASKED_UNITS = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "console-getty.service", "dpkg-db-backup.timer", "e2scrub_all.timer",
     "fstrim.timer", "getty@.service", "man-db.timer", "motd-news.timer", "ssh.socket", "systemd-firstboot.service",
@@ -33,7 +34,7 @@ MASKED_UNITS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that an image is made of; two equal recipes make one image."""
+    """What an image is built from; equal recipes share one image."""
 
     distribution: str
     codename: str
@@ -50,10 +51,10 @@ class Recipe:
 
 
 def recipe(libraries: Iterable[str] = ()) -> Recipe:
-    """Write the recipe for this machine.
+    """Return the recipe for this machine.
 
     Args:
-        libraries: More packages, those of the shared libraries that the machine's Python 3.7 needs.
+        libraries: Additional packages, for the shared libraries of the machine's Python 3.7.
     """
     release = sources.this_release()
     mirror = sources.main_source(sources.machine_sources(release), release).uri
@@ -62,13 +63,13 @@ def recipe(libraries: Iterable[str] = ()) -> Recipe:
 
 
 def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -> Path:
-    """Find the image of a recipe, or build it: some minutes of one core, some 400 MB of disk.
+    """Return the image of a recipe, and build it if necessary: about a minute, and 400 MB of disk.
 
-    Two callers at once build it once. A build that is killed leaves nothing that could be taken for an image.
+    Concurrent calls build it once. A build that is killed leaves no image.
 
     Args:
-        wanted: What it is made of.
-        say: Is told what goes on, in one line.
+        wanted: Its recipe.
+        say: Receives a progress message.
 
     Returns:
         The image's folder, a root file system.
@@ -79,7 +80,7 @@ def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -
     folder = state.images_dir()
     folder.mkdir(parents=True, exist_ok=True)
     image = folder / wanted.digest
-    with locked(folder / ".lock"):
+    with lock(folder / ".lock"):
         for leftover in folder.glob(".building-*"):
             shutil.rmtree(leftover)
         if image.is_dir():
@@ -89,7 +90,7 @@ def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -
         try:
             _debootstrap(wanted, draft)
             _finish(draft)
-            state.write_json(folder / f"{wanted.digest}.json", asdict(wanted))
+            write_json(folder / f"{wanted.digest}.json", asdict(wanted))
             draft.rename(image)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -98,12 +99,12 @@ def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -
 
 def purge() -> None:
     """Remove all images."""
-    with locked(state.images_dir() / ".lock"):
+    with lock(state.images_dir() / ".lock"):
         shutil.rmtree(state.images_dir(), ignore_errors=True)
 
 
 def _debootstrap(wanted: Recipe, draft: Path) -> None:
-    """Run debootstrap where its mounts and processes end with it."""
+    """Run debootstrap in namespaces, so that its mounts and processes end with it."""
     variant = ["--variant=minbase", f"--arch={wanted.architecture}", f"--include={','.join(wanted.packages)}"]
     if wanted.distribution == "ubuntu":
         variant.append("--components=main,universe")
@@ -112,14 +113,14 @@ def _debootstrap(wanted: Recipe, draft: Path) -> None:
 
 
 def _finish(draft: Path) -> None:
-    """Turn a fresh Debian into a cloud image: no identity of its own, the user ``ubuntu``, no needless jobs."""
+    """Turn a new system into a cloud image: without identity, with the user ``ubuntu``, without unneeded services."""
     for stale in (*(draft / "etc/ssh").glob("ssh_host_*"), draft / "etc/hostname", draft / "etc/resolv.conf"):
         stale.unlink(missing_ok=True)
     (draft / "etc/machine-id").write_text("uninitialized\n")
     (draft / "var/lib/dbus/machine-id").unlink(missing_ok=True)
     shutil.rmtree(draft / "var/cache/apt/archives")
     (draft / "var/cache/apt/archives/partial").mkdir(parents=True)
-    # "*" is a user without a password; "!" would be a locked one, whom sshd refuses.
+    # "*" is a user without a password; "!" would be a locked user, which sshd refuses.
     _chroot(
         draft, "useradd", "--create-home", "--shell=/bin/bash", f"--uid={USER_ID}", "--user-group", "--password=*", USER
     )

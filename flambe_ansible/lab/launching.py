@@ -1,4 +1,4 @@
-"""RunInstances: what the lab refuses as EC2 would, and how moto's call is bent to make real hosts."""
+"""RunInstances: checks that moto does not make, and hosts for the instances that moto creates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from flambe_ansible.lab.cloud import Cloud
+from flambe_ansible.lab.answers import Answer
+from flambe_ansible.lab.cloud import ACCOUNT, Cloud
 from flambe_ansible.lab.disk import mac_address
 from flambe_ansible.lab.fleet import Fleet, set_state
 from flambe_ansible.lab.tokens import TokenMismatchError
@@ -15,10 +16,10 @@ from flambe_ansible.lab.userdata import UserDataError, read_user_data
 
 
 class RefusedError(Exception):
-    """EC2 says no.
+    """A request is refused as EC2 refuses it.
 
     Attributes:
-        code: Its error code.
+        code: EC2's error code.
         message: What is wrong.
     """
 
@@ -28,17 +29,17 @@ class RefusedError(Exception):
         self.message = message
 
 
-Forward = Callable[[], None]
+Forward = Callable[[], Answer]
 
 
-def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> None:
+def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> Answer:
     """Launch instances, each a host.
 
     Args:
         cloud: moto's backends.
         fleet: The hosts.
         parameters: The request's parameters, flat.
-        forward: Hands the request on to moto, which calls back what is put in the place of its own function.
+        forward: Sends the request to moto, which calls the replacement of its own function.
 
     Raises:
         RefusedError: EC2 would refuse, or the lab cannot do it.
@@ -47,35 +48,39 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
     earlier = _find_earlier(cloud, token, parameters)
     if earlier is not None:
         with replaced(cloud.ec2, "run_instances", lambda *_args, **_kwargs: earlier):
-            forward()
-        return
+            return forward()
     script = _check(cloud, parameters)
     count = _count(parameters, fleet.room())
     original = cloud.ec2.run_instances
     made: list[Any] = []
 
     def launch(image_id: str, _count: int, user_data: Any, group_names: list[str], **options: Any) -> Any:
-        """Do what moto's function of this name does, in the lab's way."""
+        """Replace moto's ``run_instances``."""
+        image = cloud.ec2.amis.get(image_id)
         options = _in_the_lab(cloud, options, group_names)
+        if image is not None and image.owner_id == ACCOUNT and not options.get("block_device_mappings"):
+            options["block_device_mappings"] = image.block_device_mappings
         with _undone_on_error(cloud), _volumes_with_iops(cloud, parameters):
             made.append(original(image_id, count, user_data, group_names, **options))
         for instance in made[-1].instances:
             _finish(instance, parameters)
+            cloud.layers[instance.id] = image.layers
         return made[-1]
 
     with replaced(cloud.ec2, "run_instances", launch):
-        forward()
+        answer = forward()
     for reservation in made:
         if token:
             cloud.tokens.remember(token, parameters, reservation.id)
-        fleet.save()  # before the hosts: a daemon that dies now leaves instances that the next one finishes
+        fleet.save()  # before the hosts start: if the daemon ends now, the next one creates them
         for instance in reservation.instances:
             fleet.launch(instance, script)
+    return answer
 
 
 @contextmanager
 def replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Put a function in the place of one object's method for a while."""
+    """Replace a method of one object within the context."""
     setattr(target, name, function)
     try:
         yield
@@ -84,7 +89,7 @@ def replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[N
 
 
 def _find_earlier(cloud: Cloud, token: str, parameters: Mapping[str, str]) -> Any:
-    """Find what an earlier request with the same token made, or None."""
+    """Return the reservation of an earlier request with the same token, or None."""
     try:
         reservation = cloud.tokens.find(token, parameters) if token else None
     except TokenMismatchError as error:
@@ -97,7 +102,7 @@ def _find_earlier(cloud: Cloud, token: str, parameters: Mapping[str, str]) -> An
 
 
 def _in_the_lab(cloud: Cloud, options: dict[str, Any], group_names: list[str]) -> dict[str, Any]:
-    """Bend moto's options: the lab's network, and no public address."""
+    """Change moto's options: the lab's network, and no public address."""
     options = {**options, "associate_public_ip": False}
     for nic in options.get("nics") or ():
         nic["AssociatePublicIpAddress"] = False
@@ -110,7 +115,7 @@ def _in_the_lab(cloud: Cloud, options: dict[str, Any], group_names: list[str]) -
 
 @contextmanager
 def _undone_on_error(cloud: Cloud) -> Iterator[None]:
-    """Forget the half of a reservation that moto leaves when it refuses."""
+    """Remove the incomplete reservation that moto leaves after an error."""
     before = set(cloud.ec2.reservations)
     try:
         yield
@@ -121,12 +126,13 @@ def _undone_on_error(cloud: Cloud) -> Iterator[None]:
 
 
 def _check(cloud: Cloud, parameters: Mapping[str, str]) -> str:
-    """Check what moto lets pass; returns the user-data script."""
+    """Check what moto does not check; returns the user-data script."""
     for name in ("ImageId", "MinCount", "MaxCount"):
         if not parameters.get(name):
             raise RefusedError("MissingParameter", f"The request must contain the parameter {name}")
     if any(name.startswith("LaunchTemplate") for name in parameters):
         raise RefusedError("UnsupportedOperation", "The lab has no launch templates")
+    _check_image(cloud, parameters["ImageId"])
     subnets = [
         v for k, v in parameters.items() if k == "SubnetId" or re.fullmatch(r"NetworkInterface\.\d+\.SubnetId", k)
     ]
@@ -146,8 +152,18 @@ def _check(cloud: Cloud, parameters: Mapping[str, str]) -> str:
         raise RefusedError("InvalidParameterValue", str(error)) from error
 
 
+def _check_image(cloud: Cloud, image_id: str) -> None:
+    """Refuse images that are not available; moto refuses unknown images."""
+    if image_id in cloud.ec2.deleted_amis:
+        raise RefusedError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is no longer available")
+    image = cloud.ec2.amis.get(image_id)
+    if image is not None and image.state != "available":
+        reason = f"The image ID '{image_id}' is not available: it is {image.state}"
+        raise RefusedError("InvalidAMIID.Unavailable", reason)
+
+
 def _check_architecture(cloud: Cloud, parameters: Mapping[str, str]) -> None:
-    """Refuse types whose processors the image is not for; unknown types are left to moto."""
+    """Refuse instance types of another architecture than the image's; moto refuses unknown types."""
     wanted = parameters.get("InstanceType", "m1.small")
     known = cloud.ec2.describe_instance_types(filters={"instance-type": [wanted]})
     architectures = known[0]["ProcessorInfo"]["SupportedArchitectures"] if known else ["x86_64"]
@@ -160,7 +176,7 @@ def _check_architecture(cloud: Cloud, parameters: Mapping[str, str]) -> None:
 
 
 def _count(parameters: Mapping[str, str], room: int) -> int:
-    """Choose how many instances to make: as many as asked and possible, but not fewer than the least."""
+    """Return how many instances to create: up to MaxCount, but not fewer than MinCount."""
     try:
         least, most = int(parameters["MinCount"]), int(parameters["MaxCount"])
     except ValueError as error:
@@ -170,14 +186,14 @@ def _count(parameters: Mapping[str, str], room: int) -> int:
     if least > room:
         raise RefusedError(
             "InsufficientInstanceCapacity",
-            f"The lab has room for {max(room, 0)} more hosts, and {least} were asked for",
+            f"The lab has room for {max(room, 0)} more hosts, but {least} were requested",
         )
     return min(most, room)
 
 
 @contextmanager
 def _volumes_with_iops(cloud: Cloud, parameters: Mapping[str, str]) -> Iterator[None]:
-    """Hand on the IOPS of a request's volumes, which moto drops."""
+    """Pass on the IOPS of a request's volumes, which moto drops."""
     create_volume = cloud.ec2.create_volume
 
     def create(*args: Any, **options: Any) -> Any:
@@ -192,7 +208,7 @@ def _volumes_with_iops(cloud: Cloud, parameters: Mapping[str, str]) -> Iterator[
 
 
 def _finish(instance: Any, parameters: Mapping[str, str]) -> None:
-    """Give a new instance what moto forgets: its tenancy, and volumes that end with it."""
+    """Set what moto does not set: the tenancy, and volumes that end with their instance."""
     set_state(instance, "pending")
     instance._placement.tenancy = parameters.get("Placement.Tenancy", "default")
     kept = {
@@ -201,7 +217,7 @@ def _finish(instance: Any, parameters: Mapping[str, str]) -> None:
         if key.endswith(".Ebs.DeleteOnTermination") and value.lower() == "false"
     }
     for nic in instance.nics.values():
-        # moto would give the address away at once; the cloud does when the host is gone.
+        # moto would free the address at once; the lab frees it when the host has ended.
         nic.delete_on_termination = False
         nic.mac_address = mac_address(nic.private_ip_address)
     for device, volume in instance.block_device_mapping.items():

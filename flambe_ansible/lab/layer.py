@@ -1,6 +1,6 @@
-"""What the hosts take over from this machine: certificates, proxies, package sources, pip's configuration.
+"""Settings that hosts take from this machine: certificates, proxies, package sources, pip's configuration.
 
-It is a thin layer over the image, made anew by each ``lab up``, so that a change on the machine needs no new image.
+They are a layer over the base image. ``lab up`` rebuilds it, unless the lab has hosts or images of hosts.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flambe_ansible.files import write_atomic
 from flambe_ansible.lab import python37, sources
 from flambe_ansible.lab.image import USER_ID
 from flambe_ansible.lab.python37 import Python37
-from flambe_ansible.lab.system import Person, write_private
+from flambe_ansible.lab.system import Person
 
 CACHE = "/var/cache/flambe-lab"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -27,12 +28,12 @@ _INDEX_KEYS = ("index-url", "extra-index-url", "find-links", "trusted-host", "ti
 
 
 def build(folder: Path, *, person: Person, python: Python37 | None) -> None:
-    """Make the layer.
+    """Build the layer.
 
     Args:
-        folder: Where; replaced when it is there.
-        person: Whose pip configuration counts, besides root's and the machine's.
-        python: The Python 3.7 that hosts get, if any.
+        folder: The layer's folder; an existing one is replaced.
+        person: The user whose pip configuration is read, besides root's and the machine's.
+        python: The Python 3.7 of the hosts, if any.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.parent.chmod(0o700)
@@ -50,7 +51,7 @@ def build(folder: Path, *, person: Person, python: Python37 | None) -> None:
 
 
 def pip_files(person: Person) -> list[Path]:
-    """List pip's configuration files, weakest first: the machine's, root's, the user's."""
+    """List pip's configuration files, in increasing priority: the machine's, root's, the user's."""
     homes = dict.fromkeys((Path("/root"), person.home))
     own = [home / name for home in homes for name in (".pip/pip.conf", ".config/pip/pip.conf")]
     chosen = os.environ.get("PIP_CONFIG_FILE")
@@ -58,11 +59,11 @@ def pip_files(person: Person) -> list[Path]:
 
 
 def pip_settings(files: list[Path], environ: Mapping[str, str]) -> dict[str, str]:
-    """Read where pip installs from, without what only this machine can see.
+    """Read pip's indexes, without those that only this machine can reach.
 
     Args:
-        files: pip's configuration files, weakest first.
-        environ: The environment; ``PIP_INDEX_URL`` and the like win over files.
+        files: pip's configuration files, in increasing priority.
+        environ: The environment; variables such as ``PIP_INDEX_URL`` have priority over files.
     """
     found: dict[str, str] = {}
     for path in files:
@@ -83,7 +84,7 @@ def pip_settings(files: list[Path], environ: Mapping[str, str]) -> dict[str, str
 
 
 def _reachable(key: str, value: str) -> str:
-    """Drop folders and loopback addresses of this machine from a setting's URLs."""
+    """Remove this machine's folders and loopback addresses from a setting's URLs."""
     if key not in {"index-url", "extra-index-url", "find-links"}:
         return value.strip()
     urls = [word for word in value.split() if re.match(r"https?://", word)]
@@ -95,7 +96,7 @@ def _is_loopback(name: str) -> bool:
 
 
 def uv_toml(settings: Mapping[str, str]) -> str:
-    """Write uv's configuration with the same indexes as pip's."""
+    """Return uv's configuration, with the same indexes as pip's."""
     lines = [f'cache-dir = "{CACHE}/uv"', 'link-mode = "copy"']
     if index := settings.get("index-url"):
         lines.append(f"index-url = {_quoted(index)}")
@@ -107,7 +108,7 @@ def uv_toml(settings: Mapping[str, str]) -> str:
 
 
 def pip_conf(settings: Mapping[str, str]) -> str:
-    """Write pip's configuration for the hosts."""
+    """Return pip's configuration for the hosts."""
     lines = ["[global]", f"cache-dir = {CACHE}/pip", f"cert = {CA_BUNDLE}", "disable-pip-version-check = true"]
     for key, value in settings.items():
         lines.append(f"{key} = " + "\n    ".join(value.split()))
@@ -115,25 +116,25 @@ def pip_conf(settings: Mapping[str, str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Write a TOML string."""
+    """Return a TOML string."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _write_indexes(draft: Path, settings: Mapping[str, str]) -> None:
-    """Write pip's and uv's configuration, which only root and the login user can read: URLs may carry passwords."""
+    """Write pip's and uv's configuration, readable for root and the login user only: URLs may contain passwords."""
     for name, text in (("etc/pip.conf", pip_conf(settings)), ("etc/uv/uv.toml", uv_toml(settings))):
         path = draft / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, text, Person(USER_ID, USER_ID, Path("/nonexistent")))
-    # Root has a cache of its own: files of root's in the user's would stop the user.
+        write_atomic(path, text, owner=(USER_ID, USER_ID))
+    # Root has a separate cache, because the user could not replace root's files.
     own = uv_toml(settings).replace(f"{CACHE}/uv", f"{CACHE}/uv-root")
     (draft / "root/.config/uv").mkdir(parents=True)
     (draft / "root").chmod(0o700)
-    write_private(draft / "root/.config/uv/uv.toml", own)
+    write_atomic(draft / "root/.config/uv/uv.toml", own)
 
 
 def environment_lines(environ: Mapping[str, str]) -> list[str]:
-    """Write /etc/environment: the machine's proxies, and where the certificates are."""
+    """Return the lines of /etc/environment: the machine's proxies, and the path of the certificates."""
     lines = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
     lines += [f"{name}={CA_BUNDLE}" for name in _CERTIFICATES]
     for name in _PROXIES:
@@ -145,7 +146,7 @@ def environment_lines(environ: Mapping[str, str]) -> list[str]:
 
 
 def _write_environment(draft: Path) -> None:
-    """Write what every login of a host has in its environment."""
+    """Write the environment of logins on a host."""
     _write(draft, "etc/environment", "\n".join(environment_lines(os.environ)) + "\n")
     _write(draft, "etc/default/locale", "LANG=C.UTF-8\n")
     kept = " ".join([*_CERTIFICATES, *_PROXIES, *(name.upper() for name in _PROXIES)])
@@ -153,7 +154,7 @@ def _write_environment(draft: Path) -> None:
 
 
 def _write_python37(draft: Path, python: Python37) -> None:
-    """Put ``python3.7`` on the hosts' PATH, and its own library where the loader looks without being told."""
+    """Put ``python3.7`` on the hosts' PATH, and its library into a folder that the loader searches."""
     _write(draft, python37.COMMAND, python37.wrapper(), mode=0o755)
     if python.own_library:
         link = draft / "usr/lib/x86_64-linux-gnu" / Path(python.own_library).name
@@ -162,14 +163,14 @@ def _write_python37(draft: Path, python: Python37) -> None:
 
 
 def _copy_certificates(draft: Path) -> None:
-    """Copy the authorities that this machine trusts."""
+    """Copy the certificate authorities that this machine trusts."""
     for name in ("etc/ssl/certs", "usr/local/share/ca-certificates"):
         if Path("/", name).is_dir():
             shutil.copytree(Path("/", name), draft / name, symlinks=True, ignore=shutil.ignore_patterns("java"))
 
 
 def _write_apt(draft: Path) -> None:
-    """Write where apt installs from: the distribution's own sources, with the keyrings they name, and proxies."""
+    """Write apt's configuration: the distribution's sources, their keyrings, and proxies."""
     found = sources.machine_sources(sources.this_release())
     _write(draft, "etc/apt/sources.list", "".join(f"{source}\n" for source in found))
     keys = [Path(value) for source in found for key, value in source.options if key == "signed-by"]
@@ -181,7 +182,7 @@ def _write_apt(draft: Path) -> None:
     for path in [Path("/etc/apt/auth.conf"), *(logins.glob("*.conf") if logins.is_dir() else ())]:
         if path.is_file():
             (draft / str(path.parent).lstrip("/")).mkdir(parents=True, exist_ok=True)
-            write_private(draft / str(path).lstrip("/"), path.read_text())
+            write_atomic(draft / str(path).lstrip("/"), path.read_text())
     lines = ['Acquire::Languages "none";']
     for scheme in ("http", "https"):
         value = os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY")

@@ -1,4 +1,4 @@
-"""Making labs, and leaving nothing of them behind."""
+"""Creating and removing labs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import cgroups, host, image, layer, network, process, python37, sources, state
+from flambe_ansible.files import lock
+from flambe_ansible.lab import cgroups, host, image, layer, network, pidfile, process, python37, sources, state
 from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus
 from flambe_ansible.lab.client import read as read_info
 from flambe_ansible.lab.fleet import HOSTS_FILE
 from flambe_ansible.lab.state import Settings
-from flambe_ansible.lab.system import caller, has_systemd, locked, require_packages, require_root, run
+from flambe_ansible.lab.system import caller, has_systemd, require_packages, require_root, run
 
 DEFAULT = "default"
 
@@ -23,7 +24,7 @@ Say = Callable[[str], None]
 
 
 def silent(_message: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 def up(
@@ -34,29 +35,31 @@ def up(
     max_hosts: int | None = None,
     say: Say = silent,
 ) -> LabInfo:
-    """Bring a lab up; one that is up stays as it is, one whose daemon died gets a new daemon and keeps its hosts.
+    """Start a lab, and create it if it does not exist.
+
+    A lab that is up is unchanged. A lab whose daemon ended gets a new daemon and keeps its hosts.
 
     Args:
         name: The lab's name.
-        python: The Python 3.7 to offer to the hosts; None looks for one.
-        network_range: Its address range, a /24; None chooses one that is free. Only for a lab that is new.
-        max_hosts: How many hosts it can have; None is 32. Only for a lab that is new.
-        say: Is told what goes on, in one line each.
+        python: The Python 3.7 for the hosts; None searches for one.
+        network_range: Its address range, a /24; None chooses a free one. Only for a new lab.
+        max_hosts: The maximum number of hosts; None is 32. Only for a new lab.
+        say: Receives progress messages of one line.
 
     Returns:
-        How to use it.
+        How to reach it.
 
     Raises:
-        LabError: It cannot be made; the hint says what to run.
+        LabError: It cannot be created or started; the hint is the command to run.
     """
     folder = state.lab_dir(name)
     require_root(words("up", name))
     sources.this_release()
     require_packages()
     process.require_moto()
-    with locked(state.root() / "locks" / f"{name}.lock"):
+    with lock(state.root() / "locks" / f"{name}.lock"):
         settings = state.load(name)
-        if settings is not None and process.find(folder) is not None:
+        if settings is not None and pidfile.find(folder) is not None:
             return _known(name)
         found = python37.find(python)
         wanted = image.ensure(image.recipe(found.libraries if found else ()), say)
@@ -64,7 +67,7 @@ def up(
             settings = _make(name, str(wanted), network_range, max_hosts)
         if not process.is_free(settings.port):
             settings = replace(settings, port=process.free_port())
-        if not _has_hosts(settings):  # the hosts that run stand on what they were booted with
+        if not _has_disks(settings):  # hosts and their images need the base that they were created on
             settings = replace(settings, image=str(wanted), python37=found.binds if found else ())
             layer.build(settings.layer, person=caller(), python=found)
         state.save(settings)
@@ -74,21 +77,21 @@ def up(
 
 
 def down(name: str = DEFAULT, *, purge: bool = False) -> bool:
-    """End a lab: its daemon, hosts, network and folder; a lab that is not there is no error.
+    """Remove a lab: its daemon, hosts, images, network and folder. A lab that does not exist is not an error.
 
     Args:
         name: The lab's name.
-        purge: Remove the images and the package cache too, when no other lab is left.
+        purge: Also remove the base images and the package cache, if no other lab is left.
 
     Returns:
-        Whether there was anything of it.
+        Whether it existed.
 
     Raises:
-        LabError: Not root; or something would not go.
+        LabError: The current user is not root, or a part of the lab cannot be removed.
     """
     folder = state.lab_dir(name)
     require_root(words("down", name))
-    with locked(state.root() / "locks" / f"{name}.lock"):
+    with lock(state.root() / "locks" / f"{name}.lock"):
         existed = folder.is_dir()
         process.stop(folder)
         settings = state.load(name) or _stand_in(name)
@@ -105,21 +108,21 @@ def down(name: str = DEFAULT, *, purge: bool = False) -> bool:
 
 
 def status(name: str = DEFAULT) -> LabStatus:
-    """Say how a lab is; needs no root."""
+    """Return the state of a lab; does not need root."""
     folder = state.lab_dir(name)
     known = read_info(name)
     if known is None:
-        return LabStatus(name=name, exists=folder.is_dir(), up=process.find(folder) is not None)
+        return LabStatus(name=name, exists=folder.is_dir(), up=pidfile.find(folder) is not None)
     rows = state.read_json(folder / HOSTS_FILE) or []
     hosts = tuple(LabHost(**row) for row in rows)
     return LabStatus(name=name, exists=True, up=known.up, info=known, hosts=hosts)
 
 
 def get_info(name: str = DEFAULT) -> LabInfo:
-    """Say how to use a lab that is up; needs no root.
+    """Return how to reach a lab that is up; does not need root.
 
     Raises:
-        LabError: It is not up; the hint is the line that brings it up.
+        LabError: It is not up; the hint is the command that starts it.
     """
     known = read_info(name)
     if known is None or not known.up:
@@ -128,22 +131,22 @@ def get_info(name: str = DEFAULT) -> LabInfo:
 
 
 def words(verb: str, name: str) -> str:
-    """Write the command line's words for a lab: ``lab up``, ``lab up --name other``."""
+    """Return the command for a lab: ``lab up``, ``lab up --name other``."""
     return f"lab {verb}" if name == DEFAULT else f"lab {verb} --name {name}"
 
 
 def _known(name: str) -> LabInfo:
-    """Read how to use a lab that was just brought up."""
+    """Read how to reach a lab that was just started."""
     known = read_info(name)
     if known is None:
-        raise LabError(f"the lab {name} did not say how to reach it")
+        raise LabError(f"the lab {name} has no client.json")
     return known
 
 
 def _make(name: str, image_folder: str, network_range: str | None, max_hosts: int | None) -> Settings:
-    """Decide a new lab's settings, and make its folder, its key pair and its access key."""
+    """Choose a new lab's settings, and create its folder, key pair and access key."""
     owner = caller()
-    with locked(state.root() / "locks" / ".ranges"):
+    with lock(state.root() / "locks" / ".ranges"):
         settings = Settings(
             name=name,
             network=_range(network_range),
@@ -169,14 +172,14 @@ def _make(name: str, image_folder: str, network_range: str | None, max_hosts: in
 
 
 def _range(chosen: str | None) -> str:
-    """Check the address range that was chosen, or choose one."""
+    """Check the given address range, or choose one."""
     taken = network.used_ranges()
     if chosen is None:
         return network.choose_range(taken)
     try:
         wanted = ipaddress.ip_network(chosen)
     except ValueError as error:
-        raise LabError(f"{chosen} is no address range: {error}", hint="give a /24 such as 10.99.0.0/24") from error
+        raise LabError(f"{chosen} is not an address range: {error}", hint="give a /24 such as 10.99.0.0/24") from error
     if wanted.version != 4 or wanted.prefixlen != 24 or not wanted.is_private:
         raise LabError(f"{chosen} is not a private /24", hint="give a /24 such as 10.99.0.0/24")
     for text in taken:
@@ -186,19 +189,19 @@ def _range(chosen: str | None) -> str:
     return str(wanted)
 
 
-def _has_hosts(settings: Settings) -> bool:
-    """Tell whether a lab has hosts that stand on its layer."""
-    hosts = settings.folder / "hosts"
-    return hosts.is_dir() and any(hosts.iterdir())
+def _has_disks(settings: Settings) -> bool:
+    """Return whether a lab has disks of hosts or images, which need its layer and base image."""
+    folders = (settings.folder / "hosts", settings.image_layers)
+    return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
 
 
 def _stand_in(name: str) -> Settings:
-    """Make settings for a lab whose own are lost, enough to find what it left."""
+    """Return settings for a lab whose settings are lost, sufficient to remove it."""
     return Settings(name=name, network="0.0.0.0/24", port=0, image="")
 
 
 def _clear(name: str, *, purge: bool) -> None:
-    """Remove what labs share once the last one is gone: locks, and on request images and the package cache."""
+    """After the last lab, remove what labs share: locks, and with ``purge`` base images and the package cache."""
     (state.root() / "locks" / f"{name}.lock").unlink(missing_ok=True)
     if state.all_labs():
         return

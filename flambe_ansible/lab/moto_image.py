@@ -1,19 +1,74 @@
-"""The lab's image as moto keeps it; imported by the daemon alone."""
+"""The lab's images in moto; only the daemon imports this module."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from moto.ec2.models.amis import Ami
+from moto.ec2.utils import random_ami_id
 
-ROOT_GIB = 8
+_VOLUME = {"VolumeSize": 8, "VolumeType": "gp3", "Encrypted": False}
 
 
 class LabImage(Ami):  # type: ignore[misc,unused-ignore]
-    """An image whose root volume is small and goes with its instance, as Canonical's are; moto's own do neither."""
+    """An image whose root volume is described as on EC2, and ends with its instance.
+
+    Attributes:
+        layers: The folders that hold the image's files, uppermost first; empty for the image of the lab itself.
+        volume: The root volume's size, type and encryption.
+        reboot: Whether the source instance is stopped while its disk is captured.
+    """
+
+    layers: tuple[str, ...] = ()
+    volume: Mapping[str, Any] = _VOLUME
+    reboot: bool = True
+    source_image_id: str | None = None
 
     @property
     def block_device_mappings(self) -> list[dict[str, Any]]:
         """The volumes of an instance made from it."""
-        volume = {"VolumeSize": ROOT_GIB, "DeleteOnTermination": True, "VolumeType": "gp3", "Encrypted": False}
-        return [{"DeviceName": self.root_device_name, "Ebs": {"SnapshotId": self.ebs_snapshot.id, **volume}}]
+        volume = {"SnapshotId": self.ebs_snapshot.id, "DeleteOnTermination": True, **self.volume}
+        return [{"DeviceName": self.root_device_name, "Ebs": volume}]
+
+
+def make_host_image(
+    ec2: Any, instance: Any, *, name: str, description: str, below: tuple[str, ...], reboot: bool
+) -> LabImage:
+    """Make the pending image of an instance, with its snapshot.
+
+    Args:
+        ec2: moto's EC2 backend.
+        instance: The source instance.
+        name: The image's name.
+        description: The image's description.
+        below: The layers of the instance's host.
+        reboot: Whether the instance is stopped while its disk is captured.
+    """
+    image_id = random_ami_id()
+    image = LabImage(
+        ec2,
+        image_id,
+        name=name,
+        description=description,
+        state="pending",
+        architecture=instance.architecture,
+        virtualization_type=instance.virtualization_type,
+        hypervisor="xen",
+        image_location=f"{ec2.account_id}/{name}",
+        root_device_type="ebs",
+        root_device_name=instance.root_device_name,
+        snapshot_description=f"Created by CreateImage({instance.id}) for {image_id}",
+    )
+    image.instance_id = instance.id
+    image.source_image_id = instance.image_id
+    image.layers = (image_id, *below)
+    image.reboot = reboot
+    image.ebs_snapshot.status = "pending"
+    root = instance.block_device_mapping.get(instance.root_device_name)
+    volume = ec2.volumes.get(root.volume_id) if root else None
+    if volume is not None:
+        image.volume = {"VolumeSize": volume.size, "VolumeType": volume.volume_type, "Encrypted": volume.encrypted}
+        image.ebs_snapshot.volume = volume
+        image.ebs_snapshot.encrypted = volume.encrypted
+    return image

@@ -1,6 +1,6 @@
-"""The lab's own network: a bridge that nothing outside the machine reaches.
+"""The lab's network: a bridge that is not reachable from outside the machine.
 
-Every rule carries the lab's name as its comment, so that exactly the lab's rules can be removed again.
+Every rule has the lab's name in its comment, which identifies it for removal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flambe_ansible.lab.system import run
 
 
 def choose_range(taken: Iterable[str]) -> str:
-    """Choose a /24 that overlaps nothing taken.
+    """Choose a /24 that overlaps no range in use.
 
     Args:
         taken: Networks and addresses in use, such as ``10.0.0.0/8`` or ``192.0.2.1``; a default route does not count.
@@ -53,7 +53,7 @@ def nameservers(text: str) -> list[str]:
 
 
 def resolv_conf() -> str:
-    """Write a resolv.conf whose servers a host can reach: not those on the machine's loopback."""
+    """Return a resolv.conf for hosts, without name servers on the machine's loopback."""
     paths = [Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")]
     for path in paths:
         text = path.read_text() if path.exists() else ""
@@ -65,7 +65,7 @@ def resolv_conf() -> str:
 
 
 def rules(settings: Settings) -> list[list[str]]:
-    """List the lab's rules: hosts speak to each other and out; from outside, nobody speaks to them."""
+    """List the lab's rules: hosts reach each other and the outside; new connections from outside are dropped."""
     bridge, network = settings.bridge, settings.network
     known = ["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"]
     unknown = ["-m", "conntrack", "!", "--ctstate", "RELATED,ESTABLISHED"]
@@ -79,7 +79,7 @@ def rules(settings: Settings) -> list[list[str]]:
 
 
 def up(settings: Settings) -> None:
-    """Make the bridge, the rules and the forwarding; what is there already stays."""
+    """Create the bridge, the rules and the forwarding, unless they exist."""
     borrowing.borrow(settings.name)
     bridge = settings.bridge
     if not Path("/sys/class/net", bridge).exists():
@@ -95,7 +95,7 @@ def up(settings: Settings) -> None:
 
 
 def down(settings: Settings) -> None:
-    """Remove all that ``up`` made, and what hosts have left on the bridge."""
+    """Remove everything that ``up`` created, and links that hosts left on the bridge."""
     firewall.remove_rules(comment(settings.name))
     bridge = Path("/sys/class/net", settings.bridge)
     if bridge.exists():
@@ -111,17 +111,17 @@ def link_name(lab: str, host: str) -> str:
 
 
 def remove_link(lab: str, host: str) -> None:
-    """Remove a host's link: its namespace outlives its processes while a closed socket in it still tries to send."""
+    """Remove a host's link; its namespace outlives its processes while a closed socket still sends."""
     run("ip", "link", "delete", link_name(lab, host), check=False)
 
 
 def comment(lab: str) -> str:
-    """Write the comment that a lab's rules carry."""
+    """Return the comment of a lab's rules."""
     return f"flambe-lab:{lab}:"
 
 
 def uplink_mtu() -> int:
-    """Find the smallest MTU on the machine's way out, which the hosts' packets must fit."""
+    """Return the smallest MTU of the machine's default routes."""
     routes = json.loads(run("ip", "-json", "-4", "route", "show", "default") or "[]")
     sizes = [Path("/sys/class/net", route["dev"], "mtu") for route in routes if "dev" in route]
     return min((int(path.read_text()) for path in sizes if path.exists()), default=1500)

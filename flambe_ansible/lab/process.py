@@ -1,4 +1,4 @@
-"""The daemon's life: starting it, knowing it, ending it."""
+"""Starting and stopping the lab's daemon."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import state
-from flambe_ansible.lab.client import CLIENT_FILE, DAEMON_FILE
+from flambe_ansible.files import write_json
+from flambe_ansible.lab import pidfile, state
+from flambe_ansible.lab.client import CLIENT_FILE
+from flambe_ansible.lab.cloud import KEY_NAME, REGION, Cloud, key_file
 from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.system import environment, has_systemd, run
 
@@ -26,12 +27,12 @@ _START_TIMEOUT = 60.0
 
 
 def make_secrets(settings: Settings) -> None:
-    """Make the lab's access key, once."""
+    """Create the lab's access key if it has none."""
     path = settings.folder / _SECRETS
     if not path.exists():
         letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
         key = "AKIA" + "".join(secrets.choice(letters) for _ in range(16))
-        state.write_json(path, {"access_key": key, "secret_key": secrets.token_urlsafe(30)})
+        write_json(path, {"access_key": key, "secret_key": secrets.token_urlsafe(30)})
 
 
 def read_secrets(settings: Settings) -> tuple[str, str]:
@@ -41,10 +42,10 @@ def read_secrets(settings: Settings) -> tuple[str, str]:
 
 
 def require_moto() -> None:
-    """Check that moto is there, without importing it.
+    """Check that moto is installed, without importing it.
 
     Raises:
-        LabError: It is not; the hint is the line that installs it.
+        LabError: It is not; the hint is the command that installs it.
     """
     if any(importlib.util.find_spec(name) is None for name in ("moto", "flask", "werkzeug")):
         raise LabError(
@@ -56,33 +57,31 @@ def start(settings: Settings) -> None:
     """Start the daemon, detached from this terminal, and wait until it serves.
 
     Raises:
-        LabError: It did not start; the message ends with its log's last line.
+        LabError: It did not start; the message ends with the last line of its log.
     """
-    (settings.folder / DAEMON_FILE).unlink(missing_ok=True)
+    pidfile.remove(settings.folder)
     command = [sys.executable, "-m", "flambe_ansible.lab.daemon", settings.name]
     log = settings.folder / _LOG
-    where = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    variables = {"PYTHONPATH": str(Path(__file__).parents[2])}
     child = None
     if has_systemd():
         unit = f"flambe-lab-{settings.name}.service"
         run("systemctl", "reset-failed", unit, check=False)
         options = ["--quiet", "--collect", f"--unit={unit}", f"--property=StandardOutput=append:{log}"]
         options += [f"--property=StandardError=append:{log}", "--property=KillMode=process"]
-        options += [f"--setenv={key}={value}" for key, value in {**where, **_proxies()}.items()]
+        options += [f"--setenv={key}={value}" for key, value in {**variables, **_proxies()}.items()]
         run("systemd-run", *options, *command)
     else:
         with log.open("ab") as stream:
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, cwd="/", start_new_session=True,
-                env=_clean({**environment(), **where}),
+                env=_clean({**environment(), **variables}),
             )  # fmt: skip
     _wait(settings, log, child)
 
 
-def announce(settings: Settings, cloud: Any) -> None:
-    """Tell the lab's owner that it is up, and how to reach it."""
-    from flambe_ansible.lab.cloud import KEY_NAME, REGION, key_file
-
+def announce(settings: Settings, cloud: Cloud) -> None:
+    """Write how to reach the lab, for its owner, and that this process serves it."""
     access_key, secret_key = read_secrets(settings)
     client = {
         "name": settings.name,
@@ -97,38 +96,19 @@ def announce(settings: Settings, cloud: Any) -> None:
         "image_id": cloud.image_id,
         "network": settings.network,
     }
-    state.write_json(settings.folder / CLIENT_FILE, client, settings.owner)
-    pid = os.getpid()
-    state.write_json(settings.folder / DAEMON_FILE, {"pid": pid, "started": started(pid)})
-    (settings.folder / DAEMON_FILE).chmod(0o644)
-
-
-def find(folder: Path) -> int | None:
-    """Find the process id of a lab's daemon; None when it does not run."""
-    document = state.read_json(folder / DAEMON_FILE)
-    if document is None or started(document["pid"]) != document["started"]:
-        return None
-    return int(document["pid"])
+    write_json(settings.folder / CLIENT_FILE, client, owner=settings.owner)
+    pidfile.write(settings.folder)
 
 
 def stop(folder: Path, *, timeout: float = 10.0) -> None:
-    """End a lab's daemon, and be sure that it is gone; its hosts go on."""
+    """Stop a lab's daemon and wait until it has ended; its hosts keep running."""
     for sent in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + timeout
-        while (pid := find(folder)) is not None and time.monotonic() < deadline:
+        while (pid := pidfile.find(folder)) is not None and time.monotonic() < deadline:
             with suppress(ProcessLookupError):
                 os.kill(pid, sent)
             time.sleep(0.1)
-    (folder / DAEMON_FILE).unlink(missing_ok=True)
-
-
-def started(pid: int) -> str | None:
-    """Read when a process began, in the kernel's ticks, which tells it from a later one with its number."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else fields[19]
+    pidfile.remove(folder)
 
 
 def free_port() -> int:
@@ -139,7 +119,7 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a loopback port can be listened on."""
+    """Return whether a loopback port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -150,21 +130,21 @@ def is_free(port: int) -> bool:
 
 
 def _wait(settings: Settings, log: Path, child: subprocess.Popen[bytes] | None) -> None:
-    """Wait until a daemon that was started serves."""
+    """Wait until a started daemon serves."""
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline and (child is None or child.poll() is None):
-        if find(settings.folder) is not None:
+        if pidfile.find(settings.folder) is not None:
             return
         time.sleep(0.05)
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    raise LabError(f"the lab's daemon did not start: {lines[-1] if lines else 'it printed nothing'}", hint=f"see {log}")
+    raise LabError(f"the lab's daemon did not start: {lines[-1] if lines else 'its log is empty'}", hint=f"see {log}")
 
 
 def _proxies() -> dict[str, str]:
-    """Take the proxies of this environment, for a daemon that systemd starts."""
+    """Return the proxies of this environment, for a daemon that systemd starts."""
     return {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
 
 
 def _clean(variables: dict[str, str]) -> dict[str, str]:
-    """Leave out what would send the daemon's own calls elsewhere: AWS's and moto's settings."""
+    """Leave out the settings of AWS and moto, which would redirect the daemon's own calls."""
     return {key: value for key, value in variables.items() if not key.startswith(("AWS_", "MOTO_"))}

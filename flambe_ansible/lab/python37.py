@@ -1,4 +1,4 @@
-"""The machine's Python 3.7, which flambe 0.4.18 needs, offered to the hosts read-only."""
+"""The machine's Python 3.7, which flambe 0.4.18 needs, mounted into the hosts read-only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Python37:
     """A Python 3.7 of this machine.
 
     Attributes:
-        binds: What hosts see of it, as (path on the machine, path in the host).
+        binds: What is mounted into hosts, as (path on the machine, path in the host).
         libraries: Debian packages of the shared libraries it needs.
         own_library: The path in the host of its own shared library, or "".
     """
@@ -41,10 +41,10 @@ class Python37:
 
 
 def find(chosen: Path | None = None) -> Python37 | None:
-    """Find a Python 3.7: the one chosen, else the one on the PATH, else pyenv's, also of the user behind sudo.
+    """Find a Python 3.7: the given one, or else on the PATH, or else pyenv's, also of the user who called sudo.
 
     Raises:
-        LabError: The chosen one is none.
+        LabError: The given one is not a Python 3.7.
     """
     if chosen is not None:
         found = _inspect(chosen)
@@ -55,12 +55,12 @@ def find(chosen: Path | None = None) -> Python37 | None:
 
 
 def wrapper() -> str:
-    """Write the command on the hosts' PATH: a script, so that venvs are made from the real folder."""
+    """Return the command on the hosts' PATH: a script, so that venvs refer to the real folder."""
     return f'#!/bin/sh\nexec {HOME}/bin/python3.7 "$@"\n'
 
 
 def _candidates() -> Iterable[Path]:
-    """List where a Python 3.7 may be, best first."""
+    """List the possible paths of a Python 3.7, best first."""
     on_path = shutil.which("python3.7", path=environment()["PATH"])
     if on_path and ".pyenv/shims" not in on_path:
         yield Path(on_path)
@@ -77,7 +77,7 @@ def _patch_level(path: Path) -> int:
 
 
 def _inspect(path: Path) -> Python37 | None:
-    """Ask an interpreter what it is; None when it is not a working 3.7."""
+    """Inspect an interpreter; None if it is not a working Python 3.7."""
     if not path.is_file():
         return None
     clean = {key: value for key, value in environment().items() if not key.startswith("PYTHON")}
@@ -92,7 +92,7 @@ def _inspect(path: Path) -> Python37 | None:
 
 
 def _binds(answers: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    """Choose what of it hosts see: its own folder; of a shared prefix such as /usr only its parts."""
+    """Choose what is mounted into hosts: its folder, or only its parts from a shared prefix such as /usr."""
     prefix = answers["prefix"]
     if prefix not in {"/usr", "/usr/local", "/"}:
         return ((prefix, HOME),)
@@ -107,7 +107,7 @@ def _binds(answers: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _libraries(answers: dict[str, str]) -> tuple[str, ...]:
-    """Name the packages of the shared libraries that it and its modules load; Tk is left out."""
+    """List the packages of the shared libraries that it and its modules load, without Tk."""
     modules = Path(answers["stdlib"], "lib-dynload").glob("*.so")
     files = [answers["executable"], *(str(path) for path in modules if not path.name.startswith("_tkinter"))]
     printed = _print("ldd", *files)
@@ -118,5 +118,5 @@ def _libraries(answers: dict[str, str]) -> tuple[str, ...]:
 
 
 def _print(*argv: str) -> str:
-    """Run a command, some of whose arguments it may not know, and return what it printed."""
+    """Run a command that may fail for some arguments, and return its output."""
     return subprocess.run(argv, capture_output=True, text=True, env=environment(), check=False).stdout

@@ -1,4 +1,4 @@
-"""Who may call the lab's API: requests are signed with the lab's own key, AWS Signature Version 4.
+"""Verification of requests: they are signed with the lab's key, AWS Signature Version 4.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -22,7 +22,7 @@ _SKEW = timedelta(minutes=15)
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """An HTTP request as it came; header names are in lower case."""
+    """An HTTP request; header names are in lower case."""
 
     method: str
     url: str
@@ -40,7 +40,7 @@ class Scope:
 
 
 class SignatureError(Exception):
-    """A request is not signed as it must be.
+    """The signature of a request is not valid.
 
     Attributes:
         kind: ``missing``, ``key``, ``region``, ``expired`` or ``signature``.
@@ -52,7 +52,7 @@ class SignatureError(Exception):
 
 
 def read_scope(headers: Mapping[str, str]) -> Scope | None:
-    """Read for which service a request is signed, without believing it."""
+    """Read the service that a request is signed for, without verifying the signature."""
     match = _HEADER.fullmatch(headers.get("authorization", ""))
     return Scope(match[1], match[3], match[4]) if match else None
 
@@ -62,16 +62,16 @@ def verify(request: Request, *, access_key: str, secret_key: str, region: str, n
 
     Args:
         request: The request.
-        access_key: The only access key there is.
+        access_key: The lab's access key.
         secret_key: Its secret.
-        region: The only region there is.
-        now: The time; None asks the clock.
+        region: The lab's region.
+        now: The time; None is the current time.
 
     Returns:
         What it is signed for.
 
     Raises:
-        SignatureError: It is not signed, or not with this key.
+        SignatureError: The request is not signed, or not with this key.
     """
     match = _HEADER.fullmatch(request.headers.get("authorization", ""))
     scope = read_scope(request.headers)
@@ -80,7 +80,7 @@ def verify(request: Request, *, access_key: str, secret_key: str, region: str, n
     if not hmac.compare_digest(scope.access_key, access_key):
         raise SignatureError("key", "AWS was not able to validate the provided access credentials")
     if scope.region != region:
-        raise SignatureError("region", f"The lab is in {region} alone, not in {scope.region}")
+        raise SignatureError("region", f"The only region of the lab is {region}, not {scope.region}")
     stamp = request.headers.get("x-amz-date", "")
     _check_time(stamp, match[2], now or datetime.now(UTC))
     claimed = request.headers.get("x-amz-content-sha256")
@@ -92,7 +92,7 @@ def verify(request: Request, *, access_key: str, secret_key: str, region: str, n
 
 
 def _check_time(stamp: str, day: str, now: datetime) -> None:
-    """Refuse requests signed long ago, or with a clock that is wrong."""
+    """Refuse requests that were not signed within 15 minutes of the current time."""
     try:
         signed = datetime.strptime(stamp, _TIME).replace(tzinfo=UTC)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The machine's package sources: where the image is built from, and what its hosts install from."""
+"""The machine's package sources, from which the base image is built and its hosts install packages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUPPORTED = {"debian": 12, "ubuntu": 22}
 
 @dataclass(frozen=True)
 class Release:
-    """The distribution of this machine, and so of the lab's hosts."""
+    """The distribution of this machine and of the lab's hosts."""
 
     distribution: str
     version: str
@@ -58,10 +58,10 @@ def this_release() -> Release:
 
 
 def machine_sources(release: Release, etc: Path = Path("/etc/apt")) -> list[Source]:
-    """List the machine's sources of its own release; those of other vendors are not for the hosts.
+    """List the machine's sources of its release, without those of other vendors.
 
     Raises:
-        LabError: There is none.
+        LabError: The machine has none.
     """
     files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
     found = [source for path in files if path.is_file() for source in _read(path)]
@@ -72,12 +72,12 @@ def machine_sources(release: Release, etc: Path = Path("/etc/apt")) -> list[Sour
 
 
 def main_source(sources: Iterable[Source], release: Release) -> Source:
-    """Find the source that has the release itself."""
+    """Return the source of the release's main component."""
     return next(s for s in sources if s.suite == release.codename and "main" in s.components)
 
 
 def _read(path: Path) -> list[Source]:
-    """Read one file of apt's, in whichever of its two formats."""
+    """Read one of apt's files, in either of its two formats."""
     if path.suffix == ".sources":
         return read_deb822(path.read_text())
     return read_list(path.read_text()) if path.suffix == ".list" else []
@@ -112,6 +112,6 @@ def read_deb822(text: str) -> list[Source]:
 
 
 def _of_release(source: Source, release: Release) -> bool:
-    """Tell the distribution's own archive (or a mirror of it) from other vendors' sources."""
+    """Return whether a source is the distribution's archive or a mirror of it, not another vendor's."""
     pockets = ("", "-updates", "-security", "-backports")
     return source.suite in {release.codename + pocket for pocket in pockets} and "main" in source.components

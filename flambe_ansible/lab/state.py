@@ -1,4 +1,4 @@
-"""Where labs keep what they know: folders, and one JSON document per thing."""
+"""The folders of labs, and their settings as JSON documents."""
 
 from __future__ import annotations
 
@@ -10,58 +10,61 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab.system import Person, write_private
+from flambe_ansible.files import write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SETTINGS = "lab.json"
 
+BRIDGE_PREFIX = "fl-"
+
 
 def root() -> Path:
-    """Find the folder of all labs of this machine."""
+    """Return the folder of all labs of this machine."""
     return Path("/var/lib/flambe-ansible")
 
 
 def lab_dir(name: str) -> Path:
-    """Find the folder of one lab.
+    """Return the folder of one lab.
 
     Raises:
-        LabError: No lab can have this name.
+        LabError: The name is not valid.
     """
     if not _NAME.fullmatch(name):
         raise LabError(
-            f"{name!r} is no name for a lab: expected at most 64 letters, digits, - and _, a letter or digit first"
+            f"{name!r} is not a valid name for a lab: "
+            "expected at most 64 letters, digits, - and _, starting with a letter or digit"
         )
     return root() / "labs" / name
 
 
 def images_dir() -> Path:
-    """Find the folder of the images that all labs share."""
+    """Return the folder of the base images that all labs share."""
     return root() / "images"
 
 
 def cache_dir() -> Path:
-    """Find the folder of the package cache that all hosts share."""
+    """Return the folder of the package cache that all hosts share."""
     return root() / "cache"
 
 
 def short(*parts: str) -> str:
-    """Make an 8-digit name from longer ones, for links, whose names the kernel limits to 15 bytes."""
+    """Return 8 digits for longer names, for links: the kernel limits their names to 15 bytes."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a lab decided when it was made, kept in its folder.
+    """The settings of a lab, chosen when it is created and kept in its folder.
 
     Attributes:
         name: The lab's name.
         network: Its address range, such as ``10.213.7.0/24``.
         port: The loopback port of its API.
-        image: The folder of the image its hosts stand on.
-        python37: Folders of the machine's Python 3.7 that hosts see, as (on the machine, in the host).
-        max_hosts: How many hosts it can have at once.
-        owner_uid: The user it is for.
-        owner_gid: That user's group.
+        image: The folder of the base image of its hosts.
+        python37: Folders of the machine's Python 3.7 for the hosts, as (path on the machine, path in the host).
+        max_hosts: The maximum number of hosts.
+        owner_uid: The id of the user that it is for.
+        owner_gid: The id of that user's group.
     """
 
     name: str
@@ -80,13 +83,18 @@ class Settings:
 
     @property
     def layer(self) -> Path:
-        """What its hosts take over from the machine; in a folder that only root enters, for passwords may be in it."""
+        """The folder of the machine's settings for hosts; it may contain passwords, so only root enters its parent."""
         return self.folder / "private" / "layer"
+
+    @property
+    def image_layers(self) -> Path:
+        """The folder of the layers of images of hosts."""
+        return self.folder / "private" / "images"
 
     @property
     def bridge(self) -> str:
         """The name of its bridge."""
-        return f"fl-{short(self.name)}"
+        return f"{BRIDGE_PREFIX}{short(self.name)}"
 
     @property
     def gateway(self) -> str:
@@ -99,13 +107,13 @@ class Settings:
         return int(self.network.split("/")[1])
 
     @property
-    def owner(self) -> Person:
-        """The user it is for."""
-        return Person(self.owner_uid, self.owner_gid, Path("/nonexistent"))
+    def owner(self) -> tuple[int, int]:
+        """The ids of the user that it is for and of that user's group."""
+        return self.owner_uid, self.owner_gid
 
 
 def load(name: str) -> Settings | None:
-    """Read a lab's settings; None when no such lab was made."""
+    """Read a lab's settings; None if it does not exist."""
     document = read_json(lab_dir(name) / _SETTINGS)
     if document is None:
         return None
@@ -126,13 +134,8 @@ def all_labs() -> list[Settings]:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON document; None when there is none, or half of one."""
+    """Read a JSON document; None if the file does not exist or is not valid JSON."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return None
-
-
-def write_json(path: Path, document: Any, owner: Person | None = None) -> None:
-    """Write one JSON document (0600), all or nothing."""
-    write_private(path, json.dumps(document, indent=1) + "\n", owner)

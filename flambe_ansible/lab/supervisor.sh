@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs one host of the lab, in a mount and network namespace of its own that end with it.
+# Runs one host of the lab, in a mount and a network namespace that end with it.
 # $1: the host's folder, with run.env (shell assignments) and nspawn.args (an argument a line).
 set -eu
 folder=$1
@@ -16,7 +16,7 @@ for group in $GROUPS_; do
     echo $$ >"$group/own/cgroup.procs"
 done
 
-# The other end of the link lies on the machine's bridge; whoever ends the host removes it.
+# The other end of the link is on the machine's bridge; the lab removes it when it ends the host.
 outside() { nsenter --net="$MACHINE_NET" -- "$@"; }
 if outside test -e "/sys/class/net/$LINK"; then outside ip link delete "$LINK"; fi
 outside ip link add "$LINK" mtu "$MTU" type veth peer name eth0 mtu "$MTU" address "$MAC" netns $$
@@ -29,8 +29,9 @@ route add default via $GATEWAY
 END
 
 mkdir -p "$folder/upper" "$folder/work" "$folder/root"
-mount -t overlay -o "lowerdir=$LOWER,upperdir=$folder/upper,workdir=$folder/work" "flambe-lab" "$folder/root"
-# systemd-nspawn leaves locks and sockets below /run: here they are the namespace's own.
+# The new mount API limits each option to 256 characters.
+LIBMOUNT_FORCE_MOUNT2=always mount -t overlay -o "lowerdir=$LOWER,upperdir=$folder/upper,workdir=$folder/work" "flambe-lab" "$folder/root"
+# systemd-nspawn leaves locks and sockets below /run; they end with this namespace.
 mount -t tmpfs -o mode=0755 flambe-lab /run
 
 set --
@@ -49,7 +50,7 @@ while :; do
         # /tmp is on the host's disk, as on a cloud host.
         SYSTEMD_NSPAWN_TMPFS_TMP=0 exec systemd-nspawn "$@"
     ) || status=$?
-    # 133 is how systemd-nspawn says that the host rebooted itself.
+    # systemd-nspawn exits with 133 if the host rebooted.
     [ "$status" = 133 ] || break
 done
 exit "$status"

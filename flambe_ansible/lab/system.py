@@ -1,20 +1,18 @@
-"""The machine under the lab: its commands, who calls, and what is installed."""
+"""The machine that the lab runs on: its commands, its packages, and the calling user."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flambe_ansible.errors import LabError
 
-# What the lab calls on the machine, and the Debian or Ubuntu package that has it.
+# The commands that the lab runs, and the Debian or Ubuntu package of each.
 REQUIRED_PACKAGES: Mapping[str, str] = {
     "debootstrap": "debootstrap",
     "systemd-nspawn": "systemd-container",
@@ -22,7 +20,7 @@ REQUIRED_PACKAGES: Mapping[str, str] = {
     "iptables": "iptables",
     "iptables-save": "iptables",
     "nft": "nftables",
-    "rsync": "rsync",  # for launching: files travel by rsync
+    "rsync": "rsync",  # for images of running hosts, and for launching
     "ssh-keygen": "openssh-client",
     "ssh-keyscan": "openssh-client",
     "unshare": "util-linux",
@@ -35,7 +33,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class Person:
-    """Who the lab is for: the user behind sudo, else the one who runs it.
+    """The user that the lab is for: the one who called sudo, or else the current user.
 
     Attributes:
         uid: The user's id.
@@ -49,7 +47,7 @@ class Person:
 
 
 def caller() -> Person:
-    """Find the person who asked, through sudo too."""
+    """Return the calling user; under sudo, the user who called it."""
     uid = int(os.environ.get("SUDO_UID") or os.getuid())
     try:
         entry = pwd.getpwuid(uid)
@@ -59,15 +57,15 @@ def caller() -> Person:
 
 
 def run(*argv: str | Path, text: str | None = None, check: bool = True) -> str:
-    """Run a command of the machine and return what it printed.
+    """Run a command and return its standard output.
 
     Args:
         argv: The command and its arguments.
-        text: What it reads on stdin.
-        check: Whether a failure is an error.
+        text: Its standard input.
+        check: Whether an exit status other than 0 is an error.
 
     Raises:
-        LabError: It failed, or it is not installed.
+        LabError: The command failed, or is not installed.
     """
     command = [str(word) for word in argv]
     try:
@@ -81,16 +79,16 @@ def run(*argv: str | Path, text: str | None = None, check: bool = True) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Give the environment for the machine's commands: administrators' folders on the PATH, untranslated output."""
+    """Return the environment for commands: the sbin folders are on the PATH, and output is in English."""
     path = os.environ.get("PATH", "")
     return {**os.environ, "PATH": f"{path}:{_PATH}" if path else _PATH, "LC_ALL": "C.UTF-8"}
 
 
 def require_packages(needed: Mapping[str, str] = REQUIRED_PACKAGES) -> None:
-    """Check that the machine has what the lab calls.
+    """Check that the commands are installed.
 
     Raises:
-        LabError: Something is missing; the hint is the line that installs it.
+        LabError: A command is missing; the hint is the command that installs its package.
     """
     absent = [name for name in needed if not shutil.which(name, path=environment()["PATH"])]
     if absent:
@@ -98,61 +96,27 @@ def require_packages(needed: Mapping[str, str] = REQUIRED_PACKAGES) -> None:
 
 
 def missing(names: Sequence[str], needed: Mapping[str, str] = REQUIRED_PACKAGES) -> LabError:
-    """Make the error that says which packages to install."""
+    """Return the error that names the packages to install."""
     packages = " ".join(sorted({needed.get(name, name) for name in names}))
     sudo = "" if os.geteuid() == 0 else "sudo "
     return LabError(f"the lab needs {', '.join(names)} on this machine", hint=f"{sudo}apt-get install -y {packages}")
 
 
 def require_root(what: str) -> None:
-    """Check that root runs this.
+    """Check that the current user is root.
 
     Args:
-        what: The words of the command, such as ``lab up``.
+        what: The command, such as ``lab up``.
 
     Raises:
-        LabError: Somebody else does; the hint is the line to run.
+        LabError: It is another user; the hint is the command to run.
     """
     if os.geteuid() != 0:
-        raise LabError(f"flambe-ans {what} makes hosts and networks, which needs root", hint=f"sudo flambe-ans {what}")
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the file lock at a path, waiting for it; the file may be removed by who holds it."""
-    descriptor = _lock(path)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def write_private(path: Path, text: str, owner: Person | None = None) -> None:
-    """Write a file (0600) in one step, without a moment in which others than its owner could read it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        if owner is not None and os.geteuid() == 0:
-            os.fchown(descriptor, owner.uid, owner.gid)
-        stream.write(text)
-    draft.replace(path)
-
-
-def _lock(path: Path) -> int:
-    """Lock the file that stands at a path, even if another one stood there when the wait began."""
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        try:
-            if os.fstat(descriptor).st_ino == path.stat().st_ino:
-                return descriptor
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)
+        raise LabError(
+            f"flambe-ans {what} creates hosts and networks, and must run as root", hint=f"sudo flambe-ans {what}"
+        )
 
 
 def has_systemd() -> bool:
-    """Tell whether systemd is this machine's PID 1."""
+    """Return whether systemd is this machine's PID 1."""
     return Path("/run/systemd/system").is_dir()

@@ -1,4 +1,4 @@
-"""Client tokens: the same request twice makes the same instances.
+"""Client tokens: a repeated request returns the same instances.
 
 https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
 """
@@ -10,25 +10,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# What may differ between two requests that are the same.
+# Parameters that may differ between two equal requests.
 _NOT_COMPARED = ("Action", "ClientToken", "DryRun", "Version")
 
 
 class TokenMismatchError(Exception):
-    """A token came again with other parameters."""
+    """A token was used before with other parameters."""
 
 
 @dataclass
 class TokenBook:
-    """The tokens that were used, each with its request and what came of it."""
+    """The used tokens, each with its request and its reservation."""
 
     entries: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def find(self, token: str, parameters: Mapping[str, str]) -> str | None:
-        """Find what an earlier request with this token made.
+        """Find the reservation of an earlier request with this token.
 
         Returns:
-            Its reservation id, or None when the token is new.
+            The reservation's id, or None for a new token.
 
         Raises:
             TokenMismatchError: The earlier request had other parameters.
@@ -41,11 +41,11 @@ class TokenBook:
         return known[1]
 
     def remember(self, token: str, parameters: Mapping[str, str], reservation: str) -> None:
-        """Write down what a request with this token made."""
+        """Record the reservation of a request with this token."""
         self.entries[token] = (fingerprint(parameters), reservation)
 
 
 def fingerprint(parameters: Mapping[str, str]) -> str:
-    """Make one short text of a request's parameters, whatever their order."""
+    """Return a hash of a request's parameters that does not depend on their order."""
     kept = {key: value for key, value in parameters.items() if key not in _NOT_COMPARED}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

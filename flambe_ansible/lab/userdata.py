@@ -1,4 +1,4 @@
-"""Which user-data the lab's hosts run: scripts."""
+"""User data of the lab's hosts: only scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_user_data(encoded: str) -> str:
         The script, which begins with ``#!``, or "".
 
     Raises:
-        UserDataError: It is no script, or longer than 16 KiB.
+        UserDataError: It is not a script, or longer than 16 KiB.
     """
     if not encoded:
         return ""
@@ -33,7 +33,7 @@ def read_user_data(encoded: str) -> str:
     if len(raw) > LIMIT:
         raise UserDataError(f"User data is limited to {LIMIT} bytes")
     if not raw.startswith(b"#!"):
-        raise UserDataError("The lab runs user data that is a script with #! in its first line, and no other user data")
+        raise UserDataError("The lab supports only user data that is a script with #! in its first line")
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

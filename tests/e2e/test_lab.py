@@ -139,6 +139,52 @@ def test_that_the_outside_does_not_reach_a_host(lab: LabInfo, host: str) -> None
         neighbour.wait()
 
 
+@pytest.fixture
+def bridged_hosts() -> Iterator[tuple[int, str]]:
+    """Connect two network namespaces by a bridge; yield the first one's process and the second one's address."""
+    holders = [subprocess.Popen(["unshare", "--net", "sleep", "300"]) for _ in range(2)]
+    here = Path("/proc/self/ns/net").readlink()
+    addresses = ["198.51.100.65", "198.51.100.66"]
+    try:
+        subprocess.run(["ip", "link", "add", "flt-br", "type", "bridge"], check=True)
+        subprocess.run(["ip", "link", "set", "flt-br", "up"], check=True)
+        for number, (holder, address) in enumerate(zip(holders, addresses, strict=True)):
+            cloud.wait_until(lambda pid=holder.pid: Path(f"/proc/{pid}/ns/net").readlink() != here, "a namespace")
+            inside = f"nsenter --net --target {holder.pid} ip"
+            for line in (
+                f"ip link add flt-{number} type veth peer name eth0 netns {holder.pid}",
+                f"ip link set flt-{number} master flt-br up",
+                f"{inside} address add {address}/26 dev eth0",
+                f"{inside} link set eth0 up",
+            ):
+                subprocess.run(line.split(), check=True)
+        yield holders[0].pid, addresses[1]
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.wait()
+        for name in ("flt-0", "flt-1", "flt-br"):
+            subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
+
+
+def test_that_other_bridges_of_the_machine_carry_traffic(lab: LabInfo, bridged_hosts: tuple[int, str]) -> None:
+    """With br_netfilter, iptables' FORWARD chain gets the frames of every bridge."""
+    assert lab.up
+    process, address = bridged_hosts
+    switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    before = switch.read_text() if switch.exists() else None
+    try:
+        if before is not None:
+            switch.write_text("1")
+        knock = f"import socket; socket.create_connection(('{address}', 9), timeout=5)"
+        argv = ["nsenter", "--net", "--target", str(process), "python3", "-c", knock]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert "ConnectionRefusedError" in done.stderr, "the other namespace does not answer"
+    finally:
+        if before is not None:
+            switch.write_text(before)
+
+
 def test_that_a_client_token_makes_instances_once(lab: LabInfo) -> None:
     ec2 = cloud.client(lab)
     same = cloud.request(lab, ClientToken="once-1", MinCount=2, MaxCount=2)
@@ -364,6 +410,170 @@ def wait_for_other_boot(info: LabInfo, instance: str, first: str, tmp_path: Path
     cloud.wait_until(rebooted, f"{instance} rebooted")
 
 
+_UNIT = """[Service]
+ExecStart=/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+"""
+_INSTALL = f"""sudo sh -c 'echo installed > /opt/marker; rm /etc/issue
+printf "{_UNIT}" > /etc/systemd/system/installed.service
+systemctl enable --now installed.service'"""
+_INSTALLED = "cat /opt/marker; ls /etc/issue 2>/dev/null; systemctl is-active installed.service"
+_IDENTITY = "cat /etc/machine-id; hostname; cut -d' ' -f1 /etc/hosts | sed -n 2p; cat ~/.ssh/authorized_keys"
+_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+
+
+def create_image(info: LabInfo, instance: str, name: str, **changed: Any) -> str:
+    """Make an image of an instance and wait until it is available."""
+    ec2 = cloud.client(info)
+    image = ec2.create_image(InstanceId=instance, Name=name, **changed)["ImageId"]
+    wait_for_image(info, image)
+    return str(image)
+
+
+def wait_for_image(info: LabInfo, image: str) -> None:
+    """Wait until an image is no longer pending, and check that it is available."""
+    ec2 = cloud.client(info)
+
+    def state() -> str:
+        return str(ec2.describe_images(ImageIds=[image])["Images"][0]["State"])
+
+    cloud.wait_until(lambda: state() != "pending", f"{image} is made")
+    assert state() == "available"
+
+
+def layer_names(info: LabInfo) -> set[str]:
+    """List the folders with the files of images."""
+    return {path.name for path in (info.state_dir / "private/images").iterdir()}
+
+
+def test_that_hosts_of_an_image_have_its_files_and_their_own_identity(lab: LabInfo, tmp_path: Path) -> None:
+    """The image outlives its source, and its files outlive the image until the last host ends."""
+    ec2 = cloud.client(lab)
+    (source,) = cloud.run(lab, UserData="#!/bin/sh\necho ran >> /opt/user-data\n")
+    cloud.ssh(lab, source, _INSTALL, tmp_path)
+    tags = [{"ResourceType": kind, "Tags": [{"Key": "of", "Value": kind}]} for kind in ("image", "snapshot")]
+    image = create_image(lab, source, "identity", Description="with a marker", TagSpecifications=tags)
+    with pytest.raises(ClientError, match=f"AMI name identity is already in use by AMI {image}"):
+        ec2.create_image(InstanceId=source, Name="identity")
+    filters = [
+        {"Name": "name", "Values": ["iden*"]},
+        {"Name": "state", "Values": ["available"]},
+        {"Name": "tag:of", "Values": ["image"]},
+    ]
+    (found,) = ec2.describe_images(Owners=["self"], Filters=filters)["Images"]
+    assert (found["ImageId"], found["Description"], found["Public"]) == (image, "with a marker", False)
+    assert (found["SourceInstanceId"], found["SourceImageId"]) == (source, lab.image_id)
+    snapshot = found["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+    (described,) = ec2.describe_snapshots(OwnerIds=["self"], SnapshotIds=[snapshot])["Snapshots"]
+    assert described["Tags"] == [{"Key": "of", "Value": "snapshot"}]
+    assert described["Description"] == f"Created by CreateImage({source}) for {image}"
+    with pytest.raises(ClientError, match=f"{snapshot} is currently in use by {image}"):
+        ec2.delete_snapshot(SnapshotId=snapshot)
+
+    first = cloud.run(lab, ImageId=image)
+    ec2.terminate_instances(InstanceIds=[source])
+    cloud.wait_for(lab, [source], "terminated")
+    hosts = [*first, *cloud.run(lab, ImageId=image)]
+    identities = []
+    for host in hosts:
+        assert cloud.ssh(lab, host, _INSTALLED, tmp_path).splitlines() == ["installed", "active"]
+        assert cloud.ssh(lab, host, "systemctl is-system-running --wait", tmp_path) == "running"
+        assert cloud.ssh(lab, host, "cat /opt/user-data", tmp_path) == "ran", "user data is the source's alone"
+        identities.append(cloud.ssh(lab, host, _IDENTITY, tmp_path).splitlines())
+        address = cloud.describe(lab, host)[0]["PrivateIpAddress"]
+        public = " ".join(lab.key.with_suffix(".pem.pub").read_text().split()[:2])
+        assert identities[-1][1:] == ["ip-" + address.replace(".", "-"), address, f"{public} {lab.key_name}"]
+    assert identities[0][0] != identities[1][0]
+    assert not cloud.console_keys(lab, hosts[0]) & cloud.console_keys(lab, hosts[1])
+
+    assert ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)["DeleteSnapshotResults"] == [
+        {"SnapshotId": snapshot, "ReturnCode": "success"}
+    ]
+    with pytest.raises(ClientError, match=r"InvalidSnapshot\.NotFound"):
+        ec2.describe_snapshots(SnapshotIds=[snapshot])
+    with pytest.raises(ClientError, match=r"InvalidAMIID\.Unavailable"):
+        ec2.run_instances(**cloud.request(lab, ImageId=image))
+    ec2.terminate_instances(InstanceIds=hosts[:1])
+    cloud.wait_for(lab, hosts[:1], "terminated")
+    assert image in layer_names(lab)
+    assert cloud.ssh(lab, hosts[1], _INSTALLED, tmp_path).splitlines() == ["installed", "active"]
+    ec2.terminate_instances(InstanceIds=hosts[1:])
+    cloud.wait_for(lab, hosts[1:], "terminated")
+    cloud.wait_until(lambda: image not in layer_names(lab), "the image's files are removed")
+
+
+def test_that_an_image_reboots_its_instance_unless_asked_not_to(lab: LabInfo, host: str, tmp_path: Path) -> None:
+    """Images of a running host, of that host again, of a host of an image, and of a stopped host."""
+    ec2 = cloud.client(lab)
+    boot, keys = cloud.ssh(lab, host, _BOOT_ID, tmp_path), cloud.console_keys(lab, host)
+    cloud.ssh(lab, host, "echo 1 > ~/generation; echo x > ~/removed", tmp_path)
+    live = create_image(lab, host, "generation 1", NoReboot=True)
+    assert cloud.ssh(lab, host, _BOOT_ID, tmp_path) == boot
+    cloud.ssh(lab, host, "echo 2 > ~/generation", tmp_path)
+    rebooted = create_image(lab, host, "generation 2")
+    assert cloud.describe(lab, host)[0]["State"]["Name"] == "running"
+    assert cloud.ssh(lab, host, _BOOT_ID, tmp_path) != boot
+    assert cloud.console_keys(lab, host) == keys
+    cloud.ssh(lab, host, "echo 3 > ~/generation; rm ~/removed", tmp_path)
+    ec2.stop_instances(InstanceIds=[host])
+    cloud.wait_for(lab, [host], "stopped")
+    stopped = create_image(lab, host, "generation 3")
+    assert cloud.describe(lab, host)[0]["State"]["Name"] == "stopped"
+    (child,) = cloud.run(lab, ImageId=stopped)
+    cloud.ssh(lab, child, "echo 4 > ~/generation", tmp_path)
+    nested = create_image(lab, child, "generation 4")
+    images = [live, rebooted, stopped, nested]
+    hosts = [cloud.run(lab, ImageId=image)[0] for image in images]
+    try:
+        for number, instance in enumerate(hosts, 1):
+            wanted = f"{number} x" if number < 3 else str(number)
+            shown = cloud.ssh(lab, instance, "cat ~/generation ~/removed 2>/dev/null; true", tmp_path)
+            assert shown.split() == wanted.split()
+    finally:
+        ec2.terminate_instances(InstanceIds=[child, *hosts])
+        for image in images:
+            ec2.deregister_image(ImageId=image)
+    ec2.start_instances(InstanceIds=[host])
+    cloud.wait_for(lab, [host], "running")
+    assert cloud.ssh(lab, host, "cat ~/generation", tmp_path) == "3"
+
+
+def test_that_images_are_made_before_their_instance_ends(lab: LabInfo, tmp_path: Path) -> None:
+    """Two images are requested at once, and their instance is terminated while they are pending."""
+    ec2 = cloud.client(lab)
+    (source,) = cloud.run(lab)
+    cloud.ssh(lab, source, "echo kept > ~/kept", tmp_path)
+    images = [ec2.create_image(InstanceId=source, Name=f"last {number}")["ImageId"] for number in (1, 2)]
+    ec2.terminate_instances(InstanceIds=[source])
+    cloud.wait_for(lab, [source], "terminated")
+    for image in images:
+        wait_for_image(lab, image)
+    hosts = [cloud.run(lab, ImageId=image)[0] for image in images]
+    assert [cloud.ssh(lab, host, "cat ~/kept", tmp_path) for host in hosts] == ["kept", "kept"]
+    ec2.terminate_instances(InstanceIds=hosts)
+    for image in images:
+        ec2.deregister_image(ImageId=image)
+
+
+def test_which_calls_on_images_are_refused(lab: LabInfo, host: str) -> None:
+    ec2 = cloud.client(lab)
+    calls: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
+        (ec2.create_image, {"InstanceId": "i-0123456789abcdef0", "Name": "none"}, "InvalidInstanceID.NotFound"),
+        (ec2.create_image, {"InstanceId": host, "Name": "a:b"}, "InvalidAMIName.Malformed"),
+        (ec2.create_image, {"InstanceId": host, "Name": "dry", "DryRun": True}, "DryRunOperation"),
+        (ec2.deregister_image, {"ImageId": "ami-12345678"}, "InvalidAMIID.NotFound"),
+        (ec2.deregister_image, {"ImageId": lab.image_id}, "AuthFailure"),
+        (ec2.delete_snapshot, {"SnapshotId": "snap-12345678"}, "InvalidSnapshot.NotFound"),
+        (ec2.copy_image, {"Name": "copy", "SourceImageId": lab.image_id, "SourceRegion": "us-east-1"},
+         "UnsupportedOperation"),
+    ]  # fmt: skip
+    for call, parameters, code in calls:
+        with pytest.raises(ClientError) as caught:
+            call(**parameters)
+        assert caught.value.response["Error"]["Code"] == code
+
+
 # Labs of their own: what dies, what is left.
 
 
@@ -414,6 +624,24 @@ def test_that_a_daemon_that_died_while_hosts_were_made_is_continued(own_lab: str
     ids = [one["InstanceId"] for one in made]
     cloud.wait_for(again, ids, "running")
     assert cloud.ssh(again, ids[2], "id -un", tmp_path) == "ubuntu"
+
+
+@pytest.mark.parametrize("no_reboot", [False, True])
+def test_that_an_image_survives_the_daemon(own_lab: str, no_reboot: bool, tmp_path: Path) -> None:
+    """The daemon dies while the image is pending, and again when it is available."""
+    info = labs.up(own_lab)
+    (source,) = cloud.run(info)
+    cloud.ssh(info, source, _INSTALL, tmp_path)
+    image = cloud.client(info).create_image(InstanceId=source, Name="lasting", NoReboot=no_reboot)["ImageId"]
+    for _ in range(2):
+        os.kill(json.loads((info.state_dir / "daemon.json").read_text())["pid"], signal.SIGKILL)
+        cloud.wait_until(lambda: not labs.status(own_lab).up, "the daemon is gone")
+        info = labs.up(own_lab)
+        wait_for_image(info, image)
+        assert cloud.describe(info, source)[0]["State"]["Name"] == "running"
+    (host,) = cloud.run(info, ImageId=image)
+    for instance in (source, host):
+        assert cloud.ssh(info, instance, _INSTALLED, tmp_path).splitlines() == ["installed", "active"]
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["in good order", "after kill -9"])

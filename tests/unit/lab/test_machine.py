@@ -1,7 +1,8 @@
-"""What the lab takes over from the machine, keeps on it, and asks of it."""
+"""The lab's settings from the machine, its base image, and its changes to the machine."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import borrowing, client, image, layer, lifecycle, process, python37, state, system
+from flambe_ansible.files import write_json
+from flambe_ansible.lab import borrowing, client, image, layer, lifecycle, pidfile, python37, state, system
 from flambe_ansible.lab.cgroups import hierarchies
 from flambe_ansible.lab.image import Recipe
-from flambe_ansible.lab.system import REQUIRED_PACKAGES, locked, missing, require_packages, require_root, write_private
+from flambe_ansible.lab.system import REQUIRED_PACKAGES, missing, require_packages, require_root
 
 RECIPE = Recipe("debian", "bookworm", "amd64", "http://mirror", ("git", "sudo"))
 
@@ -164,7 +166,7 @@ def test_that_hierarchies_are_read() -> None:
 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "..", "a" * 65, "\u00e9"])
 def test_that_bad_names_are_refused(name: str) -> None:
-    with pytest.raises(LabError, match="is no name for a lab"):
+    with pytest.raises(LabError, match="is not a valid name for a lab"):
         state.lab_dir(name)
 
 
@@ -181,42 +183,14 @@ def test_that_what_is_missing_is_said_with_the_line_to_run(monkeypatch: pytest.M
     assert set(REQUIRED_PACKAGES) >= {"debootstrap", "systemd-nspawn", "ip", "iptables"}
 
 
-def test_that_private_files_are_private_from_the_start(tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    path.write_text("old")
-    path.chmod(0o644)
-    write_private(path, "new")
-    assert path.read_text() == "new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
-
-
-def test_that_a_lock_holds_though_its_file_was_removed(tmp_path: Path) -> None:
-    path = tmp_path / "locks" / "a"
-    order: list[str] = []
-
-    def second() -> None:
-        with locked(path):
-            order.append("second")
-
-    with locked(path):
-        thread = threading.Thread(target=second)
-        thread.start()
-        time.sleep(0.1)
-        path.unlink()
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
-    assert path.exists()
-
-
 def test_that_a_reused_process_number_is_no_daemon(tmp_path: Path) -> None:
     pid = os.getpid()
-    state.write_json(tmp_path / client.DAEMON_FILE, {"pid": pid, "started": process.started(pid)})
-    assert process.find(tmp_path) == pid
-    state.write_json(tmp_path / client.DAEMON_FILE, {"pid": pid, "started": "1"})
-    assert process.find(tmp_path) is None
-    assert process.find(tmp_path / "absent") is None
+    pidfile.write(tmp_path)
+    assert pidfile.find(tmp_path) == pid
+    assert stat.S_IMODE((tmp_path / pidfile.FILE).stat().st_mode) == 0o644
+    write_json(tmp_path / pidfile.FILE, {"pid": pid, "started": "1"})
+    assert pidfile.find(tmp_path) is None
+    assert pidfile.find(tmp_path / "absent") is None
 
 
 def test_that_a_lab_that_is_not_there_says_how_to_make_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -260,14 +234,16 @@ def test_that_the_machine_is_given_back_by_the_last_lab(monkeypatch: pytest.Monk
     kernel = {"net.ipv4.ip_forward": "0", "fs.inotify.max_user_instances": "128"}
     rules: set[str] = set()
 
-    def sysctl(*argv: str, check: bool = True) -> str:
+    def run(*argv: str, check: bool = True) -> str:
         if "-w" in argv:
             name, _, value = argv[-1].partition("=")
             kernel[name] = value
+        if argv[0] == "ip":
+            return json.dumps([{"ifname": "eth0", "addr_info": [{}]}, {"ifname": "docker0", "addr_info": []}])
         return kernel.get(argv[-1], "")
 
     monkeypatch.setattr(state, "root", lambda: tmp_path)
-    monkeypatch.setattr(borrowing, "run", sysctl)
+    monkeypatch.setattr(borrowing, "run", run)
     monkeypatch.setattr(borrowing.firewall, "list_tables", lambda: ["nat"])
     monkeypatch.setattr(borrowing.firewall, "list_rules", lambda mark: [mark] if mark in rules else [])
     monkeypatch.setattr(borrowing.firewall, "add_rule", lambda *args, **_kwargs: rules.add(args[-1]))

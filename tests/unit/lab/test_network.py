@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from pathlib import Path
 
 import pytest
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import firewall, network
+from flambe_ansible.lab import borrowing, firewall, network
 from flambe_ansible.lab.disk import mac_address
 from flambe_ansible.lab.state import Settings
 
@@ -56,6 +57,20 @@ def test_that_rules_name_only_the_labs_own_bridge_and_range() -> None:
     assert {rule[0] for rule in rules} == set(firewall.TABLES)
     drop = next(rule for rule in rules if rule[-1] == "DROP")
     assert drop[:6] == ["mangle", "FORWARD", "-o", LAB.bridge, "!", "-i"]
+
+
+def test_that_closing_rules_spare_traffic_within_one_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    links = [
+        {"ifname": "lo", "addr_info": [{"local": "127.0.0.1"}]},
+        {"ifname": "eth0", "addr_info": [{"local": "192.0.2.2"}]},
+        {"ifname": "br0", "addr_info": [{"local": "192.0.2.130"}]},
+        {"ifname": "eth1", "addr_info": []},
+        {"ifname": LAB.bridge, "addr_info": [{"local": LAB.gateway}]},
+    ]
+    monkeypatch.setattr(borrowing, "run", lambda *_argv: json.dumps(links))
+    rules = borrowing.closing_rules(borrowing._interfaces())
+    assert [rule[:5] for rule in rules] == [["-i", name, "!", "-o", name] for name in ("eth0", "br0")]
+    assert all(rule[-1] == "DROP" for rule in rules)
 
 
 def test_that_link_names_fit_the_kernel() -> None:

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from flambe_ansible.lab import answers, console
-from flambe_ansible.lab.alarms import average_periods, judge
+from flambe_ansible.lab.alarms import average_periods, derive_state
 from flambe_ansible.lab.calls import CallLog, hide_secrets, is_reading, read_operation
 from flambe_ansible.lab.gate import check_alarm, read_error_code
 from flambe_ansible.lab.launching import RefusedError
-from flambe_ansible.lab.system import Person
 from flambe_ansible.lab.tokens import TokenBook, TokenMismatchError, fingerprint
 from flambe_ansible.lab.userdata import LIMIT, UserDataError, read_user_data
 
@@ -54,8 +53,8 @@ def test_that_scripts_are_user_data() -> None:
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [
-        (encode(b"#cloud-config\n"), "and no other user data"),
-        (encode(b"Content-Type: multipart/mixed\n"), "and no other user data"),
+        (encode(b"#cloud-config\n"), "supports only user data that is a script"),
+        (encode(b"Content-Type: multipart/mixed\n"), "supports only user data that is a script"),
         (encode(b"#!" + b"x" * LIMIT), "limited to 16384 bytes"),
         ("!!!", "Invalid BASE64"),
         (encode(b"#!\xff"), "not UTF-8"),
@@ -102,7 +101,7 @@ def test_that_samples_are_averaged_by_period(samples: list[tuple[float, float]],
     ],
 )
 def test_that_an_alarm_goes_off_when_all_its_periods_breach(averages: list[float | None], state: str) -> None:
-    assert judge(averages, lambda value: value < 0.1) == state
+    assert derive_state(averages, lambda value: value < 0.1) == state
 
 
 def test_that_operations_are_read_in_every_protocol() -> None:
@@ -143,7 +142,7 @@ def test_that_the_log_is_its_owners(tmp_path: Path) -> None:
     import os
 
     path = tmp_path / "calls.jsonl"
-    log = CallLog(path, Person(os.getuid(), os.getgid(), tmp_path))
+    log = CallLog(path, (os.getuid(), os.getgid()))
     log.write(
         service="ec2",
         operation="RunInstances",
