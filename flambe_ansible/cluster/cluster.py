@@ -32,7 +32,7 @@ from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.hosts import Host, HostState, Role, factory_name, make_host, orchestrator_name
-from flambe_ansible.jobs import environment, state, submission
+from flambe_ansible.jobs import state, submission
 from flambe_ansible.jobs.jobs import Executable, Jobs, require_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
@@ -208,15 +208,7 @@ class Cluster(ABC):
             FlambeAnsibleError: A step failed.
         """
         del force
-        started = time.monotonic()
-        self.options = LaunchOptions(**kwargs)
-        self.parse()
-        self.options.check()
-        version = self.resolve_runtime()
-        with lock.hold(self.state_dir):
-            self.load_all_instances()
-            self.connect()
-            return launch.converge(self._player, self._runtime, version, created=self.created, started=started)
+        return self._launch(LaunchOptions(**kwargs), check=lambda: None)
 
     def run_cmds(self, setup_cmds: list[str]) -> None:
         """Run commands in order on all hosts at once.
@@ -481,7 +473,7 @@ class Cluster(ABC):
         Raises:
             ClusterError: The orchestrator is not loaded.
         """
-        return environment.describe(self.fleet, user_provider)
+        return self.fleet.describe(user_provider)
 
     # What a custom class may override, and what flambé does not have.
 
@@ -688,11 +680,18 @@ class Cluster(ABC):
         options = LaunchOptions(**kwargs)
         options.check()
         replaced = self.check_free(runnable, force=force)
+
+        def check_again() -> None:  # a job may have started since, or the orchestrator did not answer before
+            nonlocal replaced
+            if submission.check_free(self.name, self.jobs.get(), self.jobs, runnable, force=force):
+                self.shutdown_flambe_execution(replaced=True)
+                replaced = True
+
         extensions = submission.fetch(runnable, observer=self.observer)
         self.resolve_runtime()  # a checkout that cannot be built must not stop a job
         if replaced:
             self.shutdown_flambe_execution(replaced=True)
-        launched = self.run(**kwargs)
+        launched = self._launch(options, check=check_again)
         job = submission.start(
             self.jobs,
             runnable,
@@ -801,6 +800,19 @@ class Cluster(ABC):
         if self._runtime.ray is None:
             raise ClusterConfigurationError(f"cluster {self.name} has runtime {self.runtime}, which has no Ray")
         return self._runtime.ray
+
+    def _launch(self, options: LaunchOptions, *, check: Callable[[], None]) -> LaunchResult:
+        """Launch; ``check`` is called once all hosts are connected, before anything on them changes."""
+        started = time.monotonic()
+        self.options = options
+        self.parse()
+        options.check()
+        version = self.resolve_runtime()
+        with lock.hold(self.state_dir):
+            self.load_all_instances()
+            self.connect()
+            check()
+            return launch.converge(self._player, self._runtime, version, created=self.created, started=started)
 
     @property
     def _player(self) -> Player:

@@ -64,12 +64,7 @@ class Access:
         return self.connections.known_hosts
 
     def open(self, hosts: Sequence[Host], *, timeout: float, observer: Observer) -> None:
-        """Trust the provider's keys of these hosts, then connect to all of them.
-
-        Raises:
-            HostKeyError: A host's key differs from the trusted one.
-            HostConnectionError: A host did not accept a login in time.
-        """
+        """Trust the provider's keys of these hosts, then connect to all of them."""
         self.trust(hosts)
         try:
             self.connections.wait(hosts, timeout=timeout, observer=observer)

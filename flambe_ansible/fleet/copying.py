@@ -31,17 +31,7 @@ copy() {{
 
 
 def write_script(username: str, hosts: Sequence[Host], paths: Sequence[str], *, mirror: bool = False) -> str:
-    """Write the script for the orchestrator.
-
-    Args:
-        username: The user to log in as.
-        hosts: The factories.
-        paths: Files and folders, relative to the home folder.
-        mirror: Remove files from a copied folder that the orchestrator does not have.
-
-    Returns:
-        A script for ``sh`` that copies to several factories at once, and the paths of one factory in order.
-    """
+    """Write the script for the orchestrator."""
     lines = [_HEAD]
     for start in range(0, len(hosts), _AT_ONCE):
         for host in hosts[start : start + _AT_ONCE]:
@@ -52,16 +42,7 @@ def write_script(username: str, hosts: Sequence[Host], paths: Sequence[str], *, 
 
 
 def check(orchestrator: Host, answer: Completed, *, command: str) -> None:
-    """Raise an error if a factory did not get its copy.
-
-    Args:
-        orchestrator: The host that ran the script.
-        answer: Its output.
-        command: The command to name in the error.
-
-    Raises:
-        RemoteCommandError: With the first factory's name, and rsync's message for each.
-    """
+    """Raise an error if a factory did not get its copy."""
     if answer.returncode != 0:
         reason = answer.stderr.strip().rpartition("\n")[2]
         raise RemoteCommandError(

@@ -15,6 +15,7 @@ from flambe_ansible.fleet import copying
 from flambe_ansible.fleet.copying import KEY_FILE
 from flambe_ansible.fleet.instance import Instance, below_home
 from flambe_ansible.hosts import Host
+from flambe_ansible.runnable.environment import RemoteEnvironment
 from flambe_ansible.sources.content import MB, UPLOAD_WARN_LIMIT_MB, size
 from flambe_ansible.ssh import Completed, Connections, Progress, on_each
 
@@ -71,11 +72,7 @@ class Fleet:
         return self.connections.run_all(self.hosts, command, timeout=timeout, check=check)
 
     def run_cmds(self, setup_cmds: Sequence[str]) -> None:
-        """Run commands in order, each on all hosts at once.
-
-        Raises:
-            RemoteCommandError: A command failed on a host.
-        """
+        """Run commands in order, each on all hosts at once."""
         for command in setup_cmds:
             self.run_all(f"bash -c {shlex.quote(command)} </dev/null")
 
@@ -91,6 +88,18 @@ class Fleet:
         keys = {tuple(answer.stdout.split()[:2]) for answer in answers if answer.returncode == 0}
         return len(keys) == 1 and all(answer.returncode == 0 for answer in answers)
 
+    def describe(self, user_provider: Callable[[], str]) -> RemoteEnvironment:
+        """Describe the cluster for a runnable, with the addresses that hosts use among themselves."""
+        return RemoteEnvironment(
+            key=f"{self.home}/{KEY_FILE}",
+            orchestrator_ip=self.orchestrator.private_host,
+            factories_ips=[one.private_host for one in self.factories],
+            user=self.username,
+            local_user=user_provider(),
+            public_orchestrator_ip=self.orchestrator.host,
+            public_factories_ips=[one.host for one in self.factories],
+        )
+
     def write_private(self, path: str, text: str) -> None:
         """Write a file (0600) below the orchestrator's home folder in one step."""
         target, draft = (shlex.quote(f"./{name}") for name in (path, f"{path}.new"))
@@ -98,15 +107,7 @@ class Fleet:
         self.connections.run(self.head, command, input=text)
 
     def copy_to_factories(self, folders: Sequence[str], *, mirror: bool = False) -> None:
-        """Copy folders of the orchestrator to the same paths on all factories, with the cluster's key pair.
-
-        Args:
-            folders: Paths relative to the home folder.
-            mirror: Also remove files on the factories that the orchestrator does not have.
-
-        Raises:
-            RemoteCommandError: A factory did not get its copy; the message names it.
-        """
+        """Copy folders of the orchestrator to the same paths on all factories; ``mirror`` removes other files there."""
         paths = [below_home(folder, home=self.home) for folder in folders]
         script = copying.write_script(self.username, [one.data for one in self.factories], paths, mirror=mirror)
         answer = self.connections.run(self.head, "exec sh -s", input=script, check=False)
@@ -119,18 +120,6 @@ class Fleet:
 
         Unchanged content is not sent again; a folder becomes an exact copy of the local one. Content above
         ``UPLOAD_WARN_LIMIT_MB`` is announced and shows its progress.
-
-        Args:
-            content: Local paths by name. A value that is not an existing path is returned unchanged.
-            dest: The folder on the hosts, below the home folder.
-            all_hosts: Send to all hosts, not to the orchestrator alone.
-            exclude: rsync patterns of files to leave out.
-
-        Returns:
-            The path on the hosts by name: ``<home>/<dest>/<name>__<file or folder>``.
-
-        Raises:
-            RemoteCommandError: A transfer failed.
         """
         folder = below_home(dest, home=self.home)
         self.orchestrator.create_dirs([folder])

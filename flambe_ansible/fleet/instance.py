@@ -7,12 +7,14 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from flambe_ansible.errors import ClusterConfigurationError
+from flambe_ansible.errors import ClusterConfigurationError, RemoteCommandError
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Completed, Connections
 
 # Prints the number of CPUs that the user may use, and the number of GPUs that NVIDIA's driver lists.
 _COUNT_DEVICES = "nproc; ls /proc/driver/nvidia/gpus 2>/dev/null | wc -l"
+
+_MARK = "flambe-answer-begins"
 
 
 class Instance:
@@ -60,6 +62,26 @@ class Instance:
         """
         return self._connections().run(self.data, command, timeout=timeout, check=check)
 
+    def ask(self, script: str) -> str:
+        """Run a script with /bin/sh, whatever the login shell is; return its output without that of its profile.
+
+        Raises:
+            RemoteCommandError: The script failed, or the login shell did not start /bin/sh.
+            HostConnectionError: The host cannot be reached.
+        """
+        text = f"printf '%s\\n' {_MARK}\n{script}\n"
+        answer = self._connections().run(self.data, "exec /bin/sh -s", input=text)
+        before, mark, output = answer.stdout.partition(f"{_MARK}\n")
+        if not mark:
+            raise RemoteCommandError(
+                f"{self.name}: the login shell of the user did not run a command; its profile may start another program",
+                host=self.name,
+                command="/bin/sh -s",
+                returncode=answer.returncode,
+                output=before + answer.stderr,
+            )
+        return output
+
     def run_cmds(self, setup_cmds: Sequence[str]) -> None:
         """Run commands in order; stop with ``RemoteCommandError`` at the first one that fails."""
         for command in setup_cmds:
@@ -68,7 +90,7 @@ class Instance:
     def get_home_path(self) -> str:
         """Return the home folder of the cluster's user on the host."""
         if self._home is None:
-            self._home = self.run('printf %s "$HOME"').stdout
+            self._home = self.ask('printf %s "$HOME"')
         return self._home
 
     def create_dirs(self, relative_dirs: Sequence[str]) -> None:
@@ -100,7 +122,7 @@ class Instance:
 
     def count_devices(self) -> tuple[int, int]:
         """Return the number of CPUs that the user may use and of GPUs that NVIDIA's driver lists."""
-        *_, cpus, gpus = self.run(_COUNT_DEVICES).stdout.split()  # a login script may print words before them
+        cpus, gpus = self.ask(_COUNT_DEVICES).split()
         return int(cpus), int(gpus)
 
     def num_cpus(self) -> int:

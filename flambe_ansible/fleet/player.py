@@ -38,21 +38,7 @@ class Player:
         limit: Sequence[str] = (),
         log: Path | None = None,
     ) -> dict[str, HostResult]:
-        """Run a playbook on the hosts.
-
-        Args:
-            playbook: The playbook's name.
-            variables: More role variables; they win over the common ones.
-            tags: Names of roles; none means all.
-            limit: Names of hosts; none means all.
-            log: The file for the full log; a new one by default.
-
-        Returns:
-            What was done, by host name.
-
-        Raises:
-            PlaybookError: It failed on a host.
-        """
+        """Run a playbook on the hosts."""
         hosts = self.fleet.hosts
         connection = {host.name: self.fleet.connections.ansible_variables(host) for host in hosts}
         wanted = {**self.variables(), **(variables or {})}

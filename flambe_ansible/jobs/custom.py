@@ -68,14 +68,7 @@ class Custom:
         return False
 
     def prepare(self, jobs: Jobs, packages: Mapping[str, str], *, expose: bool) -> bool:
-        """Install this package and the extensions on the orchestrator.
-
-        Returns:
-            Whether Ray must be restarted, which is never the case.
-
-        Raises:
-            PlaybookError: It failed, possibly because the orchestrator has no suitable Python.
-        """
+        """Install this package and the extensions on the orchestrator; return False, since Ray needs no restart."""
         del expose
         orchestrator = jobs.fleet.orchestrator
         variables = own_package.variables(orchestrator)
@@ -93,12 +86,7 @@ class Custom:
     def set_up(
         self, jobs: Jobs, cluster: Any, extensions: Mapping[str, str], *, force: bool, fresh_ray: bool, expose: bool
     ) -> None:
-        """Restart Ray if it was used, call the runnable's ``setup`` with the cluster, then show its results.
-
-        Raises:
-            RunError: The user's ``setup`` raised an error.
-            ClusterConfigurationError: It set results that are not below the home folder.
-        """
+        """Restart Ray if it was used, call the runnable's ``setup`` with the cluster, then show its results."""
         self.options = ("--force",) if force else ()
         jobs.refresh_ray(always=fresh_ray)
         try:

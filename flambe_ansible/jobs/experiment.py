@@ -9,7 +9,7 @@ from typing import Any
 
 from flambe_ansible.ec2 import s3
 from flambe_ansible.events import Observer
-from flambe_ansible.jobs import environment, sites
+from flambe_ansible.jobs import sites
 from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.runtimes import flambe
@@ -47,12 +47,7 @@ class Experiment:
         self._attributes: dict[str, Any] = {}
 
     def fetch(self, observer: Observer) -> None:
-        """Fetch its resources to this machine.
-
-        Raises:
-            ClusterConfigurationError: A resource does not exist.
-            SourceError: A download failed.
-        """
+        """Fetch its resources to this machine."""
         self.resources = fetch_resources(
             self.file.resources, folder=self.file.path.parent, s3_download=s3.download, observer=observer
         )
@@ -60,23 +55,12 @@ class Experiment:
     def has_results(self, jobs: Jobs) -> bool:
         """Return whether the orchestrator has results of an experiment of this name."""
         excluded = " ".join(f"! -name {shlex.quote(name)}" for name in _BEGINNINGS)
-        command = f"cd && find ./{self.results} -mindepth 1 -maxdepth 1 {excluded} -print -quit 2>/dev/null"
-        return bool(jobs.fleet.orchestrator.run(command, check=False).stdout.strip())
+        folder = f"./{self.results}"
+        script = f"cd || exit 1; test ! -d {folder} || find {folder} -mindepth 1 -maxdepth 1 {excluded} -print -quit"
+        return bool(jobs.fleet.orchestrator.ask(script).strip())
 
     def prepare(self, jobs: Jobs, packages: Mapping[str, str], *, expose: bool) -> bool:
-        """Install the extensions on all hosts, and the job's unit and the sites on the orchestrator.
-
-        Args:
-            jobs: The cluster's jobs.
-            packages: What the hosts install, by module name.
-            expose: Whether the sites listen on all addresses.
-
-        Returns:
-            Whether an extension was installed, so that Ray must be restarted.
-
-        Raises:
-            PlaybookError: It failed on a host.
-        """
+        """Install extensions, the job's unit and the sites; return whether Ray must be restarted for them."""
         home = jobs.fleet.home
         variables = sites.site_variables(f"{home}/{self.results}", f"{home}/{flambe.JOB_LOG}", expose=expose)
         return jobs.prepare({"extensions_packages": dict(packages), **variables})
@@ -96,7 +80,7 @@ class Experiment:
         self._placed = {**placed, **{one.name: one.location for one in self.resources if one.location}}
         self._attributes = {
             "save_path": f"{fleet.home}/{self.name}",
-            "env": environment.describe(fleet, self._user_provider),
+            "env": fleet.describe(self._user_provider),
         }
         jobs.refresh_ray(always=fresh_ray)
 

@@ -69,50 +69,25 @@ class Jobs:
         self._secrets_file = secrets_file
 
     def get(self) -> JobState:
-        """Return the state of the last job; ``none`` also if the orchestrator was never prepared for one.
-
-        Raises:
-            HostConnectionError: The orchestrator cannot be reached.
-        """
+        """Return the state of the last job; ``none`` also if the orchestrator was never prepared for one."""
         program = shlex.quote(self._runner.command)
         command = f"test ! -x {program} || {program} state"
-        answer = self.fleet.connections.run(self.fleet.head, command, timeout=ASK_TIMEOUT, check=False)
-        return state.parse(answer.stdout)
+        return state.parse(self.fleet.connections.run(self.fleet.head, command, timeout=ASK_TIMEOUT).stdout)
 
     def stop(self, *, replaced: bool = False) -> JobState:
-        """Stop the job that runs, if there is one, and make all hosts ready for the next.
-
-        Args:
-            replaced: Another job takes its place.
-
-        Raises:
-            RunError: It could not be stopped.
-        """
+        """Stop the job that runs, if there is one, and make all hosts ready for the next."""
         found = self.get()
         if not (found.active or found.settling):
             return found
         return state.read(self._call("stop", *(["--replaced"] if replaced else [])))
 
     def log_command(self, *, follow: bool = False, lines: int = 0) -> str:
-        """Return the command on the orchestrator that prints the last job's log.
-
-        Args:
-            follow: Print new output until the job has ended.
-            lines: Print the last lines only; 0 is all.
-        """
+        """Return the command on the orchestrator that prints the last job's log; 0 ``lines`` are all."""
         words = ["logs", *(["--follow"] if follow else []), *(["--lines", str(lines)] if lines else [])]
         return shlex.join([self._runner.command, *words])
 
     def install_extensions(self, hosts: Sequence[Host], extensions: Mapping[str, str]) -> None:
-        """Install extensions in the runtime of these hosts.
-
-        Args:
-            hosts: The hosts.
-            extensions: A path on the host, or a requirement, by module name.
-
-        Raises:
-            PlaybookError: An extension could not be installed; names it, the host and the installer's message.
-        """
+        """Install extensions in the runtime of these hosts."""
         if extensions and hosts:
             variables = {"extensions_packages": dict(extensions), **self._index_variables()}
             names = [host.name for host in hosts]
@@ -121,32 +96,13 @@ class Jobs:
     def prepare(
         self, variables: Mapping[str, Any], *, tags: Sequence[str] = (), playbook: str = SUBMIT_PLAYBOOK
     ) -> bool:
-        """Run the playbook that prepares a job.
-
-        Args:
-            variables: Variables of its roles.
-            tags: Names of roles; none means all.
-            playbook: The playbook; the default prepares an experiment.
-
-        Returns:
-            Whether an extension was installed.
-
-        Raises:
-            PlaybookError: It failed on a host.
-        """
+        """Run the playbook that prepares a job; return whether an extension was installed."""
         played = self._player.play(playbook, variables={**self._index_variables(), **variables}, tags=tags)
         roles = [host.roles.get("extensions") for host in played.values()]
         return any(role is not None and role.status is Status.CHANGED for role in roles)
 
     def refresh_ray(self, *, always: bool = False) -> None:
-        """Restart Ray on all hosts if a job has used it since its start.
-
-        Args:
-            always: Restart it in any case.
-
-        Raises:
-            RayError: It does not run on a host.
-        """
+        """Restart Ray on all hosts, if a job has used it since its start or ``always`` is set."""
         answer = self._call("refresh", *(["--always"] if always else []), document=self._describe_hosts())
         failed: dict[str, str] = answer.get("failed") or {}
         if failed:
@@ -154,19 +110,7 @@ class Jobs:
             raise RayError(f"Ray could not be restarted: {reasons}", missing=list(failed))
 
     def start(self, runnable: Executable, extensions: Mapping[str, str], *, secrets_path: str = "") -> JobState:
-        """Start a runnable on the orchestrator as a systemd unit, which does not depend on this process.
-
-        Args:
-            runnable: The runnable, after its setup.
-            extensions: The paths of its extensions on the hosts, by module name.
-            secrets_path: The secrets on the orchestrator, or "".
-
-        Returns:
-            The state right after the start.
-
-        Raises:
-            RunError: A job is running, or the start failed.
-        """
+        """Start a runnable on the orchestrator as a systemd unit, which does not depend on this process."""
         self.fleet.write_private(RUNNABLE_FILE, runnable.to_yaml(extensions))
         program, home = list(runnable.program), self.fleet.home
         given_secrets = ["--secrets", secrets_path] if secrets_path else []
@@ -182,11 +126,7 @@ class Jobs:
         return state.read(self._call("start", document=spec))
 
     def _call(self, *words: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Call the runtime's job command on the orchestrator and return its JSON answer.
-
-        Raises:
-            RunError: It failed; ``state`` is that of the job in the way.
-        """
+        """Call the runtime's job command on the orchestrator and return its JSON answer."""
         host, line = self.fleet.head, shlex.join([self._runner.command, *words])
         given = json.dumps(document) if document is not None else None
         done = self.fleet.connections.run(host, line, input=given, timeout=SETTLE_TIMEOUT, check=False)
@@ -215,11 +155,7 @@ class Jobs:
 
 
 def require_jobs(runtime: Runtime, cluster: str) -> JobRunner:
-    """Return how a runtime runs jobs.
-
-    Raises:
-        ClusterConfigurationError: It cannot run jobs.
-    """
+    """Return how a runtime runs jobs; raise ``ClusterConfigurationError`` if it cannot."""
     if runtime.jobs is None:
         raise ClusterConfigurationError(
             f"cluster {cluster} has runtime {runtime.name}, which cannot run jobs",

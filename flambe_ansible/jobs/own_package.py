@@ -21,12 +21,7 @@ _PLACES = (f"{ROOT}/python/cpython-V*/bin", "/opt/*/bin", "/opt/*/*/bin", "~/.py
 
 
 def variables(orchestrator: Instance) -> dict[str, Any]:
-    """Send this package if needed, and return the variables of ``runnable.yml`` for its runtime.
-
-    Raises:
-        SourceError: The checkout that runs here cannot be built.
-        RemoteCommandError: The transfer failed.
-    """
+    """Send this package if needed, and return the variables of ``runnable.yml`` for its runtime."""
     return {
         "runnable_root": ROOT,
         "runnable_requirements": [_send(orchestrator)],
@@ -46,7 +41,7 @@ def find_checkout() -> Path | None:
 
 def find_python(orchestrator: Instance) -> str:
     """Return the version of a suitable Python on the orchestrator, or ""."""
-    return orchestrator.run(write_search(), check=False).stdout.strip().rpartition("\n")[2]
+    return orchestrator.ask(f"{write_search()}; :").strip().rpartition("\n")[2]
 
 
 def write_search() -> str:

@@ -34,17 +34,8 @@ def pull_results(
 ) -> Pulled:
     """Copy the results of a job into ``destination/name``, and its log if it is the last job.
 
-    Args:
-        fleet: The connected orchestrator.
-        job: The last job.
-        destination: A local folder; it is created if it does not exist.
-        name: The experiment; None is the last job: an experiment, or a custom runnable, whose folder is named by its
-            class (``module.Class``), which is never an experiment's name.
-        checkpoints: Whether models are copied too.
-
-    Raises:
-        ClusterConfigurationError: The name cannot be an experiment's.
-        RunError: There are no results of the experiment.
+    ``name`` is an experiment. None is the last job, possibly a custom runnable, whose folder is named by its class
+    (``module.Class``), which is never an experiment's name.
     """
     excluded = () if checkpoints else _CHECKPOINTS
     if name in (None, job.name) and not job.is_experiment:
@@ -97,6 +88,6 @@ def _get(fleet: Fleet, source: str, target: Path, *, excluded: Sequence[str] = (
 
 def _list_names(fleet: Fleet) -> str:
     """Return a hint with the names of the experiments that have results."""
-    found = fleet.orchestrator.run("cd && ls -d -- */output__* 2>/dev/null", check=False).stdout.split()
+    found = fleet.orchestrator.ask("cd; ls -d -- */output__* 2>/dev/null; :").split()
     names = [folder.split("/")[0] for folder in found if folder == results_folder(folder.split("/")[0])]
     return f"there are results of {', '.join(names)}" if names else "flambe-ans status shows the last job"

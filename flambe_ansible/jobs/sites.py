@@ -28,11 +28,7 @@ class Sites:
 
 
 def require_results(job: JobState) -> None:
-    """Fail unless the sites show this job.
-
-    Raises:
-        RunError: It is a custom runnable without a folder of results.
-    """
+    """Fail unless the sites show this job."""
     if not (job.is_experiment or job.save_path):
         raise RunError(
             f"{job.name} has nothing to show: its class sets no folder of results",
@@ -57,13 +53,7 @@ def find_public_sites(orchestrator: Host, job: JobState) -> Sites:
 
 
 def site_variables(results: str, log: str, *, expose: bool) -> dict[str, Any]:
-    """Return the variables of the roles ``tensorboard`` and ``report_site``.
-
-    Args:
-        results: The absolute path of the experiment's results on the orchestrator.
-        log: The absolute path of its log.
-        expose: Listen on all addresses, not on loopback alone.
-    """
+    """Return the variables of the roles ``tensorboard`` and ``report_site``."""
     return {
         **tensorboard_variables(results, expose=expose),
         "report_site_output_dir": results,

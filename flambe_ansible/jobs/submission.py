@@ -27,17 +27,7 @@ Submittable = Experiment | Custom
 def make_runnable(
     file: RunnableFile, user_provider: Callable[[], str] = getpass.getuser, *, secrets_file: Path | None = None
 ) -> Submittable:
-    """Return what a file describes: an experiment, which flambé runs, or a custom runnable.
-
-    Args:
-        file: The file.
-        user_provider: Returns the name of the submitting user.
-        secrets_file: The user's secrets, for a custom runnable.
-
-    Raises:
-        ClusterConfigurationError: It is not a ClusterRunnable, or cannot be constructed.
-        MissingSecretsError: The secrets file does not exist.
-    """
+    """Return what a file describes: an experiment, which flambé runs, or a custom runnable."""
     secrets.find(secrets_file)
     if file.is_experiment:
         return Experiment(file, user_provider=user_provider)
@@ -45,15 +35,7 @@ def make_runnable(
 
 
 def check_free(cluster: str, job: JobState, jobs: Jobs, runnable: Submittable, *, force: bool) -> bool:
-    """Check that a job may start; change nothing.
-
-    Returns:
-        Whether a job must be stopped or waited for first.
-
-    Raises:
-        ClusterBusyError: A job runs, and ``force`` is False.
-        ExistingResultsError: There are results that would be replaced, and ``force`` is False.
-    """
+    """Check that a job may start; return whether another must be stopped or waited for first."""
     if job.active and not force:
         stage = f", in stage {job.stage}" if job.stage else ""
         raise ClusterBusyError(
@@ -71,12 +53,7 @@ def check_free(cluster: str, job: JobState, jobs: Jobs, runnable: Submittable, *
 
 
 def fetch(runnable: Submittable, *, observer: Observer) -> tuple[Extension, ...]:
-    """Fetch a runnable's extensions and resources to this machine; return the extensions.
-
-    Raises:
-        ClusterConfigurationError: One of them does not exist.
-        SourceError: A download failed.
-    """
+    """Fetch a runnable's extensions and resources to this machine; return the extensions."""
     file = runnable.file
     extensions = fetch_extensions(file.extensions, folder=file.path.parent, observer=observer)
     runnable.fetch(observer)
@@ -93,20 +70,7 @@ def start(
     expose: bool,
     with_secrets: bool,
 ) -> JobState:
-    """Send all that a runnable needs to a launched cluster, and start it.
-
-    Args:
-        jobs: The cluster's jobs.
-        runnable: The runnable, fetched.
-        extensions: What ``fetch`` returned.
-        cluster: The ``flambe_ansible.Cluster`` that a custom runnable's ``setup`` gets.
-        force: Whether the user wants to replace existing results.
-        expose: Whether the sites listen on all addresses.
-        with_secrets: Whether the launch sent secrets to the orchestrator.
-
-    Raises:
-        FlambeAnsibleError: A step failed.
-    """
+    """Send all that a runnable needs to a launched cluster, and start it."""
     paths = send_extensions(jobs.fleet, extensions)
     packages = {one.name: one.requirement or paths[one.name] for one in extensions}
     fresh_ray = runnable.prepare(jobs, packages, expose=expose)
@@ -115,11 +79,7 @@ def start(
 
 
 def send_extensions(fleet: Fleet, extensions: Sequence[Extension]) -> dict[str, str]:
-    """Send extensions to all hosts.
-
-    Returns:
-        By module name, the path on the hosts, or the requirement without its passwords.
-    """
+    """Send extensions to all hosts; return their paths there, or requirements without passwords, by module name."""
     local = {one.name: str(one.path) for one in extensions if one.path}
     placed = fleet.send(local, EXTENSIONS, all_hosts=True, exclude=EXCLUDED)
     return {**{one.name: one.origin for one in extensions}, **placed}

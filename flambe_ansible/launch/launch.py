@@ -33,11 +33,7 @@ class LaunchOptions:
     secrets_sections: Sequence[str] | None = None
 
     def check(self) -> None:
-        """Check that the secrets can be sent.
-
-        Raises:
-            MissingSecretsError: The file or a section does not exist.
-        """
+        """Check that the secrets can be sent."""
         secrets.check(self.secrets_file, self.secrets_sections)
 
 
@@ -109,19 +105,7 @@ def static_inventory(
 def converge(
     player: Player, runtime: Runtime, version: RuntimeVersion, *, created: Sequence[str], started: float
 ) -> LaunchResult:
-    """Bring connected hosts to their state, and check Ray.
-
-    Args:
-        player: Runs the playbook on the connected hosts.
-        runtime: The cluster's runtime.
-        version: What the hosts get installed.
-        created: Names of the hosts that the launch created.
-        started: When the launch started, on ``time.monotonic()``'s clock.
-
-    Raises:
-        PlaybookError: The playbook failed on a host.
-        RayError: Ray has no live node on a host.
-    """
+    """Bring connected hosts to their state, and check Ray; ``started`` is a time of ``time.monotonic()``."""
     log = player.new_log()
     played = player.play(log=log)
     nodes = _check_ray(player.fleet, runtime)

@@ -17,11 +17,7 @@ _PATIENCE = 1.0  # seconds; ``is_held`` takes the lock for a moment
 
 @contextmanager
 def hold(state_dir: Path) -> Iterator[None]:
-    """Hold the cluster's lock; it ends with the process.
-
-    Raises:
-        ClusterError: Another process holds it; the message has its id.
-    """
+    """Hold the cluster's lock; it ends with the process."""
     with ExitStack() as stack:
         descriptor = _take(stack, state_dir / LOCK_FILE)
         os.ftruncate(descriptor, 0)

@@ -107,14 +107,7 @@ class Plan:
 
 
 def plan_reuse(cluster: str, factories_num: int, hosts: Sequence[Host], *, notes: Sequence[str] = ()) -> HostPlan:
-    """Plan to reuse these hosts and to create the missing ones of a cluster.
-
-    Args:
-        cluster: The cluster's name.
-        factories_num: The wanted number of factories.
-        hosts: The existing hosts.
-        notes: What the user should know.
-    """
+    """Plan to reuse these hosts and to create the missing ones of a cluster."""
     known = {host.name: host for host in hosts}
     names = {orchestrator_name(cluster): Role.ORCHESTRATOR}
     names |= {factory_name(cluster, index): Role.FACTORY for index in range(factories_num)}

@@ -103,13 +103,7 @@ class ClusterStatus:
 
 
 def ask(fleet: Fleet, runtime: Runtime, jobs: Callable[[], Jobs] | None) -> Health:
-    """Ask the orchestrator for Ray's nodes and the last job.
-
-    Args:
-        fleet: The orchestrator, connected.
-        runtime: The cluster's runtime.
-        jobs: Returns its jobs; None if the runtime cannot run jobs.
-    """
+    """Ask the orchestrator for Ray's nodes and the last job."""
     try:
         found = fleet.connections.run(fleet.head, f"cd && test -e {runtime.marker}", check=False)
         prepared = found.returncode == 0
@@ -122,15 +116,7 @@ def ask(fleet: Fleet, runtime: Runtime, jobs: Callable[[], Jobs] | None) -> Heal
 def derive_state(
     hosts: Sequence[Host], *, factories_num: int, launching: bool, health: Health, has_ray: bool
 ) -> ClusterState:
-    """Return the state of a cluster as a whole.
-
-    Args:
-        hosts: Its existing hosts, without terminated ones.
-        factories_num: The configured number of factories.
-        launching: Whether a launch is running.
-        health: What the orchestrator answered.
-        has_ray: Whether Ray must be alive on all hosts.
-    """
+    """Return the state of a cluster as a whole."""
     live = [host for host in hosts if host.state is not HostState.SHUTTING_DOWN]
     if not hosts:
         return ClusterState.PROVISIONING if launching else ClusterState.ABSENT

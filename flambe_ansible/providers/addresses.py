@@ -52,18 +52,7 @@ def find_names(hosts: Sequence[Host]) -> list[str]:
 
 
 def resolve(connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
-    """Resolve the private names of hosts on the orchestrator.
-
-    Args:
-        connections: The connections.
-        hosts: The orchestrator, then the factories, as configured.
-
-    Returns:
-        IPv4 addresses by name.
-
-    Raises:
-        UnsupportedHostError: The orchestrator cannot resolve a name.
-    """
+    """Resolve the private names of hosts on the orchestrator."""
     head, *others = hosts
     names = find_names(hosts)
     question = json.dumps([names, head.private_ip, others[0].private_ip if others else ""])
@@ -81,11 +70,7 @@ def resolve(connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
 
 
 def check(connections: Connections, hosts: Sequence[Host]) -> None:
-    """Check that each host has its private address, so that Ray can listen on it.
-
-    Raises:
-        UnsupportedHostError: A host does not; the hint has the right configuration.
-    """
+    """Check that each host has its private address, so that Ray can listen on it."""
     answers = connections.run_all(hosts, _OWN, timeout=_TIMEOUT, check=False)
     for host in hosts:
         own = [address for address in answers[host.name].stdout.split() if "." in address]

@@ -168,13 +168,7 @@ class AWSProvider:
         return self.arrange(instances.find(self._clients.ec2, self.spec.tags))
 
     def plan(self) -> HostPlan:
-        """Check all that a creation needs, and return what a launch would do; change nothing.
-
-        Raises:
-            ClusterConfigurationError: Something that a creation needs does not exist or does not fit.
-            AWSError: An API call failed.
-            ClusterError: The cluster has two orchestrators.
-        """
+        """Check all that a creation needs, and return what a launch would do; change nothing."""
         spec, existing = self.spec, self.find_existing()
         missing = find_missing(existing, spec.factories_num)
         checked = self._check(missing)
@@ -184,12 +178,7 @@ class AWSProvider:
         return HostPlan(region=self._clients.region, hosts=hosts, notes=notes)
 
     def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
-        """Create missing hosts, start stopped ones, and update names, tags and alarms.
-
-        Raises:
-            ClusterConfigurationError: Something that a creation needs does not exist or does not fit.
-            AWSError: An API call failed, or a host did not start; the next launch continues from there.
-        """
+        """Create missing hosts, start stopped ones, and update names, tags and alarms."""
         spec, journal = self.spec, self.journal
         existing = self.arrange(launching.find_instances(self._clients.ec2, spec.tags, journal))
         missing = find_missing(existing, spec.factories_num)
@@ -211,14 +200,7 @@ class AWSProvider:
         return self._make_hosts(bring_up(start, existing, missing, checked.images))
 
     def terminate(self) -> list[Host]:
-        """Terminate every instance with the cluster's tags, and remove its alarms; check that both are gone.
-
-        Returns:
-            The terminated hosts.
-
-        Raises:
-            AWSError: An instance or an alarm still exists.
-        """
+        """Terminate every instance with the cluster's tags, and remove its alarms; check that both are gone."""
         with lock.hold(self._state_dir()):
             journal, tags = self.journal, self.spec.tags
             found = launching.find_instances(self._clients.ec2, tags, journal, settle=True)
@@ -229,11 +211,7 @@ class AWSProvider:
         return [replace(self._make_host(one.name, one), state=HostState.TERMINATED) for one in found]
 
     def roll_back(self, *, unfinished: bool = False) -> set[str]:
-        """Terminate the hosts that this object created; return their ids.
-
-        Args:
-            unfinished: Also terminate hosts of earlier launches that were killed before their hosts ran.
-        """
+        """Terminate the hosts that this object created, or with ``unfinished`` also those of killed launches."""
         journal, tokens = self.journal, set(self._tokens)
         if unfinished:
             tokens |= {creation.token for creation in journal.unfinished()}

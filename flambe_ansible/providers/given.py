@@ -64,11 +64,7 @@ class RecordedProvider:
         return self._find()
 
     def terminate(self) -> list[Host]:
-        """Refuse.
-
-        Raises:
-            ClusterConfigurationError: Always.
-        """
+        """Refuse."""
         raise not_managed(self._cluster, self._label)
 
     def roll_back(self, *, unfinished: bool = False) -> set[str]:

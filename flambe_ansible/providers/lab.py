@@ -44,20 +44,11 @@ class LabProvider:
         return (self._creator, "lab", self._lab)
 
     def find(self) -> list[Host]:
-        """Return the existing hosts; none if there is no lab.
-
-        Raises:
-            LabError: The lab has hosts, and its API does not answer.
-        """
+        """Return the existing hosts; none if there is no lab."""
         return self._aws.find() if self._may_have_hosts() else []
 
     def plan(self) -> HostPlan:
-        """Return what a launch would do, also while the lab is not running.
-
-        Raises:
-            ClusterConfigurationError: Something that a creation needs does not fit.
-            LabError: The lab belongs to another user.
-        """
+        """Return what a launch would do, also while the lab is not running."""
         status = labs.status(self._lab)
         if status.up:
             planned = self._aws.plan()
@@ -70,11 +61,7 @@ class LabProvider:
         )
 
     def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
-        """Create and start the hosts; start the lab if it is not running.
-
-        Raises:
-            LabError: The lab is not running, and this user is not root.
-        """
+        """Create and start the hosts; start the lab if it is not running."""
         if not labs.status(self._lab).up:
             if os.geteuid() != 0:
                 labs.info(self._lab)  # raises the error that names the command
@@ -82,11 +69,7 @@ class LabProvider:
         return self._aws.create(observer=observer, created=created)
 
     def terminate(self) -> list[Host]:
-        """Terminate every host of the cluster; none if there is no lab.
-
-        Raises:
-            LabError: The lab has hosts, and its API does not answer.
-        """
+        """Terminate every host of the cluster; none if there is no lab."""
         return self._aws.terminate() if self._may_have_hosts() else []
 
     def roll_back(self, *, unfinished: bool = False) -> set[str]:
@@ -102,11 +85,7 @@ class LabProvider:
         return {}
 
     def _may_have_hosts(self) -> bool:
-        """Return False if the lab does not exist or has no hosts.
-
-        Raises:
-            LabError: The lab has hosts, and its API does not answer.
-        """
+        """Return False if the lab does not exist or has no hosts."""
         status = labs.status(self._lab)
         if status.up:
             return True

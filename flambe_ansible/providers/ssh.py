@@ -81,11 +81,7 @@ class SSHProvider:
         return self.find()
 
     def terminate(self) -> list[Host]:
-        """Refuse.
-
-        Raises:
-            ClusterConfigurationError: Always.
-        """
+        """Refuse."""
         raise not_managed(self._configured.name, "SSHCluster")
 
     def roll_back(self, *, unfinished: bool = False) -> set[str]:
@@ -123,11 +119,7 @@ class SSHProvider:
         return bool(addresses.find_names(self.find()))
 
     def resolve_names(self, connections: Connections) -> None:
-        """Resolve private names on the orchestrator.
-
-        Raises:
-            UnsupportedHostError: The orchestrator cannot resolve a name.
-        """
+        """Resolve private names on the orchestrator."""
         if addresses.find_names(self.hosts):
             addresses.write(self._state_dir(), addresses.resolve(connections, self.hosts))
 

@@ -48,11 +48,7 @@ class FlambeRuntime:
         self._source = source
 
     def resolve(self, *, observer: Observer) -> RuntimeVersion:
-        """Determine the release or checkout; build a checkout unless its content was built before.
-
-        Raises:
-            SourceError: The checkout cannot be built.
-        """
+        """Determine the release or checkout; build a checkout unless its content was built before."""
         found = flambe_version.resolve(self._version, source=self._source)
         return flambe_version.build(found, observer=observer)
 

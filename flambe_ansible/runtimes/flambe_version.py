@@ -48,12 +48,7 @@ print("null")
 
 
 def resolve(configured: str | None = None, *, source: str | Path | None = None) -> RuntimeVersion:
-    """Determine which flambe the hosts get; build nothing.
-
-    Args:
-        configured: ``flambe_version`` of the configuration.
-        source: ``flambe_source`` of the configuration; at most one of the two is given.
-    """
+    """Determine which flambe the hosts get; build nothing."""
     if configured:
         version = str(Version(configured))
         return RuntimeVersion(version=version, origin="as configured", warnings=_warn(version))
@@ -66,19 +61,7 @@ def resolve(configured: str | None = None, *, source: str | Path | None = None) 
 
 
 def build(found: RuntimeVersion, *, cache: Path | None = None, observer: Observer = ignore) -> RuntimeVersion:
-    """Build the checkout of a version that has one; a version without one is returned unchanged.
-
-    Args:
-        found: What ``resolve`` returned.
-        cache: The folder for wheels; None is the user's own cache.
-        observer: Receives a notice when a build starts.
-
-    Returns:
-        The version with its wheel.
-
-    Raises:
-        SourceError: The checkout is not one of flambe, or cannot be built for the hosts.
-    """
+    """Build the checkout of a version that has one; a version without one is returned unchanged."""
     if found.source is None:
         return found
     wheel = build_wheel(found.source, cache=cache, observer=observer)

@@ -27,20 +27,7 @@ MODULE = "flambe.runner.run"
 
 
 def prepare(file: RunnableFile, *, secrets_file: Path | None = None, observer: Observer = ignore) -> Path:
-    """Install the runtime for an experiment: the flambé that hosts get, and the extensions.
-
-    Args:
-        file: The experiment's file.
-        secrets_file: The secrets whose section ``[PIP]`` names a private package index.
-        observer: Receives a notice when the runtime is installed, which takes minutes.
-
-    Returns:
-        The runtime's Python.
-
-    Raises:
-        SourceError: An extension cannot be fetched, or the flambé checkout that is installed here cannot be built.
-        PlaybookError: There is no Python 3.7 and downloading one failed, or a package cannot be installed.
-    """
+    """Install the runtime for an experiment: the flambé that hosts get, and the extensions."""
     found = fetch_extensions(file.extensions, folder=file.path.parent, observer=observer)
     flambe = flambe_version.build(flambe_version.resolve(), observer=observer)
     root = paths.state_root() / "runtime"
@@ -71,20 +58,7 @@ def run(
     verbose: bool = False,
     observer: Observer = ignore,
 ) -> None:
-    """Run an experiment under flambé; it writes its results below the current folder.
-
-    Args:
-        python: The runtime's Python.
-        file: The experiment's file.
-        secrets_file: The secrets.
-        force: Replace existing results.
-        verbose: Make flambé print more.
-        observer: Receives notices about downloads.
-
-    Raises:
-        SourceError: A resource cannot be fetched.
-        RunError: It failed; flambé printed the reason.
-    """
+    """Run an experiment under flambé; it writes its results below the current folder."""
     resources = fetch_resources(file.resources, folder=file.path.parent, s3_download=s3.download, observer=observer)
     places = {one.name: str(one.path) for one in resources if one.path}
     with tempfile.TemporaryDirectory(prefix="flambe-run-") as folder:  # 0700

@@ -69,16 +69,7 @@ class RayService:
     tag: str
 
     def ask(self, connections: Connections, head: Host, *, timeout: float = ASK_TIMEOUT) -> RayNodes:
-        """Return Ray's nodes; if Ray does not answer, ``error`` has the reason.
-
-        Args:
-            connections: The connections.
-            head: The host of Ray's head.
-            timeout: Seconds.
-
-        Raises:
-            HostConnectionError: The host cannot be reached.
-        """
+        """Return Ray's nodes; if Ray does not answer, ``error`` has the reason."""
         try:
             answer = connections.run(head, shlex.quote(self.nodes_command), timeout=timeout, check=False)
         except RemoteCommandError as error:  # the time limit
@@ -86,15 +77,7 @@ class RayService:
         return parse(answer.stdout, default=answer.stderr)
 
     def check(self, connections: Connections, hosts: Sequence[Host]) -> RayNodes:
-        """Return Ray's nodes; fail unless every host has a live one.
-
-        Args:
-            connections: The connections.
-            hosts: The orchestrator first, then the factories.
-
-        Raises:
-            RayError: With the names of the hosts without a live node and the last lines of their logs.
-        """
+        """Return Ray's nodes; fail unless every host has a live one."""
         nodes = self.ask(connections, hosts[0])
         missing = nodes.find_missing(hosts)
         if not missing:

@@ -11,15 +11,22 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible.lab import LabInfo
+from tests.e2e import images
 from tests.e2e.experiments import Cluster
 
 RELEASE = "0.4.18"
 
 
 @pytest.fixture(scope="session")
-def experiments(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Describe a cluster of two factories; the first submit makes it."""
-    made = Cluster(tmp_path_factory.mktemp("submit"), lab)
+def runtime_image(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image with flambe's runtime and TensorBoard in it."""
+    return images.bake(lab, tmp_path_factory.mktemp("bake"))
+
+
+@pytest.fixture(scope="session")
+def experiments(lab: LabInfo, runtime_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Describe a cluster of two factories; the first submit creates it."""
+    made = Cluster(tmp_path_factory.mktemp("submit"), lab, image=runtime_image)
     yield made
     made.end()
 

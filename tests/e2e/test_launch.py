@@ -32,15 +32,17 @@ MARKER = "/tmp/setup-was-here"
 class Cluster:
     """One configuration, the command line on it, and what the lab saw of that."""
 
-    def __init__(self, folder: Path, lab: LabInfo) -> None:
+    def __init__(self, folder: Path, lab: LabInfo, *, image: str) -> None:
         self.lab = lab
+        self.image = image
         self.file = folder / "cluster.yaml"
         self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
         self.write()
 
     def write(self, factories_num: int = 2, **more: Any) -> None:
         """Write the configuration."""
-        fields = {"name": NAME, "lab": self.lab.name, "factories_num": factories_num, **more}
+        images = {"orchestrator_ami": self.image, "factory_ami": self.image}
+        fields = {"name": NAME, "lab": self.lab.name, "factories_num": factories_num, **images, **more}
         lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]
         self.file.write_text("\n".join(["!LabCluster", *lines, ""]))
 
@@ -79,8 +81,8 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("launch"), lab)
+def cluster(lab: LabInfo, runtime_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("launch"), lab, image=runtime_image)
     yield made
     made.call("down", "--yes", code=None)
 

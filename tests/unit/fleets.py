@@ -24,9 +24,12 @@ def make_connections(stdout: str = "", *, stderr: str = "", returncode: int = 0)
     """Make connections that return the same output for every command; ``printf`` of HOME returns the home folder."""
     connections = create_autospec(Connections, instance=True)
 
-    def run(_host: Host, command: str, **_options: Any) -> Completed:
-        text = HOME if '"$HOME"' in command else stdout
-        return Completed(returncode=returncode, stdout=text, stderr=stderr)
+    def run(_host: Host, command: str, **options: Any) -> Completed:
+        if command != "exec /bin/sh -s":
+            return Completed(returncode=returncode, stdout=stdout, stderr=stderr)
+        text = HOME if '"$HOME"' in options["input"] else stdout
+        mark = options["input"].split()[2]
+        return Completed(returncode=0, stdout=f"Welcome\n{mark}\n{text}", stderr=stderr)
 
     connections.run.side_effect = run
     connections.run_all.side_effect = lambda hosts, command, **_options: {
@@ -54,6 +57,6 @@ def make_jobs(connections: Any = None, *, fleet: Fleet | None = None) -> Jobs:
 
 
 def commands_of(connections: Any) -> list[str]:
-    """Return the commands that were run on the orchestrator, without the question for the home folder."""
+    """Return the commands that were run on the orchestrator, without those of ``Instance.ask``."""
     calls = [call.args[1] for call in connections.run.call_args_list]
-    return [command for command in calls if '"$HOME"' not in command]
+    return [command for command in calls if command != "exec /bin/sh -s"]

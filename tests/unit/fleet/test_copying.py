@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from unittest.mock import create_autospec
 
 import pytest
 
 from flambe_ansible.errors import ClusterConfigurationError, RemoteCommandError
 from flambe_ansible.fleet import copying
-from flambe_ansible.fleet.instance import Instance, below_home
+from flambe_ansible.fleet.instance import below_home
 from flambe_ansible.hosts import Host, Role
-from flambe_ansible.ssh import Completed, Connections
+from flambe_ansible.ssh import Completed
 
 HEAD = Host(name="a_orchestrator", role=Role.ORCHESTRATOR, private_ip="10.0.0.1")
 FACTORIES = [Host(name=f"a_factory_{n}", role=Role.FACTORY, index=n, private_ip=f"10.0.0.{n + 2}") for n in range(10)]
@@ -97,11 +96,3 @@ def test_paths_below_the_home_folder(path: str, expected: str) -> None:
 def test_paths_that_leave_it_or_are_it(path: str) -> None:
     with pytest.raises(ClusterConfigurationError):
         below_home(path, home="/home/me")
-
-
-def test_devices() -> None:
-    for text in ("8\n2\n", "Welcome to 1 host\n8\n2\n"):
-        connections = create_autospec(Connections, instance=True)
-        connections.run.return_value = Completed(returncode=0, stdout=text, stderr="")
-        instance = Instance(HEAD, lambda found=connections: found)
-        assert (instance.num_cpus(), instance.num_gpus(), instance.contains_gpu()) == (8, 2, True)

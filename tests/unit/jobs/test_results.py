@@ -26,10 +26,14 @@ def make_host(*folders: str, failure: int = 0) -> Any:
     """Make connections to an orchestrator that has these folders; ``failure`` is rsync's exit code."""
     connections = create_autospec(Connections, instance=True)
 
-    def run(_host: Host, command: str, **_options: Any) -> Completed:
+    def run(_host: Host, command: str, **options: Any) -> Completed:
+        if command == "exec /bin/sh -s":
+            mark = options["input"].split()[2]
+            names = "topics/output__topics\nother/output__another\n"
+            return Completed(returncode=0, stdout=f"{mark}\n{names}", stderr="")
         tested = re.fullmatch(r"cd && test -d (.*)", command)
         code = int(shlex.split(tested[1])[0] not in folders) if tested else 0
-        return Completed(returncode=code, stdout="topics/output__topics\nother/output__another\n", stderr="")
+        return Completed(returncode=code, stdout="", stderr="")
 
     def get(_host: Host, _source: str, target: Path, *, options: list[str]) -> None:
         assert target.is_dir()

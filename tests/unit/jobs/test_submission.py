@@ -24,6 +24,7 @@ from flambe_ansible.errors import (
     SourceError,
 )
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.player import Player
 from flambe_ansible.hosts import Host
 from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.jobs.state import JobState
@@ -49,11 +50,12 @@ class Submitting(Cluster):
         results: str = "",
         failure: Exception | None = None,
         unbuildable: Exception | None = None,
+        meanwhile: JobState | None = None,
         runtime: str = "flambe",
     ) -> None:
         super().__init__("demo", 2, "key", "ml", runtime=runtime)
         self.log: list[tuple[Any, ...]] = []
-        self.failure, self.unbuildable = failure, unbuildable
+        self.failure, self.unbuildable, self.meanwhile = failure, unbuildable, meanwhile
         found = make_connections(results)
         found.put.side_effect = lambda _host, source, target, **options: self.log.append(("send", source, target))
         answer = Completed(returncode=0, stdout="", stderr="")
@@ -66,7 +68,8 @@ class Submitting(Cluster):
         self.service.get.return_value = current
         self.service.prepare.side_effect = lambda variables: self.log.append(("prepare", variables)) or True
         self.service.refresh_ray.side_effect = lambda *, always: self.log.append(("refresh_ray", always))
-        self.service.stop.side_effect = lambda *, replaced=False: self.log.append(("stop", replaced)) or current
+        self.service.stop.side_effect = self._stop
+
         self.service.start.side_effect = self._start
 
     def load_all_instances(self) -> None:
@@ -86,12 +89,10 @@ class Submitting(Cluster):
             raise self.unbuildable
         return RuntimeVersion(version="0.4.18")
 
-    def run(self, force: bool = False, **kwargs: Any) -> LaunchResult:
-        self.log.append(("run", kwargs))
-        self.load_all_instances()
-        return LaunchResult(
-            hosts=HOSTS, created=(), version=RuntimeVersion(), playbook={}, ray=None, seconds=1.0, log=Path("/log")
-        )
+    def connect(self, *, timeout: float | None = None) -> None:
+        self.log.append(("connect", self.options.rerun_setup))
+        if self.meanwhile:
+            self.service.get.return_value = self.meanwhile
 
     @property
     def fleet(self) -> Fleet:
@@ -106,6 +107,11 @@ class Submitting(Cluster):
         instance = super()._make_instance(host)
         instance._connections = lambda: self._found
         return instance
+
+    def _stop(self, *, replaced: bool = False) -> JobState:
+        self.log.append(("stop", replaced))
+        self.service.get.return_value = JobState(state="replaced")
+        return JobState(state="replaced")
 
     def _start(self, runnable: Any, extensions: dict[str, str], *, secrets_path: str = "") -> JobState:
         self.log.append(("start", runnable.to_yaml(extensions), secrets_path))
@@ -138,6 +144,20 @@ def experiment(tmp_path: Path) -> Callable[..., RunnableFile]:
     return write
 
 
+@pytest.fixture(autouse=True)
+def _launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the part of a launch that changes connected hosts."""
+
+    def converge(player: Player, *_: Any, **__: Any) -> LaunchResult:
+        cluster = player.variables.__self__  # type: ignore[attr-defined]
+        cluster.log.append(("converge",))
+        return LaunchResult(
+            hosts=HOSTS, created=(), version=RuntimeVersion(), playbook={}, ray=None, seconds=1.0, log=Path("/log")
+        )
+
+    monkeypatch.setattr("flambe_ansible.launch.launch.converge", converge)
+
+
 def submit(cluster: Submitting, file: RunnableFile, **options: Any) -> Any:
     made = make_runnable(file, lambda: "me", secrets_file=options.get("secrets_file"))
     return cluster.submit(made, **options)
@@ -148,9 +168,10 @@ def test_the_whole_way(experiment: Callable[..., RunnableFile], tmp_path: Path) 
     done = submit(cluster, experiment(), rerun_setup=True)
     assert (done.run.name, done.replaced) == ("topics", False)
     # The copies to the factories are scripts on the orchestrator, which the connections run.
-    assert [call[0] for call in cluster.log] == ["run", "send", "prepare", "clean", "send", "refresh_ray", "start"]
-    run, extension, prepare, _, resource, refresh, _ = cluster.log
-    assert run[1] == {"rerun_setup": True}
+    names = [call[0] for call in cluster.log]
+    assert names == ["connect", "converge", "send", "prepare", "clean", "send", "refresh_ray", "start"]
+    connect, _, extension, prepare, _, resource, refresh, _ = cluster.log
+    assert connect[1] is True
     assert extension[1:] == (f"{tmp_path / 'ext'}/", "extensions/mine__ext")
     assert prepare[1]["extensions_packages"] == {
         "mine": f"{HOME}/extensions/mine__ext",
@@ -192,7 +213,7 @@ def test_a_busy_cluster_is_refused_before_anything_changes(experiment: Callable[
 def test_force_stops_the_job_before_the_launch(experiment: Callable[..., RunnableFile]) -> None:
     cluster = Submitting(job=RUNNING, results="./topics/output__topics/train")
     assert submit(cluster, experiment(), force=True).replaced
-    assert [call[0] for call in cluster.log[:2]] == ["stop", "run"]
+    assert [call[0] for call in cluster.log[:3]] == ["stop", "connect", "converge"]
     assert cluster.log[0][1] is True
 
 
@@ -229,7 +250,20 @@ def test_results_are_refused_replaced_or_resumed(experiment: Callable[..., Runna
 def test_a_missing_cluster_is_launched(experiment: Callable[..., RunnableFile], failure: Exception) -> None:
     cluster = Submitting(failure=failure)
     submit(cluster, experiment())
-    assert cluster.log[0][0] == "run"
+    assert cluster.log[0][0] == "connect"
+
+
+@pytest.mark.parametrize("failure", [None, HostConnectionError("no answer", host="demo")])
+def test_a_job_that_started_meanwhile_is_found_before_anything_changes(
+    experiment: Callable[..., RunnableFile], failure: Exception | None
+) -> None:
+    cluster = Submitting(failure=failure, meanwhile=RUNNING)
+    with pytest.raises(ClusterBusyError, match="other is running"):
+        submit(cluster, experiment())
+    assert [call[0] for call in cluster.log] == ["connect"]
+    forced = Submitting(failure=failure, meanwhile=RUNNING)
+    assert submit(forced, experiment(), force=True).replaced
+    assert [call[0] for call in forced.log[:3]] == ["connect", "stop", "converge"]
 
 
 def test_a_wrong_host_key_ends_it(experiment: Callable[..., RunnableFile]) -> None:

@@ -1,0 +1,117 @@
+"""A cluster with ``runtime: none`` in the lab: hosts with keys and setup commands, nothing installed, no Ray.
+
+The tests share one cluster and run in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flambe_ansible.lab import LabInfo
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+
+EXPERIMENT = Path(__file__).parents[2] / "examples" / "experiment.yaml"
+STRICT_SSH = "ssh -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
+
+
+class Cluster:
+    """One configuration, and the command line on it."""
+
+    def __init__(self, folder: Path, lab: LabInfo) -> None:
+        self.lab = lab
+        self.file = folder / "cluster.yaml"
+        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
+
+    def write(self, factories_num: int, runtime: str = "none") -> None:
+        self.file.write_text(
+            f"!LabCluster\nname: plain\nlab: {self.lab.name}\nfactories_num: {factories_num}\nruntime: {runtime}\n"
+            "setup_cmds: ['touch ~/was-set-up']\n"
+        )
+
+    def call(self, command: str, *arguments: str, code: int = 0) -> str:
+        program = Path(sys.executable).with_name("flambe-ans")
+        done = subprocess.run(
+            [program, command, *arguments], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout if code == 0 else done.stdout + done.stderr
+
+    def document(self, command: str, *arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.call(command, str(self.file), "--json", *arguments))
+        return found
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("plain"), lab)
+    made.write(1)
+    yield made
+    made.call("down", str(made.file), "--yes")
+
+
+def test_1_a_launch_sets_hosts_up_and_installs_nothing(cluster: Cluster) -> None:
+    plan = cluster.document("launch", "--dry-run")
+    assert (plan["runtime"], plan["none_version"], len(plan["hosts"])) == ("none", "", 2)
+    document = cluster.document("launch", "--yes")
+    assert sorted(document["created"]) == ["plain_factory_0", "plain_orchestrator"]
+    assert (document["state"], document["runtime"], document["ray"]["alive"]) == ("running", "none", 0)
+    assert "flambe" not in document
+    found = cluster.document("exec", "--", "ls -d was-set-up /opt/flambe /etc/systemd/system/flambe-*; :")
+    assert {result["stdout"] for result in found.values()} == {"was-set-up\n"}
+
+
+def test_2_a_second_launch_changes_nothing(cluster: Cluster) -> None:
+    document = cluster.document("launch", "--yes")
+    assert (document["created"], set(document["changed"].values())) == ([], {0})
+
+
+def test_3_a_larger_number_adds_a_host_and_all_reach_each_other(cluster: Cluster) -> None:
+    cluster.write(2)
+    document = cluster.document("launch", "--yes")
+    assert document["created"] == ["plain_factory_1"]
+    address = document["factories"][1]["private_ip"]
+    found = cluster.document("exec", "--", f"{STRICT_SSH} {address} hostname -I")
+    assert len(found) == 3
+    assert all(address in result["stdout"].split() for result in found.values())
+
+
+def test_4_status_ssh_and_inventory_work(cluster: Cluster) -> None:
+    status = cluster.document("status")
+    assert (status["state"], status["runtime"], status["run"]) == ("running", "none", None)
+    assert "Ray: not part of runtime none" in cluster.call("status", str(cluster.file))
+    assert cluster.call("ssh", str(cluster.file), "factory", "1", "--", "id -un") == "ubuntu\n"
+    variables = json.loads(cluster.call("inventory", str(cluster.file)))["all"]["vars"]
+    assert variables["cluster_runtime"] == "none"
+    assert not [name for name in variables if name.startswith("flambe_")]
+
+
+@pytest.mark.parametrize("command", ["submit", "logs", "stop", "open", "pull"])
+def test_5_jobs_are_refused_with_what_to_do(cluster: Cluster, command: str) -> None:
+    words = [str(cluster.file), *(["results"] if command == "pull" else [])]
+    if command == "submit":
+        words = [str(EXPERIMENT), "--cluster", str(cluster.file), "--yes"]
+    said = cluster.call(command, *words, code=3)
+    assert "cluster plain has runtime none, which cannot run jobs" in said
+    assert "runtime: flambe" in said
+
+
+def test_6_a_wrong_runtime_is_refused_before_anything_changes(cluster: Cluster) -> None:
+    cluster.write(2, runtime="nnoe")
+    said = cluster.call("launch", str(cluster.file), "--yes", code=3)
+    assert "did you mean none?" in said
+    cluster.write(2)
+
+
+def test_7_down_leaves_nothing(cluster: Cluster) -> None:
+    assert len(cluster.document("down", "--yes")["terminated"]) == 3
+    assert cluster.document("status")["state"] == "absent"

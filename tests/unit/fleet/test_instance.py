@@ -1,0 +1,57 @@
+"""One host in the Python API, with shells on this machine in place of ssh."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+from unittest.mock import create_autospec
+
+import pytest
+
+from flambe_ansible.errors import RemoteCommandError
+from flambe_ansible.fleet.instance import Instance
+from flambe_ansible.hosts import Host, Role
+from flambe_ansible.ssh import Completed, Connections
+from tests.unit.fleets import make_connections
+
+HEAD = Host(name="a_orchestrator", role=Role.ORCHESTRATOR, private_ip="10.0.0.1")
+
+
+def make_instance(shell: str, home: Path) -> Instance:
+    """Make a host whose login shell runs this script before each command, as a profile does."""
+    connections = create_autospec(Connections, instance=True)
+
+    def run(_host: Host, command: str, *, input: str = "", **_options: Any) -> Completed:  # noqa: A002
+        argv = ["sh", "-c", f"{shell}\n{command}"]
+        done = subprocess.run(argv, input=input, env={"HOME": str(home), "PATH": "/usr/bin:/bin"}, capture_output=True,
+                              text=True, check=False)  # fmt: skip
+        if done.returncode:
+            raise RemoteCommandError("failed", host="a", command=command, returncode=done.returncode)
+        return Completed(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+    connections.run.side_effect = run
+    return Instance(HEAD, lambda: connections)
+
+
+@pytest.mark.parametrize("profile", ["", "echo Welcome", "printf 'no line end'", "echo 8; echo 2"])
+def test_an_answer_has_nothing_of_what_a_profile_prints(tmp_path: Path, profile: str) -> None:
+    instance = make_instance(profile, tmp_path)
+    assert instance.ask("echo one; echo two") == "one\ntwo\n"
+    assert instance.get_home_path() == str(tmp_path)
+
+
+def test_a_profile_that_starts_another_program_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RemoteCommandError, match="a_orchestrator: the login shell of the user did not run a command"):
+        make_instance("exec true", tmp_path).ask("echo one")
+
+
+def test_a_script_that_fails_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RemoteCommandError):
+        make_instance("", tmp_path).ask("exit 3")
+
+
+def test_devices() -> None:
+    found = make_connections("8\n2\n")
+    instance = Instance(HEAD, lambda: found)
+    assert (instance.num_cpus(), instance.num_gpus(), instance.contains_gpu()) == (8, 2, True)
