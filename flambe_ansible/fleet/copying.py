@@ -51,7 +51,7 @@ def check(orchestrator: Host, answer: Completed, *, command: str) -> None:
             command=command,
             returncode=answer.returncode,
             output=answer.stderr,
-            hint="launch again: it repairs the cluster's key",
+            hint="flambe-ans launch CLUSTER repairs the cluster's key",
         )
     failures = [line.split("\t", 3) for line in answer.stdout.splitlines() if line.startswith(f"{_FAILED}\t")]
     if not failures:

@@ -74,7 +74,7 @@ class Instance:
         before, mark, output = answer.stdout.partition(f"{_MARK}\n")
         if not mark:
             raise RemoteCommandError(
-                f"{self.name}: the login shell of the user did not run a command; its profile may start another program",
+                f"{self.name}: the user's login shell did not run a command; its profile may start another program",
                 host=self.name,
                 command="/bin/sh -s",
                 returncode=answer.returncode,

@@ -90,4 +90,4 @@ def _list_names(fleet: Fleet) -> str:
     """Return a hint with the names of the experiments that have results."""
     found = fleet.orchestrator.ask("cd; ls -d -- */output__* 2>/dev/null; :").split()
     names = [folder.split("/")[0] for folder in found if folder == results_folder(folder.split("/")[0])]
-    return f"there are results of {', '.join(names)}" if names else "flambe-ans status shows the last job"
+    return f"there are results of {', '.join(names)}" if names else "flambe-ans status CLUSTER shows the last job"

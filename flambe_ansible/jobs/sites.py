@@ -33,7 +33,7 @@ def require_results(job: JobState) -> None:
         raise RunError(
             f"{job.name} has nothing to show: its class sets no folder of results",
             state=job.state,
-            hint="flambe-ans logs prints its output; set `results` in its class to show a folder",
+            hint="flambe-ans logs CLUSTER prints its output; set `results` in its class to show a folder",
         )
 
 

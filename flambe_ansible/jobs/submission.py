@@ -42,7 +42,8 @@ def check_free(cluster: str, job: JobState, jobs: Jobs, runnable: Submittable, *
             f"cluster {cluster} is busy: {job.name} is {job.state} since {job.since or 'just now'}{stage};"
             " nothing was changed",
             state=job.state,
-            hint="wait for it (flambe-ans logs --follow), stop it (flambe-ans stop), or replace it with --force",
+            hint="wait for it (flambe-ans logs CLUSTER --follow), stop it (flambe-ans stop CLUSTER), or replace it with"
+            " --force",
         )
     if not (force or runnable.file.reuse) and runnable.has_results(jobs):
         raise ExistingResultsError(

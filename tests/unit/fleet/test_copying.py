@@ -70,7 +70,7 @@ def test_without_the_clusters_key_nothing_is_tried(home: Path) -> None:
     assert not list((home / "calls").iterdir())
     with pytest.raises(RemoteCommandError, match=r"nothing was copied .* is missing") as caught:
         copying.check(HEAD, answer, command="rsync")
-    assert caught.value.hint == "launch again: it repairs the cluster's key"
+    assert caught.value.hint == "flambe-ans launch CLUSTER repairs the cluster's key"
 
 
 @pytest.mark.parametrize(

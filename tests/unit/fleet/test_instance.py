@@ -42,7 +42,7 @@ def test_an_answer_has_nothing_of_what_a_profile_prints(tmp_path: Path, profile:
 
 
 def test_a_profile_that_starts_another_program_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RemoteCommandError, match="a_orchestrator: the login shell of the user did not run a command"):
+    with pytest.raises(RemoteCommandError, match="a_orchestrator: the user's login shell did not run a command"):
         make_instance("exec true", tmp_path).ask("echo one")
 
 
