@@ -97,9 +97,9 @@ def read_environment(path):
 def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", pass_fds=()):
     """Run a command as this user, in a new process group without stdin; return (exit code, stdout and stderr).
 
-    After ``timeout`` seconds its process group is killed, and CommandTimeoutError is raised. Messages name ``shown`` (the
-    command) and ``setting`` (the variable that sets the limit). The output goes to a file, so that a daemon left behind
-    by the command does not block the caller.
+    After ``timeout`` seconds its process group is killed, and CommandTimeoutError is raised. Messages name ``shown``
+    (the command) and ``setting`` (the variable that sets the limit). The output goes to a file, so that a daemon left
+    behind by the command does not block the caller.
     """
     drop = os.geteuid() == 0 and account.pw_uid != 0
 

@@ -16,8 +16,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 class Runtime:
     """The runtime that a module's parameters describe.
 
-    ``todo``: what has to be done, in words; ``step``: what ``converge`` does now, ``python`` (getting an interpreter) or
-    ``packages``.
+    ``todo``: what has to be done, in words. ``step``: what ``converge`` does, ``python`` or ``packages``.
     """
 
     def __init__(self, params, account):

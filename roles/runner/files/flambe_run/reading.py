@@ -31,10 +31,8 @@ def show(settings, follow, lines):
             _print(printed[-lines:] if lines else printed)
             if follow and found["active"]:
                 _follow(settings, found["id"], file, reader)
-    except FileNotFoundError:
-        return 0
-    except BrokenPipeError:
-        return 0
+    except (FileNotFoundError, BrokenPipeError):
+        pass
     return 0
 
 
