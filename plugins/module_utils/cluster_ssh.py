@@ -124,11 +124,9 @@ def usable_names(names):
 
 def is_address(name):
     """Return whether a name is an IP address."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return False
 
 
 def own_address(towards="192.0.2.1"):

@@ -54,7 +54,6 @@ def find_owner(inode, proc):
 
 def user_name(uid):
     """Return the name of a user id, or the id."""
-    try:
+    with contextlib.suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return str(uid)

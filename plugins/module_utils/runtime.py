@@ -36,9 +36,10 @@ class Runtime:
     def inspect(self):
         """Find out what has to be done; raises CommandTimeoutError if the environment's Python did not answer."""
         marker = venv.read_marker(self.venv)
+        has_python = os.access(self.python, os.X_OK) and os.path.isfile(os.path.join(self.venv, "pyvenv.cfg"))
         if not marker:
             self.todo.append("install")
-        elif not venv.has_interpreter(self.venv) or marker.get("user") != self.account.pw_name:
+        elif not has_python or marker.get("user") != self.account.pw_name:
             self.todo.append("install again: its Python is missing, or it belongs to another user")
         elif not interpreters.probe(self.account, self.python):
             self.todo.append("install again: its Python does not start")

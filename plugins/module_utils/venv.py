@@ -96,8 +96,3 @@ def wrong_pins(venv, requirements):
 def read_marker(venv):
     """Read the document of the last completed installation; {} if there is none."""
     return files.read_json(os.path.join(venv, MARKER))
-
-
-def has_interpreter(venv):
-    """Return whether the venv's Python exists, and the one it is based on."""
-    return os.access(os.path.join(venv, "bin/python"), os.X_OK) and os.path.isfile(os.path.join(venv, "pyvenv.cfg"))

@@ -117,8 +117,7 @@ def wait_for_head(address, timeout):
         except Exception as error:
             if str(error) != printed:
                 printed = str(error)
-                sys.stderr.write(f"waiting for Ray's head: {printed}\n")
-                sys.stderr.flush()
+                print(f"waiting for Ray's head: {printed}", file=sys.stderr, flush=True)
         time.sleep(0.5)
 
 

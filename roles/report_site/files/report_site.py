@@ -50,23 +50,22 @@ class WithTensorBoard:
 
     def __call__(self, environ, start_response):
         """Answer one request."""
-        path = environ.get("PATH_INFO", "")
+        path, query = environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", "")
+        query = "?" + query if query else ""
         if path == PREFIX:
-            query = environ.get("QUERY_STRING", "")
-            start_response("302 Found", [("Location", PREFIX[1:] + "/" + ("?" + query if query else ""))])
+            start_response("302 Found", [("Location", f"{PREFIX[1:]}/{query}")])
             return [b""]
         if not path.startswith(PREFIX + "/"):
             return self.site(environ, start_response)
         try:
-            return self.forward(environ, start_response, path[len(PREFIX) :])
+            path = quote(path[len(PREFIX) :].encode("latin-1"), safe="/:@!$&'()*+,;=~")
+            return self.forward(environ, start_response, path + query)
         except (OSError, http.client.HTTPException) as error:
             start_response("502 Bad Gateway", [("Content-Type", "text/plain; charset=utf-8")])
             return [f"TensorBoard does not answer: {error}\n".encode()]
 
-    def forward(self, environ, start_response, path):
+    def forward(self, environ, start_response, url):
         """Forward one request."""
-        query = environ.get("QUERY_STRING", "")
-        url = quote(path.encode("latin-1"), safe="/:@!$&'()*+,;=~") + ("?" + query if query else "")
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length) if length else None
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)

@@ -117,6 +117,16 @@ def test_a_clock_that_was_set_back_does_not_restart_a_service(tmp_path: Path, sy
     assert converge_service(tmp_path) == []
 
 
+def test_the_actions_in_one_sentence() -> None:
+    unit = systemd.Systemd("demo.service")
+    unit.note("enable demo.service")
+    assert unit.summary() == "enable demo.service"
+    for path, noun in (("/srv", "folder"), ("/srv/a", "file"), ("/srv/b", "file"), ("/etc/demo.service", "unit")):
+        unit.note(f"write {path}", noun)
+    assert unit.summary() == "write 1 folder, 2 files and the unit; enable demo.service"
+    assert unit.actions[1:3] == ["write /srv", "write /srv/a"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("Sun 2026-11-29 20:03:41 UTC", 1795982621), ("", 0), ("n/a", 0)],
@@ -155,10 +165,12 @@ def test_a_ray_whose_restart_was_interrupted_is_restarted(
     first = make_node(tmp_path, monkeypatch)
     first.converge()
     assert first.systemd.actions[-1] == "start Ray"
+    assert first.systemd.summary() == "write 3 files and the unit; start Ray"
     systemctl.run(age(tmp_path / "ray.service", 60) + 1)
     second = make_node(tmp_path, monkeypatch)
     second.converge()
     assert second.systemd.actions == []
+    assert second.systemd.summary() == "nothing to do"
     systemctl.run(time.time() - 600)
     systemctl.calls.clear()
     third = make_node(tmp_path, monkeypatch)

@@ -131,8 +131,7 @@ def settle(settings):
 
 def _print(line):
     """Print a line to stderr; stdout is for the document."""
-    sys.stderr.write(f"flambe-run: {line}\n")
-    sys.stderr.flush()
+    print(f"flambe-run: {line}", file=sys.stderr, flush=True)
 
 
 def _explain_end(state):

@@ -121,8 +121,7 @@ class Job:
 
     def _print(self, line):
         self._tail = [*self._tail, line][-_TAIL:]
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        print(line, flush=True)
 
     def _finish(self, code, reason):
         """Record how the job ended; return the unit's exit code."""
