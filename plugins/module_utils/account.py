@@ -19,12 +19,7 @@ _SHOWN = 100  # characters of a command in a message
 
 
 class CommandError(Exception):
-    """A command failed.
-
-    Attributes:
-        command: The command, shortened for messages.
-        output: The end of its output.
-    """
+    """A command failed: ``command``, shortened for messages, with the end of its ``output``."""
 
     def __init__(self, message, command, output):
         super().__init__(message)
@@ -41,21 +36,10 @@ class CommandTimeoutError(CommandError):
 
 
 def find(name):
-    """Find an account; an empty name means the connecting user, also behind sudo or doas.
-
-    Returns:
-        A ``pwd.struct_passwd``.
-
-    Raises:
-        KeyError: The host has no such user.
-    """
-    if name:
-        return pwd.getpwnam(name)
-    if os.geteuid() == 0:
-        behind = os.environ.get("SUDO_USER") or os.environ.get("DOAS_USER")
-        if behind:
-            return pwd.getpwnam(behind)
-    return pwd.getpwuid(os.geteuid())
+    """Find an account; an empty name means the connecting user, also behind sudo or doas. Raises KeyError."""
+    if not name and os.geteuid() == 0:
+        name = os.environ.get("SUDO_USER") or os.environ.get("DOAS_USER")
+    return pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())
 
 
 def of_module(module):
@@ -86,12 +70,9 @@ def acting_as(account):
 
 def login_environment(account, path="/etc/environment"):
     """Return the environment of a login of this user: /etc/environment plus HOME, USER, LOGNAME and SHELL."""
-    found = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"}
-    found.update(read_environment(path))
-    found.update(
-        HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name, SHELL=account.pw_shell or "/bin/bash"
-    )
-    return found
+    name, shell = account.pw_name, account.pw_shell or "/bin/bash"
+    login = {"HOME": account.pw_dir, "USER": name, "LOGNAME": name, "SHELL": shell}
+    return {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8", **read_environment(path), **login}
 
 
 def environment(account, path="/etc/environment"):
@@ -102,42 +83,23 @@ def environment(account, path="/etc/environment"):
 
 def read_environment(path):
     """Parse the ``NAME=value`` lines of /etc/environment like pam_env."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return {}
     found = {}
-    for line in lines:
-        match = re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)$", line)
-        if match:
-            value = match.group(2).strip()
-            if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-                value = value[1:-1]
-            found[match.group(1)] = value
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            match = re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)$", line)
+            if match:
+                name, value = match.group(1), match.group(2).strip()
+                quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+                found[name] = value[1:-1] if quoted else value
     return found
 
 
 def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", pass_fds=()):
-    """Run a command as this user, without stdin, in a new process group.
+    """Run a command as this user, in a new process group without stdin; return (exit code, stdout and stderr).
 
-    The output goes to a file, so that a daemon left behind by the command does not block the caller.
-
-    Args:
-        account: A ``pwd.struct_passwd``.
-        argv: The command.
-        timeout: Seconds until the process group is killed; None for no limit.
-        env: The environment; ``environment(account)`` by default.
-        cwd: The working directory; the user's home by default.
-        shown: The command in messages; by default the words of ``argv``, shortened.
-        setting: The variable that sets the time limit, for messages.
-        pass_fds: File descriptors that the command inherits.
-
-    Returns:
-        (exit code, output): stdout and stderr interleaved.
-
-    Raises:
-        CommandTimeoutError: The time limit was exceeded.
+    After ``timeout`` seconds its process group is killed, and CommandTimeoutError is raised. Messages name ``shown``
+    (the command) and ``setting`` (the variable that sets the limit). The output goes to a file, so that a daemon left
+    behind by the command does not block the caller.
     """
     drop = os.geteuid() == 0 and account.pw_uid != 0
 
@@ -148,7 +110,6 @@ def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", p
             os.setuid(account.pw_uid)
         os.umask(0o022)
 
-    home = cwd or (account.pw_dir if os.path.isdir(account.pw_dir) else "/")
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             argv,
@@ -156,7 +117,7 @@ def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", p
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment(account) if env is None else env,
-            cwd=home,
+            cwd=cwd or (account.pw_dir if os.path.isdir(account.pw_dir) else "/"),
             preexec_fn=become,
             start_new_session=True,
             pass_fds=pass_fds,
@@ -169,10 +130,29 @@ def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", p
         return code, read_tail(output)
 
 
+def check(account, argv, timeout, shown, **options):
+    """Run a command like ``run``; return its output, or raise CommandError."""
+    code, output = run(account, argv, timeout, shown=shown, **options)
+    if code:
+        raise CommandError(f"{shown} failed with exit code {code}", shown, tail(output))
+    return output
+
+
 def shorten(argv):
     """Write a command in one short line."""
     text = " ".join(" ".join(argv).split())
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def count(number, noun):
+    """Write a number with its noun, such as ``2 files``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def enumerate_words(words):
+    """Write words as ``a, b and c``."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def kill_group(process):

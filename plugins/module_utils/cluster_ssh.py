@@ -15,7 +15,6 @@ COMMENT = "flambe-cluster"
 PRIVATE_KEY = "ray_bootstrap_key.pem"
 PUBLIC_KEY = "ray_bootstrap_key.pub"
 DEFAULT_PORT = 22
-
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*\Z")
 
 
@@ -25,31 +24,17 @@ def derive_public(private):
         path = os.path.join(folder, "key")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write(private)
-        done = subprocess.run(
-            ["ssh-keygen", "-y", "-P", "", "-f", path],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
+        argv = ["ssh-keygen", "-y", "-P", "", "-f", path]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return canonical(done.stdout.decode("ascii", "replace")) if done.returncode == 0 else ""
 
 
 def make_pair():
-    """Generate an ed25519 pair in memory.
-
-    Returns:
-        (private key, public key).
-    """
+    """Generate an ed25519 pair in memory; return (private key, public key)."""
     with tempfile.TemporaryDirectory(prefix="flambe-") as folder:
         path = os.path.join(folder, "key")
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", COMMENT, "-f", path],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            check=True,
-        )
+        argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", COMMENT, "-f", path]
+        subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=True)
         with open(path, encoding="ascii") as private, open(path + ".pub", encoding="ascii") as public:
             return private.read(), canonical(public.read())
 
@@ -63,31 +48,28 @@ def canonical(line):
 def authorise(text, public):
     """Authorise a public key exactly once and remove previous keys of the cluster; keep all other lines."""
     blob = public.split()[1]
-    kept = [
-        line
-        for line in (text or "").splitlines()
-        if blob not in line.split() and (line.startswith("#") or line.split()[-1:] != [COMMENT])
-    ]
-    return "\n".join([*kept, public]) + "\n"
+    ours, others = [], []
+    for line in (text or "").splitlines():
+        known = blob in line.split() or (not line.startswith("#") and line.split()[-1:] == [COMMENT])
+        (ours if known else others).append(line)
+    return text if ours == [public] else "\n".join([*others, public]) + "\n"
 
 
 def known_lines(hosts, members, previous):
-    """Write the known_hosts lines of a cluster.
+    """Write the known_hosts lines of a cluster, ``names type base64 member``, in the order of ``members``.
 
     Args:
         hosts: For each host of this play: ``name``, ``names``, ``host_keys`` and ``port`` of its sshd.
         members: The names of all hosts of the cluster; lines of other hosts are removed.
         previous: The previous managed lines; those of members outside of this play are kept.
-
-    Returns:
-        Lines ``names type base64 member``, in the order of ``members``.
     """
     fresh = {host["name"]: host for host in hosts}
     lines = []
     for member in members:
         if member in fresh:
             port = fresh[member].get("port") or DEFAULT_PORT
-            names = ",".join(with_port(name, port) for name in usable_names(fresh[member]["names"]))
+            pattern = "{}" if port == DEFAULT_PORT else f"[{{}}]:{port}"
+            names = ",".join(map(pattern.format, usable_names(fresh[member]["names"])))
             lines += [f"{names} {key} {member}" for key in fresh[member]["host_keys"] if names]
         else:
             lines += [line for line in previous if line.split()[-1:] == [member]]
@@ -95,16 +77,7 @@ def known_lines(hosts, members, previous):
 
 
 def config_lines(known, user, options):
-    """Write the ssh_config of a cluster from its known_hosts lines.
-
-    Args:
-        known: The lines of ``known_lines``.
-        user: The name to log in with.
-        options: (keyword, value) for all hosts.
-
-    Returns:
-        Lines for ~/.ssh/config.
-    """
+    """Write the ssh_config of a cluster from its ``known_lines``; ``options`` are (keyword, value) for all hosts."""
     written = {line.split()[-1]: [split_port(name) for name in line.split()[0].split(",")] for line in known}
     if not written:
         return []
@@ -129,23 +102,15 @@ def find_target(member, aliases):
     """Return the address or name at which a host is reached; None if only its inventory name is known.
 
     All its names lead there: Ray may use the source address of another network, which the other hosts cannot reach.
-
-    Args:
-        member: Its name in the inventory.
-        aliases: Its names; the first is the configured one.
+    ``member`` is its name in the inventory; the first of ``aliases`` is the configured name or address.
     """
     if is_address(aliases[0]) or aliases[0] != member:
         return aliases[0]
     return next((alias for alias in aliases if is_address(alias)), None)
 
 
-def with_port(name, port):
-    """Write a name for known_hosts: ``[name]:port`` unless the port is 22."""
-    return name if port == DEFAULT_PORT else f"[{name}]:{port}"
-
-
 def split_port(name):
-    """Split a name of known_hosts into name and port."""
+    """Split a name of known_hosts, ``name`` or ``[name]:port``, into name and port."""
     if not name.startswith("["):
         return name, DEFAULT_PORT
     bare, _, port = name[1:].rpartition("]:")
@@ -159,11 +124,9 @@ def usable_names(names):
 
 def is_address(name):
     """Return whether a name is an IP address."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return False
 
 
 def own_address(towards="192.0.2.1"):

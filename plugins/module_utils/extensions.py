@@ -13,26 +13,21 @@ from ansible_collections.flambe.cluster.plugins.module_utils import files, pip_c
 from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 
 RECORD = "flambe-extensions.json"
-_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _LEFT_OUT = ("__pycache__", "build", "dist", ".git", ".venv")
 # The runtime decides their versions: an extension that conflicts with them is refused.
 _KEPT = ("flambe", "ray", "torch")
 
 
 class ExtensionError(Exception):
-    """An extension cannot be installed; ``output`` is the installer's output."""
+    """An extension cannot be installed; ``output`` is the output of the command that failed."""
 
-    def __init__(self, message, output=""):
-        super().__init__(message)
-        self.output = output
+    def __init__(self, message, cause=None):
+        self.output = cause.output if cause else ""
+        super().__init__(f"{message}: {cause}\n{self.output}" if cause else message)
 
 
 class Extensions:
-    """The extensions of one runtime that a module's parameters describe.
-
-    Attributes:
-        todo: Names of the extensions to install.
-    """
+    """The extensions of one runtime that a module's parameters describe; ``todo`` names those to install."""
 
     def __init__(self, params, account):
         self.params = params
@@ -76,13 +71,11 @@ class Extensions:
             self.write_record({name: known for name, known in self.record.items() if name not in self.todo})
         with uv.workplace() as folder:
             wanted = {name: self.make_requirement(uv, folder, name) for name in self.todo}
-            self.install(uv, folder, wanted)
+            self.install(uv, wanted)
+        done = {}
         for name in self.todo:
             self.check_import(name)
-        done = {
-            name: {"digest": digests[name], "distribution": self.find_distribution(name, wanted[name])}
-            for name in self.todo
-        }
+            done[name] = {"digest": digests[name], "distribution": self.find_distribution(name, wanted[name])}
         with accounts.acting_as(self.account):
             self.write_record({**self.record, **done})
 
@@ -93,11 +86,13 @@ class Extensions:
 
     def pip_options(self, environ):
         """Add the private index to those that the host is configured for."""
-        own = pip_config.read(self.account.pw_dir, environ)
-        options = {} if pip_config.uv_has_index(self.account.pw_dir, environ) else dict(own)
+        home = self.account.pw_dir
+        with accounts.acting_as(self.account):
+            configured = pip_config.uv_has_index(home, environ)
+        options = {} if configured else pip_config.read(home, environ)
         for key, value in (("extra-index-url", "extra_index_url"), ("trusted-host", "trusted_host")):
-            options[key] = " ".join(part for part in (options.get(key, ""), self.params[value]) if part)
-        return {key: value for key, value in options.items() if value}
+            options[key] = f"{options.get(key, '')} {self.params[value]}".strip()
+        return options
 
     def make_requirement(self, uv, folder, name):
         """Return what to install for one extension: a requirement, an archive, or a wheel built from a folder."""
@@ -111,70 +106,49 @@ class Extensions:
         try:
             uv.run("build", "--wheel", "--python", self.python, "--out-dir", out, source, cwd=folder)
         except accounts.CommandError as error:
-            raise ExtensionError(
-                f"extension {name} could not be built: {error}\n{error.output}", error.output
-            ) from error
+            raise ExtensionError(f"extension {name} could not be built", error) from error
         return os.path.join(out, next(one for one in os.listdir(out) if one.endswith(".whl")))
 
-    def install(self, uv, folder, wanted):
+    def install(self, uv, wanted):
         """Install all in one resolution, so that they are compatible with each other and the runtime."""
         present = venv.installed(self.venv)
         kept = [f"{name}=={present[name][0]}" for name in _KEPT if name in present]
         constraints = venv.read_marker(self.venv).get("constraints", [])
-        with accounts.acting_as(self.account):
-            lines = [*kept, *wanted.values()]
-            files.write(os.path.join(folder, "requirements.txt"), "".join(line + "\n" for line in lines), 0o600)
-            files.write(os.path.join(folder, "constraints.txt"), "".join(line + "\n" for line in constraints), 0o600)
-        argv = ["pip", "install", "--python", self.python, "-r", "requirements.txt", "-c", "constraints.txt"]
-        for requirement in wanted.values():
-            if requirement.startswith("/"):
-                argv += ["--reinstall-package", distribution_of(requirement)]
+        archives = [distribution_of(requirement) for requirement in wanted.values() if requirement.startswith("/")]
         try:
-            uv.run(*argv, cwd=folder)
+            uv.install(self.python, [*kept, *wanted.values()], constraints, archives)
         except accounts.CommandError as error:
-            named = [name for name in wanted if self.is_named(error.output, name, wanted[name])]
+            named = [name for name in wanted if is_named(error.output, name, wanted[name])]
             names = ", ".join(named or wanted)
-            raise ExtensionError(
-                f"extension {names} could not be installed: {error}\n{error.output}", error.output
-            ) from error
-
-    def is_named(self, output, name, requirement):
-        """Return whether an installer's message mentions an extension."""
-        words = {name, distribution_of(requirement), venv.normalize(name)}
-        return any(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", output) for word in words if word)
+            raise ExtensionError(f"extension {names} could not be installed", error) from error
 
     def check_import(self, name):
         """Import the module in the runtime."""
         argv = [self.python, "-W", "ignore", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", name]
+        limit, setting = self.params["timeout"], self.params["timeout_setting"]
         try:
-            code, output = accounts.run(
-                self.account,
-                argv,
-                timeout=self.params["timeout"],
-                shown=f"import {name}",
-                setting=self.params["timeout_setting"],
-            )
-        except accounts.CommandTimeoutError as error:
-            code, output = 1, f"{error.output}\n{error}"
-        if code:
-            end = accounts.tail(output, 15)
-            raise ExtensionError(f"extension {name} is installed, but cannot be imported:\n{end}", end)
+            accounts.check(self.account, argv, limit, f"import {name}", setting=setting)
+        except accounts.CommandError as error:
+            raise ExtensionError(f"extension {name} is installed, but cannot be imported", error) from error
 
     def find_distribution(self, name, requirement):
         """Return the installed distribution of an extension; "" if its name is unknown."""
+        guesses = (distribution_of(requirement), venv.normalize(name))
         present = venv.installed(self.venv)
-        for guess in (distribution_of(requirement), venv.normalize(name)):
-            if guess in present:
-                return guess
-        return ""
+        return next((guess for guess in guesses if guess in present), "")
+
+
+def is_named(output, name, requirement):
+    """Return whether an installer's message mentions an extension."""
+    words = {name, distribution_of(requirement), venv.normalize(name)}
+    return any(re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", output) for word in words if word)
 
 
 def distribution_of(requirement):
     """Return the distribution named by a requirement or an archive; "" if it has no name."""
     if requirement.startswith("/"):
         name = os.path.basename(requirement)
-        stem = name if name.endswith(".whl") else re.sub(r"-\d.*$", "", name)
-        return venv.normalize(stem.split("-")[0] if name.endswith(".whl") else stem)
+        return venv.normalize(name.split("-")[0] if name.endswith(".whl") else re.sub(r"-\d.*$", "", name))
     match = re.match(r"\s*([A-Za-z0-9][\w.-]*)", requirement)
     return venv.normalize(match.group(1)) if match and "://" not in requirement.split("@")[0] else ""
 
@@ -183,9 +157,9 @@ def digest(source):
     """Return the digest of an extension: of a folder's files, an archive's content, or a requirement's text."""
     path, requirement = source
     total = hashlib.sha256(requirement.encode())
-    if path and os.path.isfile(path):
+    if os.path.isfile(path):
         total.update(hash_file(path))
-    for current, folders, names in os.walk(path) if path and os.path.isdir(path) else ():
+    for current, folders, names in os.walk(path):
         folders[:] = sorted(one for one in folders if one not in _LEFT_OUT and not one.endswith(".egg-info"))
         for name in sorted(one for one in names if not one.endswith(".pyc")):
             one = os.path.join(current, name)

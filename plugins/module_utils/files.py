@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import stat
@@ -27,11 +28,15 @@ def read_json(path):
     return document if isinstance(document, dict) else {}
 
 
+def digest(document):
+    """Return the SHA-256 of a JSON document."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
 def write(path, content, mode):
     """Write a file (text or bytes) atomically; at no moment is it incomplete or more open than ``mode``."""
     data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
-    folder = os.path.dirname(path)
-    handle, draft = tempfile.mkstemp(prefix=".flambe-", dir=folder)
+    handle, draft = tempfile.mkstemp(prefix=".flambe-", dir=os.path.dirname(path))
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
@@ -47,25 +52,18 @@ def write(path, content, mode):
 
 def ensure(path, text, mode, dry=False):
     """Write a file unless it has this text and mode; return whether it changes."""
-    if read(path) == text and mode_of(path) == mode:
-        return False
-    if not dry:
+    changed = read(path) != text or mode_of(path) != mode
+    if changed and not dry:
         write(path, text, mode)
-    return True
+    return changed
 
 
 def ensure_folder(path, mode, dry=False):
-    """Create a folder, or close one that others can write to; return whether it changes."""
-    if os.path.isdir(path):
-        if not mode_of(path) & 0o022:
-            return False
-        if not dry:
-            os.chmod(path, mode)
-        return True
-    if not dry:
-        os.makedirs(path, mode=mode)
-        os.chmod(path, mode)
-    return True
+    """Create a folder, or close one that others can write to."""
+    if dry or (os.path.isdir(path) and not mode_of(path) & 0o022):
+        return
+    os.makedirs(path, mode=mode, exist_ok=True)
+    os.chmod(path, mode)
 
 
 def mode_of(path):
@@ -103,5 +101,4 @@ def with_block(text, name, lines):
     """Replace the managed block of a text, or append it; all other lines are unchanged."""
     outside, _ = split_block(text, name)
     block = [begin(name), *lines, end(name)] if lines else []
-    joined = outside + block
-    return "\n".join(joined) + "\n" if joined else ""
+    return "".join(line + "\n" for line in outside + block)

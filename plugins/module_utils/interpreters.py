@@ -25,28 +25,18 @@ def matches(version, wanted):
 def probe(account, path):
     """Start an interpreter; return (version, its real path), or None if it does not work.
 
-    Raises:
-        accounts.CommandTimeoutError: It did not answer, which proves neither.
+    Raises CommandTimeoutError if it did not answer, which proves neither.
     """
     try:
         code, output = accounts.run(account, [path, "-I", "-c", _PROBE], timeout=_PROBE_SECONDS)
-    except OSError:
-        return None
-    if code:
-        return None
-    try:
         version, executable = json.loads(output.strip().splitlines()[-1])
-    except (ValueError, IndexError):
+    except (OSError, ValueError, IndexError):
         return None
-    return version, executable or path
+    return None if code else (version, executable or path)
 
 
 def find(account, wanted, root):
-    """Find a working interpreter of a version: on the login's PATH, in pyenv, below /opt, or installed earlier.
-
-    Returns:
-        (version, path), or None.
-    """
+    """Find a working interpreter of a version among the ``candidates``; return (version, path), or None."""
     for path in candidates(account, wanted, root):
         try:
             found = probe(account, path)
@@ -58,7 +48,7 @@ def find(account, wanted, root):
 
 
 def candidates(account, wanted, root):
-    """Yield the paths at which such an interpreter may be, best first."""
+    """Yield paths of an interpreter, best first: on the login's PATH, in pyenv, below /opt, or installed earlier."""
     command = "python" + ".".join(wanted.split(".")[:2])
     on_path = accounts.which(account, command)
     if on_path:
@@ -72,14 +62,10 @@ def candidates(account, wanted, root):
 
 
 def describe_download(url, sha256, wanted):
-    """Write the download list from which uv installs a standalone build.
-
-    Returns:
-        (the version to request from uv, JSON text).
-    """
+    """Write the download list from which uv installs a standalone build; return (version to request, JSON text)."""
     match = re.search(r"cpython-(\d+)\.(\d+)\.(\d+)", url)
     parts = [int(part) for part in (match.groups() if match else (wanted.split(".") + ["0", "0"])[:3])]
-    version = ".".join(str(part) for part in parts)
+    version = ".".join(map(str, parts))
     entry = {
         "name": "cpython",
         "arch": {"family": "x86_64", "variant": None},

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from ansible.module_utils.urls import open_url
 
-ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+_ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
 
 class PackageNotFoundError(Exception):
@@ -35,26 +35,16 @@ class _Links(HTMLParser):
 
 
 def fetch(indexes, project, filename, sha256, options):
-    """Fetch a file of a project from the first index that has it.
+    """Fetch a file of a project from the first index that has it with this SHA-256; return its bytes.
 
-    Args:
-        indexes: URLs of simple indexes, optionally with user and password.
-        project: The project's normalized name.
-        filename: The file.
-        sha256: The expected SHA-256, in hex.
-        options: ``cert`` (a CA bundle) and ``trusted-host`` (hosts whose certificate is not verified).
-
-    Returns:
-        Its bytes.
-
-    Raises:
-        PackageNotFoundError: No index has it, or its hash differs.
+    ``indexes`` are URLs of simple indexes, optionally with user and password; of pip's ``options``, ``cert`` and
+    ``trusted-host`` are used.
     """
     reasons = []
     for index in indexes:
         page = "{}/{}/".format(index.rstrip("/"), project)
         try:
-            link = find_link(*_get(page, options, accept=ACCEPT), filename=filename)
+            link = find_link(*_get(page, options, _ACCEPT), filename)
             if link is None:
                 reasons.append(f"{hide(index)} has no {filename}")
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
 import os
 import re
@@ -30,32 +31,29 @@ _UV_INDEX = re.compile(
 def read(home, environ):
     """Read pip's configuration: the global files, the user's files, then PIP_* variables; later sources win.
 
-    Args:
-        home: The home of the user who installs.
-        environ: The login environment of this user.
-
-    Returns:
-        Option (as in pip.conf) -> value.
+    ``environ`` is the login environment of the user who installs. Returns option (as in pip.conf) -> value.
     """
     options = {}
     for path in _paths(home, environ):
         options.update(_parse(files.read(path) or ""))
-    for key in _KEYS:
-        value = environ.get("PIP_" + key.upper().replace("-", "_"))
-        if value:
-            options[key] = value
-    return options
+    variables = {key: environ.get("PIP_" + key.upper().replace("-", "_")) for key in _KEYS}
+    return {**options, **{key: value for key, value in variables.items() if value}}
 
 
 def _paths(home, environ):
     """List pip's configuration files in ascending precedence."""
-    if environ.get("PIP_CONFIG_FILE") == os.devnull:
+    given = environ.get("PIP_CONFIG_FILE")
+    if given == os.devnull:
         return []
-    configured = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    configured = _config_home(home, environ)
     shared = (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
     paths = [os.path.join(folder, "pip/pip.conf") for folder in reversed(shared) if folder]
     paths += ["/etc/pip.conf", os.path.join(home, ".pip/pip.conf"), os.path.join(configured, "pip/pip.conf")]
-    return paths + [path for path in [environ.get("PIP_CONFIG_FILE")] if path]
+    return [*paths, given] if given else paths
+
+
+def _config_home(home, environ):
+    return environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
 
 
 def _parse(text):
@@ -65,31 +63,21 @@ def _parse(text):
         parser.read_string(text)
     except configparser.Error:
         return {}
-    found = {}
-    for section in ("global", "install"):
-        if parser.has_section(section):
-            for name, value in parser.items(section):
-                key = name.replace("_", "-")
-                if key in _KEYS:
-                    found[key] = value.strip()
-    return found
+    sections = [parser[name] for name in ("global", "install") if parser.has_section(name)]
+    found = {name.replace("_", "-"): value.strip() for section in sections for name, value in section.items()}
+    return {key: value for key, value in found.items() if key in _KEYS}
 
 
 def indexes(options):
     """List the indexes in pip's order, the main one first, without local folders that do not exist."""
-    listed = [] if truth(options.get("no-index")) else [options.get("index-url") or "https://pypi.org/simple"]
-    return [url for url in listed + options.get("extra-index-url", "").split() if _usable(url)]
+    main = [] if truth(options.get("no-index")) else [options.get("index-url") or "https://pypi.org/simple"]
+    return _usable(main) + _usable(options.get("extra-index-url", "").split())
 
 
-def find_links(options):
-    """List the find-links locations, without local ones that do not exist (like pip)."""
-    return [place for place in options.get("find-links", "").split() if _usable(place)]
-
-
-def _usable(place):
-    """Return whether a location is remote, or a path that exists."""
-    path = urlsplit(place).path if place.startswith("file:") else place
-    return not path.startswith("/") or os.path.exists(unquote(path))
+def _usable(places):
+    """Leave out the local locations that do not exist, like pip."""
+    paths = {place: urlsplit(place).path if place.startswith("file:") else place for place in places}
+    return [place for place, path in paths.items() if not path.startswith("/") or os.path.exists(unquote(path))]
 
 
 def truth(value):
@@ -97,21 +85,15 @@ def truth(value):
     return str(value or "").strip().lower() in ("1", "true", "yes", "on", "y", "t")
 
 
-def uv_files(home, environ):
-    """List the paths of uv's configuration for a user."""
-    configured = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
-    return [os.path.join(configured, "uv/uv.toml"), SYSTEM_UV]
-
-
 def uv_has_index(home, environ):
-    """Return whether uv has an index of its own, which takes precedence over pip's configuration.
+    """Return whether an index is configured for uv, which takes precedence over pip's configuration.
 
     Call it as the user who runs uv: files that this user cannot read do not count.
     """
     if any(environ.get(name) for name in _UV_ENVIRONMENT):
         return True
-    texts = [files.read(path) for path in uv_files(home, environ) if not is_unreadable(path)]
-    return any(_UV_INDEX.search(text) for text in texts if text)
+    paths = (os.path.join(_config_home(home, environ), "uv/uv.toml"), SYSTEM_UV)
+    return any(_UV_INDEX.search(files.read(path) or "") for path in paths if not is_unreadable(path))
 
 
 def is_unreadable(path):
@@ -133,10 +115,10 @@ def uv_toml(options):
     lines = []
     if truth(options.get("no-index")):
         lines.append("no-index = true")
-    places = find_links(options)
+    places = _usable(options.get("find-links", "").split())
     if places:
         lines.append(f"find-links = {json.dumps(places)}")
-    extra = [url for url in options.get("extra-index-url", "").split() if _usable(url)]
+    extra = _usable(options.get("extra-index-url", "").split())
     if extra:
         lines.append('index-strategy = "unsafe-best-match"')
     hosts = options.get("trusted-host", "").split()
@@ -164,15 +146,15 @@ def uv_environment(options, environ):
 
 
 def passwords(options):
-    """List the passwords in the URLs, to mask them in messages."""
-    urls = " ".join(options.get(key, "") for key in ("index-url", "extra-index-url", "find-links", "proxy")).split()
-    found = [_password(url) for url in urls]
-    return sorted({form for password in found if password for form in (password, unquote(password))})
+    """List the passwords in the URLs of pip's options, to mask them in messages."""
+    return passwords_in(options.get(key, "") for key in ("index-url", "extra-index-url", "find-links", "proxy"))
 
 
-def _password(url):
-    """Return the password in a URL."""
-    try:
-        return urlsplit(url).password
-    except ValueError:
-        return None
+def passwords_in(texts):
+    """List the passwords in the URLs among the words of some texts, as written and decoded."""
+    found = set()
+    for word in " ".join(texts).split():
+        with contextlib.suppress(ValueError):
+            password = urlsplit(word).password or ""
+            found |= {password, unquote(password)} - {""}
+    return sorted(found)

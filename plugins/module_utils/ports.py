@@ -14,30 +14,25 @@ _LISTEN = "0A"  # the state in /proc/net/tcp
 
 
 def find_foreign(port, unit, proc="/proc"):
-    """Describe the process outside of a unit that listens on a port, and how to stop it; "" if there is none.
+    """Describe the process outside of a unit that listens on a TCP port, and how to stop it; "" if there is none.
 
-    Args:
-        port: The TCP port, on any address.
-        unit: The systemd unit whose processes are allowed to listen.
-        proc: The proc file system; root sees the processes of all users.
+    Only root sees the processes of all users.
     """
     for inode, uid in listening(port, proc):
-        pid = find_owner(inode, proc)
+        pid, user = find_owner(inode, proc), user_name(uid)
         if not pid:
-            return f"port {port} is in use by a process of user {user_name(uid)}: stop it"
+            return f"port {port} is in use by a process of user {user}: stop it"
         cgroup = files.read(os.path.join(proc, pid, "cgroup")) or ""
         if f"/{unit}" in cgroup:
             continue
         words = (files.read(os.path.join(proc, pid, "cmdline")) or "").replace("\0", " ").strip()
         service = re.search(r"/system\.slice/([^/\n]+\.service)", cgroup)
         remedy = f"sudo systemctl stop {service.group(1)}" if service else f"sudo kill {pid}"
-        return (
-            f"port {port} is in use by process {pid} ({words[:80] or '?'}, user {user_name(uid)}): stop it ({remedy})"
-        )
+        return f"port {port} is in use by process {pid} ({words[:80] or '?'}, user {user}): stop it ({remedy})"
     return ""
 
 
-def listening(port, proc="/proc"):
+def listening(port, proc):
     """List (inode, uid) of the sockets that listen on a port."""
     found = []
     for table in ("tcp", "tcp6"):
@@ -48,7 +43,7 @@ def listening(port, proc="/proc"):
     return found
 
 
-def find_owner(inode, proc="/proc"):
+def find_owner(inode, proc):
     """Return the id of a process that holds a socket, as text; "" if no process is visible."""
     for path in glob.glob(os.path.join(glob.escape(proc), "[0-9]*/fd/*")):
         with contextlib.suppress(OSError):
@@ -59,7 +54,6 @@ def find_owner(inode, proc="/proc"):
 
 def user_name(uid):
     """Return the name of a user id, or the id."""
-    try:
+    with contextlib.suppress(KeyError):
         return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return str(uid)

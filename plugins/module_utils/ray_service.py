@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import ipaddress
 import json
 import os
 import socket
@@ -12,16 +11,12 @@ import time
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files, ports, ray_unit, venv
-from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd
+from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd, UnitError
 
 SCRIPT = "ray_nodes.py"
 NODE_ADDRESS = "flambe_node_address"
 TMPFILES = "/etc/tmpfiles.d/flambe-ray.conf"
 _QUERY_SECONDS = 15  # the limit of the first query of Ray; slow hosts get more
-
-
-class RayNodeError(Exception):
-    """Ray does not run on this host."""
 
 
 class Node:
@@ -36,7 +31,6 @@ class Node:
         self.root = params["root"].rstrip("/")
         self.command = os.path.join(self.root, "bin/ray-nodes")
         self.script = os.path.join(self.root, "bin", SCRIPT)
-        self.actions = self.systemd.actions
         self.head_address = resolve(params["head_address"]) if params["head_address"] else ""
         self.address = params["address"] or cluster_ssh.own_address(self.head_address or "192.0.2.1")
         if params["head"]:
@@ -44,54 +38,46 @@ class Node:
 
     def converge(self):
         """Bring files and unit to the wanted state."""
-        version = venv.installed(self.runtime).get("ray", ("",))[0]
+        version, installation = venv.installed(self.runtime).get("ray", ("", ""))
         if not version:
             if not self.dry:
-                raise RayNodeError(f"Ray is not installed in {self.runtime}")
-            self.actions.append("write and start {}".format(self.params["unit"]))
+                raise UnitError(f"Ray is not installed in {self.runtime}")
+            self.systemd.note("write and start {}".format(self.params["unit"]))
             return
         if not self.address or not self.head_address:
-            raise RayNodeError(
+            raise UnitError(
                 "the private address of this host or the head is unknown: set ray_node_address, ray_node_head_address"
             )
-        self.write_helpers(version)
+        address_script = self.params["address_script"] if ray_unit.is_old(version) else ""
+        self.write_helpers(address_script)
         before = files.read(self.systemd.path)
-        text = self.unit_text(version, before)
+        serial = venv.read_marker(self.runtime).get("serial") or f"{os.stat(installation).st_mtime:.0f}"
+        depends = {
+            "runtime": f"{version} {serial}",
+            "head": "" if self.params["head"] else self.params["head_id"] or ray_unit.read_depends(before, "head"),
+            "address": hashlib.sha256(address_script.encode()).hexdigest()[:12] if address_script else "",
+        }
+        text = self.unit_text(version, depends)
         if self.params["start"]:
             self.bring_up(before, text)
 
-    def write_helpers(self, version):
+    def write_helpers(self, address_script):
         """Write ray-nodes, exclude /tmp/ray from the cleanup of /tmp, and set the address for old Ray."""
-        address = "{}:{}".format(self.head_address, self.params["port"])
-        wrapper = ray_unit.wrapper_text(self.runtime, self.script, address)
+        head = "{}:{}".format(self.head_address, self.params["port"])
         files.ensure_folder(os.path.dirname(self.command), 0o755, dry=self.dry)
-        for path, text, mode in (
-            (self.script, self.params["script"], 0o644),
-            (self.command, wrapper, 0o755),
-            (TMPFILES, "x /tmp/ray\n", 0o644),
-            *self.address_files(version, address),
-        ):
-            if files.ensure(path, text, mode, dry=self.dry):
-                self.actions.append(f"write {path}")
-
-    def address_files(self, version, head):
-        """Yield (path, text, mode) of the files that make old Ray use this host's address towards the head."""
+        self.systemd.write(self.script, self.params["script"], 0o644)
+        self.systemd.write(self.command, ray_unit.wrapper_text(self.runtime, self.script, head), 0o755)
+        self.systemd.write(TMPFILES, "x /tmp/ray\n", 0o644)
         sites = os.path.join(glob.escape(self.runtime), "lib/python3.*/site-packages")
-        for site in glob.glob(sites) if self.address_script(version) else ():
+        for site in glob.glob(sites) if address_script else ():
             line = f"import {NODE_ADDRESS}; {NODE_ADDRESS}.towards('{head}')\n"
-            yield os.path.join(site, NODE_ADDRESS + ".py"), self.address_script(version), 0o644
-            yield os.path.join(site, NODE_ADDRESS + ".pth"), line, 0o644
+            self.systemd.write(os.path.join(site, NODE_ADDRESS + ".py"), address_script, 0o644)
+            self.systemd.write(os.path.join(site, NODE_ADDRESS + ".pth"), line, 0o644)
 
-    def address_script(self, version):
-        """Return the module that sets the address for this version of Ray; "" if it needs none."""
-        return self.params["address_script"] if ray_unit.is_old(version) else ""
-
-    def unit_text(self, version, before):
+    def unit_text(self, version, depends):
         """Write the text of the wanted unit."""
         head = self.params["head"]
-        head_id = "" if head else self.params["head_id"] or ray_unit.read_depends(before, "head")
         options = ray_unit.start_options(version, head, self.address, self.head_address, self.params["port"])
-        script = self.address_script(version)
         return ray_unit.unit_text(
             description="Ray (%s)" % ("head" if head else "worker"),
             user=self.account.pw_name,
@@ -99,88 +85,54 @@ class Node:
             runtime=self.runtime,
             command=[os.path.join(self.runtime, "bin/ray"), "start", *options],
             wait=[] if head else [self.command, "--wait", "--timeout", str(ray_unit.HEAD_TIMEOUT)],
-            depends={
-                "runtime": self.runtime_id(version),
-                "head": head_id,
-                "address": hashlib.sha256(script.encode()).hexdigest()[:12] if script else "",
-            },
+            depends=depends,
         )
-
-    def runtime_id(self, version):
-        """Return an id that changes with each installation of the runtime."""
-        serial = venv.read_marker(self.runtime).get("serial")
-        if serial:
-            return f"{version} {serial}"
-        folders = glob.glob(os.path.join(glob.escape(self.runtime), "lib/python3.*/site-packages/ray-*.dist-info"))
-        return f"{version} {os.stat(folders[0]).st_mtime:.0f}"
 
     def bring_up(self, before, text):
         """Write and enable the unit, start or restart it; does not wait."""
         state = self.systemd.show()
         # A worker that waits for the head with an outdated ray-nodes must be restarted, too.
         waiting = state.get("ActiveState") == "activating"
-        running = state.get("ActiveState") == "active" or (waiting and not self.actions)
+        running = state.get("ActiveState") == "active" or (waiting and not self.systemd.actions)
         outdated = self.systemd.put(text, enabled=True, needs=[self.script, self.command] if waiting else ())
         if outdated and running:
-            self.actions.append(f"restart Ray: {self.reason(before, text)}")
+            self.systemd.note(f"restart Ray: {find_reason(before, text)}")
         elif not running:
-            result = state.get("Result", "")
-            self.actions.append(
-                "start Ray%s" % (f" (it had ended: {result})" if before and result not in ("", "success") else "")
-            )
+            failed = before and state.get("Result", "") not in ("", "success")
+            self.systemd.note("start Ray" + (f" (it had ended: {state['Result']})" if failed else ""))
         if self.dry or (running and not outdated):
             return
         if self.params["head"] and not running:
-            self.refuse_foreign_listener()
+            found = ports.find_foreign(self.params["port"], self.params["unit"])
+            if found:
+                raise UnitError(f"{found} or set ray_node_port to a free port")
         # The head forks at once; the start of a worker lasts until it has joined the head.
         self.systemd.restart(*([] if self.params["head"] else ["--no-block"]))
 
-    def refuse_foreign_listener(self):
-        """Check that no other process listens on the head's port.
-
-        Raises:
-            RayNodeError: One does; it names the process.
-        """
-        found = ports.find_foreign(self.params["port"], self.params["unit"])
-        if found:
-            raise RayNodeError(f"{found} or set ray_node_port to a free port")
-
-    def reason(self, before, text):
-        """Return why Ray is restarted."""
-        for name, words in (
-            ("runtime", "its runtime changed"),
-            ("head", "its head was restarted"),
-            ("address", "the detection of its address changed"),
-        ):
-            if ray_unit.read_depends(before, name) != ray_unit.read_depends(text, name):
-                return words
-        return "its unit changed" if before != text else "its files changed after it was started"
+    def settle(self):
+        """Wait for the unit and the expected nodes; return the names of the missing nodes, and Ray's last error."""
+        deadline = time.monotonic() + self.params["timeout"]
+        if not self.params["head"] or self.params["expect"]:
+            self.await_unit(deadline)
+        return self.await_nodes(deadline) if self.params["expect"] else ([], "")
 
     def await_unit(self, deadline):
-        """Wait until the unit runs.
-
-        Raises:
-            RayNodeError: It ended, or it still waits at the deadline.
-        """
+        """Wait until the unit runs; raises UnitError if it ended, or still waits at the deadline."""
+        unit, timeout = self.params["unit"], self.params["timeout"]
         while True:
             state = self.systemd.show()
             active = state.get("ActiveState")
             if active == "active":
                 return
             if active not in ("activating", "deactivating", "reloading"):
-                raise RayNodeError("{} is {} ({})".format(self.params["unit"], active, state.get("Result")))
+                raise UnitError(f"{unit} is {active} ({state.get('Result')})")
             if time.monotonic() > deadline:
-                raise RayNodeError(self.still(active, state))
+                still = f"{unit} is still {active} ({state.get('SubState')}) after {timeout:g} s"
+                raise UnitError(f"{still}; raise ray_node_timeout to allow more")
             time.sleep(0.2)
 
-    def still(self, active, state):
-        """Describe a unit that did not start in time."""
-        return "{} is still {} ({}) after {:g} s; raise ray_node_timeout to allow more".format(
-            self.params["unit"], active, state.get("SubState"), self.params["timeout"]
-        )
-
     def await_nodes(self, deadline):
-        """Wait until the expected nodes are alive; return the names of those that are not, and Ray's last error."""
+        """Wait until the expected nodes are alive; see ``settle``."""
         limit = _QUERY_SECONDS
         while True:
             begun = time.monotonic()
@@ -189,17 +141,13 @@ class Node:
             if not missing or time.monotonic() > deadline:
                 return missing, document.get("error", "")
             if self.systemd.show().get("ActiveState") != "active":
-                raise RayNodeError("{} ended before all nodes were alive".format(self.params["unit"]))
+                raise UnitError("{} ended before all nodes were alive".format(self.params["unit"]))
             # A slow host may need longer only to import Ray.
             limit *= 2 if time.monotonic() - begun >= limit else 1
             time.sleep(0.5)
 
     def read_nodes(self, limit):
-        """Run ray-nodes; return its document.
-
-        Args:
-            limit: Seconds until ray-nodes gives up.
-        """
+        """Run ray-nodes with a limit in seconds; return its document."""
         argv = ["/bin/sh", "-c", 'exec "$0" "$@" 2>/dev/null', self.command, "--timeout", f"{limit:.0f}"]
         try:
             code, output = accounts.run(self.account, argv, timeout=limit + 15, shown="ray-nodes")
@@ -211,13 +159,23 @@ class Node:
             return {"error": f"ray-nodes ended with {code}: {accounts.tail(output, 3)}"}
 
 
+def find_reason(before, text):
+    """Return why Ray is restarted: what differs between the previous and the wanted unit."""
+    for name, words in (
+        ("runtime", "its runtime changed"),
+        ("head", "its head was restarted"),
+        ("address", "the detection of its address changed"),
+    ):
+        if ray_unit.read_depends(before, name) != ray_unit.read_depends(text, name):
+            return words
+    return "its unit changed" if before != text else "its files changed after it was started"
+
+
 def resolve(name):
     """Resolve a name; an address is returned unchanged."""
-    try:
-        return str(ipaddress.ip_address(name))
-    except ValueError:
-        pass
+    if cluster_ssh.is_address(name):
+        return name
     try:
         return socket.gethostbyname(name)
     except OSError:
-        raise RayNodeError(f"this host cannot resolve the head's name {name}: set ray_node_head_address") from None
+        raise UnitError(f"this host cannot resolve the head's name {name}: set ray_node_head_address") from None

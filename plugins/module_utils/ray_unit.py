@@ -18,53 +18,17 @@ def is_old(version):
 
 
 def start_options(version, head, address, head_address, port):
-    """Write the options of ``ray start`` for this version of Ray.
-
-    Args:
-        version: Ray's version; below 1.0 the port option names Redis.
-        head: Whether this host is the head.
-        address: This host's private address.
-        head_address: The head's private address.
-        port: The head's port.
-
-    Returns:
-        A list of words.
-    """
+    """Write the options of ``ray start`` for this version of Ray; below 1.0 the address and port are those of Redis."""
     old = is_old(version)
+    redis = "redis-" if old else ""
+    options = [f"--{redis}address={head_address}:{port}"]
     if head:
-        options = ["--head", "--num-cpus=0", f"--redis-port={port}" if old else f"--port={port}"]
-        if not old:
-            options.append("--dashboard-host=127.0.0.1")
-    else:
-        join = f"{head_address}:{port}"
-        options = [f"--redis-address={join}" if old else f"--address={join}"]
-    options.append(f"--node-ip-address={address}")
-    return [*options, "--block"]
+        options = ["--head", "--num-cpus=0", f"--{redis}port={port}", *([] if old else ["--dashboard-host=127.0.0.1"])]
+    return [*options, f"--node-ip-address={address}", "--block"]
 
 
 def unit_text(description, user, home, runtime, command, wait, depends):
-    """Write the unit.
-
-    Args:
-        description: The unit's one-line description.
-        user: The user who runs Ray.
-        home: The user's home.
-        runtime: The virtual environment.
-        command: The words of ExecStart.
-        wait: The words of ExecStartPre, or [].
-        depends: name -> value; a changed value leads to a restart of Ray.
-
-    Returns:
-        Its text.
-    """
-    options = {
-        # flambé stops Ray on purpose when an experiment ends.
-        "Restart": "no",
-        "KillMode": "control-group",
-        "TimeoutStopSec": 15,
-        "LimitNOFILE": 65536,
-        **({"TimeoutStartSec": START_TIMEOUT} if wait else {}),
-    }
+    """Write the unit that runs the words of ``command`` after those of ``wait``; ``depends``: see ``service_text``."""
     spec = {
         "description": description,
         "type": "simple",
@@ -78,7 +42,13 @@ def unit_text(description, user, home, runtime, command, wait, depends):
             "LANG": "C.UTF-8",
             "RAY_USAGE_STATS_ENABLED": "0",
         },
-        "options": options,
+        "options": {
+            "Restart": "no",  # flambé stops Ray on purpose when an experiment ends
+            "KillMode": "control-group",
+            "TimeoutStopSec": 15,
+            "LimitNOFILE": 65536,
+            **({"TimeoutStartSec": START_TIMEOUT} if wait else {}),
+        },
     }
     return service_text.unit_text("flambe.cluster.ray_node", spec, user, home, depends)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -15,9 +16,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 class Runtime:
     """The runtime that a module's parameters describe.
 
-    Attributes:
-        todo: What has to be done, in words; empty if the runtime is up to date.
-        step: What ``converge`` does now: ``""``, ``python`` (getting an interpreter) or ``packages``.
+    ``todo``: what has to be done, in words. ``step``: what ``converge`` does, ``python`` or ``packages``.
     """
 
     def __init__(self, params, account):
@@ -26,26 +25,21 @@ class Runtime:
         self.root = params["root"].rstrip("/")
         self.venv = os.path.join(self.root, "venv")
         self.python = os.path.join(self.venv, "bin/python")
-        self.digest = venv.inputs_digest(
-            python=params["python_version"],
-            requirements=sorted(params["requirements"]),
-            constraints=sorted(params["constraints"]),
-        )
+        self.marker = os.path.join(self.venv, venv.MARKER)
+        inputs = {name: sorted(params[name]) for name in ("requirements", "constraints")}
+        self.digest = files.digest({"python": params["python_version"], **inputs})
         self.todo = []
         self.damaged = []
         self.reinstall = []
         self.step = ""
 
     def inspect(self):
-        """Find out what has to be done, without changing anything.
-
-        Raises:
-            accounts.CommandTimeoutError: The environment's Python did not answer.
-        """
+        """Find out what has to be done; raises CommandTimeoutError if the environment's Python did not answer."""
         marker = venv.read_marker(self.venv)
+        has_python = os.access(self.python, os.X_OK) and os.path.isfile(os.path.join(self.venv, "pyvenv.cfg"))
         if not marker:
             self.todo.append("install")
-        elif not venv.has_interpreter(self.venv) or marker.get("user") != self.account.pw_name:
+        elif not has_python or marker.get("user") != self.account.pw_name:
             self.todo.append("install again: its Python is missing, or it belongs to another user")
         elif not interpreters.probe(self.account, self.python):
             self.todo.append("install again: its Python does not start")
@@ -55,14 +49,10 @@ class Runtime:
         if not self.fresh:
             self.compare(marker.get("inputs"))
         self.installs = bool(self.todo)
-        self.todo += [f"link {path}" for path in self.missing_links()]
+        self.todo += [f"link {link}" for link, _ in self.missing_links()]
 
     def compare(self, inputs):
-        """Compare a completed environment with the wanted one.
-
-        Args:
-            inputs: The digest of the inputs it was installed from.
-        """
+        """Compare a completed environment with the wanted one; ``inputs`` is the digest it was installed from."""
         requirements = self.params["requirements"]
         if inputs != self.digest:
             self.todo.append("change to {}".format(", ".join(venv.describe(requirements))))
@@ -77,29 +67,30 @@ class Runtime:
         self.reinstall = sorted({*self.damaged, *wrong, *(wheels if inputs != self.digest else ())})
 
     def missing_uv(self):
-        """Return whether an installation needs the configured uv and it is missing."""
+        """Return whether an installation needs the uv at the path of the option, and it is missing."""
         return self.installs and bool(self.params["uv"]) and not os.path.exists(self.params["uv"])
 
     def missing_wheel(self):
-        """Return whether an installation needs the configured wheel and it is missing or differs."""
+        """Return whether an installation needs the wheel of the option, and it is missing or differs."""
         wanted = dict(venv.wheels(self.params["requirements"]).values())
         path = os.path.normpath(self.params["wheel"])
         return self.installs and path in wanted and not venv.is_wheel(path, wanted[path])
 
     def missing_links(self):
-        """List the links that are missing or point elsewhere."""
-        return [link for link, target in self.links() if not os.path.islink(link) or os.readlink(link) != target]
-
-    def links(self):
-        """List the wanted links as (link, target)."""
-        folder = self.params["links_dir"]
-        return [(os.path.join(folder, name), os.path.join(self.venv, "bin", name)) for name in self.params["links"]]
+        """List (link, target) for the links that are missing or point elsewhere."""
+        folders = (self.params["links_dir"], os.path.join(self.venv, "bin"))
+        wanted = [[os.path.join(folder, name) for folder in folders] for name in self.params["links"]]
+        return [(link, target) for link, target in wanted if not os.path.islink(link) or os.readlink(link) != target]
 
     def converge(self):
         """Install and link; return the interpreter that the environment is based on, "" if nothing was installed."""
         python = self.install() if self.installs else ""
-        for link, target in self.links():
-            self.link(link, target)
+        for link, target in self.missing_links():
+            if os.path.lexists(link) and not os.path.islink(link):
+                raise LookupError(f"{link} is not a link: remove it, or remove the name from the links")
+            draft = f"{link}.{uuid.uuid4().hex[:8]}"
+            os.symlink(target, draft)
+            os.replace(draft, link)
         return python
 
     def install(self):
@@ -107,19 +98,19 @@ class Runtime:
         for name in ("", "bin"):
             files.ensure_folder(os.path.join(self.root, name), 0o755)
         for name in ("python", "tmp"):
-            self.make_own(os.path.join(self.root, name))
+            self.make_user_folder(os.path.join(self.root, name))
         uv = self.prepare_uv()
-        marker = os.path.join(self.venv, venv.MARKER)
-        before = files.read(marker)
-        python = "" if self.fresh else venv.read_marker(self.venv).get("python", "")
+        before = files.read(self.marker)
+        python = venv.read_marker(self.venv).get("python", "")
         # Until the marker is written again, the state of the environment is unknown.
         if before is not None:
-            os.unlink(marker)
+            os.unlink(self.marker)
         if self.fresh:
             python = self.make_venv(uv)
         held = venv.installed(self.venv)
+        self.step = "packages"
         try:
-            self.fill_venv(uv)
+            uv.install(self.python, self.params["requirements"], self.params["constraints"], self.reinstall)
         except accounts.CommandError:
             # If uv changed nothing, the previous installation stays valid.
             if before is not None and not self.fresh and held == venv.installed(self.venv) and not self.damaged:
@@ -130,47 +121,38 @@ class Runtime:
         except (accounts.CommandError, LookupError):
             # Keep the environment, so that the next run changes it in place instead of starting from nothing.
             if not self.fresh:
-                self.mark(self.marker_text(python, inputs=""))
+                self.mark(self.describe(python, inputs=""))
             raise
-        self.mark(self.marker_text(python, inputs=self.digest))
+        self.mark(self.describe(python, inputs=self.digest))
         self.remove_old_wheels()
         return python
 
     def remove_old_wheels(self):
         """Remove the wheels of previous installations."""
-        folder = os.path.join(self.root, venv.WHEELS)
         kept = {path for path, _ in venv.wheels(self.params["requirements"]).values()}
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
-            if name.endswith(".whl") and os.path.join(folder, name) not in kept:
-                os.unlink(os.path.join(folder, name))
+        for path in glob.glob(os.path.join(glob.escape(self.root), venv.WHEELS, "*.whl")):
+            if path not in kept:
+                os.unlink(path)
 
     def mark(self, text):
         """Write the marker: the state of the environment is known."""
         with accounts.acting_as(self.account):
-            files.write(os.path.join(self.venv, venv.MARKER), text, 0o644)
+            files.write(self.marker, text, 0o644)
 
-    def marker_text(self, python, inputs):
+    def describe(self, python, inputs):
         """Write the marker's document; the serial is unique per installation."""
+        found = interpreters.probe(self.account, self.python)
+        if not found:
+            raise LookupError(f"{self.python} does not start")
         document = {
             "inputs": inputs,
             "constraints": self.params["constraints"],
             "python": python,
-            "python_version": self.python_version(),
+            "python_version": found[0],
             "user": self.account.pw_name,
             "serial": uuid.uuid4().hex,
         }
         return json.dumps(document) + "\n"
-
-    def python_version(self):
-        """Return the version of the environment's Python.
-
-        Raises:
-            LookupError: It does not start.
-        """
-        found = interpreters.probe(self.account, self.python)
-        if not found:
-            raise LookupError(f"{self.python} does not start")
-        return found[0]
 
     def prepare_uv(self):
         """Find or fetch uv, and configure its package index."""
@@ -183,7 +165,7 @@ class Runtime:
         binary = uvs.find(self.account, self.params, options)
         return uvs.Uv(binary, self.account, {} if configured else options, self.params)
 
-    def make_own(self, path):
+    def make_user_folder(self, path):
         """Create a folder that belongs to the user."""
         files.ensure_folder(path, 0o755)
         os.chown(path, self.account.pw_uid, self.account.pw_gid)
@@ -193,7 +175,7 @@ class Runtime:
         wanted = self.params["python_version"]
         found = interpreters.find(self.account, wanted, self.root) or self.install_python(uv)
         shutil.rmtree(self.venv, ignore_errors=True)
-        self.make_own(self.venv)
+        self.make_user_folder(self.venv)
         with uv.workplace() as folder:
             uv.run("venv", "--python", found[1], "--no-project", self.venv, cwd=folder)
         return found[1]
@@ -202,60 +184,28 @@ class Runtime:
         """Install a standalone build; return (version, path)."""
         self.step = "python"
         url, wanted = self.params["python_url"], self.params["python_version"]
-        target = os.path.join(self.root, "python")
         # A broken build of this version may be there already: --reinstall replaces it.
-        argv = ["python", "install", "--reinstall", "--no-bin", "--install-dir", target]
-        version, listed = (
-            interpreters.describe_download(url, self.params["python_sha256"], wanted) if url else (wanted, "{}")
-        )
+        argv = ["python", "install", "--reinstall", "--no-bin", "--install-dir", os.path.join(self.root, "python")]
+        version, listed = wanted, "{}"
+        if url:
+            version, listed = interpreters.describe_download(url, self.params["python_sha256"], wanted)
         with uv.workplace(downloads__json=listed) as folder:
             if url:
                 argv += ["--python-downloads-json-url", os.path.join(folder, "downloads.json")]
             uv.run(*argv, version, cwd=folder)
         found = interpreters.find(self.account, wanted, self.root)
         if not found:
-            raise LookupError(
-                "the Python installed from {} is not a working Python {}".format(url or "uv's builds", wanted)
-            )
+            raise LookupError(f"the Python installed from {url or 'the builds of uv'} is not a working Python {wanted}")
         return found
-
-    def fill_venv(self, uv):
-        """Install the packages."""
-        self.step = "packages"
-        requirements = "".join(line + "\n" for line in self.params["requirements"])
-        constraints = "".join(line + "\n" for line in self.params["constraints"])
-        with uv.workplace(requirements__txt=requirements, constraints__txt=constraints) as folder:
-            argv = ["pip", "install", "--python", self.python, "--no-progress"]
-            argv += ["-r", "requirements.txt", "-c", "constraints.txt"]
-            for name in self.reinstall:
-                argv += ["--reinstall-package", name]
-            uv.run(*argv, cwd=folder)
 
     def verify(self):
         """Check the installed versions, and import the modules."""
         wrong = venv.wrong_pins(self.venv, self.params["requirements"])
         if wrong:
             raise LookupError("uv installed {}".format(", ".join(f"{name} {how}" for name, how in wrong.items())))
-        imports = self.params["imports"]
-        if not imports:
-            return
-        statement = "import " + ", ".join(imports)
-        code, output = accounts.run(
-            self.account,
-            [self.python, "-W", "ignore", "-c", statement],
-            timeout=self.params["timeout"],
-            shown=statement,
-            setting=self.params["timeout_setting"],
-        )
-        if code:
-            raise accounts.CommandError(f"{statement} failed with exit code {code}", statement, accounts.tail(output))
-
-    def link(self, link, target):
-        """Link one command; an existing file that is not a link is an error."""
-        if os.path.lexists(link) and not os.path.islink(link):
-            raise LookupError(f"{link} is not a link: remove it, or remove the name from the links")
-        if os.path.islink(link) and os.readlink(link) == target:
-            return
-        draft = f"{link}.{uuid.uuid4().hex[:8]}"
-        os.symlink(target, draft)
-        os.replace(draft, link)
+        if self.params["imports"]:
+            statement = "import " + ", ".join(self.params["imports"])
+            argv = [self.python, "-W", "ignore", "-c", statement]
+            accounts.check(
+                self.account, argv, self.params["timeout"], statement, setting=self.params["timeout_setting"]
+            )

@@ -7,11 +7,7 @@ import socket
 import time
 
 from ansible_collections.flambe.cluster.plugins.module_utils import files, service_text, venv
-from ansible_collections.flambe.cluster.plugins.module_utils.systemd import RUNNING, Systemd
-
-
-class ServiceError(Exception):
-    """The service does not run."""
+from ansible_collections.flambe.cluster.plugins.module_utils.systemd import RUNNING, Systemd, UnitError
 
 
 class Service:
@@ -22,16 +18,16 @@ class Service:
         self.account = account
         self.dry = dry
         self.systemd = Systemd(params["name"], dry)
-        self.actions = self.systemd.actions
 
     def converge(self):
         """Bring folders, files, unit and process to the wanted state."""
         for path in self.params["folders"]:
             self.own_folder(path)
         changed = [self.write_file(one) for one in self.params["files"]]
-        text = service_text.unit_text(
-            "flambe.cluster.service_unit", self.params, self.account.pw_name, self.account.pw_dir, self.depends()
-        )
+        runtime, account = self.params["runtime"], self.account
+        depends = {"runtime": venv.read_marker(runtime).get("serial", "") if runtime else ""}
+        writer = "flambe.cluster.service_unit"
+        text = service_text.unit_text(writer, self.params, account.pw_name, account.pw_dir, depends)
         needs = [one["path"] for one in self.params["files"]]
         outdated = self.systemd.put(text, self.params["enabled"], needs) or any(changed)
         if self.params["state"] == "present":
@@ -42,19 +38,12 @@ class Service:
         elif outdated or active != "active":
             self.start(active)
 
-    def depends(self):
-        """Return what the unit depends on: the installation of the runtime."""
-        runtime = self.params["runtime"]
-        return {"runtime": venv.read_marker(runtime).get("serial", "") if runtime else ""}
-
     def own_folder(self, path):
         """Create a folder that only the user can access."""
         account = self.account
-        if os.path.isdir(path):
-            status = os.stat(path)
-            if status.st_uid == account.pw_uid and status.st_mode & 0o777 == 0o700:
-                return
-        self.actions.append(f"make {path}")
+        if os.path.isdir(path) and os.stat(path).st_uid == account.pw_uid and files.mode_of(path) == 0o700:
+            return
+        self.systemd.note(f"make {path}", "folder")
         if not self.dry:
             os.makedirs(path, mode=0o700, exist_ok=True)
             os.chown(path, account.pw_uid, account.pw_gid)
@@ -62,47 +51,35 @@ class Service:
 
     def write_file(self, one):
         """Write one file if needed; return whether it changes."""
-        path, mode = one["path"], int(one.get("mode") or "0644", 8)
-        files.ensure_folder(os.path.dirname(path), 0o755, dry=self.dry)
-        if not files.ensure(path, one["content"], mode, dry=self.dry):
-            return False
-        self.actions.append(f"write {path}")
-        return True
+        files.ensure_folder(os.path.dirname(one["path"]), 0o755, dry=self.dry)
+        return self.systemd.write(one["path"], one["content"], int(one["mode"], 8))
 
     def start(self, active):
         """Start or restart the service, and wait until it listens."""
-        self.actions.append("{} {}".format("restart" if active == "active" else "start", self.params["name"]))
-        if self.dry:
-            return
-        self.systemd.restart()
-        self.await_port()
+        self.systemd.note("{} {}".format("restart" if active == "active" else "start", self.params["name"]))
+        if not self.dry:
+            self.systemd.restart()
+            self.await_port()
 
     def stop(self, active):
         """Stop the service if it runs."""
         if active in RUNNING:
-            self.actions.append("stop {}".format(self.params["name"]))
+            self.systemd.note("stop {}".format(self.params["name"]))
             if not self.dry:
                 self.systemd.call("stop", self.params["name"])
 
     def await_port(self):
-        """Wait until the service listens.
-
-        Raises:
-            ServiceError: It ended, or does not listen in time.
-        """
-        end = time.monotonic() + self.params["timeout"]
-        while self.params["port"]:
+        """Wait until the service listens; raises UnitError if it ended, or does not listen in time."""
+        host, port, timeout = (self.params[name] for name in ("host", "port", "timeout"))
+        end = time.monotonic() + timeout
+        while port:
             state = self.systemd.show()
             if state.get("ActiveState") not in ("active", "activating"):
-                raise ServiceError(
-                    "{} is {} ({})".format(self.params["name"], *map(state.get, ("ActiveState", "Result")))
-                )
+                raise UnitError(f"{self.params['name']} is {state.get('ActiveState')} ({state.get('Result')})")
             try:
-                socket.create_connection((self.params["host"], self.params["port"]), 1).close()
+                socket.create_connection((host, port), 1).close()
                 return
             except OSError as error:
                 if time.monotonic() > end:
-                    place = "{}:{}".format(self.params["host"], self.params["port"])
-                    limit = "{:g} s".format(self.params["timeout"])
-                    raise ServiceError(f"nothing listens at {place} after {limit}: {error}") from error
+                    raise UnitError(f"nothing listens at {host}:{port} after {timeout:g} s: {error}") from error
             time.sleep(0.3)

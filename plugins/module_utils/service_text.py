@@ -10,24 +10,18 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def unit_text(name, spec, user, home, depends):
-    """Write a unit file.
+    """Write a unit file for the module ``name``; raises ValueError for a control character.
 
     Args:
-        name: The module that writes it, for the first line.
-        spec: ``description``, ``command``, ``start_pre``, ``stop_post``, ``environment``, ``directory``, ``type``,
-            ``options``, ``enabled``; all but the first two are optional.
-        user: The user who runs the command.
-        home: The user's home, the default working directory.
+        spec: ``description``, ``command``, ``start_pre``, ``stop_post``, ``environment``, ``directory`` (by default
+            ``home``), ``type``, ``options``, ``enabled``; all but the first two are optional.
         depends: name -> value; a changed value changes the unit, so that the service is restarted.
-
-    Raises:
-        ValueError: A value contains a control character.
     """
     environment = spec.get("environment") or {}
     unset = [one for one in accounts.FOREIGN_PYTHON if one not in environment]
-    lines = [f"# Written by {name}; edits are lost."]
-    lines += ["# {}: {}".format(*item) for item in sorted(depends.items()) if item[1]]
-    lines += [
+    lines = [
+        f"# Written by {name}; edits are lost.",
+        *("# {}: {}".format(*item) for item in sorted(depends.items()) if item[1]),
         "[Unit]",
         "Description={}".format(plain(spec["description"])),
         "Wants=network-online.target",
@@ -37,19 +31,13 @@ def unit_text(name, spec, user, home, depends):
         "Type={}".format(spec.get("type") or "exec"),
         f"User={user}",
         "WorkingDirectory={}".format(plain(spec.get("directory") or home)),
+        *(environment_line(*item) for item in sorted(environment.items())),
+        "EnvironmentFile=-/etc/environment",  # proxies and certificates, like in a login
     ]
-    lines += [environment_line(*item) for item in sorted(environment.items())]
-    # Proxies and certificates, like in a login.
-    lines.append("EnvironmentFile=-/etc/environment")
     if unset:
         lines.append("UnsetEnvironment={}".format(" ".join(unset)))
-    for key, words in (
-        ("ExecStartPre", spec.get("start_pre")),
-        ("ExecStart", spec["command"]),
-        ("ExecStopPost", spec.get("stop_post")),
-    ):
-        if words:
-            lines.append(f"{key}={command_line(words)}")
+    commands = (("ExecStartPre", "start_pre"), ("ExecStart", "command"), ("ExecStopPost", "stop_post"))
+    lines += [f"{key}={command_line(spec[name])}" for key, name in commands if spec.get(name)]
     lines += ["{}={}".format(key, plain(str(value))) for key, value in sorted((spec.get("options") or {}).items())]
     if spec.get("enabled", True):
         lines += ["", "[Install]", "WantedBy=multi-user.target"]
@@ -58,38 +46,22 @@ def unit_text(name, spec, user, home, depends):
 
 def command_line(words):
     """Write a command so that systemd passes each word unchanged."""
-    for word in words:
-        refuse_control(word)
-    return " ".join(quote(word) for word in words)
+    escaped = [plain(word).replace("$", "$$") for word in words]
+    return " ".join(word if re.match(r"[A-Za-z0-9_@%+=:,./$-]+\Z", word) else quote(word) for word in escaped)
 
 
 def environment_line(name, value):
     """Write one variable; a dollar sign has no meaning in Environment=."""
-    refuse_control(value)
-    text = escape(f"{name}={value}").replace("\\", "\\\\").replace('"', '\\"')
-    return f'Environment="{text}"'
+    return "Environment=" + quote(plain(f"{name}={value}"))
 
 
 def plain(text):
-    """Write a value that is not a command line."""
-    refuse_control(text)
-    return escape(text)
-
-
-def refuse_control(text):
-    """Raise ValueError for a character that would end the line or be lost."""
+    """Escape systemd's specifiers; raises ValueError for a character that would end the line or be lost."""
     if _CONTROL.search(text):
         raise ValueError(f"{text!r} contains a control character, which a unit file cannot hold")
+    return text.replace("%", "%%")
 
 
-def escape(word):
-    """Escape systemd's specifiers."""
-    return word.replace("%", "%%")
-
-
-def quote(word):
-    """Quote a word of a command line for systemd."""
-    word = escape(word).replace("$", "$$")
-    if re.match(r"[A-Za-z0-9_@%+=:,./$-]+\Z", word):
-        return word
-    return '"{}"'.format(word.replace("\\", "\\\\").replace('"', '\\"'))
+def quote(text):
+    """Quote a text for systemd."""
+    return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"'))

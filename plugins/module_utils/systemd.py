@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import calendar
+import collections
 import os
 import subprocess
 import time
 
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import files
 
 RUNNING = ("active", "activating", "reloading")
@@ -16,17 +18,12 @@ _PROPERTIES = (
 )
 
 
-class SystemdError(Exception):
-    """systemctl failed."""
+class UnitError(Exception):
+    """The unit does not run, or systemctl failed."""
 
 
 class Systemd:
-    """One unit.
-
-    Attributes:
-        actions: What was done, or would be.
-        diff: The unit file before and after, if it changes.
-    """
+    """One unit, with what was done, or would be if ``dry``: ``actions`` and ``diff`` (of the unit file)."""
 
     def __init__(self, unit, dry=False):
         self.unit = unit
@@ -34,6 +31,30 @@ class Systemd:
         self.dry = dry
         self.actions = []
         self.diff = {}
+        self._written = collections.Counter()
+        self._steps = []
+
+    def note(self, action, written=""):
+        """Record an action; the summary only counts what was ``written``: a file, a folder or the unit."""
+        self.actions.append(action)
+        if written:
+            self._written[written] += 1
+        else:
+            self._steps.append(action)
+
+    def summary(self):
+        """Return the actions in one short sentence, such as ``write 4 files and the unit; start Ray``."""
+        nouns = [accounts.count(number, noun) for noun, number in self._written.items() if noun != "unit"]
+        nouns += ["the unit"] if self._written["unit"] else []
+        written = ["write " + accounts.enumerate_words(nouns)] if nouns else []
+        return "; ".join([*written, *self._steps]) or "nothing to do"
+
+    def write(self, path, text, mode):
+        """Write a file that the unit needs; return whether it changes."""
+        changed = files.ensure(path, text, mode, dry=self.dry)
+        if changed:
+            self.note(f"write {path}", "file")
+        return changed
 
     def show(self):
         """Read the unit's properties."""
@@ -43,26 +64,21 @@ class Systemd:
     def put(self, text, enabled, needs=()):
         """Write the unit file, reload systemd and enable the unit, as far as needed.
 
-        Args:
-            text: The wanted unit file.
-            enabled: Whether to enable the unit.
-            needs: Paths of further files that the process reads when it starts.
-
-        Returns:
-            Whether a running process is outdated: the file changes now, or changed after the process started, because
-            an earlier run was interrupted before the restart.
+        Returns whether a running process is outdated: the unit file changes now, or it or one of ``needs`` (the files
+        that the process reads when it starts) changed after the process started, because an earlier run was interrupted
+        before the restart.
         """
         state = self.show()
         before = files.read(self.path)
         changed = before != text
         outdated = changed or is_outdated(state, [self.path, *needs])
         if changed:
-            self.actions.append(f"write {self.path}")
+            self.note(f"write {self.path}", "unit")
             headers = {"before_header": self.path, "after_header": self.path}
             self.diff = {**headers, "before": before or "", "after": text}
         enables = enabled and state.get("UnitFileState") != "enabled"
         if enables:
-            self.actions.append(f"enable {self.unit}")
+            self.note(f"enable {self.unit}", "unit" if changed else "")
         if self.dry:
             return outdated
         if changed:
@@ -80,30 +96,27 @@ class Systemd:
 
     def call(self, *argv, check=True):
         """Run systemctl; return its output."""
-        done = subprocess.run(
-            ["systemctl", *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},  # for timestamps that read_time understands
-            check=False,
-        )
-        output = done.stdout.decode("utf-8", "replace")
-        if done.returncode and check:
-            raise SystemdError("systemctl {} failed: {}".format(" ".join(argv), output.strip()))
+        code, output = _run(["systemctl", *argv], subprocess.STDOUT, LC_ALL="C", TZ="UTC")  # for read_time
+        if code and check:
+            raise UnitError("systemctl {} failed: {}".format(" ".join(argv), output.strip()))
         return output
 
-    def log(self, lines=20):
-        """Read the last lines of the unit's journal."""
-        done = subprocess.run(
-            ["journalctl", "--unit", self.unit, "--lines", str(lines), "--no-pager", "--output", "short-iso"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
-        text = done.stdout.decode("utf-8", "replace").strip()
+    def log(self):
+        """Read the last 20 lines of the unit's journal."""
+        argv = ["journalctl", "--unit", self.unit, "--lines", "20", "--no-pager", "--output", "short-iso"]
+        text = _run(argv, subprocess.DEVNULL)[1].strip()
         return "" if text == "-- No entries --" else text
+
+    def fail(self, module, message):
+        """Fail the module with the end of the unit's journal."""
+        log = self.log()
+        module.fail_json(msg="\n".join([message, *log.splitlines()[-10:]]), output=log)
+
+
+def _run(argv, stderr, **variables):
+    env = {**os.environ, **variables}
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env, check=False)
+    return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
 def is_outdated(state, paths):
@@ -111,10 +124,6 @@ def is_outdated(state, paths):
 
     Times are compared to the second, the precision of systemctl. A file from the future proves nothing: the clock was
     set back since.
-
-    Args:
-        state: The unit's properties (``Systemd.show``).
-        paths: The unit file, and what its process reads when it starts.
     """
     if state.get("ActiveState") not in RUNNING:
         return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
-import json
 import os
 import re
 from urllib.parse import unquote
@@ -24,11 +23,7 @@ def normalize(name):
 
 
 def installed(venv):
-    """List the distributions of a venv.
-
-    Returns:
-        Normalized name -> (version, its .dist-info folder).
-    """
+    """List the distributions of a venv: normalized name -> (version, its .dist-info folder)."""
     found = {}
     for folder in glob.glob(os.path.join(glob.escape(venv), "lib/python3.*/site-packages/*.dist-info")):
         name, _, version = os.path.basename(folder)[: -len(".dist-info")].partition("-")
@@ -38,30 +33,22 @@ def installed(venv):
 
 def not_released(venv):
     """List the distributions installed from a file or URL, not from a package index (PEP 610)."""
-    return {
-        name for name, (_, folder) in installed(venv).items() if os.path.exists(os.path.join(folder, "direct_url.json"))
-    }
+    folders = {name: folder for name, (_, folder) in installed(venv).items()}
+    return {name for name, folder in folders.items() if os.path.exists(os.path.join(folder, "direct_url.json"))}
 
 
 def damaged(venv):
     """List the distributions with missing files, according to their RECORD; compiled files (.pyc) may be missing."""
-    present = set()
-    for folder, _, names in os.walk(venv):
-        present.update(os.path.join(folder, name) for name in names)
-    broken = []
-    for name, (_, folder) in sorted(installed(venv).items()):
-        record = os.path.join(folder, "RECORD")
-        site = os.path.dirname(folder)
-        text = files.read(record)
-        if text is None:
-            broken.append(name)
-            continue
-        for row in csv.reader(text.splitlines()):
-            path = os.path.normpath(os.path.join(site, row[0])) if row else ""
-            if path and path not in present and not path.endswith(".pyc") and path.startswith(venv + "/"):
-                broken.append(name)
-                break
-    return broken
+    present = {os.path.join(folder, name) for folder, _, names in os.walk(venv) for name in names}
+
+    def is_damaged(folder):
+        text = files.read(os.path.join(folder, "RECORD"))
+        rows = csv.reader((text or "").splitlines())
+        paths = [os.path.normpath(os.path.join(os.path.dirname(folder), row[0])) for row in rows if row]
+        expected = {path for path in paths if path.startswith(venv + "/") and not path.endswith(".pyc")}
+        return text is None or not expected <= present
+
+    return [name for name, (_, folder) in sorted(installed(venv).items()) if is_damaged(folder)]
 
 
 def pins(requirements):
@@ -75,17 +62,9 @@ def pins(requirements):
 
 
 def wheels(requirements):
-    """Return the local wheels in requirements.
-
-    Returns:
-        Normalized name -> (path, SHA-256 in hex or "").
-    """
-    found = {}
-    for requirement in requirements:
-        match = _WHEEL.match(requirement)
-        if match:
-            found[normalize(match.group(1))] = (os.path.normpath(unquote(match.group(2))), match.group(3) or "")
-    return found
+    """Return the local wheels in requirements: normalized name -> (path, SHA-256 in hex or "")."""
+    found = [match.groups() for match in map(_WHEEL.match, requirements) if match]
+    return {normalize(name): (os.path.normpath(unquote(path)), sha256 or "") for name, path, sha256 in found}
 
 
 def describe(requirements):
@@ -105,25 +84,15 @@ def is_wheel(path, sha256):
 
 def wrong_pins(venv, requirements):
     """List the packages that differ from their pins: normalized name -> ``1.0 instead of 2.0``."""
-    present = installed(venv)
-    wrong = {}
-    for name, version in sorted(pins(requirements).items()):
-        found = present.get(name, ("",))[0]
-        if found != version:
-            wrong[name] = "{} instead of {}".format(found or "missing", version)
-    return wrong
-
-
-def inputs_digest(**inputs):
-    """Return a digest of a runtime's inputs."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    present = {name: version for name, (version, _) in installed(venv).items()}
+    pinned = sorted(pins(requirements).items())
+    return {
+        name: f"{present.get(name, 'missing')} instead of {version}"
+        for name, version in pinned
+        if present.get(name) != version
+    }
 
 
 def read_marker(venv):
     """Read the document of the last completed installation; {} if there is none."""
     return files.read_json(os.path.join(venv, MARKER))
-
-
-def has_interpreter(venv):
-    """Return whether the venv's Python exists, and the one it is based on."""
-    return os.access(os.path.join(venv, "bin/python"), os.X_OK) and os.path.isfile(os.path.join(venv, "pyvenv.cfg"))

@@ -10,10 +10,6 @@ short_description: Read a host's copy of the cluster's key pair, its names and i
 description:
   - Changes nothing. The private key is returned only with O(private).
 options:
-  user:
-    description: The owner of the key; empty for the connecting user.
-    type: str
-    default: ""
   names:
     description: Names and addresses at which the other hosts reach this one, in addition to the detected ones.
     type: list
@@ -25,14 +21,12 @@ options:
     default: 22
   private:
     description: >-
-      Also return the private key; if the host has none, generate a pair in memory. Use it with C(no_log).
+      Also return the private key; if the host has none, generate a pair in memory, except in check mode. Use it with
+      C(no_log).
     type: bool
     default: false
 author: [the flambe-ansible contributors]
-attributes:
-  check_mode:
-    description: Reads only; no pair is generated in check mode.
-    support: full
+extends_documentation_fragment: [flambe.cluster.common]
 """
 
 EXAMPLES = r"""
@@ -87,16 +81,11 @@ def read_pair(account):
 
 def read_host_keys():
     """Read the public keys of this host's sshd."""
-    keys = []
-    for path in sorted(glob.glob("/etc/ssh/ssh_host_*_key.pub")):
-        fields = (files.read(path) or "").split()
-        if len(fields) >= 2:
-            keys.append(" ".join(fields[:2]))
-    return keys
+    lines = [(files.read(path) or "").split() for path in sorted(glob.glob("/etc/ssh/ssh_host_*_key.pub"))]
+    return [" ".join(fields[:2]) for fields in lines if len(fields) >= 2]
 
 
 def main():
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "user": {"type": "str", "default": ""},

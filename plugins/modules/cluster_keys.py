@@ -12,10 +12,6 @@ description:
     C(~/.ssh/known_hosts) and C(~/.ssh/config). All other lines of these files are unchanged.
   - Handles public data only; write the private key with M(flambe.cluster.private_file).
 options:
-  user:
-    description: The owner of the files; empty for the connecting user.
-    type: str
-    default: ""
   public_key:
     description: The cluster's public key. Empty only in check mode, if no key exists yet.
     type: str
@@ -62,10 +58,8 @@ options:
     type: int
     default: 4
 author: [the flambe-ansible contributors]
+extends_documentation_fragment: [flambe.cluster.common]
 attributes:
-  check_mode:
-    description: Reports what would change.
-    support: full
   diff_mode:
     description: Shows the changed lines, which are public.
     support: full
@@ -98,14 +92,10 @@ from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh,
 
 
 def plan(account, params):
-    """Compute the wanted text and mode of each file.
-
-    Returns:
-        A list of (path, text, mode).
-    """
-    ssh = os.path.join(account.pw_dir, ".ssh")
+    """Yield the wanted files: (path, text, mode)."""
     public = params["public_key"]
-    known_path, config_path = os.path.join(ssh, "known_hosts"), os.path.join(ssh, "config")
+    names = ("authorized_keys", "known_hosts", "config")
+    authorized_path, known_path, config_path = (os.path.join(account.pw_dir, ".ssh", name) for name in names)
     known_text = files.read(known_path)
     _, previous = files.split_block(known_text, cluster_ssh.BLOCK)
     known = cluster_ssh.known_lines(params["hosts"], params["members"], previous)
@@ -116,28 +106,14 @@ def plan(account, params):
         ("ServerAliveCountMax", params["alive_count"]),
     ]
     config = cluster_ssh.config_lines(known, account.pw_name, options)
-    wanted = []
     if public:
-        authorized = os.path.join(ssh, "authorized_keys")
-        wanted.append((os.path.join(account.pw_dir, cluster_ssh.PUBLIC_KEY), public + "\n", 0o644))
-        wanted.append((authorized, authorise_once(files.read(authorized), public), 0o600))
-    wanted.append((known_path, files.with_block(known_text, cluster_ssh.BLOCK, known), 0o600))
-    wanted.append((config_path, files.with_block(files.read(config_path), cluster_ssh.BLOCK, config), 0o600))
-    return wanted
-
-
-def authorise_once(text, public):
-    """Return the text unchanged if it authorises the key exactly once."""
-    lines = (text or "").splitlines()
-    if lines.count(public) == 1 and sum(public.split()[1] in line.split() for line in lines) == 1:
-        others = [line for line in lines if line != public and line.split()[-1:] == [cluster_ssh.COMMENT]]
-        if not others:
-            return text
-    return cluster_ssh.authorise(text, public)
+        yield os.path.join(account.pw_dir, cluster_ssh.PUBLIC_KEY), public + "\n", 0o644
+        yield authorized_path, cluster_ssh.authorise(files.read(authorized_path), public), 0o600
+    yield known_path, files.with_block(known_text, cluster_ssh.BLOCK, known), 0o600
+    yield config_path, files.with_block(files.read(config_path), cluster_ssh.BLOCK, config), 0o600
 
 
 def main():
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "user": {"type": "str", "default": ""},
@@ -168,8 +144,16 @@ def main():
     except OSError as error:
         module.fail_json(msg=f"{error.filename} cannot be written: {error.strerror}")
     changed += [] if module.params["public_key"] else [cluster_ssh.PUBLIC_KEY]
-    done = "wrote {}".format(", ".join(changed)) if changed else "nothing to do"
-    module.exit_json(changed=bool(changed), files=changed, diff=diffs, msg=done)
+    module.exit_json(changed=bool(changed), files=changed, diff=diffs, msg=summarize(changed))
+
+
+def summarize(paths):
+    """Return the changes in one short sentence."""
+    names = ["the public key" if name == cluster_ssh.PUBLIC_KEY else name for name in map(os.path.basename, paths)]
+    written = [name for name in names if name != cluster_ssh.PRIVATE_KEY]
+    steps = ["write " + accounts.enumerate_words(written)] if written else []
+    steps += ["make the private key private"] if written != names else []
+    return "; ".join(steps) or "nothing to do"
 
 
 def converge(module, account):

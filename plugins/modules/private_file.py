@@ -19,15 +19,8 @@ options:
     description: The content.
     type: str
     required: true
-  user:
-    description: The owner; empty for the connecting user.
-    type: str
-    default: ""
 author: [the flambe-ansible contributors]
-attributes:
-  check_mode:
-    description: Reports whether the file would change.
-    support: full
+extends_documentation_fragment: [flambe.cluster.common]
 """
 
 EXAMPLES = r"""
@@ -53,7 +46,6 @@ from ansible_collections.flambe.cluster.plugins.module_utils import files
 
 
 def main():
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "str", "required": True},

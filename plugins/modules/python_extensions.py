@@ -18,10 +18,6 @@ options:
     description: The folder of the runtime.
     type: path
     required: true
-  user:
-    description: The owner of the runtime; empty for the connecting user.
-    type: str
-    default: ""
   packages:
     description: Module name to an absolute path, a path below C(~/), or a requirement.
     type: dict
@@ -34,31 +30,8 @@ options:
     description: A host whose certificate is not verified.
     type: str
     default: ""
-  uv:
-    description: The path of uv on the host.
-    type: str
-    default: ""
-  uv_version:
-    description: The version of uv to fetch if the host has none.
-    type: str
-    required: true
-  uv_sha256:
-    description: The SHA-256 of the wheel of this uv for Linux on x86_64.
-    type: str
-    required: true
-  timeout:
-    description: Time limit in seconds of each command of uv, and of each import.
-    type: float
-    default: 1800
-  timeout_setting:
-    description: The name of the variable that sets O(timeout), for messages.
-    type: str
-    default: timeout
 author: [the flambe-ansible contributors]
-attributes:
-  check_mode:
-    description: Reports what would be done.
-    support: full
+extends_documentation_fragment: [flambe.cluster.common, flambe.cluster.common.uv]
 """
 
 EXAMPLES = r"""
@@ -85,16 +58,15 @@ output:
 """
 
 import os
-from urllib.parse import unquote, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import package_index, pip_config, venv
 from ansible_collections.flambe.cluster.plugins.module_utils.extensions import ExtensionError, Extensions
+from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
 
 
 def main():
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "required": True},
@@ -102,16 +74,14 @@ def main():
             "packages": {"type": "dict", "required": True},
             "extra_index_url": {"type": "str", "default": "", "no_log": True},
             "trusted_host": {"type": "str", "default": ""},
-            "uv": {"type": "str", "default": ""},
-            "uv_version": {"type": "str", "required": True},
-            "uv_sha256": {"type": "str", "required": True},
-            "timeout": {"type": "float", "default": 1800},
-            "timeout_setting": {"type": "str", "default": "timeout"},
+            **ARGUMENTS,
         },
         supports_check_mode=True,
     )
     account = accounts.of_module(module)
-    module.no_log_values.update(find_secrets(module.params, account))
+    options = pip_config.read(account.pw_dir, accounts.environment(account))
+    texts = [module.params["extra_index_url"], *map(str, module.params["packages"].values())]
+    module.no_log_values.update(pip_config.passwords(options) + pip_config.passwords_in(texts))
     params = {**module.params, "missing_ok": module.check_mode}
     try:
         extensions = Extensions(params, account)
@@ -128,25 +98,8 @@ def main():
         module.fail_json(msg=f"the extensions could not be installed: {error}")
     names = ", ".join(extensions.todo)
     done = "would install " if module.check_mode else "installed "
-    module.exit_json(
-        changed=bool(extensions.todo), installed=extensions.todo, msg=done + names if names else "nothing to do"
-    )
-
-
-def find_secrets(params, account):
-    """List the passwords to mask in messages: those in URLs of indexes and packages."""
-    options = pip_config.read(account.pw_dir, accounts.environment(account))
-    found = set(pip_config.passwords({**options, "extra-index-url": params["extra_index_url"]}))
-    found.update(pip_config.passwords(options))
-    for value in map(str, params["packages"].values()):
-        for word in value.split():
-            try:
-                password = urlsplit(word).password
-            except ValueError:
-                password = None
-            if password:
-                found.update({password, unquote(password)})
-    return found
+    message = done + names if names else "nothing to do"
+    module.exit_json(changed=bool(names), installed=extensions.todo, msg=message)
 
 
 if __name__ == "__main__":

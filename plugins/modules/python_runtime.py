@@ -22,10 +22,6 @@ options:
     description: The folder of the runtime; C(venv), C(bin), C(python) and C(tmp) are created below it.
     type: path
     required: true
-  user:
-    description: The user who owns the environment and installs it; empty for the connecting user.
-    type: str
-    default: ""
   python_version:
     description: Such as V(3.7) or V(3.12.4).
     type: str
@@ -81,27 +77,8 @@ options:
       and RV(wheel_missing) is true.
     type: str
     default: ""
-  uv_version:
-    description: The version of uv to fetch.
-    type: str
-    required: true
-  uv_sha256:
-    description: The SHA-256 of the wheel of this uv for Linux on x86_64.
-    type: str
-    required: true
-  timeout:
-    description: Time limit in seconds of each command of uv, and of the imports.
-    type: float
-    default: 1800
-  timeout_setting:
-    description: The name of the variable that sets O(timeout), for messages.
-    type: str
-    default: timeout
 author: [the flambe-ansible contributors]
-attributes:
-  check_mode:
-    description: Reports what would be done.
-    support: full
+extends_documentation_fragment: [flambe.cluster.common, flambe.cluster.common.uv]
 """
 
 EXAMPLES = r"""
@@ -142,10 +119,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import package_index, pip_config
 from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Runtime
+from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
 
 
 def main():
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "required": True},
@@ -159,12 +136,8 @@ def main():
             "links": {"type": "list", "elements": "str", "default": []},
             "links_dir": {"type": "path", "default": "/usr/local/bin"},
             "index_url": {"type": "str", "default": "", "no_log": True},
-            "uv": {"type": "str", "default": ""},
             "wheel": {"type": "str", "default": ""},
-            "uv_version": {"type": "str", "required": True},
-            "uv_sha256": {"type": "str", "required": True},
-            "timeout": {"type": "float", "default": 1800},
-            "timeout_setting": {"type": "str", "default": "timeout"},
+            **ARGUMENTS,
         },
         supports_check_mode=True,
     )
@@ -175,16 +148,17 @@ def main():
         runtime.inspect()
     except accounts.CommandTimeoutError as error:
         module.fail_json(msg=f"the Python of {runtime.venv} does not answer: {error}", output=error.output)
-    there = {"uv_missing": False, "wheel_missing": False}
-    if not runtime.todo:
-        module.exit_json(changed=False, todo=[], msg="nothing to do", **there)
+    there = {"todo": runtime.todo, "uv_missing": False, "wheel_missing": False}
     todo = "; ".join(runtime.todo)
+    if not todo:
+        module.exit_json(changed=False, msg="nothing to do", **there)
     if module.check_mode:
-        module.exit_json(changed=True, todo=runtime.todo, msg=f"would {todo}", **there)
-    missing = {"uv_missing": runtime.missing_uv(), "wheel_missing": runtime.missing_wheel()}
+        module.exit_json(changed=True, msg=f"would {todo}", **there)
+    missing = {"uv": runtime.missing_uv(), "wheel": runtime.missing_wheel()}
     if any(missing.values()):
-        needed = " and ".join(name[: -len("_missing")] for name, lacks in missing.items() if lacks)
-        module.exit_json(changed=False, todo=runtime.todo, msg=f"needs {needed} to {todo}", **missing)
+        there.update({f"{name}_missing": lacks for name, lacks in missing.items()})
+        needed = " and ".join(name for name, lacks in missing.items() if lacks)
+        module.exit_json(changed=False, msg=f"needs {needed} to {todo}", **there)
     try:
         python = runtime.converge()
     except accounts.CommandError as error:
@@ -198,7 +172,7 @@ def main():
         module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
     except (LookupError, OSError) as error:
         module.fail_json(msg=f"the runtime in {runtime.venv} could not be installed: {error}", failed_step=runtime.step)
-    module.exit_json(changed=True, todo=runtime.todo, python=python, msg=todo, **there)
+    module.exit_json(changed=True, python=python, msg=todo, **there)
 
 
 if __name__ == "__main__":

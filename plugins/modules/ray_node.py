@@ -13,10 +13,6 @@ description:
     started if it does not run. A restart that an earlier run did not reach is repeated.
   - It is an error if another process listens on the head's port.
 options:
-  user:
-    description: The user who runs Ray; empty for the connecting user.
-    type: str
-    default: ""
   unit:
     description: The unit's name.
     type: str
@@ -72,10 +68,8 @@ options:
     type: float
     default: 90
 author: [the flambe-ansible contributors]
+extends_documentation_fragment: [flambe.cluster.common]
 attributes:
-  check_mode:
-    description: Reports what would be done.
-    support: full
   diff_mode:
     description: Shows the unit.
     support: full
@@ -106,7 +100,7 @@ missing:
   elements: str
   returned: success
 actions:
-  description: What was done.
+  description: What was done; the message is a summary of it.
   type: list
   elements: str
   returned: success
@@ -116,16 +110,13 @@ output:
   returned: failure, or when nodes are missing
 """
 
-import time
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils.ray_service import Node, RayNodeError
-from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd, SystemdError
+from ansible_collections.flambe.cluster.plugins.module_utils.ray_service import Node
+from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd, UnitError
 
 
 def main():
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "user": {"type": "str", "default": ""},
@@ -150,36 +141,23 @@ def main():
     try:
         node = Node(module.params, account, module.check_mode)
         node.converge()
-        missing, answer = settle(module, node)
-    except (RayNodeError, SystemdError) as error:
-        log = systemd.log()
-        shown = accounts.tail(log, 10)
-        module.fail_json(msg="Ray does not run here: {}{}".format(error, "\n" + shown if shown else ""), output=log)
+        waits = module.params["start"] and not module.check_mode
+        missing, answer = node.settle() if waits else ([], "")
+    except UnitError as error:
+        systemd.fail(module, f"Ray does not run here: {error}")
     except (accounts.CommandError, OSError) as error:
         module.fail_json(msg=f"Ray could not be set up: {error}")
     module.exit_json(
-        changed=bool(node.actions),
-        actions=node.actions,
+        changed=bool(node.systemd.actions),
+        actions=node.systemd.actions,
         address=node.address,
         head_id=systemd.show().get("InvocationID", "") if module.params["head"] else "",
         missing=missing,
         answer=answer,
         diff=node.systemd.diff,
         output=systemd.log() if missing else "",
-        msg="; ".join(node.actions) or "nothing to do",
+        msg=node.systemd.summary(),
     )
-
-
-def settle(module, node):
-    """Wait for the unit and the expected nodes; not in check mode."""
-    if module.check_mode or not module.params["start"]:
-        return [], ""
-    deadline = time.monotonic() + module.params["timeout"]
-    if not module.params["head"] or module.params["expect"]:
-        node.await_unit(deadline)
-    if not module.params["expect"]:
-        return [], ""
-    return node.await_nodes(deadline)
 
 
 if __name__ == "__main__":

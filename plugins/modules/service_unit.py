@@ -21,10 +21,6 @@ options:
     description: One line that describes it.
     type: str
     required: true
-  user:
-    description: The user who runs it; empty for the connecting user.
-    type: str
-    default: ""
   command:
     description: The words of the command; the first is a path.
     type: list
@@ -100,10 +96,8 @@ options:
     type: float
     default: 60
 author: [the flambe-ansible contributors]
+extends_documentation_fragment: [flambe.cluster.common]
 attributes:
-  check_mode:
-    description: Reports what would be done.
-    support: full
   diff_mode:
     description: Shows the unit.
     support: full
@@ -120,7 +114,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done.
+  description: What was done; the message is a summary of it.
   type: list
   elements: str
   returned: success
@@ -132,12 +126,11 @@ output:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils.service import Service, ServiceError
-from ansible_collections.flambe.cluster.plugins.module_utils.systemd import SystemdError
+from ansible_collections.flambe.cluster.plugins.module_utils.service import Service
+from ansible_collections.flambe.cluster.plugins.module_utils.systemd import UnitError
 
 
 def main():
-    """Run the module."""
     file_options = {
         "path": {"type": "path", "required": True},
         "content": {"type": "str", "required": True},
@@ -165,22 +158,15 @@ def main():
         },
         supports_check_mode=True,
     )
-    account = accounts.of_module(module)
-    service = Service(module.params, account, module.check_mode)
+    service = Service(module.params, accounts.of_module(module), module.check_mode)
+    unit = service.systemd
     try:
         service.converge()
-    except (ServiceError, SystemdError) as error:
-        log = service.systemd.log()
-        shown = accounts.tail(log, 10)
-        module.fail_json(msg="{}{}".format(error, "\n" + shown if shown else ""), output=log)
+    except UnitError as error:
+        unit.fail(module, str(error))
     except (OSError, ValueError) as error:
         module.fail_json(msg="{} could not be set up: {}".format(module.params["name"], error))
-    module.exit_json(
-        changed=bool(service.actions),
-        actions=service.actions,
-        diff=service.systemd.diff,
-        msg="; ".join(service.actions) or "nothing to do",
-    )
+    module.exit_json(changed=bool(unit.actions), actions=unit.actions, diff=unit.diff, msg=unit.summary())
 
 
 if __name__ == "__main__":

@@ -20,10 +20,6 @@ options:
     type: list
     elements: str
     required: true
-  user:
-    description: The user who runs them; empty for the connecting user.
-    type: str
-    default: ""
   timeout:
     description: Time limit of each command in seconds; its process group is killed afterwards.
     type: float
@@ -41,10 +37,7 @@ options:
     type: str
     default: .local/state/flambe/setup_cmds.json
 author: [the flambe-ansible contributors]
-attributes:
-  check_mode:
-    description: Reports whether they would run.
-    support: full
+extends_documentation_fragment: [flambe.cluster.common]
 """
 
 EXAMPLES = r"""
@@ -57,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reason:
-  description: Why they ran; empty if they did not.
+  description: Why they ran, such as C(first run on this host); empty if they did not.
   type: str
   returned: always
 command:
@@ -75,7 +68,6 @@ output:
 """
 
 import glob
-import hashlib
 import json
 import os
 import re
@@ -101,21 +93,15 @@ def decide(commands, state, boot_id, rerun):
     if not commands:
         return ""
     if not state:
-        return "they have not completed on this host"
-    if state.get("commands") != digest(commands):
-        return "they changed"
+        return "first run on this host"
+    if state.get("commands") != files.digest(commands):
+        return "the commands changed"
     if state.get("boot_id") != boot_id:
         return "the host was rebooted"
-    return "a rerun was requested" if rerun else ""
-
-
-def digest(commands):
-    """Return a digest of the commands, which may contain secrets."""
-    return hashlib.sha256(json.dumps(commands).encode()).hexdigest()
+    return "requested" if rerun else ""
 
 
 def main():
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "commands": {"type": "list", "elements": "str", "required": True},
@@ -136,14 +122,15 @@ def main():
     reason = decide(commands, state, boot_id, module.params["rerun"])
     if not reason:
         module.exit_json(changed=False, reason="", msg="nothing to run")
-    done = f"{len(commands)} setup command{'' if len(commands) == 1 else 's'}: {reason}"
+    done = f"{accounts.count(len(commands), 'setup command')} ({reason})"
     if module.check_mode:
         module.exit_json(changed=True, reason=reason, msg="would run " + done)
     for number, command in enumerate(commands, 1):
         run_one(module, account, command, f"{number} of {len(commands)}")
     with accounts.acting_as(account):
         files.ensure_folder(os.path.dirname(path), 0o700)
-        files.write(path, json.dumps({"commands": digest(commands), "boot_id": boot_id}) + "\n", 0o600)
+        # Only a digest is kept: the commands may contain secrets.
+        files.write(path, json.dumps({"commands": files.digest(commands), "boot_id": boot_id}) + "\n", 0o600)
     module.exit_json(changed=True, reason=reason, msg="ran " + done)
 
 
@@ -166,22 +153,10 @@ def run_one(module, account, command, place):
 
 
 def run_command(account, command, timeout, setting, place, lock_seconds=apt_lock.WAIT_SECONDS):
-    """Run one command, and repeat it while another process holds a lock of apt.
+    """Run one command, and repeat it for ``lock_seconds`` while another process holds a lock of apt.
 
-    Args:
-        account: The user.
-        command: Lines of bash.
-        timeout: Seconds for each attempt.
-        setting: The variable that sets the time limit, for messages.
-        place: Such as ``1 of 2``, for messages.
-        lock_seconds: Seconds to wait for the locks of apt.
-
-    Returns:
-        (exit code, output).
-
-    Raises:
-        accounts.CommandTimeoutError: It exceeded its time limit.
-        ProfileError: The login shell ended before it ran the command.
+    ``setting`` (the variable that sets the time limit of an attempt) and ``place`` (``1 of 2``) are for messages.
+    Returns (exit code, output); raises CommandTimeoutError or ProfileError.
     """
     deadline = time.monotonic() + lock_seconds
     while True:

@@ -51,10 +51,7 @@ options:
     type: bool
     default: true
 author: [the flambe-ansible contributors]
-attributes:
-  check_mode:
-    description: Reports whether files would be written.
-    support: full
+extends_documentation_fragment: [flambe.cluster.common]
 """
 
 EXAMPLES = r"""
@@ -77,10 +74,15 @@ brought:
   returned: success
 """
 
+import io
+import os
+import zipfile
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import package_index, pip_config, wheel_files
+from ansible_collections.flambe.cluster.plugins.module_utils import files, package_index, pip_config
 
+MARKER = ".wheels.json"
 _WHEEL = {
     "project": {"type": "str", "required": True},
     "filename": {"type": "str", "required": True},
@@ -90,7 +92,6 @@ _WHEEL = {
 
 
 def main():
-    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "dest": {"type": "path", "required": True},
@@ -106,10 +107,10 @@ def main():
     options = pip_config.read(account.pw_dir, accounts.environment(account))
     module.no_log_values.update(pip_config.passwords(options))
     indexes = [module.params["index_url"]] if module.params["index_url"] else pip_config.indexes(options)
-    stale = wheel_files.find_stale(dest, wheels)
+    stale = find_stale(dest, wheels)
     try:
         if stale and not module.check_mode:
-            wheel_files.extract(dest, wheels, indexes, options)
+            extract(dest, wheels, indexes, options)
     except package_index.PackageNotFoundError as error:
         if module.params["required"]:
             module.fail_json(msg=f"the files for {dest} could not be fetched: {error}")
@@ -117,7 +118,34 @@ def main():
         module.exit_json(changed=False, brought=[], msg="nothing was written")
     except OSError as error:
         module.fail_json(msg=f"{dest} cannot be written: {error.strerror}")
-    module.exit_json(changed=bool(stale), brought=stale, msg="wrote " + ", ".join(stale) if stale else "nothing to do")
+    done = "write " + accounts.count(len(stale), "file") if stale else "nothing to do"
+    module.exit_json(changed=bool(stale), brought=stale, msg=done)
+
+
+def find_stale(dest, wheels):
+    """List the files that are missing, or all files if they came from other wheels."""
+    names = sorted(name for wheel in wheels for name in wheel["files"].values())
+    if files.read(os.path.join(dest, MARKER)) != files.digest(wheels) + "\n":
+        return names
+    return [name for name in names if not os.path.isfile(os.path.join(dest, name))]
+
+
+def extract(dest, wheels, indexes, options):
+    """Fetch the wheels and write their files; raises PackageNotFoundError if one lacks a file, too."""
+    found = {}
+    for wheel in wheels:
+        content = package_index.fetch(indexes, wheel["project"], wheel["filename"], wheel["sha256"], options)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for member, name in wheel["files"].items():
+                try:
+                    found[name] = archive.read(member)
+                except KeyError:
+                    missing = "{} does not contain {}".format(wheel["filename"], member)
+                    raise package_index.PackageNotFoundError(missing) from None
+    files.ensure_folder(dest, 0o755)
+    for name, content in found.items():
+        files.write(os.path.join(dest, name), content, 0o644)
+    files.write(os.path.join(dest, MARKER), files.digest(wheels) + "\n", 0o644)
 
 
 if __name__ == "__main__":

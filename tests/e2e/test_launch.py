@@ -32,17 +32,15 @@ MARKER = "/tmp/setup-was-here"
 class Cluster:
     """One configuration, the command line on it, and what the lab saw of that."""
 
-    def __init__(self, folder: Path, lab: LabInfo, *, image: str) -> None:
+    def __init__(self, folder: Path, lab: LabInfo) -> None:
         self.lab = lab
-        self.image = image
         self.file = folder / "cluster.yaml"
         self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
         self.write()
 
     def write(self, factories_num: int = 2, **more: Any) -> None:
         """Write the configuration."""
-        images = {"orchestrator_ami": self.image, "factory_ami": self.image}
-        fields = {"name": NAME, "lab": self.lab.name, "factories_num": factories_num, **images, **more}
+        fields = {"name": NAME, "lab": self.lab.name, "factories_num": factories_num, **more}
         lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]
         self.file.write_text("\n".join(["!LabCluster", *lines, ""]))
 
@@ -81,8 +79,8 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(lab: LabInfo, runtime_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("launch"), lab, image=runtime_image)
+def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("launch"), lab)
     yield made
     made.call("down", "--yes", code=None)
 
@@ -184,7 +182,7 @@ def test_4_a_deleted_file_is_put_back(cluster: Cluster) -> None:
     cluster.run("rm ray_bootstrap_key.pem", on="orchestrator")
     key = set(cluster.run("sha256sum < ray_bootstrap_key.pem", on="factories").values())
     document = cluster.launch()
-    assert "private key" in find_details(document, f"{NAME}_orchestrator")
+    assert "Write the private key" in find_details(document, f"{NAME}_orchestrator")
     assert set(cluster.run("sha256sum < ray_bootstrap_key.pem").values()) == key
     assert set(cluster.run(ASK).values()) == {"0.4.18"}
 

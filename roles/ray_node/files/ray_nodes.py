@@ -35,29 +35,23 @@ def main():
     try:
         document = read_nodes(options.address, options.timeout)
     except Exception as error:
-        fail(answer, str(error) or type(error).__name__)
-    answer.write(json.dumps(document) + "\n")
-    answer.flush()
-    finish(0)
+        finish(1, answer, {"error": str(error) or type(error).__name__})
+    finish(0, answer, document)
 
 
 def give_up(answer, seconds, address):
     """End the process after its time limit: Ray's client can block forever."""
     time.sleep(seconds)
-    fail(answer, f"no answer from Ray at {address} within {seconds:g} s")
+    finish(1, answer, {"error": f"no answer from Ray at {address} within {seconds:g} s"})
 
 
-def finish(code):
-    """End at once, without Ray's threads and exit handlers."""
+def finish(code, answer=None, document=None):
+    """Print a document, and end at once, without Ray's threads and exit handlers."""
+    if answer:
+        answer.write(json.dumps(document) + "\n")
+        answer.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def fail(answer, reason):
-    """Print an error as JSON and end."""
-    answer.write(json.dumps({"error": reason}) + "\n")
-    answer.flush()
-    finish(1)
 
 
 def read_nodes(address, timeout):
@@ -65,7 +59,11 @@ def read_nodes(address, timeout):
     knock(address, timeout)
     import ray
 
-    nodes = read_redis(ray, address) if is_old(ray) else read_driver(ray, address)
+    if is_old(ray):
+        nodes = read_redis(ray, address)
+    else:
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        nodes = ray.nodes()
     return {"ray_version": ray.__version__, "nodes": merge(nodes)}
 
 
@@ -94,12 +92,6 @@ def read_redis(ray, address):
     return ray.state._parse_client_table(client)
 
 
-def read_driver(ray, address):
-    """Read the nodes through a driver (Ray 1.0 and later)."""
-    ray.init(address=address, log_to_driver=False, configure_logging=False)
-    return ray.nodes()
-
-
 def merge(nodes):
     """Merge the entries of each address; it is alive if any entry is."""
     found = {}
@@ -125,8 +117,7 @@ def wait_for_head(address, timeout):
         except Exception as error:
             if str(error) != printed:
                 printed = str(error)
-                sys.stderr.write(f"waiting for Ray's head: {printed}\n")
-                sys.stderr.flush()
+                print(f"waiting for Ray's head: {printed}", file=sys.stderr, flush=True)
         time.sleep(0.5)
 
 

@@ -7,6 +7,7 @@ If the folder ASSETS holds the files that the pages load from the web, they are 
 needs no other host. Runs on flambe's runtime.
 """
 
+import contextlib
 import http.client
 import logging
 import os
@@ -17,7 +18,8 @@ from urllib.parse import quote
 
 PREFIX = "/tensorboard"
 _SITE = "flambe.runner.report_site_run"
-# Headers of one connection, which are not forwarded.
+# The request headers that TensorBoard uses, and those of one connection, which are not forwarded.
+_REQUEST_HEADERS = {"HTTP_ACCEPT": "Accept", "HTTP_ACCEPT_ENCODING": "Accept-Encoding", "CONTENT_TYPE": "Content-Type"}
 _HOP_HEADERS = {"connection", "keep-alive", "proxy-authenticate", "te", "trailers", "transfer-encoding", "upgrade"}
 _CHUNK = 65536
 _ASSETS = "assets"
@@ -40,12 +42,7 @@ _FROM_THE_WEB = re.compile(
 
 
 class WithTensorBoard:
-    """Forward requests below the prefix to TensorBoard on this host, and all others to the site.
-
-    Args:
-        site: The site's WSGI application.
-        port: TensorBoard's port.
-    """
+    """Forward requests below the prefix to TensorBoard on this host, and all others to the site (WSGI)."""
 
     def __init__(self, site, port):
         self.site = site
@@ -53,49 +50,37 @@ class WithTensorBoard:
 
     def __call__(self, environ, start_response):
         """Answer one request."""
-        path = environ.get("PATH_INFO", "")
+        path, query = environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", "")
+        query = "?" + query if query else ""
         if path == PREFIX:
-            query = environ.get("QUERY_STRING", "")
-            start_response("302 Found", [("Location", PREFIX[1:] + "/" + ("?" + query if query else ""))])
+            start_response("302 Found", [("Location", f"{PREFIX[1:]}/{query}")])
             return [b""]
         if not path.startswith(PREFIX + "/"):
             return self.site(environ, start_response)
         try:
-            return self.forward(environ, start_response, path[len(PREFIX) :])
+            path = quote(path[len(PREFIX) :].encode("latin-1"), safe="/:@!$&'()*+,;=~")
+            return self.forward(environ, start_response, path + query)
         except (OSError, http.client.HTTPException) as error:
             start_response("502 Bad Gateway", [("Content-Type", "text/plain; charset=utf-8")])
             return [f"TensorBoard does not answer: {error}\n".encode()]
 
-    def forward(self, environ, start_response, path):
+    def forward(self, environ, start_response, url):
         """Forward one request."""
-        query = environ.get("QUERY_STRING", "")
-        url = quote(path.encode("latin-1"), safe="/:@!$&'()*+,;=~") + ("?" + query if query else "")
         length = int(environ.get("CONTENT_LENGTH") or 0)
         body = environ["wsgi.input"].read(length) if length else None
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request(environ["REQUEST_METHOD"], url, body, read_headers(environ))
+        sent = {name: environ[key] for key, name in _REQUEST_HEADERS.items() if environ.get(key)}
+        connection.request(environ["REQUEST_METHOD"], url, body, sent)
         answer = connection.getresponse()
         headers = [item for item in answer.getheaders() if item[0].lower() not in _HOP_HEADERS]
         start_response(f"{answer.status} {answer.reason}", headers)
         return read_body(connection, answer)
 
 
-def read_headers(environ):
-    """Return the request headers that TensorBoard uses."""
-    names = {"HTTP_ACCEPT": "Accept", "HTTP_ACCEPT_ENCODING": "Accept-Encoding", "CONTENT_TYPE": "Content-Type"}
-    return {name: environ[key] for key, name in names.items() if environ.get(key)}
-
-
 def read_body(connection, answer):
     """Yield a response in chunks."""
-    try:
-        while True:
-            chunk = answer.read(_CHUNK)
-            if not chunk:
-                return
-            yield chunk
-    finally:
-        connection.close()
+    with contextlib.closing(connection):
+        yield from iter(lambda: answer.read(_CHUNK), b"")
 
 
 def localize(page):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh
+from ansible_collections.flambe.cluster.plugins.modules import cluster_keys
 
 KEY = "ssh-ed25519 AAAAnew flambe-cluster"
 A = {"name": "a", "names": ["a", "10.0.0.1", "host-a"], "host_keys": ["ssh-ed25519 AAAAa", "ssh-rsa AAAAr"]}
@@ -25,6 +26,16 @@ def test_authorise_once_and_keep_the_users_lines() -> None:
     assert once == f"{mine}{KEY}\n"
     assert cluster_ssh.authorise(once, KEY) == once
     assert cluster_ssh.authorise(once + KEY + "\n", KEY) == once
+    after = f"{KEY}\n{mine}"
+    assert cluster_ssh.authorise(after, KEY) == after
+
+
+def test_changes_in_one_sentence() -> None:
+    home = "/home/ml/"
+    everything = [home + cluster_ssh.PUBLIC_KEY, *(f"{home}.ssh/{name}" for name in ("authorized_keys", "config"))]
+    assert cluster_keys.summarize(everything) == "write the public key, authorized_keys and config"
+    assert cluster_keys.summarize([home + cluster_ssh.PRIVATE_KEY]) == "make the private key private"
+    assert cluster_keys.summarize([]) == "nothing to do"
 
 
 def test_authorise_replaces_an_older_key_of_the_cluster() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,34 @@ def test_pages_are_unchanged_if_a_file_is_missing(app: flask.Flask, tmp_path: Pa
 def test_no_file_outside_of_the_folder(app: flask.Flask, tmp_path: Path) -> None:
     (tmp_path.parent / "secret").write_text("secret")
     assert app.test_client().get("/assets/..%2Fsecret").status_code == 404
+
+
+class TensorBoard(BaseHTTPRequestHandler):
+    """Answers with what was asked for."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(f"{self.path} {self.headers['Accept']}".encode())
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+        return
+
+
+def test_requests_below_the_prefix_reach_tensorboard(app: flask.Flask) -> None:
+    server = HTTPServer(("127.0.0.1", 0), TensorBoard)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    made = load().WithTensorBoard(app.wsgi_app, server.server_port)
+    app.wsgi_app = made  # type: ignore[method-assign]
+    client = app.test_client()
+    answer = client.get("/tensorboard/data/a%20b?tag=x%2Fy&run=1", headers={"Accept": "text/x"})
+    assert (answer.status_code, answer.text) == (200, "/data/a%20b?tag=x%2Fy&run=1 text/x")
+    assert "Connection" not in answer.headers
+    assert client.get("/tensorboard?a=1").headers["Location"] == "tensorboard/?a=1"
+    assert client.get("/").text == PAGE
+    server.shutdown()
+    server.server_close()
+    answer = client.get("/tensorboard/")
+    assert (answer.status_code, answer.text[:27]) == (502, "TensorBoard does not answer")

@@ -112,6 +112,14 @@ def test_a_command_of_uv_that_fails(tmp_path: Path) -> None:
     assert (str(caught.value), caught.value.output) == ("uv python install failed with exit code 2", "no torch")
 
 
+def test_requirements_are_installed_in_one_resolution(tmp_path: Path) -> None:
+    uv = make_uv(tmp_path, f'echo "$@" > {tmp_path}/seen; cat requirements.txt constraints.txt >> {tmp_path}/seen\n')
+    uv.install("/py", ["a==1", "b"], ["c<2"], ["a"])
+    assert (tmp_path / "seen").read_text() == (
+        "pip install --python /py -r requirements.txt -c constraints.txt --reinstall-package=a\na==1\nb\nc<2\n"
+    )
+
+
 def test_uv_does_not_inherit_another_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "read_environment", lambda path: {"PYTHONPATH": "/opt/x", "PYTHONHOME": "/opt"})
     uv = make_uv(tmp_path, 'echo "[$PYTHONPATH$PYTHONHOME]"\n')

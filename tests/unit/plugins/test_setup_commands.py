@@ -11,22 +11,22 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock
+from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock, files
 from ansible_collections.flambe.cluster.plugins.modules import setup_commands
 
 COMMANDS = ["a", "b"]
-DONE = {"commands": setup_commands.digest(COMMANDS), "boot_id": "1"}
+DONE = {"commands": files.digest(COMMANDS), "boot_id": "1"}
 
 
 @pytest.mark.parametrize(
     ("commands", "state", "boot_id", "rerun", "expected"),
     [
         ([], {}, "1", True, ""),
-        (COMMANDS, {}, "1", False, "they have not completed on this host"),
+        (COMMANDS, {}, "1", False, "first run on this host"),
         (COMMANDS, DONE, "1", False, ""),
-        (["b", "a"], DONE, "1", False, "they changed"),
+        (["b", "a"], DONE, "1", False, "the commands changed"),
         (COMMANDS, DONE, "2", False, "the host was rebooted"),
-        (COMMANDS, DONE, "1", True, "a rerun was requested"),
+        (COMMANDS, DONE, "1", True, "requested"),
     ],
 )
 def test_decide(commands: list[str], state: dict[str, str], boot_id: str, rerun: bool, expected: str) -> None:

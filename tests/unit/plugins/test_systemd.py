@@ -72,7 +72,7 @@ def converge_service(tmp_path: Path, **changes: Any) -> list[str]:
     made = service.Service(params, ACCOUNT, dry=False)
     made.systemd.path = str(tmp_path / "demo.service")
     made.converge()
-    actions: list[str] = made.actions
+    actions: list[str] = made.systemd.actions
     return actions
 
 
@@ -117,6 +117,16 @@ def test_a_clock_that_was_set_back_does_not_restart_a_service(tmp_path: Path, sy
     assert converge_service(tmp_path) == []
 
 
+def test_the_actions_in_one_sentence() -> None:
+    unit = systemd.Systemd("demo.service")
+    unit.note("enable demo.service")
+    assert unit.summary() == "enable demo.service"
+    for path, noun in (("/srv", "folder"), ("/srv/a", "file"), ("/srv/b", "file"), ("/etc/demo.service", "unit")):
+        unit.note(f"write {path}", noun)
+    assert unit.summary() == "write 1 folder, 2 files and the unit; enable demo.service"
+    assert unit.actions[1:3] == ["write /srv", "write /srv/a"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("Sun 2026-11-29 20:03:41 UTC", 1795982621), ("", 0), ("n/a", 0)],
@@ -154,16 +164,18 @@ def test_a_ray_whose_restart_was_interrupted_is_restarted(
 ) -> None:
     first = make_node(tmp_path, monkeypatch)
     first.converge()
-    assert first.actions[-1] == "start Ray"
+    assert first.systemd.actions[-1] == "start Ray"
+    assert first.systemd.summary() == "write 3 files and the unit; start Ray"
     systemctl.run(age(tmp_path / "ray.service", 60) + 1)
     second = make_node(tmp_path, monkeypatch)
     second.converge()
-    assert second.actions == []
+    assert second.systemd.actions == []
+    assert second.systemd.summary() == "nothing to do"
     systemctl.run(time.time() - 600)
     systemctl.calls.clear()
     third = make_node(tmp_path, monkeypatch)
     third.converge()
-    assert third.actions == ["restart Ray: its files changed after it was started"]
+    assert third.systemd.actions == ["restart Ray: its files changed after it was started"]
     assert systemctl.calls == ["reset-failed", "restart"]
 
 
@@ -177,18 +189,18 @@ def test_a_worker_that_waits_with_an_outdated_ray_nodes_is_restarted(
     systemctl.run(time.time() - 300, ActiveState="activating", ExecMainStartTimestamp="")
     waiting = make_node(tmp_path, monkeypatch, **worker)
     waiting.converge()
-    assert waiting.actions == []
+    assert waiting.systemd.actions == []
     age(tmp_path / "bin/ray_nodes.py", 60)
     outdated = make_node(tmp_path, monkeypatch, **worker)
     outdated.converge()
-    assert outdated.actions == ["restart Ray: its files changed after it was started"]
+    assert outdated.systemd.actions == ["restart Ray: its files changed after it was started"]
 
 
 def test_a_foreign_process_on_the_port_of_the_head(
     tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ports, "find_foreign", lambda port, unit: f"port {port} is in use by process 7: stop it")
-    with pytest.raises(ray_service.RayNodeError) as caught:
+    with pytest.raises(systemd.UnitError) as caught:
         make_node(tmp_path, monkeypatch).converge()
     assert str(caught.value) == "port 12345 is in use by process 7: stop it or set ray_node_port to a free port"
     assert "restart" not in systemctl.calls

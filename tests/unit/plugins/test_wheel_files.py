@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flambe.cluster.plugins.module_utils import package_index, wheel_files
+from ansible_collections.flambe.cluster.plugins.module_utils import package_index
+from ansible_collections.flambe.cluster.plugins.modules import wheel_files
 
 STYLE = "body { content: 'é' }".encode()
 

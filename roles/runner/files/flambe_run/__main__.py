@@ -35,7 +35,8 @@ def main():
     commands.add_parser("supervise", help="run the started job; called by the unit")
     commands.add_parser("settle", help="record how the job ended and restart Ray; called by the unit")
     options = parser.parse_args()
-    settings = Settings.read(options.settings)
+    with open(options.settings, encoding="utf-8") as file:
+        settings = Settings(json.load(file))
     if options.command == "supervise":
         sys.exit(supervising.supervise(settings))
     if options.command == "logs":
@@ -45,19 +46,16 @@ def main():
 
 def report(settings, options):
     """Run a command that prints a document; return the exit code."""
+    commands = {
+        "state": lambda: controlling.describe(settings),
+        "start": lambda: controlling.start(settings, json.load(sys.stdin)),
+        "stop": lambda: controlling.stop(settings, replaced=options.replaced),
+        "wait": lambda: controlling.wait(settings),
+        "refresh": lambda: controlling.refresh(settings, json.load(sys.stdin), always=options.always),
+        "settle": lambda: controlling.settle(settings),
+    }
     try:
-        if options.command == "start":
-            document = controlling.start(settings, json.load(sys.stdin))
-        elif options.command == "stop":
-            document = controlling.stop(settings, replaced=options.replaced)
-        elif options.command == "wait":
-            document = controlling.wait(settings)
-        elif options.command == "refresh":
-            document = controlling.refresh(settings, json.load(sys.stdin), always=options.always)
-        elif options.command == "settle":
-            document = controlling.settle(settings)
-        else:
-            document = controlling.describe(settings)
+        document = commands[options.command]()
     except controlling.ControlError as error:
         print(json.dumps({"error": str(error), **error.facts}))
         return 1

@@ -10,7 +10,7 @@ import uuid
 import progress
 import refreshing
 import units
-from settings import now
+from settings import now, read_boot
 
 _SETTLE_SECONDS = 400
 _BEGIN_SECONDS = 5
@@ -34,9 +34,9 @@ def describe(settings):
     if not state:
         return {"state": "none", "active": False, "settling": False}
     active = units.show(settings.unit).get("ActiveState", "")
-    over = state.get("state") in _OVER
-    document = {**state, "active": active in units.ALIVE and not over, "settling": over and active in _not_idle()}
-    if not over and active not in _not_idle():
+    over, idle = state.get("state") in _OVER, active not in (*units.ALIVE, "deactivating")
+    document = {**state, "active": active in units.ALIVE and not over, "settling": over and not idle}
+    if not over and idle:
         document.update(state="failed", reason=_explain_end(state))
     stages = progress.read_stages(state["save_path"]) if state.get("save_path") else {}
     document.update(stage=progress.find_stage(stages), stages=stages)
@@ -46,13 +46,8 @@ def describe(settings):
 def start(settings, spec):
     """Start a job; it continues after this process and the login end.
 
-    Args:
-        settings: The role's settings.
-        spec: ``name``, ``command`` (words), ``directory``, ``log`` (in the directory), ``save_path`` (of its results,
-            or ""), ``hosts`` (see ``refreshing.restart``), ``environment``.
-
-    Raises:
-        ControlError: A job is running, or systemd cannot start the unit.
+    ``spec``: ``name``, ``command`` (words), ``directory``, ``log`` (in the directory), ``save_path`` (of its results,
+    or ""), ``hosts`` (see ``refreshing.restart``), ``environment``.
     """
     with settings.locked("start"):
         found = wait(settings, active_too=False)
@@ -60,22 +55,18 @@ def start(settings, spec):
             raise ControlError("a job is running", busy=True, run=found)
         settings.forget("request")
         settings.save("spec", spec)
-        settings.save(
-            "state",
-            {
-                "id": uuid.uuid4().hex,
-                "name": spec["name"],
-                "state": "queued",
-                "queued": now(),
-                "since": None,
-                "until": None,
-                "exit_code": None,
-                "reason": "",
-                "lost": [],
-                "save_path": spec.get("save_path", ""),
-                "log": os.path.join(spec["directory"], spec["log"]),
-            },
-        )
+        state = {
+            "id": uuid.uuid4().hex,
+            "name": spec["name"],
+            "state": "queued",
+            "queued": now(),
+            **dict.fromkeys(("since", "until", "exit_code")),
+            "reason": "",
+            "lost": [],
+            "save_path": spec.get("save_path", ""),
+            "log": os.path.join(spec["directory"], spec["log"]),
+        }
+        settings.save("state", state)
         head = units.show(settings.ray_unit).get("InvocationID", "")
         settings.save("ray", {"used": head, "hosts": spec["hosts"]})
         units.call("reset-failed", settings.unit)
@@ -140,19 +131,10 @@ def settle(settings):
 
 def _print(line):
     """Print a line to stderr; stdout is for the document."""
-    sys.stderr.write(f"flambe-run: {line}\n")
-    sys.stderr.flush()
-
-
-def _not_idle():
-    return (*units.ALIVE, "deactivating")
+    print(f"flambe-run: {line}", file=sys.stderr, flush=True)
 
 
 def _explain_end(state):
     """Return why a job ended that recorded no end."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            booted = state.get("boot") not in (None, "", file.read().strip())
-    except OSError:
-        booted = False
+    booted = state.get("boot") and read_boot() not in ("", state["boot"])
     return "the orchestrator was rebooted while it ran" if booted else "its unit ended without recording a result"

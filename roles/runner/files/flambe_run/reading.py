@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import sys
 import time
@@ -22,19 +23,13 @@ def show(settings, follow, lines):
     while follow and found["active"] and found["state"] == "queued":
         time.sleep(_LOOK_SECONDS)
         found = controlling.describe(settings)
-    try:
-        with open(found["log"], "rb") as file:
-            reader = Lines()
-            printed = reader.feed(file.read())
-            if not (follow and found["active"]):
-                printed += reader.end()
-            _print(printed[-lines:] if lines else printed)
-            if follow and found["active"]:
-                _follow(settings, found["id"], file, reader)
-    except FileNotFoundError:
-        return 0
-    except BrokenPipeError:
-        return 0
+    follow = follow and found["active"]
+    with contextlib.suppress(FileNotFoundError, BrokenPipeError), open(found["log"], "rb") as file:
+        reader = Lines()
+        printed = reader.feed(file.read()) + ([] if follow else reader.end())
+        _print(printed[-lines:] if lines else printed)
+        if follow:
+            _follow(settings, found["id"], file, reader)
     return 0
 
 
@@ -56,6 +51,5 @@ def _follow(settings, run, file, reader):
 
 
 def _print(lines):
-    for line in lines:
-        sys.stdout.write(line + "\n")
+    sys.stdout.write("".join(line + "\n" for line in lines))
     sys.stdout.flush()

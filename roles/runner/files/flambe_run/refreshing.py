@@ -26,13 +26,8 @@ systemctl restart "$unit"
 def restart(settings, hosts, notify):
     """Restart Ray, first the head on this host, then the workers, and wait until all nodes are alive.
 
-    Args:
-        settings: The role's settings.
-        hosts: ``{"user": ..., "head": {"name", "address"}, "workers": [{"name", "address"}, ...]}``.
-        notify: Receives messages, one line each.
-
-    Returns:
-        Name -> reason for the hosts that are not ready.
+    ``hosts``: ``{"user": ..., "head": {"name", "address"}, "workers": [{"name", "address"}, ...]}``; ``notify``
+    receives messages, one line each. Returns name -> reason for the hosts that are not ready.
     """
     unit = settings.ray_unit
     units.call("reset-failed", unit)
@@ -57,16 +52,12 @@ def restart(settings, hosts, notify):
 
 def read_nodes(settings, timeout=30):
     """Read the nodes of Ray; return (live addresses, why there is no answer)."""
+    argv = [settings.ray_nodes, "--timeout", str(timeout)]
+    # Not a pipe for stderr: processes that Ray leaves behind would keep it open.
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     try:
-        done = subprocess.run(
-            [settings.ray_nodes, "--timeout", str(timeout)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=timeout + 15,
-            check=False,
-        )
-        document = json.loads(done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2])
+        done = subprocess.run(argv, timeout=timeout + 15, check=False, **streams)
+        document = json.loads(_last_line(done.stdout))
     except subprocess.TimeoutExpired:
         return set(), f"{settings.ray_nodes}: still running after {timeout + 15} s"
     except (OSError, ValueError) as error:
@@ -94,15 +85,9 @@ def _restart_worker(settings, user, worker, head):
     command = "sudo -n sh -s " + " ".join(shlex.quote(word) for word in (settings.ray_unit, head))
     argv = ["ssh", "-i", os.path.expanduser(settings.key), "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]
     argv += ["-o", "ConnectTimeout=10", "--", "{}@{}".format(user, worker["address"]), command]
+    streams = {"input": _WORKER.encode(), "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     try:
-        done = subprocess.run(
-            argv,
-            input=_WORKER.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_HOST_SECONDS,
-            check=False,
-        )
+        done = subprocess.run(argv, timeout=_HOST_SECONDS, check=False, **streams)
     except subprocess.TimeoutExpired as error:
         return f"restart over SSH: still running after {_HOST_SECONDS} s; last output: {_last_line(error.output)}"
     except OSError as error:

@@ -11,43 +11,28 @@ import time
 
 
 class Settings:
-    """The role's settings.
-
-    Attributes:
-        folder: The folder of the job's files; only the user can access it.
-        unit: The unit of the job.
-        ray_unit: The unit of Ray on all hosts.
-        ray_nodes: The command that prints Ray's nodes.
-        key: The private key for SSH between the hosts.
-        watch_interval: Seconds between two checks of the hosts.
-        lost_timeout: Seconds without progress, after a host was lost, until the job is ended.
-        stop_grace: Seconds between SIGTERM and SIGKILL when a job is stopped.
-    """
+    """The role's settings."""
 
     def __init__(self, values):
-        self.folder = values["folder"]
-        self.unit = values["unit"]
-        self.ray_unit = values["ray_unit"]
-        self.ray_nodes = values["ray_nodes"]
-        self.key = values["key"]
-        self.watch_interval = float(values["watch_interval"])
-        self.lost_timeout = float(values["lost_timeout"])
-        self.stop_grace = float(values["stop_grace"])
+        self.folder = values["folder"]  # of the job's files; only the user can access it
+        self.unit = values["unit"]  # of the job
+        self.ray_unit = values["ray_unit"]  # on all hosts
+        self.ray_nodes = values["ray_nodes"]  # the command that prints Ray's nodes
+        self.key = values["key"]  # the private key for SSH between the hosts
+        self.watch_interval = float(values["watch_interval"])  # seconds between two checks of the hosts
+        self.lost_timeout = float(values["lost_timeout"])  # seconds without progress after the loss of a host
+        self.stop_grace = float(values["stop_grace"])  # seconds between SIGTERM and SIGKILL
 
-    @classmethod
-    def read(cls, path):
-        """Read the file written by the role."""
-        with open(path, encoding="utf-8") as file:
-            return cls(json.load(file))
+    def path(self, name):
+        """Return the path of one of the job's documents."""
+        return os.path.join(self.folder, name + ".json")
 
     def load(self, name):
         """Read one of the job's documents; {} if there is none."""
-        try:
-            with open(os.path.join(self.folder, name + ".json"), encoding="utf-8") as file:
-                document = json.load(file)
-        except (FileNotFoundError, ValueError):
-            return {}
-        return document if isinstance(document, dict) else {}
+        with contextlib.suppress(FileNotFoundError, ValueError), open(self.path(name), encoding="utf-8") as file:
+            document = json.load(file)
+            return document if isinstance(document, dict) else {}
+        return {}
 
     def save(self, name, document):
         """Write one of the job's documents (0600) atomically."""
@@ -56,19 +41,17 @@ class Settings:
             json.dump(document, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(draft, os.path.join(self.folder, name + ".json"))
+        os.replace(draft, self.path(name))
 
     def update(self, **changes):
-        """Change fields of the job's state; return the whole state."""
+        """Change fields of the job's state."""
         with self.locked("state"):
-            state = {**self.load("state"), **changes}
-            self.save("state", state)
-        return state
+            self.save("state", {**self.load("state"), **changes})
 
     def forget(self, name):
         """Remove one of the job's documents."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.folder, name + ".json"))
+            os.unlink(self.path(name))
 
     @contextlib.contextmanager
     def locked(self, name):
@@ -79,6 +62,13 @@ class Settings:
             yield
         finally:
             os.close(descriptor)
+
+
+def read_boot():
+    """Return the id of this boot of the host, "" if it is unknown."""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+    return ""
 
 
 def now():

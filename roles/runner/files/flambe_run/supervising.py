@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from settings import now
+from settings import now, read_boot
 from text import Lines
 from watching import Watch
 
@@ -77,14 +77,10 @@ class Job:
     def _spawn(self):
         """Start the command in a new session."""
         spec = self._spec
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        environment = {**os.environ, **spec.get("environment", {})}
         return subprocess.Popen(
-            spec["command"],
-            cwd=spec["directory"],
-            env={**os.environ, **spec.get("environment", {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            spec["command"], cwd=spec["directory"], env=environment, start_new_session=True, **streams
         )
 
     def _relay(self, process, watch):
@@ -125,8 +121,7 @@ class Job:
 
     def _print(self, line):
         self._tail = [*self._tail, line][-_TAIL:]
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        print(line, flush=True)
 
     def _finish(self, code, reason):
         """Record how the job ended; return the unit's exit code."""
@@ -153,25 +148,14 @@ class Job:
         return (f"{what}: {last}" if last else what) + without
 
 
-@contextlib.contextmanager
 def open_private(path):
     """Create a new binary file that only its owner can read."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        yield file
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def signal_group(process, number):
     """Send a signal to the process group of the command."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
-
-
-def read_boot():
-    """Return the id of this boot of the host."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""

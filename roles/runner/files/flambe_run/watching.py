@@ -18,16 +18,9 @@ _SSH_PORT = 22
 
 
 class Watch(threading.Thread):
-    """Check the nodes of Ray periodically.
+    """Check the nodes of Ray periodically; ``verdict`` is why the job has to be ended, or "".
 
-    Args:
-        settings: The role's settings.
-        spec: The job: ``hosts`` and ``save_path``.
-        notify: Receives messages, one line each.
-        changed: Receives the lost hosts, a list of documents, on every change.
-
-    Attributes:
-        verdict: Why the job has to be ended, or "".
+    ``notify`` receives messages, one line each; ``changed`` the lost hosts, a list of documents, on every change.
     """
 
     def __init__(self, settings, spec, notify, changed):
@@ -56,13 +49,7 @@ class Watch(threading.Thread):
             self.evaluate(alive, error, time.time())
 
     def evaluate(self, alive, error, clock):
-        """Evaluate one answer of Ray.
-
-        Args:
-            alive: The addresses of live nodes.
-            error: Why there was no answer, or "".
-            clock: Seconds since the epoch.
-        """
+        """Evaluate one answer of Ray: the addresses of live nodes, or the error; ``clock``: seconds since the epoch."""
         if error:
             self._head_away = self._head_away or clock
             if clock - self._head_away > _HEAD_SECONDS:
