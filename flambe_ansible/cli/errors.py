@@ -33,13 +33,7 @@ class ShownError(Exception):
 
 
 class NoAnswerError(FlambeAnsibleError):
-    """A question without a terminal to answer it.
-
-    Args:
-        question: The question.
-        outcome: What was done without an answer.
-        hint: The command to run instead.
-    """
+    """A question without a terminal to answer it; ``outcome`` is what was done without an answer."""
 
     exit_code = USAGE
 

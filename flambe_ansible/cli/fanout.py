@@ -34,9 +34,6 @@ def run_everywhere(
         cluster: The cluster's name, left out of the prefixes.
         output: With ``json``, the output is collected and not printed.
 
-    Returns:
-        The results by host name.
-
     Raises:
         BrokenPipeError: The reader of standard output exited; the command was ended on all hosts.
     """

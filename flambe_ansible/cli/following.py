@@ -13,18 +13,13 @@ _SSH_FAILED = 255
 
 
 def show_log(cluster: Cluster, *, follow: bool = False, lines: int = 0, to: IO[str] | None = None) -> None:
-    """Print the last job's log on a stream, standard output by default.
+    """Print the last job's log on a stream; after Ctrl-C, or if the stream's reader exits, the job keeps running.
 
     Args:
         cluster: The cluster, attached to its orchestrator.
         follow: Keep streaming until the job has ended.
         lines: Print only this many lines of the end; 0 prints all.
-        to: The stream.
-
-    Raises:
-        HostConnectionError: The connection broke.
-        BrokenPipeError: The reader of the stream exited.
-        KeyboardInterrupt: Ctrl-C; the job keeps running.
+        to: The stream; None is standard output.
     """
     host = cluster.fleet.head
     command = cluster.jobs.log_command(follow=follow, lines=lines)

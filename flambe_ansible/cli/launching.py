@@ -23,12 +23,7 @@ Result = TypeVar("Result")
 
 
 def confirm(output: Output, plan: Plan, *, yes: bool) -> None:
-    """Ask before hosts are created or started.
-
-    Raises:
-        NoAnswerError: There is no terminal to answer at.
-        CancelledError: The answer is no.
-    """
+    """Ask before hosts are created or started."""
     if yes or not plan.changes_hosts:
         return
     question = write_question(plan)
@@ -42,11 +37,7 @@ def confirm(output: Output, plan: Plan, *, yes: bool) -> None:
 def attempt(
     output: Output, cluster: Cluster, progress: Progress, work: Callable[[], Result], *, on_failure: str | None
 ) -> Result:
-    """Do work that may create hosts. If it fails, print the error, then keep or terminate the new hosts.
-
-    Raises:
-        ShownError: The work failed or was cancelled.
-    """
+    """Do work that may create hosts. If it fails, print the error, then keep or terminate the new hosts."""
     with interruptible():
         try:
             with progress:

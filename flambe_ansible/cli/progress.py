@@ -16,13 +16,7 @@ from flambe_ansible.events import Event, Notice, Status, StepEvent
 
 
 class Progress:
-    """An observer that prints.
-
-    Args:
-        output: The streams of the command.
-        cluster: The cluster's name.
-        hosts: Names of the hosts that take part, in order.
-    """
+    """An observer that prints; ``hosts`` are the names of the hosts that take part, in order."""
 
     def __init__(self, output: Output, *, cluster: str, hosts: Sequence[str] = ()) -> None:
         self.board = Board(cluster=cluster, hosts=hosts)

@@ -34,22 +34,12 @@ exit "$code"
 
 
 def tie_to_connection(command: str) -> str:
-    """Return a command line that runs ``command`` on a host and ends it when the connection ends.
-
-    Args:
-        command: A line for the host's shell. Its standard input is empty.
-    """
+    """Return a command line that runs a shell line on a host, without input, and ends it when the connection ends."""
     return shlex.join(["/bin/sh", "-c", _GUARD, "flambe-ans", command])
 
 
 def start(argv: Sequence[str], *, command: str, stderr: int | None = None) -> subprocess.Popen[str]:
-    """Start a command on a host; its standard input stays open for as long as the command may run.
-
-    Args:
-        argv: The ssh command without the remote command.
-        command: A line for the host's shell.
-        stderr: As in ``subprocess.Popen``.
-    """
+    """Start a line for the host's shell with an ssh command; its standard input stays open while it may run."""
     return subprocess.Popen(
         [*argv, tie_to_connection(command)],
         stdin=subprocess.PIPE,
@@ -81,11 +71,7 @@ def has_reader(stream: IO[str]) -> bool:
 
 @contextmanager
 def watch_reader(stream: IO[str], on_close: Callable[[], None]) -> Iterator[None]:
-    """Call ``on_close`` as soon as the stream's reader is gone, even if nothing is written.
-
-    Raises:
-        BrokenPipeError: The reader was gone before the block ended.
-    """
+    """Call ``on_close`` as soon as the stream's reader is gone, even if nothing is written; then BrokenPipeError."""
     done = threading.Event()
 
     def watch() -> None:

@@ -118,17 +118,7 @@ class Meter:
 
 
 def average_periods(samples: Sequence[Sample], now: float, period: int, count: int) -> list[float | None]:
-    """Average the samples of each of the last periods, the oldest first.
-
-    Args:
-        samples: (time in s, percent) of one host.
-        now: The time, in s.
-        period: The length of a period in s.
-        count: How many periods.
-
-    Returns:
-        One average for each period; None for a period without a sample.
-    """
+    """Average the samples (time in s, percent) in each of the last periods, the oldest first; None if one has none."""
     sums = [[0.0, 0.0] for _ in range(count)]
     for moment, percent in samples:
         index = count - 1 - int((now - moment) // period)

@@ -21,15 +21,7 @@ class Answer:
 
 
 def error(service: str, content_type: str, code: str, message: str, *, status: int = 400) -> Answer:
-    """Return an error in the protocol of a service.
-
-    Args:
-        service: The service's signing name, such as ``ec2`` or ``monitoring``.
-        content_type: The request's content type, which identifies its protocol.
-        code: AWS's error code.
-        message: What is wrong.
-        status: The HTTP status.
-    """
+    """Return an error in the protocol of a service, given by its signing name and the request's content type."""
     if service == "ec2":
         body = (
             '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'

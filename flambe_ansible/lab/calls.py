@@ -21,9 +21,8 @@ _READING = ("Describe", "Get", "List")
 def read_operation(path: str, headers: Mapping[str, str], body: bytes) -> tuple[str, dict[str, Any]]:
     """Read the operation of a request and its parameters, in any of AWS's protocols.
 
-    Returns:
-        The operation, such as ``RunInstances`` ("" if the request names none), and its parameters: flat, as in
-        ``TagSpecification.1.Tag.1.Key``, for the query protocol; nested for the others.
+    The operation is "" if the request names none. The query protocol's parameters are flat, such as
+    ``TagSpecification.1.Tag.1.Key``; the others' are nested.
     """
     match = re.fullmatch(r"/service/\w+/operation/(\w+)", path)
     if match:
@@ -48,15 +47,7 @@ class CallLog:
         os.fchown(self._descriptor, *owner)
 
     def write(self, *, service: str, operation: str, parameters: Mapping[str, Any], status: int, error: str) -> None:
-        """Write one call.
-
-        Args:
-            service: The service's signing name.
-            operation: The operation.
-            parameters: Its parameters; values that may be secret are replaced by their size.
-            status: The HTTP status of the response.
-            error: AWS's error code, or "".
-        """
+        """Write one call: values that may be secret are replaced by their size; ``error`` is AWS's code, or ""."""
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "service": service,

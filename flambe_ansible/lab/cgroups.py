@@ -55,11 +55,7 @@ def is_unit_populated(unit: str) -> bool:
 
 
 def kill(lab: str, host: str, *, timeout: float = 20.0) -> None:
-    """Kill all processes of a host and remove its groups.
-
-    Raises:
-        TimeoutError: A process did not end within ``timeout`` seconds.
-    """
+    """Kill all processes of a host and remove its groups; TimeoutError if one is left after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while alive := processes(lab, host):
         if time.monotonic() > deadline:

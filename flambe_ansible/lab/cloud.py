@@ -37,17 +37,7 @@ def prepare_moto() -> None:
 
 
 class Cloud:
-    """moto's backends for one lab.
-
-    Attributes:
-        ec2: moto's EC2 backend.
-        cloudwatch: moto's CloudWatch backend.
-        tokens: The client tokens that were used.
-        layers: The layers of images below each host's own disk, uppermost first, by instance id.
-        subnet_id: The lab's subnet.
-        security_group: The lab's security group.
-        image_id: The lab's image.
-    """
+    """moto's backends for one lab, its client tokens, and each host's layers of images by instance id."""
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.folder / _FILE
@@ -59,11 +49,7 @@ class Cloud:
 
     @classmethod
     def open(cls, settings: Settings, public_key: str) -> Cloud:
-        """Load a lab's account, or create it.
-
-        Raises:
-            LabError: It was saved by another version of moto.
-        """
+        """Load a lab's account, or create it."""
         from moto.cloudwatch.models import cloudwatch_backends
         from moto.ec2.models import ec2_backends
 

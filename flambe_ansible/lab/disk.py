@@ -42,12 +42,7 @@ WantedBy=multi-user.target
 class HostSpec:
     """What a host is created from.
 
-    Attributes:
-        id: Its instance id, such as ``i-0123456789abcdef0``.
-        address: Its private address.
-        public_keys: Lines for the login user's authorized_keys.
-        user_data: The text of a ``#!`` script that runs once, or "".
-        layers: The layers of its image above the base image, uppermost first.
+    Its user data is the text of a ``#!`` script that runs once, or ""; layers of its image are listed uppermost first.
     """
 
     id: str

@@ -49,16 +49,7 @@ StartResponse = Callable[..., Any]
 
 
 class Gate:
-    """A WSGI application in front of moto's.
-
-    Args:
-        settings: The lab's settings.
-        cloud: moto's backends.
-        fleet: The hosts; its lock is held while a request is answered.
-        moto: moto's WSGI application.
-        secrets: The lab's (access key, secret key).
-        log: The log of all calls.
-    """
+    """A WSGI application in front of moto's. The fleet's lock is held while a request is answered."""
 
     def __init__(
         self, settings: Settings, cloud: Cloud, fleet: Fleet, *, moto: Any, secrets: tuple[str, str], log: CallLog
@@ -264,12 +255,9 @@ def read_error_code(answer: Answer) -> str:
 
 
 def check_alarm(parameters: Mapping[str, Any]) -> None:
-    """Refuse alarms with periods that CloudWatch does not allow.
+    """Refuse alarms whose period is invalid, or that look back over a day (a week for periods of an hour).
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
-
-    Raises:
-        RefusedError: The period is not valid, or the alarm looks back over a day (a week for periods of an hour).
     """
     period, evaluations = int(parameters.get("Period") or 60), int(parameters.get("EvaluationPeriods") or 1)
     if period not in (10, 20, 30) and (period < 60 or period % 60):

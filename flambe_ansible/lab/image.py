@@ -51,11 +51,7 @@ class Recipe:
 
 
 def recipe(libraries: Iterable[str] = ()) -> Recipe:
-    """Return the recipe for this machine.
-
-    Args:
-        libraries: Additional packages, for the shared libraries of the machine's Python 3.7.
-    """
+    """Return the recipe for this machine, with additional packages for the shared libraries of its Python 3.7."""
     release = sources.this_release()
     mirror = sources.main_source(sources.machine_sources(release), release).uri
     packages = tuple(sorted({*PACKAGES, *libraries}))
@@ -63,19 +59,9 @@ def recipe(libraries: Iterable[str] = ()) -> Recipe:
 
 
 def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -> Path:
-    """Return the image of a recipe, and build it if necessary: about a minute, and 400 MB of disk.
+    """Return the folder of a recipe's image, and build it if necessary: about a minute, and 400 MB of disk.
 
     Concurrent calls build it once. A build that is killed leaves no image.
-
-    Args:
-        wanted: Its recipe.
-        say: Receives a progress message.
-
-    Returns:
-        The image's folder, a root file system.
-
-    Raises:
-        LabError: debootstrap failed.
     """
     folder = state.images_dir()
     folder.mkdir(parents=True, exist_ok=True)

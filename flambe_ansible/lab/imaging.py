@@ -24,17 +24,7 @@ _RESOURCE_TYPE = re.compile(r"TagSpecification\.\d+\.ResourceType")
 
 
 def create_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> Answer:
-    """Start to make an image of an instance.
-
-    Args:
-        cloud: moto's backends.
-        fleet: The hosts.
-        parameters: The request's parameters, flat.
-        forward: Sends the request to moto.
-
-    Raises:
-        RefusedError: EC2 would refuse, or the lab cannot do it.
-    """
+    """Start to make an image of an instance."""
     instance = check_request(cloud, parameters)
     made: list[Any] = []
 
@@ -67,11 +57,7 @@ def create_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forw
 
 
 def check_request(cloud: Cloud, parameters: Mapping[str, str]) -> Any:
-    """Check a CreateImage request; returns its instance.
-
-    Raises:
-        RefusedError: EC2 would refuse, or the lab cannot do it.
-    """
+    """Refuse CreateImage requests that EC2 refuses or the lab does not support; return the instance."""
     for key in ("InstanceId", "Name"):
         if not parameters.get(key):
             raise RefusedError("MissingParameter", f"The request must contain the parameter {key}")
@@ -110,11 +96,7 @@ def _check_name(cloud: Cloud, name: str) -> None:
 
 
 def deregister_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> Answer:
-    """Deregister an image; its files are removed when no host uses them.
-
-    Raises:
-        RefusedError: The image is the lab's base image, or is pending.
-    """
+    """Deregister an image; its files are removed when no host uses them."""
     image = cloud.ec2.amis.get(parameters.get("ImageId"))
     if image is not None and image.owner_id != ACCOUNT:
         raise RefusedError("AuthFailure", f"Not authorized for image:{image.id}")

@@ -33,17 +33,7 @@ Forward = Callable[[], Answer]
 
 
 def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> Answer:
-    """Launch instances, each a host.
-
-    Args:
-        cloud: moto's backends.
-        fleet: The hosts.
-        parameters: The request's parameters, flat.
-        forward: Sends the request to moto, which calls the replacement of its own function.
-
-    Raises:
-        RefusedError: EC2 would refuse, or the lab cannot do it.
-    """
+    """Launch instances, each a host; ``forward`` calls moto, which calls the replacement of its own function."""
     token = parameters.get("ClientToken", "")
     earlier = _find_earlier(cloud, token, parameters)
     if earlier is not None:

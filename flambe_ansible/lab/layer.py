@@ -28,13 +28,7 @@ _INDEX_KEYS = ("index-url", "extra-index-url", "find-links", "trusted-host", "ti
 
 
 def build(folder: Path, *, person: Person, python: Python37 | None) -> None:
-    """Build the layer.
-
-    Args:
-        folder: The layer's folder; an existing one is replaced.
-        person: The user whose pip configuration is read, besides root's and the machine's.
-        python: The Python 3.7 of the hosts, if any.
-    """
+    """Build the layer, replacing an existing one. pip's configuration is the person's, root's and the machine's."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.parent.chmod(0o700)
     draft = folder.with_name(f"{folder.name}.new")
@@ -59,12 +53,7 @@ def pip_files(person: Person) -> list[Path]:
 
 
 def pip_settings(files: list[Path], environ: Mapping[str, str]) -> dict[str, str]:
-    """Read pip's indexes, without those that only this machine can reach.
-
-    Args:
-        files: pip's configuration files, in increasing priority.
-        environ: The environment; variables such as ``PIP_INDEX_URL`` have priority over files.
-    """
+    """Read pip's indexes from the environment and files in increasing priority, except those on this machine."""
     found: dict[str, str] = {}
     for path in files:
         parser = configparser.RawConfigParser()

@@ -45,12 +45,6 @@ def up(
         network_range: Its address range, a /24; None chooses a free one. Only for a new lab.
         max_hosts: The maximum number of hosts; None is 32. Only for a new lab.
         say: Receives progress messages of one line.
-
-    Returns:
-        How to reach it.
-
-    Raises:
-        LabError: It cannot be created or started; the hint is the command to run.
     """
     folder = state.lab_dir(name)
     require_root(words("up", name))
@@ -77,17 +71,9 @@ def up(
 
 
 def down(name: str = DEFAULT, *, purge: bool = False) -> bool:
-    """Remove a lab: its daemon, hosts, images, network and folder. A lab that does not exist is not an error.
+    """Remove a lab: its daemon, hosts, images, network and folder; return whether it existed.
 
-    Args:
-        name: The lab's name.
-        purge: Also remove the base images and the package cache, if no other lab is left.
-
-    Returns:
-        Whether it existed.
-
-    Raises:
-        LabError: The current user is not root, or a part of the lab cannot be removed.
+    With ``purge``, the base images and the package cache are also removed, if no other lab is left.
     """
     folder = state.lab_dir(name)
     require_root(words("down", name))
@@ -119,11 +105,7 @@ def status(name: str = DEFAULT) -> LabStatus:
 
 
 def get_info(name: str = DEFAULT) -> LabInfo:
-    """Return how to reach a lab that is up; does not need root.
-
-    Raises:
-        LabError: It is not up; the hint is the command that starts it.
-    """
+    """Return how to reach a lab that is up; does not need root."""
     known = read_info(name)
     if known is None or not known.up:
         raise LabError(f"the lab {name} is not up", hint=f"sudo flambe-ans {words('up', name)}")

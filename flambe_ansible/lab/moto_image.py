@@ -14,10 +14,7 @@ _VOLUME = {"VolumeSize": 8, "VolumeType": "gp3", "Encrypted": False}
 class LabImage(Ami):  # type: ignore[misc,unused-ignore]
     """An image whose root volume is described as on EC2, and ends with its instance.
 
-    Attributes:
-        layers: The folders that hold the image's files, uppermost first; empty for the image of the lab itself.
-        volume: The root volume's size, type and encryption.
-        reboot: Whether the source instance is stopped while its disk is captured.
+    Its files are in ``layers``, uppermost first. ``reboot``: the source instance is stopped while its disk is captured.
     """
 
     layers: tuple[str, ...] = ()
@@ -35,16 +32,7 @@ class LabImage(Ami):  # type: ignore[misc,unused-ignore]
 def make_host_image(
     ec2: Any, instance: Any, *, name: str, description: str, below: tuple[str, ...], reboot: bool
 ) -> LabImage:
-    """Make the pending image of an instance, with its snapshot.
-
-    Args:
-        ec2: moto's EC2 backend.
-        instance: The source instance.
-        name: The image's name.
-        description: The image's description.
-        below: The layers of the instance's host.
-        reboot: Whether the instance is stopped while its disk is captured.
-    """
+    """Make the pending image of an instance, with its snapshot; ``below`` are the layers of the instance's host."""
     image_id = random_ami_id()
     image = LabImage(
         ec2,

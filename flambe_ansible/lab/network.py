@@ -18,14 +18,7 @@ from flambe_ansible.lab.system import run
 
 
 def choose_range(taken: Iterable[str]) -> str:
-    """Choose a /24 that overlaps no range in use.
-
-    Args:
-        taken: Networks and addresses in use, such as ``10.0.0.0/8`` or ``192.0.2.1``; a default route does not count.
-
-    Raises:
-        LabError: All candidates are in use.
-    """
+    """Choose a /24 that overlaps no network or address in use; a default route does not count."""
     used = [network for text in taken if (network := ipaddress.ip_network(text, strict=False)).prefixlen > 0]
     candidates = [f"10.213.{n}.0/24" for n in range(256)]
     candidates += [f"172.29.{n}.0/24" for n in range(256)] + [f"192.168.{n}.0/24" for n in range(100, 256)]

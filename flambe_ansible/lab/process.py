@@ -42,11 +42,7 @@ def read_secrets(settings: Settings) -> tuple[str, str]:
 
 
 def require_moto() -> None:
-    """Check that moto is installed, without importing it.
-
-    Raises:
-        LabError: It is not; the hint is the command that installs it.
-    """
+    """Check that moto is installed, without importing it."""
     if any(importlib.util.find_spec(name) is None for name in ("moto", "flask", "werkzeug")):
         raise LabError(
             "the lab needs the Python package moto", hint=f"{sys.executable} -m pip install 'flambe-ansible[lab]'"
@@ -54,11 +50,7 @@ def require_moto() -> None:
 
 
 def start(settings: Settings) -> None:
-    """Start the daemon, detached from this terminal, and wait until it serves.
-
-    Raises:
-        LabError: It did not start; the message ends with the last line of its log.
-    """
+    """Start the daemon, detached from this terminal, and wait until it serves."""
     pidfile.remove(settings.folder)
     command = [sys.executable, "-m", "flambe_ansible.lab.daemon", settings.name]
     log = settings.folder / _LOG

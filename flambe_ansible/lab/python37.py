@@ -41,11 +41,7 @@ class Python37:
 
 
 def find(chosen: Path | None = None) -> Python37 | None:
-    """Find a Python 3.7: the given one, or else on the PATH, or else pyenv's, also of the user who called sudo.
-
-    Raises:
-        LabError: The given one is not a Python 3.7.
-    """
+    """Find a Python 3.7: the given one, or else on the PATH, or else pyenv's, also of the user who called sudo."""
     if chosen is not None:
         found = _inspect(chosen)
         if found is None:

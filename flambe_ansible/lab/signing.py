@@ -40,11 +40,7 @@ class Scope:
 
 
 class SignatureError(Exception):
-    """The signature of a request is not valid.
-
-    Attributes:
-        kind: ``missing``, ``key``, ``region``, ``expired`` or ``signature``.
-    """
+    """A signature is not valid; ``kind`` is ``missing``, ``key``, ``region``, ``expired`` or ``signature``."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -58,21 +54,7 @@ def read_scope(headers: Mapping[str, str]) -> Scope | None:
 
 
 def verify(request: Request, *, access_key: str, secret_key: str, region: str, now: datetime | None = None) -> Scope:
-    """Check a request's signature.
-
-    Args:
-        request: The request.
-        access_key: The lab's access key.
-        secret_key: Its secret.
-        region: The lab's region.
-        now: The time; None is the current time.
-
-    Returns:
-        What it is signed for.
-
-    Raises:
-        SignatureError: The request is not signed, or not with this key.
-    """
+    """Check that a request is signed with a key for a region, within 15 minutes of ``now`` (default: the present)."""
     match = _HEADER.fullmatch(request.headers.get("authorization", ""))
     scope = read_scope(request.headers)
     if match is None or scope is None:

@@ -36,11 +36,7 @@ class Source:
 
 
 def read_release(text: str) -> Release:
-    """Read os-release.
-
-    Raises:
-        LabError: The lab does not run on this distribution.
-    """
+    """Read os-release; LabError if the lab does not run on this distribution."""
     pairs = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     value = {key: word.strip().strip('"') for key, word in pairs.items()}
     release = Release(value.get("ID", ""), value.get("VERSION_ID", ""), value.get("VERSION_CODENAME", ""))
@@ -58,11 +54,7 @@ def this_release() -> Release:
 
 
 def machine_sources(release: Release, etc: Path = Path("/etc/apt")) -> list[Source]:
-    """List the machine's sources of its release, without those of other vendors.
-
-    Raises:
-        LabError: The machine has none.
-    """
+    """List the machine's sources of its release, without those of other vendors."""
     files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
     found = [source for path in files if path.is_file() for source in _read(path)]
     wanted = [source for source in found if _of_release(source, release)]

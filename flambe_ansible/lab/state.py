@@ -24,11 +24,7 @@ def root() -> Path:
 
 
 def lab_dir(name: str) -> Path:
-    """Return the folder of one lab.
-
-    Raises:
-        LabError: The name is not valid.
-    """
+    """Return the folder of one lab."""
     if not _NAME.fullmatch(name):
         raise LabError(
             f"{name!r} is not a valid name for a lab: "
@@ -56,15 +52,8 @@ def short(*parts: str) -> str:
 class Settings:
     """The settings of a lab, chosen when it is created and kept in its folder.
 
-    Attributes:
-        name: The lab's name.
-        network: Its address range, such as ``10.213.7.0/24``.
-        port: The loopback port of its API.
-        image: The folder of the base image of its hosts.
-        python37: Folders of the machine's Python 3.7 for the hosts, as (path on the machine, path in the host).
-        max_hosts: The maximum number of hosts.
-        owner_uid: The id of the user that it is for.
-        owner_gid: The id of that user's group.
+    ``port`` is the loopback port of its API, ``image`` the folder of the hosts' base image, and ``python37`` lists
+    folders of the machine's Python 3.7 as (path on the machine, path in the host). The owner is the lab's user.
     """
 
     name: str

@@ -25,14 +25,7 @@ class TokenBook:
     entries: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def find(self, token: str, parameters: Mapping[str, str]) -> str | None:
-        """Find the reservation of an earlier request with this token.
-
-        Returns:
-            The reservation's id, or None for a new token.
-
-        Raises:
-            TokenMismatchError: The earlier request had other parameters.
-        """
+        """Find the reservation of an earlier request with this token; None for a new token."""
         known = self.entries.get(token)
         if known is None:
             return None

@@ -13,17 +13,7 @@ class UserDataError(Exception):
 
 
 def read_user_data(encoded: str) -> str:
-    """Decode an instance's user-data.
-
-    Args:
-        encoded: Base64, as RunInstances takes it; "" for none.
-
-    Returns:
-        The script, which begins with ``#!``, or "".
-
-    Raises:
-        UserDataError: It is not a script, or longer than 16 KiB.
-    """
+    """Decode the script of an instance's user-data from Base64; "" for none."""
     if not encoded:
         return ""
     try:

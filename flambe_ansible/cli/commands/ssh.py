@@ -50,14 +50,7 @@ def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
 
 
 def read_target(words: Sequence[str]) -> tuple[Role, int]:
-    """Read the role and the number of a host.
-
-    Args:
-        words: Nothing, ``orchestrator``, ``factory``, or ``factory N``.
-
-    Raises:
-        click.UsageError: They do not name a host.
-    """
+    """Read the role and the number of a host: nothing, ``orchestrator``, ``factory``, or ``factory N``."""
     match [word.lower() for word in words]:
         case [] | ["orchestrator"]:
             return Role.ORCHESTRATOR, 0
@@ -70,11 +63,7 @@ def read_target(words: Sequence[str]) -> tuple[Role, int]:
 
 
 def pick_host(hosts: Sequence[Host], wanted: tuple[Role, int], *, cluster: str) -> Host:
-    """Find a host among those that are running.
-
-    Raises:
-        ClusterNotFoundError: It is not running; the message names the hosts that are.
-    """
+    """Find a running host; the error names the hosts that are running."""
     running = [host for host in hosts if host.state is HostState.RUNNING]
     for host in running:
         if (host.role, host.index) == wanted:

@@ -31,12 +31,7 @@ class Cell:
 
 @dataclass
 class Board:
-    """All steps of all hosts; thread-safe.
-
-    Attributes:
-        cluster: The cluster's name, left out of the hosts' names.
-        hosts: Names of all hosts that take part, in order.
-    """
+    """All steps of all hosts; thread-safe. ``hosts`` are the names of all that take part, in order."""
 
     cluster: str
     hosts: Sequence[str] = ()
@@ -83,11 +78,7 @@ class Board:
             ]
 
     def render(self, height: int | None = None) -> RenderableType:
-        """Draw the table.
-
-        Args:
-            height: The lines available. If the hosts need more, those that failed or are behind are shown.
-        """
+        """Draw the table; if the hosts need more lines than ``height``, those that failed or are behind are shown."""
         with self._lock:
             rows: dict[str, dict[str, Cell]] = {host: {} for host in self.hosts}
             for (host, step), cell in self.cells.items():

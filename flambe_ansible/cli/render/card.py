@@ -23,14 +23,7 @@ if TYPE_CHECKING:
 def render_card(
     result: LaunchResult, *, file: str, cluster: str, changes: Sequence[tuple[str, str, str]]
 ) -> RenderableType:
-    """Draw the closing card.
-
-    Args:
-        result: The result of the launch.
-        file: Path of the configuration, as the user gave it.
-        cluster: The cluster's name.
-        changes: The changes as (host, step, detail).
-    """
+    """Draw the closing card: ``file`` is the configuration as the user gave it; changes are (host, step, detail)."""
     title = Text.assemble((cluster, "bold"), " is ", ("running", "bold green"), f": {_describe(result)}")
     parts: list[RenderableType] = [Text(), title, Text(), _render_hosts(result), Text()]
     if result.version.source:  # a checkout's content differs from launch to launch; a release does not

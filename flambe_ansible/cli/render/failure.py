@@ -23,13 +23,7 @@ TAIL = 20  # lines of output shown; the log has the rest
 
 
 def render_error(error: FlambeAnsibleError, *, next_command: str = "", excerpts: bool = False) -> list[Text]:
-    """Write an error as lines.
-
-    Args:
-        error: The error.
-        next_command: What to run next if the error has no hint.
-        excerpts: Show the source line of each problem of a file, with a caret below the column.
-    """
+    """Write an error as lines; with ``excerpts``, problems of a file have their source line and a caret."""
     if isinstance(error, ClusterConfigurationError) and error.problems:
         lines = _render_problems(error.problems, excerpts=excerpts)
         return [*lines, *_render_next(error.hint)]
