@@ -20,6 +20,14 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+class RefusedError(Exception):
+    """A request is refused as EC2 refuses it, with EC2's error code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def error(service: str, content_type: str, code: str, message: str, *, status: int = 400) -> Answer:
     """Return an error in the protocol of a service, given by its signing name and the request's content type."""
     if service == "ec2":

@@ -39,6 +39,11 @@ def is_reading(operation: str) -> bool:
     return operation.startswith(_READING)
 
 
+def is_true(parameters: Mapping[str, Any], name: str) -> bool:
+    """Return whether a parameter of a request is true, in any of AWS's protocols."""
+    return str(parameters.get(name)).lower() == "true"
+
+
 class CallLog:
     """The log of all calls of one lab; only root and the lab's owner can read it."""
 
@@ -53,7 +58,7 @@ class CallLog:
             "service": service,
             "operation": operation,
             "read_only": is_reading(operation),
-            "dry_run": str(parameters.get("DryRun", "")).lower() == "true",
+            "dry_run": is_true(parameters, "DryRun"),
             "parameters": hide_secrets(parameters),
             "status": status,
             "error": error,

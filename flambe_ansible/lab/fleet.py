@@ -87,10 +87,6 @@ class Fleet:
             if path.name not in used:
                 self._pool.submit(shutil.rmtree, path, ignore_errors=True)
 
-    def keys(self, instance: Any) -> list[str]:
-        """Read the SSH host keys of an instance's host."""
-        return disk.host_keys(self.settings, instance.id)
-
     def resume(self) -> None:
         """Continue the changes that an earlier daemon began, and remove hosts without an instance."""
         known = {instance.id: instance for instance in self.cloud.instances()}

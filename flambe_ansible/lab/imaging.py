@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flambe_ansible.lab.answers import Answer
+from flambe_ansible.lab.answers import Answer, RefusedError
+from flambe_ansible.lab.calls import is_true
 from flambe_ansible.lab.cloud import ACCOUNT, Cloud
 from flambe_ansible.lab.fleet import Fleet
-from flambe_ansible.lab.launching import Forward, RefusedError, replaced
+from flambe_ansible.lab.launching import Forward, replaced
 
 MAX_LAYERS = 20  # an overlay's options must fit into one page
 
@@ -38,7 +39,7 @@ def create_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forw
             name=name,
             description=description,
             below=cloud.layers.get(instance.id, ()),
-            reboot=not _is_true(parameters.get("NoReboot")),
+            reboot=not is_true(parameters, "NoReboot"),
         )
         targets = {"image": image, "snapshot": image.ebs_snapshot}
         for specification in tag_specifications:
@@ -98,15 +99,17 @@ def _check_name(cloud: Cloud, name: str) -> None:
 def deregister_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> Answer:
     """Deregister an image; its files are removed when no host uses them."""
     image = cloud.ec2.amis.get(parameters.get("ImageId"))
-    if image is not None and image.owner_id != ACCOUNT:
+    if image is None:
+        return forward()
+    if image.owner_id != ACCOUNT:
         raise RefusedError("AuthFailure", f"Not authorized for image:{image.id}")
-    if image is not None and image.state == "pending":
+    if image.state == "pending":
         raise RefusedError("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available: it is pending")
     answer = forward()
-    if image is None or answer.status >= 400:
+    if answer.status >= 400:
         return answer
     fleet.remove_unused_layers()
-    if not _is_true(parameters.get("DeleteAssociatedSnapshots")):
+    if not is_true(parameters, "DeleteAssociatedSnapshots"):
         return answer
     snapshot = image.ebs_snapshot.id
     cloud.ec2.snapshots.pop(snapshot, None)
@@ -127,7 +130,3 @@ def describe_snapshots(cloud: Cloud, parameters: Mapping[str, str], forward: For
 
     with replaced(cloud.ec2, "describe_snapshots", describe):
         return forward()
-
-
-def _is_true(value: str | None) -> bool:
-    return str(value).lower() == "true"

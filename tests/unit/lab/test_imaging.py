@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from flambe_ansible.lab import disk, imaging, launching, lifecycle, state
-from flambe_ansible.lab.answers import Answer
+from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.cloud import ACCOUNT, CANONICAL
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.fleet import Fleet
-from flambe_ansible.lab.launching import RefusedError
 from flambe_ansible.lab.state import Settings
 
 SOURCE = "i-0123456789abcdef0"
