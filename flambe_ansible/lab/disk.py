@@ -12,7 +12,7 @@ from pathlib import Path
 from flambe_ansible.errors import LabError
 from flambe_ansible.files import write_json
 from flambe_ansible.lab import network, state
-from flambe_ansible.lab.image import USER, USER_ID
+from flambe_ansible.lab.image import USER, USER_ID, write_file
 from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.system import run
 
@@ -71,16 +71,16 @@ def create(settings: Settings, spec: HostSpec) -> None:
     """Create a host's disk and identity, without starting it."""
     home = folder(settings, spec.id)
     upper = home / "upper"
-    upper.mkdir(parents=True)
-    for directory in (settings.folder, settings.folder / "hosts", home):
-        directory.chmod(0o711 if directory == settings.folder else 0o700)
-    upper.chmod(0o755)
     (upper / "etc/ssh").mkdir(parents=True)
+    for directory, mode in ((settings.folder, 0o711), (home.parent, 0o700), (home, 0o700), (upper, 0o755)):
+        directory.chmod(mode)
     _make_host_keys(upper, spec)
-    _write(upper / "etc/hostname", f"{spec.hostname}\n")
-    _write(upper / "etc/machine-id", f"{secrets.token_hex(16)}\n")
-    _write(upper / "etc/hosts", f"127.0.0.1 localhost\n{spec.address} {spec.hostname}\n::1 localhost ip6-localhost\n")
-    _write(upper / "etc/resolv.conf", network.resolv_conf())
+    write_file(upper / "etc/hostname", f"{spec.hostname}\n")
+    write_file(upper / "etc/machine-id", f"{secrets.token_hex(16)}\n")
+    write_file(
+        upper / "etc/hosts", f"127.0.0.1 localhost\n{spec.address} {spec.hostname}\n::1 localhost ip6-localhost\n"
+    )
+    write_file(upper / "etc/resolv.conf", network.resolv_conf())
     _authorize(upper, spec.public_keys)
     _write_user_data(upper, spec)
     write_json(home / "spec.json", asdict(spec))
@@ -113,7 +113,7 @@ def layer_folder(settings: Settings, name: str) -> Path:
 
 def list_layers(settings: Settings) -> list[Path]:
     """List the folders of all layers of images."""
-    return sorted(settings.image_layers.iterdir()) if settings.image_layers.is_dir() else []
+    return sorted(settings.image_layers.glob("*"))
 
 
 def lower_folders(settings: Settings, spec: HostSpec) -> list[Path]:
@@ -164,24 +164,14 @@ def console_tail(settings: Settings, host: str, lines: int = 12) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def has_ended(settings: Settings, host: str) -> bool:
-    """Return whether a started host has ended by itself."""
-    return (folder(settings, host) / "ended").exists()
+def end_mark(settings: Settings, host: str) -> Path:
+    """Return the file that exists if a started host has ended by itself."""
+    return folder(settings, host) / "ended"
 
 
-def forget_end(settings: Settings, host: str) -> None:
-    """Remove the mark that a host has ended, before it is started again."""
-    (folder(settings, host) / "ended").unlink(missing_ok=True)
-
-
-def note_up(settings: Settings, host: str) -> None:
-    """Record that a host has been up: its disk may contain data from now on."""
-    (folder(settings, host) / "was-up").touch()
-
-
-def was_up(settings: Settings, host: str) -> bool:
-    """Return whether a host has ever been up."""
-    return (folder(settings, host) / "was-up").exists()
+def up_mark(settings: Settings, host: str) -> Path:
+    """Return the file that exists if a host has ever been up: its disk may contain data since then."""
+    return folder(settings, host) / "was-up"
 
 
 def _find(settings: Settings, host: str, name: str) -> Path:
@@ -198,8 +188,8 @@ def _write_user_data(upper: Path, spec: HostSpec) -> None:
         script.parent.mkdir(parents=True)
         os.setxattr(script.parent, "trusted.overlay.opaque", b"y")
     if spec.user_data:
-        _write(script, spec.user_data, mode=0o700)
-        _write(unit, _USER_DATA_UNIT)
+        write_file(script, spec.user_data, mode=0o700)
+        write_file(unit, _USER_DATA_UNIT)
         link = unit.parent / "multi-user.target.wants" / unit.name
         link.parent.mkdir(parents=True)
         link.symlink_to(f"/etc/systemd/system/{unit.name}")
@@ -219,15 +209,7 @@ def _make_host_keys(upper: Path, spec: HostSpec) -> None:
 def _authorize(upper: Path, public_keys: tuple[str, ...]) -> None:
     """Authorize the key pair for logins as the default user."""
     home = upper / "home" / USER
-    (home / ".ssh").mkdir(parents=True)
-    _write(home / ".ssh/authorized_keys", "".join(f"{key}\n" for key in public_keys), mode=0o600)
+    write_file(home / ".ssh/authorized_keys", "".join(f"{key}\n" for key in public_keys))
     for path, mode in ((home, 0o755), (home / ".ssh", 0o700), (home / ".ssh/authorized_keys", 0o600)):
         path.chmod(mode)
         os.chown(path, USER_ID, USER_ID)
-
-
-def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Write one file of a host."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(mode)

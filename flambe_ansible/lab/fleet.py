@@ -55,7 +55,7 @@ class Fleet:
 
     def start(self, instance: Any) -> None:
         """Boot the host of a stopped instance again."""
-        disk.forget_end(self.settings, instance.id)
+        disk.end_mark(self.settings, instance.id).unlink(missing_ok=True)
         set_state(instance, "pending")
         self._since[instance.id] = math.inf
         self._pool.submit(self._boot, instance, None)
@@ -90,8 +90,7 @@ class Fleet:
     def resume(self) -> None:
         """Continue the changes that an earlier daemon began, and remove hosts without an instance."""
         known = {instance.id: instance for instance in self.cloud.instances()}
-        folder = self.settings.folder / "hosts"
-        for path in folder.iterdir() if folder.is_dir() else ():
+        for path in (self.settings.folder / "hosts").glob("*"):
             if path.name not in known or known[path.name].state == "terminated":
                 host.destroy(self.settings, path.name)
         self.remove_unused_layers()
@@ -145,7 +144,7 @@ class Fleet:
     def _resume_boot(self, instance: Any) -> None:
         """Continue a boot that an earlier daemon began; a host that was never up is created again."""
         self._since[instance.id] = math.inf
-        if disk.was_up(self.settings, instance.id):
+        if disk.up_mark(self.settings, instance.id).exists():
             self._since[instance.id] = time.monotonic()
             if not host.is_running(self.settings, instance.id):
                 self._pool.submit(self._boot, instance, None)
@@ -179,8 +178,8 @@ class Fleet:
         waited = time.monotonic() - self._since.get(instance.id, math.inf)
         if running and host.answers(instance.private_ip, timeout=0.2):
             return "running"
-        if waited > BOOT_TIMEOUT or disk.has_ended(self.settings, instance.id):
-            return "stopping" if disk.was_up(self.settings, instance.id) else "shutting-down"
+        if waited > BOOT_TIMEOUT or disk.end_mark(self.settings, instance.id).exists():
+            return "stopping" if disk.up_mark(self.settings, instance.id).exists() else "shutting-down"
         return before
 
     def _apply_state(self, instance: Any, after: str) -> None:
@@ -198,7 +197,7 @@ class Fleet:
         else:
             set_state(instance, after)
         if after == "running":
-            disk.note_up(self.settings, instance.id)
+            disk.up_mark(self.settings, instance.id).touch()
         if after == "stopped":
             instance._reason = f"User initiated ({datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT)"
         self.save()

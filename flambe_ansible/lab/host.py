@@ -23,13 +23,12 @@ from flambe_ansible.lab.system import environment, has_systemd, run
 def start(settings: Settings, spec: HostSpec) -> None:
     """Boot a host; returns at once, see ``wait``."""
     home = disk.folder(settings, spec.id)
-    disk.forget_end(settings, spec.id)
+    disk.end_mark(settings, spec.id).unlink(missing_ok=True)
     groups = [] if has_systemd() else cgroups.make(settings.name, spec.id)
-    for name in ("pip", "uv", "uv-root"):
+    for name, owner in (("pip", USER_ID), ("uv", USER_ID), ("uv-root", 0)):
         (state.cache_dir() / name).mkdir(parents=True, exist_ok=True)
+        os.chown(state.cache_dir() / name, owner, owner)
     state.cache_dir().chmod(0o700)
-    for name in ("pip", "uv"):
-        os.chown(state.cache_dir() / name, USER_ID, USER_ID)
     (home / "run.env").write_text(_assignments(settings, spec, groups))
     (home / "nspawn.args").write_text("\n".join(_nspawn_arguments(settings, spec)) + "\n")
     command = ["unshare", "--mount", "--propagation", "slave", "--net"]
@@ -41,21 +40,16 @@ def start(settings: Settings, spec: HostSpec) -> None:
         return
     with (home / "console.log").open("ab") as log:
         subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment(),
-            cwd="/",
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), cwd="/",
             start_new_session=True,
-        )
+        )  # fmt: skip
 
 
 def is_running(settings: Settings, host: str) -> bool:
     """Return whether a host has processes."""
     if has_systemd():
         return cgroups.is_unit_populated(unit_name(settings.name, host))
-    return cgroups.is_populated(settings.name, host)
+    return bool(cgroups.processes(settings.name, host))
 
 
 def answers(address: str, *, timeout: float = 0.5) -> bool:
@@ -80,9 +74,8 @@ def shut_down(settings: Settings, host: str, *, timeout: float = 20.0) -> None:
 
 def reboot(settings: Settings, host: str) -> None:
     """Reboot a host through its systemd."""
-    supervisor = _nspawn_process(settings, host)
-    init = None if supervisor is None else _init_below(supervisor)
-    if init is not None:
+    leader = _nspawn_process(settings, host)
+    if leader is not None and (init := _init_below(leader)) is not None:
         os.kill(init, signal.SIGINT)  # PID 1 reboots, as after Ctrl-Alt-Del
 
 
@@ -121,14 +114,11 @@ def unit_name(lab: str, host: str) -> str:
     return f"flambe-lab-{lab}-{host}.service"
 
 
-def wait(settings: Settings, spec: HostSpec, *, timeout: float) -> bool:
-    """Wait until a host's sshd answers; False if the host ended, or after ``timeout`` seconds."""
+def wait(settings: Settings, spec: HostSpec, *, timeout: float) -> None:
+    """Wait until a host's sshd answers or the host has ended, for at most ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
-    while not answers(spec.address):
-        if time.monotonic() > deadline or disk.has_ended(settings, spec.id):
-            return False
+    while not answers(spec.address) and not disk.end_mark(settings, spec.id).exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    return True
 
 
 def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
@@ -165,26 +155,21 @@ def _nspawn_arguments(settings: Settings, spec: HostSpec) -> list[str]:
 def _nspawn_process(settings: Settings, host: str) -> int | None:
     """Find the systemd-nspawn of a host."""
     wanted = f"--directory={disk.folder(settings, host) / 'root'}".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"systemd-nspawn") and wanted in words:
-            return int(entry.name)
+            if words[0].endswith(b"systemd-nspawn") and wanted in words:
+                return int(entry.name)
     return None
 
 
 def _init_below(process: int) -> int | None:
     """Find the first descendant of a process that is PID 1 of its namespace."""
     parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                stat = (entry / "stat").read_text().rpartition(")")[2].split()
-                parents[int(entry.name)] = int(stat[1])
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            parents[int(entry.name)] = int(stat[1])
     level = [process]
     while level:
         level = [pid for pid, parent in parents.items() if parent in level]

@@ -111,15 +111,20 @@ def _finish(draft: Path) -> None:
         draft, "useradd", "--create-home", "--shell=/bin/bash", f"--uid={USER_ID}", "--user-group", "--password=*", USER
     )
     _chroot(draft, "usermod", "--append", "--groups=adm,sudo,systemd-journal", USER)
-    sudoers = draft / "etc/sudoers.d/90-cloud-init-users"
-    sudoers.write_text(f"{USER} ALL=(ALL) NOPASSWD:ALL\n")
-    sudoers.chmod(0o440)
+    write_file(draft / "etc/sudoers.d/90-cloud-init-users", f"{USER} ALL=(ALL) NOPASSWD:ALL\n", mode=0o440)
     for unit in MASKED_UNITS:
         link = draft / "etc/systemd/system" / unit
         link.unlink(missing_ok=True)
         link.symlink_to("/dev/null")
     _chroot(draft, "systemctl", "set-default", "multi-user.target")
     _chroot(draft, "systemctl", "enable", "ssh.service")
+
+
+def write_file(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write a file of a host, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
 
 
 def _chroot(draft: Path, *argv: str) -> None:

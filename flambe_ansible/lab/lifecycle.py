@@ -6,6 +6,7 @@ import ipaddress
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,6 @@ from flambe_ansible.lab.system import caller, has_systemd, require_packages, req
 
 DEFAULT = "default"
 
-Say = Callable[[str], None]
-
-
-def silent(_message: str) -> None:
-    """Print nothing."""
-
 
 def up(
     name: str = DEFAULT,
@@ -33,7 +28,7 @@ def up(
     python: Path | None = None,
     network_range: str | None = None,
     max_hosts: int | None = None,
-    say: Say = silent,
+    say: Callable[[str], None] = lambda _message: None,
 ) -> LabInfo:
     """Start a lab, and create it if it does not exist.
 
@@ -54,7 +49,7 @@ def up(
     with lock(state.root() / "locks" / f"{name}.lock"):
         settings = state.load(name)
         if settings is not None and pidfile.find(folder) is not None:
-            return _known(name)
+            return get_info(name)
         found = python37.find(python)
         wanted = image.ensure(image.recipe(found.libraries if found else ()), say)
         if settings is None:
@@ -67,7 +62,7 @@ def up(
         state.save(settings)
         say(f"starting the lab {name}" + ("" if found else " (this machine has no Python 3.7 for its hosts)"))
         process.start(settings)
-        return _known(name)
+        return get_info(name)
 
 
 def down(name: str = DEFAULT, *, purge: bool = False) -> bool:
@@ -80,8 +75,9 @@ def down(name: str = DEFAULT, *, purge: bool = False) -> bool:
     with lock(state.root() / "locks" / f"{name}.lock"):
         existed = folder.is_dir()
         process.stop(folder)
-        settings = state.load(name) or _stand_in(name)
-        for path in sorted((folder / "hosts").iterdir()) if (folder / "hosts").is_dir() else ():
+        # Without its settings, a lab can be removed by its name.
+        settings = state.load(name) or Settings(name=name, network="0.0.0.0/24", port=0, image="")
+        for path in sorted((folder / "hosts").glob("*")):
             host.destroy(settings, path.name)
         if not has_systemd():
             cgroups.remove_lab(name)
@@ -99,8 +95,7 @@ def status(name: str = DEFAULT) -> LabStatus:
     known = read_info(name)
     if known is None:
         return LabStatus(name=name, exists=folder.is_dir(), up=pidfile.find(folder) is not None)
-    rows = state.read_json(folder / HOSTS_FILE) or []
-    hosts = tuple(LabHost(**row) for row in rows)
+    hosts = tuple(LabHost(**row) for row in state.read_json(folder / HOSTS_FILE) or ())
     return LabStatus(name=name, exists=True, up=known.up, info=known, hosts=hosts)
 
 
@@ -115,14 +110,6 @@ def get_info(name: str = DEFAULT) -> LabInfo:
 def words(verb: str, name: str) -> str:
     """Return the command for a lab: ``lab up``, ``lab up --name other``."""
     return f"lab {verb}" if name == DEFAULT else f"lab {verb} --name {name}"
-
-
-def _known(name: str) -> LabInfo:
-    """Read how to reach a lab that was just started."""
-    known = read_info(name)
-    if known is None:
-        raise LabError(f"the lab {name} has no client.json")
-    return known
 
 
 def _make(name: str, image_folder: str, network_range: str | None, max_hosts: int | None) -> Settings:
@@ -173,13 +160,7 @@ def _range(chosen: str | None) -> str:
 
 def _has_disks(settings: Settings) -> bool:
     """Return whether a lab has disks of hosts or images, which need its layer and base image."""
-    folders = (settings.folder / "hosts", settings.image_layers)
-    return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
-
-
-def _stand_in(name: str) -> Settings:
-    """Return settings for a lab whose settings are lost, sufficient to remove it."""
-    return Settings(name=name, network="0.0.0.0/24", port=0, image="")
+    return any(True for folder in (settings.folder / "hosts", settings.image_layers) for _ in folder.glob("*"))
 
 
 def _clear(name: str, *, purge: bool) -> None:
@@ -190,8 +171,7 @@ def _clear(name: str, *, purge: bool) -> None:
     if purge:
         image.purge()
         shutil.rmtree(state.cache_dir(), ignore_errors=True)
-    for path in (state.root() / "labs", state.root() / "locks"):
-        if path.is_dir() and (path.name == "locks" or not any(path.iterdir())):
-            shutil.rmtree(path)
-    if state.root().is_dir() and not any(state.root().iterdir()):
-        state.root().rmdir()
+    shutil.rmtree(state.root() / "locks", ignore_errors=True)
+    for folder in (state.root() / "labs", state.root()):
+        with suppress(OSError):  # it is not empty, or does not exist
+            folder.rmdir()

@@ -15,7 +15,6 @@ from flambe_ansible.errors import LabError
 from flambe_ansible.lab.system import caller, environment
 
 HOME = "/opt/python3.7"
-COMMAND = "/usr/local/bin/python3.7"
 
 _QUESTIONS = (
     "import json, sys, sysconfig; get = sysconfig.get_config_var; print(json.dumps(dict("
@@ -50,11 +49,6 @@ def find(chosen: Path | None = None) -> Python37 | None:
     return next((found for path in _candidates() if (found := _inspect(path)) is not None), None)
 
 
-def wrapper() -> str:
-    """Return the command on the hosts' PATH: a script, so that venvs refer to the real folder."""
-    return f'#!/bin/sh\nexec {HOME}/bin/python3.7 "$@"\n'
-
-
 def _candidates() -> Iterable[Path]:
     """List the possible paths of a Python 3.7, best first."""
     on_path = shutil.which("python3.7", path=environment()["PATH"])
@@ -62,14 +56,9 @@ def _candidates() -> Iterable[Path]:
         yield Path(on_path)
     homes = [Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"), caller().home / ".pyenv"]
     for home in dict.fromkeys(homes):
-        found = sorted(home.glob("versions/3.7.*/bin/python3.7"), key=_patch_level, reverse=True)
-        yield from found
-
-
-def _patch_level(path: Path) -> int:
-    """Read 16 from .../3.7.16/bin/python3.7."""
-    match = re.match(r"3\.7\.(\d+)", path.parent.parent.name)
-    return int(match[1]) if match else -1
+        found = home.glob("versions/3.7.*/bin/python3.7")
+        numbered = [(int(match[1]), path) for path in found if (match := re.match(r"3\.7\.(\d+)", path.parts[-3]))]
+        yield from (path for _, path in sorted(numbered, reverse=True))
 
 
 def _inspect(path: Path) -> Python37 | None:

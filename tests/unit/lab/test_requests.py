@@ -33,7 +33,7 @@ def test_that_a_token_finds_what_it_made() -> None:
 def test_that_a_token_is_for_one_request() -> None:
     book = TokenBook()
     book.remember("t", PARAMETERS, "r-1")
-    with pytest.raises(RefusedError, match="client token t$") as caught:
+    with pytest.raises(RefusedError, match=r"client token t$") as caught:
         book.find("t", {**PARAMETERS, "MinCount": "2"})
     assert caught.value.code == "IdempotentParameterMismatch"
 
