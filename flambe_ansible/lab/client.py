@@ -68,9 +68,8 @@ def read(name: str) -> LabInfo | None:
     try:
         document = state.read_json(folder / CLIENT_FILE)
     except PermissionError as error:
-        raise LabError(
-            f"the lab {name} belongs to another user", hint="sudo flambe-ans lab up --name another-name"
-        ) from error
+        hint = "sudo flambe-ans lab up --name another-name"
+        raise LabError(f"the lab {name} belongs to another user", hint=hint) from error
     if document is None:
         return None
     known: dict[str, Any] = {item.name: document[item.name] for item in fields(LabInfo) if item.name in document}

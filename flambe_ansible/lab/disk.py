@@ -97,23 +97,20 @@ def read_spec(settings: Settings, host: str) -> HostSpec:
 
 def host_keys(settings: Settings, host: str) -> list[str]:
     """Read a host's public SSH keys, as ``ssh-ed25519 AAAA... root@name``."""
-    files = [_find(settings, host, f"etc/ssh/ssh_host_{kind}_key.pub") for kind in _KEY_TYPES]
+    files = [find_file(settings, host, f"etc/ssh/ssh_host_{kind}_key.pub") for kind in _KEY_TYPES]
     return [path.read_text().strip() for path in files if path.exists()]
 
 
-def machine_id(settings: Settings, host: str) -> str:
-    """Read a host's machine id."""
-    return _find(settings, host, "etc/machine-id").read_text().strip()
+def find_file(settings: Settings, host: str, name: str) -> Path:
+    """Find a file of a host: on its own disk, or in a layer of its image."""
+    layers = (layer_folder(settings, layer) for layer in read_spec(settings, host).layers)
+    paths = [root / name for root in (folder(settings, host) / "upper", *layers)]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def layer_folder(settings: Settings, name: str) -> Path:
     """Return the folder of a layer of an image."""
     return settings.image_layers / name
-
-
-def list_layers(settings: Settings) -> list[Path]:
-    """List the folders of all layers of images."""
-    return sorted(settings.image_layers.glob("*"))
 
 
 def lower_folders(settings: Settings, spec: HostSpec) -> list[Path]:
@@ -172,13 +169,6 @@ def end_mark(settings: Settings, host: str) -> Path:
 def up_mark(settings: Settings, host: str) -> Path:
     """Return the file that exists if a host has ever been up: its disk may contain data since then."""
     return folder(settings, host) / "was-up"
-
-
-def _find(settings: Settings, host: str, name: str) -> Path:
-    """Find a file of a host: on its own disk, or in a layer of its image."""
-    layers = (layer_folder(settings, layer) for layer in read_spec(settings, host).layers)
-    paths = [root / name for root in (folder(settings, host) / "upper", *layers)]
-    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _write_user_data(upper: Path, spec: HostSpec) -> None:

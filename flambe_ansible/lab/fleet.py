@@ -83,7 +83,7 @@ class Fleet:
         """Remove the files of images that are neither registered nor used by a host."""
         used = {name for image in self.cloud.images() for name in image.layers}
         used |= {name for layers in self.cloud.layers.values() for name in layers}
-        for path in disk.list_layers(self.settings):
+        for path in self.settings.image_layers.glob("*"):
             if path.name not in used:
                 self._pool.submit(shutil.rmtree, path, ignore_errors=True)
 

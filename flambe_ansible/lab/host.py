@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from flambe_ansible.lab import cgroups, disk, layer, network, state
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.image import USER_ID
 from flambe_ansible.lab.state import Settings
-from flambe_ansible.lab.system import environment, has_systemd, run
+from flambe_ansible.lab.system import has_systemd, run, start_detached
 
 
 def start(settings: Settings, spec: HostSpec) -> None:
@@ -33,16 +32,8 @@ def start(settings: Settings, spec: HostSpec) -> None:
     (home / "nspawn.args").write_text("\n".join(_nspawn_arguments(settings, spec)) + "\n")
     command = ["unshare", "--mount", "--propagation", "slave", "--net"]
     command += ["sh", str(Path(__file__).with_name("supervisor.sh")), str(home)]
-    if has_systemd():
-        options = ["--property=Delegate=yes", "--property=KillMode=control-group", "--collect", "--quiet"]
-        options += [f"--property=Standard{name}=append:{home / 'console.log'}" for name in ("Output", "Error")]
-        run("systemd-run", *options, f"--unit={unit_name(settings.name, spec.id)}", *command)
-        return
-    with (home / "console.log").open("ab") as log:
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), cwd="/",
-            start_new_session=True,
-        )  # fmt: skip
+    unit, properties = unit_name(settings.name, spec.id), ("Delegate=yes", "KillMode=control-group")
+    start_detached(command, unit=unit, log=home / "console.log", properties=properties)
 
 
 def is_running(settings: Settings, host: str) -> bool:
@@ -86,7 +77,8 @@ def kill(settings: Settings, host: str) -> None:
         run("systemctl", "kill", "--signal=KILL", unit, check=False)
         run("systemctl", "stop", unit, check=False)
     cgroups.kill(settings.name, host)
-    network.remove_link(settings.name, host)
+    # The link's namespace outlives the processes while a closed socket still sends.
+    run("ip", "link", "delete", network.link_name(settings.name, host), check=False)
 
 
 def destroy(settings: Settings, host: str) -> None:
@@ -131,7 +123,7 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
         "MTU": network.uplink_mtu(),
         "ADDRESS": spec.address,
         "MAC": disk.mac_address(spec.address),
-        "PREFIX_LENGTH": settings.prefix_length,
+        "PREFIX_LENGTH": 24,
         "GATEWAY": settings.gateway,
         "LOWER": ":".join(map(str, disk.lower_folders(settings, spec))),
     }
@@ -141,7 +133,7 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
 def _nspawn_arguments(settings: Settings, spec: HostSpec) -> list[str]:
     """Return systemd-nspawn's arguments."""
     home = disk.folder(settings, spec.id)
-    machine_id = disk.machine_id(settings, spec.id)
+    machine_id = disk.find_file(settings, spec.id, "etc/machine-id").read_text().strip()
     binds = [f"--bind={state.cache_dir() / name}:{layer.CACHE}/{name}" for name in ("pip", "uv", "uv-root")]
     binds += [f"--bind-ro={source}:{target}" for source, target in settings.python37]
     return [

@@ -83,12 +83,6 @@ def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -
     return image
 
 
-def purge() -> None:
-    """Remove all images."""
-    with lock(state.images_dir() / ".lock"):
-        shutil.rmtree(state.images_dir(), ignore_errors=True)
-
-
 def _debootstrap(wanted: Recipe, draft: Path) -> None:
     """Run debootstrap in namespaces, so that its mounts and processes end with it."""
     variant = ["--variant=minbase", f"--arch={wanted.architecture}", f"--include={','.join(wanted.packages)}"]

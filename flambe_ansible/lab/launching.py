@@ -141,11 +141,9 @@ def _check_architecture(cloud: Cloud, parameters: Mapping[str, str]) -> None:
     known = cloud.ec2.describe_instance_types(filters={"instance-type": [wanted]})
     architectures = known[0]["ProcessorInfo"]["SupportedArchitectures"] if known else ["x86_64"]
     if "x86_64" not in architectures:
-        raise RefusedError(
-            "InvalidParameterValue",
-            f"The architecture '{', '.join(architectures)}' of the specified instance type does not match the "
-            f"architecture 'x86_64' of the specified AMI",
-        )
+        found = f"The architecture '{', '.join(architectures)}' of the specified instance type"
+        reason = f"{found} does not match the architecture 'x86_64' of the specified AMI"
+        raise RefusedError("InvalidParameterValue", reason)
 
 
 def _count(parameters: Mapping[str, str], room: int) -> int:
@@ -157,10 +155,8 @@ def _count(parameters: Mapping[str, str], room: int) -> int:
     if not 1 <= least <= most:
         raise RefusedError("InvalidParameterValue", f"Value ({least}) for parameter minCount is invalid")
     if least > room:
-        raise RefusedError(
-            "InsufficientInstanceCapacity",
-            f"The lab has room for {max(room, 0)} more hosts, but {least} were requested",
-        )
+        reason = f"The lab has room for {max(room, 0)} more hosts, but {least} were requested"
+        raise RefusedError("InsufficientInstanceCapacity", reason)
     return min(most, room)
 
 

@@ -34,7 +34,9 @@ def build(folder: Path, *, person: Person, python: Python37 | None) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "etc").mkdir(parents=True)
     _write_environment(draft)
-    _copy_certificates(draft)
+    for name in ("etc/ssl/certs", "usr/local/share/ca-certificates"):  # the authorities that this machine trusts
+        if Path("/", name).is_dir():
+            shutil.copytree(Path("/", name), draft / name, symlinks=True, ignore=shutil.ignore_patterns("java"))
     _write_apt(draft)
     _write_indexes(draft, pip_settings(pip_files(person), os.environ))
     if python is not None:
@@ -146,13 +148,6 @@ def _write_python37(draft: Path, python: Python37) -> None:
         link = draft / "usr/lib/x86_64-linux-gnu" / Path(python.own_library).name
         link.parent.mkdir(parents=True)
         link.symlink_to(python.own_library)
-
-
-def _copy_certificates(draft: Path) -> None:
-    """Copy the certificate authorities that this machine trusts."""
-    for name in ("etc/ssl/certs", "usr/local/share/ca-certificates"):
-        if Path("/", name).is_dir():
-            shutil.copytree(Path("/", name), draft / name, symlinks=True, ignore=shutil.ignore_patterns("java"))
 
 
 def _write_apt(draft: Path) -> None:

@@ -54,8 +54,7 @@ def up(
         wanted = image.ensure(image.recipe(found.libraries if found else ()), say)
         if settings is None:
             settings = _make(name, str(wanted), network_range, max_hosts)
-        if not process.is_free(settings.port):
-            settings = replace(settings, port=process.free_port())
+        settings = replace(settings, port=process.choose_port(settings.port))
         if not _has_disks(settings):  # hosts and their images need the base that they were created on
             settings = replace(settings, image=str(wanted), python37=found.binds if found else ())
             layer.build(settings.layer, person=caller(), python=found)
@@ -119,7 +118,7 @@ def _make(name: str, image_folder: str, network_range: str | None, max_hosts: in
         settings = Settings(
             name=name,
             network=_range(network_range),
-            port=process.free_port(),
+            port=process.choose_port(),
             image=image_folder,
             max_hosts=32 if max_hosts is None else max_hosts,
             owner_uid=owner.uid,
@@ -169,7 +168,8 @@ def _clear(name: str, *, purge: bool) -> None:
     if state.all_labs():
         return
     if purge:
-        image.purge()
+        with lock(state.images_dir() / ".lock"):
+            shutil.rmtree(state.images_dir(), ignore_errors=True)
         shutil.rmtree(state.cache_dir(), ignore_errors=True)
     shutil.rmtree(state.root() / "locks", ignore_errors=True)
     for folder in (state.root() / "labs", state.root()):

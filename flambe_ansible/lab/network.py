@@ -78,7 +78,7 @@ def up(settings: Settings) -> None:
     if not Path("/sys/class/net", bridge).exists():
         run("ip", "link", "add", bridge, "type", "bridge")
     run("ip", "link", "set", bridge, "mtu", str(uplink_mtu()), "alias", f"flambe-lab {settings.name}", "up")
-    run("ip", "addr", "replace", f"{settings.gateway}/{settings.prefix_length}", "dev", bridge)
+    run("ip", "addr", "replace", f"{settings.gateway}/24", "dev", bridge)
     present = firewall.list_rules(comment(settings.name))
     wanted = rules(settings)
     if len(present) != len(wanted):
@@ -101,11 +101,6 @@ def down(settings: Settings) -> None:
 def link_name(lab: str, host: str) -> str:
     """Name the machine's end of a host's link."""
     return f"fv{state.short(lab, host)}"
-
-
-def remove_link(lab: str, host: str) -> None:
-    """Remove a host's link; its namespace outlives its processes while a closed socket still sends."""
-    run("ip", "link", "delete", link_name(lab, host), check=False)
 
 
 def comment(lab: str) -> str:

@@ -26,10 +26,8 @@ def root() -> Path:
 def lab_dir(name: str) -> Path:
     """Return the folder of one lab."""
     if not _NAME.fullmatch(name):
-        raise LabError(
-            f"{name!r} is not a valid name for a lab: "
-            "expected at most 64 letters, digits, - and _, starting with a letter or digit"
-        )
+        expected = "expected at most 64 letters, digits, - and _, starting with a letter or digit"
+        raise LabError(f"{name!r} is not a valid name for a lab: {expected}")
     return root() / "labs" / name
 
 
@@ -52,7 +50,7 @@ def short(*parts: str) -> str:
 class Settings:
     """The settings of a lab, chosen when it is created and kept in its folder.
 
-    ``port`` is the loopback port of its API, ``image`` the folder of the hosts' base image, and ``python37`` lists
+    ``network`` is a /24, ``port`` the loopback port of its API, ``image`` the folder of the hosts' base image, and ``python37`` lists
     folders of the machine's Python 3.7 as (path on the machine, path in the host). The owner is the lab's user.
     """
 
@@ -89,11 +87,6 @@ class Settings:
     def gateway(self) -> str:
         """The machine's address on the lab's network: the first of the range."""
         return self.network.rsplit(".", 1)[0] + ".1"
-
-    @property
-    def prefix_length(self) -> int:
-        """The length of the network's prefix in bits."""
-        return int(self.network.split("/")[1])
 
     @property
     def owner(self) -> tuple[int, int]:

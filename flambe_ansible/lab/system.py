@@ -63,6 +63,26 @@ def run(*argv: str | Path, text: str | None = None, check: bool = True) -> str:
     return done.stdout
 
 
+def start_detached(
+    command: Sequence[str], *, unit: str, log: Path, properties: Sequence[str] = (), variables: Mapping[str, str] = {}
+) -> subprocess.Popen[bytes] | None:
+    """Start a command that outlives this process: as a unit of systemd, or else as a child with its own session."""
+    if has_systemd():
+        run("systemctl", "reset-failed", unit, check=False)
+        options = [f"--property=Standard{name}=append:{log}" for name in ("Output", "Error")]
+        options += [f"--property={text}" for text in properties]
+        options += [f"--setenv={key}={value}" for key, value in variables.items()]
+        run("systemd-run", "--quiet", "--collect", f"--unit={unit}", *options, *command)
+        return None
+    # Settings of AWS and moto would redirect the daemon's own calls.
+    kept = {key: value for key, value in environment().items() if not key.startswith(("AWS_", "MOTO_"))}
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env={**kept, **variables}, cwd="/",
+            start_new_session=True,
+        )  # fmt: skip
+
+
 def environment() -> dict[str, str]:
     """Return the environment for commands: the sbin folders are on the PATH, and output is in English."""
     path = os.environ.get("PATH", "")
@@ -86,9 +106,8 @@ def missing(names: Sequence[str], needed: Mapping[str, str] = REQUIRED_PACKAGES)
 def require_root(what: str) -> None:
     """Check that the current user is root, for a command such as ``lab up``; the error's hint is the command to run."""
     if os.geteuid() != 0:
-        raise LabError(
-            f"flambe-ans {what} creates hosts and networks, and must run as root", hint=f"sudo flambe-ans {what}"
-        )
+        message = f"flambe-ans {what} creates hosts and networks, and must run as root"
+        raise LabError(message, hint=f"sudo flambe-ans {what}")
 
 
 def has_systemd() -> bool:
