@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-FILE = "calls.jsonl"
-
 # Parameters that may hold secrets; the log has their size only.
 _HIDDEN = re.compile(r"UserData|KeyMaterial|Password|Secret|Token$", re.IGNORECASE)
 _READING = ("Describe", "Get", "List")

@@ -131,12 +131,12 @@ class Cloud:
         subnet.add_tags({"Name": f"flambe-lab-{settings.name}"})
         group = ec2.create_security_group("flambe-lab", f"The hosts of lab {settings.name}", vpc.id)
         ec2.import_key_pair(KEY_NAME, public_key.encode(), {})
-        image = make_image(ec2)
+        image = _make_image(ec2)
         ec2.amis[image.id] = image
         self.subnet_id, self.security_group, self.image_id = subnet.id, group.id, image.id
 
 
-def make_image(ec2: Any) -> Any:
+def _make_image(ec2: Any) -> Any:
     """Create the lab's base image, with the name and owner that launchers search for by default."""
     from flambe_ansible.lab.moto_image import LabImage
 

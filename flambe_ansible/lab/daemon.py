@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.lab import alarms, network, process, state
-from flambe_ansible.lab.calls import FILE, CallLog
+from flambe_ansible.lab.calls import CallLog
 from flambe_ansible.lab.cloud import Cloud, key_file, prepare_moto
 from flambe_ansible.lab.fleet import Fleet
 from flambe_ansible.lab.gate import Gate
@@ -74,12 +74,11 @@ def _make_server(fleet: Fleet) -> Any:
             """Write nothing."""
 
     settings = fleet.settings
-    gate = Gate(
-        fleet,
-        moto=DomainDispatcherApplication(create_backend_app),
-        secrets=process.read_secrets(settings),
-        log=CallLog(settings.folder / FILE, settings.owner),
+    moto, log = (
+        DomainDispatcherApplication(create_backend_app),
+        CallLog(settings.folder / "calls.jsonl", settings.owner),
     )
+    gate = Gate(fleet, moto=moto, secrets=process.read_secrets(settings), log=log)
     return make_server("127.0.0.1", settings.port, gate, threaded=True, request_handler=Handler)
 
 

@@ -264,17 +264,17 @@ class Fleet:
         with self._works[instance.id]:
             for attempt in range(_END_ATTEMPTS):
                 time.sleep(attempt)
-                ended = self._try(instance, "end", lambda: host.destroy(self.settings, instance.id))
-                if ended:
+                if self._try(instance, "end", lambda: host.destroy(self.settings, instance.id)):
                     break
+            else:
+                return
         with self.lock:
-            if ended:
-                set_state(instance, "terminated")
-                self.cloud.release_address(instance)
-                self.cloud.layers.pop(instance.id, None)
-                self.remove_unused_layers()
-                self._ended[instance.id] = time.monotonic()
-                self.save()
+            set_state(instance, "terminated")
+            self.cloud.release_address(instance)
+            self.cloud.layers.pop(instance.id, None)
+            self.remove_unused_layers()
+            self._ended[instance.id] = time.monotonic()
+            self.save()
 
     def _try(self, instance: Any, verb: str, action: Any) -> bool:
         """Run an action on a host, and log its failure; returns whether it succeeded."""

@@ -27,10 +27,9 @@ _CHANGES = {
     "ec2": {
         "AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateImage", "CreateKeyPair",
         "CreateSecurityGroup", "CreateTags", "DeleteKeyPair", "DeleteSecurityGroup", "DeleteSnapshot", "DeleteTags",
-        "DeregisterImage", "ImportKeyPair",
-        "ModifyInstanceAttribute", "ModifyInstanceMetadataOptions", "MonitorInstances", "RebootInstances",
-        "RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress", "RunInstances", "StartInstances", "StopInstances",
-        "TerminateInstances", "UnmonitorInstances",
+        "DeregisterImage", "ImportKeyPair", "ModifyInstanceAttribute", "ModifyInstanceMetadataOptions",
+        "MonitorInstances", "RebootInstances", "RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress",
+        "RunInstances", "StartInstances", "StopInstances", "TerminateInstances", "UnmonitorInstances",
     },
     "monitoring": {"DeleteAlarms", "DisableAlarmActions", "EnableAlarmActions", "PutMetricAlarm", "SetAlarmState"},
     "ssm": set(),
@@ -41,8 +40,6 @@ _NO_SUCH_KEY = {"ec2": "AuthFailure", "ssm": "UnrecognizedClientException"}
 _PUBLIC_IMAGES = re.compile(r"/aws/service/(canonical/ubuntu/.*/amd64|deeplearning/ami/x86_64)/.*ami-id")
 
 _log = logging.getLogger(__name__)
-
-StartResponse = Callable[..., Any]
 
 
 class Gate:
@@ -66,7 +63,7 @@ class Gate:
             "GetConsoleOutput": self._get_console_output,
         }
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one HTTP request."""
         request = read_request(environ)
         scope = read_scope(request.headers)

@@ -33,14 +33,9 @@ def create_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forw
         """Replace moto's ``create_image``, which has no files, no pending state, and no tags of snapshots."""
         from flambe_ansible.lab.moto_image import make_host_image
 
-        image = make_host_image(
-            cloud.ec2,
-            instance,
-            name=name,
-            description=description,
-            below=cloud.layers.get(instance.id, ()),
-            reboot=not is_true(parameters, "NoReboot"),
-        )
+        image = make_host_image(cloud.ec2, instance, name, description)
+        image.layers = (image.id, *cloud.layers.get(instance.id, ()))
+        image.reboot = not is_true(parameters, "NoReboot")
         targets = {"image": image, "snapshot": image.ebs_snapshot}
         for specification in tag_specifications:
             tags = {tag["Key"]: tag.get("Value", "") for tag in specification.get("Tags", ())}
@@ -86,11 +81,9 @@ def check_request(cloud: Cloud, parameters: Mapping[str, str]) -> Any:
 def _check_name(cloud: Cloud, name: str) -> None:
     """Refuse names that EC2 does not allow, or that another image has."""
     if not _NAME.fullmatch(name):
-        raise RefusedError(
-            "InvalidAMIName.Malformed",
-            "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, spaces and "
-            "( ) [ ] . / - ' @ _",
-        )
+        allowed = "letters, numbers, spaces and ( ) [ ] . / - ' @ _"
+        reason = f"AMI names must be between 3 and 128 characters long, and may contain {allowed}"
+        raise RefusedError("InvalidAMIName.Malformed", reason)
     taken = next((image for image in cloud.images() if image.name == name), None)
     if taken is not None:
         raise RefusedError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {taken.id}")

@@ -29,10 +29,8 @@ class LabImage(Ami):  # type: ignore[misc,unused-ignore]
         return [{"DeviceName": self.root_device_name, "Ebs": volume}]
 
 
-def make_host_image(
-    ec2: Any, instance: Any, *, name: str, description: str, below: tuple[str, ...], reboot: bool
-) -> LabImage:
-    """Make the pending image of an instance, with its snapshot; ``below`` are the layers of the instance's host."""
+def make_host_image(ec2: Any, instance: Any, name: str, description: str) -> LabImage:
+    """Make the pending image of an instance, with its snapshot."""
     image_id = random_ami_id()
     image = LabImage(
         ec2,
@@ -50,8 +48,6 @@ def make_host_image(
     )
     image.instance_id = instance.id
     image.source_image_id = instance.image_id
-    image.layers = (image_id, *below)
-    image.reboot = reboot
     image.ebs_snapshot.status = "pending"
     root = instance.block_device_mapping.get(instance.root_device_name)
     volume = ec2.volumes.get(root.volume_id) if root else None

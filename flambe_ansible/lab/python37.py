@@ -67,10 +67,8 @@ def _inspect(path: Path) -> Python37 | None:
         return None
     clean = {key: value for key, value in environment().items() if not key.startswith("PYTHON")}
     done = subprocess.run([path, "-I", "-c", _QUESTIONS], capture_output=True, text=True, env=clean, check=False)
-    if done.returncode:
-        return None
-    answers = json.loads(done.stdout)
-    if answers["version"] != [3, 7]:
+    answers = {} if done.returncode else json.loads(done.stdout)
+    if answers.get("version") != [3, 7]:
         return None
     own = f"{HOME}/lib/{answers['library']}" if answers["library"] else ""
     return Python37(_binds(answers), _libraries(answers), own)

@@ -50,8 +50,9 @@ def short(*parts: str) -> str:
 class Settings:
     """The settings of a lab, chosen when it is created and kept in its folder.
 
-    ``network`` is a /24, ``port`` the loopback port of its API, ``image`` the folder of the hosts' base image, and ``python37`` lists
-    folders of the machine's Python 3.7 as (path on the machine, path in the host). The owner is the lab's user.
+    ``network`` is a /24, ``port`` the loopback port of its API, ``image`` the folder of the hosts' base image, and
+    ``python37`` lists folders of the machine's Python 3.7 as (path on the machine, path in the host). The owner is the
+    lab's user.
     """
 
     name: str
