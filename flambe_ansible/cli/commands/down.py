@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, cluster_argument, debug_option, examples, json_option, load, yes_option
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.words import count, label_host
 
 
 @click.command(
-    context_settings=CONTEXT,
-    epilog=examples(
+    epilog=options.examples(
         "flambe-ans down cluster.yaml",
         "flambe-ans down cluster.yaml --yes",
     ),
 )
-@cluster_argument
-@yes_option
-@json_option
-@debug_option
+@options.cluster_argument
+@options.yes_option
+@options.json_option
+@options.debug_option
 @click.pass_obj
 def down(output: Output, file: str, yes: bool) -> None:
     """Terminate all hosts of a cluster and delete their alarms.
@@ -32,8 +31,7 @@ def down(output: Output, file: str, yes: bool) -> None:
     from flambe_ansible.errors import CancelledError
 
     output.next_command = output.command
-    cluster = load(output, file)
-    try:
+    with options.open_cluster(output, file) as cluster:
         cluster.check_termination()
         hosts = cluster.find_hosts()
         for host in hosts:
@@ -48,8 +46,6 @@ def down(output: Output, file: str, yes: bool) -> None:
                 raise CancelledError("cancelled; nothing was terminated")
         with interruptible():
             ended = cluster.terminate_instances()
-    finally:
-        cluster.close()
     if ended:
         output.say(f"{cluster.name}: terminated {count(len(ended), 'host')} and deleted their alarms.")
     else:

@@ -9,25 +9,24 @@ from collections.abc import Sequence
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, TailCommand, cluster_argument, debug_option, examples, find_tail, load
+from flambe_ansible.cli import options
 from flambe_ansible.cli.render.words import label_host
 from flambe_ansible.errors import ClusterNotFoundError
 from flambe_ansible.hosts import Host, HostState, Role
 
 
 @click.command(
-    cls=TailCommand,
-    context_settings=CONTEXT,
-    epilog=examples(
+    cls=options.TailCommand,
+    epilog=options.examples(
         "flambe-ans ssh cluster.yaml",
         "flambe-ans ssh cluster.yaml factory 0",
         "flambe-ans ssh cluster.yaml factory 0 -- nvidia-smi",
         "flambe-ans ssh cluster.yaml -- 'journalctl -u flambe-ray | tail'",
     ),
 )
-@cluster_argument
+@options.cluster_argument
 @click.argument("target", nargs=-1, metavar="[HOST]")
-@debug_option
+@options.debug_option
 @click.pass_context
 def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
     """Open a shell on a host, or run a command there.
@@ -36,17 +35,14 @@ def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
 
     A single word after -- is a command line for the host's shell; several words are quoted and arrive unchanged.
     """
-    command = find_tail(ctx)
+    command = options.find_tail(ctx)
     wanted = read_target(target)
-    cluster = load(ctx.obj, file)
-    try:
+    with options.open_cluster(ctx.obj, file) as cluster:
         host = pick_host(cluster.find_hosts(), wanted, cluster=cluster.name)
         cluster.attach([host])
         tty = sys.stdin.isatty() and sys.stdout.isatty()
         argv = [*cluster.connections.argv(host, tty=tty), *([command] if command else [])]
         ctx.exit(run_in_foreground(argv))
-    finally:
-        cluster.close()
 
 
 def read_target(words: Sequence[str]) -> tuple[Role, int]:
