@@ -34,12 +34,9 @@ class ShownError(Exception):
 
 
 class NoAnswerError(FlambeAnsibleError):
-    """A question without a terminal to answer it; ``outcome`` is what was done without an answer."""
+    """A question without a terminal to answer it."""
 
     exit_code = USAGE
-
-    def __init__(self, question: str, outcome: str, *, hint: str) -> None:
-        super().__init__(f"{question} There is no terminal for the answer; {outcome}", hint=hint)
 
 
 def handle(output: Output, error: BaseException) -> int:

@@ -9,17 +9,11 @@ from flambe_ansible.cli import remote
 from flambe_ansible.cluster.cluster import Cluster
 from flambe_ansible.errors import HostConnectionError
 
-_SSH_FAILED = 255
-
 
 def show_log(cluster: Cluster, *, follow: bool = False, lines: int = 0, to: IO[str] | None = None) -> None:
-    """Print the last job's log on a stream; after Ctrl-C, or if the stream's reader exits, the job keeps running.
+    """Print the log of the last job, or its last lines, on a stream; with ``follow``, until the job has ended.
 
-    Args:
-        cluster: The cluster, attached to its orchestrator.
-        follow: Keep streaming until the job has ended.
-        lines: Print only this many lines of the end; 0 prints all.
-        to: The stream; None is standard output.
+    After Ctrl-C, or if the stream's reader exits, the job keeps running.
     """
     host = cluster.fleet.head
     command = cluster.jobs.log_command(follow=follow, lines=lines)
@@ -35,5 +29,5 @@ def show_log(cluster: Cluster, *, follow: bool = False, lines: int = 0, to: IO[s
             code = process.wait()
     finally:
         remote.end(process)
-    if code == _SSH_FAILED:
+    if code == 255:  # ssh itself failed
         raise HostConnectionError(f"{host.name}: the connection was lost; the job keeps running", host=host.name)

@@ -24,14 +24,18 @@ Result = TypeVar("Result")
 
 def confirm(output: Output, plan: Plan, *, yes: bool) -> None:
     """Ask before hosts are created or started."""
-    if yes or not plan.changes_hosts:
-        return
-    question = write_question(plan)
+    if plan.changes_hosts and not yes:
+        require_yes(output, write_question(plan), "nothing was created")
+
+
+def require_yes(output: Output, question: str, outcome: str) -> None:
+    """Ask a question, and fail unless the answer is yes; ``outcome`` is what was done without it."""
     if not output.can_ask:
-        raise NoAnswerError(question, "nothing was created", hint=f"{output.command} --yes")
+        message = f"{question} There is no terminal for the answer; {outcome}"
+        raise NoAnswerError(message, hint=f"{output.command} --yes")
     if not output.ask(question):
         output.next_command = ""
-        raise CancelledError("cancelled; nothing was created")
+        raise CancelledError(f"cancelled; {outcome}")
 
 
 def attempt(

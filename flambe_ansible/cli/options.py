@@ -57,6 +57,19 @@ def _output_flag(attribute: str, text: str) -> Callable[[Command], Command]:
     return click.option(f"--{attribute}", is_flag=True, expose_value=False, is_eager=True, callback=keep, help=text)
 
 
+def command(
+    *examples: str, name: str | None = None, cls: type[click.RichCommand] = click.RichCommand
+) -> Callable[[Callable[..., Any]], click.RichCommand]:
+    """Make a command with examples in its help text, and with ``--debug`` as its last option."""
+
+    def decorate(function: Callable[..., Any]) -> click.RichCommand:
+        made = click.command(name, cls=cls, epilog=write_examples(*examples))(function)
+        debug_option(made)
+        return made
+
+    return decorate
+
+
 json_option = _output_flag("json", "Print one JSON document on stdout; everything else goes to stderr.")
 debug_option = _output_flag("debug", "Show the traceback of an error.")
 
@@ -67,7 +80,7 @@ def secrets_option(user: str) -> Callable[[Command], Command]:
     return click.option("--secrets", "secrets_file", metavar="FILE", type=click.Path(path_type=Path), help=text)
 
 
-def examples(*lines: str) -> str:
+def write_examples(*lines: str) -> str:
     """Write the examples of a help text, one per line."""
     return "\n\n".join(["Examples:", *(f"$ {line}" for line in lines)])  # rich-click makes a line of a paragraph
 

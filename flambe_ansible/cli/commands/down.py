@@ -9,16 +9,10 @@ from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.words import count, label_host
 
 
-@click.command(
-    epilog=options.examples(
-        "flambe-ans down cluster.yaml",
-        "flambe-ans down cluster.yaml --yes",
-    ),
-)
+@options.command("flambe-ans down cluster.yaml", "flambe-ans down cluster.yaml --yes")
 @options.cluster_argument
 @options.yes_option
 @options.json_option
-@options.debug_option
 @click.pass_obj
 def down(output: Output, file: str, yes: bool) -> None:
     """Terminate all hosts of a cluster and delete their alarms.
@@ -26,9 +20,8 @@ def down(output: Output, file: str, yes: bool) -> None:
     Hosts are found by the cluster's tags, in any state. The command waits until all of them are terminated. A cluster
     without hosts is not an error.
     """
-    from flambe_ansible.cli.errors import NoAnswerError
     from flambe_ansible.cli.interrupts import interruptible
-    from flambe_ansible.errors import CancelledError
+    from flambe_ansible.cli.launching import require_yes
 
     output.next_command = output.command
     with options.open_cluster(output, file) as cluster:
@@ -39,11 +32,7 @@ def down(output: Output, file: str, yes: bool) -> None:
             output.say(f"  {label_host(host):<14}{about}")
         if hosts and not yes:
             question = f"Terminate {count(len(hosts), 'host')} of {cluster.name} and delete all data on them?"
-            if not output.can_ask:
-                raise NoAnswerError(question, "nothing was terminated", hint=f"{output.command} --yes")
-            if not output.ask(question):
-                output.next_command = ""
-                raise CancelledError("cancelled; nothing was terminated")
+            require_yes(output, question, "nothing was terminated")
         with interruptible():
             ended = cluster.terminate_instances()
     if ended:

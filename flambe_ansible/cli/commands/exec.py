@@ -13,21 +13,18 @@ from flambe_ansible.hosts import HostState, Role
 GROUPS = {"orchestrator": (Role.ORCHESTRATOR,), "factories": (Role.FACTORY,), "all": tuple(Role)}
 
 
-@click.command(
-    "exec",
+@options.command(
+    "flambe-ans exec cluster.yaml -- uptime",
+    "flambe-ans exec cluster.yaml --on factories -- nvidia-smi -L",
+    "flambe-ans exec cluster.yaml -- 'df -h / | tail -1'",
+    name="exec",
     cls=options.RequiredTailCommand,
-    epilog=options.examples(
-        "flambe-ans exec cluster.yaml -- uptime",
-        "flambe-ans exec cluster.yaml --on factories -- nvidia-smi -L",
-        "flambe-ans exec cluster.yaml -- 'df -h / | tail -1'",
-    ),
 )
 @options.cluster_argument
 @click.option(
     "--on", "group", type=click.Choice(list(GROUPS)), default="all", show_default=True, help="The hosts to run on."
 )
 @options.json_option
-@options.debug_option
 @click.pass_context
 def execute(ctx: click.Context, file: str, group: str) -> None:
     """Run a command on several hosts at once.

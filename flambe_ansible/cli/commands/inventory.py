@@ -8,12 +8,10 @@ from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 
-@click.command(
-    epilog=options.examples(
-        "flambe-ans inventory cluster.yaml",
-        "flambe-ans inventory cluster.yaml --format yaml > hosts.yml",
-        "ansible-playbook -i hosts.yml playbooks/site.yml",
-    ),
+@options.command(
+    "flambe-ans inventory cluster.yaml",
+    "flambe-ans inventory cluster.yaml --format yaml > hosts.yml",
+    "ansible-playbook -i hosts.yml playbooks/site.yml",
 )
 @options.cluster_argument
 @click.option(
@@ -24,7 +22,6 @@ from flambe_ansible.cli.output import Output
     show_default=True,
     help="Output format; Ansible reads both.",
 )
-@options.debug_option
 @click.pass_obj
 def inventory(output: Output, file: str, style: str) -> None:
     """Print the Ansible inventory of a running cluster."""

@@ -19,7 +19,7 @@ name_option = click.option("--name", default="default", show_default=True, metav
 
 
 @click.group(
-    epilog=options.examples("sudo flambe-ans lab up", "flambe-ans lab status", "sudo flambe-ans lab down"),
+    epilog=options.write_examples("sudo flambe-ans lab up", "flambe-ans lab status", "sudo flambe-ans lab down")
 )
 def lab() -> None:
     """Manage an EC2-compatible cloud on this Linux machine.
@@ -29,16 +29,13 @@ def lab() -> None:
     """
 
 
-@lab.command(epilog=options.examples("sudo flambe-ans lab up", "sudo flambe-ans lab up --name other"))
+@options.command("sudo flambe-ans lab up", "sudo flambe-ans lab up --name other")
 @name_option
 @click.option(
     "--network", "network_range", metavar="CIDR", help="Address range of a new lab, a /24. Default: a free one."
 )
 @click.option(
-    "--max-hosts",
-    metavar="N",
-    type=click.IntRange(1, 200),
-    help="Maximum number of hosts of a new lab. Default: 32.",
+    "--max-hosts", metavar="N", type=click.IntRange(1, 200), help="Maximum number of hosts of a new lab. Default: 32."
 )
 @click.option(
     "--python",
@@ -47,7 +44,6 @@ def lab() -> None:
     help="Python 3.7 interpreter for the hosts. Default: the one found on this machine, if any.",
 )
 @options.json_option
-@options.debug_option
 @click.pass_obj
 def up(output: Output, name: str, network_range: str | None, max_hosts: int | None, python: Path | None) -> None:
     """Start a lab.
@@ -71,10 +67,9 @@ def up(output: Output, name: str, network_range: str | None, max_hosts: int | No
     output.say_command("next: flambe-ans launch cluster.yaml")
 
 
-@lab.command(epilog=options.examples("flambe-ans lab status", "flambe-ans lab status --json"))
+@options.command("flambe-ans lab status", "flambe-ans lab status --json")
 @name_option
 @options.json_option
-@options.debug_option
 @click.pass_obj
 def status(output: Output, name: str) -> None:
     """Show the state of a lab and its hosts."""
@@ -90,11 +85,10 @@ def status(output: Output, name: str) -> None:
         output.console.print(render_lab(found))
 
 
-@lab.command(epilog=options.examples("sudo flambe-ans lab down", "sudo flambe-ans lab down --purge"))
+@options.command("sudo flambe-ans lab down", "sudo flambe-ans lab down --purge")
 @name_option
 @click.option("--purge", is_flag=True, help="Also delete the cached image and packages, if no other lab is left.")
 @options.json_option
-@options.debug_option
 @click.pass_obj
 def down(output: Output, name: str, purge: bool) -> None:
     """Stop a lab and delete its hosts.
@@ -108,6 +102,10 @@ def down(output: Output, name: str, purge: bool) -> None:
     output.say(f"Lab {name} {'was deleted' if existed else 'does not exist'}{left}.")
     if output.json:
         output.write_document({"name": name, "up": False, "existed": existed})
+
+
+for command in (up, status, down):
+    lab.add_command(command)
 
 
 def describe_lab(info: LabInfo) -> dict[str, Any]:

@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from flambe_ansible.launch.launch import LaunchResult
 
 
-@click.command(
-    epilog=options.examples(
-        "flambe-ans launch cluster.yaml",
-        "flambe-ans launch cluster.yaml --yes --on-failure terminate",
-        "flambe-ans launch cluster.yaml --dry-run --json",
-    ),
+@options.command(
+    "flambe-ans launch cluster.yaml",
+    "flambe-ans launch cluster.yaml --yes --on-failure terminate",
+    "flambe-ans launch cluster.yaml --dry-run --json",
 )
 @options.cluster_argument
 @options.yes_option
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 @options.secrets_option("orchestrator")
 @click.option("--dry-run", is_flag=True, help="Show the plan and exit.")
 @options.json_option
-@options.debug_option
 @click.pass_obj
 def launch(
     output: Output,

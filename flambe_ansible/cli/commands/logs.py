@@ -8,13 +8,10 @@ from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 
-@click.command(
-    epilog=options.examples("flambe-ans logs cluster.yaml", "flambe-ans logs cluster.yaml --follow"),
-)
+@options.command("flambe-ans logs cluster.yaml", "flambe-ans logs cluster.yaml --follow")
 @options.cluster_argument
 @click.option("-f", "--follow", is_flag=True, help="Stream new lines until the job ends.")
 @click.option("-n", "--lines", metavar="N", type=click.IntRange(min=1), help="Print only the last N lines.")
-@options.debug_option
 @click.pass_obj
 def logs(output: Output, file: str, follow: bool, lines: int | None) -> None:
     """Print the log of the last job.

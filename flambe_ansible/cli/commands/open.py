@@ -10,13 +10,11 @@ from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 
-@click.command(
-    "open",
-    epilog=options.examples("flambe-ans open cluster.yaml", "flambe-ans open cluster.yaml --json | jq -r .report_site"),
+@options.command(
+    "flambe-ans open cluster.yaml", "flambe-ans open cluster.yaml --json | jq -r .report_site", name="open"
 )
 @options.cluster_argument
 @options.json_option
-@options.debug_option
 @click.pass_obj
 def open_sites(output: Output, file: str) -> None:
     """Open a tunnel to the report site and TensorBoard of the last job.

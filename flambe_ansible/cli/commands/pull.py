@@ -10,19 +10,16 @@ from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 
-@click.command(
-    epilog=options.examples(
-        "flambe-ans pull cluster.yaml results/",
-        "flambe-ans pull cluster.yaml results/ --name first_try",
-        "flambe-ans pull cluster.yaml results/ --without-checkpoints",
-    ),
+@options.command(
+    "flambe-ans pull cluster.yaml results/",
+    "flambe-ans pull cluster.yaml results/ --name first_try",
+    "flambe-ans pull cluster.yaml results/ --without-checkpoints",
 )
 @options.cluster_argument
 @click.argument("destination", metavar="DEST", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--name", metavar="NAME", help="Download this experiment instead of the last job.")
 @click.option("--without-checkpoints", is_flag=True, help="Skip models: *.pt and Ray's checkpoints.")
 @options.json_option
-@options.debug_option
 @click.pass_obj
 def pull(output: Output, file: str, destination: Path, name: str | None, without_checkpoints: bool) -> None:
     """Download the results and the log of the last job to DEST/NAME.

@@ -16,19 +16,12 @@ if TYPE_CHECKING:
     from flambe_ansible.runnable.document import RunnableFile
 
 
-@click.command(
-    epilog=options.examples("flambe-ans run examples/runnable/survey.yaml", "flambe-ans run experiment.yaml --force"),
-)
+@options.command("flambe-ans run examples/runnable/survey.yaml", "flambe-ans run experiment.yaml --force")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=str))
 @options.secrets_option("runnable")
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing results.")
 @click.option("-v", "--verbose", is_flag=True, help="Print more details.")
-@click.option(
-    "--installed",
-    is_flag=True,
-    help="Import the installed extensions instead of those that FILE refers to.",
-)
-@options.debug_option
+@click.option("--installed", is_flag=True, help="Import the installed extensions instead of those that FILE refers to.")
 @click.pass_obj
 def run(output: Output, file: str, secrets_file: Path | None, force: bool, verbose: bool, installed: bool) -> None:
     """Run an experiment or a runnable on this machine.

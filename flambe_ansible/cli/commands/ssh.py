@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import rich_click as click
 
@@ -15,18 +16,15 @@ from flambe_ansible.errors import ClusterNotFoundError
 from flambe_ansible.hosts import Host, HostState, Role
 
 
-@click.command(
+@options.command(
+    "flambe-ans ssh cluster.yaml",
+    "flambe-ans ssh cluster.yaml factory 0",
+    "flambe-ans ssh cluster.yaml factory 0 -- nvidia-smi",
+    "flambe-ans ssh cluster.yaml -- 'journalctl -u flambe-ray | tail'",
     cls=options.TailCommand,
-    epilog=options.examples(
-        "flambe-ans ssh cluster.yaml",
-        "flambe-ans ssh cluster.yaml factory 0",
-        "flambe-ans ssh cluster.yaml factory 0 -- nvidia-smi",
-        "flambe-ans ssh cluster.yaml -- 'journalctl -u flambe-ray | tail'",
-    ),
 )
 @options.cluster_argument
 @click.argument("target", nargs=-1, metavar="[HOST]")
-@options.debug_option
 @click.pass_context
 def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
     """Open a shell on a host, or run a command there.
@@ -73,13 +71,10 @@ def pick_host(hosts: Sequence[Host], wanted: tuple[Role, int], *, cluster: str) 
 def run_in_foreground(argv: Sequence[str]) -> int:
     """Run a process on the terminal; Ctrl-C reaches it and not this process."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # An ignored signal stays ignored across exec, so the child restores the default.
+    restore = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     try:
-        # An ignored signal stays ignored across exec, so the child restores the default.
-        code = subprocess.run(argv, check=False, preexec_fn=_take_interrupts).returncode
+        code = subprocess.run(argv, check=False, preexec_fn=restore).returncode
     finally:
         signal.signal(signal.SIGINT, before)
     return code if code >= 0 else 128 - code
-
-
-def _take_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

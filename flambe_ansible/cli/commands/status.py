@@ -8,15 +8,9 @@ from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 
-@click.command(
-    epilog=options.examples(
-        "flambe-ans status cluster.yaml",
-        "flambe-ans status cluster.yaml --json | jq -r .state",
-    ),
-)
+@options.command("flambe-ans status cluster.yaml", "flambe-ans status cluster.yaml --json | jq -r .state")
 @options.cluster_argument
 @options.json_option
-@options.debug_option
 @click.pass_obj
 def status(output: Output, file: str) -> None:
     """Show the state of a cluster: its hosts, Ray and the last job.

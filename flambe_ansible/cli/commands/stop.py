@@ -8,10 +8,9 @@ from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 
-@click.command(epilog=options.examples("flambe-ans stop cluster.yaml"))
+@options.command("flambe-ans stop cluster.yaml")
 @options.cluster_argument
 @options.json_option
-@options.debug_option
 @click.pass_obj
 def stop(output: Output, file: str) -> None:
     """Stop the running job. The hosts and the results are kept.

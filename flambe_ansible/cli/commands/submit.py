@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from flambe_ansible.runnable.document import RunnableFile
 
 
-@click.command(
-    epilog=options.examples(
-        "flambe-ans submit experiment.yaml --cluster cluster.yaml",
-        "flambe-ans submit experiment.yaml --cluster cluster.yaml --force --follow",
-        "flambe-ans submit experiment.yaml --cluster cluster.yaml --yes --json",
-    ),
+@options.command(
+    "flambe-ans submit experiment.yaml --cluster cluster.yaml",
+    "flambe-ans submit experiment.yaml --cluster cluster.yaml --force --follow",
+    "flambe-ans submit experiment.yaml --cluster cluster.yaml --yes --json",
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=str))
 @click.option("-c", "--cluster", "cluster_file", metavar="CLUSTER", required=True, help="The cluster's YAML file.")
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 @options.rerun_option
 @options.secrets_option("orchestrator")
 @options.json_option
-@options.debug_option
 @click.pass_context
 def submit(
     ctx: click.Context,

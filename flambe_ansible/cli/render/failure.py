@@ -85,7 +85,7 @@ def _render_failure(failure: TaskFailure, hosts: Sequence[str]) -> list[Text]:
     if failure.unreachable:
         title = Text.assemble((", ".join(hosts), "bold"), f": unreachable in {place}")
     message = failure.message.strip()
-    shown = [] if message == failure.output.strip() else _indent(message)
+    shown = [] if message == failure.output.strip() else [Text(f"  {line}") for line in message.splitlines()]
     return [title, *shown, *_render_command(failure.command, failure.returncode, failure.output)]
 
 
@@ -95,10 +95,6 @@ def _render_command(command: str, returncode: int | None, output: str) -> list[T
         ended = f"  (exit code {returncode})" if returncode is not None else ""
         lines.append(Text.assemble("  $ ", (command, "bold"), ended))
     return lines + _quote(output)
-
-
-def _indent(message: str) -> list[Text]:
-    return [Text(f"  {line}") for line in message.splitlines()]
 
 
 def _quote(output: str) -> list[Text]:

@@ -11,11 +11,7 @@ from flambe_ansible.cli.render.words import label_host, make_table
 from flambe_ansible.hosts import Host, HostState
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
 
-STATE_STYLES = {
-    ClusterState.RUNNING: "bold green",
-    ClusterState.DEGRADED: "bold red",
-    ClusterState.ABSENT: "bold",
-}
+STATE_STYLES = {ClusterState.RUNNING: "bold green", ClusterState.DEGRADED: "bold red", ClusterState.ABSENT: "bold"}
 HOST_STYLES = {HostState.RUNNING: "green", HostState.STOPPED: "red", HostState.TERMINATED: "red"}
 
 
