@@ -5,10 +5,16 @@ from __future__ import annotations
 import select
 import shlex
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+from flambe_ansible.errors import HostConnectionError
+
+if TYPE_CHECKING:
+    from flambe_ansible.cluster.cluster import Cluster
 
 POLL_SECONDS = 0.2
 # Without a terminal, sshd sends no signal to the command when the connection ends; only its standard input is closed.
@@ -89,3 +95,26 @@ def watch_reader(stream: IO[str], on_close: Callable[[], None]) -> Iterator[None
         thread.join()
     if not has_reader(stream):
         raise BrokenPipeError
+
+
+def show_log(cluster: Cluster, *, follow: bool = False, lines: int = 0, to: IO[str] | None = None) -> None:
+    """Print the log of the last job, or its last lines, on a stream; with ``follow``, until the job has ended.
+
+    After Ctrl-C, or if the stream's reader exits, the job keeps running.
+    """
+    host = cluster.fleet.head
+    command = cluster.jobs.log_command(follow=follow, lines=lines)
+    sink = to or sys.stdout
+    sink.flush()
+    process = start(cluster.connections.argv(host), command=command)
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    try:
+        with watch_reader(sink, lambda: end(process)):
+            for line in process.stdout:
+                sink.write(line)
+                sink.flush()
+            code = process.wait()
+    finally:
+        end(process)
+    if code == 255:  # ssh itself failed
+        raise HostConnectionError(f"{host.name}: the connection was lost; the job keeps running", host=host.name)

@@ -65,8 +65,8 @@ class Meter:
         before = self._before.get(name)
         self._before[name] = (now, used)
         if before is not None and used >= before[1] and now > before[0]:
-            percent = 100 * (used - before[1]) / (now - before[0]) / (os.cpu_count() or 1)
-            self._samples[name].append((now, min(percent, 100.0)))
+            percent = min(100 * (used - before[1]) / (now - before[0]) / (os.cpu_count() or 1), 100.0)
+            self._samples[name].append((now, percent))
             dimension = {"Name": "InstanceId", "Value": name}
             datum = {"MetricName": "CPUUtilization", "Dimensions": [dimension], "Value": percent, "Unit": "Percent"}
             cloudwatch = self._fleet.cloud.cloudwatch

@@ -40,16 +40,13 @@ WantedBy=multi-user.target
 
 @dataclass(frozen=True, kw_only=True)
 class HostSpec:
-    """What a host is created from.
-
-    Its user data is the text of a ``#!`` script that runs once, or ""; layers of its image are listed uppermost first.
-    """
+    """What a host is created from."""
 
     id: str
     address: str
     public_keys: tuple[str, ...] = ()
-    user_data: str = ""
-    layers: tuple[str, ...] = ()
+    user_data: str = ""  # the text of a ``#!`` script that runs once
+    layers: tuple[str, ...] = ()  # of its image, uppermost first
 
     @property
     def hostname(self) -> str:

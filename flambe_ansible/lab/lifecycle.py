@@ -32,14 +32,9 @@ def up(
 ) -> LabInfo:
     """Start a lab, and create it if it does not exist.
 
-    A lab that is up is unchanged. A lab whose daemon ended gets a new daemon and keeps its hosts.
-
-    Args:
-        name: The lab's name.
-        python: The Python 3.7 for the hosts; None searches for one.
-        network_range: Its address range, a /24; None chooses a free one. Only for a new lab.
-        max_hosts: The maximum number of hosts; None is 32. Only for a new lab.
-        say: Receives progress messages of one line.
+    A lab that is up is unchanged. A lab whose daemon ended gets a new daemon and keeps its hosts. ``network_range``, a
+    /24 (default: a free one), and ``max_hosts`` (default: 32) are for a new lab. ``python`` is the hosts' Python 3.7
+    (default: one found on this machine), and ``say`` receives progress messages of one line.
     """
     folder = state.lab_dir(name)
     require_root(words("up", name))

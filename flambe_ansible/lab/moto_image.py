@@ -12,14 +12,11 @@ _VOLUME = {"VolumeSize": 8, "VolumeType": "gp3", "Encrypted": False}
 
 
 class LabImage(Ami):  # type: ignore[misc,unused-ignore]
-    """An image whose root volume is described as on EC2, and ends with its instance.
+    """An image whose root volume is described as on EC2, and ends with its instance."""
 
-    Its files are in ``layers``, uppermost first. ``reboot``: the source instance is stopped while its disk is captured.
-    """
-
-    layers: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()  # the folders of its files, uppermost first
     volume: Mapping[str, Any] = _VOLUME
-    reboot: bool = True
+    reboot: bool = True  # the source instance is stopped while its disk is captured
     source_image_id: str | None = None
 
     @property

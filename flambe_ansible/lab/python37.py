@@ -26,17 +26,11 @@ _QUESTIONS = (
 
 @dataclass(frozen=True)
 class Python37:
-    """A Python 3.7 of this machine.
+    """A Python 3.7 of this machine."""
 
-    Attributes:
-        binds: What is mounted into hosts, as (path on the machine, path in the host).
-        libraries: Debian packages of the shared libraries it needs.
-        own_library: The path in the host of its own shared library, or "".
-    """
-
-    binds: tuple[tuple[str, str], ...]
-    libraries: tuple[str, ...]
-    own_library: str = ""
+    binds: tuple[tuple[str, str], ...]  # what is mounted into hosts, as (path on the machine, path in the host)
+    libraries: tuple[str, ...]  # Debian packages of the shared libraries that it needs
+    own_library: str = ""  # the path in the host of its own shared library
 
 
 def find(chosen: Path | None = None) -> Python37 | None:

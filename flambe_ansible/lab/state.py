@@ -48,18 +48,13 @@ def short(*parts: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of a lab, chosen when it is created and kept in its folder.
-
-    ``network`` is a /24, ``port`` the loopback port of its API, ``image`` the folder of the hosts' base image, and
-    ``python37`` lists folders of the machine's Python 3.7 as (path on the machine, path in the host). The owner is the
-    lab's user.
-    """
+    """The settings of a lab, chosen when it is created and kept in its folder. The owner is the lab's user."""
 
     name: str
-    network: str
-    port: int
-    image: str
-    python37: tuple[tuple[str, str], ...] = ()
+    network: str  # a /24
+    port: int  # of its API, on the loopback
+    image: str  # the folder of the hosts' base image
+    python37: tuple[tuple[str, str], ...] = ()  # folders of Python 3.7, as (path on the machine, path in the host)
     max_hosts: int = 32
     owner_uid: int = 0
     owner_gid: int = 0

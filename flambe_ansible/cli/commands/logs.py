@@ -18,7 +18,7 @@ def logs(output: Output, file: str, follow: bool, lines: int | None) -> None:
 
     It works from any machine with access to the cluster. With --follow, Ctrl-C ends the output, not the job.
     """
-    from flambe_ansible.cli.following import show_log
+    from flambe_ansible.cli.remote import show_log
 
     output.next_command = output.command
     with options.open_cluster(output, file) as cluster:

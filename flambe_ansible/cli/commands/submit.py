@@ -117,7 +117,7 @@ def _submit(
 
 def _follow(output: Output, cluster: Cluster) -> JobState:
     """Stream the job's log until it ends, and print its state."""
-    from flambe_ansible.cli.following import show_log
+    from flambe_ansible.cli.remote import show_log
     from flambe_ansible.cli.render.run import render_run
 
     output.say()
