@@ -100,19 +100,14 @@ def host_keys(settings: Settings, host: str) -> list[str]:
 
 def find_file(settings: Settings, host: str, name: str) -> Path:
     """Find a file of a host: on its own disk, or in a layer of its image."""
-    layers = (layer_folder(settings, layer) for layer in read_spec(settings, host).layers)
+    layers = (settings.image_layers / layer for layer in read_spec(settings, host).layers)
     paths = [root / name for root in (folder(settings, host) / "upper", *layers)]
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def layer_folder(settings: Settings, name: str) -> Path:
-    """Return the folder of a layer of an image."""
-    return settings.image_layers / name
-
-
 def lower_folders(settings: Settings, spec: HostSpec) -> list[Path]:
     """List the folders below a host's own, uppermost first."""
-    return [*(layer_folder(settings, name) for name in spec.layers), settings.layer, Path(settings.image)]
+    return [*(settings.image_layers / name for name in spec.layers), settings.layer, Path(settings.image)]
 
 
 def seal(settings: Settings, host: str, name: str) -> None:
@@ -120,7 +115,7 @@ def seal(settings: Settings, host: str, name: str) -> None:
 
     The disk is renamed, not copied. If a call is interrupted, the next one completes it.
     """
-    home, target = folder(settings, host), layer_folder(settings, name)
+    home, target = folder(settings, host), settings.image_layers / name
     upper = home / "upper"
     if not target.exists():
         spec = read_spec(settings, host)
@@ -136,7 +131,7 @@ def seal(settings: Settings, host: str, name: str) -> None:
 
 def copy(settings: Settings, host: str, name: str) -> None:
     """Copy the disk of a running host into a layer; files that the host removes meanwhile may be missing."""
-    home, target = folder(settings, host), layer_folder(settings, name)
+    home, target = folder(settings, host), settings.image_layers / name
     if target.exists():
         return
     draft = home / "image.new"

@@ -230,7 +230,7 @@ class Fleet:
     def _make_layer(self, image: Any, instance: Any) -> None:
         """Make the layer of an image; a host that is stopped for it is started again, and answers when this returns."""
         settings, name = self.settings, image.id
-        made = disk.layer_folder(settings, name).exists()
+        made = (settings.image_layers / name).exists()
         if host.is_running(settings, instance.id) and not image.reboot:
             disk.copy(settings, instance.id, name)
             image.layers = (name, *disk.read_spec(settings, instance.id).layers)

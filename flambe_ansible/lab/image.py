@@ -14,7 +14,6 @@ from flambe_ansible.files import lock, write_json
 from flambe_ansible.lab import sources, state
 from flambe_ansible.lab.system import run
 
-RECIPE_VERSION = 1
 USER = "ubuntu"
 USER_ID = 1000
 
@@ -41,7 +40,7 @@ class Recipe:
     architecture: str
     mirror: str
     packages: tuple[str, ...]
-    version: int = RECIPE_VERSION
+    version: int = 1  # raised when images are built differently
 
     @property
     def digest(self) -> str:

@@ -48,7 +48,7 @@ def require_moto() -> None:
 
 def start(settings: Settings) -> None:
     """Start the daemon, detached from this terminal, and wait until it serves."""
-    pidfile.remove(settings.folder)
+    (settings.folder / pidfile.FILE).unlink(missing_ok=True)
     log = settings.folder / "daemon.log"
     child = start_detached(
         [sys.executable, "-m", "flambe_ansible.lab.daemon", settings.name],
@@ -97,7 +97,7 @@ def stop(folder: Path, *, timeout: float = 10.0) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, sent)
             time.sleep(0.1)
-    pidfile.remove(folder)
+    (folder / pidfile.FILE).unlink(missing_ok=True)
 
 
 def choose_port(wanted: int = 0) -> int:

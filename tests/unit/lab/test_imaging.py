@@ -141,7 +141,7 @@ def test_that_a_sealed_disk_becomes_the_layer_below_an_empty_one(settings: Setti
     (home / "upper").chmod(0o711)
     (home / "work/work").mkdir(parents=True)
     disk.seal(settings, "i-1", "ami-1")
-    assert (disk.layer_folder(settings, "ami-1") / "etc/hostname").read_text() == "ip-10-213-4-4\n"
+    assert (settings.image_layers / "ami-1/etc/hostname").read_text() == "ip-10-213-4-4\n"
     assert list((home / "upper").iterdir()) == []
     assert (home / "upper").stat().st_mode & 0o777 == 0o711
     assert not (home / "work").exists()
@@ -169,7 +169,7 @@ def test_that_an_interrupted_seal_is_completed(settings: Settings, monkeypatch: 
     assert disk.find_file(settings, "i-1", "etc/machine-id").exists()
     disk.seal(settings, "i-1", "ami-1")
     assert disk.read_spec(settings, "i-1").layers == ("ami-1",)
-    assert (disk.layer_folder(settings, "ami-1") / "etc/hostname").exists()
+    assert (settings.image_layers / "ami-1/etc/hostname").exists()
     assert list((disk.folder(settings, "i-1") / "upper").iterdir()) == []
 
 
@@ -186,7 +186,7 @@ def test_that_a_host_of_an_image_hides_the_user_data_of_its_source(settings: Set
 
 def test_that_layers_are_kept_while_an_image_or_a_host_uses_them(settings: Settings) -> None:
     for name in ("ami-1", "ami-2", "ami-3", "ami-4"):
-        disk.layer_folder(settings, name).mkdir(parents=True)
+        (settings.image_layers / name).mkdir(parents=True)
     cloud = make_cloud(make_image("ami-1", layers=("ami-1", "ami-2")))
     cloud.layers = {SOURCE: ("ami-3",)}
     fleet = Fleet(settings, cloud)
@@ -213,5 +213,5 @@ def test_that_an_image_is_available_or_failed(
 
 def test_that_images_keep_a_lab_on_its_base(settings: Settings) -> None:
     assert not lifecycle._has_disks(settings)
-    disk.layer_folder(settings, "ami-1").mkdir(parents=True)
+    (settings.image_layers / "ami-1").mkdir(parents=True)
     assert lifecycle._has_disks(settings)
