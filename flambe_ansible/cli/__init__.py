@@ -22,11 +22,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code.
-
-    Args:
-        arguments: The words after the program's name.
-    """
+    """Run one command line, without the program's name, and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # locales without UTF-8

@@ -18,7 +18,7 @@ from flambe_ansible.cli.commands.ssh import ssh
 from flambe_ansible.cli.commands.status import status
 from flambe_ansible.cli.commands.stop import stop
 from flambe_ansible.cli.commands.submit import submit
-from flambe_ansible.cli.options import CONTEXT, debug_option, examples
+from flambe_ansible.cli.options import CONTEXT, debug_option, write_examples
 
 click.rich_click.MAX_WIDTH = 100
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
@@ -33,7 +33,7 @@ click.rich_click.COMMAND_GROUPS = {
 
 @click.group(
     context_settings=CONTEXT,
-    epilog=examples(
+    epilog=write_examples(
         "sudo flambe-ans lab up",
         "flambe-ans launch examples/lab.yaml",
         "flambe-ans status examples/lab.yaml",

@@ -17,6 +17,7 @@ from rich.text import Text
 from flambe_ansible.cli.output import Output, print_line
 from flambe_ansible.cli.render.failure import describe_error, render_error
 from flambe_ansible.errors import CancelledError, FlambeAnsibleError
+from flambe_ansible.files import write_atomic
 from flambe_ansible.paths import state_root
 
 UNEXPECTED = 1
@@ -33,18 +34,9 @@ class ShownError(Exception):
 
 
 class NoAnswerError(FlambeAnsibleError):
-    """A question without a terminal to answer it.
-
-    Args:
-        question: The question.
-        outcome: What was done without an answer.
-        hint: The command to run instead.
-    """
+    """A question without a terminal to answer it."""
 
     exit_code = USAGE
-
-    def __init__(self, question: str, outcome: str, *, hint: str) -> None:
-        super().__init__(f"{question} There is no terminal for the answer; {outcome}", hint=hint)
 
 
 def handle(output: Output, error: BaseException) -> int:
@@ -70,7 +62,7 @@ def show(output: Output, error: BaseException) -> None:
         _complete_hint(output, error)
         excerpts = output.errors.file.isatty()
         for line in render_error(error, next_command=output.next_command, excerpts=excerpts):
-            if _is_command(line.plain):
+            if re.match(r"(next: | {6})(flambe-ans|sudo|ssh|aws) ", line.plain):  # a command to paste is not wrapped
                 output.errors.print(line, soft_wrap=True)
             else:
                 print_line(output.errors, line)
@@ -95,11 +87,6 @@ def _complete_hint(output: Output, error: FlambeAnsibleError) -> None:
     """Write the cluster's file into the hint, so that its command can be pasted."""
     if error.hint and output.cluster_file:
         error.hint = re.sub(r"\bCLUSTER\b", lambda _match: shlex.quote(output.cluster_file), error.hint)
-
-
-def _is_command(line: str) -> bool:
-    """Whether a line names a command to paste, which must not be wrapped."""
-    return bool(re.match(r"(next: | {6})(flambe-ans|sudo|ssh|aws) ", line))
 
 
 def _describe(output: Output, error: BaseException) -> dict[str, Any]:
@@ -132,9 +119,7 @@ def _write_traceback(error: BaseException) -> Path | str:
         folder = state_root() / "crashes"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / time.strftime(f"%Y%m%d-%H%M%S-{os.getpid()}.txt")
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(f"{sys.argv}\n" + "".join(traceback.format_exception(error)))
+        write_atomic(path, f"{sys.argv}\n" + "".join(traceback.format_exception(error)))
     except OSError as problem:
         return f"no file ({problem}); run again with --debug"
     return path

@@ -26,19 +26,10 @@ class Result:
 def run_everywhere(
     argvs: Mapping[str, Sequence[str]], command: str, *, cluster: str, output: Output
 ) -> dict[str, Result]:
-    """Run a command on every host and wait for all. It ends on the hosts too if this process is interrupted.
+    """Run a shell line on every host, with an ssh command for each host's name, and wait for all.
 
-    Args:
-        argvs: The ssh command of each host, by the host's name.
-        command: A line for the hosts' shell.
-        cluster: The cluster's name, left out of the prefixes.
-        output: With ``json``, the output is collected and not printed.
-
-    Returns:
-        The results by host name.
-
-    Raises:
-        BrokenPipeError: The reader of standard output exited; the command was ended on all hosts.
+    It ends on the hosts too if this process is interrupted, or if the reader of standard output exits
+    (BrokenPipeError). With ``json``, its output is collected and not printed.
     """
     width = max(len(shorten_host(name, cluster)) for name in argvs)
     lock = threading.Lock()

@@ -12,7 +12,7 @@ from types import FrameType
 from flambe_ansible.errors import CancelledError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SHOW_CURSOR = "\x1b[?25h"
+SHOW_CURSOR = b"\x1b[?25h"
 
 
 @contextmanager
@@ -24,7 +24,9 @@ def interruptible() -> Iterator[None]:
         nonlocal seen
         seen += 1
         if seen > 1:
-            end_now()
+            if sys.stderr.isatty():
+                os.write(sys.stderr.fileno(), SHOW_CURSOR)
+            os._exit(CancelledError.exit_code)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}
@@ -33,10 +35,3 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-
-
-def end_now() -> None:
-    """End the process without waiting, and show the terminal's cursor again."""
-    if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), SHOW_CURSOR.encode())
-    os._exit(CancelledError.exit_code)

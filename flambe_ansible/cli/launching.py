@@ -23,30 +23,25 @@ Result = TypeVar("Result")
 
 
 def confirm(output: Output, plan: Plan, *, yes: bool) -> None:
-    """Ask before hosts are created or started.
+    """Ask before hosts are created or started."""
+    if plan.changes_hosts and not yes:
+        require_yes(output, write_question(plan), "nothing was created")
 
-    Raises:
-        NoAnswerError: There is no terminal to answer at.
-        CancelledError: The answer is no.
-    """
-    if yes or not plan.changes_hosts:
-        return
-    question = write_question(plan)
+
+def require_yes(output: Output, question: str, outcome: str) -> None:
+    """Ask a question, and fail unless the answer is yes; ``outcome`` is what was done without it."""
     if not output.can_ask:
-        raise NoAnswerError(question, "nothing was created", hint=f"{output.command} --yes")
+        message = f"{question} There is no terminal for the answer; {outcome}"
+        raise NoAnswerError(message, hint=f"{output.command} --yes")
     if not output.ask(question):
         output.next_command = ""
-        raise CancelledError("cancelled; nothing was created")
+        raise CancelledError(f"cancelled; {outcome}")
 
 
 def attempt(
     output: Output, cluster: Cluster, progress: Progress, work: Callable[[], Result], *, on_failure: str | None
 ) -> Result:
-    """Do work that may create hosts. If it fails, print the error, then keep or terminate the new hosts.
-
-    Raises:
-        ShownError: The work failed or was cancelled.
-    """
+    """Do work that may create hosts. If it fails, print the error, then keep or terminate the new hosts."""
     with interruptible():
         try:
             with progress:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
@@ -18,6 +20,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 cluster_argument = click.argument("file", metavar="CLUSTER", type=click.Path(path_type=str))
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+rerun_option = click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again, even if nothing changed.")
 
 
 class TailCommand(click.RichCommand):
@@ -44,41 +47,57 @@ class RequiredTailCommand(TailCommand):
     tail = "-- COMMAND"
 
 
-def json_option(command: Command) -> Command:
-    """Add ``--json``."""
-    text = "Print one JSON document on stdout; everything else goes to stderr."
-    return _add_flag(command, "--json", "json", text)
+def _output_flag(attribute: str, text: str) -> Callable[[Command], Command]:
+    """Make an option that sets an attribute of the command's output."""
+
+    def keep(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value:
+            setattr(ctx.ensure_object(Output), attribute, True)
+
+    return click.option(f"--{attribute}", is_flag=True, expose_value=False, is_eager=True, callback=keep, help=text)
 
 
-def debug_option(command: Command) -> Command:
-    """Add ``--debug``."""
-    return _add_flag(command, "--debug", "debug", "Show the traceback of an error.")
+def command(
+    *examples: str, name: str | None = None, cls: type[click.RichCommand] = click.RichCommand
+) -> Callable[[Callable[..., Any]], click.RichCommand]:
+    """Make a command with examples in its help text, and with ``--debug`` as its last option."""
+
+    def decorate(function: Callable[..., Any]) -> click.RichCommand:
+        made = click.command(name, cls=cls, epilog=write_examples(*examples))(function)
+        debug_option(made)
+        return made
+
+    return decorate
 
 
-def examples(*lines: str) -> str:
+json_option = _output_flag("json", "Print one JSON document on stdout; everything else goes to stderr.")
+debug_option = _output_flag("debug", "Show the traceback of an error.")
+
+
+def secrets_option(user: str) -> Callable[[Command], Command]:
+    """Make the option ``--secrets``; ``user`` is what gets the secrets."""
+    text = f"Secrets file for the {user}. Default: ~/.flambe/secrets.ini."
+    return click.option("--secrets", "secrets_file", metavar="FILE", type=click.Path(path_type=Path), help=text)
+
+
+def write_examples(*lines: str) -> str:
     """Write the examples of a help text, one per line."""
     return "\n\n".join(["Examples:", *(f"$ {line}" for line in lines)])  # rich-click makes a line of a paragraph
 
 
-def load(output: Output, file: str) -> Cluster:
-    """Read a cluster's configuration. The slow import is here, so that ``--help`` does not need it."""
-    from flambe_ansible.cluster.loading import load_cluster
+@contextmanager
+def open_cluster(output: Output, file: str) -> Iterator[Cluster]:
+    """Read a cluster's configuration, and close its connections afterwards."""
+    from flambe_ansible.cluster.loading import load_cluster  # slow, and not needed for ``--help``
 
     output.cluster_file = file
     cluster: Cluster = load_cluster(file)
     cluster.observer = output.show_notice
-    return cluster
+    with closing(cluster):
+        yield cluster
 
 
 def find_tail(ctx: click.Context) -> str:
     """Return the command after ``--``: one word is a shell command line, several words are quoted."""
     tail: list[str] = ctx.meta.get("tail", [])
     return tail[0] if len(tail) == 1 else shlex.join(tail)
-
-
-def _add_flag(command: Command, name: str, attribute: str, text: str) -> Command:
-    def keep(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-        if value:
-            setattr(ctx.ensure_object(Output), attribute, True)
-
-    return click.option(name, is_flag=True, expose_value=False, is_eager=True, callback=keep, help=text)(command)

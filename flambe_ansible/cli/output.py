@@ -39,21 +39,13 @@ def print_line(console: Console, text: Text) -> None:
 
 @dataclass
 class Output:
-    """The two streams of one command.
+    """The two streams of one command."""
 
-    Attributes:
-        json: Print one JSON document on stdout and nothing else.
-        debug: Show the traceback of an error.
-        command: The command line, as the user can paste it.
-        next_command: What to run after an error without a hint, or "".
-        cluster_file: The cluster's configuration, as the user gave it; it replaces CLUSTER in hints.
-    """
-
-    json: bool = False
-    debug: bool = False
-    command: str = ""
-    next_command: str = ""
-    cluster_file: str = ""
+    json: bool = False  # print one JSON document on stdout and nothing else
+    debug: bool = False  # show the traceback of an error
+    command: str = ""  # the command line, as the user can paste it
+    next_command: str = ""  # what to run after an error without a hint
+    cluster_file: str = ""  # the cluster's configuration, as the user gave it; it replaces CLUSTER in hints
     errors: Console = field(default_factory=lambda: make_console(sys.stderr))
     _stdout: Console = field(default_factory=lambda: make_console(sys.stdout))
     _shown: list[Notice] = field(default_factory=list)

@@ -10,19 +10,13 @@ from typing import Self
 from rich.live import Live
 
 from flambe_ansible.cli.output import Output
-from flambe_ansible.cli.render.board import Board, Cell
+from flambe_ansible.cli.render.board import Board
 from flambe_ansible.cli.render.words import format_seconds
-from flambe_ansible.events import Event, Notice, Status, StepEvent
+from flambe_ansible.events import Event, Notice, Status
 
 
 class Progress:
-    """An observer that prints.
-
-    Args:
-        output: The streams of the command.
-        cluster: The cluster's name.
-        hosts: Names of the hosts that take part, in order.
-    """
+    """An observer that prints; ``hosts`` are the names of the hosts that take part, in order."""
 
     def __init__(self, output: Output, *, cluster: str, hosts: Sequence[str] = ()) -> None:
         self.board = Board(cluster=cluster, hosts=hosts)
@@ -56,14 +50,8 @@ class Progress:
             return
         cell = self.board.add(event)
         if self._live is None and event.status is not Status.RUNNING:
+            took, detail = format_seconds(cell.seconds or 0.0), " ".join(event.detail.split())
+            line = f"{event.host}: {event.step} {event.status} in {took}" + (f": {detail}" if detail else "")
             with self._lock:
-                self._output.say(format_step(event, cell, elapsed=self.board.elapsed))
+                self._output.say(f"[{format_seconds(self.board.elapsed):>5}] {line}")
                 self._output.console.file.flush()
-
-
-def format_step(event: StepEvent, cell: Cell, *, elapsed: float) -> str:
-    """Write a finished step as one line."""
-    took = format_seconds(cell.seconds or 0.0)
-    words = f"[{format_seconds(elapsed):>5}] {event.host}: {event.step} {event.status} in {took}"
-    detail = " ".join(event.detail.split())
-    return f"{words}: {detail}" if detail else words

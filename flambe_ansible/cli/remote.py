@@ -5,10 +5,16 @@ from __future__ import annotations
 import select
 import shlex
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+from flambe_ansible.errors import HostConnectionError
+
+if TYPE_CHECKING:
+    from flambe_ansible.cluster.cluster import Cluster
 
 POLL_SECONDS = 0.2
 # Without a terminal, sshd sends no signal to the command when the connection ends; only its standard input is closed.
@@ -34,22 +40,12 @@ exit "$code"
 
 
 def tie_to_connection(command: str) -> str:
-    """Return a command line that runs ``command`` on a host and ends it when the connection ends.
-
-    Args:
-        command: A line for the host's shell. Its standard input is empty.
-    """
+    """Return a command line that runs a shell line on a host, without input, and ends it when the connection ends."""
     return shlex.join(["/bin/sh", "-c", _GUARD, "flambe-ans", command])
 
 
 def start(argv: Sequence[str], *, command: str, stderr: int | None = None) -> subprocess.Popen[str]:
-    """Start a command on a host; its standard input stays open for as long as the command may run.
-
-    Args:
-        argv: The ssh command without the remote command.
-        command: A line for the host's shell.
-        stderr: As in ``subprocess.Popen``.
-    """
+    """Start a line for the host's shell with an ssh command; its standard input stays open while it may run."""
     return subprocess.Popen(
         [*argv, tie_to_connection(command)],
         stdin=subprocess.PIPE,
@@ -81,11 +77,7 @@ def has_reader(stream: IO[str]) -> bool:
 
 @contextmanager
 def watch_reader(stream: IO[str], on_close: Callable[[], None]) -> Iterator[None]:
-    """Call ``on_close`` as soon as the stream's reader is gone, even if nothing is written.
-
-    Raises:
-        BrokenPipeError: The reader was gone before the block ended.
-    """
+    """Call ``on_close`` as soon as the stream's reader is gone, even if nothing is written; then BrokenPipeError."""
     done = threading.Event()
 
     def watch() -> None:
@@ -103,3 +95,26 @@ def watch_reader(stream: IO[str], on_close: Callable[[], None]) -> Iterator[None
         thread.join()
     if not has_reader(stream):
         raise BrokenPipeError
+
+
+def show_log(cluster: Cluster, *, follow: bool = False, lines: int = 0, to: IO[str] | None = None) -> None:
+    """Print the log of the last job, or its last lines, on a stream; with ``follow``, until the job has ended.
+
+    After Ctrl-C, or if the stream's reader exits, the job keeps running.
+    """
+    host = cluster.fleet.head
+    command = cluster.jobs.log_command(follow=follow, lines=lines)
+    sink = to or sys.stdout
+    sink.flush()
+    process = start(cluster.connections.argv(host), command=command)
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    try:
+        with watch_reader(sink, lambda: end(process)):
+            for line in process.stdout:
+                sink.write(line)
+                sink.flush()
+            code = process.wait()
+    finally:
+        end(process)
+    if code == 255:  # ssh itself failed
+        raise HostConnectionError(f"{host.name}: the connection was lost; the job keeps running", host=host.name)

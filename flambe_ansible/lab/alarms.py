@@ -35,9 +35,8 @@ Sample = tuple[float, float]
 class Meter:
     """Measures the hosts and acts on alarms."""
 
-    def __init__(self, fleet: Fleet, *, every: float = EVERY) -> None:
+    def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._every = every
         self._next = time.monotonic()
         self._before: dict[str, Sample] = {}
         self._samples: dict[str, deque[Sample]] = defaultdict(lambda: deque(maxlen=_KEPT))
@@ -47,7 +46,7 @@ class Meter:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + self._every
+        self._next = now + EVERY
         with self._fleet.lock:
             running = {i.id: i for i in self._fleet.cloud.instances() if i.state == "running"}
             for name in set(self._before) - set(running):
@@ -66,21 +65,13 @@ class Meter:
         before = self._before.get(name)
         self._before[name] = (now, used)
         if before is not None and used >= before[1] and now > before[0]:
-            percent = 100 * (used - before[1]) / (now - before[0]) / (os.cpu_count() or 1)
-            self._samples[name].append((now, min(percent, 100.0)))
-            self._publish(name, percent)
-
-    def _publish(self, name: str, percent: float) -> None:
-        """Store a measurement for GetMetricStatistics."""
-        datum = {
-            "MetricName": "CPUUtilization",
-            "Dimensions": [{"Name": "InstanceId", "Value": name}],
-            "Value": percent,
-            "Unit": "Percent",
-        }
-        cloudwatch = self._fleet.cloud.cloudwatch
-        cloudwatch.put_metric_data("AWS/EC2", [datum])
-        del cloudwatch.metric_data[:-_PUBLISHED]
+            percent = min(100 * (used - before[1]) / (now - before[0]) / (os.cpu_count() or 1), 100.0)
+            self._samples[name].append((now, percent))
+            dimension = {"Name": "InstanceId", "Value": name}
+            datum = {"MetricName": "CPUUtilization", "Dimensions": [dimension], "Value": percent, "Unit": "Percent"}
+            cloudwatch = self._fleet.cloud.cloudwatch
+            cloudwatch.put_metric_data("AWS/EC2", [datum])
+            del cloudwatch.metric_data[:-_PUBLISHED]
 
     def _evaluate(self, alarm: Any, running: Mapping[str, Any], now: float) -> None:
         """Update an alarm's state, and run its actions if it is in ALARM."""
@@ -92,7 +83,7 @@ class Meter:
             return
         samples = self._samples[name]
         averages = average_periods(samples, now, int(alarm.period), int(alarm.evaluation_periods))
-        if samples and samples[0][0] > now - int(alarm.period) * int(alarm.evaluation_periods) + self._every:
+        if samples and samples[0][0] > now - int(alarm.period) * int(alarm.evaluation_periods) + EVERY:
             averages[0] = None  # the first period began before the host was measured
         state = derive_state(averages, lambda value: compare(value, float(alarm.threshold)))
         if state != alarm.state_value:
@@ -118,17 +109,7 @@ class Meter:
 
 
 def average_periods(samples: Sequence[Sample], now: float, period: int, count: int) -> list[float | None]:
-    """Average the samples of each of the last periods, the oldest first.
-
-    Args:
-        samples: (time in s, percent) of one host.
-        now: The time, in s.
-        period: The length of a period in s.
-        count: How many periods.
-
-    Returns:
-        One average for each period; None for a period without a sample.
-    """
+    """Average the samples (time in s, percent) in each of the last periods, the oldest first; None if one has none."""
     sums = [[0.0, 0.0] for _ in range(count)]
     for moment, percent in samples:
         index = count - 1 - int((now - moment) // period)
@@ -141,6 +122,6 @@ def average_periods(samples: Sequence[Sample], now: float, period: int, count: i
 def derive_state(averages: Sequence[float | None], breaches: Callable[[float], bool]) -> str:
     """Return an alarm's state: ALARM if all its periods are known and breach."""
     known = [value for value in averages if value is not None]
-    if len(known) < len(averages) or not known:
-        return "INSUFFICIENT_DATA" if all(map(breaches, known)) else "OK"
-    return "ALARM" if all(map(breaches, known)) else "OK"
+    if not all(map(breaches, known)):
+        return "OK"
+    return "ALARM" if known and len(known) == len(averages) else "INSUFFICIENT_DATA"

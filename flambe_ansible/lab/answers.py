@@ -20,33 +20,29 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def error(service: str, content_type: str, code: str, message: str, *, status: int = 400) -> Answer:
-    """Return an error in the protocol of a service.
+class RefusedError(Exception):
+    """A request is refused as EC2 refuses it, with EC2's error code."""
 
-    Args:
-        service: The service's signing name, such as ``ec2`` or ``monitoring``.
-        content_type: The request's content type, which identifies its protocol.
-        code: AWS's error code.
-        message: What is wrong.
-        status: The HTTP status.
-    """
-    if service == "ec2":
-        body = (
-            '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'
-            f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
-            f"</Error></Errors><RequestID>{secrets.token_hex(16)}</RequestID></Response>"
-        )
-        return Answer(status, "text/xml;charset=UTF-8", body.encode())
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def error(service: str, content_type: str, code: str, message: str, *, status: int = 400) -> Answer:
+    """Return an error in the protocol of a service, given by its signing name and the request's content type."""
     if content_type.startswith(_CBOR):
-        body_map = b"\xa2" + b"".join(map(_cbor_text, ("__type", code, "message", message)))
-        return Answer(status, _CBOR, body_map, {"smithy-protocol": "rpc-v2-cbor"})
+        document = b"\xa2" + b"".join(map(_cbor_text, ("__type", code, "message", message)))
+        return Answer(status, _CBOR, document, {"smithy-protocol": "rpc-v2-cbor"})
     if "json" in content_type:
         return Answer(status, "application/x-amz-json-1.1", json.dumps({"__type": code, "message": message}).encode())
-    body = (
-        f"<ErrorResponse><Error><Type>Sender</Type><Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
-        f"</Error><RequestId>{secrets.token_hex(16)}</RequestId></ErrorResponse>"
-    )
-    return Answer(status, "text/xml", body.encode())
+    error = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+    request = secrets.token_hex(16)
+    if service == "ec2":
+        head = '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'
+        body = f"{head}{error}</Errors><RequestID>{request}</RequestID></Response>"
+    else:
+        body = f"<ErrorResponse><Error><Type>Sender</Type>{error}<RequestId>{request}</RequestId></ErrorResponse>"
+    return Answer(status, "text/xml;charset=UTF-8", body.encode())
 
 
 def _cbor_text(text: str) -> bytes:

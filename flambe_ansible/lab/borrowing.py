@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from flambe_ansible.files import lock, write_json
 from flambe_ansible.lab import firewall, state
@@ -21,8 +20,8 @@ _CLOSED = "flambe-lab:forwarding"
 
 def borrow(lab: str) -> None:
     """Turn on packet forwarding and raise the inotify limit; record the previous values, and who uses them."""
-    with lock(_lock_file()):
-        path = _record()
+    path = state.root() / "machine.json"
+    with lock(state.root() / "locks" / ".machine"):
         known = state.read_json(path)
         if known is None:
             known = {"forwarding": _read(_FORWARDING), "tables": firewall.list_tables(), "labs": []}
@@ -41,8 +40,8 @@ def borrow(lab: str) -> None:
 
 def give_back(lab: str) -> None:
     """Restore the machine's settings if this was the last lab."""
-    with lock(_lock_file()):
-        path = _record()
+    path = state.root() / "machine.json"
+    with lock(state.root() / "locks" / ".machine"):
         known = state.read_json(path)
         if known is None:
             return
@@ -79,13 +78,3 @@ def _interfaces() -> list[str]:
 def _read(name: str) -> str:
     """Read a kernel setting."""
     return run("sysctl", "-n", name).strip()
-
-
-def _record() -> Path:
-    """Return the file with the previous values."""
-    return state.root() / "machine.json"
-
-
-def _lock_file() -> Path:
-    """Return the lock file of the record."""
-    return state.root() / "locks" / ".machine"

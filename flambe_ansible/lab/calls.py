@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-FILE = "calls.jsonl"
-
 # Parameters that may hold secrets; the log has their size only.
 _HIDDEN = re.compile(r"UserData|KeyMaterial|Password|Secret|Token$", re.IGNORECASE)
 _READING = ("Describe", "Get", "List")
@@ -21,9 +19,8 @@ _READING = ("Describe", "Get", "List")
 def read_operation(path: str, headers: Mapping[str, str], body: bytes) -> tuple[str, dict[str, Any]]:
     """Read the operation of a request and its parameters, in any of AWS's protocols.
 
-    Returns:
-        The operation, such as ``RunInstances`` ("" if the request names none), and its parameters: flat, as in
-        ``TagSpecification.1.Tag.1.Key``, for the query protocol; nested for the others.
+    The operation is "" if the request names none. The query protocol's parameters are flat, such as
+    ``TagSpecification.1.Tag.1.Key``; the others' are nested.
     """
     match = re.fullmatch(r"/service/\w+/operation/(\w+)", path)
     if match:
@@ -40,6 +37,11 @@ def is_reading(operation: str) -> bool:
     return operation.startswith(_READING)
 
 
+def is_true(parameters: Mapping[str, Any], name: str) -> bool:
+    """Return whether a parameter of a request is true, in any of AWS's protocols."""
+    return str(parameters.get(name)).lower() == "true"
+
+
 class CallLog:
     """The log of all calls of one lab; only root and the lab's owner can read it."""
 
@@ -48,21 +50,13 @@ class CallLog:
         os.fchown(self._descriptor, *owner)
 
     def write(self, *, service: str, operation: str, parameters: Mapping[str, Any], status: int, error: str) -> None:
-        """Write one call.
-
-        Args:
-            service: The service's signing name.
-            operation: The operation.
-            parameters: Its parameters; values that may be secret are replaced by their size.
-            status: The HTTP status of the response.
-            error: AWS's error code, or "".
-        """
+        """Write one call: values that may be secret are replaced by their size; ``error`` is AWS's code, or ""."""
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "service": service,
             "operation": operation,
             "read_only": is_reading(operation),
-            "dry_run": str(parameters.get("DryRun", "")).lower() == "true",
+            "dry_run": is_true(parameters, "DryRun"),
             "parameters": hide_secrets(parameters),
             "status": status,
             "error": error,

@@ -17,11 +17,8 @@ _TOP = "flambe-lab"
 
 def hierarchies(mountinfo: str) -> list[Path]:
     """List the mount points of control groups in the text of a mountinfo file."""
-    found = []
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        if right.split(" ", 1)[0] in {"cgroup", "cgroup2"}:
-            found.append(Path(left.split()[4]))
+    lines = (line.partition(" - ") for line in mountinfo.splitlines())
+    found = [Path(left.split()[4]) for left, _, right in lines if right.startswith(("cgroup ", "cgroup2 "))]
     return list(dict.fromkeys(found))
 
 
@@ -43,23 +40,13 @@ def processes(lab: str, host: str) -> set[int]:
     return {pid for group in _groups(lab, host) for pid in _members(group)}
 
 
-def is_populated(lab: str, host: str) -> bool:
-    """Return whether a host has processes."""
-    return any(True for group in _groups(lab, host) for _ in _members(group))
-
-
 def is_unit_populated(unit: str) -> bool:
     """Return whether a unit of the machine's own systemd has processes."""
-    found = [path for top in _mounted() if (path := top / "system.slice" / unit).is_dir()]
-    return any(True for group in found for _ in _members(group))
+    return any(True for top in _mounted() for _ in _members(top / "system.slice" / unit))
 
 
 def kill(lab: str, host: str, *, timeout: float = 20.0) -> None:
-    """Kill all processes of a host and remove its groups.
-
-    Raises:
-        TimeoutError: A process did not end within ``timeout`` seconds.
-    """
+    """Kill all processes of a host and remove its groups; TimeoutError if one is left after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while alive := processes(lab, host):
         if time.monotonic() > deadline:

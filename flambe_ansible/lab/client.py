@@ -14,23 +14,7 @@ CLIENT_FILE = "client.json"
 
 @dataclass(frozen=True, kw_only=True)
 class LabInfo:
-    """How to reach a lab.
-
-    Attributes:
-        name: The lab's name.
-        endpoint: The URL of its EC2 and CloudWatch, such as ``http://127.0.0.1:40123``.
-        region: Its region.
-        access_key: Its access key.
-        secret_key: Its secret key; ``repr`` leaves it out.
-        subnet_id: Its subnet.
-        security_group: Its security group.
-        key_name: The name of its key pair.
-        key: The path of the pair's private key (0600, the owner's).
-        image_id: Its base image.
-        network: Its address range.
-        state_dir: Its folder.
-        up: Whether its daemon runs.
-    """
+    """How to reach a lab. Only its owner can read ``key``, the path of the key pair's private key."""
 
     name: str
     endpoint: str
@@ -69,15 +53,7 @@ class LabHost:
 
 @dataclass(frozen=True, kw_only=True)
 class LabStatus:
-    """The state of a lab.
-
-    Attributes:
-        name: Its name.
-        exists: Whether ``lab up`` created it and ``lab down`` has not removed it.
-        up: Whether its daemon runs.
-        info: How to reach it; None if it does not exist.
-        hosts: Its instances.
-    """
+    """The state of a lab: it exists from ``lab up`` to ``lab down``, and is up while its daemon runs."""
 
     name: str
     exists: bool
@@ -87,18 +63,13 @@ class LabStatus:
 
 
 def read(name: str) -> LabInfo | None:
-    """Read how to reach a lab; None if it does not exist.
-
-    Raises:
-        LabError: It belongs to another user.
-    """
+    """Read how to reach a lab; None if it does not exist."""
     folder = state.lab_dir(name)
     try:
         document = state.read_json(folder / CLIENT_FILE)
     except PermissionError as error:
-        raise LabError(
-            f"the lab {name} belongs to another user", hint="sudo flambe-ans lab up --name another-name"
-        ) from error
+        hint = "sudo flambe-ans lab up --name another-name"
+        raise LabError(f"the lab {name} belongs to another user", hint=hint) from error
     if document is None:
         return None
     known: dict[str, Any] = {item.name: document[item.name] for item in fields(LabInfo) if item.name in document}

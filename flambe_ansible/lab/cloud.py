@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +27,18 @@ CANONICAL = "099720109477"
 # The code of each instance state.
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
-_FILE = "cloud.pickle"
-
 
 def prepare_moto() -> None:
     """Set moto's options, which it reads when it is imported."""
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
-    os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
-    os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
+    os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
 
 
 class Cloud:
-    """moto's backends for one lab.
-
-    Attributes:
-        ec2: moto's EC2 backend.
-        cloudwatch: moto's CloudWatch backend.
-        tokens: The client tokens that were used.
-        layers: The layers of images below each host's own disk, uppermost first, by instance id.
-        subnet_id: The lab's subnet.
-        security_group: The lab's security group.
-        image_id: The lab's image.
-    """
+    """moto's backends for one lab, its client tokens, and each host's layers of images by instance id."""
 
     def __init__(self, settings: Settings) -> None:
-        self._path = settings.folder / _FILE
+        self._path = settings.folder / "cloud.pickle"
         self.tokens = TokenBook()
         self.layers: dict[str, tuple[str, ...]] = {}
         self.subnet_id = self.security_group = self.image_id = ""
@@ -59,11 +47,7 @@ class Cloud:
 
     @classmethod
     def open(cls, settings: Settings, public_key: str) -> Cloud:
-        """Load a lab's account, or create it.
-
-        Raises:
-            LabError: It was saved by another version of moto.
-        """
+        """Load a lab's account, or create it."""
         from moto.cloudwatch.models import cloudwatch_backends
         from moto.ec2.models import ec2_backends
 
@@ -72,11 +56,11 @@ class Cloud:
             cloud._read()
             ec2_backends[ACCOUNT][REGION] = cloud.ec2
             cloudwatch_backends[ACCOUNT][REGION] = cloud.cloudwatch
-            return cloud
-        cloud.ec2 = ec2_backends[ACCOUNT][REGION]
-        cloud.cloudwatch = cloudwatch_backends[ACCOUNT][REGION]
-        cloud._furnish(settings, public_key)
-        cloud.save()
+        else:
+            cloud.ec2 = ec2_backends[ACCOUNT][REGION]
+            cloud.cloudwatch = cloudwatch_backends[ACCOUNT][REGION]
+            cloud._furnish(settings, public_key)
+            cloud.save()
         return cloud
 
     def instances(self) -> Iterator[Any]:
@@ -113,17 +97,16 @@ class Cloud:
     def save(self) -> None:
         """Save the account in a file that only root can read."""
         kept = ("tokens", "layers", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
-        document = {"moto": _moto_version(), **{name: getattr(self, name) for name in kept}}
+        document = {"moto": version("moto"), **{name: getattr(self, name) for name in kept}}
         write_atomic(self._path, pickle.dumps(document))
 
     def _read(self) -> None:
         """Load what ``save`` wrote."""
-        with self._path.open("rb") as stream:
-            document = pickle.load(stream)  # noqa: S301 # only root can write the file
-        written = document.pop("moto")
-        if written != _moto_version():
+        document = pickle.loads(self._path.read_bytes())  # noqa: S301 # only root can write the file
+        written, installed = document.pop("moto"), version("moto")
+        if written != installed:
             raise LabError(
-                f"the lab was created with moto {written}, but moto {_moto_version()} is installed",
+                f"the lab was created with moto {written}, but moto {installed} is installed",
                 hint=f"sudo flambe-ans lab down, or install moto=={written}",
             )
         for name, value in document.items():
@@ -148,12 +131,12 @@ class Cloud:
         subnet.add_tags({"Name": f"flambe-lab-{settings.name}"})
         group = ec2.create_security_group("flambe-lab", f"The hosts of lab {settings.name}", vpc.id)
         ec2.import_key_pair(KEY_NAME, public_key.encode(), {})
-        image = make_image(ec2)
+        image = _make_image(ec2)
         ec2.amis[image.id] = image
         self.subnet_id, self.security_group, self.image_id = subnet.id, group.id, image.id
 
 
-def make_image(ec2: Any) -> Any:
+def _make_image(ec2: Any) -> Any:
     """Create the lab's base image, with the name and owner that launchers search for by default."""
     from flambe_ansible.lab.moto_image import LabImage
 
@@ -176,9 +159,3 @@ def make_image(ec2: Any) -> Any:
 def key_file(folder: Path) -> Path:
     """Return the path of the private key of the lab's key pair."""
     return folder / "key.pem"
-
-
-def _moto_version() -> str:
-    from importlib.metadata import version
-
-    return version("moto")

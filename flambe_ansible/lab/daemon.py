@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.lab import alarms, network, process, state
-from flambe_ansible.lab.calls import FILE, CallLog
+from flambe_ansible.lab.calls import CallLog
 from flambe_ansible.lab.cloud import Cloud, key_file, prepare_moto
 from flambe_ansible.lab.fleet import Fleet
 from flambe_ansible.lab.gate import Gate
-from flambe_ansible.lab.state import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ def main(name: str) -> None:
     public = key_file(settings.folder).with_suffix(".pem.pub").read_text().strip()
     cloud = Cloud.open(settings, public)
     fleet = Fleet(settings, cloud)
-    server = _make_server(settings, cloud, fleet)
+    server = _make_server(fleet)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
@@ -61,7 +60,7 @@ def _watch(fleet: Fleet, stop: threading.Event) -> None:
             _log.exception("watching the hosts failed")
 
 
-def _make_server(settings: Settings, cloud: Cloud, fleet: Fleet) -> Any:
+def _make_server(fleet: Fleet) -> Any:
     """Make the HTTP server, on the loopback alone."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
@@ -74,14 +73,12 @@ def _make_server(settings: Settings, cloud: Cloud, fleet: Fleet) -> Any:
         def log_request(self, *_args: Any) -> None:
             """Write nothing."""
 
-    gate = Gate(
-        settings,
-        cloud,
-        fleet,
-        moto=DomainDispatcherApplication(create_backend_app),
-        secrets=process.read_secrets(settings),
-        log=CallLog(settings.folder / FILE, settings.owner),
+    settings = fleet.settings
+    moto, log = (
+        DomainDispatcherApplication(create_backend_app),
+        CallLog(settings.folder / "calls.jsonl", settings.owner),
     )
+    gate = Gate(fleet, moto=moto, secrets=process.read_secrets(settings), log=log)
     return make_server("127.0.0.1", settings.port, gate, threaded=True, request_handler=Handler)
 
 

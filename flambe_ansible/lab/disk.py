@@ -12,7 +12,7 @@ from pathlib import Path
 from flambe_ansible.errors import LabError
 from flambe_ansible.files import write_json
 from flambe_ansible.lab import network, state
-from flambe_ansible.lab.image import USER, USER_ID
+from flambe_ansible.lab.image import USER, USER_ID, write_file
 from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.system import run
 
@@ -40,21 +40,13 @@ WantedBy=multi-user.target
 
 @dataclass(frozen=True, kw_only=True)
 class HostSpec:
-    """What a host is created from.
-
-    Attributes:
-        id: Its instance id, such as ``i-0123456789abcdef0``.
-        address: Its private address.
-        public_keys: Lines for the login user's authorized_keys.
-        user_data: The text of a ``#!`` script that runs once, or "".
-        layers: The layers of its image above the base image, uppermost first.
-    """
+    """What a host is created from."""
 
     id: str
     address: str
     public_keys: tuple[str, ...] = ()
-    user_data: str = ""
-    layers: tuple[str, ...] = ()
+    user_data: str = ""  # the text of a ``#!`` script that runs once
+    layers: tuple[str, ...] = ()  # of its image, uppermost first
 
     @property
     def hostname(self) -> str:
@@ -76,16 +68,16 @@ def create(settings: Settings, spec: HostSpec) -> None:
     """Create a host's disk and identity, without starting it."""
     home = folder(settings, spec.id)
     upper = home / "upper"
-    upper.mkdir(parents=True)
-    for directory in (settings.folder, settings.folder / "hosts", home):
-        directory.chmod(0o711 if directory == settings.folder else 0o700)
-    upper.chmod(0o755)
     (upper / "etc/ssh").mkdir(parents=True)
+    for directory, mode in ((settings.folder, 0o711), (home.parent, 0o700), (home, 0o700), (upper, 0o755)):
+        directory.chmod(mode)
     _make_host_keys(upper, spec)
-    _write(upper / "etc/hostname", f"{spec.hostname}\n")
-    _write(upper / "etc/machine-id", f"{secrets.token_hex(16)}\n")
-    _write(upper / "etc/hosts", f"127.0.0.1 localhost\n{spec.address} {spec.hostname}\n::1 localhost ip6-localhost\n")
-    _write(upper / "etc/resolv.conf", network.resolv_conf())
+    write_file(upper / "etc/hostname", f"{spec.hostname}\n")
+    write_file(upper / "etc/machine-id", f"{secrets.token_hex(16)}\n")
+    write_file(
+        upper / "etc/hosts", f"127.0.0.1 localhost\n{spec.address} {spec.hostname}\n::1 localhost ip6-localhost\n"
+    )
+    write_file(upper / "etc/resolv.conf", network.resolv_conf())
     _authorize(upper, spec.public_keys)
     _write_user_data(upper, spec)
     write_json(home / "spec.json", asdict(spec))
@@ -102,28 +94,20 @@ def read_spec(settings: Settings, host: str) -> HostSpec:
 
 def host_keys(settings: Settings, host: str) -> list[str]:
     """Read a host's public SSH keys, as ``ssh-ed25519 AAAA... root@name``."""
-    files = [_find(settings, host, f"etc/ssh/ssh_host_{kind}_key.pub") for kind in _KEY_TYPES]
+    files = [find_file(settings, host, f"etc/ssh/ssh_host_{kind}_key.pub") for kind in _KEY_TYPES]
     return [path.read_text().strip() for path in files if path.exists()]
 
 
-def machine_id(settings: Settings, host: str) -> str:
-    """Read a host's machine id."""
-    return _find(settings, host, "etc/machine-id").read_text().strip()
-
-
-def layer_folder(settings: Settings, name: str) -> Path:
-    """Return the folder of a layer of an image."""
-    return settings.image_layers / name
-
-
-def list_layers(settings: Settings) -> list[Path]:
-    """List the folders of all layers of images."""
-    return sorted(settings.image_layers.iterdir()) if settings.image_layers.is_dir() else []
+def find_file(settings: Settings, host: str, name: str) -> Path:
+    """Find a file of a host: on its own disk, or in a layer of its image."""
+    layers = (settings.image_layers / layer for layer in read_spec(settings, host).layers)
+    paths = [root / name for root in (folder(settings, host) / "upper", *layers)]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def lower_folders(settings: Settings, spec: HostSpec) -> list[Path]:
     """List the folders below a host's own, uppermost first."""
-    return [*(layer_folder(settings, name) for name in spec.layers), settings.layer, Path(settings.image)]
+    return [*(settings.image_layers / name for name in spec.layers), settings.layer, Path(settings.image)]
 
 
 def seal(settings: Settings, host: str, name: str) -> None:
@@ -131,7 +115,7 @@ def seal(settings: Settings, host: str, name: str) -> None:
 
     The disk is renamed, not copied. If a call is interrupted, the next one completes it.
     """
-    home, target = folder(settings, host), layer_folder(settings, name)
+    home, target = folder(settings, host), settings.image_layers / name
     upper = home / "upper"
     if not target.exists():
         spec = read_spec(settings, host)
@@ -147,7 +131,7 @@ def seal(settings: Settings, host: str, name: str) -> None:
 
 def copy(settings: Settings, host: str, name: str) -> None:
     """Copy the disk of a running host into a layer; files that the host removes meanwhile may be missing."""
-    home, target = folder(settings, host), layer_folder(settings, name)
+    home, target = folder(settings, host), settings.image_layers / name
     if target.exists():
         return
     draft = home / "image.new"
@@ -169,31 +153,14 @@ def console_tail(settings: Settings, host: str, lines: int = 12) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def has_ended(settings: Settings, host: str) -> bool:
-    """Return whether a started host has ended by itself."""
-    return (folder(settings, host) / "ended").exists()
+def end_mark(settings: Settings, host: str) -> Path:
+    """Return the file that exists if a started host has ended by itself."""
+    return folder(settings, host) / "ended"
 
 
-def forget_end(settings: Settings, host: str) -> None:
-    """Remove the mark that a host has ended, before it is started again."""
-    (folder(settings, host) / "ended").unlink(missing_ok=True)
-
-
-def note_up(settings: Settings, host: str) -> None:
-    """Record that a host has been up: its disk may contain data from now on."""
-    (folder(settings, host) / "was-up").touch()
-
-
-def was_up(settings: Settings, host: str) -> bool:
-    """Return whether a host has ever been up."""
-    return (folder(settings, host) / "was-up").exists()
-
-
-def _find(settings: Settings, host: str, name: str) -> Path:
-    """Find a file of a host: on its own disk, or in a layer of its image."""
-    layers = (layer_folder(settings, layer) for layer in read_spec(settings, host).layers)
-    paths = [root / name for root in (folder(settings, host) / "upper", *layers)]
-    return next((path for path in paths if path.exists()), paths[0])
+def up_mark(settings: Settings, host: str) -> Path:
+    """Return the file that exists if a host has ever been up: its disk may contain data since then."""
+    return folder(settings, host) / "was-up"
 
 
 def _write_user_data(upper: Path, spec: HostSpec) -> None:
@@ -203,8 +170,8 @@ def _write_user_data(upper: Path, spec: HostSpec) -> None:
         script.parent.mkdir(parents=True)
         os.setxattr(script.parent, "trusted.overlay.opaque", b"y")
     if spec.user_data:
-        _write(script, spec.user_data, mode=0o700)
-        _write(unit, _USER_DATA_UNIT)
+        write_file(script, spec.user_data, mode=0o700)
+        write_file(unit, _USER_DATA_UNIT)
         link = unit.parent / "multi-user.target.wants" / unit.name
         link.parent.mkdir(parents=True)
         link.symlink_to(f"/etc/systemd/system/{unit.name}")
@@ -224,15 +191,7 @@ def _make_host_keys(upper: Path, spec: HostSpec) -> None:
 def _authorize(upper: Path, public_keys: tuple[str, ...]) -> None:
     """Authorize the key pair for logins as the default user."""
     home = upper / "home" / USER
-    (home / ".ssh").mkdir(parents=True)
-    _write(home / ".ssh/authorized_keys", "".join(f"{key}\n" for key in public_keys), mode=0o600)
+    write_file(home / ".ssh/authorized_keys", "".join(f"{key}\n" for key in public_keys))
     for path, mode in ((home, 0o755), (home / ".ssh", 0o700), (home / ".ssh/authorized_keys", 0o600)):
         path.chmod(mode)
         os.chown(path, USER_ID, USER_ID)
-
-
-def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Write one file of a host."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(mode)

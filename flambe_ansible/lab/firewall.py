@@ -18,13 +18,9 @@ def list_rules(mark: str) -> list[tuple[str, list[str]]]:
     for table in TABLES:
         for line in run("iptables-save", "-t", table).splitlines():
             words = shlex.split(line)
-            if words[:1] == ["-A"] and _has_comment(words, mark):
+            if words[:1] == ["-A"] and ("--comment", mark) in itertools.pairwise(words):
                 found.append((table, words))
     return found
-
-
-def _has_comment(words: Sequence[str], mark: str) -> bool:
-    return any(pair == ("--comment", mark) for pair in itertools.pairwise(words))
 
 
 def remove_rules(mark: str) -> None:

@@ -55,7 +55,7 @@ class Fleet:
 
     def start(self, instance: Any) -> None:
         """Boot the host of a stopped instance again."""
-        disk.forget_end(self.settings, instance.id)
+        disk.end_mark(self.settings, instance.id).unlink(missing_ok=True)
         set_state(instance, "pending")
         self._since[instance.id] = math.inf
         self._pool.submit(self._boot, instance, None)
@@ -83,19 +83,14 @@ class Fleet:
         """Remove the files of images that are neither registered nor used by a host."""
         used = {name for image in self.cloud.images() for name in image.layers}
         used |= {name for layers in self.cloud.layers.values() for name in layers}
-        for path in disk.list_layers(self.settings):
+        for path in self.settings.image_layers.glob("*"):
             if path.name not in used:
                 self._pool.submit(shutil.rmtree, path, ignore_errors=True)
-
-    def keys(self, instance: Any) -> list[str]:
-        """Read the SSH host keys of an instance's host."""
-        return disk.host_keys(self.settings, instance.id)
 
     def resume(self) -> None:
         """Continue the changes that an earlier daemon began, and remove hosts without an instance."""
         known = {instance.id: instance for instance in self.cloud.instances()}
-        folder = self.settings.folder / "hosts"
-        for path in folder.iterdir() if folder.is_dir() else ():
+        for path in (self.settings.folder / "hosts").glob("*"):
             if path.name not in known or known[path.name].state == "terminated":
                 host.destroy(self.settings, path.name)
         self.remove_unused_layers()
@@ -149,7 +144,7 @@ class Fleet:
     def _resume_boot(self, instance: Any) -> None:
         """Continue a boot that an earlier daemon began; a host that was never up is created again."""
         self._since[instance.id] = math.inf
-        if disk.was_up(self.settings, instance.id):
+        if disk.up_mark(self.settings, instance.id).exists():
             self._since[instance.id] = time.monotonic()
             if not host.is_running(self.settings, instance.id):
                 self._pool.submit(self._boot, instance, None)
@@ -183,8 +178,8 @@ class Fleet:
         waited = time.monotonic() - self._since.get(instance.id, math.inf)
         if running and host.answers(instance.private_ip, timeout=0.2):
             return "running"
-        if waited > BOOT_TIMEOUT or disk.has_ended(self.settings, instance.id):
-            return "stopping" if disk.was_up(self.settings, instance.id) else "shutting-down"
+        if waited > BOOT_TIMEOUT or disk.end_mark(self.settings, instance.id).exists():
+            return "stopping" if disk.up_mark(self.settings, instance.id).exists() else "shutting-down"
         return before
 
     def _apply_state(self, instance: Any, after: str) -> None:
@@ -202,7 +197,7 @@ class Fleet:
         else:
             set_state(instance, after)
         if after == "running":
-            disk.note_up(self.settings, instance.id)
+            disk.up_mark(self.settings, instance.id).touch()
         if after == "stopped":
             instance._reason = f"User initiated ({datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT)"
         self.save()
@@ -235,7 +230,7 @@ class Fleet:
     def _make_layer(self, image: Any, instance: Any) -> None:
         """Make the layer of an image; a host that is stopped for it is started again, and answers when this returns."""
         settings, name = self.settings, image.id
-        made = disk.layer_folder(settings, name).exists()
+        made = (settings.image_layers / name).exists()
         if host.is_running(settings, instance.id) and not image.reboot:
             disk.copy(settings, instance.id, name)
             image.layers = (name, *disk.read_spec(settings, instance.id).layers)
@@ -269,17 +264,17 @@ class Fleet:
         with self._works[instance.id]:
             for attempt in range(_END_ATTEMPTS):
                 time.sleep(attempt)
-                ended = self._try(instance, "end", lambda: host.destroy(self.settings, instance.id))
-                if ended:
+                if self._try(instance, "end", lambda: host.destroy(self.settings, instance.id)):
                     break
+            else:
+                return
         with self.lock:
-            if ended:
-                set_state(instance, "terminated")
-                self.cloud.release_address(instance)
-                self.cloud.layers.pop(instance.id, None)
-                self.remove_unused_layers()
-                self._ended[instance.id] = time.monotonic()
-                self.save()
+            set_state(instance, "terminated")
+            self.cloud.release_address(instance)
+            self.cloud.layers.pop(instance.id, None)
+            self.remove_unused_layers()
+            self._ended[instance.id] = time.monotonic()
+            self.save()
 
     def _try(self, instance: Any, verb: str, action: Any) -> bool:
         """Run an action on a host, and log its failure; returns whether it succeeded."""

@@ -8,27 +8,28 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from flambe_ansible.lab import answers, calls, console, imaging, launching
-from flambe_ansible.lab.answers import Answer
+from flambe_ansible.lab import answers, calls, disk, imaging, launching
+from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.calls import CallLog
-from flambe_ansible.lab.cloud import REGION, Cloud
-from flambe_ansible.lab.fleet import Fleet
-from flambe_ansible.lab.launching import Forward, RefusedError, replaced
+from flambe_ansible.lab.cloud import REGION, STATE_CODES
+from flambe_ansible.lab.fleet import Fleet, set_state
+from flambe_ansible.lab.launching import Forward, replaced
 from flambe_ansible.lab.signing import Request, SignatureError, read_scope, verify
 from flambe_ansible.lab.state import Settings
 
 BODY_LIMIT = 1 << 20
+CONSOLE_LIMIT = 65_536  # EC2 keeps the last 64 KB
 
 _CHANGES = {
     "ec2": {
         "AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateImage", "CreateKeyPair",
         "CreateSecurityGroup", "CreateTags", "DeleteKeyPair", "DeleteSecurityGroup", "DeleteSnapshot", "DeleteTags",
-        "DeregisterImage", "ImportKeyPair",
-        "ModifyInstanceAttribute", "ModifyInstanceMetadataOptions", "MonitorInstances", "RebootInstances",
-        "RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress", "RunInstances", "StartInstances", "StopInstances",
-        "TerminateInstances", "UnmonitorInstances",
+        "DeregisterImage", "ImportKeyPair", "ModifyInstanceAttribute", "ModifyInstanceMetadataOptions",
+        "MonitorInstances", "RebootInstances", "RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress",
+        "RunInstances", "StartInstances", "StopInstances", "TerminateInstances", "UnmonitorInstances",
     },
     "monitoring": {"DeleteAlarms", "DisableAlarmActions", "EnableAlarmActions", "PutMetricAlarm", "SetAlarmState"},
     "ssm": set(),
@@ -37,40 +38,32 @@ _CHANGES = {
 
 _NO_SUCH_KEY = {"ec2": "AuthFailure", "ssm": "UnrecognizedClientException"}
 _PUBLIC_IMAGES = re.compile(r"/aws/service/(canonical/ubuntu/.*/amd64|deeplearning/ami/x86_64)/.*ami-id")
-_UP_FROM = {
-    "StartInstances": ("stopped",),
-    "StopInstances": ("running", "stopping", "stopped"),
-    "RebootInstances": ("running",),
-}
 
 _log = logging.getLogger(__name__)
 
-StartResponse = Callable[..., Any]
-
 
 class Gate:
-    """A WSGI application in front of moto's.
+    """A WSGI application in front of moto's. The fleet's lock is held while a request is answered."""
 
-    Args:
-        settings: The lab's settings.
-        cloud: moto's backends.
-        fleet: The hosts; its lock is held while a request is answered.
-        moto: moto's WSGI application.
-        secrets: The lab's (access key, secret key).
-        log: The log of all calls.
-    """
-
-    def __init__(
-        self, settings: Settings, cloud: Cloud, fleet: Fleet, *, moto: Any, secrets: tuple[str, str], log: CallLog
-    ) -> None:
-        self._settings = settings
-        self._cloud = cloud
+    def __init__(self, fleet: Fleet, *, moto: Any, secrets: tuple[str, str], log: CallLog) -> None:
         self._fleet = fleet
+        self._cloud = cloud = fleet.cloud
         self._moto = moto
         self._access_key, self._secret_key = secrets
         self._log = log
+        self._handlers: dict[str, Callable[[Mapping[str, Any], Forward], Answer]] = {
+            "RunInstances": partial(launching.run_instances, cloud, fleet),
+            "TerminateInstances": self._terminate_instances,
+            "StopInstances": partial(self._change, fleet.stop, "stopped", ("running", "stopping", "stopped")),
+            "StartInstances": partial(self._change, fleet.start, "started", ("stopped", "running", "pending")),
+            "RebootInstances": partial(self._change, fleet.reboot, "rebooted", ("running",)),
+            "CreateImage": partial(imaging.create_image, cloud, fleet),
+            "DeregisterImage": partial(imaging.deregister_image, cloud, fleet),
+            "DescribeSnapshots": partial(imaging.describe_snapshots, cloud),
+            "GetConsoleOutput": self._get_console_output,
+        }
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one HTTP request."""
         request = read_request(environ)
         scope = read_scope(request.headers)
@@ -86,7 +79,7 @@ class Gate:
             code = "RequestExpired" if error.kind == "expired" else code
             answer = answers.error(service, kind, code, str(error), status=401 if service == "ec2" else 403)
         except RefusedError as error:
-            answer = answers.error(service, kind, error.code, error.message)
+            answer = answers.error(service, kind, error.code, str(error))
         except Exception:
             _log.exception("%s %s failed", service, operation)
             answer = answers.error(service, kind, "InternalError", "The lab failed; see its daemon.log", status=500)
@@ -108,32 +101,28 @@ class Gate:
         if service == "ssm":
             return self._get_parameter(operation, parameters)
 
-        def forward() -> Answer:
-            return self._forward(environ, body)
-
+        forward = partial(self._forward, environ, body)
         if service == "monitoring" and operation == "PutMetricAlarm":
             check_alarm(parameters)
-        dry = str(parameters.get("DryRun", "")).lower() == "true"
-        handler = None if dry or service != "ec2" else getattr(self, f"_on_{operation}", None)
+        dry = calls.is_true(parameters, "DryRun")
+        handler = None if dry or service != "ec2" else self._handlers.get(operation)
         answer = forward() if handler is None else handler(parameters, forward)
         if not calls.is_reading(operation) and answer.status < 400 and not dry:
             self._fleet.save()
         return answer
 
-    def _on_RunInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
-        return launching.run_instances(self._cloud, self._fleet, parameters, forward)
-
-    def _on_TerminateInstances(self, _parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+    def _terminate_instances(self, _parameters: Mapping[str, Any], forward: Forward) -> Answer:
+        """Terminate instances; the state of those that ended earlier is unchanged."""
         original = self._cloud.ec2.terminate_instances
 
         def terminate(ids: list[str]) -> Any:
-            ended = {i.id for i in self._cloud.instances() if i.state in ("terminated", "shutting-down")}
-            before = {i.id: (i.state, i.state_code) for i in self._cloud.instances()}
+            before = {i.id: i.state for i in self._cloud.instances()}
             changes = original(ids)
             for instance, previous in changes:
-                if instance.id in ended:
-                    instance._state.name, instance._state.code = before[instance.id]
-                    previous.name, previous.code = before[instance.id]
+                state = before[instance.id]
+                if state in ("terminated", "shutting-down"):
+                    set_state(instance, state)
+                    previous.name, previous.code = state, STATE_CODES[state]
                 else:
                     self._fleet.terminate(instance)
             return changes
@@ -141,71 +130,44 @@ class Gate:
         with replaced(self._cloud.ec2, "terminate_instances", terminate):
             return forward()
 
-    def _on_CreateImage(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
-        return imaging.create_image(self._cloud, self._fleet, parameters, forward)
-
-    def _on_DeregisterImage(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
-        return imaging.deregister_image(self._cloud, self._fleet, parameters, forward)
-
-    def _on_DescribeSnapshots(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
-        return imaging.describe_snapshots(self._cloud, parameters, forward)
-
-    def _on_StopInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
-        return self._change(parameters, forward, "StopInstances", self._fleet.stop)
-
-    def _on_StartInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
-        return self._change(parameters, forward, "StartInstances", self._fleet.start)
-
-    def _on_RebootInstances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
-        return self._change(parameters, forward, "RebootInstances", self._fleet.reboot)
-
     def _change(
         self,
+        act: Callable[[Any], None],
+        done: str,
+        allowed: tuple[str, ...],
         parameters: Mapping[str, Any],
         forward: Forward,
-        operation: str,
-        act: Callable[[Any], None],
     ) -> Answer:
-        """Stop, start or reboot instances that are in a state for it."""
-        verb = operation.removesuffix("Instances").lower()
+        """Stop, start or reboot instances: those in the first of the allowed states change, the others stay."""
         wanted = {value for key, value in parameters.items() if key.startswith("InstanceId.")}
         chosen = [instance for instance in self._cloud.instances() if instance.id in wanted]
-        allowed = (*_UP_FROM[operation], *(("running", "pending") if operation == "StartInstances" else ()))
         for instance in chosen:
             if instance.state not in allowed:
-                raise RefusedError(
-                    "IncorrectInstanceState",
-                    f"The instance '{instance.id}' is not in a state from which it can be {verb}"
-                    f"{'ped' if verb == 'stop' else 'ed'}.",
-                )
-        before = {instance.id: (instance.state, instance.state_code) for instance in chosen}
+                reason = f"The instance '{instance.id}' is not in a state from which it can be {done}."
+                raise RefusedError("IncorrectInstanceState", reason)
+        before = {instance.id: instance.state for instance in chosen}
         answer = forward()
         for instance in chosen:
-            instance._state.name, instance._state.code = before[instance.id]
-            goal = {"StopInstances": "running", "StartInstances": "stopped", "RebootInstances": "running"}[operation]
-            if instance.state == goal:
+            set_state(instance, before[instance.id])
+            if instance.state == allowed[0]:
                 act(instance)
         return answer
 
-    def _on_GetConsoleOutput(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:  # noqa: N802
+    def _get_console_output(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:
+        """Return an instance's boot messages and SSH host keys."""
         from moto.ec2.responses import general
 
         instance = next((i for i in self._cloud.instances() if i.id == parameters.get("InstanceId")), None)
-        latest = str(parameters.get("Latest", "")).lower() == "true"
-        if instance is not None and latest and not self._is_nitro(instance.instance_type):
-            raise RefusedError(
-                "UnsupportedOperation", "This instance type does not support retrieving latest console logs."
-            )
+        if instance is not None and calls.is_true(parameters, "Latest"):
+            known = self._cloud.ec2.describe_instance_types(filters={"instance-type": [instance.instance_type]})
+            if not known or known[0].get("Hypervisor") != "nitro":
+                reason = "This instance type does not support retrieving latest console logs."
+                raise RefusedError("UnsupportedOperation", reason)
         shown = ""
         if instance is not None and instance.state in ("running", "stopping", "stopped"):
-            shown = console.render(self._settings, instance.id, self._fleet.keys(instance))
+            shown = render_console(self._fleet.settings, instance.id)
         general.SAMPLE_CONSOLE_OUTPUT = shown  # moto returns it for every instance
         return forward()
-
-    def _is_nitro(self, instance_type: str) -> bool:
-        """Return whether the latest console output of an instance type can be read."""
-        known = self._cloud.ec2.describe_instance_types(filters={"instance-type": [instance_type]})
-        return bool(known) and known[0].get("Hypervisor") == "nitro"
 
     def _get_parameter(self, operation: str, parameters: Mapping[str, Any]) -> Answer:
         """Return the lab's base image for the public parameters of Canonical's and the deep learning images."""
@@ -234,10 +196,8 @@ class Gate:
 
         copy = {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         content = b"".join(self._moto(copy, start_response))
-        own = {"content-type", "content-length"}
-        kind = next((value for key, value in seen["headers"] if key.lower() == "content-type"), "text/xml")
-        rest = {key: value for key, value in seen["headers"] if key.lower() not in own}
-        return Answer(seen["status"], kind, content, rest)
+        headers = {key.lower(): value for key, value in seen["headers"] if key.lower() != "content-length"}
+        return Answer(seen["status"], headers.pop("content-type", "text/xml"), content, headers)
 
 
 def read_request(environ: Mapping[str, Any]) -> Request:
@@ -255,6 +215,16 @@ def read_request(environ: Mapping[str, Any]) -> Request:
     return Request(method=environ["REQUEST_METHOD"], url=url, headers=headers, body=body)
 
 
+def render_console(settings: Settings, instance: str) -> str:
+    """Return the end of a host's console output: boot messages, and SSH host keys as cloud-init prints them.
+
+    https://cloudinit.readthedocs.io/en/latest/reference/modules.html (Keys to Console)
+    """
+    keys = disk.host_keys(settings, instance)
+    block = ["-----BEGIN SSH HOST KEY KEYS-----", *keys, "-----END SSH HOST KEY KEYS-----"]
+    return "\n".join([disk.console_tail(settings, instance, lines=400), *block, ""])[-CONSOLE_LIMIT:]
+
+
 def read_error_code(answer: Answer) -> str:
     """Read AWS's error code from an answer in any of its forms; "" if it is not an error."""
     if answer.status < 400:
@@ -264,12 +234,9 @@ def read_error_code(answer: Answer) -> str:
 
 
 def check_alarm(parameters: Mapping[str, Any]) -> None:
-    """Refuse alarms with periods that CloudWatch does not allow.
+    """Refuse alarms whose period is invalid, or that look back over a day (a week for periods of an hour).
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
-
-    Raises:
-        RefusedError: The period is not valid, or the alarm looks back over a day (a week for periods of an hour).
     """
     period, evaluations = int(parameters.get("Period") or 60), int(parameters.get("EvaluationPeriods") or 1)
     if period not in (10, 20, 30) and (period < 60 or period % 60):

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,45 +16,31 @@ from flambe_ansible.lab import cgroups, disk, layer, network, state
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.image import USER_ID
 from flambe_ansible.lab.state import Settings
-from flambe_ansible.lab.system import environment, has_systemd, run
+from flambe_ansible.lab.system import has_systemd, run, start_detached
 
 
 def start(settings: Settings, spec: HostSpec) -> None:
     """Boot a host; returns at once, see ``wait``."""
     home = disk.folder(settings, spec.id)
-    disk.forget_end(settings, spec.id)
+    disk.end_mark(settings, spec.id).unlink(missing_ok=True)
     groups = [] if has_systemd() else cgroups.make(settings.name, spec.id)
-    for name in ("pip", "uv", "uv-root"):
+    for name, owner in (("pip", USER_ID), ("uv", USER_ID), ("uv-root", 0)):
         (state.cache_dir() / name).mkdir(parents=True, exist_ok=True)
+        os.chown(state.cache_dir() / name, owner, owner)
     state.cache_dir().chmod(0o700)
-    for name in ("pip", "uv"):
-        os.chown(state.cache_dir() / name, USER_ID, USER_ID)
     (home / "run.env").write_text(_assignments(settings, spec, groups))
     (home / "nspawn.args").write_text("\n".join(_nspawn_arguments(settings, spec)) + "\n")
     command = ["unshare", "--mount", "--propagation", "slave", "--net"]
     command += ["sh", str(Path(__file__).with_name("supervisor.sh")), str(home)]
-    if has_systemd():
-        options = ["--property=Delegate=yes", "--property=KillMode=control-group", "--collect", "--quiet"]
-        options += [f"--property=Standard{name}=append:{home / 'console.log'}" for name in ("Output", "Error")]
-        run("systemd-run", *options, f"--unit={unit_name(settings.name, spec.id)}", *command)
-        return
-    with (home / "console.log").open("ab") as log:
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment(),
-            cwd="/",
-            start_new_session=True,
-        )
+    unit, properties = unit_name(settings.name, spec.id), ("Delegate=yes", "KillMode=control-group")
+    start_detached(command, unit=unit, log=home / "console.log", properties=properties)
 
 
 def is_running(settings: Settings, host: str) -> bool:
     """Return whether a host has processes."""
     if has_systemd():
         return cgroups.is_unit_populated(unit_name(settings.name, host))
-    return cgroups.is_populated(settings.name, host)
+    return bool(cgroups.processes(settings.name, host))
 
 
 def answers(address: str, *, timeout: float = 0.5) -> bool:
@@ -80,9 +65,8 @@ def shut_down(settings: Settings, host: str, *, timeout: float = 20.0) -> None:
 
 def reboot(settings: Settings, host: str) -> None:
     """Reboot a host through its systemd."""
-    supervisor = _nspawn_process(settings, host)
-    init = None if supervisor is None else _init_below(supervisor)
-    if init is not None:
+    leader = _nspawn_process(settings, host)
+    if leader is not None and (init := _init_below(leader)) is not None:
         os.kill(init, signal.SIGINT)  # PID 1 reboots, as after Ctrl-Alt-Del
 
 
@@ -93,7 +77,8 @@ def kill(settings: Settings, host: str) -> None:
         run("systemctl", "kill", "--signal=KILL", unit, check=False)
         run("systemctl", "stop", unit, check=False)
     cgroups.kill(settings.name, host)
-    network.remove_link(settings.name, host)
+    # The link's namespace outlives the processes while a closed socket still sends.
+    run("ip", "link", "delete", network.link_name(settings.name, host), check=False)
 
 
 def destroy(settings: Settings, host: str) -> None:
@@ -121,14 +106,11 @@ def unit_name(lab: str, host: str) -> str:
     return f"flambe-lab-{lab}-{host}.service"
 
 
-def wait(settings: Settings, spec: HostSpec, *, timeout: float) -> bool:
-    """Wait until a host's sshd answers; False if the host ended, or after ``timeout`` seconds."""
+def wait(settings: Settings, spec: HostSpec, *, timeout: float) -> None:
+    """Wait until a host's sshd answers or the host has ended, for at most ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
-    while not answers(spec.address):
-        if time.monotonic() > deadline or disk.has_ended(settings, spec.id):
-            return False
+    while not answers(spec.address) and not disk.end_mark(settings, spec.id).exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    return True
 
 
 def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
@@ -141,7 +123,7 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
         "MTU": network.uplink_mtu(),
         "ADDRESS": spec.address,
         "MAC": disk.mac_address(spec.address),
-        "PREFIX_LENGTH": settings.prefix_length,
+        "PREFIX_LENGTH": 24,
         "GATEWAY": settings.gateway,
         "LOWER": ":".join(map(str, disk.lower_folders(settings, spec))),
     }
@@ -151,7 +133,7 @@ def _assignments(settings: Settings, spec: HostSpec, groups: list[Path]) -> str:
 def _nspawn_arguments(settings: Settings, spec: HostSpec) -> list[str]:
     """Return systemd-nspawn's arguments."""
     home = disk.folder(settings, spec.id)
-    machine_id = disk.machine_id(settings, spec.id)
+    machine_id = disk.find_file(settings, spec.id, "etc/machine-id").read_text().strip()
     binds = [f"--bind={state.cache_dir() / name}:{layer.CACHE}/{name}" for name in ("pip", "uv", "uv-root")]
     binds += [f"--bind-ro={source}:{target}" for source, target in settings.python37]
     return [
@@ -165,26 +147,21 @@ def _nspawn_arguments(settings: Settings, spec: HostSpec) -> list[str]:
 def _nspawn_process(settings: Settings, host: str) -> int | None:
     """Find the systemd-nspawn of a host."""
     wanted = f"--directory={disk.folder(settings, host) / 'root'}".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"systemd-nspawn") and wanted in words:
-            return int(entry.name)
+            if words[0].endswith(b"systemd-nspawn") and wanted in words:
+                return int(entry.name)
     return None
 
 
 def _init_below(process: int) -> int | None:
     """Find the first descendant of a process that is PID 1 of its namespace."""
     parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                stat = (entry / "stat").read_text().rpartition(")")[2].split()
-                parents[int(entry.name)] = int(stat[1])
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            parents[int(entry.name)] = int(stat[1])
     level = [process]
     while level:
         level = [pid for pid, parent in parents.items() if parent in level]

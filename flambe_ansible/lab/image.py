@@ -14,7 +14,6 @@ from flambe_ansible.files import lock, write_json
 from flambe_ansible.lab import sources, state
 from flambe_ansible.lab.system import run
 
-RECIPE_VERSION = 1
 USER = "ubuntu"
 USER_ID = 1000
 
@@ -41,7 +40,7 @@ class Recipe:
     architecture: str
     mirror: str
     packages: tuple[str, ...]
-    version: int = RECIPE_VERSION
+    version: int = 1  # raised when images are built differently
 
     @property
     def digest(self) -> str:
@@ -51,11 +50,7 @@ class Recipe:
 
 
 def recipe(libraries: Iterable[str] = ()) -> Recipe:
-    """Return the recipe for this machine.
-
-    Args:
-        libraries: Additional packages, for the shared libraries of the machine's Python 3.7.
-    """
+    """Return the recipe for this machine, with additional packages for the shared libraries of its Python 3.7."""
     release = sources.this_release()
     mirror = sources.main_source(sources.machine_sources(release), release).uri
     packages = tuple(sorted({*PACKAGES, *libraries}))
@@ -63,19 +58,9 @@ def recipe(libraries: Iterable[str] = ()) -> Recipe:
 
 
 def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -> Path:
-    """Return the image of a recipe, and build it if necessary: about a minute, and 400 MB of disk.
+    """Return the folder of a recipe's image, and build it if necessary: about a minute, and 400 MB of disk.
 
     Concurrent calls build it once. A build that is killed leaves no image.
-
-    Args:
-        wanted: Its recipe.
-        say: Receives a progress message.
-
-    Returns:
-        The image's folder, a root file system.
-
-    Raises:
-        LabError: debootstrap failed.
     """
     folder = state.images_dir()
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,12 +80,6 @@ def ensure(wanted: Recipe, say: Callable[[str], None] = lambda _message: None) -
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     return image
-
-
-def purge() -> None:
-    """Remove all images."""
-    with lock(state.images_dir() / ".lock"):
-        shutil.rmtree(state.images_dir(), ignore_errors=True)
 
 
 def _debootstrap(wanted: Recipe, draft: Path) -> None:
@@ -125,15 +104,20 @@ def _finish(draft: Path) -> None:
         draft, "useradd", "--create-home", "--shell=/bin/bash", f"--uid={USER_ID}", "--user-group", "--password=*", USER
     )
     _chroot(draft, "usermod", "--append", "--groups=adm,sudo,systemd-journal", USER)
-    sudoers = draft / "etc/sudoers.d/90-cloud-init-users"
-    sudoers.write_text(f"{USER} ALL=(ALL) NOPASSWD:ALL\n")
-    sudoers.chmod(0o440)
+    write_file(draft / "etc/sudoers.d/90-cloud-init-users", f"{USER} ALL=(ALL) NOPASSWD:ALL\n", mode=0o440)
     for unit in MASKED_UNITS:
         link = draft / "etc/systemd/system" / unit
         link.unlink(missing_ok=True)
         link.symlink_to("/dev/null")
     _chroot(draft, "systemctl", "set-default", "multi-user.target")
     _chroot(draft, "systemctl", "enable", "ssh.service")
+
+
+def write_file(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write a file of a host, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
 
 
 def _chroot(draft: Path, *argv: str) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flambe_ansible.lab.answers import Answer
+from flambe_ansible.lab.answers import Answer, RefusedError
+from flambe_ansible.lab.calls import is_true
 from flambe_ansible.lab.cloud import ACCOUNT, Cloud
 from flambe_ansible.lab.fleet import Fleet
-from flambe_ansible.lab.launching import Forward, RefusedError, replaced
+from flambe_ansible.lab.launching import Forward, replaced
 
 MAX_LAYERS = 20  # an overlay's options must fit into one page
 
@@ -24,17 +25,7 @@ _RESOURCE_TYPE = re.compile(r"TagSpecification\.\d+\.ResourceType")
 
 
 def create_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> Answer:
-    """Start to make an image of an instance.
-
-    Args:
-        cloud: moto's backends.
-        fleet: The hosts.
-        parameters: The request's parameters, flat.
-        forward: Sends the request to moto.
-
-    Raises:
-        RefusedError: EC2 would refuse, or the lab cannot do it.
-    """
+    """Start to make an image of an instance."""
     instance = check_request(cloud, parameters)
     made: list[Any] = []
 
@@ -42,14 +33,9 @@ def create_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forw
         """Replace moto's ``create_image``, which has no files, no pending state, and no tags of snapshots."""
         from flambe_ansible.lab.moto_image import make_host_image
 
-        image = make_host_image(
-            cloud.ec2,
-            instance,
-            name=name,
-            description=description,
-            below=cloud.layers.get(instance.id, ()),
-            reboot=not _is_true(parameters.get("NoReboot")),
-        )
+        image = make_host_image(cloud.ec2, instance, name, description)
+        image.layers = (image.id, *cloud.layers.get(instance.id, ()))
+        image.reboot = not is_true(parameters, "NoReboot")
         targets = {"image": image, "snapshot": image.ebs_snapshot}
         for specification in tag_specifications:
             tags = {tag["Key"]: tag.get("Value", "") for tag in specification.get("Tags", ())}
@@ -67,11 +53,7 @@ def create_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forw
 
 
 def check_request(cloud: Cloud, parameters: Mapping[str, str]) -> Any:
-    """Check a CreateImage request; returns its instance.
-
-    Raises:
-        RefusedError: EC2 would refuse, or the lab cannot do it.
-    """
+    """Refuse CreateImage requests that EC2 refuses or the lab does not support; return the instance."""
     for key in ("InstanceId", "Name"):
         if not parameters.get(key):
             raise RefusedError("MissingParameter", f"The request must contain the parameter {key}")
@@ -99,32 +81,28 @@ def check_request(cloud: Cloud, parameters: Mapping[str, str]) -> Any:
 def _check_name(cloud: Cloud, name: str) -> None:
     """Refuse names that EC2 does not allow, or that another image has."""
     if not _NAME.fullmatch(name):
-        raise RefusedError(
-            "InvalidAMIName.Malformed",
-            "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, spaces and "
-            "( ) [ ] . / - ' @ _",
-        )
+        allowed = "letters, numbers, spaces and ( ) [ ] . / - ' @ _"
+        reason = f"AMI names must be between 3 and 128 characters long, and may contain {allowed}"
+        raise RefusedError("InvalidAMIName.Malformed", reason)
     taken = next((image for image in cloud.images() if image.name == name), None)
     if taken is not None:
         raise RefusedError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {taken.id}")
 
 
 def deregister_image(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> Answer:
-    """Deregister an image; its files are removed when no host uses them.
-
-    Raises:
-        RefusedError: The image is the lab's base image, or is pending.
-    """
+    """Deregister an image; its files are removed when no host uses them."""
     image = cloud.ec2.amis.get(parameters.get("ImageId"))
-    if image is not None and image.owner_id != ACCOUNT:
+    if image is None:
+        return forward()
+    if image.owner_id != ACCOUNT:
         raise RefusedError("AuthFailure", f"Not authorized for image:{image.id}")
-    if image is not None and image.state == "pending":
+    if image.state == "pending":
         raise RefusedError("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available: it is pending")
     answer = forward()
-    if image is None or answer.status >= 400:
+    if answer.status >= 400:
         return answer
     fleet.remove_unused_layers()
-    if not _is_true(parameters.get("DeleteAssociatedSnapshots")):
+    if not is_true(parameters, "DeleteAssociatedSnapshots"):
         return answer
     snapshot = image.ebs_snapshot.id
     cloud.ec2.snapshots.pop(snapshot, None)
@@ -145,7 +123,3 @@ def describe_snapshots(cloud: Cloud, parameters: Mapping[str, str], forward: For
 
     with replaced(cloud.ec2, "describe_snapshots", describe):
         return forward()
-
-
-def _is_true(value: str | None) -> bool:
-    return str(value).lower() == "true"

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from flambe_ansible.lab.answers import Answer
+from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.cloud import ACCOUNT, Cloud
 from flambe_ansible.lab.disk import mac_address
 from flambe_ansible.lab.fleet import Fleet, set_state
-from flambe_ansible.lab.tokens import TokenMismatchError
-from flambe_ansible.lab.userdata import UserDataError, read_user_data
 
-
-class RefusedError(Exception):
-    """A request is refused as EC2 refuses it.
-
-    Attributes:
-        code: EC2's error code.
-        message: What is wrong.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
+USER_DATA_LIMIT = 16_384  # bytes
 
 Forward = Callable[[], Answer]
 
 
 def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> Answer:
-    """Launch instances, each a host.
-
-    Args:
-        cloud: moto's backends.
-        fleet: The hosts.
-        parameters: The request's parameters, flat.
-        forward: Sends the request to moto, which calls the replacement of its own function.
-
-    Raises:
-        RefusedError: EC2 would refuse, or the lab cannot do it.
-    """
+    """Launch instances, each a host; ``forward`` calls moto, which calls the replacement of its own function."""
     token = parameters.get("ClientToken", "")
-    earlier = _find_earlier(cloud, token, parameters)
-    if earlier is not None:
+    if earlier := cloud.ec2.reservations.get(cloud.tokens.find(token, parameters)):
         with replaced(cloud.ec2, "run_instances", lambda *_args, **_kwargs: earlier):
             return forward()
     script = _check(cloud, parameters)
@@ -88,19 +63,6 @@ def replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[N
         delattr(target, name)
 
 
-def _find_earlier(cloud: Cloud, token: str, parameters: Mapping[str, str]) -> Any:
-    """Return the reservation of an earlier request with the same token, or None."""
-    try:
-        reservation = cloud.tokens.find(token, parameters) if token else None
-    except TokenMismatchError as error:
-        raise RefusedError(
-            "IdempotentParameterMismatch",
-            f"Arguments on this idempotent request are inconsistent with arguments used in previous request(s) "
-            f"with client token {token}",
-        ) from error
-    return cloud.ec2.reservations.get(reservation)
-
-
 def _in_the_lab(cloud: Cloud, options: dict[str, Any], group_names: list[str]) -> dict[str, Any]:
     """Change moto's options: the lab's network, and no public address."""
     options = {**options, "associate_public_ip": False}
@@ -133,11 +95,8 @@ def _check(cloud: Cloud, parameters: Mapping[str, str]) -> str:
     if any(name.startswith("LaunchTemplate") for name in parameters):
         raise RefusedError("UnsupportedOperation", "The lab has no launch templates")
     _check_image(cloud, parameters["ImageId"])
-    subnets = [
-        v for k, v in parameters.items() if k == "SubnetId" or re.fullmatch(r"NetworkInterface\.\d+\.SubnetId", k)
-    ]
-    for subnet in subnets:
-        if subnet != cloud.subnet_id:
+    for key, subnet in parameters.items():
+        if re.fullmatch(r"(NetworkInterface\.\d+\.)?SubnetId", key) and subnet != cloud.subnet_id:
             raise RefusedError("InvalidSubnetID.NotFound", f"The subnet ID '{subnet}' does not exist")
     zone = parameters.get("Placement.AvailabilityZone")
     if zone and zone != cloud.ec2.get_subnet(cloud.subnet_id).availability_zone:
@@ -146,10 +105,24 @@ def _check(cloud: Cloud, parameters: Mapping[str, str]) -> str:
     if key_name and key_name not in cloud.ec2.key_pairs:
         raise RefusedError("InvalidKeyPair.NotFound", f"The key pair '{key_name}' does not exist")
     _check_architecture(cloud, parameters)
+    return read_user_data(parameters.get("UserData", ""))
+
+
+def read_user_data(encoded: str) -> str:
+    """Decode the script of an instance's user-data from Base64; "" for none."""
     try:
-        return read_user_data(parameters.get("UserData", ""))
-    except UserDataError as error:
-        raise RefusedError("InvalidParameterValue", str(error)) from error
+        raw = base64.b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise RefusedError("InvalidParameterValue", "Invalid BASE64 encoding of user data") from error
+    if len(raw) > USER_DATA_LIMIT:
+        raise RefusedError("InvalidParameterValue", f"User data is limited to {USER_DATA_LIMIT} bytes")
+    if raw and not raw.startswith(b"#!"):
+        reason = "The lab supports only user data that is a script with #! in its first line"
+        raise RefusedError("InvalidParameterValue", reason)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise RefusedError("InvalidParameterValue", "The user data is not UTF-8 text") from error
 
 
 def _check_image(cloud: Cloud, image_id: str) -> None:
@@ -168,11 +141,9 @@ def _check_architecture(cloud: Cloud, parameters: Mapping[str, str]) -> None:
     known = cloud.ec2.describe_instance_types(filters={"instance-type": [wanted]})
     architectures = known[0]["ProcessorInfo"]["SupportedArchitectures"] if known else ["x86_64"]
     if "x86_64" not in architectures:
-        raise RefusedError(
-            "InvalidParameterValue",
-            f"The architecture '{', '.join(architectures)}' of the specified instance type does not match the "
-            f"architecture 'x86_64' of the specified AMI",
-        )
+        found = f"The architecture '{', '.join(architectures)}' of the specified instance type"
+        reason = f"{found} does not match the architecture 'x86_64' of the specified AMI"
+        raise RefusedError("InvalidParameterValue", reason)
 
 
 def _count(parameters: Mapping[str, str], room: int) -> int:
@@ -184,10 +155,8 @@ def _count(parameters: Mapping[str, str], room: int) -> int:
     if not 1 <= least <= most:
         raise RefusedError("InvalidParameterValue", f"Value ({least}) for parameter minCount is invalid")
     if least > room:
-        raise RefusedError(
-            "InsufficientInstanceCapacity",
-            f"The lab has room for {max(room, 0)} more hosts, but {least} were requested",
-        )
+        reason = f"The lab has room for {max(room, 0)} more hosts, but {least} were requested"
+        raise RefusedError("InsufficientInstanceCapacity", reason)
     return min(most, room)
 
 

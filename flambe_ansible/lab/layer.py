@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flambe_ansible.files import write_atomic
 from flambe_ansible.lab import python37, sources
-from flambe_ansible.lab.image import USER_ID
+from flambe_ansible.lab.image import USER_ID, write_file
 from flambe_ansible.lab.python37 import Python37
 from flambe_ansible.lab.system import Person
 
@@ -28,20 +27,16 @@ _INDEX_KEYS = ("index-url", "extra-index-url", "find-links", "trusted-host", "ti
 
 
 def build(folder: Path, *, person: Person, python: Python37 | None) -> None:
-    """Build the layer.
-
-    Args:
-        folder: The layer's folder; an existing one is replaced.
-        person: The user whose pip configuration is read, besides root's and the machine's.
-        python: The Python 3.7 of the hosts, if any.
-    """
+    """Build the layer, replacing an existing one. pip's configuration is the person's, root's and the machine's."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.parent.chmod(0o700)
     draft = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     (draft / "etc").mkdir(parents=True)
     _write_environment(draft)
-    _copy_certificates(draft)
+    for name in ("etc/ssl/certs", "usr/local/share/ca-certificates"):  # the authorities that this machine trusts
+        if Path("/", name).is_dir():
+            shutil.copytree(Path("/", name), draft / name, symlinks=True, ignore=shutil.ignore_patterns("java"))
     _write_apt(draft)
     _write_indexes(draft, pip_settings(pip_files(person), os.environ))
     if python is not None:
@@ -54,17 +49,11 @@ def pip_files(person: Person) -> list[Path]:
     """List pip's configuration files, in increasing priority: the machine's, root's, the user's."""
     homes = dict.fromkeys((Path("/root"), person.home))
     own = [home / name for home in homes for name in (".pip/pip.conf", ".config/pip/pip.conf")]
-    chosen = os.environ.get("PIP_CONFIG_FILE")
-    return [Path("/etc/pip.conf"), *own, *([Path(chosen)] if chosen else [])]
+    return [Path("/etc/pip.conf"), *own, Path(os.environ.get("PIP_CONFIG_FILE") or os.devnull)]
 
 
 def pip_settings(files: list[Path], environ: Mapping[str, str]) -> dict[str, str]:
-    """Read pip's indexes, without those that only this machine can reach.
-
-    Args:
-        files: pip's configuration files, in increasing priority.
-        environ: The environment; variables such as ``PIP_INDEX_URL`` have priority over files.
-    """
+    """Read pip's indexes from the environment and files in increasing priority, except those on this machine."""
     found: dict[str, str] = {}
     for path in files:
         parser = configparser.RawConfigParser()
@@ -110,8 +99,7 @@ def uv_toml(settings: Mapping[str, str]) -> str:
 def pip_conf(settings: Mapping[str, str]) -> str:
     """Return pip's configuration for the hosts."""
     lines = ["[global]", f"cache-dir = {CACHE}/pip", f"cert = {CA_BUNDLE}", "disable-pip-version-check = true"]
-    for key, value in settings.items():
-        lines.append(f"{key} = " + "\n    ".join(value.split()))
+    lines += [f"{key} = " + "\n    ".join(value.split()) for key, value in settings.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -123,14 +111,12 @@ def _quoted(text: str) -> str:
 def _write_indexes(draft: Path, settings: Mapping[str, str]) -> None:
     """Write pip's and uv's configuration, readable for root and the login user only: URLs may contain passwords."""
     for name, text in (("etc/pip.conf", pip_conf(settings)), ("etc/uv/uv.toml", uv_toml(settings))):
-        path = draft / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text, owner=(USER_ID, USER_ID))
+        write_file(draft / name, text, mode=0o600)
+        os.chown(draft / name, USER_ID, USER_ID)
     # Root has a separate cache, because the user could not replace root's files.
     own = uv_toml(settings).replace(f"{CACHE}/uv", f"{CACHE}/uv-root")
-    (draft / "root/.config/uv").mkdir(parents=True)
+    write_file(draft / "root/.config/uv/uv.toml", own, mode=0o600)
     (draft / "root").chmod(0o700)
-    write_atomic(draft / "root/.config/uv/uv.toml", own)
 
 
 def environment_lines(environ: Mapping[str, str]) -> list[str]:
@@ -147,53 +133,38 @@ def environment_lines(environ: Mapping[str, str]) -> list[str]:
 
 def _write_environment(draft: Path) -> None:
     """Write the environment of logins on a host."""
-    _write(draft, "etc/environment", "\n".join(environment_lines(os.environ)) + "\n")
-    _write(draft, "etc/default/locale", "LANG=C.UTF-8\n")
+    write_file(draft / "etc/environment", "\n".join(environment_lines(os.environ)) + "\n")
+    write_file(draft / "etc/default/locale", "LANG=C.UTF-8\n")
     kept = " ".join([*_CERTIFICATES, *_PROXIES, *(name.upper() for name in _PROXIES)])
-    _write(draft, "etc/sudoers.d/91-flambe-lab", f'Defaults env_keep += "{kept}"\n', mode=0o440)
+    write_file(draft / "etc/sudoers.d/91-flambe-lab", f'Defaults env_keep += "{kept}"\n', mode=0o440)
 
 
 def _write_python37(draft: Path, python: Python37) -> None:
     """Put ``python3.7`` on the hosts' PATH, and its library into a folder that the loader searches."""
-    _write(draft, python37.COMMAND, python37.wrapper(), mode=0o755)
+    # A script, so that venvs refer to the real folder.
+    command = f'#!/bin/sh\nexec {python37.HOME}/bin/python3.7 "$@"\n'
+    write_file(draft / "usr/local/bin/python3.7", command, mode=0o755)
     if python.own_library:
         link = draft / "usr/lib/x86_64-linux-gnu" / Path(python.own_library).name
         link.parent.mkdir(parents=True)
         link.symlink_to(python.own_library)
 
 
-def _copy_certificates(draft: Path) -> None:
-    """Copy the certificate authorities that this machine trusts."""
-    for name in ("etc/ssl/certs", "usr/local/share/ca-certificates"):
-        if Path("/", name).is_dir():
-            shutil.copytree(Path("/", name), draft / name, symlinks=True, ignore=shutil.ignore_patterns("java"))
-
-
 def _write_apt(draft: Path) -> None:
     """Write apt's configuration: the distribution's sources, their keyrings, and proxies."""
     found = sources.machine_sources(sources.this_release())
-    _write(draft, "etc/apt/sources.list", "".join(f"{source}\n" for source in found))
-    keys = [Path(value) for source in found for key, value in source.options if key == "signed-by"]
-    for key in dict.fromkeys(path for path in keys if path.is_file()):
-        target = draft / str(key).lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(key, target)
-    logins = Path("/etc/apt/auth.conf.d")
-    for path in [Path("/etc/apt/auth.conf"), *(logins.glob("*.conf") if logins.is_dir() else ())]:
+    write_file(draft / "etc/apt/sources.list", "".join(f"{source}\n" for source in found))
+    for key in {Path(value) for source in found for option, value in source.options if option == "signed-by"}:
+        if key.is_file():
+            target = draft / str(key).lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(key, target)
+    for path in [Path("/etc/apt/auth.conf"), *Path("/etc/apt/auth.conf.d").glob("*.conf")]:
         if path.is_file():
-            (draft / str(path.parent).lstrip("/")).mkdir(parents=True, exist_ok=True)
-            write_atomic(draft / str(path).lstrip("/"), path.read_text())
+            write_file(draft / str(path).lstrip("/"), path.read_text(), mode=0o600)
     lines = ['Acquire::Languages "none";']
     for scheme in ("http", "https"):
         value = os.environ.get(f"{scheme}_proxy") or os.environ.get(f"{scheme.upper()}_PROXY")
         if value and not _is_loopback(urlsplit(value).hostname or ""):
             lines.append(f'Acquire::{scheme}::Proxy "{value}";')
-    _write(draft, "etc/apt/apt.conf.d/90flambe-lab", "\n".join(lines) + "\n")
-
-
-def _write(draft: Path, name: str, text: str, *, mode: int = 0o644) -> None:
-    """Write one file of the layer."""
-    path = draft / name.lstrip("/")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(mode)
+    write_file(draft / "etc/apt/apt.conf.d/90flambe-lab", "\n".join(lines) + "\n")

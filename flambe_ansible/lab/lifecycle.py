@@ -6,6 +6,7 @@ import ipaddress
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,6 @@ from flambe_ansible.lab.system import caller, has_systemd, require_packages, req
 
 DEFAULT = "default"
 
-Say = Callable[[str], None]
-
-
-def silent(_message: str) -> None:
-    """Print nothing."""
-
 
 def up(
     name: str = DEFAULT,
@@ -33,24 +28,13 @@ def up(
     python: Path | None = None,
     network_range: str | None = None,
     max_hosts: int | None = None,
-    say: Say = silent,
+    say: Callable[[str], None] = lambda _message: None,
 ) -> LabInfo:
     """Start a lab, and create it if it does not exist.
 
-    A lab that is up is unchanged. A lab whose daemon ended gets a new daemon and keeps its hosts.
-
-    Args:
-        name: The lab's name.
-        python: The Python 3.7 for the hosts; None searches for one.
-        network_range: Its address range, a /24; None chooses a free one. Only for a new lab.
-        max_hosts: The maximum number of hosts; None is 32. Only for a new lab.
-        say: Receives progress messages of one line.
-
-    Returns:
-        How to reach it.
-
-    Raises:
-        LabError: It cannot be created or started; the hint is the command to run.
+    A lab that is up is unchanged. A lab whose daemon ended gets a new daemon and keeps its hosts. ``network_range``, a
+    /24 (default: a free one), and ``max_hosts`` (default: 32) are for a new lab. ``python`` is the hosts' Python 3.7
+    (default: one found on this machine), and ``say`` receives progress messages of one line.
     """
     folder = state.lab_dir(name)
     require_root(words("up", name))
@@ -60,42 +44,34 @@ def up(
     with lock(state.root() / "locks" / f"{name}.lock"):
         settings = state.load(name)
         if settings is not None and pidfile.find(folder) is not None:
-            return _known(name)
+            return get_info(name)
         found = python37.find(python)
         wanted = image.ensure(image.recipe(found.libraries if found else ()), say)
         if settings is None:
             settings = _make(name, str(wanted), network_range, max_hosts)
-        if not process.is_free(settings.port):
-            settings = replace(settings, port=process.free_port())
+        settings = replace(settings, port=process.choose_port(settings.port))
         if not _has_disks(settings):  # hosts and their images need the base that they were created on
             settings = replace(settings, image=str(wanted), python37=found.binds if found else ())
             layer.build(settings.layer, person=caller(), python=found)
         state.save(settings)
         say(f"starting the lab {name}" + ("" if found else " (this machine has no Python 3.7 for its hosts)"))
         process.start(settings)
-        return _known(name)
+        return get_info(name)
 
 
 def down(name: str = DEFAULT, *, purge: bool = False) -> bool:
-    """Remove a lab: its daemon, hosts, images, network and folder. A lab that does not exist is not an error.
+    """Remove a lab: its daemon, hosts, images, network and folder; return whether it existed.
 
-    Args:
-        name: The lab's name.
-        purge: Also remove the base images and the package cache, if no other lab is left.
-
-    Returns:
-        Whether it existed.
-
-    Raises:
-        LabError: The current user is not root, or a part of the lab cannot be removed.
+    With ``purge``, the base images and the package cache are also removed, if no other lab is left.
     """
     folder = state.lab_dir(name)
     require_root(words("down", name))
     with lock(state.root() / "locks" / f"{name}.lock"):
         existed = folder.is_dir()
         process.stop(folder)
-        settings = state.load(name) or _stand_in(name)
-        for path in sorted((folder / "hosts").iterdir()) if (folder / "hosts").is_dir() else ():
+        # Without its settings, a lab can be removed by its name.
+        settings = state.load(name) or Settings(name=name, network="0.0.0.0/24", port=0, image="")
+        for path in sorted((folder / "hosts").glob("*")):
             host.destroy(settings, path.name)
         if not has_systemd():
             cgroups.remove_lab(name)
@@ -113,17 +89,12 @@ def status(name: str = DEFAULT) -> LabStatus:
     known = read_info(name)
     if known is None:
         return LabStatus(name=name, exists=folder.is_dir(), up=pidfile.find(folder) is not None)
-    rows = state.read_json(folder / HOSTS_FILE) or []
-    hosts = tuple(LabHost(**row) for row in rows)
+    hosts = tuple(LabHost(**row) for row in state.read_json(folder / HOSTS_FILE) or ())
     return LabStatus(name=name, exists=True, up=known.up, info=known, hosts=hosts)
 
 
 def get_info(name: str = DEFAULT) -> LabInfo:
-    """Return how to reach a lab that is up; does not need root.
-
-    Raises:
-        LabError: It is not up; the hint is the command that starts it.
-    """
+    """Return how to reach a lab that is up; does not need root."""
     known = read_info(name)
     if known is None or not known.up:
         raise LabError(f"the lab {name} is not up", hint=f"sudo flambe-ans {words('up', name)}")
@@ -135,14 +106,6 @@ def words(verb: str, name: str) -> str:
     return f"lab {verb}" if name == DEFAULT else f"lab {verb} --name {name}"
 
 
-def _known(name: str) -> LabInfo:
-    """Read how to reach a lab that was just started."""
-    known = read_info(name)
-    if known is None:
-        raise LabError(f"the lab {name} has no client.json")
-    return known
-
-
 def _make(name: str, image_folder: str, network_range: str | None, max_hosts: int | None) -> Settings:
     """Choose a new lab's settings, and create its folder, key pair and access key."""
     owner = caller()
@@ -150,7 +113,7 @@ def _make(name: str, image_folder: str, network_range: str | None, max_hosts: in
         settings = Settings(
             name=name,
             network=_range(network_range),
-            port=process.free_port(),
+            port=process.choose_port(),
             image=image_folder,
             max_hosts=32 if max_hosts is None else max_hosts,
             owner_uid=owner.uid,
@@ -191,13 +154,7 @@ def _range(chosen: str | None) -> str:
 
 def _has_disks(settings: Settings) -> bool:
     """Return whether a lab has disks of hosts or images, which need its layer and base image."""
-    folders = (settings.folder / "hosts", settings.image_layers)
-    return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
-
-
-def _stand_in(name: str) -> Settings:
-    """Return settings for a lab whose settings are lost, sufficient to remove it."""
-    return Settings(name=name, network="0.0.0.0/24", port=0, image="")
+    return any(True for folder in (settings.folder / "hosts", settings.image_layers) for _ in folder.glob("*"))
 
 
 def _clear(name: str, *, purge: bool) -> None:
@@ -206,10 +163,10 @@ def _clear(name: str, *, purge: bool) -> None:
     if state.all_labs():
         return
     if purge:
-        image.purge()
+        with lock(state.images_dir() / ".lock"):
+            shutil.rmtree(state.images_dir(), ignore_errors=True)
         shutil.rmtree(state.cache_dir(), ignore_errors=True)
-    for path in (state.root() / "labs", state.root() / "locks"):
-        if path.is_dir() and (path.name == "locks" or not any(path.iterdir())):
-            shutil.rmtree(path)
-    if state.root().is_dir() and not any(state.root().iterdir()):
-        state.root().rmdir()
+    shutil.rmtree(state.root() / "locks", ignore_errors=True)
+    for folder in (state.root() / "labs", state.root()):
+        with suppress(OSError):  # it is not empty, or does not exist
+            folder.rmdir()

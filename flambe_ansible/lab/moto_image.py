@@ -12,17 +12,11 @@ _VOLUME = {"VolumeSize": 8, "VolumeType": "gp3", "Encrypted": False}
 
 
 class LabImage(Ami):  # type: ignore[misc,unused-ignore]
-    """An image whose root volume is described as on EC2, and ends with its instance.
+    """An image whose root volume is described as on EC2, and ends with its instance."""
 
-    Attributes:
-        layers: The folders that hold the image's files, uppermost first; empty for the image of the lab itself.
-        volume: The root volume's size, type and encryption.
-        reboot: Whether the source instance is stopped while its disk is captured.
-    """
-
-    layers: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()  # the folders of its files, uppermost first
     volume: Mapping[str, Any] = _VOLUME
-    reboot: bool = True
+    reboot: bool = True  # the source instance is stopped while its disk is captured
     source_image_id: str | None = None
 
     @property
@@ -32,19 +26,8 @@ class LabImage(Ami):  # type: ignore[misc,unused-ignore]
         return [{"DeviceName": self.root_device_name, "Ebs": volume}]
 
 
-def make_host_image(
-    ec2: Any, instance: Any, *, name: str, description: str, below: tuple[str, ...], reboot: bool
-) -> LabImage:
-    """Make the pending image of an instance, with its snapshot.
-
-    Args:
-        ec2: moto's EC2 backend.
-        instance: The source instance.
-        name: The image's name.
-        description: The image's description.
-        below: The layers of the instance's host.
-        reboot: Whether the instance is stopped while its disk is captured.
-    """
+def make_host_image(ec2: Any, instance: Any, name: str, description: str) -> LabImage:
+    """Make the pending image of an instance, with its snapshot."""
     image_id = random_ami_id()
     image = LabImage(
         ec2,
@@ -62,8 +45,6 @@ def make_host_image(
     )
     image.instance_id = instance.id
     image.source_image_id = instance.image_id
-    image.layers = (image_id, *below)
-    image.reboot = reboot
     image.ebs_snapshot.status = "pending"
     root = instance.block_device_mapping.get(instance.root_device_name)
     volume = ec2.volumes.get(root.volume_id) if root else None

@@ -18,14 +18,7 @@ from flambe_ansible.lab.system import run
 
 
 def choose_range(taken: Iterable[str]) -> str:
-    """Choose a /24 that overlaps no range in use.
-
-    Args:
-        taken: Networks and addresses in use, such as ``10.0.0.0/8`` or ``192.0.2.1``; a default route does not count.
-
-    Raises:
-        LabError: All candidates are in use.
-    """
+    """Choose a /24 that overlaps no network or address in use; a default route does not count."""
     used = [network for text in taken if (network := ipaddress.ip_network(text, strict=False)).prefixlen > 0]
     candidates = [f"10.213.{n}.0/24" for n in range(256)]
     candidates += [f"172.29.{n}.0/24" for n in range(256)] + [f"192.168.{n}.0/24" for n in range(100, 256)]
@@ -85,7 +78,7 @@ def up(settings: Settings) -> None:
     if not Path("/sys/class/net", bridge).exists():
         run("ip", "link", "add", bridge, "type", "bridge")
     run("ip", "link", "set", bridge, "mtu", str(uplink_mtu()), "alias", f"flambe-lab {settings.name}", "up")
-    run("ip", "addr", "replace", f"{settings.gateway}/{settings.prefix_length}", "dev", bridge)
+    run("ip", "addr", "replace", f"{settings.gateway}/24", "dev", bridge)
     present = firewall.list_rules(comment(settings.name))
     wanted = rules(settings)
     if len(present) != len(wanted):
@@ -108,11 +101,6 @@ def down(settings: Settings) -> None:
 def link_name(lab: str, host: str) -> str:
     """Name the machine's end of a host's link."""
     return f"fv{state.short(lab, host)}"
-
-
-def remove_link(lab: str, host: str) -> None:
-    """Remove a host's link; its namespace outlives its processes while a closed socket still sends."""
-    run("ip", "link", "delete", link_name(lab, host), check=False)
 
 
 def comment(lab: str) -> str:

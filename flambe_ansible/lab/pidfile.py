@@ -25,11 +25,6 @@ def find(folder: Path) -> int | None:
     return int(document["pid"])
 
 
-def remove(folder: Path) -> None:
-    """Remove the file; it need not exist."""
-    (folder / FILE).unlink(missing_ok=True)
-
-
 def started(pid: int) -> str | None:
     """Return a process's start time in the kernel's ticks: it differs for a later process with the same number."""
     try:

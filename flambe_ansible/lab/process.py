@@ -7,7 +7,6 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -19,10 +18,9 @@ from flambe_ansible.lab import pidfile, state
 from flambe_ansible.lab.client import CLIENT_FILE
 from flambe_ansible.lab.cloud import KEY_NAME, REGION, Cloud, key_file
 from flambe_ansible.lab.state import Settings
-from flambe_ansible.lab.system import environment, has_systemd, run
+from flambe_ansible.lab.system import start_detached
 
 _SECRETS = "secrets.json"
-_LOG = "daemon.log"
 _START_TIMEOUT = 60.0
 
 
@@ -42,42 +40,33 @@ def read_secrets(settings: Settings) -> tuple[str, str]:
 
 
 def require_moto() -> None:
-    """Check that moto is installed, without importing it.
-
-    Raises:
-        LabError: It is not; the hint is the command that installs it.
-    """
+    """Check that moto is installed, without importing it."""
     if any(importlib.util.find_spec(name) is None for name in ("moto", "flask", "werkzeug")):
-        raise LabError(
-            "the lab needs the Python package moto", hint=f"{sys.executable} -m pip install 'flambe-ansible[lab]'"
-        )
+        hint = f"{sys.executable} -m pip install 'flambe-ansible[lab]'"
+        raise LabError("the lab needs the Python package moto", hint=hint)
 
 
 def start(settings: Settings) -> None:
-    """Start the daemon, detached from this terminal, and wait until it serves.
-
-    Raises:
-        LabError: It did not start; the message ends with the last line of its log.
-    """
-    pidfile.remove(settings.folder)
-    command = [sys.executable, "-m", "flambe_ansible.lab.daemon", settings.name]
-    log = settings.folder / _LOG
-    variables = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    child = None
-    if has_systemd():
-        unit = f"flambe-lab-{settings.name}.service"
-        run("systemctl", "reset-failed", unit, check=False)
-        options = ["--quiet", "--collect", f"--unit={unit}", f"--property=StandardOutput=append:{log}"]
-        options += [f"--property=StandardError=append:{log}", "--property=KillMode=process"]
-        options += [f"--setenv={key}={value}" for key, value in {**variables, **_proxies()}.items()]
-        run("systemd-run", *options, *command)
-    else:
-        with log.open("ab") as stream:
-            child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, cwd="/", start_new_session=True,
-                env=_clean({**environment(), **variables}),
-            )  # fmt: skip
-    _wait(settings, log, child)
+    """Start the daemon, detached from this terminal, and wait until it serves."""
+    (settings.folder / pidfile.FILE).unlink(missing_ok=True)
+    log = settings.folder / "daemon.log"
+    child = start_detached(
+        [sys.executable, "-m", "flambe_ansible.lab.daemon", settings.name],
+        unit=f"flambe-lab-{settings.name}.service",
+        log=log,
+        properties=["KillMode=process"],
+        variables={
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            **{key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")},
+        },
+    )
+    deadline = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < deadline and (child is None or child.poll() is None):
+        if pidfile.find(settings.folder) is not None:
+            return
+        time.sleep(0.05)
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    raise LabError(f"the lab's daemon did not start: {lines[-1] if lines else 'its log is empty'}", hint=f"see {log}")
 
 
 def announce(settings: Settings, cloud: Cloud) -> None:
@@ -108,43 +97,15 @@ def stop(folder: Path, *, timeout: float = 10.0) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, sent)
             time.sleep(0.1)
-    pidfile.remove(folder)
+    (folder / pidfile.FILE).unlink(missing_ok=True)
 
 
-def free_port() -> int:
-    """Choose a loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_free(port: int) -> bool:
-    """Return whether a loopback port is free."""
+def choose_port(wanted: int = 0) -> int:
+    """Return a loopback port that nothing listens on: the wanted one, or another if that is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", wanted))
         except OSError:
-            return False
-        return True
-
-
-def _wait(settings: Settings, log: Path, child: subprocess.Popen[bytes] | None) -> None:
-    """Wait until a started daemon serves."""
-    deadline = time.monotonic() + _START_TIMEOUT
-    while time.monotonic() < deadline and (child is None or child.poll() is None):
-        if pidfile.find(settings.folder) is not None:
-            return
-        time.sleep(0.05)
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    raise LabError(f"the lab's daemon did not start: {lines[-1] if lines else 'its log is empty'}", hint=f"see {log}")
-
-
-def _proxies() -> dict[str, str]:
-    """Return the proxies of this environment, for a daemon that systemd starts."""
-    return {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
-
-
-def _clean(variables: dict[str, str]) -> dict[str, str]:
-    """Leave out the settings of AWS and moto, which would redirect the daemon's own calls."""
-    return {key: value for key, value in variables.items() if not key.startswith(("AWS_", "MOTO_"))}
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -15,7 +15,6 @@ from flambe_ansible.errors import LabError
 from flambe_ansible.lab.system import caller, environment
 
 HOME = "/opt/python3.7"
-COMMAND = "/usr/local/bin/python3.7"
 
 _QUESTIONS = (
     "import json, sys, sysconfig; get = sysconfig.get_config_var; print(json.dumps(dict("
@@ -27,36 +26,21 @@ _QUESTIONS = (
 
 @dataclass(frozen=True)
 class Python37:
-    """A Python 3.7 of this machine.
+    """A Python 3.7 of this machine."""
 
-    Attributes:
-        binds: What is mounted into hosts, as (path on the machine, path in the host).
-        libraries: Debian packages of the shared libraries it needs.
-        own_library: The path in the host of its own shared library, or "".
-    """
-
-    binds: tuple[tuple[str, str], ...]
-    libraries: tuple[str, ...]
-    own_library: str = ""
+    binds: tuple[tuple[str, str], ...]  # what is mounted into hosts, as (path on the machine, path in the host)
+    libraries: tuple[str, ...]  # Debian packages of the shared libraries that it needs
+    own_library: str = ""  # the path in the host of its own shared library
 
 
 def find(chosen: Path | None = None) -> Python37 | None:
-    """Find a Python 3.7: the given one, or else on the PATH, or else pyenv's, also of the user who called sudo.
-
-    Raises:
-        LabError: The given one is not a Python 3.7.
-    """
+    """Find a Python 3.7: the given one, or else on the PATH, or else pyenv's, also of the user who called sudo."""
     if chosen is not None:
         found = _inspect(chosen)
         if found is None:
             raise LabError(f"{chosen} is not a Python 3.7", hint="flambe-ans lab up --python /path/to/bin/python3.7")
         return found
     return next((found for path in _candidates() if (found := _inspect(path)) is not None), None)
-
-
-def wrapper() -> str:
-    """Return the command on the hosts' PATH: a script, so that venvs refer to the real folder."""
-    return f'#!/bin/sh\nexec {HOME}/bin/python3.7 "$@"\n'
 
 
 def _candidates() -> Iterable[Path]:
@@ -66,14 +50,9 @@ def _candidates() -> Iterable[Path]:
         yield Path(on_path)
     homes = [Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv"), caller().home / ".pyenv"]
     for home in dict.fromkeys(homes):
-        found = sorted(home.glob("versions/3.7.*/bin/python3.7"), key=_patch_level, reverse=True)
-        yield from found
-
-
-def _patch_level(path: Path) -> int:
-    """Read 16 from .../3.7.16/bin/python3.7."""
-    match = re.match(r"3\.7\.(\d+)", path.parent.parent.name)
-    return int(match[1]) if match else -1
+        found = home.glob("versions/3.7.*/bin/python3.7")
+        numbered = [(int(match[1]), path) for path in found if (match := re.match(r"3\.7\.(\d+)", path.parts[-3]))]
+        yield from (path for _, path in sorted(numbered, reverse=True))
 
 
 def _inspect(path: Path) -> Python37 | None:
@@ -82,10 +61,8 @@ def _inspect(path: Path) -> Python37 | None:
         return None
     clean = {key: value for key, value in environment().items() if not key.startswith("PYTHON")}
     done = subprocess.run([path, "-I", "-c", _QUESTIONS], capture_output=True, text=True, env=clean, check=False)
-    if done.returncode:
-        return None
-    answers = json.loads(done.stdout)
-    if answers["version"] != [3, 7]:
+    answers = {} if done.returncode else json.loads(done.stdout)
+    if answers.get("version") != [3, 7]:
         return None
     own = f"{HOME}/lib/{answers['library']}" if answers["library"] else ""
     return Python37(_binds(answers), _libraries(answers), own)

@@ -32,19 +32,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a request is signed for."""
+    """What a request is signed for, and its signature."""
 
     access_key: str
+    day: str
     region: str
     service: str
+    signed_headers: str
+    signature: str
 
 
 class SignatureError(Exception):
-    """The signature of a request is not valid.
-
-    Attributes:
-        kind: ``missing``, ``key``, ``region``, ``expired`` or ``signature``.
-    """
+    """A signature is not valid; ``kind`` is ``missing``, ``key``, ``region``, ``expired`` or ``signature``."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -54,39 +53,22 @@ class SignatureError(Exception):
 def read_scope(headers: Mapping[str, str]) -> Scope | None:
     """Read the service that a request is signed for, without verifying the signature."""
     match = _HEADER.fullmatch(headers.get("authorization", ""))
-    return Scope(match[1], match[3], match[4]) if match else None
+    return Scope(*match.groups()) if match else None
 
 
 def verify(request: Request, *, access_key: str, secret_key: str, region: str, now: datetime | None = None) -> Scope:
-    """Check a request's signature.
-
-    Args:
-        request: The request.
-        access_key: The lab's access key.
-        secret_key: Its secret.
-        region: The lab's region.
-        now: The time; None is the current time.
-
-    Returns:
-        What it is signed for.
-
-    Raises:
-        SignatureError: The request is not signed, or not with this key.
-    """
-    match = _HEADER.fullmatch(request.headers.get("authorization", ""))
+    """Check that a request is signed with a key for a region, within 15 minutes of ``now`` (default: the present)."""
     scope = read_scope(request.headers)
-    if match is None or scope is None:
+    if scope is None:
         raise SignatureError("missing", "The request must carry an AWS Signature Version 4 in its Authorization header")
     if not hmac.compare_digest(scope.access_key, access_key):
         raise SignatureError("key", "AWS was not able to validate the provided access credentials")
     if scope.region != region:
         raise SignatureError("region", f"The only region of the lab is {region}, not {scope.region}")
-    stamp = request.headers.get("x-amz-date", "")
-    _check_time(stamp, match[2], now or datetime.now(UTC))
+    _check_time(request.headers.get("x-amz-date", ""), scope.day, now or datetime.now(UTC))
     claimed = request.headers.get("x-amz-content-sha256")
     body_is_signed = claimed is None or hmac.compare_digest(claimed, hashlib.sha256(request.body).hexdigest())
-    expected = _sign(request, scope, secret_key, signed=match[5].split(";"), stamp=stamp)
-    if not body_is_signed or not hmac.compare_digest(match[6], expected):
+    if not body_is_signed or not hmac.compare_digest(scope.signature, _sign(request, scope, secret_key)):
         raise SignatureError("signature", "AWS was not able to validate the provided access credentials")
     return scope
 
@@ -101,16 +83,16 @@ def _check_time(stamp: str, day: str, now: datetime) -> None:
         raise SignatureError("expired", "Request has expired")
 
 
-def _sign(request: Request, scope: Scope, secret_key: str, *, signed: list[str], stamp: str) -> str:
+def _sign(request: Request, scope: Scope, secret_key: str) -> str:
     """Compute the signature that the request should carry."""
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    headers = {name: request.headers.get(name, "") for name in signed}
+    headers = {name: request.headers.get(name, "") for name in scope.signed_headers.split(";")}
     if "x-amz-content-sha256" in request.headers:
         headers["X-Amz-Content-SHA256"] = request.headers["x-amz-content-sha256"]
     copy = AWSRequest(method=request.method, url=request.url, data=request.body, headers=headers)
-    copy.context["timestamp"] = stamp
+    copy.context["timestamp"] = request.headers["x-amz-date"]
     auth = SigV4Auth(Credentials(scope.access_key, secret_key), scope.service, scope.region)
     return str(auth.signature(auth.string_to_sign(copy, auth.canonical_request(copy)), copy))

@@ -36,11 +36,7 @@ class Source:
 
 
 def read_release(text: str) -> Release:
-    """Read os-release.
-
-    Raises:
-        LabError: The lab does not run on this distribution.
-    """
+    """Read os-release; LabError if the lab does not run on this distribution."""
     pairs = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     value = {key: word.strip().strip('"') for key, word in pairs.items()}
     release = Release(value.get("ID", ""), value.get("VERSION_ID", ""), value.get("VERSION_CODENAME", ""))
@@ -58,14 +54,13 @@ def this_release() -> Release:
 
 
 def machine_sources(release: Release, etc: Path = Path("/etc/apt")) -> list[Source]:
-    """List the machine's sources of its release, without those of other vendors.
-
-    Raises:
-        LabError: The machine has none.
-    """
+    """List the machine's sources of its release, without those of other vendors."""
+    readers = {".list": read_list, ".sources": read_deb822}
     files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
-    found = [source for path in files if path.is_file() for source in _read(path)]
-    wanted = [source for source in found if _of_release(source, release)]
+    texts = [(readers[path.suffix], path.read_text()) for path in files if path.is_file() and path.suffix in readers]
+    suites = {release.codename + pocket for pocket in ("", "-updates", "-security", "-backports")}
+    found = [source for read, text in texts for source in read(text)]
+    wanted = [source for source in found if source.suite in suites and "main" in source.components]
     if not any(source.suite == release.codename for source in wanted):
         raise LabError(f"/etc/apt names no package source of {release.distribution} {release.codename}")
     return wanted
@@ -74,13 +69,6 @@ def machine_sources(release: Release, etc: Path = Path("/etc/apt")) -> list[Sour
 def main_source(sources: Iterable[Source], release: Release) -> Source:
     """Return the source of the release's main component."""
     return next(s for s in sources if s.suite == release.codename and "main" in s.components)
-
-
-def _read(path: Path) -> list[Source]:
-    """Read one of apt's files, in either of its two formats."""
-    if path.suffix == ".sources":
-        return read_deb822(path.read_text())
-    return read_list(path.read_text()) if path.suffix == ".list" else []
 
 
 def read_list(text: str) -> list[Source]:
@@ -109,9 +97,3 @@ def read_deb822(text: str) -> list[Source]:
         components = tuple(fields.get("components", ()))
         found += [Source(uri, suite, components, options) for uri in fields["uris"] for suite in fields["suites"]]
     return found
-
-
-def _of_release(source: Source, release: Release) -> bool:
-    """Return whether a source is the distribution's archive or a mirror of it, not another vendor's."""
-    pockets = ("", "-updates", "-security", "-backports")
-    return source.suite in {release.codename + pocket for pocket in pockets} and "main" in source.components

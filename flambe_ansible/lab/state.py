@@ -24,16 +24,10 @@ def root() -> Path:
 
 
 def lab_dir(name: str) -> Path:
-    """Return the folder of one lab.
-
-    Raises:
-        LabError: The name is not valid.
-    """
+    """Return the folder of one lab."""
     if not _NAME.fullmatch(name):
-        raise LabError(
-            f"{name!r} is not a valid name for a lab: "
-            "expected at most 64 letters, digits, - and _, starting with a letter or digit"
-        )
+        expected = "expected at most 64 letters, digits, - and _, starting with a letter or digit"
+        raise LabError(f"{name!r} is not a valid name for a lab: {expected}")
     return root() / "labs" / name
 
 
@@ -54,24 +48,13 @@ def short(*parts: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of a lab, chosen when it is created and kept in its folder.
-
-    Attributes:
-        name: The lab's name.
-        network: Its address range, such as ``10.213.7.0/24``.
-        port: The loopback port of its API.
-        image: The folder of the base image of its hosts.
-        python37: Folders of the machine's Python 3.7 for the hosts, as (path on the machine, path in the host).
-        max_hosts: The maximum number of hosts.
-        owner_uid: The id of the user that it is for.
-        owner_gid: The id of that user's group.
-    """
+    """The settings of a lab, chosen when it is created and kept in its folder. The owner is the lab's user."""
 
     name: str
-    network: str
-    port: int
-    image: str
-    python37: tuple[tuple[str, str], ...] = ()
+    network: str  # a /24
+    port: int  # of its API, on the loopback
+    image: str  # the folder of the hosts' base image
+    python37: tuple[tuple[str, str], ...] = ()  # folders of Python 3.7, as (path on the machine, path in the host)
     max_hosts: int = 32
     owner_uid: int = 0
     owner_gid: int = 0
@@ -100,11 +83,6 @@ class Settings:
     def gateway(self) -> str:
         """The machine's address on the lab's network: the first of the range."""
         return self.network.rsplit(".", 1)[0] + ".1"
-
-    @property
-    def prefix_length(self) -> int:
-        """The length of the network's prefix in bits."""
-        return int(self.network.split("/")[1])
 
     @property
     def owner(self) -> tuple[int, int]:

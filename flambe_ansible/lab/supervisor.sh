@@ -7,14 +7,18 @@ trap 'echo $? >"$folder/ended"' EXIT
 # shellcheck source=/dev/null
 . "$folder/run.env"
 
-for group in $GROUPS_; do
-    mkdir -p "$group/own"
-    if [ -e "$group/own/cpuset.cpus" ]; then
-        cat "$group/cpuset.cpus" >"$group/own/cpuset.cpus" || :
-        cat "$group/cpuset.mems" >"$group/own/cpuset.mems" || :
-    fi
-    echo $$ >"$group/own/cgroup.procs"
-done
+# Moves this shell into a group below each of the host's; the old cpuset hierarchy needs CPUs first.
+enter() {
+    for group in $GROUPS_; do
+        mkdir -p "$group/$1"
+        if [ -e "$group/$1/cpuset.cpus" ]; then
+            cat "$group/cpuset.cpus" >"$group/$1/cpuset.cpus" || :
+            cat "$group/cpuset.mems" >"$group/$1/cpuset.mems" || :
+        fi
+        sh -c 'echo $PPID' >"$group/$1/cgroup.procs"
+    done
+}
+enter own
 
 # The other end of the link is on the machine's bridge; the lab removes it when it ends the host.
 outside() { nsenter --net="$MACHINE_NET" -- "$@"; }
@@ -39,14 +43,7 @@ while IFS= read -r argument; do set -- "$@" "$argument"; done <"$folder/nspawn.a
 while :; do
     status=0
     (
-        for group in $GROUPS_; do
-            mkdir -p "$group/host"
-            if [ -e "$group/host/cpuset.cpus" ]; then
-                cat "$group/cpuset.cpus" >"$group/host/cpuset.cpus" || :
-                cat "$group/cpuset.mems" >"$group/host/cpuset.mems" || :
-            fi
-            sh -c 'echo $PPID' >"$group/host/cgroup.procs"
-        done
+        enter host
         # /tmp is on the host's disk, as on a cloud host.
         SYSTEMD_NSPAWN_TMPFS_TMP=0 exec systemd-nspawn "$@"
     ) || status=$?

@@ -33,13 +33,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class Person:
-    """The user that the lab is for: the one who called sudo, or else the current user.
-
-    Attributes:
-        uid: The user's id.
-        gid: The id of the user's own group.
-        home: The user's home folder.
-    """
+    """The user that the lab is for: the one who called sudo, or else the current user."""
 
     uid: int
     gid: int
@@ -57,16 +51,7 @@ def caller() -> Person:
 
 
 def run(*argv: str | Path, text: str | None = None, check: bool = True) -> str:
-    """Run a command and return its standard output.
-
-    Args:
-        argv: The command and its arguments.
-        text: Its standard input.
-        check: Whether an exit status other than 0 is an error.
-
-    Raises:
-        LabError: The command failed, or is not installed.
-    """
+    """Run a command with ``text`` as its input, and return its output; with ``check``, a failure is a LabError."""
     command = [str(word) for word in argv]
     try:
         done = subprocess.run(command, input=text, capture_output=True, text=True, env=environment(), check=False)
@@ -78,6 +63,26 @@ def run(*argv: str | Path, text: str | None = None, check: bool = True) -> str:
     return done.stdout
 
 
+def start_detached(
+    command: Sequence[str], *, unit: str, log: Path, properties: Sequence[str] = (), variables: Mapping[str, str] = {}
+) -> subprocess.Popen[bytes] | None:
+    """Start a command that outlives this process: as a unit of systemd, or else as a child with its own session."""
+    if has_systemd():
+        run("systemctl", "reset-failed", unit, check=False)
+        options = [f"--property=Standard{name}=append:{log}" for name in ("Output", "Error")]
+        options += [f"--property={text}" for text in properties]
+        options += [f"--setenv={key}={value}" for key, value in variables.items()]
+        run("systemd-run", "--quiet", "--collect", f"--unit={unit}", *options, *command)
+        return None
+    # Settings of AWS and moto would redirect the daemon's own calls.
+    kept = {key: value for key, value in environment().items() if not key.startswith(("AWS_", "MOTO_"))}
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env={**kept, **variables}, cwd="/",
+            start_new_session=True,
+        )  # fmt: skip
+
+
 def environment() -> dict[str, str]:
     """Return the environment for commands: the sbin folders are on the PATH, and output is in English."""
     path = os.environ.get("PATH", "")
@@ -85,11 +90,7 @@ def environment() -> dict[str, str]:
 
 
 def require_packages(needed: Mapping[str, str] = REQUIRED_PACKAGES) -> None:
-    """Check that the commands are installed.
-
-    Raises:
-        LabError: A command is missing; the hint is the command that installs its package.
-    """
+    """Check that the commands are installed; the error's hint is the command that installs them."""
     absent = [name for name in needed if not shutil.which(name, path=environment()["PATH"])]
     if absent:
         raise missing(absent, needed)
@@ -103,18 +104,10 @@ def missing(names: Sequence[str], needed: Mapping[str, str] = REQUIRED_PACKAGES)
 
 
 def require_root(what: str) -> None:
-    """Check that the current user is root.
-
-    Args:
-        what: The command, such as ``lab up``.
-
-    Raises:
-        LabError: It is another user; the hint is the command to run.
-    """
+    """Check that the current user is root, for a command such as ``lab up``; the error's hint is the command to run."""
     if os.geteuid() != 0:
-        raise LabError(
-            f"flambe-ans {what} creates hosts and networks, and must run as root", hint=f"sudo flambe-ans {what}"
-        )
+        message = f"flambe-ans {what} creates hosts and networks, and must run as root"
+        raise LabError(message, hint=f"sudo flambe-ans {what}")
 
 
 def has_systemd() -> bool:

@@ -10,12 +10,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from flambe_ansible.lab.answers import RefusedError
+
 # Parameters that may differ between two equal requests.
 _NOT_COMPARED = ("Action", "ClientToken", "DryRun", "Version")
-
-
-class TokenMismatchError(Exception):
-    """A token was used before with other parameters."""
 
 
 @dataclass
@@ -25,20 +23,15 @@ class TokenBook:
     entries: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def find(self, token: str, parameters: Mapping[str, str]) -> str | None:
-        """Find the reservation of an earlier request with this token.
-
-        Returns:
-            The reservation's id, or None for a new token.
-
-        Raises:
-            TokenMismatchError: The earlier request had other parameters.
-        """
-        known = self.entries.get(token)
-        if known is None:
-            return None
-        if known[0] != fingerprint(parameters):
-            raise TokenMismatchError(token)
-        return known[1]
+        """Find the reservation of an earlier request with this token; None for a new token."""
+        request, reservation = self.entries.get(token, ("", None))
+        if reservation and request != fingerprint(parameters):
+            raise RefusedError(
+                "IdempotentParameterMismatch",
+                f"Arguments on this idempotent request are inconsistent with arguments used in previous request(s) "
+                f"with client token {token}",
+            )
+        return reservation
 
     def remember(self, token: str, parameters: Mapping[str, str], reservation: str) -> None:
         """Record the reservation of a request with this token."""

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, cluster_argument, debug_option, examples, json_option, load, yes_option
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.words import count, label_host
 
 
-@click.command(
-    context_settings=CONTEXT,
-    epilog=examples(
-        "flambe-ans down cluster.yaml",
-        "flambe-ans down cluster.yaml --yes",
-    ),
-)
-@cluster_argument
-@yes_option
-@json_option
-@debug_option
+@options.command("flambe-ans down cluster.yaml", "flambe-ans down cluster.yaml --yes")
+@options.cluster_argument
+@options.yes_option
+@options.json_option
 @click.pass_obj
 def down(output: Output, file: str, yes: bool) -> None:
     """Terminate all hosts of a cluster and delete their alarms.
@@ -27,13 +20,11 @@ def down(output: Output, file: str, yes: bool) -> None:
     Hosts are found by the cluster's tags, in any state. The command waits until all of them are terminated. A cluster
     without hosts is not an error.
     """
-    from flambe_ansible.cli.errors import NoAnswerError
     from flambe_ansible.cli.interrupts import interruptible
-    from flambe_ansible.errors import CancelledError
+    from flambe_ansible.cli.launching import require_yes
 
     output.next_command = output.command
-    cluster = load(output, file)
-    try:
+    with options.open_cluster(output, file) as cluster:
         cluster.check_termination()
         hosts = cluster.find_hosts()
         for host in hosts:
@@ -41,15 +32,9 @@ def down(output: Output, file: str, yes: bool) -> None:
             output.say(f"  {label_host(host):<14}{about}")
         if hosts and not yes:
             question = f"Terminate {count(len(hosts), 'host')} of {cluster.name} and delete all data on them?"
-            if not output.can_ask:
-                raise NoAnswerError(question, "nothing was terminated", hint=f"{output.command} --yes")
-            if not output.ask(question):
-                output.next_command = ""
-                raise CancelledError("cancelled; nothing was terminated")
+            require_yes(output, question, "nothing was terminated")
         with interruptible():
             ended = cluster.terminate_instances()
-    finally:
-        cluster.close()
     if ended:
         output.say(f"{cluster.name}: terminated {count(len(ended), 'host')} and deleted their alarms.")
     else:

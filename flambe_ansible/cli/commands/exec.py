@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import rich_click as click
 
+from flambe_ansible.cli import options
 from flambe_ansible.cli.fanout import run_everywhere
-from flambe_ansible.cli.options import (
-    CONTEXT,
-    RequiredTailCommand,
-    cluster_argument,
-    debug_option,
-    examples,
-    find_tail,
-    json_option,
-    load,
-)
 from flambe_ansible.cli.output import Output
 from flambe_ansible.errors import ClusterNotFoundError
 from flambe_ansible.hosts import HostState, Role
@@ -22,22 +13,18 @@ from flambe_ansible.hosts import HostState, Role
 GROUPS = {"orchestrator": (Role.ORCHESTRATOR,), "factories": (Role.FACTORY,), "all": tuple(Role)}
 
 
-@click.command(
-    "exec",
-    cls=RequiredTailCommand,
-    context_settings=CONTEXT,
-    epilog=examples(
-        "flambe-ans exec cluster.yaml -- uptime",
-        "flambe-ans exec cluster.yaml --on factories -- nvidia-smi -L",
-        "flambe-ans exec cluster.yaml -- 'df -h / | tail -1'",
-    ),
+@options.command(
+    "flambe-ans exec cluster.yaml -- uptime",
+    "flambe-ans exec cluster.yaml --on factories -- nvidia-smi -L",
+    "flambe-ans exec cluster.yaml -- 'df -h / | tail -1'",
+    name="exec",
+    cls=options.RequiredTailCommand,
 )
-@cluster_argument
+@options.cluster_argument
 @click.option(
     "--on", "group", type=click.Choice(list(GROUPS)), default="all", show_default=True, help="The hosts to run on."
 )
-@json_option
-@debug_option
+@options.json_option
 @click.pass_context
 def execute(ctx: click.Context, file: str, group: str) -> None:
     """Run a command on several hosts at once.
@@ -47,12 +34,11 @@ def execute(ctx: click.Context, file: str, group: str) -> None:
 
     A single word after -- is a command line for the hosts' shell; several words are quoted and arrive unchanged.
     """
-    command = find_tail(ctx)
+    command = options.find_tail(ctx)
     if not command:
         raise click.UsageError("no command; write it after `--`, for example: flambe-ans exec cluster.yaml -- uptime")
     output: Output = ctx.obj
-    cluster = load(output, file)
-    try:
+    with options.open_cluster(output, file) as cluster:
         running = [host for host in cluster.find_hosts() if host.state is HostState.RUNNING]
         hosts = [host for host in running if host.role in GROUPS[group]]
         if not hosts:
@@ -63,8 +49,6 @@ def execute(ctx: click.Context, file: str, group: str) -> None:
         cluster.attach(hosts)
         argvs = {host.name: cluster.connections.argv(host) for host in hosts}
         results = run_everywhere(argvs, command, cluster=cluster.name, output=output)
-    finally:
-        cluster.close()
     if output.json:
         output.write_document({name: vars(result) for name, result in results.items()})
     ctx.exit(max(result.returncode for result in results.values()))

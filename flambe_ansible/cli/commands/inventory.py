@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, cluster_argument, debug_option, examples, load
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 
-@click.command(
-    context_settings=CONTEXT,
-    epilog=examples(
-        "flambe-ans inventory cluster.yaml",
-        "flambe-ans inventory cluster.yaml --format yaml > hosts.yml",
-        "ansible-playbook -i hosts.yml playbooks/site.yml",
-    ),
+@options.command(
+    "flambe-ans inventory cluster.yaml",
+    "flambe-ans inventory cluster.yaml --format yaml > hosts.yml",
+    "ansible-playbook -i hosts.yml playbooks/site.yml",
 )
-@cluster_argument
+@options.cluster_argument
 @click.option(
     "--format",
     "style",
@@ -25,15 +22,11 @@ from flambe_ansible.cli.output import Output
     show_default=True,
     help="Output format; Ansible reads both.",
 )
-@debug_option
 @click.pass_obj
 def inventory(output: Output, file: str, style: str) -> None:
     """Print the Ansible inventory of a running cluster."""
-    cluster = load(output, file)
-    try:
+    with options.open_cluster(output, file) as cluster:
         found = cluster.inventory()
-    finally:
-        cluster.close()
     from flambe_ansible.inventory import as_json, as_yaml
 
     click.echo(as_json(found) if style == "json" else as_yaml(found), nl=False)

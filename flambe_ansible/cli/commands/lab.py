@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, debug_option, examples, json_option
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
-    from flambe_ansible.lab import LabInfo, LabStatus
+    from flambe_ansible.lab import LabInfo
 
 name_option = click.option("--name", default="default", show_default=True, metavar="NAME", help="Name of the lab.")
 
 
 @click.group(
-    context_settings=CONTEXT,
-    epilog=examples("sudo flambe-ans lab up", "flambe-ans lab status", "sudo flambe-ans lab down"),
+    epilog=options.write_examples("sudo flambe-ans lab up", "flambe-ans lab status", "sudo flambe-ans lab down")
 )
 def lab() -> None:
     """Manage an EC2-compatible cloud on this Linux machine.
@@ -30,16 +29,13 @@ def lab() -> None:
     """
 
 
-@lab.command(context_settings=CONTEXT, epilog=examples("sudo flambe-ans lab up", "sudo flambe-ans lab up --name other"))
+@options.command("sudo flambe-ans lab up", "sudo flambe-ans lab up --name other")
 @name_option
 @click.option(
     "--network", "network_range", metavar="CIDR", help="Address range of a new lab, a /24. Default: a free one."
 )
 @click.option(
-    "--max-hosts",
-    metavar="N",
-    type=click.IntRange(1, 200),
-    help="Maximum number of hosts of a new lab. Default: 32.",
+    "--max-hosts", metavar="N", type=click.IntRange(1, 200), help="Maximum number of hosts of a new lab. Default: 32."
 )
 @click.option(
     "--python",
@@ -47,8 +43,7 @@ def lab() -> None:
     type=click.Path(path_type=Path),
     help="Python 3.7 interpreter for the hosts. Default: the one found on this machine, if any.",
 )
-@json_option
-@debug_option
+@options.json_option
 @click.pass_obj
 def up(output: Output, name: str, network_range: str | None, max_hosts: int | None, python: Path | None) -> None:
     """Start a lab.
@@ -66,15 +61,15 @@ def up(output: Output, name: str, network_range: str | None, max_hosts: int | No
     for variable, value in info.environment().items():
         output.say_command(f"  export {variable}={shlex.quote(value)}")
     output.say("To launch a cluster in it, write a file cluster.yaml:")
-    for line in ("!LabCluster", "name: demo", "factories_num: 2", *_select_lab(info.name)):
+    selection = [] if name == "default" else [f"lab: {name}"]
+    for line in ("!LabCluster", "name: demo", "factories_num: 2", *selection):
         output.say_command(f"  {line}")
     output.say_command("next: flambe-ans launch cluster.yaml")
 
 
-@lab.command(context_settings=CONTEXT, epilog=examples("flambe-ans lab status", "flambe-ans lab status --json"))
+@options.command("flambe-ans lab status", "flambe-ans lab status --json")
 @name_option
-@json_option
-@debug_option
+@options.json_option
 @click.pass_obj
 def status(output: Output, name: str) -> None:
     """Show the state of a lab and its hosts."""
@@ -83,16 +78,17 @@ def status(output: Output, name: str) -> None:
 
     found = labs.status(name)
     if output.json:
-        output.write_document(describe_status(found))
+        known = {"lab": describe_lab(found.info)} if found.info else {}
+        hosts = [asdict(host) for host in found.hosts]
+        output.write_document({"name": name, "exists": found.exists, "up": found.up, **known, "hosts": hosts})
     else:
         output.console.print(render_lab(found))
 
 
-@lab.command(context_settings=CONTEXT, epilog=examples("sudo flambe-ans lab down", "sudo flambe-ans lab down --purge"))
+@options.command("sudo flambe-ans lab down", "sudo flambe-ans lab down --purge")
 @name_option
 @click.option("--purge", is_flag=True, help="Also delete the cached image and packages, if no other lab is left.")
-@json_option
-@debug_option
+@options.json_option
 @click.pass_obj
 def down(output: Output, name: str, purge: bool) -> None:
     """Stop a lab and delete its hosts.
@@ -108,22 +104,10 @@ def down(output: Output, name: str, purge: bool) -> None:
         output.write_document({"name": name, "up": False, "existed": existed})
 
 
-def _select_lab(name: str) -> list[str]:
-    """Write the field of a cluster's file that selects a lab; the default lab needs none."""
-    return [] if name == "default" else [f"lab: {name}"]
+for command in (up, status, down):
+    lab.add_command(command)
 
 
 def describe_lab(info: LabInfo) -> dict[str, Any]:
     """Return how to use a lab as plain data, without its secret key."""
     return {key: value for key, value in asdict(info).items() if key != "secret_key"}
-
-
-def describe_status(found: LabStatus) -> dict[str, Any]:
-    """Return the state of a lab as plain data."""
-    return {
-        "name": found.name,
-        "exists": found.exists,
-        "up": found.up,
-        **({"lab": describe_lab(found.info)} if found.info else {}),
-        "hosts": [asdict(host) for host in found.hosts],
-    }

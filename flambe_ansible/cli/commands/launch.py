@@ -7,42 +7,31 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, cluster_argument, debug_option, examples, json_option, load, yes_option
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
     from flambe_ansible.cli.progress import Progress
     from flambe_ansible.cluster.cluster import Cluster
     from flambe_ansible.launch.launch import LaunchResult
-    from flambe_ansible.launch.plan import Plan
 
 
-@click.command(
-    context_settings=CONTEXT,
-    epilog=examples(
-        "flambe-ans launch cluster.yaml",
-        "flambe-ans launch cluster.yaml --yes --on-failure terminate",
-        "flambe-ans launch cluster.yaml --dry-run --json",
-    ),
+@options.command(
+    "flambe-ans launch cluster.yaml",
+    "flambe-ans launch cluster.yaml --yes --on-failure terminate",
+    "flambe-ans launch cluster.yaml --dry-run --json",
 )
-@cluster_argument
-@yes_option
+@options.cluster_argument
+@options.yes_option
 @click.option(
     "--on-failure",
     type=click.Choice(["keep", "terminate"]),
     help="What to do with hosts created by a failed or cancelled launch. Default: ask; keep them without a terminal.",
 )
-@click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again, even if nothing changed.")
-@click.option(
-    "--secrets",
-    "secrets_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Secrets file for the orchestrator. Default: ~/.flambe/secrets.ini.",
-)
+@options.rerun_option
+@options.secrets_option("orchestrator")
 @click.option("--dry-run", is_flag=True, help="Show the plan and exit.")
-@json_option
-@debug_option
+@options.json_option
 @click.pass_obj
 def launch(
     output: Output,
@@ -67,26 +56,19 @@ def launch(
     from flambe_ansible.cli.render.plan import render_plan
 
     output.next_command = output.command
-    cluster = load(output, file)
-    try:
+    with options.open_cluster(output, file) as cluster:
         plan = cluster.plan()
         output.console.print(render_plan(plan))
         if dry_run:
-            _finish_dry_run(output, plan)
+            if output.json:
+                output.write_document(plan.to_dict())
             return
         confirm(output, plan, yes=yes)
         progress = Progress(output, cluster=plan.cluster, hosts=[host.name for host in plan.hosts])
         cluster.observer = progress
-        options: dict[str, Any] = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
-        result = attempt(output, cluster, progress, lambda: cluster.run(**options), on_failure=on_failure)
-    finally:
-        cluster.close()
+        arguments: dict[str, Any] = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
+        result = attempt(output, cluster, progress, lambda: cluster.run(**arguments), on_failure=on_failure)
     _finish(output, file, result, progress, cluster)
-
-
-def _finish_dry_run(output: Output, plan: Plan) -> None:
-    if output.json:
-        output.write_document(plan.to_dict())
 
 
 def _finish(output: Output, file: str, result: LaunchResult, progress: Progress, cluster: Cluster) -> None:
@@ -101,13 +83,8 @@ def _finish(output: Output, file: str, result: LaunchResult, progress: Progress,
         known_hosts=cluster.known_hosts,
         proxy_jump=cluster.proxy_jump,
     )
-    card = render_card(
-        result,
-        file=file,
-        cluster=cluster.name,
-        changes=progress.board.list_changes(),
-    )
-    output.console.print(card)
+    changes = progress.board.list_changes()
+    output.console.print(render_card(result, file=file, cluster=cluster.name, changes=changes))
     output.say()
     output.say("With plain OpenSSH:")
     output.say_command(ssh)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, cluster_argument, debug_option, examples, json_option, load
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 
-@click.command(
-    "open",
-    context_settings=CONTEXT,
-    epilog=examples("flambe-ans open cluster.yaml", "flambe-ans open cluster.yaml --json | jq -r .report_site"),
+@options.command(
+    "flambe-ans open cluster.yaml", "flambe-ans open cluster.yaml --json | jq -r .report_site", name="open"
 )
-@cluster_argument
-@json_option
-@debug_option
+@options.cluster_argument
+@options.json_option
 @click.pass_obj
 def open_sites(output: Output, file: str) -> None:
     """Open a tunnel to the report site and TensorBoard of the last job.
@@ -28,31 +27,28 @@ def open_sites(output: Output, file: str) -> None:
     With --json or without a terminal, the addresses are printed and the tunnel stays open until SIGINT or SIGTERM.
     """
     from flambe_ansible.cli.interrupts import interruptible
-    from flambe_ansible.cli.render.run import describe_sites, render_sites
+    from flambe_ansible.cli.render.run import render_sites
     from flambe_ansible.jobs.sites import Sites, find_public_sites, require_results
     from flambe_ansible.jobs.tunnels import Tunnels
 
-    cluster = load(output, file)
-
     def show(sites: Sites) -> None:
         if output.json:
-            output.write_document(describe_sites(sites))
+            output.write_document(asdict(sites))
         else:
             output.console.print(render_sites(sites))
 
     try:
-        run = cluster.attach_job()
-        require_results(run)
-        if cluster.expose_sites:
-            show(find_public_sites(cluster.fleet.head, run))
-            return
-        with interruptible(), Tunnels(cluster.fleet, run) as tunnels:
-            show(tunnels.sites)
-            if not output.json:
-                output.say()
-                output.say("Press Ctrl-C to close the tunnel; the sites keep running.", style="dim")
-            tunnels.keep()
+        with options.open_cluster(output, file) as cluster:
+            run = cluster.attach_job()
+            require_results(run)
+            if cluster.expose_sites:
+                show(find_public_sites(cluster.fleet.head, run))
+                return
+            with interruptible(), Tunnels(cluster.fleet, run) as tunnels:
+                show(tunnels.sites)
+                if not output.json:
+                    output.say()
+                    output.say("Press Ctrl-C to close the tunnel; the sites keep running.", style="dim")
+                tunnels.keep()
     except KeyboardInterrupt:
         output.say()
-    finally:
-        cluster.close()

@@ -6,24 +6,20 @@ from pathlib import Path
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, cluster_argument, debug_option, examples, json_option, load
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 
-@click.command(
-    context_settings=CONTEXT,
-    epilog=examples(
-        "flambe-ans pull cluster.yaml results/",
-        "flambe-ans pull cluster.yaml results/ --name first_try",
-        "flambe-ans pull cluster.yaml results/ --without-checkpoints",
-    ),
+@options.command(
+    "flambe-ans pull cluster.yaml results/",
+    "flambe-ans pull cluster.yaml results/ --name first_try",
+    "flambe-ans pull cluster.yaml results/ --without-checkpoints",
 )
-@cluster_argument
+@options.cluster_argument
 @click.argument("destination", metavar="DEST", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--name", metavar="NAME", help="Download this experiment instead of the last job.")
 @click.option("--without-checkpoints", is_flag=True, help="Skip models: *.pt and Ray's checkpoints.")
-@json_option
-@debug_option
+@options.json_option
 @click.pass_obj
 def pull(output: Output, file: str, destination: Path, name: str | None, without_checkpoints: bool) -> None:
     """Download the results and the log of the last job to DEST/NAME.
@@ -35,12 +31,9 @@ def pull(output: Output, file: str, destination: Path, name: str | None, without
     from flambe_ansible.cli.render.words import count
     from flambe_ansible.jobs.results import pull_results
 
-    cluster = load(output, file)
-    try:
+    with options.open_cluster(output, file) as cluster:
         run = cluster.attach_job()
         pulled = pull_results(cluster.fleet, run, destination, name=name, checkpoints=not without_checkpoints)
-    finally:
-        cluster.close()
     files = sum(1 for one in pulled.path.rglob("*") if one.is_file())
     if pulled.missing:
         output.say(pulled.missing)

@@ -9,33 +9,19 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, debug_option, examples
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
     from flambe_ansible.runnable.document import RunnableFile
 
 
-@click.command(
-    context_settings=CONTEXT,
-    epilog=examples("flambe-ans run examples/runnable/survey.yaml", "flambe-ans run experiment.yaml --force"),
-)
+@options.command("flambe-ans run examples/runnable/survey.yaml", "flambe-ans run experiment.yaml --force")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=str))
-@click.option(
-    "--secrets",
-    "secrets_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Secrets file for the runnable. Default: ~/.flambe/secrets.ini.",
-)
+@options.secrets_option("runnable")
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing results.")
 @click.option("-v", "--verbose", is_flag=True, help="Print more details.")
-@click.option(
-    "--installed",
-    is_flag=True,
-    help="Import the installed extensions instead of those that FILE refers to.",
-)
-@debug_option
+@click.option("--installed", is_flag=True, help="Import the installed extensions instead of those that FILE refers to.")
 @click.pass_obj
 def run(output: Output, file: str, secrets_file: Path | None, force: bool, verbose: bool, installed: bool) -> None:
     """Run an experiment or a runnable on this machine.

@@ -6,28 +6,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, TailCommand, cluster_argument, debug_option, examples, find_tail, load
+from flambe_ansible.cli import options
 from flambe_ansible.cli.render.words import label_host
 from flambe_ansible.errors import ClusterNotFoundError
 from flambe_ansible.hosts import Host, HostState, Role
 
 
-@click.command(
-    cls=TailCommand,
-    context_settings=CONTEXT,
-    epilog=examples(
-        "flambe-ans ssh cluster.yaml",
-        "flambe-ans ssh cluster.yaml factory 0",
-        "flambe-ans ssh cluster.yaml factory 0 -- nvidia-smi",
-        "flambe-ans ssh cluster.yaml -- 'journalctl -u flambe-ray | tail'",
-    ),
+@options.command(
+    "flambe-ans ssh cluster.yaml",
+    "flambe-ans ssh cluster.yaml factory 0",
+    "flambe-ans ssh cluster.yaml factory 0 -- nvidia-smi",
+    "flambe-ans ssh cluster.yaml -- 'journalctl -u flambe-ray | tail'",
+    cls=options.TailCommand,
 )
-@cluster_argument
+@options.cluster_argument
 @click.argument("target", nargs=-1, metavar="[HOST]")
-@debug_option
 @click.pass_context
 def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
     """Open a shell on a host, or run a command there.
@@ -36,28 +33,18 @@ def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
 
     A single word after -- is a command line for the host's shell; several words are quoted and arrive unchanged.
     """
-    command = find_tail(ctx)
+    command = options.find_tail(ctx)
     wanted = read_target(target)
-    cluster = load(ctx.obj, file)
-    try:
+    with options.open_cluster(ctx.obj, file) as cluster:
         host = pick_host(cluster.find_hosts(), wanted, cluster=cluster.name)
         cluster.attach([host])
         tty = sys.stdin.isatty() and sys.stdout.isatty()
         argv = [*cluster.connections.argv(host, tty=tty), *([command] if command else [])]
         ctx.exit(run_in_foreground(argv))
-    finally:
-        cluster.close()
 
 
 def read_target(words: Sequence[str]) -> tuple[Role, int]:
-    """Read the role and the number of a host.
-
-    Args:
-        words: Nothing, ``orchestrator``, ``factory``, or ``factory N``.
-
-    Raises:
-        click.UsageError: They do not name a host.
-    """
+    """Read the role and the number of a host: nothing, ``orchestrator``, ``factory``, or ``factory N``."""
     match [word.lower() for word in words]:
         case [] | ["orchestrator"]:
             return Role.ORCHESTRATOR, 0
@@ -70,11 +57,7 @@ def read_target(words: Sequence[str]) -> tuple[Role, int]:
 
 
 def pick_host(hosts: Sequence[Host], wanted: tuple[Role, int], *, cluster: str) -> Host:
-    """Find a host among those that are running.
-
-    Raises:
-        ClusterNotFoundError: It is not running; the message names the hosts that are.
-    """
+    """Find a running host; the error names the hosts that are running."""
     running = [host for host in hosts if host.state is HostState.RUNNING]
     for host in running:
         if (host.role, host.index) == wanted:
@@ -88,13 +71,10 @@ def pick_host(hosts: Sequence[Host], wanted: tuple[Role, int], *, cluster: str) 
 def run_in_foreground(argv: Sequence[str]) -> int:
     """Run a process on the terminal; Ctrl-C reaches it and not this process."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # An ignored signal stays ignored across exec, so the child restores the default.
+    restore = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     try:
-        # An ignored signal stays ignored across exec, so the child restores the default.
-        code = subprocess.run(argv, check=False, preexec_fn=_take_interrupts).returncode
+        code = subprocess.run(argv, check=False, preexec_fn=restore).returncode
     finally:
         signal.signal(signal.SIGINT, before)
     return code if code >= 0 else 128 - code
-
-
-def _take_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

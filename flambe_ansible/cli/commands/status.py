@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, cluster_argument, debug_option, examples, json_option, load
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 
-@click.command(
-    context_settings=CONTEXT,
-    epilog=examples(
-        "flambe-ans status cluster.yaml",
-        "flambe-ans status cluster.yaml --json | jq -r .state",
-    ),
-)
-@cluster_argument
-@json_option
-@debug_option
+@options.command("flambe-ans status cluster.yaml", "flambe-ans status cluster.yaml --json | jq -r .state")
+@options.cluster_argument
+@options.json_option
 @click.pass_obj
 def status(output: Output, file: str) -> None:
     """Show the state of a cluster: its hosts, Ray and the last job.
@@ -27,11 +20,8 @@ def status(output: Output, file: str) -> None:
     """
     from flambe_ansible.cli.render.status import render_status
 
-    cluster = load(output, file)
-    try:
+    with options.open_cluster(output, file) as cluster:
         found = cluster.status()
-    finally:
-        cluster.close()
     if output.json:
         output.write_document(found.to_dict())
     else:

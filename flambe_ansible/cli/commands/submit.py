@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from flambe_ansible.cli.options import CONTEXT, debug_option, examples, json_option, load, yes_option
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
@@ -17,31 +17,21 @@ if TYPE_CHECKING:
     from flambe_ansible.runnable.document import RunnableFile
 
 
-@click.command(
-    context_settings=CONTEXT,
-    epilog=examples(
-        "flambe-ans submit experiment.yaml --cluster cluster.yaml",
-        "flambe-ans submit experiment.yaml --cluster cluster.yaml --force --follow",
-        "flambe-ans submit experiment.yaml --cluster cluster.yaml --yes --json",
-    ),
+@options.command(
+    "flambe-ans submit experiment.yaml --cluster cluster.yaml",
+    "flambe-ans submit experiment.yaml --cluster cluster.yaml --force --follow",
+    "flambe-ans submit experiment.yaml --cluster cluster.yaml --yes --json",
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=str))
 @click.option("-c", "--cluster", "cluster_file", metavar="CLUSTER", required=True, help="The cluster's YAML file.")
 @click.option("-f", "--force", is_flag=True, help="Stop the running job and overwrite results of the same name.")
-@yes_option
+@options.yes_option
 @click.option(
     "--follow", is_flag=True, help="Stream the job's log until it ends; the exit code is 0 only if it succeeds."
 )
-@click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again, even if nothing changed.")
-@click.option(
-    "--secrets",
-    "secrets_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Secrets file for the orchestrator. Default: ~/.flambe/secrets.ini.",
-)
-@json_option
-@debug_option
+@options.rerun_option
+@options.secrets_option("orchestrator")
+@options.json_option
 @click.pass_context
 def submit(
     ctx: click.Context,
@@ -68,27 +58,25 @@ def submit(
 
     output: Output = ctx.obj
     output.next_command = output.command
-    cluster = load(output, cluster_file)
-    try:
-        runnable = read(file)
-        for warning in runnable.warnings:
-            output.show_notice(Notice(message=str(warning), warning=True))
-        options = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
-        done = _submit(output, cluster, runnable, force=force, yes=yes, options=options)
+    with options.open_cluster(output, cluster_file) as cluster:
+        try:
+            runnable = read(file)
+            for warning in runnable.warnings:
+                output.show_notice(Notice(message=str(warning), warning=True))
+            arguments = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
+            done = _submit(output, cluster, runnable, force=force, yes=yes, arguments=arguments)
+        except ClusterBusyError as error:
+            error.hint = _list_choices(output, cluster_file)
+            raise
+        except ExistingResultsError as error:
+            error.hint = f"{output.command} --force   # overwrites them; or change the name, or set `resume` in {file}"
+            raise
         output.console.print(render_submission(done, file=cluster_file, cluster=cluster))
         run = _follow(output, cluster) if follow else done.run
         if output.json:
             output.write_document(describe_submission(done, run, cluster=cluster))
-        if follow and not run.succeeded:
-            ctx.exit(RunError.exit_code)
-    except ClusterBusyError as error:
-        error.hint = _list_choices(output, cluster_file)
-        raise
-    except ExistingResultsError as error:
-        error.hint = f"{output.command} --force   # overwrites them; or change the name, or set `resume` in {file}"
-        raise
-    finally:
-        cluster.close()
+    if follow and not run.succeeded:
+        ctx.exit(RunError.exit_code)
 
 
 def _list_choices(output: Output, cluster_file: str) -> str:
@@ -103,7 +91,7 @@ def _list_choices(output: Output, cluster_file: str) -> str:
 
 
 def _submit(
-    output: Output, cluster: Cluster, runnable: RunnableFile, *, force: bool, yes: bool, options: dict[str, Any]
+    output: Output, cluster: Cluster, runnable: RunnableFile, *, force: bool, yes: bool, arguments: dict[str, Any]
 ) -> Submission:
     """Check that the cluster is free, ask, then launch and submit while showing the progress."""
     from flambe_ansible.cli.launching import attempt, confirm
@@ -112,7 +100,7 @@ def _submit(
     from flambe_ansible.jobs.submission import make_runnable
 
     cluster.observer = output.show_notice
-    made = make_runnable(runnable, secrets_file=options["secrets_file"])
+    made = make_runnable(runnable, secrets_file=arguments["secrets_file"])
     cluster.check_free(made, force=force)
     plan = cluster.plan()
     if plan.changes_hosts:
@@ -122,14 +110,14 @@ def _submit(
     cluster.observer = progress
 
     def work() -> Submission:
-        return cluster.submit(made, force=force, **options)
+        return cluster.submit(made, force=force, **arguments)
 
     return attempt(output, cluster, progress, work, on_failure="keep")
 
 
 def _follow(output: Output, cluster: Cluster) -> JobState:
     """Stream the job's log until it ends, and print its state."""
-    from flambe_ansible.cli.following import show_log
+    from flambe_ansible.cli.remote import show_log
     from flambe_ansible.cli.render.run import render_run
 
     output.say()

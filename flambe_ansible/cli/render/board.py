@@ -31,12 +31,7 @@ class Cell:
 
 @dataclass
 class Board:
-    """All steps of all hosts; thread-safe.
-
-    Attributes:
-        cluster: The cluster's name, left out of the hosts' names.
-        hosts: Names of all hosts that take part, in order.
-    """
+    """All steps of all hosts; thread-safe. ``hosts`` are the names of all that take part, in order."""
 
     cluster: str
     hosts: Sequence[str] = ()
@@ -69,9 +64,7 @@ class Board:
     def list_changes(self) -> list[tuple[str, str, str]]:
         """List the changes as (host, step, detail)."""
         with self._lock:
-            return [
-                (host, step, cell.detail) for (host, step), cell in self.cells.items() if cell.status is Status.CHANGED
-            ]
+            return [(*key, cell.detail) for key, cell in self.cells.items() if cell.status is Status.CHANGED]
 
     def to_list(self) -> list[dict[str, object]]:
         """Return the finished steps as plain data."""
@@ -83,17 +76,12 @@ class Board:
             ]
 
     def render(self, height: int | None = None) -> RenderableType:
-        """Draw the table.
-
-        Args:
-            height: The lines available. If the hosts need more, those that failed or are behind are shown.
-        """
+        """Draw the table; if the hosts need more lines than ``height``, those that failed or are behind are shown."""
         with self._lock:
             rows: dict[str, dict[str, Cell]] = {host: {} for host in self.hosts}
             for (host, step), cell in self.cells.items():
                 rows.setdefault(host, {})[step] = cell
-            room = len(rows) if height is None else max(height - CHROME, 1)
-            shown = _pick(rows, room)
+            shown = _pick(rows, len(rows) if height is None else max(height - CHROME, 1))
             table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", expand=True)
             table.add_column("host", no_wrap=True)
             table.add_column("steps", no_wrap=True, justify="right")

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flambe_ansible.cli.render.words import count, format_seconds, label_host, shorten_host
+from flambe_ansible.cli.render.words import count, format_seconds, label_host, make_grid, make_table, shorten_host
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
 from flambe_ansible.ssh.options import quote_value
@@ -23,14 +23,7 @@ if TYPE_CHECKING:
 def render_card(
     result: LaunchResult, *, file: str, cluster: str, changes: Sequence[tuple[str, str, str]]
 ) -> RenderableType:
-    """Draw the closing card.
-
-    Args:
-        result: The result of the launch.
-        file: Path of the configuration, as the user gave it.
-        cluster: The cluster's name.
-        changes: The changes as (host, step, detail).
-    """
+    """Draw the closing card: ``file`` is the configuration as the user gave it; changes are (host, step, detail)."""
     title = Text.assemble((cluster, "bold"), " is ", ("running", "bold green"), f": {_describe(result)}")
     parts: list[RenderableType] = [Text(), title, Text(), _render_hosts(result), Text()]
     if result.version.source:  # a checkout's content differs from launch to launch; a release does not
@@ -45,15 +38,8 @@ def write_ssh_line(host: Host, *, username: str, key: str, known_hosts: Path, pr
     options = [f"UserKnownHostsFile={quote_value(known_hosts)}", f"HostKeyAlias={host.key_alias}", "IdentitiesOnly=yes"]
     options += [f"ProxyJump={proxy_jump}"] if proxy_jump else []
     port = [] if host.port == 22 else ["-p", str(host.port)]
-    argv = [
-        "ssh",
-        "-i",
-        key,
-        *(word for option in options for word in ("-o", option)),
-        *port,
-        f"{username}@{host.address}",
-    ]
-    return shlex.join(argv)
+    words = [word for option in options for word in ("-o", option)]
+    return shlex.join(["ssh", "-i", key, *words, *port, f"{username}@{host.address}"])
 
 
 def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
@@ -88,9 +74,7 @@ def _describe(result: LaunchResult) -> str:
 
 
 def _render_hosts(result: LaunchResult) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for header in ("host", "connect to", "private", "instance"):
-        table.add_column(header, overflow="fold")
+    table = make_table("host", "connect to", "private", "instance")
     for host in result.hosts:
         table.add_row(label_host(host), host.address, host.private_ip or "-", host.instance_id or "-")
     return table
@@ -108,9 +92,8 @@ def _render_changes(
         lines.append(Text.assemble(("created: ", "green"), names))
     grouped: dict[tuple[str, str], list[str]] = {}
     for host, step, detail in changes:
-        if host in created:
-            continue
-        grouped.setdefault((step, detail), []).append(shorten_host(host, cluster))
+        if host not in created:
+            grouped.setdefault((step, detail), []).append(shorten_host(host, cluster))
     for (step, detail), hosts in grouped.items():
         who = ", ".join(hosts) if len(hosts) <= 4 else f"{len(hosts)} hosts"
         lines.append(Text.assemble(("changed: ", "yellow"), f"{step} on {who}", f": {detail}" if detail else ""))
@@ -119,9 +102,7 @@ def _render_changes(
 
 def _render_next(file: str) -> Table:
     name = shlex.quote(file)
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold", style="bold")
+    grid = make_grid(style="bold")
     grid.add_row("shell", f"flambe-ans ssh {name}")
     grid.add_row("status", f"flambe-ans status {name}")
     grid.add_row("command", f"flambe-ans exec {name} -- uptime")

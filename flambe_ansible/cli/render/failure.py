@@ -23,13 +23,7 @@ TAIL = 20  # lines of output shown; the log has the rest
 
 
 def render_error(error: FlambeAnsibleError, *, next_command: str = "", excerpts: bool = False) -> list[Text]:
-    """Write an error as lines.
-
-    Args:
-        error: The error.
-        next_command: What to run next if the error has no hint.
-        excerpts: Show the source line of each problem of a file, with a caret below the column.
-    """
+    """Write an error as lines; with ``excerpts``, problems of a file have their source line and a caret."""
     if isinstance(error, ClusterConfigurationError) and error.problems:
         lines = _render_problems(error.problems, excerpts=excerpts)
         return [*lines, *_render_next(error.hint)]
@@ -91,7 +85,7 @@ def _render_failure(failure: TaskFailure, hosts: Sequence[str]) -> list[Text]:
     if failure.unreachable:
         title = Text.assemble((", ".join(hosts), "bold"), f": unreachable in {place}")
     message = failure.message.strip()
-    shown = [] if message == failure.output.strip() else _indent(message)
+    shown = [] if message == failure.output.strip() else [Text(f"  {line}") for line in message.splitlines()]
     return [title, *shown, *_render_command(failure.command, failure.returncode, failure.output)]
 
 
@@ -101,10 +95,6 @@ def _render_command(command: str, returncode: int | None, output: str) -> list[T
         ended = f"  (exit code {returncode})" if returncode is not None else ""
         lines.append(Text.assemble("  $ ", (command, "bold"), ended))
     return lines + _quote(output)
-
-
-def _indent(message: str) -> list[Text]:
-    return [Text(f"  {line}") for line in message.splitlines()]
 
 
 def _quote(output: str) -> list[Text]:

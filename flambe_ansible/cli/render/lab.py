@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
+
+from flambe_ansible.cli.render.words import make_table
 
 if TYPE_CHECKING:
     from flambe_ansible.lab import LabStatus
@@ -20,9 +21,7 @@ def render_lab(found: LabStatus) -> RenderableType:
         title.append(f": {found.info.endpoint}, network {found.info.network}")
     if not found.hosts:
         return title
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for header in ("instance", "name", "state", "address", "type"):
-        table.add_column(header, overflow="fold")
+    table = make_table("instance", "name", "state", "address", "type")
     for host in found.hosts:
         table.add_row(host.id, host.name, host.state, host.private_ip, host.instance_type)
     return Group(title, Text(), table)

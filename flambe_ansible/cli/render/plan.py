@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flambe_ansible.cli.render.words import count, shorten_host
+from flambe_ansible.cli.render.words import count, make_grid, make_table, shorten_host
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.launch.plan import Action, Plan, PlannedHost
 
@@ -27,7 +28,7 @@ def render_plan(plan: Plan) -> RenderableType:
 
 def summarize(plan: Plan) -> str:
     """Summarize the plan in one line."""
-    numbers = {action: sum(host.action is action for host in plan.hosts) for action in Action}
+    numbers = Counter(host.action for host in plan.hosts)
     parts = [f"{numbers[action]} to {WORDS[action]}" for action in (Action.CREATE, Action.START) if numbers[action]]
     if not parts:
         return f"Nothing to create: {count(len(plan.hosts), 'host')} unchanged"
@@ -38,17 +39,15 @@ def summarize(plan: Plan) -> str:
 
 def write_question(plan: Plan) -> str:
     """Write the question of a launch."""
-    create = sum(host.action is Action.CREATE for host in plan.hosts)
-    start = sum(host.action is Action.START for host in plan.hosts)
+    numbers = Counter(host.action for host in plan.hosts)
+    create, start = numbers[Action.CREATE], numbers[Action.START]
     if not start:
         return f"Create {count(create, 'host')}?"
     return f"Create {create} and start {count(start, 'host')}?" if create else f"Start {count(start, 'host')}?"
 
 
 def _render_facts(plan: Plan) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
+    grid = make_grid()
     for label, value in _describe(plan, "image", _name_image) + _describe(plan, "disk", lambda host: host.volume):
         grid.add_row(label, value)
     if plan.version.version:
@@ -66,8 +65,7 @@ def _describe(plan: Plan, label: str, get: Callable[[PlannedHost], str]) -> list
         return [(label, next(iter(values.values())))]
     lines = []
     for role, prefix in ((Role.ORCHESTRATOR, "orchestrator"), (Role.FACTORY, "factories")):
-        own = dict.fromkeys(get(host) for host in plan.hosts if host.role is role and get(host))
-        if own:
+        if own := dict.fromkeys(get(host) for host in plan.hosts if host.role is role and get(host)):
             lines.append((f"{prefix} {label}", "; ".join(own)))
     return lines
 
@@ -77,9 +75,7 @@ def _name_image(host: PlannedHost) -> str:
 
 
 def _render_hosts(plan: Plan) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for header in ("host", "action", "type", "current state"):
-        table.add_column(header, overflow="fold")
+    table = make_table("host", "action", "type", "current state")
     for host in plan.hosts:
         table.add_row(
             shorten_host(host.name, plan.cluster),

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from flambe_ansible.cli.render.words import format_seconds
+from flambe_ansible.cli.render.words import format_seconds, make_grid
 from flambe_ansible.jobs.sites import Sites, find_public_sites
 from flambe_ansible.jobs.state import NONE, JobState
 
@@ -46,9 +46,7 @@ def render_submission(done: Submission, *, file: str, cluster: Cluster) -> Rende
     if done.replaced:
         title.append("; the previous job was stopped")
     name = shlex.quote(file)
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold", style="bold")
+    grid = make_grid(style="bold")
     if done.run.save_path and cluster.expose_sites:
         sites = find_public_sites(done.launch.hosts[0], done.run)
         if sites.report_site:
@@ -68,15 +66,10 @@ def describe_submission(done: Submission, run: JobState, *, cluster: Cluster) ->
     """Return a submission as plain data."""
     from flambe_ansible.cli.render.card import describe_launch
 
-    document = describe_launch(done.launch, cluster=cluster.name)
     exposed = cluster.expose_sites and bool(run.save_path)
-    sites = find_public_sites(done.launch.hosts[0], done.run) if exposed else None
-    return {
-        **document,
-        "run": run.to_dict(),
-        "replaced": done.replaced,
-        "sites": describe_sites(sites) if sites else None,
-    }
+    sites = asdict(find_public_sites(done.launch.hosts[0], done.run)) if exposed else None
+    document = describe_launch(done.launch, cluster=cluster.name)
+    return {**document, "run": run.to_dict(), "replaced": done.replaced, "sites": sites}
 
 
 def render_sites(sites: Sites) -> RenderableType:
@@ -86,11 +79,6 @@ def render_sites(sites: Sites) -> RenderableType:
     grid.add_row("Report site", Text(sites.report_site, style="bold") if sites.report_site else none)
     grid.add_row("TensorBoard", Text(sites.tensorboard, style="bold"))
     return grid
-
-
-def describe_sites(sites: Sites) -> dict[str, Any]:
-    """Return the addresses of the sites as plain data."""
-    return asdict(sites)
 
 
 def _indent(text: Text) -> RenderableType:
@@ -107,13 +95,10 @@ def _render_stages(run: JobState) -> Text:
 
 
 def _describe_times(run: JobState, now: datetime) -> str:
-    started, ended = _read_time(run.since), _read_time(run.until)
-    if started is None:
+    if not run.since:
         return ""
-    if ended is None:
+    started = datetime.fromisoformat(run.since)
+    if not run.until:
         return f" since {run.since}, for {format_seconds(max((now - started).total_seconds(), 0))}"
+    ended = datetime.fromisoformat(run.until)
     return f" at {run.until}, after {format_seconds((ended - started).total_seconds())}"
-
-
-def _read_time(text: str) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

@@ -7,25 +7,20 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.run import render_run
-from flambe_ansible.cli.render.words import label_host
+from flambe_ansible.cli.render.words import label_host, make_table
 from flambe_ansible.hosts import Host, HostState
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
 
-STATE_STYLES = {
-    ClusterState.RUNNING: "bold green",
-    ClusterState.DEGRADED: "bold red",
-    ClusterState.ABSENT: "bold",
-}
+STATE_STYLES = {ClusterState.RUNNING: "bold green", ClusterState.DEGRADED: "bold red", ClusterState.ABSENT: "bold"}
 HOST_STYLES = {HostState.RUNNING: "green", HostState.STOPPED: "red", HostState.TERMINATED: "red"}
 
 
 def render_status(status: ClusterStatus) -> RenderableType:
     """Draw the cluster's state, a line per host, and the state of Ray and of the last job."""
-    style = STATE_STYLES.get(status.state, "bold yellow")
-    title = Text.assemble((status.name, "bold"), " is ", (str(status.state), style))
-    if _is_restarting(status):
-        running = (str(ClusterState.RUNNING), STATE_STYLES[ClusterState.RUNNING])
-        title = Text.assemble((status.name, "bold"), " is ", running, "; Ray is restarting after the job")
+    restarting = _is_restarting(status)
+    state = ClusterState.RUNNING if restarting else status.state
+    title = Text.assemble((status.name, "bold"), " is ", (str(state), STATE_STYLES.get(state, "bold yellow")))
+    title.append("; Ray is restarting after the job" if restarting else "")
     if not status.hosts:
         return title
     run = [render_run(status.run)] if status.run else []
@@ -49,9 +44,7 @@ def describe_ray(status: ClusterStatus) -> str:
 
 
 def _render_hosts(status: ClusterStatus) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for header in ("host", "instance", "state", "private", "public", "ray"):
-        table.add_column(header, overflow="fold")
+    table = make_table("host", "instance", "state", "private", "public", "ray")
     for host in status.hosts:
         table.add_row(
             label_host(host),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.hosts import Host, Role
@@ -38,6 +39,22 @@ def label_host(host: Host) -> str:
 def count(number: int, noun: str) -> str:
     """Write a number with its noun: ``1 host``, ``3 hosts``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def make_table(*headers: str) -> Table:
+    """Make a table without lines; long values are folded."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
+
+
+def make_grid(*, style: str = "") -> Table:
+    """Make a grid of labels and values, the values in a style."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold", style=style)
+    return grid
 
 
 def wrap(console: Console, text: Text) -> list[Text]:

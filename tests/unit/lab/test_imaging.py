@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from flambe_ansible.lab import disk, imaging, launching, lifecycle, state
-from flambe_ansible.lab.answers import Answer
+from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.cloud import ACCOUNT, CANONICAL
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.fleet import Fleet
-from flambe_ansible.lab.launching import RefusedError
 from flambe_ansible.lab.state import Settings
 
 SOURCE = "i-0123456789abcdef0"
@@ -142,12 +141,12 @@ def test_that_a_sealed_disk_becomes_the_layer_below_an_empty_one(settings: Setti
     (home / "upper").chmod(0o711)
     (home / "work/work").mkdir(parents=True)
     disk.seal(settings, "i-1", "ami-1")
-    assert (disk.layer_folder(settings, "ami-1") / "etc/hostname").read_text() == "ip-10-213-4-4\n"
+    assert (settings.image_layers / "ami-1/etc/hostname").read_text() == "ip-10-213-4-4\n"
     assert list((home / "upper").iterdir()) == []
     assert (home / "upper").stat().st_mode & 0o777 == 0o711
     assert not (home / "work").exists()
     assert disk.read_spec(settings, "i-1").layers == ("ami-1", "ami-0")
-    assert disk.machine_id(settings, "i-1") == identity
+    assert disk.find_file(settings, "i-1", "etc/machine-id").read_text().strip() == identity
     folders = [str(path) for path in disk.lower_folders(settings, disk.read_spec(settings, "i-1"))]
     images = str(settings.image_layers)
     assert folders == [f"{images}/ami-1", f"{images}/ami-0", str(settings.layer), "/image"]
@@ -167,10 +166,10 @@ def test_that_an_interrupted_seal_is_completed(settings: Settings, monkeypatch: 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(*((disk.shutil, step) if step == "rmtree" else (Path, step)), _die)
         disk.seal(settings, "i-1", "ami-1")
-    assert disk.machine_id(settings, "i-1")
+    assert disk.find_file(settings, "i-1", "etc/machine-id").exists()
     disk.seal(settings, "i-1", "ami-1")
     assert disk.read_spec(settings, "i-1").layers == ("ami-1",)
-    assert (disk.layer_folder(settings, "ami-1") / "etc/hostname").exists()
+    assert (settings.image_layers / "ami-1/etc/hostname").exists()
     assert list((disk.folder(settings, "i-1") / "upper").iterdir()) == []
 
 
@@ -187,13 +186,13 @@ def test_that_a_host_of_an_image_hides_the_user_data_of_its_source(settings: Set
 
 def test_that_layers_are_kept_while_an_image_or_a_host_uses_them(settings: Settings) -> None:
     for name in ("ami-1", "ami-2", "ami-3", "ami-4"):
-        disk.layer_folder(settings, name).mkdir(parents=True)
+        (settings.image_layers / name).mkdir(parents=True)
     cloud = make_cloud(make_image("ami-1", layers=("ami-1", "ami-2")))
     cloud.layers = {SOURCE: ("ami-3",)}
     fleet = Fleet(settings, cloud)
     fleet.remove_unused_layers()
     fleet.close()
-    assert [path.name for path in disk.list_layers(settings)] == ["ami-1", "ami-2", "ami-3"]
+    assert sorted(path.name for path in settings.image_layers.iterdir()) == ["ami-1", "ami-2", "ami-3"]
 
 
 @pytest.mark.parametrize(
@@ -214,5 +213,5 @@ def test_that_an_image_is_available_or_failed(
 
 def test_that_images_keep_a_lab_on_its_base(settings: Settings) -> None:
     assert not lifecycle._has_disks(settings)
-    disk.layer_folder(settings, "ami-1").mkdir(parents=True)
+    (settings.image_layers / "ami-1").mkdir(parents=True)
     assert lifecycle._has_disks(settings)

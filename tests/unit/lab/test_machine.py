@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from flambe_ansible.errors import LabError
 from flambe_ansible.files import write_json
-from flambe_ansible.lab import borrowing, client, image, layer, lifecycle, pidfile, python37, state, system
+from flambe_ansible.lab import borrowing, client, image, layer, lifecycle, pidfile, process, python37, state, system
 from flambe_ansible.lab.cgroups import hierarchies
 from flambe_ansible.lab.image import Recipe
 from flambe_ansible.lab.system import REQUIRED_PACKAGES, missing, require_packages, require_root
@@ -280,3 +281,12 @@ def test_that_purge_removes_what_labs_share(
     (base / "labs/other").rmdir()
     lifecycle._clear("other", purge=purge)
     assert base.exists() is left
+
+
+def test_that_a_port_in_use_is_replaced() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        used = other.getsockname()[1]
+        assert process.choose_port(used) not in (0, used)
+    assert process.choose_port(used) == used

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from flambe_ansible.lab import answers, console
+from flambe_ansible.lab import answers, gate
 from flambe_ansible.lab.alarms import average_periods, derive_state
+from flambe_ansible.lab.answers import RefusedError
 from flambe_ansible.lab.calls import CallLog, hide_secrets, is_reading, read_operation
 from flambe_ansible.lab.gate import check_alarm, read_error_code
-from flambe_ansible.lab.launching import RefusedError
-from flambe_ansible.lab.tokens import TokenBook, TokenMismatchError, fingerprint
-from flambe_ansible.lab.userdata import LIMIT, UserDataError, read_user_data
+from flambe_ansible.lab.launching import USER_DATA_LIMIT, read_user_data
+from flambe_ansible.lab.state import Settings
+from flambe_ansible.lab.tokens import TokenBook, fingerprint
 
 PARAMETERS = {"ImageId": "ami-1", "MinCount": "1", "ClientToken": "t"}
 
@@ -32,8 +33,9 @@ def test_that_a_token_finds_what_it_made() -> None:
 def test_that_a_token_is_for_one_request() -> None:
     book = TokenBook()
     book.remember("t", PARAMETERS, "r-1")
-    with pytest.raises(TokenMismatchError):
+    with pytest.raises(RefusedError, match=r"client token t$") as caught:
         book.find("t", {**PARAMETERS, "MinCount": "2"})
+    assert caught.value.code == "IdempotentParameterMismatch"
 
 
 @pytest.mark.parametrize("name", ["ClientToken", "DryRun", "Action", "Version"])
@@ -55,14 +57,17 @@ def test_that_scripts_are_user_data() -> None:
     [
         (encode(b"#cloud-config\n"), "supports only user data that is a script"),
         (encode(b"Content-Type: multipart/mixed\n"), "supports only user data that is a script"),
-        (encode(b"#!" + b"x" * LIMIT), "limited to 16384 bytes"),
+        (encode(b"#!" + b"x" * USER_DATA_LIMIT), "limited to 16384 bytes"),
         ("!!!", "Invalid BASE64"),
         (encode(b"#!\xff"), "not UTF-8"),
+        (encode(b"\x1f\x8b"), "supports only user data that is a script"),
+        ("\u00e9", "Invalid BASE64"),
     ],
 )
 def test_that_other_user_data_is_refused(encoded: str, message: str) -> None:
-    with pytest.raises(UserDataError, match=message):
+    with pytest.raises(RefusedError, match=message) as caught:
         read_user_data(encoded)
+    assert caught.value.code == "InvalidParameterValue"
 
 
 @pytest.mark.parametrize(("period", "evaluations"), [(60, 1440), (300, 288), (3600, 168), (10, 1), (60, 1)])
@@ -176,7 +181,10 @@ def test_that_errors_speak_the_clients_protocol(service: str, kind: str, body: b
         assert read_error_code(answer) == "X"
 
 
-def test_that_host_keys_stand_between_cloud_inits_lines() -> None:
-    assert console.host_key_block(["ssh-ed25519 AAAA root@a"]) == (
-        "-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 AAAA root@a\n-----END SSH HOST KEY KEYS-----\n"
-    )
+def test_that_the_console_ends_with_host_keys_as_cloud_init_prints_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate.disk, "host_keys", lambda *_args: ["ssh-ed25519 AAAA root@a"])
+    monkeypatch.setattr(gate.disk, "console_tail", lambda *_args, lines: "x" * gate.CONSOLE_LIMIT + "\nlast")
+    shown = gate.render_console(Settings(name="a", network="10.213.4.0/24", port=1, image=""), "i-1")
+    block = "-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 AAAA root@a\n-----END SSH HOST KEY KEYS-----\n"
+    assert shown.endswith(f"x\nlast\n{block}")
+    assert len(shown) == gate.CONSOLE_LIMIT
