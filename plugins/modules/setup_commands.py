@@ -171,12 +171,13 @@ def run_command(account, command, timeout, setting, place, lock_seconds=apt_lock
 def run_in_login_shell(account, command, timeout, setting, place):
     """Run one command once, under ``bash -eo pipefail`` after the login profile; see ``run_command``."""
     with tempfile.TemporaryFile() as mark:
-        # The profile must not run under -e, so the options are set after it. The mark proves that it has ended.
+        # Neither the profile nor .bash_logout must run under -e, so the options are set in a subshell. The mark
+        # proves that the profile has ended.
         descriptor = mark.fileno()
-        script = f"printf . >&{descriptor}; exec {descriptor}>&-; set -eo pipefail\n{command}"
+        script = f'printf . >&{descriptor}; exec {descriptor}>&-; (set -eo pipefail; eval "$1")'
         code, output = accounts.run(
             account,
-            ["/bin/bash", "-lc", script],
+            ["/bin/bash", "-lc", script, "bash", command],
             timeout=timeout,
             env=accounts.login_environment(account),
             shown=f"setup command {place} ({accounts.shorten([command])})",

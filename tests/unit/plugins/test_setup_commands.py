@@ -78,6 +78,14 @@ def test_the_profile_does_not_run_under_e(account: pwd.struct_passwd, tmp_path: 
     assert run(account, 'echo "$FROM_PROFILE"') == (0, "yes\n")
 
 
+@pytest.mark.parametrize(("command", "code"), [("exit 3", 3), ("false", 1), ("exit 0", 0), ("kill -9 $BASHPID", 137)])
+def test_the_logout_file_does_not_change_the_exit_code(
+    account: pwd.struct_passwd, tmp_path: Path, command: str, code: int
+) -> None:
+    (tmp_path / ".bash_logout").write_text('[ "$SHLVL" = 1 ] && false\nfalse\n')
+    assert run(account, command)[0] == code
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [(".bash_profile", "exec dash"), (".profile", "[ -x /bin/sh ] && exec /bin/sh"), (".bash_login", "exit 0")],
