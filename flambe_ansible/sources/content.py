@@ -22,11 +22,7 @@ MB = 1024 * 1024
 
 
 def digest(path: Path) -> str:
-    """Compute the digest of a file, or of the names, contents and execute bits of a package folder's files.
-
-    Returns:
-        A SHA-256 in hex, without the files that match ``EXCLUDED``.
-    """
+    """Compute a SHA-256 of a file, or of the names, contents and execute bits of a package folder's files."""
     total = hashlib.sha256()
     for one in [path] if path.is_file() else files(path):
         name = "" if one == path else one.relative_to(path).as_posix()

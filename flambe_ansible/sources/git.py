@@ -21,15 +21,8 @@ TIMEOUT = 1800.0  # seconds for one git command; large repositories on slow line
 def fetch(location: GitLocation, cache: Path) -> Path:
     """Fetch a folder of a git repository to this machine, at the current commit of its branch or tag.
 
-    Args:
-        location: The repository, the ref and the folder.
-        cache: The folder of all clones.
-
-    Returns:
-        The folder. Every location has its own clone, including different refs of one repository.
-
-    Raises:
-        SourceError: Git failed, or the ref or folder does not exist.
+    Every location has its own clone in the cache, including different refs of one repository. Raises ``SourceError`` if
+    git fails, or if the ref or folder does not exist.
     """
     key = hashlib.sha256("\0".join((location.url, location.ref, location.tree)).encode()).hexdigest()[:16]
     home = cache / f"{_stem(location.url)}-{key}"

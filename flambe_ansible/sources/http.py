@@ -25,18 +25,10 @@ Report = Callable[[int, int | None], None]
 
 
 def download(url: str, cache: Path, *, report: Report | None = None) -> Path:
-    """Fetch a file, or reuse the cached one if the server reports it unchanged.
+    """Fetch a file into its URL's folder of the cache, or reuse the cached one if the server reports it unchanged.
 
-    Args:
-        url: An ``http://`` or ``https://`` URL; its credentials, if any, are sent only to its host.
-        cache: The folder of all downloads.
-        report: Called with the number of bytes fetched and the total (None if unknown).
-
-    Returns:
-        The file; its name is the last part of the URL's path.
-
-    Raises:
-        SourceError: The server did not answer, refused, or closed the connection early.
+    Credentials in the URL are sent only to its host. Raises ``SourceError`` if the server did not answer, refused, or
+    closed the connection early.
     """
     shown = redact(url)
     home = cache / hashlib.sha256(url.encode()).hexdigest()[:16]

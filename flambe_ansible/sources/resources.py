@@ -39,23 +39,14 @@ class ResourceKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """A resource that is ready for upload, or that is already on the hosts.
-
-    Attributes:
-        name: Its name in the experiment.
-        kind: Its kind.
-        origin: The value in the file, without credentials.
-        path: The local file or folder; None if it is on the hosts.
-        size: The number of bytes to send.
-        location: Its path on the hosts if it is already there, else "".
-    """
+    """A resource that is ready for upload, or that is already on the hosts."""
 
     name: str
     kind: ResourceKind
-    origin: str
-    path: Path | None = None
-    size: int = 0
-    location: str = ""
+    origin: str  # the value in the file, without credentials
+    path: Path | None = None  # None if it is on the hosts
+    size: int = 0  # bytes to send
+    location: str = ""  # its path on the hosts if it is already there
 
 
 def fetch_resources(
@@ -69,13 +60,7 @@ def fetch_resources(
 ) -> tuple[Resource, ...]:
     """Fetch resources to this machine and measure them; unchanged ones are not fetched again.
 
-    Args:
-        declared: The resources that a file declares.
-        folder: The file's folder; relative paths start there.
-        cache: The folder of the downloads; None is the user's cache.
-        s3_download: Fetches ``s3://`` URLs.
-        observer: Receives a notice for each resource larger than 10 MB.
-        progress: Called while a download runs.
+    Relative paths start in ``folder``. The observer receives a notice for each resource larger than 10 MB.
 
     Raises:
         ClusterConfigurationError: A resource does not exist.
