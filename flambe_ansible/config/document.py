@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from flambe_ansible.config.syntax import describe
 from flambe_ansible.errors import ClusterConfigurationError, Problem
+from flambe_ansible.validation.missing import find_neighbour
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20  # nested collections; the C composer recurses and crashes the process when it is too deep
@@ -77,7 +77,8 @@ def read_text(path: Path, *, shown: str) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise _refuse(shown, "no such file", suggestion=_find_neighbour(path)) from None
+        meant = find_neighbour(path, lambda one: one.suffix in (".yaml", ".yml"))
+        raise _refuse(shown, "no such file", suggestion=meant) from None
     except IsADirectoryError:
         raise _refuse(shown, "this is a folder", expected="a cluster configuration (YAML file)") from None
     except (OSError, ValueError) as error:
@@ -171,16 +172,6 @@ def _locate(before: str) -> Position:
     """Return the position after a text."""
     lines = _LINE_BREAK.split(before)
     return Position(len(lines), len(lines[-1]) + 1)
-
-
-def _find_neighbour(path: Path) -> str:
-    """Find a YAML file in the same folder with a similar name."""
-    try:
-        names = [one.name for one in path.parent.iterdir() if one.suffix in (".yaml", ".yml")]
-    except OSError:
-        return ""
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return str(path.parent / close[0]) if close else ""
 
 
 def _refuse(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from flambe_ansible.sources.locations import LocationError, redact, resolve
-from flambe_ansible.validation import BASE_FIELDS, Change, Field, Kind, Schema
+from flambe_ansible.validation import BASE_FIELDS, Field, Kind, Schema
 from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES
 from flambe_ansible.validation.schema import suggest
 from flambe_ansible.validation.ssh_fields import PROXY_JUMP
@@ -198,15 +198,7 @@ def _describe(parameter: inspect.Parameter, hint: Any, base: Field | None) -> Fi
     if base is not None:
         return replace(base, required=required, default=default)
     kind, expected = _KINDS.get(_plain(hint), (Kind.ANY, "a value"))
-    return Field(
-        name=parameter.name,
-        kind=kind,
-        expected=expected,
-        doc="",
-        change=Change.IN_PLACE,
-        required=required,
-        default=default,
-    )
+    return Field(name=parameter.name, kind=kind, expected=expected, doc="", required=required, default=default)
 
 
 def _plain(hint: Any) -> Any:

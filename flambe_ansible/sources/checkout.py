@@ -72,12 +72,10 @@ def mark_version(wheel: Path, label: str, folder: Path) -> Path:
             data = old.read(item)
             if item.filename == f"{old_info}METADATA":
                 data = re.sub(rb"(?m)^Version: .*$", f"Version: {new_version}".encode(), data, count=1)
-            for old_folder, new_folder in (
-                (old_info, new_info),
-                (f"{name}-{version}.data/", f"{name}-{new_version}.data/"),
-            ):
+            for kind in ("dist-info", "data"):
+                old_folder = f"{name}-{version}.{kind}/"
                 if item.filename.startswith(old_folder):
-                    item.filename = new_folder + item.filename.removeprefix(old_folder)
+                    item.filename = f"{name}-{new_version}.{kind}/{item.filename.removeprefix(old_folder)}"
             new.writestr(item, data)
             hashed = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
             records.append(f"{_quote(item.filename)},sha256={hashed},{len(data)}\n")
@@ -106,11 +104,10 @@ def _build(source: Path, folder: Path) -> Path:
     shutil.copytree(source, copy, symlinks=True, ignore=left_out)
     for name in content.EXCLUDED_AT_TOP:
         shutil.rmtree(copy / name, ignore_errors=True)
-    environment = clean_environment()
     try:
         done = subprocess.run(
             _command(copy, out),
-            env=environment,
+            env=clean_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

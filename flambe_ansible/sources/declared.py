@@ -12,6 +12,6 @@ class Declared:
     """An extension or a resource of the file."""
 
     name: str  # an extension's module name, or a resource's name
-    value: str = field(repr=False)
+    value: str = field(repr=False)  # as written; a URL may contain a password
     location: SourceLocation
     cluster: bool = False  # ``!cluster``: a resource that is already on the hosts

@@ -30,7 +30,8 @@ def fetch(location: GitLocation, cache: Path) -> Path:
         clone = home / "clone"
         if not (clone / ".git").is_dir():
             _clone(location, home, clone)
-        elif not _is_here(location, clone):
+        elif len(location.ref) != 40 or _resolve(location, clone, location.ref) != location.ref:
+            # Not the id of a commit that the clone already has.
             _git(location, "-C", str(clone), "fetch", "--quiet", "--prune", "--tags", "--force", "origin")
             _git(location, "-C", str(clone), "remote", "set-head", "origin", "--auto", check=False)
         commit, subfolder = _find(location, clone)
@@ -50,12 +51,6 @@ def _clone(location: GitLocation, home: Path, clone: Path) -> None:
     with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
         _git(location, "clone", "--quiet", "--no-checkout", "--", location.url, f"{new}/clone")
         Path(f"{new}/clone").rename(clone)
-
-
-def _is_here(location: GitLocation, clone: Path) -> bool:
-    """Return whether the ref is a full commit id that the clone already has."""
-    ref = location.ref
-    return len(ref) == 40 and _resolve(location, clone, ref) == ref
 
 
 def _find(location: GitLocation, clone: Path) -> tuple[str, str]:

@@ -74,10 +74,7 @@ def _receive(answer: Any, target: Path, home: Path, shown: str, report: Report |
 def _request(url: str, facts: dict[str, Any]) -> urllib.request.Request:
     """Make the request; conditional if the cached file has an ETag or a date."""
     parts = urlsplit(url)
-    netloc = parts.netloc
-    credentials = ""
-    if "@" in netloc:
-        credentials, netloc = netloc.rsplit("@", 1)
+    credentials, _, netloc = parts.netloc.rpartition("@")
     request = urllib.request.Request(urlunsplit((parts.scheme, netloc, parts.path, parts.query, "")))  # noqa: S310 (http only)
     request.add_header("User-Agent", "flambe-ansible")
     request.add_header("Accept-Encoding", "identity")

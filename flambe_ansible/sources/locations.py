@@ -30,7 +30,9 @@ class GitLocation:
     url: str  # without credentials
     ref: str = ""  # a branch, tag or commit; "" for the repository's default branch
     subfolder: str = ""
-    tree: str = ""
+    tree: str = (
+        ""  # ``branch/sub/folder`` of a web page's URL, instead of ref and subfolder; git.fetch finds the branch
+    )
     credentials: str = field(default="", repr=False)
 
 
@@ -128,12 +130,10 @@ def _read_url(url: str, value: str) -> GitLocation:
     tree = ""
     if parts.scheme in ("http", "https") and (web := re.fullmatch(r"(/.+?)(?:/-)?/tree/(.+?)/?", path)):
         path, tree = web.groups()
-    netloc, credentials = parts.netloc, ""
-    if "@" in netloc and parts.scheme in ("http", "https"):
-        credentials, netloc = netloc.rsplit("@", 1)
-    elif "@" in netloc:  # ssh does not accept a password in a URL
-        user, host = netloc.rsplit("@", 1)
-        netloc = f"{user.split(':')[0]}@{host}"
+    user, _, netloc = parts.netloc.rpartition("@")
+    credentials = user if parts.scheme in ("http", "https") else ""
+    if user and not credentials:  # ssh does not accept a password in a URL
+        netloc = f"{user.split(':')[0]}@{netloc}"
     return GitLocation(
         url=urlunsplit((parts.scheme, netloc, path, "", "")),
         ref=ref,

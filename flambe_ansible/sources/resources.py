@@ -90,24 +90,16 @@ def _fetch(
         if isinstance(location, Path):
             kind, path = ResourceKind.LOCAL, location
         elif location.lower().startswith("s3:"):
-            kind, path = ResourceKind.S3, _fetch_s3(location, downloads, s3_download, report)
+            home = downloads / hashlib.sha256(location.encode()).hexdigest()[:16]
+            with content.locked(home):
+                kind, path = ResourceKind.S3, s3_download(location, home, report=report)
         else:
             kind, path = ResourceKind.HTTP, http.download(location, downloads, report=report)
     except LocationError as error:
         problem = declared.location.problem(f"resource {declared.name}: {error}", error.expected)
         raise ClusterConfigurationError.of([problem]) from error
-    except SourceError as error:
-        raise SourceError(f"resource {declared.name}: {error.message}", source=error.source, hint=error.hint) from error
-    except AWSError as error:
-        message = f"resource {declared.name}: {error.message}"
-        raise AWSError(
-            message, operation=error.operation, code=error.code, reason=error.reason, hint=error.hint
-        ) from error
+    except (SourceError, AWSError) as error:
+        error.message = f"resource {declared.name}: {error.message}"
+        error.args = (error.message,)
+        raise
     return Resource(name=declared.name, kind=kind, origin=redact(declared.value), path=path, size=content.size(path))
-
-
-def _fetch_s3(url: str, downloads: Path, s3_download: S3Download, report: http.Report | None) -> Path:
-    """Fetch from S3 into the URL's own folder."""
-    home = downloads / hashlib.sha256(url.encode()).hexdigest()[:16]
-    with content.locked(home):
-        return s3_download(url, home, report=report)
