@@ -64,15 +64,7 @@ class Position:
 
 
 def read_text(path: Path, *, shown: str) -> str:
-    """Read a configuration file: at most 1 MiB of UTF-8 without control characters.
-
-    Args:
-        path: The file.
-        shown: The file's name in messages.
-
-    Raises:
-        ClusterConfigurationError: The file cannot be read, or its content is not such text.
-    """
+    """Read a configuration file (``shown`` in messages): at most 1 MiB of UTF-8 without control characters."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -85,10 +77,10 @@ def read_text(path: Path, *, shown: str) -> str:
         raise _refuse(shown, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > MAX_BYTES:
         raise _refuse(shown, "the file is larger than 1 MiB", expected="a cluster configuration (YAML file)")
-    return decode(content, shown=shown)
+    return _decode(content, shown=shown)
 
 
-def decode(content: bytes, *, shown: str) -> str:
+def _decode(content: bytes, *, shown: str) -> str:
     """Decode UTF-8 text and refuse characters that YAML forbids."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _refuse(shown, "the file is encoded as UTF-16", expected="UTF-8", position=Position(1, 1))
@@ -106,11 +98,7 @@ def decode(content: bytes, *, shown: str) -> str:
 
 
 def compose(text: str, *, shown: str) -> list[yaml.Node]:
-    """Parse a YAML text into the root nodes of its documents, without empty documents.
-
-    Raises:
-        ClusterConfigurationError: The text is not valid YAML, or exceeds a limit.
-    """
+    """Parse a YAML text into the root nodes of its documents, without empty documents."""
     try:
         _scan(text, Loader, shown=shown)
         nodes = list(yaml.compose_all(text, Loader))

@@ -87,8 +87,7 @@ def _find_or_build(source: Path, digest: str, cache: Path, observer: Observer) -
     """Return the cached wheel of this content; build it if there is none."""
     home = cache / digest[:16]
     with locked(home):
-        found = next(home.glob("*.whl"), None)
-        if found:
+        if found := next(home.glob("*.whl"), None):
             return found
         observer(Notice(message=f"building a wheel of {source}: its content is new"))
         with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
