@@ -1,4 +1,4 @@
-"""Translate errors of the YAML parser into messages that say what to write instead."""
+"""Convert errors of the YAML parser to messages with what is wrong and what is expected."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def to_host(instance: EC2Instance, *, name: str, index: int = 0, use_public: boo
 
 
 def describe(ec2: EC2Client, ids: Sequence[str]) -> dict[str, EC2Instance]:
-    """Return the instances with these ids, by id; ids that EC2 does not know (yet) are left out."""
+    """Return the instances with these ids, by id; ids that EC2 does not show (yet) are left out."""
     found: dict[str, EC2Instance] = {}
     for start in range(0, len(ids), IDS_PER_CALL):
         chunk = list(ids[start : start + IDS_PER_CALL])

@@ -21,8 +21,8 @@ _client_lock = threading.Lock()
 def make_session(region_name: str | None = None) -> boto3.Session:
     """Make a session with the user's own AWS configuration: environment, profile, instance role.
 
-    The region is the first of ``region_name``, ``AWS_REGION`` (which boto3 ignores, unlike the AWS CLI), boto3's own
-    sources, and us-east-1.
+    The region is the first of ``region_name``, ``AWS_REGION`` (which boto3 ignores, unlike the AWS CLI),
+    ``AWS_DEFAULT_REGION``, the profile's region, and us-east-1.
     """
     import boto3
 

@@ -16,7 +16,6 @@ CLUSTER = "Cluster-Name"
 ROLE = "Role"
 PURPOSE_VALUE = "flambe"
 
-OWN_KEYS = (NAME, CREATOR, PURPOSE, CLUSTER, ROLE)
 WILDCARDS = re.compile(r"[*?\\]")
 
 

@@ -30,9 +30,7 @@ class GitLocation:
     url: str  # without credentials
     ref: str = ""  # a branch, tag or commit; "" for the repository's default branch
     subfolder: str = ""
-    tree: str = (
-        ""  # ``branch/sub/folder`` of a web page's URL, instead of ref and subfolder; git.fetch finds the branch
-    )
+    tree: str = ""  # ``branch/sub/folder`` of a web page's URL, instead of ref and subfolder
     credentials: str = field(default="", repr=False)
 
 

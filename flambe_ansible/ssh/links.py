@@ -96,10 +96,6 @@ class Links:
         """List the trusted keys of a host."""
         return known_hosts.keys_of(self.known_hosts, host.key_alias)
 
-    def knows(self, host: Host) -> bool:
-        """Return whether a key of the host is trusted."""
-        return bool(self.trusted(host))
-
     def wait(self, hosts: Sequence[Host], *, timeout: float = 300.0, observer: Observer = ignore) -> None:
         """Connect to all hosts at once; wait for those that are still booting. Open connections are kept.
 
