@@ -29,35 +29,20 @@ LIVE_STATES = (HostState.PENDING, HostState.RUNNING, HostState.STOPPING, HostSta
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """One host of a cluster.
+    """One host of a cluster."""
 
-    Attributes:
-        name: ``<cluster>_orchestrator`` or ``<cluster>_factory_<i>``; also its name in the Ansible inventory.
-        role: Its role.
-        index: The factory's index from 0; 0 for the orchestrator.
-        state: Its state.
-        private_ip: Its address inside the cluster.
-        public_ip: Its public address, or None.
-        address: The address that this machine connects to, public or private.
-        port: The port of its sshd at ``address``.
-        instance_id: The provider's id, or None; also the alias of its host key.
-        instance_type: The provider's type, or "".
-        private_port: The port of its sshd at ``private_ip``.
-        alias: The alias of its host key if it has no ``instance_id``; "" is its name.
-    """
-
-    name: str
+    name: str  # ``<cluster>_orchestrator`` or ``<cluster>_factory_<i>``; also its name in the Ansible inventory
     role: Role
-    index: int = 0
+    index: int = 0  # of the factory, from 0; 0 for the orchestrator
     state: HostState = HostState.RUNNING
-    private_ip: str = ""
+    private_ip: str = ""  # inside the cluster
     public_ip: str | None = None
-    address: str = ""
-    port: int = 22
-    instance_id: str | None = None
-    instance_type: str = ""
-    private_port: int = 22
-    alias: str = ""
+    address: str = ""  # that this machine connects to, public or private
+    port: int = 22  # of its sshd at ``address``
+    instance_id: str | None = None  # the provider's; also the alias of its host key
+    instance_type: str = ""  # the provider's
+    private_port: int = 22  # of its sshd at ``private_ip``
+    alias: str = ""  # of its host key if it has no ``instance_id``; "" is its name
 
     @property
     def key_alias(self) -> str:
@@ -76,17 +61,10 @@ def make_host(
     private_port: int | None = None,
     use_public: bool = True,
 ) -> Host:
-    """Make a host from its addresses.
+    """Make a host from its addresses, each with the port of its sshd; ``ip`` is public, or the only one.
 
-    Args:
-        name: Its name.
-        role: Its role.
-        index: The factory's index from 0.
-        ip: Its public address, or its only one.
-        private_ip: Its address for the other hosts; None is ``ip``.
-        port: The port of its sshd at ``ip``.
-        private_port: The port of its sshd at ``private_ip``; None is 22, or ``port`` without a ``private_ip``.
-        use_public: Whether this machine connects to ``ip``.
+    Without a ``private_port`` it is 22, or ``port`` if there is no ``private_ip``. This machine connects to ``ip`` if
+    ``use_public``.
     """
     inner = private_port or (22 if private_ip else port)
     address, outer = (ip, port) if use_public or private_ip is None else (private_ip, inner)

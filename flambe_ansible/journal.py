@@ -33,29 +33,17 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Creation:
-    """One request to create hosts.
+    """One request to create hosts."""
 
-    Attributes:
-        token: The idempotency token of this request.
-        generation: The number of this creation, counted per cluster.
-        role: The role of the hosts.
-        count: The number of hosts, all or none.
-        digest: The digest of the request.
-        asked: The time it was recorded (UTC).
-        ids: The ids of the hosts, once they are known.
-        stage: Its stage.
-        outcome: Its outcome in a few words, or "".
-    """
-
-    token: str
-    generation: int
+    token: str  # the idempotency token of the request
+    generation: int  # the number of this creation, counted per cluster
     role: str
-    count: int
-    digest: str
-    asked: datetime
-    ids: tuple[str, ...] = ()
+    count: int  # all or none
+    digest: str  # of the request
+    asked: datetime  # the time it was recorded (UTC)
+    ids: tuple[str, ...] = ()  # of the hosts, once they are known
     stage: Stage = Stage.ASKED
-    outcome: str = ""
+    outcome: str = ""  # a few words
 
     @property
     def age(self) -> float:
@@ -64,21 +52,13 @@ class Creation:
 
 
 class Journal:
-    """The journal in a cluster's state folder; a change is on the disk when its method returns.
-
-    Args:
-        folder: The state folder.
-    """
+    """The journal in a cluster's state folder; a change is on the disk when its method returns."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
 
     def read(self) -> list[Creation]:
-        """Return all creations, the oldest first.
-
-        Raises:
-            ClusterError: The file is not a journal, or has an unknown version.
-        """
+        """Return all creations, the oldest first."""
         try:
             data = json.loads(self.path.read_text())
             if data["version"] != VERSION:

@@ -1,17 +1,17 @@
-"""From Ansible's events to what a person follows: one step per role and host, and what failed."""
+"""Convert Ansible's events to one step per role and host, and collect the failures."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from flambe_ansible.errors import TaskFailure
 from flambe_ansible.events import Observer, Status, StepEvent, ignore
 
-_NO_TRACEBACK = "(traceback unavailable)"  # what Ansible says of a module that failed on purpose
+_NO_TRACEBACK = "(traceback unavailable)"  # Ansible's text for a module that failed without an exception
 _TAIL_LINES = 30
 _DETAIL_LENGTH = 120
 _OWN_MODULES = "flambe.cluster."
@@ -20,22 +20,16 @@ _CHANGED = re.compile(r"^changed: \[", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class RoleResult:
-    """What one role did on one host.
+    """The result of one role on one host."""
 
-    Attributes:
-        status: ``OK``, ``CHANGED``, ``SKIPPED`` or ``FAILED``.
-        seconds: From its first task's start to its last one's end.
-        details: What it changed, or why it failed.
-    """
-
-    status: Status
-    seconds: float
-    details: tuple[str, ...] = ()
+    status: Status  # OK, CHANGED, SKIPPED or FAILED
+    seconds: float  # from the start of its first task to the end of its last one
+    details: tuple[str, ...] = ()  # its changes, or the reason of its failure
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostResult:
-    """What a playbook did on one host; the numbers count tasks, as Ansible's recap does."""
+    """The result of a playbook on one host; the numbers count tasks, as in Ansible's recap."""
 
     host: str
     ok: int = 0
@@ -48,7 +42,7 @@ class HostResult:
 
 @dataclass
 class _Step:
-    """A role at work on a host."""
+    """A role that is running on a host."""
 
     name: str
     started: float
@@ -73,12 +67,7 @@ class _Step:
 
 
 class Recorder:
-    """Listens to a playbook's events, in their order.
-
-    Args:
-        observer: Hears each step's begin, tasks and end.
-        clock: Tells the time, seconds.
-    """
+    """Records a playbook's events, in their order; the observer receives each step's start, tasks and end."""
 
     def __init__(self, observer: Observer = ignore, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._observer = observer
@@ -89,7 +78,7 @@ class Recorder:
         self._stats: Mapping[str, Mapping[str, int]] | None = None
 
     def handle(self, event: Mapping[str, Any]) -> None:
-        """Take in one event as ansible-runner gives it."""
+        """Record one event of ansible-runner."""
         kind = event.get("event", "")
         data = event.get("event_data") or {}
         if kind == "runner_on_start":
@@ -106,19 +95,19 @@ class Recorder:
             self.finish()
 
     def finish(self) -> None:
-        """End the steps that are still open."""
+        """End the open steps."""
         for host in list(self._current):
             self._close(host)
 
     def failures(self) -> list[TaskFailure]:
-        """List what failed and was not rescued."""
+        """Return the failures that were not rescued."""
         if self._stats is None:
             return list(self._failures)
         lost = {*self._stats.get("failures", ()), *self._stats.get("dark", ())}
         return [failure for failure in self._failures if failure.host in lost]
 
     def results(self) -> dict[str, HostResult]:
-        """Say what happened on each host."""
+        """Return the result of each host."""
         stats = self._stats or {}
         hosts = dict.fromkeys([*stats.get("processed", ()), *self._steps])
         return {host: self._result(host, stats) for host in hosts}
@@ -149,8 +138,8 @@ class Recorder:
             step = self._steps.setdefault(host, {}).setdefault(name, _Step(name=name, started=now, ended=now))
             step.started = step.ended = now
             self._current[host] = step
-        step.failure = ""  # a task after a failure: it was rescued
-        self._tell(host, step, Status.RUNNING, detail=str(data.get("task", "")))
+        step.failure = ""  # a task after a failure means that it was rescued
+        self._report(host, step, Status.RUNNING, detail=str(data.get("task", "")))
 
     def _end_task(self, data: Mapping[str, Any], *, changed: bool, skipped: bool = False) -> None:
         step = self._current.get(data["host"])
@@ -171,52 +160,50 @@ class Recorder:
         self._failures.append(failure)
         step.ended = self._clock()
         step.failure = _one_line(failure.message) or "failed"
-        self._tell(host, step, Status.FAILED, seconds=step.seconds + step.ended - step.started, detail=step.failure)
+        self._report(host, step, Status.FAILED, seconds=step.seconds + step.ended - step.started, detail=step.failure)
 
     def _close(self, host: str) -> None:
         step = self._current.pop(host)
         step.seconds += step.ended - step.started
-        if step.status is not Status.FAILED:  # that has been told
-            self._tell(host, step, step.status, seconds=step.seconds, detail="; ".join(step.details))
+        if step.status is not Status.FAILED:  # its failure was reported already
+            self._report(host, step, step.status, seconds=step.seconds, detail="; ".join(step.details))
 
-    def _tell(self, host: str, step: _Step, status: Status, *, seconds: float | None = None, detail: str = "") -> None:
+    def _report(
+        self, host: str, step: _Step, status: Status, *, seconds: float | None = None, detail: str = ""
+    ) -> None:
         self._observer(StepEvent(host=host, step=step.name, status=status, seconds=seconds, detail=detail))
 
 
 def read_failure(data: Mapping[str, Any], *, unreachable: bool = False) -> TaskFailure:
-    """Read what failed from the data of a failed task's event; the item that failed, where the task is a loop."""
+    """Read the failure from the data of a failed task's event; of a loop, that of the first failed item."""
     result = data.get("res") or {}
     items = [item for item in result.get("results") or () if isinstance(item, Mapping)]
     failed = next((item for item in items if item.get("failed") or item.get("unreachable")), None)
-    told = failed if failed is not None else result
-    returncode = told.get("rc")
+    shown = failed if failed is not None else result
+    returncode = shown.get("rc")
     return TaskFailure(
         host=str(data.get("host", "")),
         role=_short_role(data),
         task=str(data.get("task", "")),
-        message=_message(told) or _message(result),
-        command=_command(told.get("cmd") or told.get("command")),
+        message=_message(shown) or _message(result),
+        command=_command(shown.get("cmd") or shown.get("command")),
         returncode=returncode if isinstance(returncode, int) else None,
-        output=_output(told),
+        output=_output(shown),
         unreachable=unreachable,
-        step=str(told.get("failed_step") or ""),
+        step=str(shown.get("failed_step") or ""),
     )
 
 
 def _message(result: Mapping[str, Any]) -> str:
     if "censored" in result:
-        return "failed; its output is hidden, for it may hold secrets (no_log)"
+        return "failed; its output is hidden, because it may contain secrets (no_log)"
     text = str(result.get("msg") or result.get("reason") or "").strip()
-    # Our own modules repeat the output below their message, for who reads Ansible's own lines.
+    # The modules of this collection repeat the output below their message.
     return text.removesuffix(str(result.get("output") or "").strip()).strip()
 
 
 def _command(command: Any) -> str:
-    return (
-        " ".join(str(part) for part in command)
-        if isinstance(command, Sequence) and not isinstance(command, str)
-        else str(command or "")
-    )
+    return " ".join(str(part) for part in command) if isinstance(command, list | tuple) else str(command or "")
 
 
 def _output(result: Mapping[str, Any]) -> str:
@@ -229,13 +216,13 @@ def _output(result: Mapping[str, Any]) -> str:
 
 
 def _has_changed(event: Mapping[str, Any]) -> bool:
-    """Whether a task changed something; a censored result has lost that, so that only the printed line tells."""
+    """Return whether a task changed something; a censored result only shows it in the printed line."""
     result = (event.get("event_data") or {}).get("res") or {}
     return bool(result.get("changed")) or ("censored" in result and bool(_CHANGED.search(event.get("stdout") or "")))
 
 
 def _describe_change(data: Mapping[str, Any]) -> str:
-    """Modules of our own say what they did; of others the task's name does."""
+    """Return the message of a module of this collection, or the name of the task."""
     action = str(data.get("resolved_action") or data.get("task_action") or "")
     message = (data.get("res") or {}).get("msg")
     if action.startswith(_OWN_MODULES) and isinstance(message, str) and message.strip():

@@ -1,14 +1,12 @@
-"""Run a playbook of the collection, tell what happens, return one result per host.
+"""Run playbooks with ansible-runner, report their progress, and return one result per host.
 
-The only module that knows ansible-runner. What it guards against: ansible-runner hands the whole environment to
-Ansible and writes it to a file, puts extra variables into the command line, turns host key checking off, and takes
-``ansible-playbook`` from the PATH.
+By default ansible-runner passes the whole environment to Ansible and writes it to a file, puts extra variables into the
+command line, disables host key checking, and uses the first ``ansible-playbook`` on the PATH. This module prevents it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -17,8 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,10 +24,11 @@ from ansible_runner import Runner, RunnerConfig
 from flambe_ansible import paths
 from flambe_ansible.errors import CancelledError, PlaybookError, TaskFailure
 from flambe_ansible.events import Observer, ignore
+from flambe_ansible.files import write_json
 from flambe_ansible.inventory import protect
-from flambe_ansible.playbook_events import HostResult, Recorder, RoleResult
+from flambe_ansible.playbook_events import HostResult, Recorder
 
-__all__ = ["HostResult", "RoleResult", "run_playbook"]
+__all__ = ["HostResult", "run_playbook"]
 
 _PASSED_ON = ("HOME", "SSH_AUTH_SOCK", "TMPDIR", "TZ")
 _RUNNERS_OWN = (
@@ -57,30 +55,22 @@ def run_playbook(
     timeout: float | None = None,
     observer: Observer = ignore,
 ) -> dict[str, HostResult]:
-    """Run a playbook on the hosts of an inventory.
+    """Run a playbook of the collection (or another one, by its path) on the hosts of an inventory.
 
-    Args:
-        name: A playbook of the collection, or the path of another one.
-        inventory: As :func:`flambe_ansible.inventory.build` makes it; its strings are never templates.
-        log: Where the full log goes (0600).
-        tags: Run only tasks with one of these tags.
-        limit: Run only on these hosts.
-        extra_vars: Variables that win over all others; their strings are never templates.
-        check: Change nothing, tell what would change.
-        timeout: Seconds for all of it.
-        observer: Hears each role's begin and end on each host; called from another thread.
-
-    Returns:
-        What happened, by host name.
+    Strings in the inventory and in ``extra_vars`` are never templates. The full log is appended to ``log`` (0600). The
+    observer receives the start and the end of each role on each host, in another thread.
 
     Raises:
-        PlaybookError: A host failed or could not be reached, or Ansible could not run the playbook.
-        CancelledError: Ctrl-C; Ansible's processes here have ended.
+        PlaybookError: A host failed or could not be reached, Ansible could not run the playbook, or the time was up.
+        CancelledError: Ctrl-C; Ansible's processes on this machine have ended.
     """
     run = _Run(observer)
-    with _private_folder() as folder, _open_log(log) as log_file:
+    temporary = tempfile.TemporaryDirectory(prefix="flambe-play-", ignore_cleanup_errors=True)  # 0700
+    with temporary as folder, _open_log(log) as log_file:
         run.log = log_file
-        config = _configure(folder, name, inventory, tags=tags, limit=limit, extra_vars=extra_vars or {}, check=check)
+        config = _configure(
+            Path(folder), name, inventory, tags=tags, limit=limit, extra_vars=extra_vars or {}, check=check
+        )
         run.play(config, timeout=timeout)
     run.recorder.finish()
     failures = run.recorder.failures()
@@ -90,7 +80,7 @@ def run_playbook(
 
 
 class _Run:
-    """One ansible-playbook, in a thread, so that Ctrl-C reaches this one."""
+    """One ansible-playbook, in a separate thread, so that the calling one receives Ctrl-C."""
 
     def __init__(self, observer: Observer) -> None:
         self.recorder = Recorder(observer)
@@ -102,7 +92,7 @@ class _Run:
         self._error: BaseException | None = None
 
     def play(self, config: RunnerConfig, *, timeout: float | None) -> None:
-        """Run it to its end."""
+        """Run it to its end, or until ``timeout`` seconds have passed."""
         thread = threading.Thread(target=self._work, args=(config,), name="flambe-playbook", daemon=True)
         deadline = None if timeout is None else time.monotonic() + timeout
         thread.start()
@@ -122,15 +112,15 @@ class _Run:
         try:
             runner = Runner(config, event_handler=self._handle, cancel_callback=self._cancel.is_set)
             self.status, _returncode = runner.run()
-        except BaseException as e:  # raised again in the thread that waits
+        except BaseException as e:  # raised in the calling thread
             self._error = e
 
     def _handle(self, event: Mapping[str, Any]) -> bool:
-        """Take in an event; False keeps ansible-runner from writing it to a file."""
+        """Record an event; False prevents ansible-runner from writing it to a file."""
         try:
             self._write(event)
             self.recorder.handle(event)
-        except Exception as e:  # an observer's error ends the run and is raised again
+        except Exception as e:  # an error of the observer ends the playbook and is raised
             self._error = self._error or e
             self._cancel.set()
         return False
@@ -146,14 +136,14 @@ class _Run:
         self.log.flush()
 
     def _end(self, thread: threading.Thread) -> None:
-        """End Ansible: first as Ctrl-C would, so that it ends its workers, then by force."""
+        """End Ansible: first with SIGINT, so that it ends its workers, then with SIGKILL."""
         started = [self._pid, *_descendants(self._pid)] if self._pid else []
         if self._pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGINT)
             thread.join(_GOODBYE_SECONDS)
         self._cancel.set()
-        for pid in started:  # workers lead sessions of their own, so that killing Ansible's group misses them
+        for pid in started:  # each worker is in its own session: ending Ansible's process group is not enough
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         thread.join(_GOODBYE_SECONDS)
@@ -170,32 +160,32 @@ def _configure(
     check: bool,
 ) -> RunnerConfig:
     settings = {"suppress_output_file": True, "suppress_ansible_output": True, "pexpect_timeout": _POLL_SECONDS}
-    _write_json(folder / "env" / "settings", settings)
-    _write_json(folder / "hosts.json", protect(inventory))
-    _write_json(folder / "extra_vars.json", protect(extra_vars))
+    (folder / "env").mkdir(mode=0o700)
+    write_json(folder / "env" / "settings", settings)
+    write_json(folder / "hosts.json", protect(inventory))
+    write_json(folder / "extra_vars.json", protect(extra_vars))
     (folder / "ansible.cfg").touch(mode=0o600)
-    words = ["--extra-vars", f"@{folder}/extra_vars.json", *(["--check"] if check else [])]
     config = RunnerConfig(
         private_data_dir=str(folder),
         playbook=str(_find_playbook(name)),
         inventory=str(folder / "hosts.json"),
         tags=",".join(tags) or None,
         limit=",".join(limit) or None,
-        cmdline=" ".join(words),
+        cmdline=f"--extra-vars @{folder}/extra_vars.json{' --check' if check else ''}",
         forks=max(1, min(_count_hosts(inventory), _MOST_FORKS)),
         envvars=_environment(folder),
         fact_cache_type="",
         quiet=True,
     )
     config.prepare()
-    # ansible-runner started from a copy of os.environ; only what is named goes on.
+    # ansible-runner starts from a copy of os.environ.
     names = {*_environment(folder), *_RUNNERS_OWN}
     config.env = {name: value for name, value in config.env.items() if name in names}
     return config
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Set all that matters here; of the user's own environment only what Ansible cannot do without goes on."""
+    """Build the environment of Ansible; only a few variables of the user's environment are passed on."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return {
         **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
@@ -226,12 +216,12 @@ def _explain(
     name: str, run: _Run, failures: Sequence[TaskFailure], *, log: Path, timeout: float | None
 ) -> PlaybookError:
     if failures:
-        where = ", ".join(dict.fromkeys(failure.host for failure in failures))
-        return PlaybookError(f"{name} failed on {where}", failures=failures, log=str(log))
+        hosts = ", ".join(dict.fromkeys(failure.host for failure in failures))
+        return PlaybookError(f"{name} failed on {hosts}", failures=failures, log=str(log))
     if run.status == "timeout":
         return PlaybookError(f"{name} did not end within {timeout:g} s", log=str(log))
-    said = "\n".join(run.plain).strip()
-    return PlaybookError(f"Ansible could not run {name}" + (f":\n{said}" if said else ""), log=str(log))
+    output = "\n".join(run.plain).strip()
+    return PlaybookError(f"Ansible could not run {name}" + (f":\n{output}" if output else ""), log=str(log))
 
 
 def _find_playbook(name: str) -> Path:
@@ -244,32 +234,14 @@ def _count_hosts(inventory: Mapping[str, Any]) -> int:
     return sum(len(group.get("hosts") or ()) for group in groups)
 
 
-@contextmanager
-def _private_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="flambe-play-"))  # 0700
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _open_log(path: Path) -> Iterator[TextIO]:
+def _open_log(path: Path) -> TextIO:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        yield file
-
-
-def _write_json(path: Path, data: Any) -> None:
-    path.parent.mkdir(exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(data, file)
+    return os.fdopen(descriptor, "w", encoding="utf-8")
 
 
 def _descendants(pid: int) -> list[int]:
-    """List all processes below one, by ps, which Linux and macOS share."""
+    """List all processes below one with ps, which Linux and macOS have."""
     if not shutil.which("ps"):
         return []
     listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout

@@ -1,6 +1,6 @@
-"""The user's secrets file, as flambé has it: an INI file at ``~/.flambe/secrets.ini`` or wherever one says.
+"""The user's secrets file in flambé's format: an INI file, by default ``~/.flambe/secrets.ini``.
 
-Values stay in the file: this module hands out its path and the names of its sections, never what they hold.
+The values stay in the file: this module returns only its path and the names of its sections.
 """
 
 from __future__ import annotations
@@ -15,11 +15,7 @@ DEFAULT_FILE = "~/.flambe/secrets.ini"
 
 
 def find(configured: Path | None = None) -> Path | None:
-    """Return the secrets file to use, or None where there is none.
-
-    Raises:
-        MissingSecretsError: The configured file is not there.
-    """
+    """Return the secrets file to use; None if there is no default file. A missing configured file is an error."""
     path = (configured or Path(DEFAULT_FILE)).expanduser().absolute()
     if path.is_file():
         return path
@@ -29,16 +25,7 @@ def find(configured: Path | None = None) -> Path | None:
 
 
 def check(configured: Path | None, sections: Sequence[str] | None) -> None:
-    """Make sure that the wanted sections can be sent.
-
-    Args:
-        configured: The file that the user named, or None for the default one.
-        sections: The wanted sections, or None for all there are.
-
-    Raises:
-        MissingSecretsError: The file or a section is not there.
-        ClusterConfigurationError: The file is no INI file.
-    """
+    """Check that the file has the wanted sections; None as file is the default one, None as sections is all."""
     path = find(configured)
     present = read_sections(path) if path else []
     missing = [section for section in sections or () if section not in present]
@@ -52,11 +39,7 @@ def check(configured: Path | None, sections: Sequence[str] | None) -> None:
 
 
 def read_sections(path: Path) -> list[str]:
-    """Return the names of the file's sections.
-
-    Raises:
-        ClusterConfigurationError: The file cannot be read or is no INI file; its lines are not repeated.
-    """
+    """Return the names of the file's sections; errors do not repeat its lines."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from flambe_ansible.config.syntax import describe
 from flambe_ansible.errors import ClusterConfigurationError, Problem
+from flambe_ansible.validation.missing import find_neighbour
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20  # nested collections; the C composer recurses and crashes the process when it is too deep
@@ -64,30 +64,23 @@ class Position:
 
 
 def read_text(path: Path, *, shown: str) -> str:
-    """Read a configuration file: at most 1 MiB of UTF-8 without control characters.
-
-    Args:
-        path: The file.
-        shown: The file's name in messages.
-
-    Raises:
-        ClusterConfigurationError: The file cannot be read, or its content is not such text.
-    """
+    """Read a configuration file (``shown`` in messages): at most 1 MiB of UTF-8 without control characters."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise _refuse(shown, "no such file", suggestion=_find_neighbour(path)) from None
+        meant = find_neighbour(path, lambda one: one.suffix in (".yaml", ".yml"))
+        raise _refuse(shown, "no such file", suggestion=meant) from None
     except IsADirectoryError:
         raise _refuse(shown, "this is a folder", expected="a cluster configuration (YAML file)") from None
     except (OSError, ValueError) as error:
         raise _refuse(shown, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > MAX_BYTES:
         raise _refuse(shown, "the file is larger than 1 MiB", expected="a cluster configuration (YAML file)")
-    return decode(content, shown=shown)
+    return _decode(content, shown=shown)
 
 
-def decode(content: bytes, *, shown: str) -> str:
+def _decode(content: bytes, *, shown: str) -> str:
     """Decode UTF-8 text and refuse characters that YAML forbids."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _refuse(shown, "the file is encoded as UTF-16", expected="UTF-8", position=Position(1, 1))
@@ -105,11 +98,7 @@ def decode(content: bytes, *, shown: str) -> str:
 
 
 def compose(text: str, *, shown: str) -> list[yaml.Node]:
-    """Parse a YAML text into the root nodes of its documents, without empty documents.
-
-    Raises:
-        ClusterConfigurationError: The text is not valid YAML, or exceeds a limit.
-    """
+    """Parse a YAML text into the root nodes of its documents, without empty documents."""
     try:
         _scan(text, Loader, shown=shown)
         nodes = list(yaml.compose_all(text, Loader))
@@ -171,16 +160,6 @@ def _locate(before: str) -> Position:
     """Return the position after a text."""
     lines = _LINE_BREAK.split(before)
     return Position(len(lines), len(lines[-1]) + 1)
-
-
-def _find_neighbour(path: Path) -> str:
-    """Find a YAML file in the same folder with a similar name."""
-    try:
-        names = [one.name for one in path.parent.iterdir() if one.suffix in (".yaml", ".yml")]
-    except OSError:
-        return ""
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return str(path.parent / close[0]) if close else ""
 
 
 def _refuse(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from flambe_ansible.sources.locations import LocationError, redact, resolve
-from flambe_ansible.validation import BASE_FIELDS, Change, Field, Kind, Schema
+from flambe_ansible.validation import BASE_FIELDS, Field, Kind, Schema
 from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES
 from flambe_ansible.validation.schema import suggest
 from flambe_ansible.validation.ssh_fields import PROXY_JUMP
@@ -35,11 +35,8 @@ _KINDS: dict[Any, tuple[Kind, str]] = {
 class ExtensionError(ValueError):
     """An extension cannot be imported, or has no usable cluster class.
 
-    Attributes:
-        message: What is wrong.
-        expected: What is expected instead, or "".
-        suggestion: What was probably meant, or "".
-        extension: The name of the extension that failed; "" if the error is about the tag.
+    The first attributes are those of ``Flaw``; ``extension`` is the failed one's name, "" if the error is about the
+    tag.
     """
 
     def __init__(self, message: str, *, expected: str = "", suggestion: str = "", extension: str = "") -> None:
@@ -51,24 +48,17 @@ class ExtensionError(ValueError):
 
 
 def find_class(tag: str, extensions: Mapping[str, str], *, folder: Path, base: type) -> type:
-    """Import the extension of a tag and find the tag's class.
+    """Import the extension of a tag such as ``!my_pkg.MyCluster`` and find the tag's class.
 
-    Args:
-        tag: The tag, such as ``!my_pkg.MyCluster``.
-        extensions: The declared extensions, module name to location.
-        folder: The folder that relative paths start from.
-        base: The class that the found class must be derived from.
-
-    Raises:
-        ExtensionError: The extension cannot be imported, has no such class, or the class is abstract or not derived
-            from ``base``.
+    The class must be derived from ``base`` and not be abstract. Relative paths in ``extensions`` (module name to
+    location) start from ``folder``.
     """
     module_name, _, class_name = tag.removeprefix("!").rpartition(".")
     package = module_name.partition(".")[0]
     import_extension(package, extensions[package], folder=folder)
     module = _import(module_name, extension="", hint="")
     found = getattr(module, class_name, None)
-    own = {one.__name__: one for one in _subclasses(base) if one.__module__.partition(".")[0] == package}
+    own = {one.__name__: one for one in list_subclasses(base) if one.__module__.partition(".")[0] == package}
     found = own.get(class_name) if found is None else found
     wanted = f"a subclass of flambe_ansible.{base.__name__}"
     if found is None:
@@ -88,16 +78,7 @@ def find_class(tag: str, extensions: Mapping[str, str], *, folder: Path, base: t
 
 
 def import_extension(name: str, location: str, *, folder: Path) -> None:
-    """Import an extension's module, from its path if it has one.
-
-    Args:
-        name: The module's name.
-        location: A path, or the source that the module was installed from.
-        folder: The folder that relative paths start from.
-
-    Raises:
-        ExtensionError: The module cannot be imported.
-    """
+    """Import an extension's module, from its path if the location is one that exists, else as an installed module."""
     try:
         path = resolve(location, folder)
     except LocationError as error:
@@ -179,9 +160,9 @@ def _import(name: str, *, extension: str, hint: str) -> types.ModuleType:
         raise ExtensionError(message, extension=extension) from error
 
 
-def _subclasses(root: Any) -> list[type]:
+def list_subclasses(root: Any) -> list[Any]:
     """List the direct and indirect subclasses of a class."""
-    return [one for child in root.__subclasses__() for one in (child, *_subclasses(child))]
+    return [one for child in root.__subclasses__() for one in (child, *list_subclasses(child))]
 
 
 def _hints(function: Any) -> dict[str, Any]:
@@ -198,15 +179,7 @@ def _describe(parameter: inspect.Parameter, hint: Any, base: Field | None) -> Fi
     if base is not None:
         return replace(base, required=required, default=default)
     kind, expected = _KINDS.get(_plain(hint), (Kind.ANY, "a value"))
-    return Field(
-        name=parameter.name,
-        kind=kind,
-        expected=expected,
-        doc="",
-        change=Change.IN_PLACE,
-        required=required,
-        default=default,
-    )
+    return Field(name=parameter.name, kind=kind, expected=expected, doc="", required=required, default=default)
 
 
 def _plain(hint: Any) -> Any:

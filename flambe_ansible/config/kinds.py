@@ -17,19 +17,12 @@ SCHEMAS = {schema.tag: schema for schema in (AWS_CLUSTER, SSH_CLUSTER, LAB_CLUST
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterKind:
-    """The kind of cluster that a tag names.
+    """The kind of cluster that a tag names."""
 
-    Attributes:
-        schema: The fields; None if the tag is wrong.
-        extension_class: The class of an extension; None for the package's own clusters.
-        flaw: What is wrong with the tag or its extension, or None.
-        flawed_extension: The name of the extension that ``flaw`` is about; "" if it is about the tag.
-    """
-
-    schema: Schema | None = None
-    extension_class: type | None = None
-    flaw: Flaw | None = None
-    flawed_extension: str = ""
+    schema: Schema | None = None  # None if the tag is wrong
+    extension_class: type | None = None  # None for the package's own clusters
+    flaw: Flaw | None = None  # what is wrong with the tag or its extension
+    flawed_extension: str = ""  # the extension that ``flaw`` is about; "" if it is about the tag
 
 
 def list_tags() -> str:
@@ -39,14 +32,7 @@ def list_tags() -> str:
 
 
 def find_kind(tag: str, extensions: Mapping[str, str], *, folder: Path, base: type) -> ClusterKind:
-    """Find the kind of cluster for a tag. The extension of a custom tag is imported.
-
-    Args:
-        tag: The YAML tag.
-        extensions: The declared extensions, module name to location.
-        folder: The folder that relative paths start from.
-        base: The class that an extension's class must be derived from.
-    """
+    """Find the kind of cluster for a tag. The extension of a custom tag is imported."""
     if tag in SCHEMAS:
         return ClusterKind(schema=SCHEMAS[tag])
     package, dot, _ = tag.removeprefix("!").partition(".")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from flambe_ansible.config import kinds
-from flambe_ansible.config.document import Position, compose, decode, read_text
+from flambe_ansible.config.document import Position, compose, read_text
 from flambe_ansible.config.kinds import ClusterKind
 from flambe_ansible.config.reading import Entry, PlacedFlaw, Reader
 from flambe_ansible.config.scalars import STANDARD
@@ -22,25 +22,15 @@ from flambe_ansible.validation.schema import format_path, show, suggest
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterDocument:
-    """The checked content of a cluster's file.
+    """The checked content of a cluster's file."""
 
-    Attributes:
-        file: The file's name in messages.
-        tag: The cluster's tag, such as ``!AWSCluster``.
-        values: The given fields; paths are absolute.
-        positions: The position of each value, by field (``name``, ``tags.company``, ``setup_cmds[0]``).
-        start: The position of the cluster's tag.
-        extensions: The declared extensions, module name to location.
-        extension_class: The class that the tag names in an extension; None for the package's own clusters.
-    """
-
-    file: str
+    file: str  # its name in messages
     tag: str
-    values: Mapping[str, Any]
-    positions: Mapping[str, Position]
-    start: Position
-    extensions: Mapping[str, str] = field(default_factory=dict)
-    extension_class: type | None = None
+    values: Mapping[str, Any]  # the given fields; paths are absolute
+    positions: Mapping[str, Position]  # by field: ``name``, ``tags.company``, ``setup_cmds[0]``
+    start: Position  # of the cluster's tag
+    extensions: Mapping[str, str] = field(default_factory=dict)  # module name to location
+    extension_class: type | None = None  # None for the package's own clusters
 
     def locate(self, problem: Problem) -> Problem:
         """Add the position of a problem's field to the problem, or the position of the tag."""
@@ -50,33 +40,13 @@ class ClusterDocument:
 
 
 def read_cluster(path: str | Path, *, base: type) -> ClusterDocument:
-    """Read and check a cluster's YAML file. Nothing is created.
+    """Read and check a cluster's YAML file. Nothing is created. Relative paths in it start from its folder.
 
-    Args:
-        path: The file. Relative paths in it start from its folder.
-        base: The class that an extension's cluster class must be derived from.
-
-    Raises:
-        ClusterConfigurationError: The file has problems; the error holds all of them, with their positions.
+    An extension's cluster class must be derived from ``base``. ``ClusterConfigurationError`` holds all problems of the
+    file, with their positions.
     """
-    text = read_text(Path(path), shown=str(path))
-    return read_cluster_text(text, file=str(path), folder=Path(path).absolute().parent, base=base)
-
-
-def read_cluster_text(text: str | bytes, *, file: str, folder: Path, base: type) -> ClusterDocument:
-    """Read and check a cluster's YAML text.
-
-    Args:
-        text: The YAML text, or its bytes.
-        file: The file's name in messages.
-        folder: The folder that relative paths start from.
-        base: The class that an extension's cluster class must be derived from.
-
-    Raises:
-        ClusterConfigurationError: As ``read_cluster``.
-    """
-    text = decode(text, shown=file) if isinstance(text, bytes) else text
-    nodes = compose(text, shown=file)
+    file, folder = str(path), Path(path).absolute().parent
+    nodes = compose(read_text(Path(path), shown=file), shown=file)
     reader = Reader()
     extensions = _read_extensions(nodes, reader)
     tag, values, start, kind = "", {}, Position(1, 1), ClusterKind()
@@ -160,11 +130,7 @@ def _read_root(root: yaml.Node, reader: Reader, *, folder: Path, kind: ClusterKi
 
 
 def _read_fields(root: yaml.MappingNode, reader: Reader, schema: Schema) -> tuple[dict[str, Any], set[str]]:
-    """Read all fields; unknown and missing fields are flaws.
-
-    Returns:
-        The values, and the names of the fields without a usable value.
-    """
+    """Return the values, and the names of the fields without one; unknown and missing fields are flaws."""
     values: dict[str, Any] = {}
     invalid: set[str] = set()
     fields = schema.by_name

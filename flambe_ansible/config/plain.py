@@ -10,12 +10,7 @@ from flambe_ansible.config.scalars import STANDARD, TRUE, parse_number
 
 
 class PlainError(ValueError):
-    """A node is not plain data.
-
-    Attributes:
-        node: The node.
-        expected: What is expected instead.
-    """
+    """A node is not plain data; ``expected`` is what would be."""
 
     def __init__(self, message: str, node: yaml.Node, *, expected: str) -> None:
         super().__init__(message)
@@ -24,11 +19,7 @@ class PlainError(ValueError):
 
 
 def read_plain(node: yaml.Node) -> Any:
-    """Read text, numbers, booleans, null, and lists and mappings of them.
-
-    Raises:
-        PlainError: The node contains a custom tag, or a key that is not text.
-    """
+    """Read text, numbers, booleans, null, and lists and mappings of them."""
     kind = node.tag.removeprefix(STANDARD)
     if isinstance(node, yaml.MappingNode) and kind == "map":
         return {_read_key(key): read_plain(value) for key, value in node.value}

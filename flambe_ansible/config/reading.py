@@ -49,13 +49,7 @@ class Entry:
 
 
 class Reader:
-    """Reads the values of one document and records their positions and flaws.
-
-    Attributes:
-        flaws: The flaws found so far.
-        positions: The position of each value, by path.
-        key_positions: The position of each key, by path.
-    """
+    """Reads the values of one document and records their flaws, and the positions of values and keys by path."""
 
     def __init__(self) -> None:
         self.flaws: list[PlacedFlaw] = []

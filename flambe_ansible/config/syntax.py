@@ -1,10 +1,11 @@
-"""Translate errors of the YAML parser into messages that say what to write instead."""
+"""Convert errors of the YAML parser to messages with what is wrong and what is expected."""
 
 from __future__ import annotations
 
 import yaml
 
 _TEXT = "and quotes around text with special characters"
+_MISPLACED = ("this line does not fit the structure of the file", "key: value, with the same indentation for all keys")
 
 # Part of the message of libyaml or PyYAML, our message, and what is expected.
 _MEANINGS = (
@@ -16,9 +17,7 @@ _MEANINGS = (
         "quotes around a value that starts with *",
     ),
     ("found unexpected end of stream", "a quote that is not closed", "the closing quote"),
-    ("did not find expected ',' or ']'", "a list in [ ] that is not closed", f"a comma or ], {_TEXT}"),
     ("expected ',' or ']'", "a list in [ ] that is not closed", f"a comma or ], {_TEXT}"),
-    ("did not find expected ',' or '}'", "a mapping in { } that is not closed", f"a comma or }}, {_TEXT}"),
     ("expected ',' or '}'", "a mapping in { } that is not closed", f"a comma or }}, {_TEXT}"),
     (
         "did not find expected '-' indicator",
@@ -26,35 +25,18 @@ _MEANINGS = (
         "a dash, or different indentation",
     ),
     ("expected <block end>, but found '-'", "a dash outside of a list", "the same indentation for all keys"),
-    (
-        "did not find expected key",
-        "this line does not fit the structure of the file",
-        "key: value, with the same indentation for all keys",
-    ),
-    (
-        "expected <block end>",
-        "this line does not fit the structure of the file",
-        "key: value, with the same indentation for all keys",
-    ),
+    ("did not find expected key", *_MISPLACED),
+    ("expected <block end>", *_MISPLACED),
     ("found unknown escape character", "an unknown escape in double quotes", "single quotes, or \\\\ for a backslash"),
     ("did not find expected <document start>", "text after the end of the document", "--- before another document"),
     ("found undefined tag handle", "a tag with an undeclared prefix", "a tag such as !AWSCluster"),
-    ("expected the node content", "a value is missing", "a value, and the closing bracket of the list or mapping"),
-    (
-        "did not find expected node content",
-        "a value is missing",
-        "a value, and the closing bracket of the list or mapping",
-    ),
+    ("node content", "a value is missing", "a value, and the closing bracket of the list or mapping"),
     ("found duplicate anchor", "an anchor (&) that is defined twice", "a different name"),
 )
 
 
 def describe(error: yaml.YAMLError, text: str) -> tuple[str, str, int, int]:
-    """Describe a syntax error.
-
-    Returns:
-        What is wrong, what was expected (or ""), line and column from 1.
-    """
+    """Describe a syntax error: what is wrong, what was expected (or ""), line and column from 1."""
     problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "not valid YAML")
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:

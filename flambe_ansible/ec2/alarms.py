@@ -52,19 +52,7 @@ def build_alarm(
     cpu_thresh: float = CPU_THRESHOLD,
     owner: str,
 ) -> dict[str, Any]:
-    """Build the request for an alarm that terminates an idle instance.
-
-    Args:
-        instance_id: The instance.
-        minutes: The number of consecutive idle minutes; rounded up to a multiple of the monitoring period.
-        region: The instance's region.
-        partition: Its partition, such as ``aws-cn``.
-        cpu_thresh: The instance is idle below this average CPU use, in percent of the whole machine.
-        owner: The alarm's owner as ``describe_owner`` returns it.
-
-    Returns:
-        The arguments of PutMetricAlarm.
-    """
+    """Build the arguments of PutMetricAlarm; the idle minutes are rounded up to whole monitoring periods."""
     period, count = split_time(minutes)
     total = period * count // 60
     return {
@@ -90,11 +78,7 @@ def build_alarm(
 
 
 def split_time(minutes: int) -> tuple[int, int]:
-    """Split idle minutes into a period (seconds) and a number of periods that CloudWatch accepts.
-
-    Raises:
-        ValueError: The time is not positive, or longer than seven days.
-    """
+    """Split idle minutes into a period (seconds) and a number of periods that CloudWatch accepts."""
     seconds = minutes * 60
     if not 0 < seconds <= MAX_HOURS * 3600:
         raise ValueError(f"an alarm can wait for 1 minute to {MAX_HOURS} hours, not for {minutes} minutes")
@@ -108,13 +92,7 @@ def describe_owner(cluster: str, creator: str) -> str:
 
 
 def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] | None], *, new: bool = False) -> None:
-    """Replace the alarm of each instance; its idle time starts now.
-
-    Args:
-        cloudwatch: The client.
-        alarms: The alarm by instance id; None for an instance without an alarm.
-        new: Whether the instances were just created and have no alarm yet.
-    """
+    """Replace the alarm of each instance; its idle time starts now. ``new`` instances have no alarm to remove."""
     if not new:
         remove(cloudwatch, list(alarms))
     wanted = [alarm for alarm in alarms.values() if alarm]
@@ -125,19 +103,13 @@ def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] |
 
 def remove(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> None:
     """Remove the existing alarms of instances."""
-    remove_named(cloudwatch, find(cloudwatch, instance_ids))
-
-
-def remove_named(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
-    """Remove alarms by their names."""
-    if names:
-        api.delete_alarms(cloudwatch, names)
+    api.delete_alarms(cloudwatch, find(cloudwatch, instance_ids))
 
 
 def find(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> list[str]:
     """Return the names of the existing alarms of these instances."""
     names = [alarm_name(instance_id) for instance_id in instance_ids]
-    return [alarm["AlarmName"] for alarm in api.describe_alarms(cloudwatch, names)] if names else []
+    return [alarm["AlarmName"] for alarm in api.describe_alarms(cloudwatch, names)]
 
 
 def find_owned(cloudwatch: CloudWatchClient, owner: str) -> list[str]:

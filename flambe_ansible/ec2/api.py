@@ -70,13 +70,7 @@ def describe_volumes(ec2: EC2Client, filters: Filters) -> list[VolumeTypeDef]:
 
 @aws_call("read the console of an instance")
 def get_console_output(ec2: EC2Client, instance_id: str, *, latest: bool) -> str:
-    """Return an instance's console output.
-
-    Args:
-        ec2: The client.
-        instance_id: The instance.
-        latest: Whether to request the newest output; only instances on Nitro support it.
-    """
+    """Return an instance's console output; only instances on Nitro support ``latest``."""
     request: dict[str, Any] = {"Latest": True} if latest else {}
     return ec2.get_console_output(InstanceId=instance_id, **request).get("Output", "")
 

@@ -24,12 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Checked:
-    """The result of the checks.
-
-    Attributes:
-        images: The image of each role's new hosts.
-        notes: Messages for the user.
-    """
+    """The result of the checks: the image of each role's new hosts, and messages for the user."""
 
     images: Mapping[Role, Image]
     notes: tuple[str, ...]
@@ -44,19 +39,9 @@ def check(
     names: SettingNames,
     public: bool,
 ) -> Checked:
-    """Check that hosts can be created with these settings.
+    """Check that hosts can be created with these settings; only the roles in ``counts`` are checked.
 
-    Args:
-        ec2: The client.
-        ssm: The client for the parameters that name the default images.
-        settings: The settings of the hosts.
-        counts: The number of hosts to create, by role; only these roles are checked.
-        names: The caller's names of the settings, for messages and for ``Problem.field``.
-        public: Whether to connect to public addresses.
-
-    Raises:
-        ClusterConfigurationError: Something does not exist or does not fit; it holds all problems.
-        AWSError: A call to AWS failed.
+    Raises ``ClusterConfigurationError`` with all problems; each has the caller's name of its setting.
     """
     checks = _Checks(ec2, ssm, settings, names)
     subnet, problems = checks.check_subnet(sum(counts.values()))

@@ -22,14 +22,7 @@ POLL_SECONDS = 2.0
 
 
 def parse_host_keys(output: str) -> list[str]:
-    """Read the host keys from a console's output.
-
-    Args:
-        output: The whole output; lines may begin with time stamps or a program's name.
-
-    Returns:
-        Keys as ``type base64``, those of the last complete block; empty if there is none.
-    """
+    """Read the keys of the last complete block as ``type base64``; lines may begin with a time stamp or name."""
     before, end, _ = output.rpartition(END)
     _, begin, block = before.rpartition(BEGIN)
     if not (begin and end):
@@ -39,16 +32,7 @@ def parse_host_keys(output: str) -> list[str]:
 
 
 def read_host_keys(ec2: EC2Client, instance_id: str, *, wait: float = 0.0) -> list[str] | None:
-    """Read an instance's host keys from its console.
-
-    Args:
-        ec2: The client.
-        instance_id: The instance.
-        wait: Seconds to poll while the console does not show them yet.
-
-    Returns:
-        Keys as ``type base64``, or None if the console shows none.
-    """
+    """Read an instance's host keys; poll for ``wait`` seconds. None if the console shows none."""
     deadline = time.monotonic() + wait
     while True:
         keys = parse_host_keys(_read_console(ec2, instance_id))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from botocore import exceptions
 
 from flambe_ansible.errors import AWSError
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 LOGIN_HINT = "run 'aws configure', or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 EXPIRED_HINT = "log in again with 'aws sso login', or get new temporary credentials"
@@ -59,24 +55,13 @@ class UnclearAnswerError(AWSError):
     """There was no answer, or one that leaves it unknown whether the request was carried out."""
 
 
-def aws_call(phrase: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Make a function raise ``AWSError("Failed to <phrase>: ...")`` if botocore fails.
-
-    Args:
-        phrase: What the function does; it follows "Failed to".
-    """
-
-    def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            try:
-                return function(*args, **kwargs)
-            except (exceptions.ClientError, exceptions.BotoCoreError) as error:
-                raise convert(error, phrase) from error
-
-        return call
-
-    return decorate
+@contextmanager
+def aws_call(phrase: str) -> Iterator[None]:
+    """Convert botocore's errors to ``AWSError("Failed to <phrase>: ...")``, as a decorator."""
+    try:
+        yield
+    except (exceptions.ClientError, exceptions.BotoCoreError) as error:
+        raise convert(error, phrase) from error
 
 
 def convert(error: exceptions.ClientError | exceptions.BotoCoreError, phrase: str) -> AWSError:

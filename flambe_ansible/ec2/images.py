@@ -40,23 +40,14 @@ TOO_OLD_FOR_GPU_IMAGE = frozenset({"K520", "K80", "M60", "V100"})
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image.
-
-    Attributes:
-        id: Its id.
-        origin: A description of its origin.
-        root_device: The device name of its root volume.
-        architecture: Its architecture.
-        size: The smallest root volume it fits on, in GB.
-        state: Its state on AWS; only ``available`` images can be used.
-    """
+    """An image."""
 
     id: str
-    origin: str
-    root_device: str
+    origin: str  # a description for the user
+    root_device: str  # the device name of the root volume
     architecture: str
-    size: int
-    state: str
+    size: int  # the smallest root volume that it fits on, GB
+    state: str  # only "available" images can be used
 
 
 @dataclass(frozen=True)
@@ -83,11 +74,7 @@ def has_undriven_gpu(info: InstanceTypeInfoTypeDef) -> bool:
 
 
 def get_image(ec2: EC2Client, image_id: str, *, origin: str) -> Image:
-    """Return an image by its id.
-
-    Raises:
-        AWSError: It does not exist, or this account cannot use it.
-    """
+    """Return an image by its id; ``AWSError`` if this account cannot use it."""
     found = api.describe_images(ec2, [image_id])
     if not found:
         raise AWSError(
@@ -100,29 +87,17 @@ def get_image(ec2: EC2Client, image_id: str, *, origin: str) -> Image:
 
 def find_default_for(ec2: EC2Client, ssm: SSMClient, instance_type: str) -> Image:
     """Find the default image for hosts of an instance type."""
-    info = api.describe_instance_type(ec2, instance_type)
-    return find_default(ec2, ssm, gpu=wants_gpu_image(info))
+    return find_default(ec2, ssm, gpu=wants_gpu_image(api.describe_instance_type(ec2, instance_type)))
 
 
 def find_default(ec2: EC2Client, ssm: SSMClient, *, gpu: bool = False) -> Image:
-    """Find the default image: the newest Ubuntu LTS, with NVIDIA's driver if ``gpu`` is set.
-
-    Args:
-        ec2: The client.
-        ssm: The client of Systems Manager; its public parameters are read first.
-        gpu: Whether the host has GPUs that the deep learning image supports.
-
-    Raises:
-        AWSError: Neither the parameters nor the owner's account have one.
-    """
+    """Find the newest Ubuntu LTS image, with NVIDIA's driver if ``gpu`` is set; SSM parameters are read first."""
     sources = _list_sources(ec2.meta.partition, gpu=gpu)
     for source in sources:
-        image_id = _read_parameter(ssm, source.parameter)
-        if image_id:
+        if image_id := _read_parameter(ssm, source.parameter):
             return get_image(ec2, image_id, origin=f"{source.words}, {source.parameter}")
     for source in sources:
-        found = _find_newest(ec2, source)
-        if found:
+        if found := _find_newest(ec2, source):
             return _read(found, f"{source.words}, newest of account {source.owner}")
     raise AWSError(
         "found no Ubuntu image in this region",
@@ -134,21 +109,16 @@ def find_default(ec2: EC2Client, ssm: SSMClient, *, gpu: bool = False) -> Image:
 def _list_sources(partition: str, *, gpu: bool) -> Sequence[_Source]:
     """List the sources of the default image, the preferred one first."""
     if gpu:
-        return [
-            _Source(
-                GPU_PARAMETER.format(release=release),
-                GPU_OWNER,
-                GPU_NAME.format(release=release),
-                f"Ubuntu {release} with NVIDIA driver (AWS Deep Learning Base)",
-            )
-            for release in RELEASES
-        ]
+        parameter, owner, name = GPU_PARAMETER, GPU_OWNER, GPU_NAME
+    else:
+        parameter, owner, name = UBUNTU_PARAMETER, CANONICAL.get(partition, CANONICAL["aws"]), UBUNTU_NAME
+    origin = "with NVIDIA driver (AWS Deep Learning Base)" if gpu else "by Canonical"
     return [
         _Source(
-            UBUNTU_PARAMETER.format(release=release),
-            CANONICAL.get(partition, CANONICAL["aws"]),
-            UBUNTU_NAME.format(release=release, codename=codename),
-            f"Ubuntu {release} by Canonical",
+            parameter.format(release=release),
+            owner,
+            name.format(release=release, codename=codename),
+            f"Ubuntu {release} {origin}",
         )
         for release, codename in RELEASES.items()
     ]
@@ -158,12 +128,10 @@ def _read_parameter(ssm: SSMClient, name: str) -> str | None:
     """Read a public parameter; None if it is missing or this account cannot read it."""
     try:
         return api.get_parameter(ssm, name)
-    except UnclearAnswerError:
-        raise
     except AWSError as error:
-        if error.code:
-            return None
-        raise
+        if isinstance(error, UnclearAnswerError) or not error.code:
+            raise
+        return None
 
 
 def _find_newest(ec2: EC2Client, source: _Source) -> ImageTypeDef | None:

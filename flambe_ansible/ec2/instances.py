@@ -25,51 +25,28 @@ IDS_PER_CALL = 200  # values of one filter
 
 @dataclass(frozen=True, kw_only=True)
 class EC2Instance:
-    """One EC2 instance.
-
-    Attributes:
-        id: Its id.
-        state: Its state.
-        role: Its role in the cluster.
-        name: Its ``Name`` tag.
-        tags: All its tags.
-        type: Its instance type.
-        image: Its image's id.
-        key_name: The key pair it was created with.
-        private_ip: Its address in the subnet.
-        public_ip: Its public address, or None.
-        launched: The time of its last start.
-        order: Its index in the request that created it.
-        token: The client token of that request.
-        volumes: The ids of its volumes.
-        reason: AWS's reason for its last change of state.
-    """
+    """One EC2 instance."""
 
     id: str
     state: HostState
     role: Role
-    name: str = ""
+    name: str = ""  # its ``Name`` tag
     tags: dict[str, str] = field(default_factory=dict)
     type: str = ""
-    image: str = ""
+    image: str = ""  # its id
     key_name: str = ""
-    private_ip: str = ""
+    private_ip: str = ""  # in the subnet
     public_ip: str | None = None
-    launched: datetime = LONG_AGO
-    order: int = 0
-    token: str = ""
-    volumes: tuple[str, ...] = ()
-    reason: str = ""
+    launched: datetime = LONG_AGO  # the time of its last start
+    order: int = 0  # its index in the request that created it
+    token: str = ""  # the client token of that request
+    volumes: tuple[str, ...] = ()  # their ids
+    reason: str = ""  # AWS's reason for its last change of state
 
 
 @dataclass(frozen=True)
 class Existing:
-    """The existing instances of a cluster.
-
-    Attributes:
-        orchestrator: The orchestrator, or None.
-        factories: The factories by index.
-    """
+    """The existing instances of a cluster; the factories by index."""
 
     orchestrator: EC2Instance | None
     factories: dict[int, EC2Instance]
@@ -121,15 +98,7 @@ def find(ec2: EC2Client, cluster: tags.ClusterTags, states: Iterable[HostState] 
 
 
 def arrange(cluster: str, found: Sequence[EC2Instance]) -> Existing:
-    """Find the orchestrator, and assign each factory its index.
-
-    Args:
-        cluster: The cluster's name.
-        found: Its instances, the oldest first.
-
-    Raises:
-        ClusterError: More than one orchestrator has the cluster's tags.
-    """
+    """Find the orchestrator, and assign each factory (the oldest first) its index."""
     heads = [instance for instance in found if instance.role is Role.ORCHESTRATOR]
     if len(heads) > 1:
         ids = " and ".join(instance.id for instance in heads)
@@ -159,7 +128,7 @@ def to_host(instance: EC2Instance, *, name: str, index: int = 0, use_public: boo
 
 
 def describe(ec2: EC2Client, ids: Sequence[str]) -> dict[str, EC2Instance]:
-    """Return the instances with these ids, by id; ids that EC2 does not know (yet) are left out."""
+    """Return the instances with these ids, by id; ids that EC2 does not show (yet) are left out."""
     found: dict[str, EC2Instance] = {}
     for start in range(0, len(ids), IDS_PER_CALL):
         chunk = list(ids[start : start + IDS_PER_CALL])
@@ -176,21 +145,7 @@ def wait_for(
     timeout: float = WAIT_SECONDS,
     on_arrival: Callable[[EC2Instance], None] = lambda _instance: None,
 ) -> dict[str, EC2Instance]:
-    """Wait until all instances are in a state; polls once a second for all of them.
-
-    Args:
-        ec2: The client.
-        ids: The instances.
-        state: The state to wait for.
-        timeout: Seconds.
-        on_arrival: Called once for each instance, when it has reached the state.
-
-    Returns:
-        The instances by id, as last described.
-
-    Raises:
-        AWSError: An instance ended instead, EC2 does not show one after 90 seconds, or the time is up.
-    """
+    """Wait until all instances are in a state; ``on_arrival`` is called once for each instance."""
     started, arrived, known = time.monotonic(), dict[str, EC2Instance](), set[str]()
     while True:
         waiting = [one for one in ids if one not in arrived]
@@ -209,16 +164,13 @@ def wait_for(
         if len(arrived) == len(set(ids)):
             return arrived
         if elapsed > timeout:
-            raise _make_timeout(waiting, seen, arrived, state=state, timeout=timeout)
+            late = {one: str(seen[one].state) if one in seen else "unknown" for one in waiting if one not in arrived}
+            raise _make_timeout(late, state=state, timeout=timeout)
         time.sleep(POLL_SECONDS)
 
 
 def terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
-    """Terminate instances and wait until they have ended.
-
-    Raises:
-        AWSError: One is protected, EC2 does not show one within 90 seconds, or one does not end in time.
-    """
+    """Terminate instances and wait until they have ended."""
     if not ids:
         return
     deadline = time.monotonic() + VISIBLE_SECONDS
@@ -254,17 +206,9 @@ def _check_startable(seen: dict[str, EC2Instance], missing: Sequence[str]) -> No
         )
 
 
-def _make_timeout(
-    waiting: Sequence[str],
-    seen: dict[str, EC2Instance],
-    arrived: dict[str, EC2Instance],
-    *,
-    state: HostState,
-    timeout: float,
-) -> AWSError:
+def _make_timeout(late: dict[str, str], *, state: HostState, timeout: float) -> AWSError:
     """Make the error for the instances that did not reach the state in time."""
-    late = [one for one in waiting if one not in arrived]
-    states = ", ".join(f"{one} is {seen[one].state if one in seen else 'unknown'}" for one in late)
+    states = ", ".join(f"{one} is {current}" for one, current in late.items())
     return AWSError(
         f"instances are not {state} after {timeout:.0f} s: {states}",
         operation="DescribeInstances",

@@ -27,27 +27,16 @@ POLL_SECONDS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceSettings:
-    """The settings of a cluster's instances.
+    """The settings of a cluster's instances."""
 
-    Attributes:
-        types: The instance type of each role.
-        images: The image of each role, or None for the default.
-        key_name: The key pair.
-        security_group: The security group's id.
-        subnet_id: The subnet.
-        volume_type: ``gp2``, ``gp3`` or ``io1``.
-        volume_size: The root volume's size in GB.
-        dedicated: Whether the instances run on dedicated hardware.
-    """
-
-    types: Mapping[Role, str]
-    images: Mapping[Role, str | None]
+    types: Mapping[Role, str]  # by role
+    images: Mapping[Role, str | None]  # None is the default image
     key_name: str
-    security_group: str
+    security_group: str  # its id
     subnet_id: str
-    volume_type: str
-    volume_size: int
-    dedicated: bool
+    volume_type: str  # gp2, gp3 or io1
+    volume_size: int  # GB, of the root volume
+    dedicated: bool  # run on dedicated hardware
 
     @property
     def volume(self) -> str:
@@ -71,15 +60,7 @@ class SettingNames:
 def build_request(
     settings: InstanceSettings, image: Image, *, cluster: tags.ClusterTags, role: Role, indices: Sequence[int] = (0,)
 ) -> dict[str, Any]:
-    """Build the RunInstances request for hosts of one role, all or none; it has no token yet.
-
-    Args:
-        settings: The settings of the hosts.
-        image: Their image.
-        cluster: The cluster's tags.
-        role: Their role.
-        indices: Their indices.
-    """
+    """Build the RunInstances request for hosts of one role, all or none; it has no token yet."""
     volume: dict[str, Any] = {
         "VolumeType": settings.volume_type,
         "VolumeSize": settings.volume_size,
@@ -109,11 +90,7 @@ def build_request(
 
 
 def rehearse(ec2: EC2Client, request: Mapping[str, Any]) -> None:
-    """Send the request as a dry run.
-
-    Raises:
-        AWSError: AWS would refuse it: a permission is missing, or the request is wrong.
-    """
+    """Send the request as a dry run; ``AWSError`` if AWS would refuse it."""
     try:
         api.run_instances(ec2, {**request, "DryRun": True})
     except AWSError as error:
@@ -124,13 +101,10 @@ def rehearse(ec2: EC2Client, request: Mapping[str, Any]) -> None:
 def find_instances(
     ec2: EC2Client, cluster: tags.ClusterTags, journal: Journal, *, settle: bool = False
 ) -> list[EC2Instance]:
-    """Find the cluster's live instances; waits for created instances that EC2 does not show yet.
+    """Find the cluster's live instances; wait for created instances that EC2 does not show yet.
 
-    Args:
-        ec2: The client.
-        cluster: The cluster's tags.
-        journal: Its journal; instances of an unanswered request are recorded in it.
-        settle: Wait until the outcome of every request is known.
+    The instances of an unanswered request are recorded in the journal. With ``settle``, wait until the outcome of every
+    request is known.
     """
     while True:
         found = instances.find(ec2, cluster, HostState)
@@ -145,25 +119,16 @@ def create(
 ) -> list[EC2Instance]:
     """Create instances; repeating this after any failure creates no instance twice.
 
-    Args:
-        ec2: The client.
-        journal: The cluster's journal; the request is recorded in it before it is sent.
-        request: The request that ``build_request`` returned.
-        role: The role of the hosts.
-        tokens: The tokens in use are added here, before each call.
-
-    Raises:
-        AWSError: AWS refused and created nothing, or its answer was unclear; the next launch then repeats the
-            request with the same token.
+    The request is recorded in the journal, and its token added to ``tokens``, before it is sent. After an unclear
+    answer (``UnclearAnswerError``) the next launch repeats the request with the same token.
     """
     creation = _find_or_open(ec2, journal, request, role=role)
     tokens.add(creation.token)
     try:
         made = _send(ec2, {**request, "ClientToken": creation.token})
-    except UnclearAnswerError:
-        raise
     except AWSError as error:
-        journal.close({creation.token}, f"refused: {error.code}")
+        if not isinstance(error, UnclearAnswerError):
+            journal.close({creation.token}, f"refused: {error.code}")
         raise
     journal.answer(creation.token, [instance.id for instance in made])
     if any(instance.state not in LIVE_STATES for instance in made):
@@ -215,11 +180,7 @@ def _find_or_open(ec2: EC2Client, journal: Journal, request: Mapping[str, Any], 
 
 
 def _wait_for_outcome(ec2: EC2Client, journal: Journal, earlier: Creation, request: Mapping[str, Any]) -> None:
-    """Wait until an unanswered request for different hosts can no longer create any.
-
-    Raises:
-        AWSError: It did create hosts; the next launch finds them.
-    """
+    """Wait until an unanswered request for different hosts can create none; ``AWSError`` if it did create some."""
     pairs = {tag["Key"]: tag["Value"] for tag in request["TagSpecifications"][0]["Tags"]}
     cluster = tags.ClusterTags(name=pairs[tags.CLUSTER], creator=pairs[tags.CREATOR])
     while True:

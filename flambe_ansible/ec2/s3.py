@@ -30,19 +30,8 @@ def download(
 ) -> Path:
     """Fetch an object, or all objects below a prefix; unchanged files are not fetched again.
 
-    Args:
-        url: ``s3://bucket/key`` or ``s3://bucket/prefix``. An object with exactly this key is a
-            file, anything else a folder.
-        folder: The folder to fetch into; it must not be used for another URL.
-        session: The session; None uses the user's own AWS configuration.
-        endpoint_url: The URL of S3; None is AWS's own endpoint, or the one that the user's configuration sets.
-        report: Called with the number of bytes fetched and the total.
-
-    Returns:
-        The file or folder.
-
-    Raises:
-        AWSError: The object or prefix does not exist, or S3 refuses.
+    An object with exactly this key is a file, anything else a folder. The folder must not be used for another URL.
+    Without a session or endpoint, the user's AWS configuration is used.
     """
     parts = urlsplit(url)
     bucket, key = parts.netloc, parts.path.lstrip("/")
@@ -51,11 +40,11 @@ def download(
     if not objects:
         raise AWSError(f"{url}: no such object or folder", operation="ListObjectsV2", code="NoSuchKey")
     is_file = any(one["Key"] == key for one in objects) and not key.endswith("/")
+    target = folder / "content" / (PurePosixPath(key).name or bucket)
     if is_file:
         objects = [one for one in objects if one["Key"] == key]
-    name = PurePosixPath(key).name or bucket
-    target = folder / "content" / name
-    wanted = {_local_path(one["Key"], key, target, is_file=is_file): one for one in objects}
+    prefix = key if is_file else key.rstrip("/")
+    wanted = {target / one["Key"].removeprefix(prefix).lstrip("/"): one for one in objects}
     for path in wanted:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise AWSError(
@@ -75,11 +64,6 @@ def _list(client: Any, bucket: str, key: str) -> list[dict[str, Any]]:
     return [
         one for one in found if (one["Key"] == key or one["Key"].startswith(prefix)) and not one["Key"].endswith("/")
     ]
-
-
-def _local_path(key: str, wanted: str, target: Path, *, is_file: bool) -> Path:
-    """Return the path of an object's file."""
-    return target if is_file else target / key.removeprefix(wanted.rstrip("/")).lstrip("/")
 
 
 def _fetch(client: Any, bucket: str, wanted: dict[Path, dict[str, Any]], folder: Path, report: Report | None) -> None:

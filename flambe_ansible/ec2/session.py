@@ -21,12 +21,8 @@ _client_lock = threading.Lock()
 def make_session(region_name: str | None = None) -> boto3.Session:
     """Make a session with the user's own AWS configuration: environment, profile, instance role.
 
-    Args:
-        region_name: The region. If None, it is the first of ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's
-            region, and us-east-1. (boto3 itself ignores ``AWS_REGION``; the AWS CLI and the other SDKs do not.)
-
-    Raises:
-        AWSError: The local configuration cannot be read, or the profile does not exist.
+    The region is the first of ``region_name``, ``AWS_REGION`` (which boto3 ignores, unlike the AWS CLI),
+    ``AWS_DEFAULT_REGION``, the profile's region, and us-east-1.
     """
     import boto3
 
@@ -35,13 +31,7 @@ def make_session(region_name: str | None = None) -> boto3.Session:
 
 
 def make_isolated_session(region_name: str, *, access_key: str, secret_key: str) -> boto3.Session:
-    """Make a session that ignores the user's environment, AWS configuration files and proxies.
-
-    Args:
-        region_name: The region.
-        access_key: The access key.
-        secret_key: Its secret.
-    """
+    """Make a session that ignores the user's environment, AWS configuration files and proxies."""
     import boto3
 
     return boto3.Session(
@@ -53,12 +43,9 @@ def make_isolated_session(region_name: str, *, access_key: str, secret_key: str)
 
 @aws_call("create an AWS client")
 def make_client(session: boto3.Session, service: Any, *, endpoint_url: str | None = None) -> Any:
-    """Make the client of one service; clients may be shared by threads.
+    """Make the client of a service, such as ``ec2``; threads may share it.
 
-    Args:
-        session: The session.
-        service: The service's name, such as ``ec2``.
-        endpoint_url: The API's URL; None is AWS's own endpoint, or the one that the user's configuration sets.
+    Without ``endpoint_url``, it uses the endpoint in the user's configuration, or AWS's own.
     """
     from botocore.config import Config
 

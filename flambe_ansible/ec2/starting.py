@@ -24,29 +24,17 @@ Missing = Mapping[Role, Sequence[int]]
 
 @dataclass(kw_only=True)
 class StartContext:
-    """The clients, settings and callbacks of one start.
-
-    Attributes:
-        ec2: The client.
-        cloudwatch: The client.
-        cluster: The cluster's tags.
-        journal: Its journal.
-        settings: The settings of its instances.
-        alarm_for: Builds the alarm of an instance; returns None for an instance without an alarm.
-        observer: Receives the events.
-        tokens: The tokens in use are added here.
-        created: The names of the created hosts are added here.
-    """
+    """The clients, settings and callbacks of one start."""
 
     ec2: EC2Client
     cloudwatch: CloudWatchClient
     cluster: tags.ClusterTags
     journal: Journal
     settings: launching.InstanceSettings
-    alarm_for: Callable[[EC2Instance], Mapping[str, Any] | None]
+    alarm_for: Callable[[EC2Instance], Mapping[str, Any] | None]  # None: no alarm
     observer: Observer
-    tokens: set[str]
-    created: MutableSequence[str]
+    tokens: set[str]  # the tokens in use are added
+    created: MutableSequence[str]  # the names of the created hosts are added
 
 
 def find_missing(existing: Existing, factories: int) -> dict[Role, list[int]]:
@@ -67,18 +55,7 @@ def name_of(cluster: str, role: Role, index: int) -> str:
 def bring_up(start: StartContext, existing: Existing, missing: Missing, images: Mapping[Role, Image]) -> Existing:
     """Create missing instances, start stopped ones, wait until all run, and update names, tags and alarms.
 
-    Args:
-        start: The clients and settings.
-        existing: The existing instances.
-        missing: The hosts to create.
-        images: The image of each role in ``missing``.
-
-    Returns:
-        All instances of the cluster, running.
-
-    Raises:
-        AWSError: Something failed; created instances are in the journal and have their alarms.
-        ClusterError: Another orchestrator was created at the same time.
+    After a failure, created instances are in the journal and have their alarms.
     """
     alarms.reset(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in existing.all})
     made = _create(start, missing, images) if missing else []

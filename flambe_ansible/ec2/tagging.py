@@ -16,16 +16,7 @@ THREADS = 8
 
 
 def update_tags(ec2: EC2Client, cluster: tags.ClusterTags, named: Sequence[tuple[str, EC2Instance]]) -> list[str]:
-    """Set the cluster's names and tags on instances and their volumes; other tags are kept.
-
-    Args:
-        ec2: The client.
-        cluster: The cluster's tags.
-        named: Each instance with its host's name.
-
-    Returns:
-        The names of the changed hosts.
-    """
+    """Set the cluster's names and tags on instances and volumes, keep other tags; return the changed hosts."""
     volumes = _read_volume_tags(ec2, [volume for _, instance in named for volume in instance.volumes])
     work: dict[tuple[tuple[str, str], ...], list[str]] = {}
     changed = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 
 from flambe_ansible.hosts import Role, factory_name, orchestrator_name
 
@@ -15,19 +16,12 @@ CLUSTER = "Cluster-Name"
 ROLE = "Role"
 PURPOSE_VALUE = "flambe"
 
-OWN_KEYS = (NAME, CREATOR, PURPOSE, CLUSTER, ROLE)
 WILDCARDS = re.compile(r"[*?\\]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterTags:
-    """The tags of one cluster's hosts.
-
-    Attributes:
-        name: The cluster's name.
-        creator: The cluster's creator.
-        user_tags: The user's additional tags.
-    """
+    """The tags of one cluster's hosts."""
 
     name: str
     creator: str
@@ -46,8 +40,7 @@ class ClusterTags:
     def filters(self) -> dict[str, list[str]]:
         """The filters that find the cluster's instances.
 
-        EC2 treats ``*``, ``?`` and backslashes in filter values as patterns: values with one of them are not
-        filtered, but checked by ``matches``.
+        EC2 treats ``*``, ``?`` and backslashes in filter values as patterns: ``matches`` checks such values instead.
         """
         wanted = {PURPOSE: PURPOSE_VALUE, CLUSTER: self.name, CREATOR: self.creator}
         filters = {f"tag:{key}": [value] for key, value in wanted.items() if not WILDCARDS.search(value)}
@@ -56,14 +49,13 @@ class ClusterTags:
     def matches(self, tags: Mapping[str, str]) -> bool:
         """Return whether an instance with these tags belongs to the cluster."""
         own = {CREATOR: self.creator, PURPOSE: PURPOSE_VALUE, CLUSTER: self.name}
-        return tags.get(ROLE) in set(Role) and all(tags.get(key) == value for key, value in own.items())
+        return tags.get(ROLE) in set(Role) and own.items() <= tags.items()
 
 
 def initial_name(cluster: str, role: Role, indices: Sequence[int] = ()) -> str:
     """Return the ``Name`` tag of the instances that one request creates.
 
-    All instances of one request have the same tags: several factories are created with their common base name and
-    named individually afterwards.
+    All of them have the same tags: several factories get their common base name, and are named individually afterwards.
     """
     if role is Role.ORCHESTRATOR:
         return orchestrator_name(cluster)
@@ -77,15 +69,9 @@ def read_index(cluster: str, name: str) -> int | None:
 
 
 def assign_indices(cluster: str, names: Sequence[str]) -> list[int]:
-    """Assign each factory its index.
+    """Assign each factory (the oldest first) an index: the one in its name, or the lowest free one.
 
-    Args:
-        cluster: The cluster's name.
-        names: The ``Name`` tags of the factories, the oldest first.
-
-    Returns:
-        Their indices, in the same order: the index in the name, if the name has one that no older factory has;
-        otherwise the lowest free one.
+    An index that an older factory has in its name does not count.
     """
     wanted: list[int | None] = []
     for name in names:
@@ -97,13 +83,8 @@ def assign_indices(cluster: str, names: Sequence[str]) -> list[int]:
 
 def free_indices(taken: Iterable[int], number: int) -> list[int]:
     """Return the lowest indices that are not taken."""
-    used, index = set(taken), 0
-    found: list[int] = []
-    while len(found) < number:
-        if index not in used:
-            found.append(index)
-        index += 1
-    return found
+    used = set(taken)
+    return list(islice((index for index in count() if index not in used), number))
 
 
 def find_outdated(wanted: Mapping[str, str], current: Mapping[str, str]) -> dict[str, str]:

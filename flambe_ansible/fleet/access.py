@@ -86,7 +86,7 @@ class Access:
     def trust(self, hosts: Sequence[Host]) -> None:
         """Pin the host keys that the provider vouches for, of all hosts at once."""
         self._asked.update(host.name for host in hosts)
-        wanted = [host for host in hosts if self.policy.configured_keys_win or not self.connections.knows(host)]
+        wanted = [host for host in hosts if self.policy.configured_keys_win or not self.connections.trusted(host)]
         found = on_each(wanted, self._find_keys)
         for host in wanted:
             keys = found[host.name]

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flambe_ansible.ec2 import alarms, console, instances, launching, session
+from flambe_ansible.ec2 import alarms, api, console, instances, launching, session
 from flambe_ansible.ec2.checks import Checked, check
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
@@ -260,7 +260,7 @@ class AWSProvider:
         left = alarms.find_owned(self._clients.cloudwatch, self.spec.alarm_owner)
         if not left:
             return
-        alarms.remove_named(self._clients.cloudwatch, left)
+        api.delete_alarms(self._clients.cloudwatch, left)
         left = alarms.find_owned(self._clients.cloudwatch, self.spec.alarm_owner)
         if left:
             raise AWSError(f"alarms still exist: {', '.join(left)}", operation="DeleteAlarms")

@@ -52,9 +52,8 @@ class Report:
 def read_extensions(report: Report, root: Node) -> tuple[Declared, ...]:
     """Read the extensions from the first document."""
     if root.kind is not Kind.MAPPING or root.tag:
-        report.add(
-            root, "the first of two documents must declare the extensions", "module: path, git URL or requirement"
-        )
+        message = "the first of two documents must declare the extensions"
+        report.add(root, message, "module: path, git URL or requirement")
         return ()
     found = []
     for key, value in root.pairs:
@@ -74,14 +73,11 @@ def read_tag(report: Report, root: Node, extensions: Sequence[str]) -> str:
     if not tag.startswith("!"):
         report.add(root, "the document has no tag", wanted)
     elif "." in tag:
-        if tag[1:].split(".")[0] not in {name.split(".")[0] for name in extensions}:
-            module = tag[1:].split(".")[0]
-            report.add(
-                root,
-                f"{tag} belongs to the extension {module}, which the file does not declare",
-                f"a first document with {module}: path, git URL or requirement",
-                suggest(module, extensions),
-            )
+        module = tag[1:].split(".")[0]
+        if module not in {name.split(".")[0] for name in extensions}:
+            message = f"{tag} belongs to the extension {module}, which the file does not declare"
+            expected = f"a first document with {module}: path, git URL or requirement"
+            report.add(root, message, expected, suggest(module, extensions))
     elif tag != "!Experiment":
         message = f"{tag} cannot run on a cluster: the only ClusterRunnable of flambé is Experiment"
         if tag.endswith("Cluster"):
@@ -169,14 +165,8 @@ def read_resources(report: Report, root: Node) -> tuple[Declared, ...]:
         elif given not in ("string", "!cluster") or written.kind is not Kind.SCALAR or not written.value.strip():
             report.add(value, f"the resource {key.value} is {_article(given)}", "a path, a URL, or !cluster PATH")
         else:
-            found.append(
-                Declared(
-                    name=key.value,
-                    value=written.value.strip(),
-                    location=report.place(value),
-                    cluster=given == "!cluster",
-                )
-            )
+            place, cluster = report.place(value), given == "!cluster"
+            found.append(Declared(name=key.value, value=written.value.strip(), location=place, cluster=cluster))
     return tuple(found)
 
 
@@ -194,8 +184,7 @@ def check_sources(
 def read_resume(report: Report, root: Node, stages: Sequence[str]) -> tuple[tuple[str, ...], bool]:
     """Read ``resume``: a stage (with all stages before it), a list of stages, or true (existing results are allowed).
 
-    Returns:
-        The stages to take from the last job, and whether ``resume`` is set.
+    Returns the stages to take from the last job, and whether ``resume`` is set.
     """
     pair = root.get("resume")
     wanted = "a stage, or a list of stages"
@@ -236,11 +225,8 @@ def check_links(report: Report, root: Node, resources: Sequence[str]) -> None:
                 continue
             start = re.split(r"[.\[]", node.value.strip())[0]
             if start not in known:
-                report.add(
-                    node,
-                    f"a link to {show(start)}, which is neither a resource nor this or an earlier stage",
-                    suggestion=suggest(start, known),
-                )
+                message = f"a link to {show(start)}, which is neither a resource nor this or an earlier stage"
+                report.add(node, message, suggestion=suggest(start, known))
 
 
 def check_stage_names(report: Report, root: Node) -> None:
@@ -262,9 +248,8 @@ def check_local_paths(report: Report, root: Node) -> None:
         if type_of(node) != "string" or not text.startswith("/") or not text.strip("/"):
             continue
         if not text.startswith(_SYSTEM_PATHS) and os.path.exists(text):  # noqa: PTH110 - Path.exists raises for long text
-            message = (
-                f"{clean(text)} exists on this machine, but on a cluster only files in resources: are sent to the hosts"
-            )
+            problem = "exists on this machine, but on a cluster only files in resources: are sent to the hosts"
+            message = f"{clean(text)} {problem}"
             report.warn(node, message, "an entry in resources: and a link to it, unless every host has this path")
 
 

@@ -22,35 +22,19 @@ EXPERIMENT = "!Experiment"
 
 @dataclass(frozen=True, kw_only=True)
 class RunnableFile:
-    """A runnable's file, read and checked.
-
-    Attributes:
-        path: The file.
-        text: The file's content.
-        tag: The runnable's tag: ``!Experiment``, or ``!module.Class`` for a class of an extension.
-        is_experiment: Whether it is flambé's Experiment or a subclass of it (it has a pipeline).
-        name: The experiment's name; "" for other runnables.
-        stages: The names of the experiment's stages, in order.
-        resume: The stages whose results are taken from the last job.
-        reuse: Whether existing results of the same name are allowed (``resume`` is set).
-        extensions: The declared extensions.
-        resources: The experiment's resources.
-        warnings: Likely mistakes that do not prevent the runnable from running.
-        extensions_root: The root node of the document of extensions, or None.
-        root: The root node of the runnable.
-    """
+    """A runnable's file, read and checked."""
 
     path: Path
     text: str = field(repr=False)
-    tag: str
-    is_experiment: bool
-    name: str = ""
-    stages: tuple[str, ...] = ()
-    resume: tuple[str, ...] = ()
-    reuse: bool = False
+    tag: str  # ``!Experiment``, or ``!module.Class`` for a class of an extension
+    is_experiment: bool  # flambé's Experiment or a subclass of it (it has a pipeline)
+    name: str = ""  # of the experiment; "" for other runnables
+    stages: tuple[str, ...] = ()  # of the experiment, in order
+    resume: tuple[str, ...] = ()  # the stages whose results are taken from the last job
+    reuse: bool = False  # whether existing results of the same name are allowed (``resume`` is set)
     extensions: tuple[Declared, ...] = ()
     resources: tuple[Declared, ...] = ()
-    warnings: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()  # likely mistakes that do not prevent the runnable from running
     extensions_root: Node | None = field(default=None, repr=False, compare=False)
     root: Node = field(repr=False, compare=False)
 
@@ -61,27 +45,19 @@ class RunnableFile:
         resources: Mapping[str, str] | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> str:
-        """Return the file's text for the cluster.
+        """Return the file's text for the cluster; comments are only lost inside replaced values.
 
-        Args:
-            extensions: The location of each extension on the hosts, by module name; others are unchanged.
-            resources: The path of each resource on the hosts, by name. A ``!cluster`` resource that is not given here
-                keeps its path and loses its tag.
-            attributes: Keys of the runnable to set (``env``, ``save_path``): plain data or ``edit.Tagged``.
-
-        Returns:
-            The new text. Comments are only lost inside replaced values.
-
-        Raises:
-            KeyError: An extension or resource is not in the file.
-            ClusterConfigurationError: The file's notation cannot be changed in place.
+        The mappings have the locations of extensions and resources on the hosts, by name; others are unchanged, except
+        that ``!cluster`` resources lose their tag. ``attributes`` are keys of the runnable to set (``env``,
+        ``save_path``), as plain data or ``edit.Tagged``. A name that is not in the file raises ``KeyError``; a notation
+        that cannot be changed in place raises ``ClusterConfigurationError``.
         """
         places = dict(extensions or {})
         paths = {one.name: one.value for one in self.resources if one.cluster} | dict(resources or {})
-        for name in [*(places.keys() - {one.name for one in self.extensions})]:
-            raise KeyError(name)
-        for name in [*(paths.keys() - {one.name for one in self.resources})]:
-            raise KeyError(name)
+        if unknown := places.keys() - {one.name for one in self.extensions}:
+            raise KeyError(min(unknown))
+        if unknown := paths.keys() - {one.name for one in self.resources}:
+            raise KeyError(min(unknown))
         values = dict(attributes or {})
         try:
             edits = edit.set_values(self.text, self.root, values)
@@ -90,7 +66,7 @@ class RunnableFile:
             if places and self.extensions_root:
                 edits += edit.set_values(self.text, self.extensions_root, places)
         except edit.EditError as error:
-            raise self._refuse(error.node, str(error)) from error
+            raise self.refuse(error.node, str(error)) from error
         text = edit.apply(self.text, edits)
         self._verify(text, places, values, {"resources": paths})
         return text
@@ -105,53 +81,35 @@ class RunnableFile:
         try:
             found = [edit.meaning(root) for root in tree.parse(text)]
         except tree.TreeError as error:
-            raise self._refuse(self.root, f"this document cannot be rewritten in place ({error})") from error
+            raise self.refuse(self.root, f"this document cannot be rewritten in place ({error})") from error
         if found != wanted:
-            raise self._refuse(
-                self.root, "this document cannot be rewritten in place; write it in block style, one key per line"
-            )
+            message = "this document cannot be rewritten in place; write it in block style, one key per line"
+            raise self.refuse(self.root, message)
 
-    def _refuse(self, node: Node, message: str) -> ClusterConfigurationError:
-        return ClusterConfigurationError.of([SourceLocation(str(self.path), node.line, node.column).problem(message)])
+    def refuse(self, node: Node, message: str) -> ClusterConfigurationError:
+        """Make the error of a node."""
+        return _refuse(self.path, message, line=node.line, column=node.column)
 
 
 def read(path: str | Path) -> RunnableFile:
-    """Read and check a runnable's file.
-
-    Relative paths in it start from its folder.
-
-    Raises:
-        ClusterConfigurationError: The file has problems; the error holds all of them, with their positions.
-    """
+    """Read and check a runnable's file, and raise all its problems at once; relative paths start from its folder."""
     path = Path(path)
     if path.is_dir():
-        raise ClusterConfigurationError.of(
-            [SourceLocation(str(path)).problem("this is a folder", "a runnable (YAML file)")]
-        )
+        raise _refuse(path, "this is a folder", "a runnable (YAML file)")
     return from_text(read_text(path, shown=str(path)), path)
 
 
 def from_text(text: str, path: Path) -> RunnableFile:
-    """Read and check a runnable's text; ``path`` is used for messages and relative paths.
-
-    Raises:
-        ClusterConfigurationError: The text has problems; the error holds all of them, with their positions.
-    """
+    """Read and check a runnable's text; ``path`` is used for messages and relative paths."""
     try:
         roots = tree.parse(text)
     except tree.TreeError as error:
-        raise ClusterConfigurationError.of(
-            [SourceLocation(str(path), error.line, error.column).problem(str(error), error.expected)]
-        ) from error
-    if not roots or all(_is_empty(root) for root in roots):
-        raise ClusterConfigurationError.of(
-            [SourceLocation(str(path), 1, 1).problem("the file is empty", "!Experiment")]
-        )
+        raise _refuse(path, str(error), error.expected, line=error.line, column=error.column) from error
+    if all(one.kind is Kind.SCALAR and one.plain and not one.tag and not one.value for one in roots):
+        raise _refuse(path, "the file is empty", "!Experiment", line=1, column=1)
     if len(roots) > 2:
-        place = SourceLocation(str(path), roots[2].line, roots[2].column)
-        raise ClusterConfigurationError.of(
-            [place.problem("a third document starts here", "the extensions, then the runnable")]
-        )
+        message, expected = "a third document starts here", "the extensions, then the runnable"
+        raise _refuse(path, message, expected, line=roots[2].line, column=roots[2].column)
     report = checks.Report(str(path))
     head = roots[0] if len(roots) == 2 else None
     extensions = checks.read_extensions(report, head) if head else ()
@@ -195,5 +153,7 @@ def _read_experiment(report: checks.Report, found: RunnableFile) -> RunnableFile
     return replace(found, name=name, stages=stages, resources=resources, resume=resume, reuse=reuse)
 
 
-def _is_empty(node: Node) -> bool:
-    return node.kind is Kind.SCALAR and not node.tag and node.plain and not node.value
+def _refuse(
+    path: Path, message: str, expected: str = "", *, line: int = 0, column: int = 0
+) -> ClusterConfigurationError:
+    return ClusterConfigurationError.of([SourceLocation(str(path), line, column).problem(message, expected)])

@@ -34,11 +34,7 @@ class Edit:
 
 
 class EditError(ValueError):
-    """The notation of a value cannot be changed in place.
-
-    Attributes:
-        node: The value.
-    """
+    """The notation of the value ``node`` cannot be changed in place."""
 
     def __init__(self, message: str, node: Node) -> None:
         super().__init__(message)
@@ -55,13 +51,7 @@ def apply(text: str, edits: Sequence[Edit]) -> str:
 def set_values(text: str, mapping: Node, values: Mapping[str, Any]) -> list[Edit]:
     """Return the edits that set keys of a mapping; new keys are inserted before the first key.
 
-    Args:
-        text: The text that contains the mapping.
-        mapping: A mapping, or a scalar without text (``!ext.Runnable`` alone) that becomes one.
-        values: Plain data or ``Tagged``, by key.
-
-    Raises:
-        EditError: Keys cannot be added to it.
+    A scalar without text (``!ext.Runnable`` alone) becomes a mapping. The values are plain data or ``Tagged``.
     """
     edits: list[Edit] = []
     missing: dict[str, Any] = {}
@@ -87,11 +77,7 @@ def replace_value(text: str, key: Node, value: Node, new: Any) -> list[Edit]:
 
 
 def write(value: Any) -> str:
-    """Write plain data as YAML on one line.
-
-    Raises:
-        TypeError: The value is not plain data.
-    """
+    """Write plain data as YAML on one line; ``TypeError`` if it is not plain data."""
     match value:
         case _ if callable(as_tagged := getattr(value, "as_tagged", None)):
             return write(as_tagged())
@@ -127,33 +113,20 @@ def meaning(node: Node) -> Any:
 
 
 def expect(node: Node, values: Mapping[str, Any], *, below: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Return the content of a mapping after ``set_values``, including values set in nested mappings.
-
-    Args:
-        node: The original mapping.
-        values: The new values of the mapping's keys.
-        below: The new values in nested mappings, by the key of the nested mapping.
-    """
-    changed = {name: _meaning_of(value) for name, value in values.items()}
+    """Return the content of a mapping after ``set_values``; ``below`` are the values set in nested mappings, by key."""
+    changed = {name: meaning(parse(write(value))[0]) for name, value in values.items()}
     pairs = []
     for key, value in node.pairs:
         now = meaning(value)
         if key.value in changed:
-            now = _anchored(changed.pop(key.value), value.anchor)
+            kind, _anchor, *content = changed.pop(key.value)
+            now = (kind, value.anchor, *content)
         elif key.value in below:
             now = expect(value, below[key.value], below={})
         pairs.append((meaning(key), now))
     added = [(("string", "", name), value) for name, value in changed.items()]
     tag = node.tag or "mapping"
     return (tag, node.anchor, added + pairs)
-
-
-def _meaning_of(value: Any) -> Any:
-    return meaning(parse(write(value))[0])
-
-
-def _anchored(value: Any, anchor: str) -> Any:
-    return (value[0], anchor, *value[2:])
 
 
 def _write_text(text: str) -> str:

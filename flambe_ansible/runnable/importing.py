@@ -13,14 +13,6 @@ def import_sources(file: RunnableFile, *, observer: Observer = ignore) -> None:
     """Import the extensions of a file from their folders, even if modules of the same names are installed.
 
     Git repositories are fetched first. Requirements and archives are skipped: they must be installed here.
-
-    Args:
-        file: The file.
-        observer: Receives an event for each large extension.
-
-    Raises:
-        ClusterConfigurationError: Extensions cannot be imported; the error holds all problems, with their positions.
-        SourceError: A repository cannot be fetched.
     """
     problems: list[Problem] = []
     places = {one.name: one.location for one in file.extensions}

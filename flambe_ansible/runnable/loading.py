@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from flambe_ansible.config.extension import list_subclasses
 from flambe_ansible.errors import ClusterConfigurationError, Problem
 from flambe_ansible.runnable import document
 from flambe_ansible.runnable.document import RunnableFile
@@ -16,38 +16,28 @@ from flambe_ansible.runnable.tree import Kind, Node, type_of
 
 
 def load(path: str | Path, *, secrets: Path | None = None) -> Runnable:
-    """Create the runnable that a file describes; its extensions must be installed here.
-
-    Args:
-        path: The file.
-        secrets: The secrets file for ``config``, or None.
-
-    Raises:
-        ClusterConfigurationError: The file has problems, an extension cannot be imported, or the class rejects its
-            arguments.
-    """
+    """Create the runnable that a file describes; its extensions must be installed here. ``secrets`` is a path."""
     return make(document.read(path), secrets=secrets)
 
 
 def make(file: RunnableFile, *, secrets: Path | None = None) -> Runnable:
     """Create the runnable of a file that was already read.
 
-    Raises:
-        ClusterConfigurationError: An extension cannot be imported, or the class rejects its arguments.
+    ``ClusterConfigurationError`` is raised if an extension cannot be imported, or if the class rejects its arguments.
     """
     if file.is_experiment:
-        raise _refuse(file, file.root, f"{file.tag} is an experiment: it runs in flambé's runtime, not in this Python")
+        raise file.refuse(file.root, f"{file.tag} is an experiment: it runs in flambé's runtime, not in this Python")
     import_extensions(file)
     runnable_class = find_class(file.tag)
     if runnable_class is None:
-        raise _refuse(file, file.root, f"{file.tag}: the extension has no such subclass of flambe_ansible.Runnable")
+        raise file.refuse(file.root, f"{file.tag}: the extension has no such subclass of flambe_ansible.Runnable")
     values = _construct(file, file.root, {})
     if not isinstance(values, dict) and values not in (None, ""):
-        raise _refuse(file, file.root, f"{file.tag} must be followed by a mapping")
+        raise file.refuse(file.root, f"{file.tag} must be followed by a mapping")
     try:
         runnable = runnable_class(**(values or {}))
     except TypeError as error:
-        raise _refuse(file, file.root, f"{file.tag}: {error}") from error
+        raise file.refuse(file.root, f"{file.tag}: {error}") from error
     runnable._file = file
     runnable.inject_content(file.text)
     runnable.inject_extensions({one.name: one.value for one in file.extensions})
@@ -58,11 +48,7 @@ def make(file: RunnableFile, *, secrets: Path | None = None) -> Runnable:
 
 
 def import_extensions(file: RunnableFile) -> None:
-    """Import the modules of a file's extensions.
-
-    Raises:
-        ClusterConfigurationError: Modules cannot be imported; the error holds all problems, with their positions.
-    """
+    """Import the modules of a file's extensions."""
     problems: list[Problem] = []
     for one in file.extensions:
         try:
@@ -76,14 +62,8 @@ def import_extensions(file: RunnableFile) -> None:
 
 def find_class(tag: str) -> type[Runnable] | None:
     """Find the class of a tag among the imported classes; if there are several, the last one defined."""
-    found = [one for one in _subclasses(Runnable) if one.tag() == tag]
+    found: list[type[Runnable]] = [one for one in list_subclasses(Runnable) if one.tag() == tag]
     return found[-1] if found else None
-
-
-def _subclasses(root: Any) -> Iterator[type[Runnable]]:
-    for one in root.__subclasses__():
-        yield one
-        yield from _subclasses(one)
 
 
 def _construct(file: RunnableFile, node: Node, made: dict[int, Any]) -> Any:
@@ -116,14 +96,14 @@ def _construct_tagged(file: RunnableFile, node: Node, value: Any) -> Any:
     elif module_name.split(".")[0] in {one.name.split(".")[0] for one in file.extensions}:
         maker = getattr(importlib.import_module(module_name), class_name, None)
     else:
-        raise _refuse(file, node, f"{node.tag} is neither !RemoteEnvironment nor a class of a declared extension")
+        raise file.refuse(node, f"{node.tag} is neither !RemoteEnvironment nor a class of a declared extension")
     if maker is None or arguments is None:
         what = "the extension has no such class" if maker is None else "expected a mapping"
-        raise _refuse(file, node, f"{node.tag}: {what}")
+        raise file.refuse(node, f"{node.tag}: {what}")
     try:
         return maker(arguments) if node.tag == RemoteEnvironment.TAG else maker(**arguments)
     except TypeError as error:
-        raise _refuse(file, node, f"{node.tag}: {error}") from error
+        raise file.refuse(node, f"{node.tag}: {error}") from error
 
 
 def _scalar(node: Node, kind: str) -> Any:
@@ -141,9 +121,3 @@ def _scalar(node: Node, kind: str) -> Any:
         case "number":
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return node.value
-
-
-def _refuse(file: RunnableFile, node: Node, message: str) -> ClusterConfigurationError:
-    return ClusterConfigurationError.of(
-        [Problem(file=str(file.path), line=node.line, column=node.column, message=message)]
-    )

@@ -13,15 +13,9 @@ logger = logging.getLogger(__name__)
 
 
 def run(runnable: Runnable, *, force: bool = False, verbose: bool = False) -> None:
-    """Call a runnable's ``run``.
+    """Call a runnable's ``run``; an error in it becomes a ``RunError`` with the line of user code.
 
-    Args:
-        runnable: The runnable.
-        force: Passed to ``run``.
-        verbose: Passed to ``run``.
-
-    Raises:
-        RunError: ``run`` raised an error. The message has the line of user code, and the traceback is logged.
+    The traceback is logged without this package's frames.
     """
     try:
         runnable.run(force=force, verbose=verbose)

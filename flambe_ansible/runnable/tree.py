@@ -31,37 +31,21 @@ class Kind(StrEnum):
 
 @dataclass(kw_only=True, eq=False)
 class Node:
-    """A node and its range in the text.
-
-    Attributes:
-        kind: The kind of the node.
-        start: The index of the first character, including tag and anchor.
-        end: The index after the last character; equal to start for an empty node.
-        line: The line, from 1.
-        column: The column, from 1.
-        tag: The tag as written (``!g``, ``tag:yaml.org,2002:str`` for ``!!str``), or "".
-        anchor: The anchor's name, or "".
-        value: The text of a scalar, or the anchor that an alias refers to.
-        plain: Whether a scalar has no quotes.
-        flow: Whether a collection is written in brackets.
-        items: The items of a sequence.
-        pairs: The keys and values of a mapping, in order, including duplicates.
-        target: The node that an alias refers to.
-    """
+    """A node and its range in the text."""
 
     kind: Kind
-    start: int
-    end: int
-    line: int
-    column: int
-    tag: str = ""
+    start: int  # the index of the first character, including tag and anchor
+    end: int  # the index after the last character; equal to start for an empty node
+    line: int  # from 1
+    column: int  # from 1
+    tag: str = ""  # as written (``!g``, ``tag:yaml.org,2002:str`` for ``!!str``)
     anchor: str = ""
-    value: str = ""
-    plain: bool = False
-    flow: bool = False
-    items: list[Node] = field(default_factory=list)
-    pairs: list[tuple[Node, Node]] = field(default_factory=list)
-    target: Node | None = None
+    value: str = ""  # the text of a scalar, or the anchor that an alias refers to
+    plain: bool = False  # whether a scalar has no quotes
+    flow: bool = False  # whether a collection is written in brackets
+    items: list[Node] = field(default_factory=list)  # of a sequence
+    pairs: list[tuple[Node, Node]] = field(default_factory=list)  # of a mapping, in order, including duplicates
+    target: Node | None = None  # of an alias
 
     def get(self, key: str) -> tuple[Node, Node] | None:
         """Return the pair with this key, or None."""
@@ -82,13 +66,7 @@ class Node:
 
 
 class TreeError(ValueError):
-    """The text is not valid YAML.
-
-    Attributes:
-        expected: What is expected instead, or "".
-        line: The line, from 1; 0 if unknown.
-        column: The column, from 1.
-    """
+    """The text is not valid YAML; the line is 0 if it is unknown."""
 
     def __init__(self, message: str, *, expected: str = "", line: int = 0, column: int = 0) -> None:
         super().__init__(message)
@@ -98,14 +76,7 @@ class TreeError(ValueError):
 
 
 def parse(text: str) -> list[Node]:
-    """Parse all documents of a text.
-
-    Returns:
-        The root of each document, in order; an empty document's root is a plain scalar without text.
-
-    Raises:
-        TreeError: The text is not valid YAML, is nested deeper than 100 levels, or an alias has no anchor.
-    """
+    """Parse all documents of a text; an empty document's root is a plain scalar without text."""
     try:
         return list(_build(text))
     except yaml.MarkedYAMLError as error:
@@ -127,8 +98,7 @@ _TYPES = (("null", _NULL), ("boolean", _BOOLEAN), ("integer", _INTEGER), ("numbe
 def type_of(node: Node) -> str:
     """Return the type of a node's value by the rules of YAML 1.2, as flambé does (``no`` is a string).
 
-    Returns:
-        ``string``, ``null``, ``boolean``, ``integer``, ``number``, ``date``, ``list``, ``mapping``, or the tag.
+    It is ``string``, ``null``, ``boolean``, ``integer``, ``number``, ``date``, ``list``, ``mapping``, or the tag.
     """
     node = node.resolved()
     if node.tag and node.tag not in ("tag:yaml.org,2002:str", "!"):
@@ -169,10 +139,8 @@ def _build(text: str) -> Iterator[Node]:
 
 def _node(event: Any, text: str, anchors: dict[str, Node]) -> Node:
     """Create the node for an event."""
-    start, end = event.start_mark.index, event.end_mark.index
-    node = Node(
-        kind=Kind.SCALAR, start=start, end=end, line=event.start_mark.line + 1, column=event.start_mark.column + 1
-    )
+    mark, end = event.start_mark, event.end_mark.index
+    node = Node(kind=Kind.SCALAR, start=mark.index, end=end, line=mark.line + 1, column=mark.column + 1)
     if isinstance(event, yaml.AliasEvent):
         name = event.anchor or ""
         node.kind, node.value, node.target = Kind.ALIAS, name, anchors.get(name)
@@ -183,7 +151,7 @@ def _node(event: Any, text: str, anchors: dict[str, Node]) -> Node:
     if isinstance(event, yaml.ScalarEvent):
         node.value, node.plain = event.value, event.style is None
         if event.style in ("|", ">"):
-            node.end = start + len(text[start:end].rstrip())
+            node.end = mark.index + len(text[mark.index : end].rstrip())
     else:
         node.kind = Kind.SEQUENCE if isinstance(event, yaml.SequenceStartEvent) else Kind.MAPPING
         node.flow = bool(event.flow_style)

@@ -30,32 +30,21 @@ TIMEOUT = 900.0  # seconds for one build; it may download the build system first
 class Wheel:
     """A wheel of a checkout.
 
-    Attributes:
-        path: The file.
-        name: The distribution's name.
-        version: Its version, with the content's digest as local part: ``0.4.18+content.1a2b3c4d5e6f``. Different
-            content has a different version, so that installers replace it.
-        digest: The checkout's digest.
+    The version has the content's digest as local part (``0.4.18+content.1a2b3c4d5e6f``), so that installers replace a
+    wheel of different content.
     """
 
     path: Path
-    name: str
+    name: str  # the distribution's
     version: str
-    digest: str
+    digest: str  # of the checkout's content
 
 
 def build_wheel(source: Path, *, cache: Path | None = None, observer: Observer = ignore) -> Wheel:
     """Build a checkout into a wheel; a cached wheel of the same content is returned without a build.
 
-    The build runs in a copy; the checkout is not changed.
-
-    Args:
-        source: A folder with a ``pyproject.toml`` or a ``setup.py``.
-        cache: The folder of the cached wheels; None is the user's cache.
-        observer: Receives a notice if a build starts.
-
-    Raises:
-        SourceError: It is not such a folder, or the build failed.
+    The build runs in a copy, so that the checkout is unchanged; the observer receives a notice of it. Raises
+    ``SourceError`` if the folder has no ``pyproject.toml`` or ``setup.py``, or if the build fails.
     """
     source = source.expanduser().absolute()
     if not any((source / name).is_file() for name in ("pyproject.toml", "setup.py")):
@@ -70,16 +59,7 @@ def build_wheel(source: Path, *, cache: Path | None = None, observer: Observer =
 
 
 def mark_version(wheel: Path, label: str, folder: Path) -> Path:
-    """Write a copy of a wheel whose version has a local part.
-
-    Args:
-        wheel: The wheel; it is not changed.
-        label: The local part, letters, digits and dots (PEP 440); it is appended to an existing local part.
-        folder: The folder of the new wheel.
-
-    Returns:
-        The new wheel.
-    """
+    """Write a copy of a wheel into a folder; ``label`` is appended to the local part of its version (PEP 440)."""
     name, version = wheel.name.split("-")[:2]
     new_version = f"{version}.{label}" if "+" in version else f"{version}+{label}"
     old_info, new_info = f"{name}-{version}.dist-info/", f"{name}-{new_version}.dist-info/"
@@ -92,12 +72,10 @@ def mark_version(wheel: Path, label: str, folder: Path) -> Path:
             data = old.read(item)
             if item.filename == f"{old_info}METADATA":
                 data = re.sub(rb"(?m)^Version: .*$", f"Version: {new_version}".encode(), data, count=1)
-            for old_folder, new_folder in (
-                (old_info, new_info),
-                (f"{name}-{version}.data/", f"{name}-{new_version}.data/"),
-            ):
+            for kind in ("dist-info", "data"):
+                old_folder = f"{name}-{version}.{kind}/"
                 if item.filename.startswith(old_folder):
-                    item.filename = new_folder + item.filename.removeprefix(old_folder)
+                    item.filename = f"{name}-{new_version}.{kind}/{item.filename.removeprefix(old_folder)}"
             new.writestr(item, data)
             hashed = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
             records.append(f"{_quote(item.filename)},sha256={hashed},{len(data)}\n")
@@ -109,8 +87,7 @@ def _find_or_build(source: Path, digest: str, cache: Path, observer: Observer) -
     """Return the cached wheel of this content; build it if there is none."""
     home = cache / digest[:16]
     with locked(home):
-        found = next(home.glob("*.whl"), None)
-        if found:
+        if found := next(home.glob("*.whl"), None):
             return found
         observer(Notice(message=f"building a wheel of {source}: its content is new"))
         with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
@@ -126,11 +103,10 @@ def _build(source: Path, folder: Path) -> Path:
     shutil.copytree(source, copy, symlinks=True, ignore=left_out)
     for name in content.EXCLUDED_AT_TOP:
         shutil.rmtree(copy / name, ignore_errors=True)
-    environment = clean_environment()
     try:
         done = subprocess.run(
             _command(copy, out),
-            env=environment,
+            env=clean_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

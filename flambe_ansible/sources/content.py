@@ -22,15 +22,12 @@ MB = 1024 * 1024
 
 
 def digest(path: Path) -> str:
-    """Compute the digest of a file, or of the names, contents and execute bits of a package folder's files.
-
-    Returns:
-        A SHA-256 in hex, without the files that match ``EXCLUDED``.
-    """
+    """Compute a SHA-256 of a file, or of the names, contents and execute bits of a package folder's files."""
     total = hashlib.sha256()
     for one in [path] if path.is_file() else files(path):
         name = "" if one == path else one.relative_to(path).as_posix()
-        total.update(f"{name}\0{_mark(one)}\0".encode(errors="surrogateescape"))
+        kind = "link" if one.is_symlink() else "x" if one.stat().st_mode & 0o100 else "-"
+        total.update(f"{name}\0{kind}\0".encode(errors="surrogateescape"))
         if one.is_symlink() and path.is_dir():
             total.update(str(one.readlink()).encode(errors="surrogateescape"))
         else:
@@ -55,10 +52,7 @@ def size(path: Path) -> int:
     """Count the bytes of a file, or of all files in a folder."""
     if not path.is_dir():
         return path.stat().st_size
-    total = 0
-    for current, _folders, names in os.walk(path):
-        total += sum((Path(current) / name).lstat().st_size for name in names)
-    return total
+    return sum((Path(current) / name).lstat().st_size for current, _, names in os.walk(path) for name in names)
 
 
 @contextmanager
@@ -67,13 +61,6 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with lock(folder / ".lock"):
         yield
-
-
-def _mark(path: Path) -> str:
-    """Return the part of the digest for a file's type and execute bit."""
-    if path.is_symlink():
-        return "link"
-    return "x" if path.stat().st_mode & 0o100 else "-"
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

@@ -9,16 +9,9 @@ from flambe_ansible.errors import SourceLocation
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """An extension or a resource of the file.
+    """An extension or a resource of the file."""
 
-    Attributes:
-        name: The extension's module name, or the resource's name.
-        value: The path, URL or requirement, as written; not in the repr, because a URL may contain a password.
-        location: The location of the value.
-        cluster: Whether a resource is already on the hosts (``!cluster``).
-    """
-
-    name: str
-    value: str = field(repr=False)
+    name: str  # an extension's module name, or a resource's name
+    value: str = field(repr=False)  # as written; a URL may contain a password
     location: SourceLocation
-    cluster: bool = False
+    cluster: bool = False  # ``!cluster``: a resource that is already on the hosts

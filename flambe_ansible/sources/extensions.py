@@ -26,39 +26,24 @@ class ExtensionKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Extension:
-    """An extension that is ready for upload, or that the hosts install from an index or URL.
+    """An extension that is ready for upload, or that the hosts install from an index or URL."""
 
-    Attributes:
-        name: The module that flambé imports.
-        kind: Its kind.
-        origin: Its origin for messages; without credentials.
-        path: The local folder or archive to send; None for a requirement.
-        requirement: The requirement that the hosts install, or "". It may contain a URL's credentials.
-        digest: The digest of its content, or of the requirement's text; an unchanged digest needs no installation.
-        size: The number of bytes to send.
-    """
-
-    name: str
+    name: str  # of the module that flambé imports
     kind: ExtensionKind
-    origin: str
-    path: Path | None = None
+    origin: str  # for messages; without credentials
+    path: Path | None = None  # the folder or archive to send; None for a requirement
     requirement: str = field(default="", repr=False)
-    digest: str
-    size: int = 0
+    digest: str  # of the content, or of the requirement's text; unchanged: no installation
+    size: int = 0  # bytes to send
 
 
 def fetch_extensions(
     declared: Iterable[Declared], *, folder: Path, cache: Path | None = None, observer: Observer = ignore
 ) -> tuple[Extension, ...]:
-    """Fetch extensions to this machine.
+    """Fetch extensions to this machine; relative paths start in ``folder``.
 
-    Git repositories are cloned with the user's git configuration into a cache; later calls fetch only changes.
-
-    Args:
-        declared: The extensions that a file declares.
-        folder: The file's folder; relative paths start there.
-        cache: The folder of the clones; None is the user's cache.
-        observer: Receives a notice for each extension larger than 10 MB.
+    Git repositories are cloned with the user's git configuration into a cache; later calls fetch only changes. The
+    observer receives a notice for each extension larger than 10 MB.
 
     Raises:
         ClusterConfigurationError: An extension is not a path, URL or requirement, or cannot be installed.

@@ -21,15 +21,8 @@ TIMEOUT = 1800.0  # seconds for one git command; large repositories on slow line
 def fetch(location: GitLocation, cache: Path) -> Path:
     """Fetch a folder of a git repository to this machine, at the current commit of its branch or tag.
 
-    Args:
-        location: The repository, the ref and the folder.
-        cache: The folder of all clones.
-
-    Returns:
-        The folder. Every location has its own clone, including different refs of one repository.
-
-    Raises:
-        SourceError: Git failed, or the ref or folder does not exist.
+    Every location has its own clone in the cache, including different refs of one repository. Raises ``SourceError`` if
+    git fails, or if the ref or folder does not exist.
     """
     key = hashlib.sha256("\0".join((location.url, location.ref, location.tree)).encode()).hexdigest()[:16]
     home = cache / f"{_stem(location.url)}-{key}"
@@ -37,7 +30,8 @@ def fetch(location: GitLocation, cache: Path) -> Path:
         clone = home / "clone"
         if not (clone / ".git").is_dir():
             _clone(location, home, clone)
-        elif not _is_here(location, clone):
+        elif len(location.ref) != 40 or _resolve(location, clone, location.ref) != location.ref:
+            # Not the id of a commit that the clone already has.
             _git(location, "-C", str(clone), "fetch", "--quiet", "--prune", "--tags", "--force", "origin")
             _git(location, "-C", str(clone), "remote", "set-head", "origin", "--auto", check=False)
         commit, subfolder = _find(location, clone)
@@ -57,12 +51,6 @@ def _clone(location: GitLocation, home: Path, clone: Path) -> None:
     with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
         _git(location, "clone", "--quiet", "--no-checkout", "--", location.url, f"{new}/clone")
         Path(f"{new}/clone").rename(clone)
-
-
-def _is_here(location: GitLocation, clone: Path) -> bool:
-    """Return whether the ref is a full commit id that the clone already has."""
-    ref = location.ref
-    return len(ref) == 40 and _resolve(location, clone, ref) == ref
 
 
 def _find(location: GitLocation, clone: Path) -> tuple[str, str]:

@@ -25,18 +25,10 @@ Report = Callable[[int, int | None], None]
 
 
 def download(url: str, cache: Path, *, report: Report | None = None) -> Path:
-    """Fetch a file, or reuse the cached one if the server reports it unchanged.
+    """Fetch a file into its URL's folder of the cache, or reuse the cached one if the server reports it unchanged.
 
-    Args:
-        url: An ``http://`` or ``https://`` URL; its credentials, if any, are sent only to its host.
-        cache: The folder of all downloads.
-        report: Called with the number of bytes fetched and the total (None if unknown).
-
-    Returns:
-        The file; its name is the last part of the URL's path.
-
-    Raises:
-        SourceError: The server did not answer, refused, or closed the connection early.
+    Credentials in the URL are sent only to its host. Raises ``SourceError`` if the server did not answer, refused, or
+    closed the connection early.
     """
     shown = redact(url)
     home = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
@@ -82,10 +74,7 @@ def _receive(answer: Any, target: Path, home: Path, shown: str, report: Report |
 def _request(url: str, facts: dict[str, Any]) -> urllib.request.Request:
     """Make the request; conditional if the cached file has an ETag or a date."""
     parts = urlsplit(url)
-    netloc = parts.netloc
-    credentials = ""
-    if "@" in netloc:
-        credentials, netloc = netloc.rsplit("@", 1)
+    credentials, _, netloc = parts.netloc.rpartition("@")
     request = urllib.request.Request(urlunsplit((parts.scheme, netloc, parts.path, parts.query, "")))  # noqa: S310 (http only)
     request.add_header("User-Agent", "flambe-ansible")
     request.add_header("Accept-Encoding", "identity")

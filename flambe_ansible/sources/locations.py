@@ -16,11 +16,7 @@ _HINT = "a folder, a git URL, or a requirement such as my_package==1.2"
 
 
 class LocationError(ValueError):
-    """The text is not a valid location.
-
-    Attributes:
-        expected: What would be right.
-    """
+    """The text is not a valid location; ``expected`` is what would be right."""
 
     def __init__(self, message: str, *, expected: str = "") -> None:
         super().__init__(message)
@@ -29,21 +25,12 @@ class LocationError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class GitLocation:
-    """A folder in a git repository.
+    """A folder in a git repository."""
 
-    Attributes:
-        url: The URL to clone, without credentials.
-        ref: A branch, tag or commit; "" for the repository's default branch.
-        subfolder: The folder in it, "" for the root.
-        tree: ``branch/sub/folder`` from a web page's URL, whose branch name can only be found with the repository;
-            "" if ref and subfolder are used.
-        credentials: ``user:password`` of the URL, or "".
-    """
-
-    url: str
-    ref: str = ""
+    url: str  # without credentials
+    ref: str = ""  # a branch, tag or commit; "" for the repository's default branch
     subfolder: str = ""
-    tree: str = ""
+    tree: str = ""  # ``branch/sub/folder`` of a web page's URL, instead of ref and subfolder
     credentials: str = field(default="", repr=False)
 
 
@@ -55,17 +42,10 @@ class Required:
 
 
 def locate_extension(value: str, folder: Path) -> Path | GitLocation | Required:
-    """Parse the location of an extension.
+    """Parse the location of an extension; ``LocationError`` if it is none, or a folder that cannot be installed.
 
     The forms are flambé's (a folder, ``https://github.com/user/repo/tree/branch/folder``, ``ssh://git@host:path``, a
     requirement) and pip's (``git+URL@REF#subdirectory=FOLDER``).
-
-    Args:
-        value: The value in the file.
-        folder: The folder that relative paths start from.
-
-    Raises:
-        LocationError: It has none of these forms, or is a folder that cannot be installed.
     """
     if _SCP.fullmatch(value):
         return _read_scp(value)
@@ -89,11 +69,7 @@ def locate_extension(value: str, folder: Path) -> Path | GitLocation | Required:
 
 
 def locate_resource(value: str, folder: Path) -> Path | str:
-    """Parse the location of a resource: an existing path, or an ``s3://`` or ``http(s)://`` URL.
-
-    Raises:
-        LocationError: It is neither.
-    """
+    """Parse the location of a resource: an existing path, or an ``s3://`` or ``http(s)://`` URL."""
     path = resolve(value, folder)
     if path.exists():
         return path
@@ -152,12 +128,10 @@ def _read_url(url: str, value: str) -> GitLocation:
     tree = ""
     if parts.scheme in ("http", "https") and (web := re.fullmatch(r"(/.+?)(?:/-)?/tree/(.+?)/?", path)):
         path, tree = web.groups()
-    netloc, credentials = parts.netloc, ""
-    if "@" in netloc and parts.scheme in ("http", "https"):
-        credentials, netloc = netloc.rsplit("@", 1)
-    elif "@" in netloc:  # ssh does not accept a password in a URL
-        user, host = netloc.rsplit("@", 1)
-        netloc = f"{user.split(':')[0]}@{host}"
+    user, _, netloc = parts.netloc.rpartition("@")
+    credentials = user if parts.scheme in ("http", "https") else ""
+    if user and not credentials:  # ssh does not accept a password in a URL
+        netloc = f"{user.split(':')[0]}@{netloc}"
     return GitLocation(
         url=urlunsplit((parts.scheme, netloc, path, "", "")),
         ref=ref,

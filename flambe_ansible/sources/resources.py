@@ -39,23 +39,14 @@ class ResourceKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """A resource that is ready for upload, or that is already on the hosts.
-
-    Attributes:
-        name: Its name in the experiment.
-        kind: Its kind.
-        origin: The value in the file, without credentials.
-        path: The local file or folder; None if it is on the hosts.
-        size: The number of bytes to send.
-        location: Its path on the hosts if it is already there, else "".
-    """
+    """A resource that is ready for upload, or that is already on the hosts."""
 
     name: str
     kind: ResourceKind
-    origin: str
-    path: Path | None = None
-    size: int = 0
-    location: str = ""
+    origin: str  # the value in the file, without credentials
+    path: Path | None = None  # None if it is on the hosts
+    size: int = 0  # bytes to send
+    location: str = ""  # its path on the hosts if it is already there
 
 
 def fetch_resources(
@@ -69,13 +60,7 @@ def fetch_resources(
 ) -> tuple[Resource, ...]:
     """Fetch resources to this machine and measure them; unchanged ones are not fetched again.
 
-    Args:
-        declared: The resources that a file declares.
-        folder: The file's folder; relative paths start there.
-        cache: The folder of the downloads; None is the user's cache.
-        s3_download: Fetches ``s3://`` URLs.
-        observer: Receives a notice for each resource larger than 10 MB.
-        progress: Called while a download runs.
+    Relative paths start in ``folder``. The observer receives a notice for each resource larger than 10 MB.
 
     Raises:
         ClusterConfigurationError: A resource does not exist.
@@ -105,24 +90,16 @@ def _fetch(
         if isinstance(location, Path):
             kind, path = ResourceKind.LOCAL, location
         elif location.lower().startswith("s3:"):
-            kind, path = ResourceKind.S3, _fetch_s3(location, downloads, s3_download, report)
+            home = downloads / hashlib.sha256(location.encode()).hexdigest()[:16]
+            with content.locked(home):
+                kind, path = ResourceKind.S3, s3_download(location, home, report=report)
         else:
             kind, path = ResourceKind.HTTP, http.download(location, downloads, report=report)
     except LocationError as error:
         problem = declared.location.problem(f"resource {declared.name}: {error}", error.expected)
         raise ClusterConfigurationError.of([problem]) from error
-    except SourceError as error:
-        raise SourceError(f"resource {declared.name}: {error.message}", source=error.source, hint=error.hint) from error
-    except AWSError as error:
-        message = f"resource {declared.name}: {error.message}"
-        raise AWSError(
-            message, operation=error.operation, code=error.code, reason=error.reason, hint=error.hint
-        ) from error
+    except (SourceError, AWSError) as error:
+        error.message = f"resource {declared.name}: {error.message}"
+        error.args = (error.message,)
+        raise
     return Resource(name=declared.name, kind=kind, origin=redact(declared.value), path=path, size=content.size(path))
-
-
-def _fetch_s3(url: str, downloads: Path, s3_download: S3Download, report: http.Report | None) -> Path:
-    """Fetch from S3 into the URL's own folder."""
-    home = downloads / hashlib.sha256(url.encode()).hexdigest()[:16]
-    with content.locked(home):
-        return s3_download(url, home, report=report)

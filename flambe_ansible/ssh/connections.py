@@ -32,29 +32,15 @@ class Connections(Links):
     one connection that commands, files, tunnels and Ansible share. A lost connection is opened again when it is next
     needed. All methods can be called from several threads.
 
-    Args:
-        username: The user to log in as.
-        key: The path of the private key; no other key is offered.
-        known_hosts: The cluster's own known_hosts; only its keys are trusted.
-        options: Further ``ssh_config(5)`` options by name.
-        proxy_jump: A bastion, ``[user@]host[:port]``; None uses the user's own SSH configuration.
-        strict_host_keys: Refuse a host without a trusted key, instead of accepting the first key seen.
-        login_patience: Seconds for which a refused login is repeated.
+    Without a ``proxy_jump``, the route to a host is that of the user's own SSH configuration. A refused login is
+    repeated for ``login_patience`` seconds. With ``strict_host_keys``, a host without a trusted key is refused.
     """
 
     def probe(self, hosts: Sequence[Host], *, observer: Observer = ignore) -> dict[str, Probe]:
-        """Read the facts of every host, after its cloud-init has ended, and check the requirements.
+        """Read the facts of every host after its cloud-init has ended, and check the requirements.
 
-        Args:
-            hosts: The hosts.
-            observer: Receives a warning for each host whose cloud-init failed.
-
-        Returns:
-            The facts by host name; also kept in :attr:`probes`.
-
-        Raises:
-            UnsupportedHostError: A host does not meet a requirement; one line for each host.
-            HostConnectionError: A connection failed.
+        The facts are kept in :attr:`probes`. The observer receives a warning for each host whose cloud-init failed.
+        ``UnsupportedHostError`` has one line for each host that does not meet a requirement.
         """
 
         def probe_host(host: Host) -> Probe:
@@ -81,19 +67,10 @@ class Connections(Links):
         timeout: float | None = None,
         check: bool = True,
     ) -> Completed:
-        """Run a command on a host, over its connection.
+        """Run a command line for the user's shell on a host; join arguments with :func:`flambe_ansible.ssh.quote`.
 
-        Args:
-            host: The host.
-            command: A command line for the user's shell; join arguments with :func:`flambe_ansible.ssh.quote`.
-            input: Its standard input; None is an empty input.
-            timeout: Seconds after which it is killed, on the host and here.
-            check: Raise an error if its exit code is not 0.
-
-        Raises:
-            RemoteCommandError: It failed, or took longer than the timeout (also without ``check``).
-            HostConnectionError: The connection failed; the command may or may not have run.
-            HostKeyError: The host's key is not the trusted one; nothing was sent.
+        After ``timeout`` seconds it is killed on the host and here, and ``RemoteCommandError`` is raised, also without
+        ``check``. After a ``HostConnectionError`` the command may or may not have run.
         """
         data = input.encode() if isinstance(input, str) else input
         line = command if timeout is None else _limited(command, timeout)
@@ -127,17 +104,9 @@ class Connections(Links):
         timeout: float | None = None,
         check: bool = True,
     ) -> dict[str, Completed]:
-        """Run a command on all hosts at once, as :meth:`run` does.
+        """Run a command, or a function's command for each host, on all hosts at once, as :meth:`run` does.
 
-        Args:
-            hosts: The hosts.
-            command: A command line, or a function that returns one for a host.
-            input: The standard input of each command.
-            timeout: Seconds for each command.
-            check: Raise an error if one of them fails, after all have ended.
-
-        Returns:
-            The results by host name, in the order of the hosts.
+        Errors are raised after all commands have ended.
         """
         line = command if callable(command) else lambda _host: command
         return self._on_each(hosts, lambda host: self.run(host, line(host), input=input, timeout=timeout, check=check))
@@ -154,23 +123,12 @@ class Connections(Links):
     ) -> None:
         """Send files or folders to a host; unchanged files are not sent again.
 
-        Args:
-            host: The host.
-            sources: Local paths; a folder with a trailing slash means its content.
-            destination: A path on the host; relative paths start at the user's home. No shell interprets it.
-            options: Further rsync options.
-            timeout: Seconds.
-            progress: Called with the progress of the transfer.
-
-        Raises:
-            RemoteCommandError: rsync failed.
-            HostConnectionError: The connection failed.
+        A source folder with a trailing slash means its content. A relative destination starts at the user's home; no
+        shell interprets it. ``options`` are further options of rsync.
         """
         paths = [sources] if isinstance(sources, str | Path) else sources
-        alias = host.key_alias
-        self._rsync(
-            host, ([files.local(path) for path in paths], files.remote(alias, destination)), options, timeout, progress
-        )
+        local = [files.local(path) for path in paths]
+        self._rsync(host, (local, f"{host.key_alias}:{destination}"), options, timeout, progress)
 
     def get(
         self,
@@ -184,39 +142,25 @@ class Connections(Links):
     ) -> None:
         """Fetch files or folders from a host; the arguments are those of :meth:`put`."""
         paths = [sources] if isinstance(sources, str) else sources
-        remotes = [files.remote(host.key_alias, path) for path in paths]
+        remotes = [f"{host.key_alias}:{path}" for path in paths]
         self._rsync(host, (remotes, files.local(destination)), options, timeout, progress)
 
     @contextlib.contextmanager
     def tunnel(self, host: Host, remote_port: int, *, local_port: int = 0) -> Iterator[int]:
         """Forward a port of this machine's loopback to a port of a host's loopback, for the length of the context.
 
-        Args:
-            host: The host.
-            remote_port: The port on the host.
-            local_port: The local port; 0 selects a free one.
-
-        Yields:
-            The local port.
-
-        Raises:
-            HostConnectionError: The local port is in use, or the connection failed.
+        It yields the local port; 0 selects a free one.
         """
         master = self._master(host)
         port = local_port or _free_port()
         forward = f"127.0.0.1:{port}:127.0.0.1:{remote_port}"
+        opening = f"{host.name}: opening a tunnel from local port {port}"
         try:
             done = self._processes.run(control_argv(master.socket, "forward", "-L", forward), timeout=_CONTROL_SECONDS)
         except subprocess.TimeoutExpired as e:
-            raise HostConnectionError(
-                f"{host.name}: opening a tunnel from local port {port} took longer than {_CONTROL_SECONDS:g} s",
-                host=host.name,
-            ) from e
+            raise HostConnectionError(f"{opening} took longer than {_CONTROL_SECONDS:g} s", host=host.name) from e
         if done.returncode != 0:
-            reason = last_line(text(done.stderr))
-            raise HostConnectionError(
-                f"{host.name}: opening a tunnel from local port {port} failed: {reason}", host=host.name
-            )
+            raise HostConnectionError(f"{opening} failed: {last_line(text(done.stderr))}", host=host.name)
         try:
             yield port
         finally:

@@ -14,17 +14,11 @@ _PROGRESS = re.compile(rb"^\s*([\d,.]+)\s+(\d+)%\s+(\S+/s)")
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """The progress of a transfer.
+    """The progress of a transfer."""
 
-    Attributes:
-        transferred: The number of bytes.
-        percent: The percentage of the known total; it may decrease while rsync still counts.
-        rate: The rate, such as ``11.20MB/s``.
-    """
-
-    transferred: int
-    percent: int
-    rate: str
+    transferred: int  # bytes
+    percent: int  # of the known total; it may decrease while rsync still counts
+    rate: str  # such as 11.20MB/s
 
 
 def rsync_argv(
@@ -35,15 +29,7 @@ def rsync_argv(
     options: Sequence[str] = (),
     progress: bool = False,
 ) -> list[str]:
-    """Build an rsync command over an open connection.
-
-    Args:
-        socket: The connection's socket.
-        sources: Local paths, or :func:`remote` ones; a folder with a trailing slash means its content.
-        destination: One local or remote path.
-        options: Further options, such as ``--delete``.
-        progress: Print the whole transfer's progress.
-    """
+    """Build an rsync command over an open connection; a source folder with a trailing slash means its content."""
     return [
         "rsync",
         "--archive",
@@ -65,11 +51,6 @@ def local(path: str | Path) -> str:
     """Write a local path so that rsync does not read it as a remote one."""
     text = str(path)
     return text if text.startswith("/") else f"./{text}"
-
-
-def remote(alias: str, path: str) -> str:
-    """Write a path on a host; a relative one starts at the user's home."""
-    return f"{alias}:{path}"
 
 
 def progress_reader(report: Callable[[Progress], None]) -> Callable[[bytes], None]:

@@ -15,16 +15,10 @@ REVOKED = "@revoked "  # known_hosts' own marker; ssh refuses the key even if an
 
 
 def replace(path: Path, alias: str, keys: Sequence[str]) -> None:
-    """Replace a host's keys in a known_hosts; revoked keys alone do not replace trusted ones.
+    """Replace a host's keys (``type base64 [comment]``); revoked keys alone do not replace trusted ones.
 
-    Args:
-        path: The file; it is created (0600) with its folder (0700) if it does not exist.
-        alias: The host's alias.
-        keys: Public keys such as ``ssh-ed25519 AAAA... comment``, revoked ones with the prefix ``@revoked``; comments
-            are dropped.
-
-    Raises:
-        ValueError: A line is not a public key.
+    The file is created (0600) with its folder (0700) if it does not exist. Revoked keys have the prefix ``@revoked``. A
+    line that is not a public key raises ``ValueError``.
     """
     trusted = list(dict.fromkeys(normalise(key) for key in keys if not key.startswith(REVOKED)))
     revoked = list(dict.fromkeys(normalise(key.removeprefix(REVOKED)) for key in keys if key.startswith(REVOKED)))
@@ -44,11 +38,7 @@ def keys_of(path: Path, alias: str) -> list[str]:
 
 
 def normalise(key: str) -> str:
-    """Check a public key and drop its comment.
-
-    Raises:
-        ValueError: It is not a public key.
-    """
+    """Drop a public key's comment; ``ValueError`` if it is not a public key."""
     parts = key.split()
     if len(parts) < 2 or parts[0].startswith("@"):
         raise ValueError(f"not a public key: {key[:60]!r}")
@@ -75,14 +65,10 @@ def describe(key: str) -> str:
 
 
 def look_up(path: Path, address: str, *, port: int = 22) -> list[str]:
-    """List the keys of an address in a user's known_hosts; hashed names and patterns match too.
+    """List the keys of an address in a user's known_hosts, as ``type base64``; hashed names and patterns match too.
 
-    Returns:
-        Each key as ``type base64``, revoked ones with the prefix ``@revoked``. Lines with ``@cert-authority`` are left
-        out: they hold the key of an authority, not of a host.
-
-    Raises:
-        HostConnectionError: ssh-keygen is missing or did not answer.
+    Revoked ones have the prefix ``@revoked``. Lines with ``@cert-authority`` are left out: they hold the key of an
+    authority, not of a host.
     """
     name = address if port == 22 else f"[{address}]:{port}"
     answer = run_tool(["ssh-keygen", "-F", name, "-f", str(path)], host=address)

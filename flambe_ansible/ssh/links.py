@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from flambe_ansible.errors import HostConnectionError, HostError, HostKeyError
@@ -65,9 +64,7 @@ class Links:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -88,15 +85,7 @@ class Links:
         self._reset_if_idle()
 
     def trust(self, host: Host, keys: Sequence[str]) -> None:
-        """Trust these keys of a host, and no others.
-
-        Args:
-            host: The host; its keys are stored under :attr:`~flambe_ansible.hosts.Host.key_alias`.
-            keys: Public keys, each ``type base64 [comment]``; those with the prefix ``@revoked`` are refused.
-
-        Raises:
-            HostKeyError: One of them is not a public key.
-        """
+        """Trust these public keys of a host, and no others; those with the prefix ``@revoked`` are refused."""
         try:
             with self._lock:
                 known_hosts.replace(self.known_hosts, host.key_alias, keys)
@@ -107,43 +96,27 @@ class Links:
         """List the trusted keys of a host."""
         return known_hosts.keys_of(self.known_hosts, host.key_alias)
 
-    def knows(self, host: Host) -> bool:
-        """Return whether a key of the host is trusted."""
-        return bool(self.trusted(host))
-
     def wait(self, hosts: Sequence[Host], *, timeout: float = 300.0, observer: Observer = ignore) -> None:
-        """Connect to all hosts at once; wait for those that are still booting.
+        """Connect to all hosts at once; wait for those that are still booting. Open connections are kept.
 
-        Open connections are kept.
-
-        Args:
-            hosts: The hosts.
-            timeout: Seconds for all hosts.
-            observer: Receives the step ``connect`` of each host, and a warning for each key that is accepted without
-                verification.
-
-        Raises:
-            HostKeyError: A host's key is not the trusted one, or, with ``strict_host_keys``, no key is trusted.
-            BastionKeyError: The key of the bastion is not trusted.
-            HostConnectionError: A host did not answer or refused the login. Nothing was sent to it.
+        The observer receives the step ``connect`` of each host, and a warning for each key that is accepted without
+        verification. The first failed host ends the wait for the others.
         """
         deadline = time.monotonic() + timeout
 
         def connect(host: Host, stop: threading.Event) -> None:
             started = time.monotonic()
-            observer(StepEvent(host=host.name, step="connect", status=Status.RUNNING))
+            running = StepEvent(host=host.name, step="connect", status=Status.RUNNING)
+            observer(running)
             try:
                 self._connect(host, deadline=deadline, observer=observer, stop=stop)
             except HostError as e:
                 seconds = time.monotonic() - started
-                observer(
-                    StepEvent(host=host.name, step="connect", status=Status.FAILED, seconds=seconds, detail=e.message)
-                )
-                stop.set()  # one unreachable host ends the wait for the others
+                observer(replace(running, status=Status.FAILED, seconds=seconds, detail=e.message))
+                stop.set()
                 raise
-            seconds = time.monotonic() - started
             if not stop.is_set():
-                observer(StepEvent(host=host.name, step="connect", status=Status.OK, seconds=seconds))
+                observer(replace(running, status=Status.OK, seconds=time.monotonic() - started))
 
         with self._fan_out() as stop:
             on_each(hosts, lambda host: connect(host, stop), cancel=self._cancel)
@@ -152,23 +125,13 @@ class Links:
         """Build the ssh command for interactive use; append a command line, or nothing for a shell.
 
         It opens a new connection and needs no open one, so that it can replace this process.
-
-        Args:
-            host: The host.
-            tty: Request a terminal even with a command.
-
-        Raises:
-            HostKeyError: With ``strict_host_keys``, no key of the host is trusted.
         """
         return interactive_argv(self._target(host), tty=tty)
 
     def ansible_variables(self, host: Host, *, multiplexed: bool = True) -> dict[str, Any]:
         """Build the variables with which Ansible connects to a host.
 
-        Args:
-            host: The host.
-            multiplexed: Share this object's connection, which ends with the object; otherwise the variables stay
-                valid afterwards.
+        If ``multiplexed``, Ansible shares this object's connection, which ends with the object.
         """
         socket = self._socket(host) if multiplexed else None
         probe = self.probes.get(host.name)
@@ -178,14 +141,8 @@ class Links:
     def static_variables(host: Host, *, username: str, key: Path, known_hosts: Path, **options: Any) -> dict[str, Any]:
         """Build the variables with which Ansible connects to a host, without an object of this class.
 
-        Unlike :meth:`ansible_variables`, they always require a trusted key.
-
-        Args:
-            host: The host.
-            username: The user to log in as.
-            key: The path of the private key.
-            known_hosts: The cluster's own known_hosts.
-            options: The other arguments of :class:`~flambe_ansible.ssh.Connections`.
+        Unlike :meth:`ansible_variables`, they always require a trusted key. ``options`` are the other arguments of
+        :class:`~flambe_ansible.ssh.Connections`.
         """
         links = Links(username=username, key=key, known_hosts=known_hosts, **options)
         links.strict_host_keys = False  # hosts without a trusted key stay in the inventory
@@ -233,20 +190,19 @@ class Links:
 
     def _master(self, host: Host) -> Master:
         """Return a host's connection; open it if there is none or it was lost."""
+        deadline = time.monotonic() + _RECONNECT_SECONDS
+        return self._find_open(host) or self._connect(host, deadline=deadline, observer=ignore, stop=self._stop)
+
+    def _find_open(self, host: Host) -> Master | None:
         with self._lock:
             master = self._masters.get(host.name)
-        if master is not None and master.alive:
-            return master
-        deadline = time.monotonic() + _RECONNECT_SECONDS
-        return self._connect(host, deadline=deadline, observer=ignore, stop=self._stop)
+        return master if master is not None and master.alive else None
 
     def _connect(self, host: Host, *, deadline: float, observer: Observer, stop: threading.Event) -> Master:
         with self._lock:
             lock = self._opening.setdefault(host.name, threading.Lock())
         with lock:
-            with self._lock:
-                master = self._masters.get(host.name)
-            if master is not None and master.alive:
+            if master := self._find_open(host):
                 return master
             target = self._target(host)
             if not target.proxy_command:

@@ -20,6 +20,7 @@ from pathlib import Path
 from flambe_ansible.ssh.options import READY, Target, control_argv, master_argv
 
 _GOODBYE = 3.0
+_NOISE = ("debug1:", "OpenSSH_", "Warning: Permanently added", "Authenticated to", "Pseudo-terminal", "@@")
 
 
 class Failure(Enum):
@@ -38,17 +39,11 @@ FINAL_FAILURES = frozenset({Failure.HOST_KEY, Failure.REVOKED_KEY, Failure.BASTI
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """The diagnosis of a failed ssh.
-
-    Attributes:
-        failure: The kind of failure.
-        message: ssh's message, one line.
-        seen: The fingerprint of the key that the host presented, or "".
-    """
+    """The diagnosis of a failed ssh."""
 
     failure: Failure
-    message: str
-    seen: str = ""
+    message: str  # ssh's message, one line
+    seen: str = ""  # the fingerprint of the key that the host presented
 
 
 class ConnectFailedError(Exception):
@@ -60,11 +55,7 @@ class ConnectFailedError(Exception):
 
 
 class Master:
-    """A host's open connection.
-
-    Attributes:
-        socket: The socket by which commands use it.
-    """
+    """A host's open connection; commands use it by its socket."""
 
     def __init__(self, target: Target, socket: Path) -> None:
         self.target = target
@@ -79,14 +70,7 @@ class Master:
         return self._process is not None and self._process.poll() is None and self.socket.exists()
 
     def open(self, *, timeout: float) -> None:
-        """Connect and log in.
-
-        Args:
-            timeout: Seconds until a host that neither accepts nor refuses the login counts as unreachable.
-
-        Raises:
-            ConnectFailedError: The attempt failed.
-        """
+        """Connect and log in, or raise ``ConnectFailedError``."""
         self.kill()
         self.socket.unlink(missing_ok=True)  # the socket of a killed master would prevent sharing
         with self._log.open("wb") as log:
@@ -151,16 +135,10 @@ class Master:
 
 
 def diagnose(log: str, printed: str = "", *, timed_out: bool = False) -> Diagnosis:
-    """Find the reason of a failed connection in ssh's log.
-
-    Args:
-        log: ssh's standard error at ``LogLevel=DEBUG1``.
-        printed: The host's output instead of a login.
-        timed_out: Whether ssh was killed at its time limit.
-    """
+    """Find the reason of a failed connection in ssh's log (``LogLevel=DEBUG1``) and in the host's output."""
     lines = [line.strip() for line in log.splitlines()]
     seen = re.search(r"debug1: Server host key: (\S+ SHA256:\S+)", log)
-    relevant = [line for line in lines if line and not _is_noise(line)]
+    relevant = [line for line in lines if line and not line.startswith(_NOISE)]
     message = relevant[-1] if relevant else ""
     if printed.strip():
         message = " ".join(printed.split())[:300]
@@ -189,26 +167,21 @@ def diagnose(log: str, printed: str = "", *, timed_out: bool = False) -> Diagnos
     return Diagnosis(failure=Failure.UNREACHABLE, message=message or "the connection was closed")
 
 
-def _is_noise(line: str) -> bool:
-    return line.startswith(
-        ("debug1:", "OpenSSH_", "Warning: Permanently added", "Authenticated to", "Pseudo-terminal", "@@")
-    )
-
-
 def _read_until_ready(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bool]:
     """Read the host's output until it is ready; also return whether the time was up."""
     assert process.stdout is not None  # noqa: S101 - it is a pipe, see open()
-    printed = b""
+    printed, timed_out = b"", False
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while READY.encode() not in printed:
             left = deadline - time.monotonic()
-            if left <= 0 or not selector.select(left):
-                return printed.decode(errors="replace"), True
+            timed_out = left <= 0 or not selector.select(left)
+            if timed_out:
+                break
             chunk = os.read(process.stdout.fileno(), 4096)
             if not chunk:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_GOODBYE)
-                return printed.decode(errors="replace"), False
+                break
             printed += chunk
-    return printed.decode(errors="replace"), False
+    return printed.decode(errors="replace"), timed_out

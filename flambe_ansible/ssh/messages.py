@@ -14,14 +14,7 @@ from flambe_ansible.ssh.options import Target
 
 
 def explain(host: Host, target: Target, diagnosis: Diagnosis, *, expected: Sequence[str]) -> HostConnectionError:
-    """Make the error of a failed connection.
-
-    Args:
-        host: The host.
-        target: The connection's settings.
-        diagnosis: The diagnosis of ssh's output.
-        expected: The host's trusted public keys.
-    """
+    """Make the error of a failed connection; ``expected`` are the host's trusted public keys."""
     login = f"{target.username}@{target.address} port {target.port}"
     if diagnosis.failure is Failure.HOST_KEY:
         keys = ", ".join(known_hosts.describe(key) for key in expected) or "none"

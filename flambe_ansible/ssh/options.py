@@ -21,31 +21,18 @@ HOLD_COMMAND = f"echo {READY}; exec cat >/dev/null"
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The settings of one connection.
+    """The settings of one connection."""
 
-    Attributes:
-        alias: The name of the host's key in known_hosts.
-        address: The address of sshd.
-        port: Its port.
-        username: The user to log in as.
-        key: The path of the private key; no other key is offered.
-        known_hosts: The cluster's own known_hosts.
-        accept_new: Accept and keep the host's key, if none is known.
-        proxy_command: The ProxyCommand to the host, or None for a direct connection.
-        connect_timeout: Seconds for one attempt.
-        extra: Further ``ssh_config(5)`` options; they override those of this module.
-    """
-
-    alias: str
+    alias: str  # the name of the host's key in known_hosts
     address: str
     port: int
     username: str
-    key: Path
-    known_hosts: Path
-    accept_new: bool = False
-    proxy_command: str | None = None
-    connect_timeout: int = 10
-    extra: Mapping[str, str] = field(default_factory=dict)
+    key: Path  # no other key is offered
+    known_hosts: Path  # the cluster's own
+    accept_new: bool = False  # accept and keep the host's key if none is known
+    proxy_command: str | None = None  # None: a direct connection
+    connect_timeout: int = 10  # seconds for one attempt
+    extra: Mapping[str, str] = field(default_factory=dict)  # further options; they override those of this module
 
     @property
     def key_file(self) -> str:
@@ -60,31 +47,27 @@ def quote(argv: Sequence[str]) -> str:
 
 def connection_options(target: Target) -> list[str]:
     """List the options of a new connection, each as ``-o Name=value``, without user, port and key."""
-    options = {
-        **target.extra,
-        **_unless_given(
-            target.extra,
-            {
-                "BatchMode": "yes",
-                "PreferredAuthentications": "publickey",
-                "PubkeyAuthentication": "yes",
-                "PasswordAuthentication": "no",
-                "KbdInteractiveAuthentication": "no",
-                "IdentitiesOnly": "yes",
-                "StrictHostKeyChecking": "accept-new" if target.accept_new else "yes",
-                "UserKnownHostsFile": quote_value(target.known_hosts),
-                "GlobalKnownHostsFile": "/dev/null",
-                "HostKeyAlias": target.alias,
-                "CheckHostIP": "no",
-                "UpdateHostKeys": "no",
-                "ConnectTimeout": str(target.connect_timeout),
-                "ServerAliveInterval": "15",
-                "ServerAliveCountMax": "4",
-                "ForwardAgent": "no",
-                "ForwardX11": "no",
-            },
-        ),
+    defaults = {
+        "BatchMode": "yes",
+        "PreferredAuthentications": "publickey",
+        "PubkeyAuthentication": "yes",
+        "PasswordAuthentication": "no",
+        "KbdInteractiveAuthentication": "no",
+        "IdentitiesOnly": "yes",
+        "StrictHostKeyChecking": "accept-new" if target.accept_new else "yes",
+        "UserKnownHostsFile": quote_value(target.known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        "HostKeyAlias": target.alias,
+        "CheckHostIP": "no",
+        "UpdateHostKeys": "no",
+        "ConnectTimeout": str(target.connect_timeout),
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "4",
+        "ForwardAgent": "no",
+        "ForwardX11": "no",
     }
+    given = {name.lower() for name in target.extra}
+    options = {**target.extra, **{name: value for name, value in defaults.items() if name.lower() not in given}}
     if target.proxy_command:
         options["ProxyCommand"] = target.proxy_command
     return ["-F", "none", *_as_arguments(options)]
@@ -92,13 +75,8 @@ def connection_options(target: Target) -> list[str]:
 
 def master_argv(target: Target, socket: Path) -> list[str]:
     """Build the command that opens a host's connection and keeps it while its standard input stays open."""
-    return [
-        *_direct(target, LogLevel="DEBUG1", ControlMaster="yes", ControlPath=str(socket), ControlPersist="no"),
-        "-T",
-        "--",
-        target.address,
-        HOLD_COMMAND,
-    ]
+    ssh = _direct(target, LogLevel="DEBUG1", ControlMaster="yes", ControlPath=str(socket), ControlPersist="no")
+    return [*ssh, "-T", "--", target.address, HOLD_COMMAND]
 
 
 def client_options(socket: Path) -> list[str]:
@@ -132,13 +110,7 @@ def interactive_argv(target: Target, *, tty: bool) -> list[str]:
 
 
 def ansible_variables(target: Target, *, socket: Path | None = None, python: str = PYTHON) -> dict[str, Any]:
-    """Build the variables with which Ansible connects, with the same checks.
-
-    Args:
-        target: The connection.
-        socket: The socket of an open connection to share.
-        python: The Python that runs Ansible's modules.
-    """
+    """Build the variables with which Ansible connects, with the same checks; ``socket`` is a connection to share."""
     shared = ["-o", f"ControlPath={socket}"] if socket else []
     return {
         "ansible_connection": "ssh",
@@ -165,33 +137,16 @@ def escape_percent(text: str) -> str:
 
 def rsync_shell(argv: Sequence[str]) -> str:
     """Join an argument list for ``rsync -e``, which supports quotes (doubled to escape them) but no backslash."""
-    return " ".join(_rsync_quote(argument) for argument in argv)
+    return " ".join(
+        "'" + argument.replace("'", "''") + "'" if not argument or set(argument) & set(" \t'\"") else argument
+        for argument in argv
+    )
 
 
 def _direct(target: Target, **options: str) -> list[str]:
-    return [
-        "ssh",
-        *connection_options(target),
-        *_as_arguments(options),
-        "-i",
-        target.key_file,
-        "-l",
-        target.username,
-        "-p",
-        str(target.port),
-    ]
-
-
-def _unless_given(given: Mapping[str, str], options: Mapping[str, str]) -> dict[str, str]:
-    names = {name.lower() for name in given}
-    return {name: value for name, value in options.items() if name.lower() not in names}
+    login = ["-i", target.key_file, "-l", target.username, "-p", str(target.port)]
+    return ["ssh", *connection_options(target), *_as_arguments(options), *login]
 
 
 def _as_arguments(options: Mapping[str, str]) -> list[str]:
     return [argument for name, value in options.items() for argument in ("-o", f"{name}={value}")]
-
-
-def _rsync_quote(argument: str) -> str:
-    if argument and not any(character in argument for character in " \t'\""):
-        return argument
-    return "'" + argument.replace("'", "''") + "'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -16,18 +16,10 @@ WORKERS = 32
 def on_each(
     hosts: Sequence[Host], work: Callable[[Host], Result], *, cancel: Callable[[], None] | None = None
 ) -> dict[str, Result]:
-    """Call a function for every host at once, and wait for all calls.
+    """Call a function for every host at once in separate threads, and return the results by host name.
 
-    Args:
-        hosts: The hosts; each at most once.
-        work: Called with one host, in a separate thread.
-        cancel: Called if the calling thread is interrupted; it should make the calls end soon.
-
-    Returns:
-        The results by host name, in the order of the hosts.
-
-    Raises:
-        FlambeAnsibleError: It failed on a host; if it failed on several, the first host's error with all messages.
+    ``cancel`` is called if the calling thread is interrupted; it should make the calls end soon. If several hosts fail,
+    the first host's error is raised with all messages.
     """
     if not hosts:
         return {}
@@ -40,11 +32,11 @@ def on_each(
             if cancel:
                 cancel()
             raise
-    _raise_first(list(futures.values()))
+    _raise_first(futures.values())
     return {name: future.result() for name, future in futures.items()}
 
 
-def _raise_first(futures: Sequence[Future[Result]]) -> None:
+def _raise_first(futures: Iterable[Future[Result]]) -> None:
     errors = [error for future in futures if (error := future.exception())]
     if not errors:
         return

@@ -42,37 +42,21 @@ report end yes
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """The facts of a host.
+    """The facts of a host."""
 
-    Attributes:
-        python: The path of a Python that Ansible can use, preferably the system's; "" if there is none.
-        python_version: Its version, such as ``3.11.2``.
-        machine: ``uname -m``.
-        sudo: Whether the user can become root without a password.
-        rsync: Whether rsync is installed.
-        os: ``ID`` of os-release, such as ``debian``.
-        os_version: ``VERSION_ID``, such as ``12``; "" if it has none.
-        os_name: ``PRETTY_NAME``.
-        home: The user's home folder.
-        cpus: The number of usable CPUs.
-        memory: RAM in KiB.
-        gpus: The number of NVIDIA GPUs with a loaded driver.
-        cloud_init: ``done``, ``degraded`` (recoverable errors), ``error``, ``unfinished``, or "" without cloud-init.
-    """
-
-    python: str = ""
+    python: str = ""  # the path of a Python that Ansible can use, preferably the system's
     python_version: str = ""
-    machine: str = ""
-    sudo: bool = False
+    machine: str = ""  # uname -m
+    sudo: bool = False  # the user can become root without a password
     rsync: bool = False
-    os: str = ""
-    os_version: str = ""
-    os_name: str = ""
-    home: str = ""
-    cpus: int = 0
-    memory: int = 0
-    gpus: int = 0
-    cloud_init: str = ""
+    os: str = ""  # ID of os-release, such as debian
+    os_version: str = ""  # VERSION_ID, such as 12
+    os_name: str = ""  # PRETTY_NAME
+    home: str = ""  # the user's home folder
+    cpus: int = 0  # usable ones
+    memory: int = 0  # RAM in KiB
+    gpus: int = 0  # NVIDIA GPUs with a loaded driver
+    cloud_init: str = ""  # done, degraded (recoverable errors), error, unfinished; "" without cloud-init
 
 
 def parse(output: str) -> Probe:
@@ -100,11 +84,7 @@ def parse(output: str) -> Probe:
 
 
 def require(host: str, probe: Probe) -> None:
-    """Check a host's facts.
-
-    Raises:
-        UnsupportedHostError: A requirement is not met; one line with all of them and the commands to fix them.
-    """
+    """Raise ``UnsupportedHostError`` with all requirements that are not met, and the commands to fix them."""
     unsupported = _list_unsupported(probe)
     if unsupported:
         raise UnsupportedHostError(f"{host}: {'; '.join(unsupported)}", host=host)

@@ -18,15 +18,7 @@ _POLL = 0.25
 
 
 def run_tool(argv: Sequence[str], *, host: str) -> subprocess.CompletedProcess[str]:
-    """Run a local OpenSSH tool that opens no connection, such as ``ssh -G`` or ``ssh-keygen``.
-
-    Args:
-        argv: The command.
-        host: The host's name or address, for the error.
-
-    Raises:
-        HostConnectionError: The tool is missing or took longer than 30 seconds.
-    """
+    """Run a local OpenSSH tool that opens no connection, such as ``ssh -G``; ``host`` is for the error."""
     try:
         return subprocess.run(
             list(argv), capture_output=True, stdin=subprocess.DEVNULL, text=True, check=False, timeout=TOOL_TIMEOUT
@@ -41,6 +33,12 @@ def run_tool(argv: Sequence[str], *, host: str) -> subprocess.CompletedProcess[s
         raise HostConnectionError(
             f"{host}: {argv[0]} is not installed on this machine", host=host, hint="install the OpenSSH client"
         ) from e
+
+
+def read_config(address: str, *, port: int, username: str) -> str:
+    """Return the output of ``ssh -G`` for an address; "" if it failed."""
+    answer = run_tool(["ssh", "-G", "-p", str(port), "-l", username, "--", address], host=address)
+    return answer.stdout if answer.returncode == 0 else ""
 
 
 class Processes:
@@ -59,17 +57,9 @@ class Processes:
         timeout: float | None = None,
         on_output: Callable[[bytes], None] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a process to its end.
+        """Run a process to its end; it is killed after ``timeout`` seconds, and by :meth:`cancel`.
 
-        Args:
-            argv: The command; it is run without a shell.
-            data: Its standard input; None is an empty input.
-            timeout: Seconds after which it is killed.
-            on_output: Called with pieces of standard output, which is then missing in the result.
-
-        Raises:
-            subprocess.TimeoutExpired: It was killed after the time limit.
-            CancelledError: It was ended by :meth:`cancel`.
+        ``on_output`` receives the pieces of standard output, which is then missing in the result.
         """
         process = self._start(argv, subprocess.DEVNULL if data is None else subprocess.PIPE)
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -6,30 +6,18 @@ import re
 from pathlib import Path
 
 from flambe_ansible.ssh.options import escape_percent, quote, quote_value
-from flambe_ansible.ssh.processes import run_tool
+from flambe_ansible.ssh.processes import read_config
 
 _JUMP = re.compile(r"^(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:@\[\]]+)(?::(?P<port>\d+))?$")
 
 
 def find_proxy(address: str, *, port: int, username: str) -> str | None:
-    """Find the ProxyCommand for an address in the user's own configuration, with ``ssh -G``.
+    """Find the ProxyCommand for an address in the user's own configuration; None for a direct connection.
 
-    A ProxyJump becomes an ``ssh -W`` that reads the user's full configuration, so that the bastion's user, key and
-    host key are those of the user.
-
-    Args:
-        address: The address that this machine connects to.
-        port: The port of sshd there.
-        username: The user to log in as.
-
-    Returns:
-        The ProxyCommand with its tokens (``%h``, ``%p``); None for a direct connection.
-
-    Raises:
-        HostConnectionError: ssh is missing or did not answer.
+    A ProxyJump becomes an ``ssh -W`` that reads the user's full configuration, so that the bastion's user, key and host
+    key are those of the user.
     """
-    answer = run_tool(["ssh", "-G", "-p", str(port), "-l", username, "--", address], host=address)
-    return parse_proxy(answer.stdout) if answer.returncode == 0 else None
+    return parse_proxy(read_config(address, port=port, username=username))
 
 
 def parse_proxy(settings: str) -> str | None:
@@ -43,15 +31,9 @@ def parse_proxy(settings: str) -> str | None:
 
 
 def jump_command(jump: str, *, key: Path | None = None, known_hosts: Path | None = None) -> str:
-    """Convert a ProxyJump to a ProxyCommand.
+    """Convert a ProxyJump (``[user@]host[:port]``, several separated by commas) to a ProxyCommand.
 
-    Args:
-        jump: ``[user@]host[:port]``, several separated by commas, as for ``ssh -J``.
-        key: A key that is offered to the bastion in addition to those of the user's configuration.
-        known_hosts: A file that may contain the bastion's key, in addition to the user's own files.
-
-    Raises:
-        ValueError: The jump is not valid.
+    The key and the known_hosts are used for the bastion in addition to those of the user's configuration.
     """
     *first, last = [hop.strip() for hop in jump.split(",")]
     found = _JUMP.match(last)

@@ -5,31 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from flambe_ansible.ssh import known_hosts
-from flambe_ansible.ssh.processes import run_tool
+from flambe_ansible.ssh.processes import read_config
 
 
 def find_keys(address: str, *, port: int, username: str) -> list[str]:
-    """Find the keys of a host in the user's known_hosts files.
+    """Find the keys of a host in the user's known_hosts files, each as ``type base64``.
 
-    The files are those of ``ssh -G`` (``UserKnownHostsFile``, ``GlobalKnownHostsFile``). The name is the address, or
-    the user's ``HostKeyAlias`` for it; hashed names match too. Lines with ``@revoked`` are used; lines with
-    ``@cert-authority`` are not: the certificate of a host is for its name, and the connections use an alias.
-
-    Args:
-        address: The host's address.
-        port: The port of its sshd.
-        username: The user to log in as.
-
-    Returns:
-        Each key as ``type base64``, revoked ones with the prefix ``@revoked``; a revoked key is not listed as trusted.
-
-    Raises:
-        HostConnectionError: ssh is missing or did not answer.
+    The name is the address, or the user's ``HostKeyAlias`` for it; hashed names match too. A revoked key has the prefix
+    ``@revoked``, and is not listed as trusted. Lines with ``@cert-authority`` are not used: the certificate of a host
+    is for its name, and the connections use an alias.
     """
-    answer = run_tool(["ssh", "-G", "-p", str(port), "-l", username, "--", address], host=address)
-    if answer.returncode != 0:
-        return []
-    files, alias = parse_settings(answer.stdout)
+    files, alias = parse_settings(read_config(address, port=port, username=username))
     found: list[str] = []
     for file in files:
         if file.is_file():

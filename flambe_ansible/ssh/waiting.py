@@ -10,12 +10,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import chain, repeat
 from typing import Protocol
 
 from flambe_ansible.errors import HostConnectionError
 from flambe_ansible.ssh.masters import FINAL_FAILURES, ConnectFailedError, Failure
 
+_CONNECT_TIMEOUT = 5.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _LOGIN_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -29,26 +31,12 @@ class Openable(Protocol):
         """Try once."""
 
 
-def wait_for_banner(
-    host: str, address: str, *, port: int, deadline: float, stop: threading.Event, connect_timeout: float = 5.0
-) -> None:
-    """Connect to a port until it answers with an SSH banner.
-
-    Args:
-        host: The host's name, for the error.
-        address: The address.
-        port: The port.
-        deadline: The end of the wait, as a value of ``time.monotonic()``.
-        stop: Ends the wait early if set.
-        connect_timeout: Seconds for one attempt.
-
-    Raises:
-        HostConnectionError: There was no SSH banner before the deadline.
-    """
+def wait_for_banner(host: str, address: str, *, port: int, deadline: float, stop: threading.Event) -> None:
+    """Connect to a port until it answers with an SSH banner, the deadline passes, or ``stop`` is set."""
     last = "no answer"
     pause = _FIRST_PAUSE
     while not stop.is_set():
-        limit = min(connect_timeout, max(deadline - time.monotonic(), 0.1))
+        limit = min(_CONNECT_TIMEOUT, max(deadline - time.monotonic(), 0.1))
         try:
             if _read_banner(address, port, limit):
                 return
@@ -78,18 +66,12 @@ def open_with_patience(
 ) -> None:
     """Open a connection; repeat failed attempts while the host may still be booting.
 
-    Args:
-        connection: The connection.
-        deadline: The end of the wait, as a value of the clock.
-        login_patience: Seconds for which a refused login is repeated, from the first refusal on.
-        stop: Ends the wait early if set; the connection is then not open.
-        clock: Returns the time in seconds.
-
-    Raises:
-        ConnectFailedError: The last attempt failed, or one failed for a reason that time does not change.
+    A refused login is repeated for ``login_patience`` seconds from the first refusal on. If ``stop`` is set, the
+    connection is not open afterwards. The last ``ConnectFailedError`` is raised, and those that time does not change at
+    once.
     """
     refused_until: float | None = None
-    for pause in _login_pauses():
+    for pause in chain(_LOGIN_PAUSES, repeat(_LONGEST_LOGIN_PAUSE)):
         try:
             connection.open(timeout=max(deadline - clock(), 1.0))
         except ConnectFailedError as e:
@@ -105,12 +87,6 @@ def open_with_patience(
                 return
         else:
             return
-
-
-def _login_pauses() -> Iterator[float]:
-    yield from _LOGIN_PAUSES
-    while True:
-        yield _LONGEST_LOGIN_PAUSE
 
 
 def _read_banner(address: str, port: int, limit: float) -> bool:

@@ -20,13 +20,7 @@ FORM = "an IP address or a host name, optionally with a port: 10.0.0.5, gpu1.exa
 
 
 class AddressError(ValueError):
-    """A text is not a valid address.
-
-    Attributes:
-        message: What is wrong, as a sentence without its subject (the field's name).
-        expected: What is expected instead; "" means any address.
-        suggestion: What was probably meant, or "".
-    """
+    """A text is not a valid address; the attributes are those of :class:`~flambe_ansible.validation.schema.Flaw`."""
 
     def __init__(self, message: str, *, expected: str = "", suggestion: str = "") -> None:
         super().__init__(message)
@@ -37,12 +31,7 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True)
 class Address:
-    """An address of a host.
-
-    Attributes:
-        host: An IP address in its shortest form, or a host name in lower case.
-        port: The port of sshd, or None if it was not given.
-    """
+    """An IP address in its shortest form, or a host name in lower case; the port is None if it was not given."""
 
     host: str
     port: int | None = None
@@ -65,25 +54,15 @@ class Address:
 
 @dataclass(frozen=True)
 class HostAddress:
-    """The addresses of one host in a configuration.
+    """The addresses of one host in a configuration: a pair, or one address twice."""
 
-    Attributes:
-        public: The address for this machine: the first of a pair, or the only one.
-        private: The address for the other hosts: the second of a pair, or the only one.
-        is_pair: Whether two addresses were given.
-    """
-
-    public: Address
-    private: Address
+    public: Address  # for this machine
+    private: Address  # for the other hosts
     is_pair: bool = False
 
 
 def parse_address(text: str) -> Address:
-    """Parse one address.
-
-    Raises:
-        AddressError: The text is not a valid address.
-    """
+    """Parse one address."""
     if not text.strip():
         raise AddressError("is empty")
     if text != text.strip():
@@ -97,11 +76,7 @@ def parse_address(text: str) -> Address:
 
 
 def parse_host_address(value: str | Sequence[str]) -> HostAddress:
-    """Parse the addresses of one host: one address, or a pair of a public and a private one.
-
-    Raises:
-        AddressError: The value is neither.
-    """
+    """Parse the addresses of one host: one address, or a pair of a public and a private one."""
     if isinstance(value, str):
         address = parse_address(value)
         return HostAddress(address, address)
@@ -116,11 +91,7 @@ def known_hosts_name(host: str, port: int) -> str:
 
 
 def parse_jump(text: str) -> list[Address]:
-    """Parse the hops of a ProxyJump: ``[user@]host[:port]``, separated by commas.
-
-    Raises:
-        AddressError: The text is not a valid ProxyJump.
-    """
+    """Parse the hops of a ProxyJump: ``[user@]host[:port]``, separated by commas."""
     hops = []
     for hop in text.split(","):
         found = _HOP.fullmatch(hop.strip())

@@ -28,16 +28,8 @@ KINDS: dict[Kind, tuple[type, ...]] = {
 def check_arguments(schema: Schema, values: Mapping[str, Any], *, also: Collection[Field] = ()) -> dict[str, Any]:
     """Check a constructor's arguments; arguments that are not in the schema are ignored.
 
-    Args:
-        schema: The fields of the class.
-        values: The arguments by name.
-        also: Fields that replace fields of the schema with the same name, for subclasses.
-
-    Returns:
-        The values; whole numbers as int (``volume_size=100.`` becomes 100).
-
-    Raises:
-        ClusterConfigurationError: Some values are wrong; the error holds all problems, each with its field.
+    The fields in ``also`` replace those of the schema with the same name, for subclasses. Whole numbers are returned as
+    int (``volume_size=100.`` becomes 100). ``ClusterConfigurationError`` holds all problems, each with its field.
     """
     fields = schema.by_name | {one.name: one for one in also}
     known = {name: value for name, value in values.items() if name in fields}
@@ -48,13 +40,7 @@ def check_arguments(schema: Schema, values: Mapping[str, Any], *, also: Collecti
 
 
 def find_flaws(schema: Schema, values: Mapping[str, Any], *, invalid: Collection[str] = ()) -> list[Flaw]:
-    """Find all flaws in the values of a schema's fields.
-
-    Args:
-        schema: The fields.
-        values: The given values, by field.
-        invalid: Fields already found to be wrong; rules that need one of them are skipped.
-    """
+    """Find all flaws in the values of a schema's fields; rules that need an ``invalid`` field are skipped."""
     flaws: list[Flaw] = []
     wrong = set(invalid)
     right = {one.name: one.default for one in schema.fields if not one.required}
@@ -104,9 +90,8 @@ def as_problem(flaw: Flaw, *, file: str, line: int = 0, column: int = 0) -> Prob
 def _check_kind(field: Field, value: Any) -> list[Flaw]:
     number = field.kind in (Kind.INTEGER, Kind.NUMBER)
     if not isinstance(value, KINDS[field.kind]) or (number and isinstance(value, bool)):
-        return [
-            Flaw(message=f"is {show(value)}" if field.kind is not Kind.COMMANDS else f"is a {type(value).__name__}")
-        ]
+        shown = show(value) if field.kind is not Kind.COMMANDS else f"a {type(value).__name__}"
+        return [Flaw(message=f"is {shown}")]
     if field.kind is Kind.INTEGER and isinstance(value, float) and not value.is_integer():
         return [Flaw(message=f"is {value}")]
     return []

@@ -41,15 +41,9 @@ def check_timeouts(values: Mapping[str, Any]) -> list[Flaw]:
     lifetime = "-1 (never)" if factories == NEVER else f"{factories}"
     lower = f"0 to {orchestrator}" if orchestrator else "0"
     enough = "" if factories == NEVER else f" or at least {factories}"
-    return [
-        Flaw(
-            message=(
-                f"is {orchestrator}, but factories_timeout is {lifetime}: the orchestrator would be terminated first"
-            ),
-            expected=f"-1 (never){enough}, or a factories_timeout of {lower}",
-            path=("orchestrator_timeout",),
-        )
-    ]
+    message = f"is {orchestrator}, but factories_timeout is {lifetime}: the orchestrator would be terminated first"
+    expected = f"-1 (never){enough}, or a factories_timeout of {lower}"
+    return [Flaw(message=message, expected=expected, path=("orchestrator_timeout",))]
 
 
 def check_volume(values: Mapping[str, Any]) -> list[Flaw]:

@@ -27,14 +27,11 @@ from flambe_ansible.validation.schema import Change, Field, Kind, Schema
 from flambe_ansible.validation.tags import MAX_TAGS, tags
 
 _HOURS = f"-1 (never), 0 (after five idle minutes) or whole hours from 1 to {LONGEST_TIMEOUT}"
-_TYPE = "an EC2 instance type such as t3.large"
-_AMI = "an image id such as ami-0123456789abcdef0"
 NAME_FORM = "1 to 64 letters, digits, - and _, starting with a letter or a digit"
 
 
 NAME = Field(
     name="name",
-    kind=Kind.STRING,
     expected=NAME_FORM,
     doc="The cluster's name. The hosts are called `<name>_orchestrator` and `<name>_factory_<i>`.",
     change=Change.OTHER_CLUSTER,
@@ -46,7 +43,6 @@ FACTORIES_NUM = Field(
     kind=Kind.INTEGER,
     expected="a whole number from 1 to 1000",
     doc="The number of factories. A factory with several GPUs runs several workers.",
-    change=Change.IN_PLACE,
     change_note="a larger number adds hosts; a smaller number removes none, with a warning",
     required=True,
     rule=rules.within(1, 1000),
@@ -56,17 +52,14 @@ KEY = Field(
     kind=Kind.PATH,
     expected="the path of a private SSH key that only you can read (mode 0600)",
     doc="Your private SSH key for all hosts. It is never copied to a host.",
-    change=Change.IN_PLACE,
     change_note="the hosts must accept the new key",
     required=True,
     rule=private_key,
 )
 USERNAME = Field(
     name="username",
-    kind=Kind.STRING,
     expected="a Linux user name",
     doc="The login user on all hosts. Must be able to use sudo without a password.",
-    change=Change.IN_PLACE,
     change_note="the user must exist on the hosts",
     default="ubuntu",
     rule=rules.form(rules.USER),
@@ -76,7 +69,6 @@ SETUP_CMDS = Field(
     kind=Kind.COMMANDS,
     expected="a list of commands, one per line, each after a dash",
     doc="Bash commands that run in order on every host. They must be idempotent and get no input.",
-    change=Change.IN_PLACE,
     change_note="new and changed commands run again",
     rule=rules.commands,
 )
@@ -84,20 +76,16 @@ RUNTIMES = ("flambe", "none")  # the names that runtimes.make_runtime takes
 EXTRA_FIELDS = (
     Field(
         name="runtime",
-        kind=Kind.STRING,
         expected=" or ".join(RUNTIMES),
         doc="What the hosts get installed: flambe with its Ray, or nothing (`none`: keys, setup commands and secrets).",
-        change=Change.IN_PLACE,
         change_note="a runtime that is installed already is not removed",
         default="flambe",
         rule=rules.choice(*RUNTIMES),
     ),
     Field(
         name="flambe_version",
-        kind=Kind.STRING,
         expected='a release of flambe, such as "0.4.18"',
         doc="The release of flambe to install on all hosts.",
-        change=Change.IN_PLACE,
         default_note="the version installed here, else 0.4.18",
         rule=rules.flambe_version,
     ),
@@ -106,7 +94,6 @@ EXTRA_FIELDS = (
         kind=Kind.PATH,
         expected="the folder of a checkout of flambe, with pyproject.toml or setup.py",
         doc="A checkout of flambe to build here and install on all hosts, instead of `flambe_version`.",
-        change=Change.IN_PLACE,
         change_note="also when files in the checkout change",
         default_note="the checkout of an editable install of flambe, if there is one",
         rule=flambe_checkout,
@@ -116,7 +103,6 @@ EXTRA_FIELDS = (
         kind=Kind.BOOLEAN,
         expected="true or false",
         doc="Whether to connect to the public addresses. Use false for VPNs and private subnets.",
-        change=Change.IN_PLACE,
         default=True,
     ),
     Field(
@@ -124,7 +110,6 @@ EXTRA_FIELDS = (
         kind=Kind.BOOLEAN,
         expected="true or false",
         doc="Whether to refuse hosts whose SSH key is not in their console output, instead of pinning the first key.",
-        change=Change.IN_PLACE,
         default=False,
     ),
     Field(
@@ -132,7 +117,6 @@ EXTRA_FIELDS = (
         kind=Kind.NUMBER,
         expected="1 to 86400 seconds",
         doc="Time limit for each of `setup_cmds`, in seconds.",
-        change=Change.IN_PLACE,
         default=3600.0,
         rule=rules.within(1, 86_400),
     ),
@@ -141,7 +125,6 @@ EXTRA_FIELDS = (
         kind=Kind.BOOLEAN,
         expected="true or false",
         doc="Whether TensorBoard and the report site are reachable from the network. They have no password.",
-        change=Change.IN_PLACE,
         change_note="with the next submit",
         default=False,
     ),
@@ -155,29 +138,22 @@ BASE_FIELDS = (
     *EXTRA_FIELDS,
 )
 
-TYPES = (
+TYPES = tuple(
     Field(
-        name="factories_type",
-        kind=Kind.STRING,
-        expected=_TYPE,
-        doc="The instance type of the factories: x86_64; torch 1.3 supports GPUs up to CUDA 10.1: g4dn.",
+        name=name,
+        expected="an EC2 instance type such as t3.large",
+        doc=f"The instance type of {hosts}",
         change=Change.NEW_HOSTS,
         required=True,
         rule=rules.form(rules.INSTANCE_TYPE, hint=" "),
-    ),
-    Field(
-        name="orchestrator_type",
-        kind=Kind.STRING,
-        expected=_TYPE,
-        doc="The instance type of the orchestrator: x86_64, at least t2.small; no GPU needed.",
-        change=Change.NEW_HOSTS,
-        required=True,
-        rule=rules.form(rules.INSTANCE_TYPE, hint=" "),
-    ),
+    )
+    for name, hosts in (
+        ("factories_type", "the factories: x86_64; torch 1.3 supports GPUs up to CUDA 10.1: g4dn."),
+        ("orchestrator_type", "the orchestrator: x86_64, at least t2.small; no GPU needed."),
+    )
 )
 CREATOR = Field(
     name="creator",
-    kind=Kind.STRING,
     expected="1 to 256 characters, such as your email address",
     doc="The owner of the cluster, stored in the tag `creator`. Hosts are found by this tag.",
     change=Change.OTHER_CLUSTER,
@@ -187,7 +163,6 @@ CREATOR = Field(
 NETWORK = (
     Field(
         name="key_name",
-        kind=Kind.STRING,
         expected="the name of an EC2 key pair, 1 to 255 characters",
         doc="The EC2 key pair whose private half is `key`.",
         change=Change.NEW_HOSTS,
@@ -196,7 +171,6 @@ NETWORK = (
     ),
     Field(
         name="security_group",
-        kind=Kind.STRING,
         expected="a security group id such as sg-0987654321",
         doc="The security group. It must allow SSH (port 22) from you and all traffic among its members.",
         change=Change.NEW_HOSTS,
@@ -205,7 +179,6 @@ NETWORK = (
     ),
     Field(
         name="subnet_id",
-        kind=Kind.STRING,
         expected="a subnet id such as subnet-0123456789abcdef0",
         doc="The subnet of all hosts.",
         change=Change.NEW_HOSTS,
@@ -215,7 +188,6 @@ NETWORK = (
 )
 VOLUME_TYPE = Field(
     name="volume_type",
-    kind=Kind.STRING,
     expected="gp2, io1 or gp3",
     doc="The type of the root volume. io1 gets 5000 IOPS and costs much more.",
     change=Change.NEW_HOSTS,
@@ -224,7 +196,6 @@ VOLUME_TYPE = Field(
 )
 REGION = Field(
     name="region_name",
-    kind=Kind.STRING,
     expected="an AWS region such as us-east-1",
     doc="The AWS region.",
     change=Change.OTHER_CLUSTER,
@@ -236,15 +207,13 @@ TAGS = Field(
     kind=Kind.TAGS,
     expected=f"a mapping of text to text, at most {MAX_TAGS} tags",
     doc="Additional tags for all hosts and volumes.",
-    change=Change.IN_PLACE,
     change_note="tags are added and updated, never removed",
     rule=tags,
 )
 IMAGES = tuple(
     Field(
         name=f"{role}_ami",
-        kind=Kind.STRING,
-        expected=_AMI,
+        expected="an image id such as ami-0123456789abcdef0",
         doc=f"The AMI of {hosts}.",
         change=Change.NEW_HOSTS,
         default_note=note,
@@ -269,7 +238,6 @@ TIMEOUTS = tuple(
         kind=Kind.INTEGER,
         expected=_HOURS,
         doc=f"Idle hours after which {label} terminated.{more}",
-        change=Change.IN_PLACE,
         change_note="each launch restarts the idle time",
         default=default,
         rule=rules.within(NEVER, LONGEST_TIMEOUT),

@@ -9,7 +9,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from flambe_ansible.validation.missing import describe_missing
+from flambe_ansible.validation.missing import check_path, describe_missing
 from flambe_ansible.validation.schema import Flaw
 
 MAX_BYTES = 64 * 1024  # the largest keys have some 13 KiB
@@ -19,16 +19,9 @@ PUBLIC_STARTS = (b"ssh-", b"ecdsa-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2
 
 def private_key(value: str | os.PathLike[str]) -> list[Flaw]:
     """Check that a path leads to a private key that ssh can use and only its owner can read."""
-    text = os.fspath(value)
-    if "-----BEGIN" in text:
+    if "-----BEGIN" in os.fspath(value):
         return [Flaw(message="contains the key itself", expected="the path of the key file")]
-    if not text.strip():
-        return [Flaw(message="is empty")]
-    if "\0" in text:
-        return [Flaw(message="contains a NUL character")]
-    path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises for unknown users
-    flaw = _find_flaw(path)
-    return [flaw] if flaw else []
+    return check_path(value, _find_flaw)
 
 
 def _find_flaw(path: Path) -> Flaw | None:
@@ -42,8 +35,6 @@ def _find_flaw(path: Path) -> Flaw | None:
             content = file.read(MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return describe_missing(path, kind="file", may_be=lambda one: one.suffix != ".pub")
-    except OSError as error:
-        return Flaw(message=f"cannot be read: {path}: {error.strerror or error}")
     return (
         _check_format(path, content.lstrip())
         or _check_mode(path, stat.S_IMODE(status.st_mode))
@@ -96,11 +87,7 @@ def _check_usable(path: Path, content: bytes, status: os.stat_result) -> Flaw | 
 
 @functools.lru_cache(maxsize=16)
 def _load(path: str, _inode: int, _modified: int) -> str:
-    """Load a private key with ssh-keygen.
-
-    Returns:
-        Why it failed; "" if the key is usable, or if ssh-keygen is not there or does not answer.
-    """
+    """Load a private key with ssh-keygen; return the error, or "" also if ssh-keygen is missing or does not answer."""
     done = _run("ssh-keygen", "-y", "-P", "", "-f", path)
     if done is None or not done.returncode:
         return ""

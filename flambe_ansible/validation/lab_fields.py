@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from flambe_ansible.validation import fields, rules
 from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES, TIMEOUTS_RULE
-from flambe_ansible.validation.schema import Change, Field, Kind, Schema
+from flambe_ansible.validation.schema import Change, Field, Schema
 
 FROM_THE_LAB = (
     "key",
@@ -22,7 +22,6 @@ FROM_THE_LAB = (
 
 LAB = Field(
     name="lab",
-    kind=Kind.STRING,
     expected=fields.NAME_FORM,
     doc="The lab that the hosts are created in: the name given to `flambe-ans lab up --name`.",
     change=Change.OTHER_CLUSTER,

@@ -9,16 +9,12 @@ from flambe_ansible.validation.schema import Field, Schema
 HEADER = ("Field", "Default", "Allowed values", "Meaning", "If changed on a running cluster")
 
 
-def as_markdown(schema: Schema) -> str:
-    """Return a schema's fields as a Markdown table."""
-    rows = [HEADER, ("---",) * len(HEADER), *(_as_row(one) for one in schema.fields)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
 def as_text(schema: Schema) -> str:
-    """Return a schema's table between the marks that delimit it in the documentation."""
+    """Return a schema's fields as a Markdown table between the marks that delimit it in the documentation."""
+    rows = [HEADER, ("---",) * len(HEADER), *(_as_row(one) for one in schema.fields)]
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     name = schema.tag.lstrip("!")
-    return f"<!-- fields of {name} -->\n{as_markdown(schema)}<!-- end of {name} -->"
+    return f"<!-- fields of {name} -->\n{table}<!-- end of {name} -->"
 
 
 def _as_row(field: Field) -> tuple[str, ...]:

@@ -39,12 +39,7 @@ def text(*, longest: int) -> Rule:
 
 
 def form(pattern: re.Pattern[str], *, hint: str = "") -> Rule:
-    """Return the rule for text that matches a pattern.
-
-    Args:
-        pattern: The pattern for the whole text.
-        hint: A prefix of valid text; it is suggested if only the prefix is missing.
-    """
+    """Return the rule for text that matches a pattern; ``hint`` is a prefix that is suggested if only it is missing."""
 
     def check(value: str) -> list[Flaw]:
         if pattern.fullmatch(value):
@@ -108,11 +103,8 @@ def flambe_version(value: str) -> list[Flaw]:
         digits = re.search(r"[0-9]+(\.[0-9]+)+", value)
         return [Flaw(message=f"is {show(value)}", suggestion=digits.group() if digits else "")]
     if version < FIRST_CLUSTERS:
-        return [
-            Flaw(
-                message=f"is {value}, which is older than flambe's first release", expected=f"{FIRST_CLUSTERS} or later"
-            )
-        ]
+        message = f"is {value}, which is older than flambe's first release"
+        return [Flaw(message=message, expected=f"{FIRST_CLUSTERS} or later")]
     return []
 
 

@@ -38,21 +38,13 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Flaw:
-    """What is wrong with one value.
+    """What is wrong with one value."""
 
-    Attributes:
-        message: What is wrong, as a sentence without its subject (the field's name): ``is 0``.
-        expected: What is expected instead; "" means the field's own ``expected``.
-        suggestion: What was probably meant, or "".
-        path: The field's name, then keys and indices inside its value.
-        at_key: Whether the flaw is about the key at ``path`` instead of its value.
-    """
-
-    message: str
-    expected: str = ""
-    suggestion: str = ""
-    path: tuple[str | int, ...] = ()
-    at_key: bool = False
+    message: str  # a sentence without its subject (the field's name): ``is 0``
+    expected: str = ""  # "" means the field's own ``expected``
+    suggestion: str = ""  # what was probably meant
+    path: tuple[str | int, ...] = ()  # the field's name, then keys and indices inside its value
+    at_key: bool = False  # whether it is about the key at ``path`` instead of the value
 
 
 Rule = Callable[[Any], list[Flaw]]
@@ -65,31 +57,18 @@ def accept(_value: Any) -> list[Flaw]:
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One field of a cluster.
+    """One field of a cluster."""
 
-    Attributes:
-        name: The name in YAML and in Python.
-        kind: The type of the value.
-        expected: A description of valid values.
-        doc: The meaning, in one or two sentences.
-        change: The effect of changing the field of a running cluster.
-        change_note: Details of that effect, or "".
-        required: Whether the field must be set.
-        default: The default; None if it is determined at run time.
-        default_note: How the default is determined, or "".
-        rule: Returns the flaws of a value of the right type.
-    """
-
-    name: str
-    kind: Kind
-    expected: str
-    doc: str
-    change: Change
+    name: str  # in YAML and in Python
+    kind: Kind = Kind.STRING
+    expected: str  # a description of valid values
+    doc: str  # the meaning, in one or two sentences
+    change: Change = Change.IN_PLACE  # the effect of changing the field of a running cluster
     change_note: str = ""
     required: bool = False
-    default: Any = None
-    default_note: str = ""
-    rule: Rule = accept
+    default: Any = None  # None if it is determined at run time
+    default_note: str = ""  # how it is determined then
+    rule: Rule = accept  # returns the flaws of a value of the right type
 
     @property
     def nullable(self) -> bool:
@@ -107,19 +86,12 @@ class CrossRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """All fields of one class of clusters.
+    """All fields of one class of clusters."""
 
-    Attributes:
-        tag: The YAML tag.
-        fields: The fields, in the order of the documentation.
-        cross_rules: The rules about several fields.
-        refused: Fields of other clusters that this one does not have, with the reason.
-    """
-
-    tag: str
-    fields: tuple[Field, ...]
+    tag: str  # in YAML
+    fields: tuple[Field, ...]  # in the order of the documentation
     cross_rules: tuple[CrossRule, ...] = ()
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)  # other clusters' fields, with the reason
 
     @property
     def by_name(self) -> dict[str, Field]:

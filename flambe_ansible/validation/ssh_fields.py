@@ -23,7 +23,6 @@ FACTORIES_IPS = Field(
     kind=Kind.ADDRESSES,
     expected="a list of addresses, each in the form of orchestrator_ip",
     doc="The factories' addresses. The length of the list is the number of factories.",
-    change=Change.IN_PLACE,
     change_note="new hosts are added; on removed hosts Ray keeps running until you stop it there",
     required=True,
     rule=ssh_rules.places,
@@ -33,16 +32,13 @@ PORT = Field(
     kind=Kind.INTEGER,
     expected="a port from 1 to 65535",
     doc="The SSH port of hosts whose address has none.",
-    change=Change.IN_PLACE,
     default=22,
     rule=rules.within(1, 65_535),
 )
 PROXY_JUMP = Field(
     name="proxy_jump",
-    kind=Kind.STRING,
     expected="a bastion as [user@]host[:port]; several hops are separated by commas",
     doc="The bastion between this machine and the hosts, as ssh's ProxyJump.",
-    change=Change.IN_PLACE,
     default_note="the ProxyJump for the address in ~/.ssh/config",
     rule=ssh_rules.jump,
 )
@@ -51,7 +47,6 @@ HOST_KEYS = Field(
     kind=Kind.HOST_KEYS,
     expected="a mapping from addresses to a public key or a list of keys",
     doc="The SSH host keys of hosts and bastion. For an address listed here, no other key is accepted.",
-    change=Change.IN_PLACE,
     default_note="the keys for the address in your known_hosts",
     rule=ssh_rules.host_keys,
 )

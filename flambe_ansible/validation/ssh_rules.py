@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flambe_ansible.ssh.known_hosts import normalise
@@ -27,8 +28,9 @@ def place(value: Any) -> list[Flaw]:
     if not isinstance(value, str) and not is_text_list(value):
         return [Flaw(message=f"is {show(value)}")]
     if not isinstance(value, str) and len(value) == 2:
-        return [*_check_address(value[0], (0,)), *_check_address(value[1], (1,))] or _check_private(value, (1,))
-    return _check(value, ()) or _check_private(value, ())
+        flaws = [flaw for index, one in enumerate(value) for flaw in _check(parse_address, one, (index,))]
+        return flaws or _check_private(value, (1,))
+    return _check(parse_host_address, value) or _check_private(value, ())
 
 
 def places(value: Sequence[Any]) -> list[Flaw]:
@@ -38,12 +40,7 @@ def places(value: Sequence[Any]) -> list[Flaw]:
     if len(value) > _MOST_HOSTS:
         return [Flaw(message=f"has {len(value)} addresses", expected=f"at most {_MOST_HOSTS}")]
     return [
-        Flaw(
-            message=flaw.message,
-            expected=flaw.expected or "an address or [public, private]",
-            suggestion=flaw.suggestion,
-            path=(index, *flaw.path),
-        )
+        replace(flaw, expected=flaw.expected or "an address or [public, private]", path=(index, *flaw.path))
         for index, one in enumerate(value)
         for flaw in place(one)
     ]
@@ -51,11 +48,7 @@ def places(value: Sequence[Any]) -> list[Flaw]:
 
 def jump(value: str) -> list[Flaw]:
     """Check a ProxyJump."""
-    try:
-        parse_jump(value)
-    except AddressError as error:
-        return [Flaw(message=error.message, expected=error.expected, suggestion=error.suggestion)]
-    return []
+    return _check(parse_jump, value)
 
 
 def host_keys(value: Mapping[Any, Any]) -> list[Flaw]:
@@ -80,14 +73,7 @@ def host_keys(value: Mapping[Any, Any]) -> list[Flaw]:
 
 
 def read_keys(keys: str | Sequence[str]) -> list[str]:
-    """Read public keys: bare, with a comment, or as lines of known_hosts or ssh-keyscan.
-
-    Returns:
-        Each key as ``type base64``.
-
-    Raises:
-        ValueError: A line is not a public key.
-    """
+    """Read public keys as ``type base64``: bare, with a comment, or as lines of known_hosts or ssh-keyscan."""
     lines = keys.splitlines() if isinstance(keys, str) else [line for key in keys for line in key.splitlines()]
     found = []
     for line in lines:
@@ -139,15 +125,12 @@ def check_keys(values: Mapping[str, Any]) -> list[Flaw]:
     for text in values["host_keys"]:
         address = parse_address(text)
         if name_host(address, port=values["port"]) not in known and (address.port or address.host not in known):
-            expected = "an address from orchestrator_ip, factories_ips or proxy_jump"
-            flaw = Flaw(
-                message="is not a host of the cluster",
-                expected=expected,
-                suggestion=suggest(text, sorted(known)),
-                path=("host_keys", text),
-                at_key=True,
+            expected, meant = (
+                "an address from orchestrator_ip, factories_ips or proxy_jump",
+                suggest(text, sorted(known)),
             )
-            flaws.append(flaw)
+            message, path = "is not a host of the cluster", ("host_keys", text)
+            flaws.append(Flaw(message=message, expected=expected, suggestion=meant, path=path, at_key=True))
     return flaws
 
 
@@ -168,17 +151,10 @@ def _iterate(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...],
         yield ("factories_ips", index), parse_host_address(one)
 
 
-def _check_address(text: str, path: tuple[int, ...]) -> list[Flaw]:
+def _check(parse: Callable[[Any], object], value: Any, path: tuple[int, ...] = ()) -> list[Flaw]:
+    """Return the error of a parser as a flaw."""
     try:
-        parse_address(text)
-    except AddressError as error:
-        return [Flaw(message=error.message, expected=error.expected, suggestion=error.suggestion, path=path)]
-    return []
-
-
-def _check(value: Any, path: tuple[int, ...]) -> list[Flaw]:
-    try:
-        parse_host_address(value)
+        parse(value)
     except AddressError as error:
         return [Flaw(message=error.message, expected=error.expected, suggestion=error.suggestion, path=path)]
     return []
@@ -190,13 +166,8 @@ def _check_private(value: Any, path: tuple[int, ...]) -> list[Flaw]:
     expected = "an address that the other hosts can reach"
     expected = expected if path else f"[public, private], where private is {expected}"
     if private.is_loopback:
-        return [
-            Flaw(
-                message=f"is {private.host}, a loopback address, which other hosts cannot reach",
-                expected=expected,
-                path=path,
-            )
-        ]
+        message = f"is {private.host}, a loopback address, which other hosts cannot reach"
+        return [Flaw(message=message, expected=expected, path=path)]
     if private.is_ipv6:
         expected = "an IPv4 address" if path else "[public, private], where private is an IPv4 address"
         message = f"is {private.host}, but Ray on the hosts only supports IPv4"

@@ -22,12 +22,8 @@ def tags(value: Mapping[Any, Any]) -> list[Flaw]:
     """Check the number of tags, and each key and value."""
     flaws = []
     if len(value) > MAX_TAGS:
-        flaws.append(
-            Flaw(
-                message=f"has {len(value)} tags",
-                expected=f"at most {MAX_TAGS}: AWS allows 50, and the cluster sets {len(OWN_TAGS)} itself",
-            )
-        )
+        expected = f"at most {MAX_TAGS}: AWS allows 50, and the cluster sets {len(OWN_TAGS)} itself"
+        flaws.append(Flaw(message=f"has {len(value)} tags", expected=expected))
     for key, content in value.items():
         flaw = _check_key(key) or _check_value(key, content)
         if flaw:

@@ -168,7 +168,7 @@ def test_an_unknown_key(make: Callable[..., Connections], hosts: list[Host]) -> 
         (notice,) = [event for event in heard if isinstance(event, Notice)]
         assert notice.warning
         assert "SHA256:" in notice.message
-        assert connections.knows(unknown)
+        assert connections.trusted(unknown)
 
 
 def test_a_wrong_user_fails_in_time(make: Callable[..., Connections], hosts: list[Host]) -> None:

@@ -148,7 +148,7 @@ def test_only_what_was_not_rescued_counts(told: Event | None, left: list[str]) -
         ),
         (
             {"censored": "the output has been hidden", "changed": True},
-            {"message": "failed; its output is hidden, for it may hold secrets (no_log)"},
+            {"message": "failed; its output is hidden, because it may contain secrets (no_log)"},
         ),
         (
             {"msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": "Killed", "rc": 137},

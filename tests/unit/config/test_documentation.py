@@ -13,7 +13,8 @@ from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.cluster.loading import load_cluster
 from flambe_ansible.cluster.ssh import SSHCluster
-from flambe_ansible.ec2.tags import OWN_KEYS
+from flambe_ansible.ec2.tags import ClusterTags
+from flambe_ansible.hosts import Role
 from flambe_ansible.validation import AWS_CLUSTER, BASE_FIELDS, LAB_CLUSTER, SSH_CLUSTER, Schema
 from flambe_ansible.validation.cross import VOLUME_TYPES
 from flambe_ansible.validation.reference import as_text
@@ -95,7 +96,7 @@ def test_every_schema_has_the_base_fields_or_refuses_them() -> None:
 
 
 def test_tags_and_volume_types_are_those_of_ec2() -> None:
-    assert set(OWN_TAGS) == set(OWN_KEYS)
+    assert set(OWN_TAGS) == set(ClusterTags(name="c", creator="ada").build(Role.FACTORY, "c_factory"))
     assert set(VOLUME_TYPES) == {"gp2", "io1", "gp3"}
 
 
