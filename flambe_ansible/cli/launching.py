@@ -10,12 +10,12 @@ from flambe_ansible.cli import errors
 from flambe_ansible.cli.errors import NoAnswerError
 from flambe_ansible.cli.interrupts import interruptible
 from flambe_ansible.cli.output import Output
+from flambe_ansible.cli.progress import Progress
 from flambe_ansible.cli.render.plan import write_question
 from flambe_ansible.cli.render.words import count
 from flambe_ansible.errors import CancelledError
 
 if TYPE_CHECKING:
-    from flambe_ansible.cli.progress import Progress
     from flambe_ansible.cluster.cluster import Cluster
     from flambe_ansible.launch.plan import Plan
 
@@ -39,13 +39,17 @@ def require_yes(output: Output, question: str, outcome: str) -> None:
 
 
 def attempt(
-    output: Output, cluster: Cluster, progress: Progress, work: Callable[[], Result], *, on_failure: str | None
-) -> Result:
-    """Do work that may create hosts. If it fails, print the error, then keep or terminate the new hosts."""
+    output: Output, cluster: Cluster, plan: Plan, work: Callable[[], Result], *, on_failure: str | None
+) -> tuple[Result, Progress]:
+    """Do work that may create hosts, and show its progress; return its result and the progress.
+
+    If it fails, print the error, then keep or terminate the new hosts.
+    """
+    cluster.observer = progress = Progress(output, cluster=plan.cluster, hosts=[host.name for host in plan.hosts])
     with interruptible():
         try:
             with progress:
-                return work()
+                return work(), progress
         except BrokenPipeError:  # the reader of the output exited; the new hosts are kept
             raise
         except (Exception, KeyboardInterrupt) as error:

@@ -52,7 +52,6 @@ def launch(
     fails, run it again: it continues.
     """
     from flambe_ansible.cli.launching import attempt, confirm
-    from flambe_ansible.cli.progress import Progress
     from flambe_ansible.cli.render.plan import render_plan
 
     output.next_command = output.command
@@ -64,10 +63,8 @@ def launch(
                 output.write_document(plan.to_dict())
             return
         confirm(output, plan, yes=yes)
-        progress = Progress(output, cluster=plan.cluster, hosts=[host.name for host in plan.hosts])
-        cluster.observer = progress
         arguments: dict[str, Any] = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
-        result = attempt(output, cluster, progress, lambda: cluster.run(**arguments), on_failure=on_failure)
+        result, progress = attempt(output, cluster, plan, lambda: cluster.run(**arguments), on_failure=on_failure)
     _finish(output, file, result, progress, cluster)
 
 

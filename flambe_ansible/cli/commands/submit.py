@@ -95,7 +95,6 @@ def _submit(
 ) -> Submission:
     """Check that the cluster is free, ask, then launch and submit while showing the progress."""
     from flambe_ansible.cli.launching import attempt, confirm
-    from flambe_ansible.cli.progress import Progress
     from flambe_ansible.cli.render.plan import render_plan
     from flambe_ansible.jobs.submission import make_runnable
 
@@ -106,13 +105,8 @@ def _submit(
     if plan.changes_hosts:
         output.console.print(render_plan(plan))
         confirm(output, plan, yes=yes)
-    progress = Progress(output, cluster=plan.cluster, hosts=[host.name for host in plan.hosts])
-    cluster.observer = progress
-
-    def work() -> Submission:
-        return cluster.submit(made, force=force, **arguments)
-
-    return attempt(output, cluster, progress, work, on_failure="keep")
+    done, _ = attempt(output, cluster, plan, lambda: cluster.submit(made, force=force, **arguments), on_failure="keep")
+    return done
 
 
 def _follow(output: Output, cluster: Cluster) -> JobState:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.words import count, make_grid, make_table, shorten_host
-from flambe_ansible.hosts import Host, Role
+from flambe_ansible.hosts import Role
 from flambe_ansible.launch.plan import Action, Plan, PlannedHost
 
 STYLES = {Action.CREATE: "green", Action.START: "yellow", Action.REUSE: "dim"}
@@ -76,15 +76,10 @@ def _name_image(host: PlannedHost) -> str:
 
 def _render_hosts(plan: Plan) -> Table:
     table = make_table("host", "action", "type", "current state")
-    for host in plan.hosts:
-        table.add_row(
-            shorten_host(host.name, plan.cluster),
-            Text(WORDS[host.action], style=STYLES[host.action]),
-            host.instance_type,
-            _describe_host(host.host) if host.host else "",
-        )
+    for planned in plan.hosts:
+        host = planned.host
+        facts = (str(host.state), host.instance_id, host.address or host.private_ip) if host else ()
+        action = Text(WORDS[planned.action], style=STYLES[planned.action])
+        name = shorten_host(planned.name, plan.cluster)
+        table.add_row(name, action, planned.instance_type, " ".join(filter(None, facts)))
     return table
-
-
-def _describe_host(host: Host) -> str:
-    return " ".join(filter(None, (str(host.state), host.instance_id, host.address or host.private_ip)))

@@ -32,9 +32,10 @@ def render_run(run: JobState, *, now: datetime | None = None) -> RenderableType:
     lines: list[RenderableType] = [title]
     if run.stages:
         lines.append(_render_stages(run))
-    lines += [_indent(Text(f"lost host: {one.name} ({one.address}): {one.reason}", style="red")) for one in run.lost]
+    notes = [Text(f"lost host: {one.name} ({one.address}): {one.reason}", style="red") for one in run.lost]
     if run.reason and not run.succeeded:
-        lines.append(_indent(Text(run.reason)))
+        notes.append(Text(run.reason))
+    lines += [Padding.indent(note, 2) for note in notes]
     if run.settling:
         lines.append(Text("  Ray is restarting on all hosts for the next job", style="dim"))
     return Group(*lines)
@@ -79,10 +80,6 @@ def render_sites(sites: Sites) -> RenderableType:
     grid.add_row("Report site", Text(sites.report_site, style="bold") if sites.report_site else none)
     grid.add_row("TensorBoard", Text(sites.tensorboard, style="bold"))
     return grid
-
-
-def _indent(text: Text) -> RenderableType:
-    return Padding(text, (0, 0, 0, 2))
 
 
 def _render_stages(run: JobState) -> Text:
