@@ -22,7 +22,7 @@ import pytest
 from tests.e2e import browser
 from tests.e2e.experiments import NAME, PLANTED, Cluster
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("submit"), pytest.mark.timeout(1800)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # The pattern comes by a pipe, for sudo writes words of a command into the journal.

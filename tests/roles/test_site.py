@@ -15,7 +15,7 @@ from flambe_ansible.paths import collection
 from flambe_ansible.versions import find_uv
 from tests.roles.lab_hosts import Run, Site
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("roles")]
 
 SITE = collection() / "playbooks/site.yml"
 HOSTS = ("head", "one", "two")

@@ -12,7 +12,7 @@ from flambe_ansible.paths import collection
 from flambe_ansible.versions import find_uv
 from tests.roles.lab_hosts import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("roles"), pytest.mark.timeout(1800)]
 
 PLAYBOOKS = collection() / "playbooks"
 HOSTS = ("head", "one", "two")
