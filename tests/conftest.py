@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,12 +21,30 @@ _LAB_PREFIX = os.environ.get("FLAMBE_ANS_TEST_LAB", f"test-{os.getpid()}")
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a lab module on one worker, in their order, if the module names no larger group."""
-    for item in items:
-        if item.get_closest_marker("lab") and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem.removeprefix("test_")))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute the tests by :func:`name_group`. xdist's own groups are lost with pytest 9.2 (its new node ids)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return name_group(nodeid)
+
+    return Scheduling(config, log)
+
+
+def name_group(nodeid: str) -> str:
+    """Name the group that a test belongs to; the tests of a group run on one worker, in their order.
+
+    The tests of roles share one cluster, and so do both modules of ``submit``. Other end-to-end tests share something
+    within their module; a unit test is a group of its own. The largest groups start first.
+    """
+    path = PurePosixPath(nodeid.split("::")[0])
+    if path.parent.name == "roles":
+        return "roles"
+    if path.parent.name == "e2e":
+        return "submit" if path.stem.startswith("test_submit") else path.stem
+    return nodeid
 
 
 @pytest.fixture(autouse=True)

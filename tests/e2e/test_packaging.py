@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("packaging")  # the tests share what was built
-
 REPO = Path(__file__).resolve().parents[2]
 ROLES = sorted(folder.name for folder in (REPO / "roles").iterdir() if folder.is_dir())
 MODULES = sorted(path.stem for path in (REPO / "plugins/modules").glob("*.py"))

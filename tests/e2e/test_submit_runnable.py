@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.experiments import SURVEY_KEY, Cluster
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("submit"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 SURVEY = Path(__file__).parents[2] / "examples" / "runnable"
 SITE = "/opt/flambe-ansible/venv/lib/python3.*/site-packages"

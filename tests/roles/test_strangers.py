@@ -12,7 +12,7 @@ import yaml
 from flambe_ansible.versions import find_uv
 from tests.roles.lab_hosts import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("roles")]
+pytestmark = pytest.mark.lab
 
 RAY = "2.52.0"
 RUNTIME: dict[str, Any] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from flambe_ansible.paths import collection
 from flambe_ansible.versions import find_uv
 from tests.roles.lab_hosts import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("roles"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 PLAYBOOKS = collection() / "playbooks"
 HOSTS = ("head", "one", "two")
@@ -124,8 +123,8 @@ def test_a_killed_supervisor_is_told_of(cluster: Site) -> None:
     spec = cluster.ssh("head", "cat /var/lib/flambe-run/spec.json")
     long = json.dumps({**json.loads(spec), "command": ["/bin/sleep", "600"]}).replace("'", "'\\''")
     assert ask(cluster, f"echo '{long}' | {RUN} start")["active"]
-    time.sleep(1)
+    cluster.ssh("head", "until pgrep -fx '/bin/sleep 600'; do sleep 0.2; done")
     cluster.ssh("head", "sudo systemctl kill --kill-whom=main --signal=KILL flambe-run")
     ended = ask(cluster, f"{RUN} wait")
     assert (ended["state"], ended["reason"]) == ("failed", "its process was ended from outside (signal)")
-    assert cluster.ssh("head", "pgrep -x sleep; :") == ""
+    assert cluster.ssh("head", "pgrep -fx '/bin/sleep 600'; :") == ""

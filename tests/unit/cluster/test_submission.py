@@ -13,6 +13,7 @@ import pytest
 from flambe_ansible import events
 from flambe_ansible.cluster import submission
 from flambe_ansible.cluster.base import Cluster
+from flambe_ansible.cluster.converge import RunOptions
 from flambe_ansible.cluster.experiment import Experiment
 from flambe_ansible.cluster.runs import RunState
 from flambe_ansible.errors import (
@@ -102,8 +103,17 @@ class Recorder:
     def run_all(self, hosts: Any, command: str) -> None:
         self.calls.append(("clean", command))
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *args, **kwargs: self.calls.append((name, *args, *([kwargs] if kwargs else [])))
+    def run(self, **options: Any) -> None:
+        self.calls.append(("run", RunOptions(**options)))
+
+    def create_dirs(self, relative_dirs: list[str]) -> None:
+        self.calls.append(("create_dirs", relative_dirs))
+
+    def refresh_ray(self, *, always: bool = False) -> None:
+        self.calls.append(("refresh_ray", {"always": always}))
+
+    def shutdown_flambe_execution(self, *, replaced: bool = False) -> None:
+        self.calls.append(("shutdown_flambe_execution", {"replaced": replaced}))
 
 
 @pytest.fixture
@@ -143,7 +153,7 @@ def test_the_whole_way(experiment: Callable[..., RunnableFile], tmp_path: Path) 
     names = [call[0] for call in cluster.calls]
     assert names == ["run", "send", "prepare", "clean", "create_dirs", "send", "refresh_ray", "execute"]
     calls = dict(zip(names, cluster.calls, strict=True))
-    assert calls["run"][1] == {"rerun_setup": True}
+    assert calls["run"][1] == RunOptions(rerun_setup=True)
     assert cluster.calls[1][1:3] == ("extensions", {"mine": str(tmp_path / "ext")})
     assert calls["prepare"][1]["extensions_packages"] == {
         "mine": "/home/ml/extensions/mine__ext",
