@@ -1,4 +1,4 @@
-"""A folder with a cluster's file and keys of all kinds."""
+"""A folder with a cluster file and valid and invalid keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBvbm90IGEga2V5 me@here\n"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Make a folder of keys: one right, the others wrong each in its way."""
+    """Make a folder of keys; three are valid, each of the others has one fault."""
     files = {
         "id": (PRIVATE, 0o600),
         "my key": (PRIVATE, 0o400),
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write(folder: Path) -> Callable[[str | bytes], Path]:
-    """Return what writes a cluster's file beside the keys."""
+    """Return a function that writes a cluster file beside the keys."""
 
     def write_(text: str | bytes) -> Path:
         path = folder / "cluster.yaml"

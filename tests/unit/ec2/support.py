@@ -1,4 +1,4 @@
-"""What the EC2 tests share."""
+"""Helpers of the EC2 tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READING = ("Describe", "Get", "List")
 
 @dataclass
 class Account:
-    """An account with what a cluster needs."""
+    """An AWS account with the resources that a cluster needs."""
 
     ec2: Any
     cloudwatch: Any
@@ -69,7 +69,7 @@ def tags_of(resource: Mapping[str, Any]) -> dict[str, str]:
 
 @dataclass
 class Calls:
-    """The API calls of one cluster, with their parameters, and answers to give instead of the API's."""
+    """The API calls of one cluster, with their parameters."""
 
     made: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
