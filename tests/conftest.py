@@ -1,28 +1,55 @@
-"""What all tests share: a place of their own for state, and labs of their own that never outlive them."""
+"""Fixtures of all tests: a private state folder, and labs that end with the tests."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from flambe_ansible.lab import LabInfo
 
-# Whoever runs the tests in the background of a shell has Ctrl-C ignored; the tests of Ctrl-C have it back.
+# A shell starts background processes with SIGINT ignored; the tests of Ctrl-C need the default.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# scripts/test sets this, so that it can remove the labs of a run that was killed.
-LAB_PREFIX = os.environ.get("FLAMBE_ANS_TEST_LAB", f"test-{os.getpid()}")
+# scripts/test sets the prefix and removes all labs that have it. Each worker of pytest-xdist has its own labs.
+_LAB_PREFIX = os.environ.get("FLAMBE_ANS_TEST_LAB", f"test-{os.getpid()}")
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute the tests by :func:`name_group`. xdist's own groups are lost with pytest 9.2 (its new node ids)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return name_group(nodeid)
+
+    return Scheduling(config, log)
+
+
+def name_group(nodeid: str) -> str:
+    """Name the group that a test belongs to; the tests of a group run on one worker, in their order.
+
+    The tests of roles share one cluster, and so do both modules of ``submit``. Other end-to-end tests share something
+    within their module; a unit test is a group of its own. The largest groups start first.
+    """
+    path = PurePosixPath(nodeid.split("::")[0])
+    if path.parent.name == "roles":
+        return "roles"
+    if path.parent.name == "e2e":
+        return "submit" if path.stem.startswith("test_submit") else path.stem
+    return nodeid
 
 
 @pytest.fixture(autouse=True)
 def _isolate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test its own state folder, and no way to an account of AWS."""
+    """Give each test its own state folder, and no credentials of AWS."""
     monkeypatch.setenv("FLAMBE_ANS_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
@@ -35,13 +62,13 @@ def _isolate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def lab_name() -> Callable[[str], str]:
-    """Name labs of this test run; what carries these names is removed when the run ends."""
-    return lambda suffix: f"{LAB_PREFIX}-{suffix}"
+    """Return a function that names labs of this run; scripts/test removes the labs with these names."""
+    return lambda suffix: "-".join(filter(None, (_LAB_PREFIX, _WORKER, suffix)))
 
 
 @pytest.fixture(scope="session")
 def lab(lab_name: Callable[[str], str]) -> Iterator[LabInfo]:
-    """The lab that the end-to-end and role tests share."""
+    """Return the lab that the end-to-end and role tests of one worker share."""
     from flambe_ansible import lab as labs
 
     name = lab_name("shared")

@@ -571,9 +571,7 @@ class Cluster(ABC):
         """
         hosts = [host for host in self.find_hosts() if host.state is HostState.RUNNING]
         if not hosts:
-            raise ClusterNotFoundError(
-                f"no host of cluster {self.name} is running", hint="flambe-ans launch CLUSTER"
-            )
+            raise ClusterNotFoundError(f"no host of cluster {self.name} is running", hint="flambe-ans launch CLUSTER")
         return hosts
 
     def status(self) -> ClusterStatus:

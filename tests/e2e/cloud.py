@@ -54,12 +54,12 @@ def describe(info: LabInfo, *ids: str) -> list[dict[str, Any]]:
     return [found[name] for name in ids]
 
 
-def wait_for(info: LabInfo, ids: list[str], state: str, *, timeout: float = 120) -> None:
+def wait_for(info: LabInfo, ids: list[str], state: str, *, timeout: float = 300) -> None:
     """Wait until all instances are in a state."""
     wait_until(lambda: all(one["State"]["Name"] == state for one in describe(info, *ids)), f"{ids} {state}", timeout)
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 180) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + timeout
     while not condition():

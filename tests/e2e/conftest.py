@@ -1,4 +1,4 @@
-"""What several modules share: the cluster for experiments, and flambé's own source for tests of a checkout."""
+"""Shared fixtures: the cluster for experiments, and the source of flambé for tests of a checkout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def experiments(lab: LabInfo, runtime_image: str, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def flambe_sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fetch the release's source once, unpacked."""
+    """Download and unpack the source of the release."""
     folder = tmp_path_factory.mktemp("sdist")
     words = ["pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder)]
     subprocess.run([sys.executable, "-m", *words, f"flambe=={RELEASE}"], check=True)

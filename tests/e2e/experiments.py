@@ -55,7 +55,7 @@ class Cluster:
         document: dict[str, Any] = json.loads(self.call("status", self.file, "--json"))
         return document
 
-    def await_run(self, wanted: Callable[[dict[str, Any]], bool], *, seconds: float = 300) -> dict[str, Any]:
+    def await_run(self, wanted: Callable[[dict[str, Any]], bool], *, seconds: float = 600) -> dict[str, Any]:
         """Wait until the run is as wanted."""
         end = time.monotonic() + seconds
         while not wanted(run := self.status()["run"]):

@@ -52,11 +52,11 @@ def _other_labs() -> list[str]:
 
 
 def _is_foreign(line: str, lab: str, foreign: Iterable[str]) -> bool:
-    """Tell lines about other labs' things from lines about this lab's."""
+    """Return whether a line is about other labs, or about the links (flt-) of another run's tests."""
     own = f"fl-{state.short(lab)}"
     if own in line or f":{lab}:" in line or f"/{lab}" in line:
         return False
-    names_link = re.search(r"\b(fl-|fv)[0-9a-f]{8}\b", line) is not None
+    names_link = re.search(r"\b((fl-|fv)[0-9a-f]{8}|flt-\w+)\b", line) is not None
     return names_link or "flambe-lab" in line or any(name in line for name in foreign)
 
 

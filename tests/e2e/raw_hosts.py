@@ -126,7 +126,7 @@ def ssh_argv(hosts: RawHosts, one: RawHost, command: str) -> list[str]:
     return ["ssh", *options, "-p", str(one.port), "-o", f"ProxyCommand={jump}", f"{USER}@{one.inner}", command]
 
 
-def _wait(hosts: RawHosts, one: RawHost, *, timeout: float = 120.0) -> None:
+def _wait(hosts: RawHosts, one: RawHost, *, timeout: float = 300.0) -> None:
     """Wait until a host lets its user in."""
     deadline = time.monotonic() + timeout
     while True:
@@ -139,7 +139,7 @@ def _wait(hosts: RawHosts, one: RawHost, *, timeout: float = 120.0) -> None:
 
 def _add_address(settings: state.Settings, name: str, address: str) -> None:
     """Give a host its address behind the bastion; the host itself may not."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         process = host._nspawn_process(settings, name)
         command = ["nsenter", "--net", "--target", str(process), "ip", "address", "add", f"{address}/24", "dev", "eth0"]

@@ -319,7 +319,7 @@ def test_that_stop_and_start_keep_the_disk_and_the_address(lab: LabInfo, host: s
 
 def test_that_a_host_that_powers_off_is_stopped(lab: LabInfo, host: str, tmp_path: Path) -> None:
     cloud.ssh(lab, host, "sudo systemd-run --on-active=1 systemctl poweroff", tmp_path)
-    cloud.wait_for(lab, [host], "stopped", timeout=60)
+    cloud.wait_for(lab, [host], "stopped")
 
 
 def test_that_python_3_7_is_ready_when_the_machine_has_one(lab: LabInfo, host: str, tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_that_alarms_are_checked_as_cloudwatch_checks_them_and_act(lab: LabInfo)
         cloudwatch.put_metric_alarm(**{**alarm, "EvaluationPeriods": 1441})
     cloudwatch.put_metric_alarm(**alarm)
     assert cloud.describe(lab, instance)[0]["State"]["Name"] == "running"
-    cloud.wait_for(lab, [instance], "terminated", timeout=120)
+    cloud.wait_for(lab, [instance], "terminated")
     (found,) = cloudwatch.describe_alarms(AlarmNames=[alarm["AlarmName"]])["MetricAlarms"]
     assert found["StateValue"] == "ALARM"
 
@@ -680,5 +680,5 @@ def test_that_a_large_cluster_lives_at_once(own_lab: str) -> None:
     """More hosts than the kernel's usual limits let systemd have."""
     info = labs.up(own_lab)
     made = cloud.client(info).run_instances(**cloud.request(info, MinCount=22, MaxCount=22))["Instances"]
-    cloud.wait_for(info, [one["InstanceId"] for one in made], "running", timeout=300)
+    cloud.wait_for(info, [one["InstanceId"] for one in made], "running", timeout=600)
     assert len({one["PrivateIpAddress"] for one in made}) == 22

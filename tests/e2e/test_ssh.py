@@ -109,7 +109,7 @@ def test_commands_fail_with_all_that_is_needed(make: Callable[..., Connections],
         started = time.monotonic()
         with pytest.raises(RemoteCommandError, match="limit of 1 s"):
             connections.run(host, "sleep 4321", timeout=1)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 120
         assert connections.run(host, "pgrep -fx 'sleep 4321'", check=False).returncode == 1
         assert connections.run(host, "cat", input=b"\xff\x00z").stdout == "�\0z"
 
@@ -185,6 +185,7 @@ def test_a_lost_connection_is_made_anew(make: Callable[..., Connections], hosts:
         process = connections._masters[hosts[0].name]._process
         assert process is not None
         process.kill()
+        process.wait()
         assert connections.run(hosts[0], "echo back").stdout == "back\n"
 
 
@@ -205,14 +206,21 @@ def test_through_a_bastion(make: Callable[..., Connections], hosts: list[Host], 
 def test_ctrl_c_ends_commands_and_keeps_connections(make: Callable[..., Connections], hosts: list[Host]) -> None:
     with make() as connections:
         connections.wait(hosts, timeout=60)
-        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            connections.run_all(hosts, "sleep 30")
-        assert time.monotonic() - started < 10
+            threading.Thread(target=interrupt_once_they_run, args=("sleep 987",), daemon=True).start()
+            connections.run_all(hosts, "sleep 987")
+        assert time.monotonic() - started < 120
         before = [master._process for master in connections._masters.values()]
         assert {done.stdout for done in connections.run_all(hosts, "echo here").values()} == {"here\n"}
         assert [master._process for master in connections._masters.values()] == before
+
+
+def interrupt_once_they_run(command: str) -> None:
+    """Press Ctrl-C when the ssh of a command runs."""
+    while command not in subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True).stdout:
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def count_logins(connections: Connections, host: Host) -> int:

@@ -1,4 +1,4 @@
-"""Bare hosts for the roles: booted once, shared by all tests of this folder."""
+"""Bare hosts for the roles, booted once for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def fleet(lab: LabInfo) -> Iterator[Fleet]:
-    """Five bare hosts: three for a cluster, two for everybody else."""
+    """Launch five bare hosts: three for the cluster, two for playbooks of other users."""
     fleet = Fleet(lab)
     try:
         fleet.launch(5)
@@ -28,14 +28,14 @@ def fleet(lab: LabInfo) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """A folder with a short path."""
+    """Make a folder with a short path."""
     with tempfile.TemporaryDirectory(prefix="fr-") as path:
         yield Path(path)
 
 
 @pytest.fixture(scope="session")
 def cluster(fleet: Fleet, folder: Path) -> Site:
-    """Three hosts in the groups of site.yml, in an inventory as one writes it by hand."""
+    """Return three hosts in the groups of site.yml, in a hand-written inventory."""
     (folder / "cluster").mkdir()
     head, one, two = fleet.hosts[:3]
     groups = {"orchestrator": [("head", head)], "factories": [("one", one), ("two", two)]}
@@ -44,7 +44,7 @@ def cluster(fleet: Fleet, folder: Path) -> Site:
 
 @pytest.fixture(scope="session")
 def strangers(fleet: Fleet, folder: Path) -> Site:
-    """Two hosts of somebody else's, in a group of their own, with a user who has no sudo: ml."""
+    """Return two hosts in a group of another name, with a user ``ml`` who has no sudo."""
     (folder / "strangers").mkdir()
     a, b = fleet.hosts[3:]
     site = Site(folder / "strangers", fleet.info.key, {"gpu_boxes": [("box-a", a), ("box-b", b)]})

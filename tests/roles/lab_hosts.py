@@ -18,7 +18,7 @@ import boto3
 from flambe_ansible.lab import LabInfo
 from flambe_ansible.paths import collections_root
 
-BOOT_SECONDS = 120
+BOOT_SECONDS = 300
 USER = "ubuntu"
 
 
@@ -151,7 +151,7 @@ class Site:
         }
         started = time.monotonic()
         done = subprocess.run(
-            command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=600, check=False
+            command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=850, check=False
         )
         seconds = time.monotonic() - started
         record = json.loads((self.folder / "record.json").read_text())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -124,8 +123,8 @@ def test_a_killed_supervisor_is_told_of(cluster: Site) -> None:
     spec = cluster.ssh("head", "cat /var/lib/flambe-run/spec.json")
     long = json.dumps({**json.loads(spec), "command": ["/bin/sleep", "600"]}).replace("'", "'\\''")
     assert ask(cluster, f"echo '{long}' | {RUN} start")["active"]
-    time.sleep(1)
+    cluster.ssh("head", "until pgrep -fx '/bin/sleep 600'; do sleep 0.2; done")
     cluster.ssh("head", "sudo systemctl kill --kill-whom=main --signal=KILL flambe-run")
     ended = ask(cluster, f"{RUN} wait")
     assert (ended["state"], ended["reason"]) == ("failed", "its process was killed (signal)")
-    assert cluster.ssh("head", "pgrep -x sleep; :") == ""
+    assert cluster.ssh("head", "pgrep -fx '/bin/sleep 600'; :") == ""

@@ -1,4 +1,4 @@
-"""Fixtures: a small account for a test, with a network, a key pair and an image, and clusters in it."""
+"""Fixtures: a small AWS account for each test, with a network, a key pair and an image, and clusters in it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.client import ClientCreator
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.ec2.models import amis
@@ -25,14 +26,29 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def aws_session() -> boto3.Session:
-    """One session for all tests: reading the models of the API anew takes most of a second."""
-    return boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
+def aws_session() -> Iterator[boto3.Session]:
+    """Return one session for all tests: reading the API's models takes most of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        _keep_client_classes(patch)
+        yield boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
+
+
+def _keep_client_classes(patch: pytest.MonkeyPatch) -> None:
+    """Build the class of each service's client once; botocore builds its hundreds of methods for every client."""
+    create = ClientCreator._create_client_class
+    classes: dict[str, type] = {}
+
+    def create_once(self: Any, service: str, model: Any) -> type:
+        if service not in classes:
+            classes[service] = create(self, service, model)
+        return classes[service]
+
+    patch.setattr(ClientCreator, "_create_client_class", create_once)
 
 
 @pytest.fixture
 def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    # Two images are enough; loading moto's hundreds takes most of a test's time.
+    # Two images are enough; loading moto's hundreds takes longer than a test.
     monkeypatch.setenv("MOTO_AMIS_PATH", "see below")
     monkeypatch.setattr(amis, "AMIS", [one for one in amis.AMIS if one["architecture"] == "x86_64"][:2])
     monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
@@ -53,7 +69,7 @@ def _one_at_a_time(answer: Any) -> Any:
 
 @pytest.fixture
 def make_cluster(account: Account, aws_session: boto3.Session) -> Any:
-    """Make clusters in the account; their calls are recorded in ``cluster.calls``."""
+    """Return a function that makes clusters in the account; ``cluster.calls`` records their API calls."""
 
     def make(**changes: Any) -> AWSCluster:
         cluster = AWSCluster(**{**account.arguments, **changes})

@@ -1,4 +1,4 @@
-"""Unit tests reach loopback and nothing else."""
+"""Unit tests connect to loopback addresses only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures: a fake cluster, and command lines that use it."""
+"""Run command lines against a fake cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.cli.made_up import FakeCluster
 
 @dataclass
 class Outcome:
-    """The result of a command line."""
+    """The exit code and output of a command line."""
 
     code: int
     stdout: str
@@ -25,7 +25,7 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
-    """The cluster that every configuration loads."""
+    """Return the fake cluster that every configuration file loads."""
     fake = FakeCluster()
     monkeypatch.setattr("flambe_ansible.cluster.loading.load_cluster", lambda _file: fake)
     yield fake

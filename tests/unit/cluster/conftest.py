@@ -1,4 +1,4 @@
-"""The tests of clusters on AWS have an account each, if they ask for it."""
+"""Make the fixtures of the fake AWS account available."""
 
 from __future__ import annotations
 

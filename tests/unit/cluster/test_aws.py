@@ -95,7 +95,7 @@ def test_hosts_and_volumes_carry_the_tags_and_volumes_are_encrypted(make_cluster
 
 def test_both_roles_are_created_at_the_same_time(make_cluster: Any) -> None:
     cluster = make_cluster()
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=120)
 
     def meet(params: dict[str, Any], **_: Any) -> None:
         if not params.get("DryRun"):

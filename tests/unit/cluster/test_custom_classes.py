@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -40,9 +41,10 @@ class Empty(Mine):
 
 
 def connect(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connect, with connections that are made up."""
-    monkeypatch.setattr(cluster.connections, "wait", lambda *_args, **_kwargs: None)
-    monkeypatch.setattr(cluster.connections, "probe", lambda *_args, **_kwargs: {})
+    """Connect without any host."""
+    for name, answer in (("wait", None), ("probe", {})):
+        method = getattr(cluster.connections, name)
+        monkeypatch.setattr(cluster.connections, name, create_autospec(method, return_value=answer))
     cluster.connect()
 
 

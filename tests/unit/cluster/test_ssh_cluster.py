@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -25,7 +26,7 @@ THIRD = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHm
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SSHCluster]:
     """Make a cluster of three hosts; the user's own known_hosts knows nobody."""
-    monkeypatch.setattr(user_config, "find_keys", lambda *_args, **_kwargs: [])
+    monkeypatch.setattr(user_config, "find_keys", create_autospec(user_config.find_keys, return_value=[]))
     key = tmp_path / "key"
     key.write_text(private_key())
     key.chmod(0o600)
@@ -145,17 +146,13 @@ def test_a_wrong_key_says_where_to_correct_it(make: Callable[..., SSHCluster], m
     cluster = make(proxy_jump="you@bastion")
     hosts = cluster.find_hosts()
 
-    def fail(error: Exception) -> Callable[..., None]:
-        def wait(*_args: object, **_kwargs: object) -> None:
-            raise error
-
-        return wait
-
-    monkeypatch.setattr(cluster.connections, "wait", fail(HostKeyError("x", host="a", hint="elsewhere")))
+    wait = create_autospec(cluster.connections.wait)
+    monkeypatch.setattr(cluster.connections, "wait", wait)
+    wait.side_effect = HostKeyError("x", host="a", hint="elsewhere")
     with pytest.raises(HostKeyError) as caught:
         cluster.attach(hosts)
     assert "host_keys" in (caught.value.hint or "")
-    monkeypatch.setattr(cluster.connections, "wait", fail(BastionKeyError("x", host="a", hint="elsewhere")))
+    wait.side_effect = BastionKeyError("x", host="a", hint="elsewhere")
     with pytest.raises(BastionKeyError) as unknown:
         cluster.attach(hosts)
     assert "ssh you@bastion" in (unknown.value.hint or "")

@@ -1,4 +1,4 @@
-"""A folder for a cluster's file, with private keys and checkouts."""
+"""A folder with a cluster file and valid and invalid keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read(path: str | Path) -> ClusterDocument:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Make a folder with valid and invalid keys and checkouts."""
+    """Make a folder of keys; three are valid, each of the others has one fault."""
     files = {
         "id": (PRIVATE, 0o600),
         "my key": (PRIVATE, 0o400),
@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write(folder: Path) -> Callable[[str | bytes], Path]:
-    """Return a function that writes a cluster's file beside the keys."""
+    """Return a function that writes a cluster file beside the keys."""
 
     def write_(text: str | bytes) -> Path:
         path = folder / "cluster.yaml"

@@ -1,4 +1,4 @@
-"""Every test of EC2 has its own account."""
+"""Make the fixtures of the fake AWS account available."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ __all__ = ["account", "aws_session", "make_cluster", "no_pauses"]
 
 @pytest.fixture(autouse=True)
 def _quick(no_pauses: None) -> None:
-    """Remove all pauses."""
+    """Skip the pauses between retries and polls."""

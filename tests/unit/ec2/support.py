@@ -1,4 +1,4 @@
-"""What the EC2 tests share."""
+"""Helpers of the EC2 tests."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from botocore.exceptions import ClientError
 from flambe_ansible.cluster.aws import AWSCluster
 
 REGION = "eu-west-1"
+PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA%s test@example.org" % (b"A" * 42)
 READING = ("Describe", "Get", "List")
 
 
 @dataclass
 class Account:
-    """An account with what a cluster needs."""
+    """An AWS account with the resources that a cluster needs."""
 
     ec2: Any
     cloudwatch: Any
@@ -28,7 +29,7 @@ class Account:
         ec2 = session.client("ec2")
         subnet = ec2.describe_subnets()["Subnets"][0]
         group = ec2.create_security_group(GroupName="flambe", Description="flambe", VpcId=subnet["VpcId"])
-        ec2.create_key_pair(KeyName="work")
+        ec2.import_key_pair(KeyName="work", PublicKeyMaterial=PUBLIC_KEY)  # making one takes longer
         image = ec2.describe_images()["Images"][0]["ImageId"]
         return cls(
             ec2,
@@ -68,7 +69,7 @@ def tags_of(resource: Mapping[str, Any]) -> dict[str, str]:
 
 @dataclass
 class Calls:
-    """The API calls of one cluster, with their parameters, and answers to give instead of the API's."""
+    """The API calls of one cluster, with their parameters."""
 
     made: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""Make the collection importable like in Ansible."""
+"""Make the collection importable, as Ansible does."""
 
 from __future__ import annotations
 

@@ -52,19 +52,19 @@ def test_a_command_has_no_stdin_and_its_output_in_order(me: pwd.struct_passwd) -
 
 def test_a_daemon_does_not_block(me: pwd.struct_passwd, tmp_path: Path) -> None:
     started = time.monotonic()
-    code, output = accounts.run(me, ["/bin/sh", "-c", f"sleep 20 & echo $! > {tmp_path}/pid; echo done"])
+    code, output = accounts.run(me, ["/bin/sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid; echo done"])
     os.kill(int((tmp_path / "pid").read_text()), 9)
     assert (code, output) == (0, "done\n")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 300
 
 
 def test_a_time_out_ends_the_whole_group(me: pwd.struct_passwd, tmp_path: Path) -> None:
     with pytest.raises(accounts.CommandTimeoutError) as caught:
-        accounts.run(me, ["/bin/sh", "-c", f"echo begun; sleep 60 & echo $! > {tmp_path}/pid; wait"], timeout=0.5)
+        accounts.run(me, ["/bin/sh", "-c", f"echo begun; sleep 60 & echo $! > {tmp_path}/pid; wait"], timeout=1)
     assert caught.value.output == "begun"
-    assert re.fullmatch(r"/bin/sh -c echo begun; .*: still running after 0.5 s; last output: begun", str(caught.value))
+    assert re.fullmatch(r"/bin/sh -c echo begun; .*: still running after 1 s; last output: begun", str(caught.value))
     child = int((tmp_path / "pid").read_text())
-    for _ in range(50):
+    for _ in range(600):
         stat = Path(f"/proc/{child}/stat")
         if not stat.exists() or stat.read_text().split()[2] == "Z":
             return

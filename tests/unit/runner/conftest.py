@@ -1,4 +1,4 @@
-"""Make the modules of flambe-run importable like on a host."""
+"""Make the modules of flambe-run importable, as on a host."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTS = {
 
 @pytest.fixture
 def make_settings(tmp_path: Path) -> Callable[..., Any]:
-    """Make settings with a folder of this test."""
+    """Return a function that makes settings with a folder of this test."""
     from settings import Settings
 
     def make(**changes: Any) -> Any:
@@ -48,7 +48,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def spec(tmp_path: Path) -> dict[str, Any]:
-    """A job whose command does nothing."""
+    """Return the description of a job whose command does nothing."""
     return {
         "name": "topics",
         "command": ["/bin/true"],

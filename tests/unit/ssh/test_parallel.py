@@ -14,7 +14,7 @@ HOSTS = [Host(name=f"c_factory_{index}", role=Role.FACTORY, index=index) for ind
 
 
 def test_all_at_once_and_in_order() -> None:
-    together = threading.Barrier(len(HOSTS), timeout=20)
+    together = threading.Barrier(len(HOSTS), timeout=120)
 
     def work(host: Host) -> int:
         together.wait()

@@ -102,7 +102,7 @@ def test_banner(replies: list[bytes]) -> None:
         thread = threading.Thread(target=serve, args=(port, replies))
         thread.start()
         number = port.getsockname()[1]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         waiting.wait_for_banner("h", "127.0.0.1", port=number, deadline=deadline, stop=threading.Event())
         thread.join()
 
