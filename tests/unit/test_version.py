@@ -18,5 +18,5 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert (project, galaxy) == (__version__, __version__)
 
 
-def test_the_changelog_speaks_of_this_version() -> None:
+def test_the_changelog_describes_this_version() -> None:
     assert f"## {__version__}" in (REPO / "CHANGELOG.md").read_text()
