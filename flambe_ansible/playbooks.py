@@ -99,9 +99,10 @@ class _Run:
         try:
             while thread.is_alive():
                 thread.join(0.1)
-                if deadline is not None and time.monotonic() > deadline:
+                late = deadline is not None and time.monotonic() > deadline
+                if late or self._error:
                     self._end(thread)
-                    self.status = "timeout"
+                    self.status = "timeout" if late else self.status
         except KeyboardInterrupt as e:
             self._end(thread)
             raise CancelledError("cancelled while the playbook ran") from e
@@ -122,7 +123,6 @@ class _Run:
             self.recorder.handle(event)
         except Exception as e:  # an error of the observer ends the playbook and is raised
             self._error = self._error or e
-            self._cancel.set()
         return False
 
     def _write(self, event: Mapping[str, Any]) -> None:

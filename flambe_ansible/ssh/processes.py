@@ -72,6 +72,8 @@ class Processes:
             kill_group(process)
             with self._lock:
                 self._running.discard(process)
+        if self._cancelled and process.returncode == -signal.SIGKILL:  # killed before the next check
+            raise CancelledError("cancelled")
         return subprocess.CompletedProcess(list(argv), process.returncode, stdout, stderr)
 
     def cancel(self) -> None:

@@ -47,6 +47,14 @@ def test_time_limit(streamed: bool, orphaning: list[str]) -> None:
         assert caught.value.stdout == b"x\n"
 
 
+def test_cancel_is_an_error_if_the_process_ends_before_the_next_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = Processes()
+    monkeypatch.setattr("flambe_ansible.ssh.processes._POLL", 600)
+    threading.Timer(0.5, processes.cancel).start()
+    with pytest.raises(CancelledError):
+        processes.run(["sleep", "600"])
+
+
 def test_cancel_ends_what_runs_and_starts_nothing_until_reset(orphaning: list[str], tmp_path: Path) -> None:
     processes = Processes()
 
