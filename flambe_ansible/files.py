@@ -55,7 +55,7 @@ def write_json(
 def lock(path: Path, *, wait: bool = True) -> Iterator[int]:
     """Hold an exclusive lock on a file; it ends with this process, however that ends.
 
-    The holder may remove the file: whoever waited for it then locks the file that is at the path now.
+    The holder may remove the file: a process that waited for it then locks the file that is now at the path.
 
     Args:
         path: The lock file; it is created (0600, with its folder) if it does not exist.

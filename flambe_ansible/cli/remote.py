@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2
 # Without a terminal, sshd sends no signal to the command when the connection ends; only its standard input is closed.
-# So the command runs in a session of its own, and a watcher ends that session when standard input ends.
+# So the command runs in a new session, and a watcher ends that session when standard input ends.
 _GUARD = """
 exec 3<&0
 setsid "${SHELL:-/bin/sh}" -c "$1" </dev/null 3<&- &

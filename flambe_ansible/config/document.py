@@ -103,7 +103,7 @@ def compose(text: str, *, shown: str) -> list[yaml.Node]:
         _scan(text, Loader, shown=shown)
         nodes = list(yaml.compose_all(text, Loader))
     except yaml.YAMLError as error:
-        if "nesting depth" in str(error):  # newer libyaml has a limit of its own; report ours, with its position
+        if "nesting depth" in str(error):  # newer libyaml has a lower limit; report this one, with its position
             _scan(text, yaml.SafeLoader, shown=shown)
         message, expected, line, column = describe(error, text)
         raise _refuse(shown, message, expected=expected, position=Position(line, column)) from error

@@ -51,7 +51,7 @@ class HostPlan:
     Attributes:
         region: The region, or "".
         hosts: The orchestrator, then the factories by index.
-        notes: What the user should know before the launch.
+        notes: Messages for the user before the launch.
     """
 
     region: str = ""
@@ -70,7 +70,7 @@ class Plan:
         hosts: The orchestrator, then the factories by index.
         runtime: The runtime's name.
         version: What the hosts get installed.
-        notes: What the user should know before the launch.
+        notes: Messages for the user before the launch.
     """
 
     cluster: str

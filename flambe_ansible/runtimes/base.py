@@ -20,7 +20,7 @@ class RuntimeVersion:
         origin: Where the version comes from, in words.
         source: The checkout that is installed instead of a release, or None.
         wheel: The wheel of the checkout, once it is built.
-        warnings: What the user should know about it.
+        warnings: What the user should be warned about.
     """
 
     version: str = ""
@@ -44,12 +44,12 @@ class JobRunner:
 
 
 class Runtime(Protocol):
-    """What the hosts of a cluster get installed; the other parts know a runtime only by this data.
+    """What the hosts of a cluster get installed; the other parts use only this data.
 
     Attributes:
         name: The value of the configuration's field ``runtime``.
         install_tags: Tags of the roles in site.yml that install it; none if there is nothing to install.
-        ray: How Ray is asked and stopped; None if the runtime has no Ray.
+        ray: How Ray is queried and stopped; None if the runtime has no Ray.
         jobs: How jobs run; None if the runtime cannot run jobs.
         marker: A file on the orchestrator that exists once a launch has prepared it; a relative path starts at the
             home folder.

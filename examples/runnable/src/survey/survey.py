@@ -55,8 +55,8 @@ class Survey(ClusterRunnable):
         hosts = self.env.factories_ips if self.env else [""]
         with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
             answers = dict(zip([host or "here" for host in hosts], pool.map(self._ask_all, hosts), strict=True))
-        for host, said in answers.items():
-            print(host, *(f"{name}={answer}" for name, answer in said.items()), sep="  ", flush=True)
+        for host, answer in answers.items():
+            print(host, *(f"{name}={value}" for name, value in answer.items()), sep="  ", flush=True)
         Path(self.answers).write_text(json.dumps(self._sign(answers), indent=1) + "\n", encoding="utf-8")
 
     def _ask_all(self, host: str) -> dict[str, str]:
