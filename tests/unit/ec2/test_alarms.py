@@ -21,12 +21,12 @@ from flambe_ansible.ec2 import alarms
         (168, 3600, 168),
     ],
 )
-def test_hours_become_periods_that_cloudwatch_accepts(hours: int, period: int, count: int) -> None:
+def test_hours_are_converted_to_periods_that_cloudwatch_accepts(hours: int, period: int, count: int) -> None:
     assert alarms.split_time(alarms.minutes_of(hours)) == (period, count)
 
 
 @pytest.mark.parametrize("hours", range(169))
-def test_all_hours_keep_to_cloudwatchs_limits(hours: int) -> None:
+def test_all_hours_respect_the_limits_of_cloudwatch(hours: int) -> None:
     period, count = alarms.split_time(alarms.minutes_of(hours))
     assert period >= 300  # EC2 reports every five minutes
     assert period % 60 == 0
@@ -35,13 +35,13 @@ def test_all_hours_keep_to_cloudwatchs_limits(hours: int) -> None:
 
 
 @pytest.mark.parametrize(("minutes", "total"), [(1, 300), (5, 300), (6, 600), (61, 3900), (24 * 60 + 1, 25 * 3600)])
-def test_odd_minutes_are_rounded_up(minutes: int, total: int) -> None:
+def test_minutes_are_rounded_up(minutes: int, total: int) -> None:
     period, count = alarms.split_time(minutes)
     assert period * count == total
 
 
 @pytest.mark.parametrize("minutes", [0, -1, 168 * 60 + 1])
-def test_split_time_refuses(minutes: int) -> None:
+def test_split_time_rejects_invalid_values(minutes: int) -> None:
     with pytest.raises(ValueError, match="168 hours"):
         alarms.split_time(minutes)
 
@@ -54,7 +54,7 @@ def test_split_time_refuses(minutes: int) -> None:
         ("us-gov-west-1", "aws-us-gov", "arn:aws-us-gov:automate:us-gov-west-1:ec2:terminate"),
     ],
 )
-def test_build_alarm_is_a_whole_request(region: str, partition: str, arn: str) -> None:
+def test_build_alarm(region: str, partition: str, arn: str) -> None:
     alarm = alarms.build_alarm("i-1", minutes=60, region=region, partition=partition, owner="flambe cluster c of ada")
     assert alarm == {
         "AlarmName": "Flambe_Instance_Terminate_CPU_Utilization_i-1",
@@ -92,7 +92,7 @@ def _make_alarm(instance_id: str, owner: str = "flambe cluster c of ada") -> dic
     return alarms.build_alarm(instance_id, minutes=60, region="eu-west-1", owner=owner)
 
 
-def test_reset_removes_before_it_creates_so_that_the_clock_starts_anew(account: Any) -> None:
+def test_reset_deletes_an_alarm_before_creating_it_again(account: Any) -> None:
     log: list[tuple[str, Any]] = []
     client = account.cloudwatch
     client.meta.events.register(
@@ -113,7 +113,7 @@ def test_reset_without_instances_calls_nothing() -> None:
         alarms.reset(client, {})
 
 
-def test_find_owned_finds_the_clusters_alone(account: Any) -> None:
+def test_find_owned_returns_only_alarms_of_the_cluster(account: Any) -> None:
     for instance_id, owner in [
         ("i-1", alarms.describe_owner("c", "ada")),
         ("i-2", alarms.describe_owner("c2", "ada")),
@@ -124,7 +124,7 @@ def test_find_owned_finds_the_clusters_alone(account: Any) -> None:
     assert owned == [alarms.alarm_name("i-1")]
 
 
-def test_many_alarms_are_asked_for_in_chunks_of_100() -> None:
+def test_alarms_are_described_in_chunks_of_100() -> None:
     client = boto3.client("cloudwatch", region_name="eu-west-1")
     ids = [f"i-{number}" for number in range(150)]
     names = [alarms.alarm_name(one) for one in ids]

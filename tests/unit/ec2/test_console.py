@@ -58,7 +58,7 @@ def stub() -> Stubber:
     return Stubber(boto3.client("ec2", region_name="eu-west-1"))
 
 
-def test_read_host_keys_goes_on_asking_while_there_are_none(stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_host_keys_polls_until_there_are_keys(stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "POLL_SECONDS", 0.01)
     for text in ("", "booting", _block(NEW)):
         stub.add_response("get_console_output", _answer(text), {"InstanceId": "i-1", "Latest": True})
@@ -67,13 +67,13 @@ def test_read_host_keys_goes_on_asking_while_there_are_none(stub: Stubber, monke
     stub.assert_no_pending_responses()
 
 
-def test_read_host_keys_asks_once_where_nothing_is_to_come(stub: Stubber) -> None:
+def test_read_host_keys_without_a_wait_asks_once(stub: Stubber) -> None:
     stub.add_response("get_console_output", {"InstanceId": "i-1"}, {"InstanceId": "i-1", "Latest": True})
     with stub:
         assert console.read_host_keys(stub.client, "i-1") is None
 
 
-def test_read_host_keys_takes_the_older_output_where_the_newest_cannot_be_had(stub: Stubber) -> None:
+def test_read_host_keys_falls_back_on_older_output(stub: Stubber) -> None:
     stub.add_client_error(
         "get_console_output", "UnsupportedOperation", expected_params={"InstanceId": "i-1", "Latest": True}
     )
@@ -82,7 +82,7 @@ def test_read_host_keys_takes_the_older_output_where_the_newest_cannot_be_had(st
         assert console.read_host_keys(stub.client, "i-1") == [NEW]
 
 
-def test_read_host_keys_does_not_hide_a_missing_permission(stub: Stubber) -> None:
+def test_read_host_keys_reports_a_missing_permission(stub: Stubber) -> None:
     stub.add_client_error("get_console_output", "UnauthorizedOperation")
     with stub, pytest.raises(AWSError, match="Failed to read the console"):
         console.read_host_keys(stub.client, "i-1")

@@ -36,7 +36,7 @@ from tests.unit.ec2.support import client_error
         (client_error("SomethingNew"), AWSError, ""),
     ],
 )
-def test_convert_says_what_to_do(error: exceptions.BotoCoreError, kind: type, hint: str) -> None:
+def test_convert_adds_a_hint(error: exceptions.BotoCoreError, kind: type, hint: str) -> None:
     converted = errors.convert(error, "create instances")
     assert type(converted) is kind
     assert converted.message.startswith("Failed to create instances: ")

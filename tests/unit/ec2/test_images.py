@@ -43,7 +43,7 @@ class Clients:
 
 
 @pytest.mark.parametrize(("gpu", "parameter"), [(False, UBUNTU), (True, GPU)])
-def test_find_default_asks_for_the_newest_release_first(gpu: bool, parameter: str) -> None:
+def test_find_default_tries_the_newest_release_first(gpu: bool, parameter: str) -> None:
     clients = Clients()
     name = parameter.format("24.04")
     clients.ssm.add_response("get_parameter", {"Parameter": {"Name": name, "Value": "ami-1"}}, {"Name": name})
@@ -55,7 +55,7 @@ def test_find_default_asks_for_the_newest_release_first(gpu: bool, parameter: st
     assert ("NVIDIA" in found.origin) is gpu
 
 
-def test_find_default_takes_the_older_release_where_the_newest_is_missing() -> None:
+def test_find_default_uses_the_older_release_if_the_newest_is_missing() -> None:
     clients = Clients()
     clients.ssm.add_client_error("get_parameter", "ParameterNotFound", expected_params={"Name": UBUNTU.format("24.04")})
     name = UBUNTU.format("22.04")
@@ -68,7 +68,7 @@ def test_find_default_takes_the_older_release_where_the_newest_is_missing() -> N
     ("region", "owner"),
     [("eu-west-1", "099720109477"), ("cn-north-1", "837727238323"), ("us-gov-west-1", "513442679011")],
 )
-def test_find_default_falls_back_on_the_owners_account_alone(region: str, owner: str) -> None:
+def test_find_default_falls_back_only_on_images_of_the_owner(region: str, owner: str) -> None:
     clients = Clients(region)
     for _ in range(2):
         clients.ssm.add_client_error("get_parameter", "AccessDeniedException", http_status_code=400)
@@ -89,7 +89,7 @@ def test_find_default_falls_back_on_the_owners_account_alone(region: str, owner:
     assert owner in found.origin
 
 
-def test_find_default_says_when_there_is_none() -> None:
+def test_find_default_fails_if_there_is_no_image() -> None:
     clients = Clients()
     for _ in range(2):
         clients.ssm.add_client_error("get_parameter", "ParameterNotFound")
@@ -99,7 +99,7 @@ def test_find_default_says_when_there_is_none() -> None:
     assert "image of every role" in (caught.value.hint or "")
 
 
-def test_find_default_does_not_take_a_broken_service_for_a_missing_parameter() -> None:
+def test_find_default_distinguishes_a_broken_service_from_a_missing_parameter() -> None:
     clients = Clients()
     clients.ssm.add_client_error("get_parameter", "InternalServerError", http_status_code=500)
     with pytest.raises(AWSError, match="public parameter"):
@@ -117,13 +117,13 @@ def test_find_default_does_not_take_a_broken_service_for_a_missing_parameter() -
         ([{"Manufacturer": "AMD", "Name": "Radeon Pro V520"}], False, True),
     ],
 )
-def test_types_with_gpus_get_the_image_with_their_driver(gpus: list[Any], image: bool, undriven: bool) -> None:
+def test_types_with_gpus_use_the_image_with_a_driver(gpus: list[Any], image: bool, undriven: bool) -> None:
     info: Any = {"GpuInfo": {"Gpus": gpus}} if gpus else {}
     assert images.wants_gpu_image(info) is image
     assert images.has_undriven_gpu(info) is undriven
 
 
-def test_get_image_says_that_there_is_none() -> None:
+def test_get_image_fails_if_there_is_no_image() -> None:
     clients = Clients()
     clients.ec2.add_response("describe_images", {"Images": []}, {"ImageIds": ["ami-9"]})
     with clients.ec2, pytest.raises(AWSError, match="no image ami-9"):

@@ -53,14 +53,14 @@ def test_find_follows_pages_and_sorts_by_age(stub: Stubber) -> None:
     stub.assert_no_pending_responses()
 
 
-def test_find_leaves_out_what_only_looks_like_ours(stub: Stubber) -> None:
+def test_find_ignores_instances_of_other_clusters(stub: Stubber) -> None:
     other = _describe(1, tags={"creator": "adam"})
     stub.add_response("describe_instances", _answer(_describe(0), other), {"Filters": FILTERS})
     with stub:
         assert [one.id for one in instances.find(stub.client, CLUSTER)] == ["i-0"]
 
 
-def test_read_takes_what_matters() -> None:
+def test_read() -> None:
     description = _describe(
         3,
         state="terminated",
@@ -86,7 +86,7 @@ def test_arrange_names_both_orchestrators() -> None:
         instances.arrange("trial", heads)
 
 
-def test_arrange_gives_every_factory_a_number() -> None:
+def test_arrange_numbers_every_factory() -> None:
     described = [_describe(1), _describe(5, name="trial_factory"), _describe(6, name="trial_factory_1")]
     existing = instances.arrange("trial", [instances.read(one) for one in described])  # type: ignore[arg-type]
     assert {index: one.id for index, one in existing.factories.items()} == {0: "i-5", 1: "i-1", 2: "i-6"}
@@ -97,7 +97,7 @@ def test_arrange_gives_every_factory_a_number() -> None:
     ("public", "use_public", "address"),
     [("203.0.113.5", True, "203.0.113.5"), ("203.0.113.5", False, "10.0.0.1"), (None, True, "10.0.0.1")],
 )
-def test_to_host_chooses_the_address(public: str | None, use_public: bool, address: str) -> None:
+def test_to_host_selects_the_address(public: str | None, use_public: bool, address: str) -> None:
     instance = instances.EC2Instance(
         id="i-1", state=HostState.RUNNING, role=Role.FACTORY, private_ip="10.0.0.1", public_ip=public
     )
@@ -110,7 +110,7 @@ def _expect(stub: Stubber, ids: list[str], *found: dict[str, Any]) -> None:
     stub.add_response("describe_instances", _answer(*found), {"Filters": [{"Name": "instance-id", "Values": ids}]})
 
 
-def test_wait_for_asks_for_all_at_once_and_not_again_for_what_arrived(stub: Stubber) -> None:
+def test_wait_for_describes_all_remaining_instances_at_once(stub: Stubber) -> None:
     _expect(stub, ["i-1", "i-2"], _describe(1, state="pending"))  # i-2 is not known yet
     _expect(stub, ["i-1", "i-2"], _describe(1), _describe(2, state="pending"))
     _expect(stub, ["i-2"], _describe(2))
@@ -124,14 +124,16 @@ def test_wait_for_asks_for_all_at_once_and_not_again_for_what_arrived(stub: Stub
 
 
 @pytest.mark.parametrize("state", ["terminated", "shutting-down"])
-def test_wait_for_tells_why_an_instance_ended(stub: Stubber, state: str) -> None:
+def test_wait_for_reports_why_an_instance_ended(stub: Stubber, state: str) -> None:
     reason = {"Code": "Client.VolumeLimitExceeded", "Message": "Client.VolumeLimitExceeded: Volume limit exceeded"}
     _expect(stub, ["i-1"], _describe(1, state=state, StateReason=reason))
     with stub, pytest.raises(AWSError, match=r"i-1 .* ended .*: Client\.VolumeLimitExceeded: Volume limit"):
         instances.wait_for(stub.client, ["i-1"], HostState.RUNNING)
 
 
-def test_wait_for_does_not_take_unknown_for_absent_at_once(stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_for_retries_before_an_unknown_instance_is_an_error(
+    stub: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(instances, "VISIBLE_SECONDS", 0.05)
     monkeypatch.setattr(instances, "POLL_SECONDS", 0.02)
     for _ in range(10):
@@ -140,7 +142,7 @@ def test_wait_for_does_not_take_unknown_for_absent_at_once(stub: Stubber, monkey
         instances.wait_for(stub.client, ["i-1"], HostState.RUNNING)
 
 
-def test_wait_for_ends(stub: Stubber) -> None:
+def test_wait_for_times_out(stub: Stubber) -> None:
     for _ in range(2):
         _expect(stub, ["i-1"], _describe(1, state="pending"))
     with stub, pytest.raises(AWSError, match="not running after 0 s: i-1 is pending") as caught:
@@ -148,7 +150,7 @@ def test_wait_for_ends(stub: Stubber) -> None:
     assert "launch" in (caught.value.hint or "")
 
 
-def test_terminate_waits_for_the_end_and_takes_forgotten_for_ended(stub: Stubber) -> None:
+def test_terminate_waits_until_instances_are_terminated_or_unknown(stub: Stubber) -> None:
     ids = ["i-1", "i-2"]
     stub.add_response("terminate_instances", {}, {"InstanceIds": ids})
     _expect(stub, ids, _describe(1, state="shutting-down"), _describe(2, state="shutting-down"))
@@ -158,7 +160,7 @@ def test_terminate_waits_for_the_end_and_takes_forgotten_for_ended(stub: Stubber
     stub.assert_no_pending_responses()
 
 
-def test_terminate_tries_again_where_ec2_does_not_know_a_new_instance_yet(stub: Stubber) -> None:
+def test_terminate_retries_if_a_new_instance_is_not_visible_yet(stub: Stubber) -> None:
     stub.add_client_error("terminate_instances", "InvalidInstanceID.NotFound", http_status_code=400)
     stub.add_response("terminate_instances", {}, {"InstanceIds": ["i-1"]})
     _expect(stub, ["i-1"], _describe(1, state="terminated"))
@@ -167,7 +169,7 @@ def test_terminate_tries_again_where_ec2_does_not_know_a_new_instance_yet(stub: 
     stub.assert_no_pending_responses()
 
 
-def test_terminate_says_that_an_instance_is_protected(stub: Stubber) -> None:
+def test_terminate_reports_that_an_instance_is_protected(stub: Stubber) -> None:
     stub.add_client_error("terminate_instances", "OperationNotPermitted", http_status_code=400)
     with stub, pytest.raises(AWSError) as caught:
         instances.terminate(stub.client, ["i-1"])

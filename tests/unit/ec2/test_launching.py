@@ -41,7 +41,7 @@ def _build(role: Role = Role.FACTORY, indices: tuple[int, ...] = (0, 1), **chang
     return launching.build_request(_settings(**changes), IMAGE, cluster=CLUSTER, role=role, indices=indices)
 
 
-def test_build_request_is_a_whole_request() -> None:
+def test_build_request() -> None:
     own = [
         {"Key": "company", "Value": "engines"},
         {"Key": "creator", "Value": "ada"},
@@ -90,7 +90,7 @@ def test_build_request_for_dedicated_hardware() -> None:
     assert _build(dedicated=True)["Placement"] == {"Tenancy": "dedicated"}
 
 
-def test_build_request_names_a_host_that_comes_alone() -> None:
+def test_build_request_names_a_single_host() -> None:
     for role, indices, name in (
         (Role.ORCHESTRATOR, (0,), "trial_orchestrator"),
         (Role.FACTORY, (4,), "trial_factory_4"),
@@ -104,7 +104,7 @@ def test_build_request_names_a_host_that_comes_alone() -> None:
 @pytest.mark.parametrize(
     ("code", "message"), [("UnauthorizedOperation", "UnauthorizedOperation"), ("InvalidParameterValue", "Invalid")]
 )
-def test_rehearse_passes_refusals_on(account: Account, code: str, message: str) -> None:
+def test_rehearse_raises_refusals(account: Account, code: str, message: str) -> None:
     refuse(account.ec2, "RunInstances", [client_error(code)])
     with pytest.raises(AWSError, match=message):
         launching.rehearse(account.ec2, _real(account))
@@ -139,7 +139,7 @@ def _create(account: Account, folder: Path, request: dict[str, Any]) -> list[ins
     return launching.create(account.ec2, Journal(folder), request, role=Role.FACTORY, tokens=set())
 
 
-def test_create_writes_down_before_it_asks(account: Account, tmp_path: Path) -> None:
+def test_create_writes_the_journal_before_the_request(account: Account, tmp_path: Path) -> None:
     seen: list[Any] = []
 
     def look(params: dict[str, Any], **_: Any) -> None:
@@ -165,7 +165,7 @@ def test_create_writes_down_before_it_asks(account: Account, tmp_path: Path) -> 
         client_error("Unavailable", status=503),
     ],
 )
-def test_an_unclear_answer_is_asked_for_again_with_the_same_token(
+def test_a_request_with_an_unclear_answer_is_repeated_with_the_same_token(
     account: Account, tmp_path: Path, error: Exception
 ) -> None:
     sent = _tokens_sent(account.ec2)
@@ -176,7 +176,7 @@ def test_an_unclear_answer_is_asked_for_again_with_the_same_token(
     assert len(account.instances()) == 2
 
 
-def test_an_answer_that_stays_unclear_leaves_the_token_for_the_next_launch(account: Account, tmp_path: Path) -> None:
+def test_the_next_launch_uses_the_token_of_an_unclear_answer(account: Account, tmp_path: Path) -> None:
     sent = _tokens_sent(account.ec2)
     refuse(account.ec2, "RunInstances", [client_error("InternalError", status=500)] * 3)
     with pytest.raises(UnclearAnswerError) as caught:
@@ -189,7 +189,7 @@ def test_an_answer_that_stays_unclear_leaves_the_token_for_the_next_launch(accou
 
 
 @pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "InvalidParameterCombination"])
-def test_a_refusal_is_final_and_the_next_attempt_has_its_own_token(account: Account, tmp_path: Path, code: str) -> None:
+def test_the_attempt_after_a_refusal_has_a_new_token(account: Account, tmp_path: Path, code: str) -> None:
     sent = _tokens_sent(account.ec2)
     refuse(account.ec2, "RunInstances", [client_error(code)])
     with pytest.raises(AWSError) as caught:
@@ -209,7 +209,7 @@ def _kill_before_the_answer(account: Account, folder: Path, request: dict[str, A
     return entry.token
 
 
-def test_a_killed_creation_that_was_carried_out_is_found_by_its_token(account: Account, tmp_path: Path) -> None:
+def test_an_interrupted_creation_with_hosts_is_found_by_its_token(account: Account, tmp_path: Path) -> None:
     token = _kill_before_the_answer(account, tmp_path, _real(account), carried_out=True)
     found = launching.find_instances(account.ec2, CLUSTER, Journal(tmp_path))
     assert [one.token for one in found] == [token, token]
@@ -217,7 +217,7 @@ def test_a_killed_creation_that_was_carried_out_is_found_by_its_token(account: A
     assert (entry.stage, set(entry.ids)) == (Stage.ANSWERED, {one.id for one in found})
 
 
-def test_a_killed_creation_that_is_not_to_be_seen_is_repeated_with_its_token(account: Account, tmp_path: Path) -> None:
+def test_an_interrupted_creation_without_hosts_is_repeated_with_its_token(account: Account, tmp_path: Path) -> None:
     token = _kill_before_the_answer(account, tmp_path, _real(account), carried_out=False)
     assert launching.find_instances(account.ec2, CLUSTER, Journal(tmp_path)) == []
     sent = _tokens_sent(account.ec2)
@@ -225,7 +225,7 @@ def test_a_killed_creation_that_is_not_to_be_seen_is_repeated_with_its_token(acc
     assert sent == [token]
 
 
-def test_an_old_unanswered_creation_is_given_up(
+def test_an_old_interrupted_creation_is_not_repeated(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launching, "VISIBLE_SECONDS", 0.0)
@@ -237,7 +237,7 @@ def test_an_old_unanswered_creation_is_given_up(
     assert token not in sent
 
 
-def test_a_killed_creation_of_other_hosts_is_waited_out(
+def test_an_interrupted_creation_of_other_hosts_is_not_repeated(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launching, "VISIBLE_SECONDS", 0.2)
@@ -248,9 +248,7 @@ def test_a_killed_creation_of_other_hosts_is_waited_out(
     assert [one.outcome for one in Journal(tmp_path).read()] == ["never created", ""]
 
 
-def test_hosts_of_a_killed_creation_that_appear_late_stop_a_creation_of_others(
-    account: Account, tmp_path: Path
-) -> None:
+def test_late_hosts_of_an_interrupted_creation_prevent_a_different_creation(account: Account, tmp_path: Path) -> None:
     _kill_before_the_answer(account, tmp_path, _real(account), carried_out=True)
     with pytest.raises(AWSError, match="interrupted launch") as caught:
         _create(account, tmp_path, _real(account, volume_size=200))
@@ -277,7 +275,7 @@ def test_a_token_whose_hosts_have_ended_is_not_used_again(account: Account, tmp_
     assert [one.outcome for one in Journal(tmp_path).read()] == ["ended", ""]
 
 
-def test_find_instances_waits_for_hosts_that_ec2_does_not_show_yet(account: Account, tmp_path: Path) -> None:
+def test_find_instances_waits_for_hosts_that_are_not_visible_yet(account: Account, tmp_path: Path) -> None:
     """A launch that is repeated at once must not create hosts that DescribeInstances does not show yet."""
     request = _real(account)
     made = _create(account, tmp_path, request)

@@ -42,14 +42,14 @@ def client(endpoint: str) -> Any:
     return client
 
 
-def test_a_file_is_its_key_alone(client: Any, endpoint: str, tmp_path: Path) -> None:
+def test_a_file(client: Any, endpoint: str, tmp_path: Path) -> None:
     path = s3.download("s3://bucket/one.tsv", tmp_path, endpoint_url=endpoint)
     assert path.name == "one.tsv"
     assert path.read_bytes() == b"1"
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/data", "s3://bucket/data/"])
-def test_a_folder_is_what_stands_below_it(url: str, client: Any, endpoint: str, tmp_path: Path) -> None:
+def test_a_folder(url: str, client: Any, endpoint: str, tmp_path: Path) -> None:
     heard: list[tuple[int, int | None]] = []
     path = s3.download(url, tmp_path, endpoint_url=endpoint, report=lambda done, total: heard.append((done, total)))
     found = {one.relative_to(path).as_posix(): one.read_bytes() for one in path.rglob("*") if one.is_file()}
@@ -64,7 +64,7 @@ def test_a_whole_bucket(client: Any, endpoint: str, tmp_path: Path) -> None:
     assert (path / "database" / "c.tsv").read_bytes() == b"12345"
 
 
-def test_only_what_changed_is_fetched_again(client: Any, endpoint: str, tmp_path: Path) -> None:
+def test_only_changed_files_are_downloaded_again(client: Any, endpoint: str, tmp_path: Path) -> None:
     path = s3.download("s3://bucket/data", tmp_path, endpoint_url=endpoint)
     born = (path / "a.tsv").stat().st_ino
     client.put_object(Bucket="bucket", Key="data/deep/b.tsv", Body=b"4321")
@@ -77,7 +77,7 @@ def test_only_what_changed_is_fetched_again(client: Any, endpoint: str, tmp_path
     assert not (path / "new.tsv").exists()
 
 
-def test_what_is_not_there(client: Any, endpoint: str, tmp_path: Path) -> None:
+def test_a_missing_object_or_bucket(client: Any, endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(AWSError, match="no such object or folder"):
         s3.download("s3://bucket/dat", tmp_path, endpoint_url=endpoint)
     with pytest.raises(AWSError) as caught:
@@ -85,7 +85,7 @@ def test_what_is_not_there(client: Any, endpoint: str, tmp_path: Path) -> None:
     assert caught.value.code == "NoSuchBucket"
 
 
-def test_keys_stay_in_their_folder(client: Any, endpoint: str, tmp_path: Path) -> None:
+def test_a_key_that_leads_outside_the_folder_is_refused(client: Any, endpoint: str, tmp_path: Path) -> None:
     client.put_object(Bucket="bucket", Key="evil/../../../../x", Body=b"x")
     with pytest.raises(AWSError, match="leads outside its folder"):
         s3.download("s3://bucket/evil", tmp_path / "in", endpoint_url=endpoint)

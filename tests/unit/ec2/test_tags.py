@@ -8,7 +8,7 @@ from flambe_ansible.hosts import Role
 CLUSTER = tags.ClusterTags(name="trial", creator="ada@example.com", user_tags={"company": "engines"})
 
 
-def test_build_gives_users_tags_and_our_own() -> None:
+def test_build_returns_the_users_tags_and_the_managed_tags() -> None:
     assert CLUSTER.build(Role.FACTORY, "trial_factory_1") == {
         "company": "engines",
         "creator": "ada@example.com",
@@ -19,7 +19,7 @@ def test_build_gives_users_tags_and_our_own() -> None:
     }
 
 
-def test_filters_name_the_tags() -> None:
+def test_filters() -> None:
     assert CLUSTER.filters == {
         "tag:Purpose": ["flambe"],
         "tag:Cluster-Name": ["trial"],
@@ -29,7 +29,7 @@ def test_filters_name_the_tags() -> None:
 
 
 @pytest.mark.parametrize("creator", ["a*", "a?", "a\\b"])
-def test_filters_leave_out_what_ec2_would_read_as_a_pattern(creator: str) -> None:
+def test_filters_omit_values_that_ec2_reads_as_patterns(creator: str) -> None:
     cluster = tags.ClusterTags(name="trial", creator=creator)
     assert "tag:creator" not in cluster.filters
     assert cluster.matches(cluster.build(Role.ORCHESTRATOR, "trial_orchestrator"))
@@ -39,7 +39,7 @@ def test_filters_leave_out_what_ec2_would_read_as_a_pattern(creator: str) -> Non
 @pytest.mark.parametrize(
     ("key", "value"), [("creator", "Ada@example.com"), ("Purpose", "x"), ("Cluster-Name", "trial2"), ("Role", "Boss")]
 )
-def test_matches_refuses_other_values(key: str, value: str) -> None:
+def test_matches_rejects_other_values(key: str, value: str) -> None:
     assert not CLUSTER.matches({**CLUSTER.build(Role.FACTORY, "n"), key: value})
 
 
@@ -95,7 +95,7 @@ def test_initial_name(role: Role, indices: tuple[int, ...], name: str) -> None:
     assert tags.initial_name("trial", role, indices) == name
 
 
-def test_find_outdated_leaves_foreign_tags_alone() -> None:
+def test_find_outdated_ignores_other_tags() -> None:
     assert tags.find_outdated({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "x", "other": "y"}) == {
         "b": "2",
         "c": "3",
