@@ -47,7 +47,7 @@ def make_cloud(*images: SimpleNamespace) -> Any:
     )
 
 
-def test_that_a_right_request_gives_its_instance() -> None:
+def test_a_valid_request_returns_its_instance() -> None:
     assert imaging.check_request(make_cloud(), REQUEST).id == SOURCE
     tags = {"TagSpecification.1.ResourceType": "image", "TagSpecification.2.ResourceType": "snapshot"}
     assert imaging.check_request(make_cloud(), {**REQUEST, **tags, "Name": "a[1] (2)/b.c-d'e@f_g"}).id == SOURCE
@@ -70,7 +70,7 @@ REFUSED: list[tuple[dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(("changed", "code"), REFUSED)
-def test_which_images_are_refused(changed: dict[str, str], code: str) -> None:
+def test_refused_images(changed: dict[str, str], code: str) -> None:
     with pytest.raises(RefusedError) as caught:
         imaging.check_request(make_cloud(make_image("ami-1")), {**REQUEST, **changed})
     assert caught.value.code == code
@@ -83,14 +83,14 @@ def test_which_images_are_refused(changed: dict[str, str], code: str) -> None:
         (make_image("ami-1", state="pending"), "InvalidAMIID.Unavailable"),
     ],
 )
-def test_which_images_are_not_deregistered(image: SimpleNamespace, code: str) -> None:
+def test_refused_deregistrations(image: SimpleNamespace, code: str) -> None:
     with pytest.raises(RefusedError) as caught:
         imaging.deregister_image(make_cloud(image), SimpleNamespace(), {"ImageId": "ami-1"}, lambda: 1 / 0)  # type: ignore[arg-type,return-value]
     assert caught.value.code == code
 
 
 @pytest.mark.parametrize("with_snapshot", [False, True])
-def test_that_an_image_is_deregistered_with_its_snapshot_on_request(with_snapshot: bool) -> None:
+def test_an_image_is_deregistered_with_its_snapshot_on_request(with_snapshot: bool) -> None:
     cloud = make_cloud(make_image("ami-1"))
     cleaned: list[bool] = []
     fleet: Any = SimpleNamespace(remove_unused_layers=lambda: cleaned.append("ami-1" not in cloud.ec2.amis))
@@ -109,7 +109,7 @@ def test_that_an_image_is_deregistered_with_its_snapshot_on_request(with_snapsho
 
 
 @pytest.mark.parametrize("image_id", ["ami-gone", "ami-1", "ami-2"])
-def test_that_only_available_images_are_launched(image_id: str) -> None:
+def test_only_available_images_are_launched(image_id: str) -> None:
     cloud = make_cloud(make_image("ami-1", state="pending"), make_image("ami-2", state="failed"), make_image("ami-3"))
     launching._check_image(cloud, "ami-3")
     launching._check_image(cloud, "ami-unknown")  # moto's to refuse
@@ -134,7 +134,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 SPEC = HostSpec(id="i-1", address="10.213.4.4", public_keys=("ssh-ed25519 AAAA a",))
 
 
-def test_that_a_sealed_disk_becomes_the_layer_below_an_empty_one(settings: Settings) -> None:
+def test_a_sealed_disk_becomes_the_lower_layer_of_an_empty_one(settings: Settings) -> None:
     disk.create(settings, replace(SPEC, layers=("ami-0",)))
     home = disk.folder(settings, "i-1")
     identity = (home / "upper/etc/machine-id").read_text().strip()
@@ -160,7 +160,7 @@ def _die(*_args: object, **_options: object) -> None:
 
 
 @pytest.mark.parametrize("step", ["rename", "rmtree", "mkdir"])
-def test_that_an_interrupted_seal_is_completed(settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_an_interrupted_seal_is_completed(settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     disk.create(settings, SPEC)
     settings.image_layers.mkdir(parents=True)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -174,7 +174,7 @@ def test_that_an_interrupted_seal_is_completed(settings: Settings, monkeypatch: 
 
 
 @pytest.mark.parametrize("script", ["", "#!/bin/sh\n"])
-def test_that_a_host_of_an_image_hides_the_user_data_of_its_source(settings: Settings, script: str) -> None:
+def test_the_user_data_of_the_source_is_hidden_from_hosts_of_an_image(settings: Settings, script: str) -> None:
     disk.create(settings, replace(SPEC, layers=("ami-1",), user_data=script))
     upper = disk.folder(settings, "i-1") / "upper"
     instance, unit = upper / "var/lib/cloud/instance", upper / "etc/systemd/system/user-data.service"
@@ -184,7 +184,7 @@ def test_that_a_host_of_an_image_hides_the_user_data_of_its_source(settings: Set
     assert (upper / "home/ubuntu/.ssh/authorized_keys").read_text() == "ssh-ed25519 AAAA a\n"
 
 
-def test_that_layers_are_kept_while_an_image_or_a_host_uses_them(settings: Settings) -> None:
+def test_layers_are_kept_while_an_image_or_a_host_uses_them(settings: Settings) -> None:
     for name in ("ami-1", "ami-2", "ami-3", "ami-4"):
         (settings.image_layers / name).mkdir(parents=True)
     cloud = make_cloud(make_image("ami-1", layers=("ami-1", "ami-2")))
@@ -199,7 +199,7 @@ def test_that_layers_are_kept_while_an_image_or_a_host_uses_them(settings: Setti
     ("action", "states"),
     [(lambda *_args: None, ("available", "completed")), (lambda *_args: 1 / 0, ("failed", "error"))],
 )
-def test_that_an_image_is_available_or_failed(
+def test_an_image_is_available_or_failed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, action: Callable[..., Any], states: tuple[str, str]
 ) -> None:
     image = make_image("ami-1", state="pending")
@@ -211,7 +211,7 @@ def test_that_an_image_is_available_or_failed(
     assert (image.state, image.ebs_snapshot.status) == states
 
 
-def test_that_images_keep_a_lab_on_its_base(settings: Settings) -> None:
+def test_a_lab_with_images_keeps_its_base(settings: Settings) -> None:
     assert not lifecycle._has_disks(settings)
     (settings.image_layers / "ami-1").mkdir(parents=True)
     assert lifecycle._has_disks(settings)

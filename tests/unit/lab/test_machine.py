@@ -22,7 +22,7 @@ from flambe_ansible.lab.system import REQUIRED_PACKAGES, missing, require_packag
 RECIPE = Recipe("debian", "bookworm", "amd64", "http://mirror", ("git", "sudo"))
 
 
-def test_that_a_recipe_names_its_image() -> None:
+def test_a_recipe_identifies_its_image() -> None:
     assert RECIPE.digest == Recipe("debian", "bookworm", "amd64", "http://mirror", ("git", "sudo")).digest
     others = [
         Recipe("debian", "trixie", "amd64", "http://mirror", ("git", "sudo")),
@@ -33,7 +33,7 @@ def test_that_a_recipe_names_its_image() -> None:
     assert len({recipe.digest for recipe in [RECIPE, *others]}) == 5
 
 
-def test_that_an_image_is_built_once_and_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_image_is_built_once_and_completely(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Two ask at once; the first build of another process was killed and left its half."""
     built: list[Path] = []
     monkeypatch.setattr(state, "root", lambda: tmp_path)
@@ -57,7 +57,7 @@ def test_that_an_image_is_built_once_and_whole(monkeypatch: pytest.MonkeyPatch, 
     assert found == [tmp_path / "images" / RECIPE.digest] * 2
 
 
-def test_that_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(state, "root", lambda: tmp_path)
 
     def debootstrap(_recipe: Recipe, draft: Path) -> None:
@@ -70,7 +70,7 @@ def test_that_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp
     assert [path.name for path in (tmp_path / "images").iterdir()] == [".lock"]
 
 
-def test_that_the_machines_own_index_is_not_for_hosts(tmp_path: Path) -> None:
+def test_only_remote_indexes_are_passed_to_hosts(tmp_path: Path) -> None:
     conf = tmp_path / "pip.conf"
     conf.write_text(
         "[global]\nindex-url = https://user:pw@index.example/simple\n"
@@ -84,20 +84,20 @@ def test_that_the_machines_own_index_is_not_for_hosts(tmp_path: Path) -> None:
     }
 
 
-def test_that_the_environment_wins_over_files(tmp_path: Path) -> None:
+def test_the_environment_overrides_files(tmp_path: Path) -> None:
     conf = tmp_path / "pip.conf"
     conf.write_text("[global]\nindex-url = https://file.example/simple\n")
     found = layer.pip_settings([conf], {"PIP_INDEX_URL": "https://env.example/simple", "PIP_FIND_LINKS": "/srv/wheels"})
     assert found == {"index-url": "https://env.example/simple"}
 
 
-def test_that_a_broken_pip_conf_is_passed_over(tmp_path: Path) -> None:
+def test_a_broken_pip_conf_is_ignored(tmp_path: Path) -> None:
     conf = tmp_path / "pip.conf"
     conf.write_text("index-url = no section\n")
     assert layer.pip_settings([conf], {}) == {}
 
 
-def test_that_uv_gets_the_same_index() -> None:
+def test_uv_gets_the_same_index() -> None:
     text = layer.uv_toml({"index-url": 'https://a/"x"', "extra-index-url": "https://b\nhttps://c", "trusted-host": "b"})
     import tomllib
 
@@ -110,14 +110,14 @@ def test_that_uv_gets_the_same_index() -> None:
     }
 
 
-def test_that_pip_reads_what_is_written(tmp_path: Path) -> None:
+def test_pip_reads_the_written_file(tmp_path: Path) -> None:
     settings = {"index-url": "https://a/simple", "extra-index-url": "https://b\nhttps://c"}
     conf = tmp_path / "pip.conf"
     conf.write_text(layer.pip_conf(settings))
     assert layer.pip_settings([conf], {}) == settings
 
 
-def test_that_proxies_travel_unless_they_are_the_machines_own() -> None:
+def test_proxies_are_passed_on_unless_they_are_on_loopback() -> None:
     lines = layer.environment_lines(
         {"https_proxy": "http://proxy:3128", "HTTP_PROXY": "http://127.0.0.1:3128", "no_proxy": "a,b"}
     )
@@ -126,12 +126,12 @@ def test_that_proxies_travel_unless_they_are_the_machines_own() -> None:
     assert not any("127.0.0.1" in line for line in lines)
 
 
-def test_that_an_absent_python_is_named(tmp_path: Path) -> None:
+def test_a_missing_python_is_reported(tmp_path: Path) -> None:
     with pytest.raises(LabError, match=r"is not a Python 3.7"):
         python37.find(tmp_path / "python3.7")
 
 
-def test_that_the_newest_patch_of_pyenv_is_tried_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_newest_patch_of_pyenv_is_tried_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for version in ("3.7.9", "3.7.16", "3.8.1"):
         path = tmp_path / f"versions/{version}/bin/python3.7"
         path.parent.mkdir(parents=True)
@@ -142,7 +142,7 @@ def test_that_the_newest_patch_of_pyenv_is_tried_first(monkeypatch: pytest.Monke
     assert [path.parts[-3] for path in found] == ["3.7.16", "3.7.9"]
 
 
-def test_that_a_shared_prefix_is_offered_in_parts(tmp_path: Path) -> None:
+def test_only_parts_of_a_shared_prefix_are_mounted(tmp_path: Path) -> None:
     answers = {
         "prefix": "/usr",
         "stdlib": "/usr/lib/python3.7",
@@ -156,7 +156,7 @@ def test_that_a_shared_prefix_is_offered_in_parts(tmp_path: Path) -> None:
     assert python37._binds({**answers, "prefix": "/opt/p"}) == (("/opt/p", "/opt/python3.7"),)
 
 
-def test_that_hierarchies_are_read() -> None:
+def test_cgroup_hierarchies_are_read() -> None:
     text = (
         "30 1 0:25 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
         "31 1 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
@@ -166,12 +166,12 @@ def test_that_hierarchies_are_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "..", "a" * 65, "\u00e9"])
-def test_that_bad_names_are_refused(name: str) -> None:
+def test_bad_names_are_refused(name: str) -> None:
     with pytest.raises(LabError, match="is not a valid name for a lab"):
         state.lab_dir(name)
 
 
-def test_that_what_is_missing_is_said_with_the_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_reported_with_the_command_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system.os, "geteuid", lambda: 1000)
     error = missing(["systemd-nspawn", "ip"])
     assert error.message == "the lab needs systemd-nspawn, ip on this machine"
@@ -184,7 +184,7 @@ def test_that_what_is_missing_is_said_with_the_line_to_run(monkeypatch: pytest.M
     assert set(REQUIRED_PACKAGES) >= {"debootstrap", "systemd-nspawn", "ip", "iptables"}
 
 
-def test_that_a_reused_process_number_is_no_daemon(tmp_path: Path) -> None:
+def test_a_reused_process_id_is_no_daemon(tmp_path: Path) -> None:
     pid = os.getpid()
     pidfile.write(tmp_path)
     assert pidfile.find(tmp_path) == pid
@@ -194,7 +194,9 @@ def test_that_a_reused_process_number_is_no_daemon(tmp_path: Path) -> None:
     assert pidfile.find(tmp_path / "absent") is None
 
 
-def test_that_a_lab_that_is_not_there_says_how_to_make_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_lab_is_reported_with_the_command_to_create_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(state, "root", lambda: tmp_path)
     for name, hint in (("default", "sudo flambe-ans lab up"), ("other", "sudo flambe-ans lab up --name other")):
         with pytest.raises(LabError) as caught:
@@ -204,20 +206,20 @@ def test_that_a_lab_that_is_not_there_says_how_to_make_it(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("text", ["10.99.0.0/16", "8.8.8.0/24", "nonsense", "10.99.0.1/24", "fd00::/24"])
-def test_that_a_bad_range_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_bad_range_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(lifecycle.network, "used_ranges", list)
     with pytest.raises(LabError):
         lifecycle._range(text)
 
 
-def test_that_a_range_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle.network, "used_ranges", lambda: ["0.0.0.0/0", "10.99.0.0/16"])
     with pytest.raises(LabError, match=r"overlaps 10.99.0.0/16"):
         lifecycle._range("10.99.3.0/24")
     assert lifecycle._range("10.98.3.0/24") == "10.98.3.0/24"
 
 
-def test_that_nothing_of_moto_is_needed_to_ask() -> None:
+def test_importing_the_lab_does_not_import_moto() -> None:
     import subprocess
     import sys
 
@@ -225,13 +227,13 @@ def test_that_nothing_of_moto_is_needed_to_ask() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_that_the_documentation_names_every_package() -> None:
+def test_the_documentation_lists_every_package() -> None:
     text = (Path(__file__).parents[3] / "docs/lab.md").read_text()
     line = text.split("apt-get install -y ", 1)[1].split("\n\n", 1)[0].replace("\\\n", " ")
     assert line.split() == sorted(set(REQUIRED_PACKAGES.values()))
 
 
-def test_that_the_machine_is_given_back_by_the_last_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_last_lab_restores_the_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kernel = {"net.ipv4.ip_forward": "0", "fs.inotify.max_user_instances": "128"}
     rules: set[str] = set()
 
@@ -266,9 +268,7 @@ def test_that_the_machine_is_given_back_by_the_last_lab(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("purge", "left"), [(True, False), (False, True)])
-def test_that_purge_removes_what_labs_share(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, purge: bool, left: bool
-) -> None:
+def test_purge_removes_shared_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, purge: bool, left: bool) -> None:
     base = tmp_path / "flambe-ansible"
     monkeypatch.setattr(state, "root", lambda: base)
     for name in ("images/abc", "cache/uv", "labs", "locks"):
@@ -283,7 +283,7 @@ def test_that_purge_removes_what_labs_share(
     assert base.exists() is left
 
 
-def test_that_a_port_in_use_is_replaced() -> None:
+def test_a_port_in_use_is_replaced() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

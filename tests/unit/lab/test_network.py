@@ -26,17 +26,17 @@ TAKEN = [
 
 
 @pytest.mark.parametrize(("taken", "chosen"), TAKEN)
-def test_that_a_free_range_is_chosen(taken: list[str], chosen: str) -> None:
+def test_a_free_range_is_chosen(taken: list[str], chosen: str) -> None:
     assert network.choose_range(taken) == chosen
 
 
-def test_that_a_machine_without_a_free_range_is_told_what_to_do() -> None:
+def test_a_machine_without_a_free_range_is_an_error_with_a_hint() -> None:
     with pytest.raises(LabError) as caught:
         network.choose_range(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"])
     assert caught.value.hint == "flambe-ans lab up --network 10.99.0.0/24"
 
 
-def test_that_every_candidate_is_private() -> None:
+def test_every_candidate_is_private() -> None:
     taken: list[str] = []
     for _ in range(10):
         taken.append(network.choose_range(taken))
@@ -51,7 +51,7 @@ def test_nameservers() -> None:
     ]
 
 
-def test_that_rules_name_only_the_labs_own_bridge_and_range() -> None:
+def test_rules_refer_only_to_the_bridge_and_range_of_the_lab() -> None:
     rules = network.rules(LAB)
     assert all(LAB.bridge in rule or LAB.network in rule for rule in rules)
     assert {rule[0] for rule in rules} == set(firewall.TABLES)
@@ -59,7 +59,7 @@ def test_that_rules_name_only_the_labs_own_bridge_and_range() -> None:
     assert drop[:6] == ["mangle", "FORWARD", "-o", LAB.bridge, "!", "-i"]
 
 
-def test_that_closing_rules_spare_traffic_within_one_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_rules_allow_traffic_within_one_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     links = [
         {"ifname": "lo", "addr_info": [{"local": "127.0.0.1"}]},
         {"ifname": "eth0", "addr_info": [{"local": "192.0.2.2"}]},
@@ -73,19 +73,19 @@ def test_that_closing_rules_spare_traffic_within_one_interface(monkeypatch: pyte
     assert all(rule[-1] == "DROP" for rule in rules)
 
 
-def test_that_link_names_fit_the_kernel() -> None:
+def test_link_names_fit_the_limit_of_the_kernel() -> None:
     for name in ("a", "b" * 64):
         assert len(Settings(name=name, network="10.0.0.0/24", port=1, image="").bridge) <= 15
 
 
-def test_that_labs_have_bridges_and_comments_of_their_own() -> None:
+def test_bridges_and_comments_of_labs_differ() -> None:
     other = Settings(name="a-lab-2", network="10.213.5.0/24", port=2, image="")
     assert other.bridge != LAB.bridge
     assert network.comment("a-lab-2") not in network.comment("a-lab")
     assert network.comment("a-lab") not in network.comment("a-lab-2")
 
 
-def test_that_only_rules_with_the_very_comment_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_rules_with_the_exact_comment_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     saved = {
         "filter": '*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -i fl-1 -m comment --comment "flambe-lab:a:" -j ACCEPT\n'
         '-A FORWARD -i fl-2 -m comment --comment "flambe-lab:ab:" -j ACCEPT\n-A FORWARD -j DROP\nCOMMIT\n'
@@ -95,7 +95,7 @@ def test_that_only_rules_with_the_very_comment_are_found(monkeypatch: pytest.Mon
     assert [(table, words[2:4]) for table, words in found] == [("filter", ["-i", "fl-1"])]
 
 
-def test_that_a_host_gets_only_name_servers_it_can_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_host_gets_only_reachable_name_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     files = {
         "/etc/resolv.conf": "nameserver 127.0.0.53\noptions edns0\n",
         "/run/systemd/resolve/resolv.conf": "nameserver 9.9.9.9\nsearch x\n",
@@ -108,6 +108,6 @@ def test_that_a_host_gets_only_name_servers_it_can_reach(monkeypatch: pytest.Mon
     assert network.resolv_conf() == "nameserver 9.9.9.9\nsearch x\n"
 
 
-def test_that_link_addresses_follow_addresses() -> None:
+def test_link_addresses_are_derived_from_addresses() -> None:
     assert mac_address("10.213.0.4") == "02:fb:0a:d5:00:04"
     assert mac_address("10.213.0.4") != mac_address("10.213.0.5")

@@ -22,7 +22,7 @@ from flambe_ansible.lab.tokens import TokenBook, fingerprint
 PARAMETERS = {"ImageId": "ami-1", "MinCount": "1", "ClientToken": "t"}
 
 
-def test_that_a_token_finds_what_it_made() -> None:
+def test_a_token_finds_its_reservation() -> None:
     book = TokenBook()
     assert book.find("t", PARAMETERS) is None
     book.remember("t", PARAMETERS, "r-1")
@@ -30,7 +30,7 @@ def test_that_a_token_finds_what_it_made() -> None:
     assert book.find("other", PARAMETERS) is None
 
 
-def test_that_a_token_is_for_one_request() -> None:
+def test_a_token_is_valid_for_one_request() -> None:
     book = TokenBook()
     book.remember("t", PARAMETERS, "r-1")
     with pytest.raises(RefusedError, match=r"client token t$") as caught:
@@ -39,7 +39,7 @@ def test_that_a_token_is_for_one_request() -> None:
 
 
 @pytest.mark.parametrize("name", ["ClientToken", "DryRun", "Action", "Version"])
-def test_what_is_not_compared(name: str) -> None:
+def test_parameters_that_are_not_compared(name: str) -> None:
     assert fingerprint({**PARAMETERS, name: "x"}) == fingerprint(PARAMETERS)
 
 
@@ -47,7 +47,7 @@ def encode(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-def test_that_scripts_are_user_data() -> None:
+def test_scripts_are_accepted_as_user_data() -> None:
     assert read_user_data("") == ""
     assert read_user_data(encode(b"#!/bin/sh\necho \xc3\xa9\n")) == "#!/bin/sh\necho \u00e9\n"
 
@@ -64,19 +64,19 @@ def test_that_scripts_are_user_data() -> None:
         ("\u00e9", "Invalid BASE64"),
     ],
 )
-def test_that_other_user_data_is_refused(encoded: str, message: str) -> None:
+def test_other_user_data_is_refused(encoded: str, message: str) -> None:
     with pytest.raises(RefusedError, match=message) as caught:
         read_user_data(encoded)
     assert caught.value.code == "InvalidParameterValue"
 
 
 @pytest.mark.parametrize(("period", "evaluations"), [(60, 1440), (300, 288), (3600, 168), (10, 1), (60, 1)])
-def test_that_cloudwatchs_longest_alarms_pass(period: int, evaluations: int) -> None:
+def test_the_longest_alarms_of_cloudwatch_are_accepted(period: int, evaluations: int) -> None:
     check_alarm({"Period": period, "EvaluationPeriods": str(evaluations)})
 
 
 @pytest.mark.parametrize(("period", "evaluations"), [(60, 1441), (300, 289), (3600, 169), (90, 1), (15, 1)])
-def test_that_longer_alarms_are_refused(period: int, evaluations: int) -> None:
+def test_longer_alarms_are_refused(period: int, evaluations: int) -> None:
     with pytest.raises(RefusedError) as caught:
         check_alarm({"Period": period, "EvaluationPeriods": evaluations})
     assert caught.value.code == "ValidationError"
@@ -91,7 +91,7 @@ AVERAGES = [
 
 
 @pytest.mark.parametrize(("samples", "averages"), AVERAGES)
-def test_that_samples_are_averaged_by_period(samples: list[tuple[float, float]], averages: list[float | None]) -> None:
+def test_samples_are_averaged_by_period(samples: list[tuple[float, float]], averages: list[float | None]) -> None:
     assert average_periods(samples, now=100.0, period=50, count=2) == averages
 
 
@@ -105,11 +105,11 @@ def test_that_samples_are_averaged_by_period(samples: list[tuple[float, float]],
         ([0.0, 1.0], "OK"),
     ],
 )
-def test_that_an_alarm_goes_off_when_all_its_periods_breach(averages: list[float | None], state: str) -> None:
+def test_an_alarm_goes_off_when_all_its_periods_breach(averages: list[float | None], state: str) -> None:
     assert derive_state(averages, lambda value: value < 0.1) == state
 
 
-def test_that_operations_are_read_in_every_protocol() -> None:
+def test_operations_are_recognised_in_every_protocol() -> None:
     form = b"Action=RunInstances&Version=2016-11-15&ImageId=ami-1&DryRun=true"
     assert read_operation("/", {}, form) == ("RunInstances", {"ImageId": "ami-1", "DryRun": "true"})
     target = {"x-amz-target": "AmazonSSM.GetParameter"}
@@ -120,7 +120,7 @@ def test_that_operations_are_read_in_every_protocol() -> None:
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"\x81\x01", b"\xa1", b""])
-def test_that_a_broken_body_is_no_error(body: bytes) -> None:
+def test_a_malformed_body_is_no_error(body: bytes) -> None:
     assert read_operation("/service/X/operation/PutMetricAlarm", {}, body) == ("PutMetricAlarm", {})
     assert read_operation("/", {"x-amz-target": "A.GetParameter"}, body) == ("GetParameter", {})
 
@@ -129,11 +129,11 @@ def test_that_a_broken_body_is_no_error(body: bytes) -> None:
     ("operation", "reading"),
     [("DescribeInstances", True), ("GetConsoleOutput", True), ("RunInstances", False), ("", False)],
 )
-def test_which_operations_only_read(operation: str, reading: bool) -> None:
+def test_read_only_operations(operation: str, reading: bool) -> None:
     assert is_reading(operation) is reading
 
 
-def test_that_secrets_are_hidden() -> None:
+def test_secrets_are_hidden() -> None:
     shown = hide_secrets({"UserData": "secret", "PublicKeyMaterial": "key", "ClientToken": "t", "A": {"Password": "x"}})
     assert shown == {
         "UserData": "<6 characters>",
@@ -143,7 +143,7 @@ def test_that_secrets_are_hidden() -> None:
     }
 
 
-def test_that_the_log_is_its_owners(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_log(tmp_path: Path) -> None:
     import os
 
     path = tmp_path / "calls.jsonl"
@@ -173,7 +173,7 @@ PROTOCOLS = [
 
 
 @pytest.mark.parametrize(("service", "kind", "body"), PROTOCOLS)
-def test_that_errors_speak_the_clients_protocol(service: str, kind: str, body: bytes) -> None:
+def test_errors_use_the_protocol_of_the_client(service: str, kind: str, body: bytes) -> None:
     answer = answers.error(service, kind, "X", "a < b")
     assert body in answer.body
     assert answer.status == 400
@@ -181,7 +181,7 @@ def test_that_errors_speak_the_clients_protocol(service: str, kind: str, body: b
         assert read_error_code(answer) == "X"
 
 
-def test_that_the_console_ends_with_host_keys_as_cloud_init_prints_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_console_ends_with_host_keys_in_the_format_of_cloud_init(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate.disk, "host_keys", lambda *_args: ["ssh-ed25519 AAAA root@a"])
     monkeypatch.setattr(gate.disk, "console_tail", lambda *_args, lines: "x" * gate.CONSOLE_LIMIT + "\nlast")
     shown = gate.render_console(Settings(name="a", network="10.213.4.0/24", port=1, image=""), "i-1")

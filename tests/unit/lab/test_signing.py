@@ -33,7 +33,7 @@ def check(request: Request, now: datetime | None = None) -> None:
     verify(request, access_key=KEY, secret_key=SECRET, region=REGION, now=now)
 
 
-def test_that_a_right_signature_is_taken() -> None:
+def test_a_valid_signature_is_accepted() -> None:
     scope = verify(sign(), access_key=KEY, secret_key=SECRET, region=REGION)
     assert (scope.service, scope.region, scope.access_key) == ("ec2", REGION, KEY)
 
@@ -62,20 +62,20 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("request_", "kind"), WRONG.values(), ids=WRONG)
-def test_that_what_was_changed_is_refused(request_: Request, kind: str) -> None:
+def test_a_modified_request_is_refused(request_: Request, kind: str) -> None:
     with pytest.raises(SignatureError) as caught:
         check(request_, now=COLLECTED)
     assert caught.value.kind == kind
 
 
 @pytest.mark.parametrize("minutes", [-20, 20])
-def test_that_old_requests_are_refused(minutes: int) -> None:
+def test_old_requests_are_refused(minutes: int) -> None:
     with pytest.raises(SignatureError) as caught:
         check(sign(), now=datetime.now(UTC) + timedelta(minutes=minutes))
     assert caught.value.kind == "expired"
 
 
-def test_that_a_scope_is_read_without_belief() -> None:
+def test_a_scope_is_read_without_verification() -> None:
     scope = read_scope(sign(service="monitoring", secret="wrong").headers)
     assert scope is not None
     assert scope.service == "monitoring"

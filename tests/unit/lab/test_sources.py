@@ -21,7 +21,7 @@ DEBIAN = 'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\nPRETTY_NAME="De
 BOOKWORM = Release("debian", "12", "bookworm")
 
 
-def test_that_a_supported_release_is_read() -> None:
+def test_a_supported_release_is_read() -> None:
     assert read_release(DEBIAN) == BOOKWORM
     assert read_release('ID=ubuntu\nVERSION_ID="22.04"\nVERSION_CODENAME=jammy\n').codename == "jammy"
 
@@ -36,7 +36,7 @@ def test_that_a_supported_release_is_read() -> None:
         "",
     ],
 )
-def test_that_other_releases_are_refused(text: str) -> None:
+def test_other_releases_are_refused(text: str) -> None:
     with pytest.raises(LabError, match=r"the lab runs on Debian 12 or newer and Ubuntu 22.04 or newer, not on"):
         read_release(text)
 
@@ -77,13 +77,13 @@ Enabled: no
     ]
 
 
-def test_that_a_source_is_written_as_apt_reads_it() -> None:
+def test_a_source_is_written_for_apt() -> None:
     source = Source("http://a", "bookworm", ("main",), (("signed-by", "/k.gpg"),))
     assert str(source) == "deb [signed-by=/k.gpg] http://a bookworm main"
     assert read_list(str(source)) == [source]
 
 
-def test_that_other_vendors_sources_are_left_out(tmp_path: Path) -> None:
+def test_sources_of_other_vendors_are_omitted(tmp_path: Path) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text(
         "deb http://mirror/debian bookworm main\ndeb http://mirror/s bookworm-security main\n"
@@ -97,6 +97,6 @@ def test_that_other_vendors_sources_are_left_out(tmp_path: Path) -> None:
     assert main_source(found, BOOKWORM).uri == "http://mirror/debian"
 
 
-def test_that_a_machine_without_sources_is_refused(tmp_path: Path) -> None:
+def test_a_machine_without_sources_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="names no package source of debian bookworm"):
         machine_sources(BOOKWORM, tmp_path)
