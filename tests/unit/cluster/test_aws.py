@@ -31,7 +31,7 @@ REQUIRED = [
 ALL = ["trial_factory_0", "trial_factory_1", "trial_orchestrator"]
 
 
-def test_the_arguments_are_flambes_own_in_their_order() -> None:
+def test_the_arguments_are_those_of_flambe_in_their_order() -> None:
     arguments = inspect.signature(AWSCluster).parameters
     assert {name: one.default for name, one in arguments.items() if one.kind is one.POSITIONAL_OR_KEYWORD} == {
         **dict.fromkeys(REQUIRED, inspect.Parameter.empty),
@@ -106,7 +106,7 @@ def test_both_roles_are_created_at_the_same_time(make_cluster: Any) -> None:
     assert not together.broken
 
 
-def test_a_second_launch_changes_nothing_but_the_alarms_clocks(make_cluster: Any, account: Account) -> None:
+def test_a_second_launch_only_resets_the_alarms(make_cluster: Any, account: Account) -> None:
     make_cluster().load_all_instances()
     before = account.instances()
     again = make_cluster()
@@ -123,7 +123,7 @@ def test_a_second_launch_changes_nothing_but_the_alarms_clocks(make_cluster: Any
 
 
 @pytest.mark.parametrize("state", ["pending", "running", "stopping", "stopped"])
-def test_instances_in_every_live_state_are_found(make_cluster: Any, account: Account, state: str) -> None:
+def test_instances_in_all_live_states_are_found(make_cluster: Any, account: Account, state: str) -> None:
     make_cluster().load_all_instances()
     cluster = make_cluster()
 
@@ -140,7 +140,7 @@ def test_instances_in_every_live_state_are_found(make_cluster: Any, account: Acc
     assert state in filters[-1]["Values"]
 
 
-def test_a_larger_number_of_factories_adds_exactly_what_is_missing(make_cluster: Any, account: Account) -> None:
+def test_a_larger_number_of_factories_adds_the_missing_ones(make_cluster: Any, account: Account) -> None:
     make_cluster().load_all_instances()
     kept = {one["InstanceId"] for one in account.instances()}
     cluster = make_cluster(factories_num=3)
@@ -162,7 +162,7 @@ def test_a_gap_is_filled_with_the_missing_number(make_cluster: Any, account: Acc
     assert [host.name for host in cluster.hosts[1:]] == [f"trial_factory_{index}" for index in range(3)]
 
 
-def test_a_lost_orchestrator_is_replaced_and_factories_stay(make_cluster: Any, account: Account) -> None:
+def test_a_lost_orchestrator_is_replaced_and_factories_are_kept(make_cluster: Any, account: Account) -> None:
     make_cluster().load_all_instances()
     _terminate(account, "trial_orchestrator")
     cluster = make_cluster()
@@ -171,7 +171,7 @@ def test_a_lost_orchestrator_is_replaced_and_factories_stay(make_cluster: Any, a
     assert account.names() == ALL
 
 
-def test_a_smaller_number_of_factories_changes_nothing_and_says_so(make_cluster: Any, account: Account) -> None:
+def test_a_smaller_number_of_factories_is_reported_and_changes_nothing(make_cluster: Any, account: Account) -> None:
     make_cluster(factories_num=3).load_all_instances()
     cluster = make_cluster(factories_num=1, factories_timeout=-1)
     notices: list[Any] = []
@@ -196,7 +196,7 @@ def test_stopped_hosts_are_started(make_cluster: Any, account: Account) -> None:
     assert {host.state for host in cluster.hosts} == {HostState.RUNNING}
 
 
-def test_clusters_of_others_are_not_touched(make_cluster: Any, account: Account) -> None:
+def test_other_clusters_are_unchanged(make_cluster: Any, account: Account) -> None:
     make_cluster().load_all_instances()
     make_cluster(name="trial2").load_all_instances()
     make_cluster(creator="eve@example.com").load_all_instances()
@@ -207,7 +207,7 @@ def test_clusters_of_others_are_not_touched(make_cluster: Any, account: Account)
     assert len(account.alarms()) == 4
 
 
-def test_two_orchestrators_are_an_error_that_names_both(make_cluster: Any, account: Account) -> None:
+def test_two_orchestrators_are_an_error_that_lists_both(make_cluster: Any, account: Account) -> None:
     make_cluster().load_all_instances()
     head = account.instances()[-1]
     account.ec2.run_instances(
@@ -224,7 +224,7 @@ def test_two_orchestrators_are_an_error_that_names_both(make_cluster: Any, accou
     assert len(make_cluster().terminate_instances()) == 4
 
 
-def test_what_a_launch_tells(make_cluster: Any) -> None:
+def test_events_of_a_launch(make_cluster: Any) -> None:
     cluster = make_cluster()
     events: list[StepEvent] = []
     cluster.observer = events.append
@@ -242,7 +242,7 @@ def _terminate(account: Account, name: str) -> None:
 # Names and tags.
 
 
-def test_each_launch_brings_names_and_tags_up_to_date(make_cluster: Any, account: Account) -> None:
+def test_each_launch_updates_names_and_tags(make_cluster: Any, account: Account) -> None:
     make_cluster(factories_timeout=-1).load_all_instances()
     first, second, _ = account.instances()
     volume = first["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
@@ -262,7 +262,7 @@ def test_each_launch_brings_names_and_tags_up_to_date(make_cluster: Any, account
     assert cluster.calls.changing == []
 
 
-def test_factories_that_were_never_named_get_their_names(make_cluster: Any, account: Account) -> None:
+def test_unnamed_factories_get_their_names(make_cluster: Any, account: Account) -> None:
     """A launch that is killed between creation and naming leaves factories with their common base name."""
     cluster = make_cluster()
     refuse(cluster.clients.ec2, "CreateTags", [client_error("RequestLimitExceeded", "CreateTags")])
@@ -304,7 +304,7 @@ def test_single_steps_on_names_and_tags(make_cluster: Any, account: Account) -> 
     ("orchestrator", "factories", "counts"),
     [(-1, -1, []), (-1, 1, [12, 12]), (5, 0, [1, 1, 60]), (0, 0, [1, 1, 1]), (168, 24, [168, 288, 288])],
 )
-def test_timeouts_become_alarms(
+def test_timeouts_are_set_as_alarms(
     make_cluster: Any, account: Account, orchestrator: int, factories: int, counts: list[int]
 ) -> None:
     make_cluster(orchestrator_timeout=orchestrator, factories_timeout=factories).load_all_instances()
@@ -316,7 +316,7 @@ def test_timeouts_become_alarms(
         assert alarm["AlarmActions"] == [f"arn:aws:automate:{REGION}:ec2:terminate"]
 
 
-def test_alarms_are_set_before_anything_is_waited_for(make_cluster: Any) -> None:
+def test_alarms_are_set_before_hosts_are_awaited(make_cluster: Any) -> None:
     cluster = make_cluster(orchestrator_timeout=2)
     order: list[str] = []
     for client, name in (
@@ -334,7 +334,9 @@ def test_alarms_are_set_before_anything_is_waited_for(make_cluster: Any) -> None
     assert order.count("PutMetricAlarm") == 3
 
 
-def test_an_alarm_that_cannot_be_set_is_an_error_and_the_host_is_known(make_cluster: Any, account: Account) -> None:
+def test_an_alarm_that_cannot_be_set_is_an_error_and_hosts_can_be_rolled_back(
+    make_cluster: Any, account: Account
+) -> None:
     cluster = make_cluster()
     refuse(
         cluster.clients.cloudwatch, "PutMetricAlarm", [client_error("AccessDenied", "PutMetricAlarm", status=403)] * 9
@@ -366,7 +368,7 @@ def test_single_steps_on_alarms(make_cluster: Any, account: Account) -> None:
 # Failing.
 
 
-def test_a_shortage_creates_none_of_a_role_and_is_told_with_what_to_do(make_cluster: Any, account: Account) -> None:
+def test_a_shortage_creates_no_host_of_the_role_and_has_a_hint(make_cluster: Any, account: Account) -> None:
     cluster = make_cluster(factories_num=5)
 
     def lack(params: dict[str, Any], **_: Any) -> None:
@@ -385,7 +387,7 @@ def test_a_shortage_creates_none_of_a_role_and_is_told_with_what_to_do(make_clus
     assert len(account.instances()) == 6
 
 
-def test_rollback_takes_back_what_this_object_created_alone(make_cluster: Any, account: Account) -> None:
+def test_rollback_terminates_only_hosts_that_this_object_created(make_cluster: Any, account: Account) -> None:
     make_cluster().load_all_instances()
     cluster = make_cluster(factories_num=4)
     cluster.load_all_instances()
@@ -399,7 +401,7 @@ def test_rollback_takes_back_what_this_object_created_alone(make_cluster: Any, a
     assert cluster.calls.made == []
 
 
-def test_rollback_of_an_object_that_found_everything_does_nothing(make_cluster: Any, account: Account) -> None:
+def test_rollback_without_created_hosts_does_nothing(make_cluster: Any, account: Account) -> None:
     make_cluster().load_all_instances()
     cluster = make_cluster()
     cluster.load_all_instances()
@@ -417,7 +419,7 @@ class _KilledError(BaseException):
 @pytest.mark.parametrize("moment", ["provide-client-params", "after-call"])
 @pytest.mark.parametrize("operation", ["ec2.RunInstances", "cloudwatch.PutMetricAlarm", "ec2.CreateTags"])
 @pytest.mark.parametrize("finish", [True, False])
-def test_a_launch_killed_at_any_moment_is_finished_or_undone(
+def test_a_launch_killed_at_any_moment_can_be_completed_or_undone(
     make_cluster: Any, account: Account, moment: str, operation: str, finish: bool
 ) -> None:
     cluster = make_cluster(orchestrator_timeout=3)
@@ -456,7 +458,7 @@ def _let_time_pass(folder: Path) -> None:
     path.write_text(path.read_text().replace('"asked": "2', '"asked": "1'))
 
 
-def test_two_launches_at_once_are_refused_in_one_line(make_cluster: Any) -> None:
+def test_two_launches_at_once_are_refused(make_cluster: Any) -> None:
     cluster = make_cluster()
     with lock.hold(cluster.state_dir), pytest.raises(ClusterError, match="is running"):
         make_cluster().terminate_instances()
@@ -465,7 +467,7 @@ def test_two_launches_at_once_are_refused_in_one_line(make_cluster: Any) -> None
 # Ending.
 
 
-def test_down_ends_everything_and_its_alarms(make_cluster: Any, account: Account) -> None:
+def test_down_terminates_all_hosts_and_deletes_their_alarms(make_cluster: Any, account: Account) -> None:
     make_cluster(orchestrator_timeout=2).load_all_instances()
     _terminate(account, "trial_factory_1")  # by its alarm, say: the alarm itself stays
     stopped = account.instances()[0]["InstanceId"]
@@ -480,7 +482,7 @@ def test_down_ends_everything_and_its_alarms(make_cluster: Any, account: Account
     assert make_cluster().terminate_instances() == []
 
 
-def test_down_says_when_alarms_stay(make_cluster: Any, account: Account) -> None:
+def test_down_reports_alarms_that_remain(make_cluster: Any, account: Account) -> None:
     make_cluster().load_all_instances()
     cluster = make_cluster()
     cluster.clients.cloudwatch.meta.events.register(
@@ -509,7 +511,7 @@ def test_plan_of_a_new_cluster(make_cluster: Any, account: Account) -> None:
     assert plan.version.version
 
 
-def test_plan_with_a_checkout_says_what_was_built(make_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_with_a_checkout_reports_the_build(make_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(found: RuntimeVersion, **_given: Any) -> RuntimeVersion:
         return replace(found, version="0.4.18+content.1a", wheel=Path("/cache/flambe.whl"))
 
@@ -521,7 +523,7 @@ def test_plan_with_a_checkout_says_what_was_built(make_cluster: Any, monkeypatch
     assert (variables["flambe_version"], variables["flambe_wheel_src"]) == ("0.4.18+content.1a", "/cache/flambe.whl")
 
 
-def test_a_checkout_that_cannot_be_built_ends_all_before_ec2_is_asked(make_cluster: Any, tmp_path: Path) -> None:
+def test_a_checkout_that_cannot_be_built_fails_before_any_call_of_ec2(make_cluster: Any, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text(private_key())
     key.chmod(0o600)
@@ -536,7 +538,7 @@ def test_a_checkout_that_cannot_be_built_ends_all_before_ec2_is_asked(make_clust
     assert cluster.calls.made == []
 
 
-def test_plan_of_a_cluster_that_exists_says_what_stays(make_cluster: Any) -> None:
+def test_plan_of_an_existing_cluster_lists_what_is_kept(make_cluster: Any) -> None:
     make_cluster().load_all_instances()
     plan = make_cluster(factories_type="t3.xlarge").plan()
     assert not plan.changes_hosts
@@ -559,7 +561,7 @@ def test_a_launch_after_a_plan_does_not_repeat_notes_and_checks(make_cluster: An
     assert cluster.calls.of_kind("DescribeSubnets") == []
 
 
-def test_find_hosts_shows_hosts_that_are_ending(make_cluster: Any, account: Account) -> None:
+def test_find_hosts_includes_hosts_that_are_shutting_down(make_cluster: Any, account: Account) -> None:
     make_cluster().load_all_instances()
     cluster = make_cluster()
 
@@ -585,7 +587,7 @@ def test_find_hosts_shows_hosts_that_are_ending(make_cluster: Any, account: Acco
         ({"factory_ami": "ami-00000000"}, "factory_ami", "ami-00000000"),
     ],
 )
-def test_what_does_not_exist_is_told_before_anything_is_created(
+def test_missing_resources_are_reported_before_anything_is_created(
     make_cluster: Any, account: Account, changes: dict[str, Any], field: str, words: str
 ) -> None:
     for call in ("plan", "load_all_instances"):
@@ -599,7 +601,7 @@ def test_what_does_not_exist_is_told_before_anything_is_created(
     assert not account.alarms()
 
 
-def test_all_problems_are_told_together(make_cluster: Any) -> None:
+def test_all_problems_are_reported_together(make_cluster: Any) -> None:
     cluster = make_cluster(
         subnet_id="subnet-00000000", key_name="x", factories_type="z9.huge", orchestrator_ami="ami-00000000"
     )
@@ -614,7 +616,7 @@ def test_all_problems_are_told_together(make_cluster: Any) -> None:
     assert len(caught.value.message.splitlines()) == 4
 
 
-def test_images_must_fit(make_cluster: Any, account: Account) -> None:
+def test_unsuitable_images_are_refused(make_cluster: Any, account: Account) -> None:
     head, factory = [one["ImageId"] for one in account.ec2.describe_images()["Images"]][:2]
     cluster = make_cluster(orchestrator_ami=head, factory_ami=factory)
 
@@ -643,7 +645,7 @@ def test_a_security_group_of_another_network_is_refused(make_cluster: Any, accou
         make_cluster(security_group=group).plan()
 
 
-def test_a_missing_permission_is_told_before_the_question(make_cluster: Any, account: Account) -> None:
+def test_a_missing_permission_is_reported_before_the_question(make_cluster: Any, account: Account) -> None:
     cluster = make_cluster()
     refuse(cluster.clients.ec2, "RunInstances", [client_error("UnauthorizedOperation", status=403)])
     with pytest.raises(AWSError, match="create instances"):
@@ -661,7 +663,7 @@ def test_a_subnet_without_public_addresses_is_noted(make_cluster: Any, account: 
     assert all(host.address == host.private_ip and host.public_ip is None for host in cluster.hosts)
 
 
-def test_use_public_chooses_the_address(make_cluster: Any) -> None:
+def test_use_public_selects_the_address(make_cluster: Any) -> None:
     make_cluster().load_all_instances()
     assert all(host.address == host.public_ip for host in make_cluster().find_hosts())
     assert all(host.address == host.private_ip for host in make_cluster(use_public=False).find_hosts())
@@ -684,7 +686,7 @@ def test_use_public_chooses_the_address(make_cluster: Any) -> None:
         ({"name": "no/slash"}, "name"),
     ],
 )
-def test_parse_refuses(make_cluster: Any, tmp_path: Path, changes: dict[str, Any], field: str) -> None:
+def test_parse_rejects_invalid_values(make_cluster: Any, tmp_path: Path, changes: dict[str, Any], field: str) -> None:
     cluster = make_cluster(**{**_parsable(tmp_path), **changes})
     with pytest.raises(ClusterConfigurationError) as caught:
         cluster.parse()
@@ -696,7 +698,7 @@ def test_parse_refuses(make_cluster: Any, tmp_path: Path, changes: dict[str, Any
     "changes",
     [{}, {"volume_size": 100.0}, {"orchestrator_timeout": 5, "factories_timeout": 5}, {"volume_type": "io1"}],
 )
-def test_parse_accepts(make_cluster: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_parse_accepts_valid_values(make_cluster: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     cluster = make_cluster(**{**_parsable(tmp_path), **changes})
     cluster.parse()
     assert cluster._settings.volume_size == 100
@@ -709,7 +711,7 @@ def _parsable(folder: Path) -> dict[str, Any]:
     return {"key": str(key)}
 
 
-def test_identity_tells_creator_region_and_endpoint(make_cluster: Any) -> None:
+def test_identity_consists_of_creator_region_and_endpoint(make_cluster: Any) -> None:
     assert make_cluster().identity() == ("ada@example.com", REGION, "")
     folders = {make_cluster(**changes).state_dir for changes in ({}, {"creator": "eve"}, {"region_name": "us-west-2"})}
     assert len(folders) == 3

@@ -66,7 +66,7 @@ def test_hosts_are_registered_once_and_named(use_public: bool, first: str) -> No
     assert all(":" not in host.key_alias for host in cluster.hosts)
 
 
-def test_what_was_loaded_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loaded_hosts_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Mine("a", 2, "key", "me")
     assert cluster.find_hosts() == []
     assert [host.action for host in cluster.plan().hosts] == [Action.CREATE] * 3
@@ -81,7 +81,7 @@ def test_what_was_loaded_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert again.find_hosts() == cluster.hosts
 
 
-def test_what_was_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminated_hosts_are_removed_from_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Ending("a", 2, "key", "me")
     cluster.load_all_instances()
     connect(cluster, monkeypatch)
@@ -91,17 +91,17 @@ def test_what_was_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Ending("a", 2, "key", "me").find_hosts() == []
 
 
-def test_hosts_that_are_not_ours_are_not_ended() -> None:
+def test_hosts_of_a_provider_without_termination_are_kept() -> None:
     with pytest.raises(ClusterConfigurationError, match="the hosts of Mine are not managed by flambe-ans"):
         Mine("a", 2, "key", "me").check_termination()
 
 
-def test_a_provider_that_loads_nothing_is_told_so() -> None:
+def test_a_provider_that_loads_no_hosts_is_an_error() -> None:
     with pytest.raises(ClusterError, match=r"Empty\.load_all_instances\(\) loaded no orchestrator"):
         Empty("a", 2, "key", "me").connect()
 
 
-def test_a_broken_record_is_no_record(tmp_path: Path) -> None:
+def test_a_broken_record_is_ignored(tmp_path: Path) -> None:
     for text in ("", "{", '[{"name": "a"}]', '[{"role": "x", "state": "y"}]', "[1]"):
         (tmp_path / records.HOSTS_FILE).write_text(text)
         assert records.read_hosts(tmp_path) == []

@@ -39,7 +39,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("field", "position"),
     [("name", "2:7"), ("setup_cmds[1]", "5:3"), ("setup_cmds[9]", "4:1"), ("lab", "1:1"), ("", "1:1")],
 )
-def test_problems_of_parse_are_placed_at_their_field(
+def test_problems_of_parse_have_the_position_of_their_field(
     file: Path, monkeypatch: pytest.MonkeyPatch, field: str, position: str
 ) -> None:
     monkeypatch.setattr(Picky, "problems", (Problem(file="", line=0, column=0, message="will not do", field=field),))
@@ -48,7 +48,7 @@ def test_problems_of_parse_are_placed_at_their_field(
     assert str(caught.value) == f"{file}:{position}: will not do"
 
 
-def test_an_error_of_parse_without_problems_is_placed_at_the_tag(file: Path) -> None:
+def test_an_error_of_parse_without_problems_has_the_position_of_the_tag(file: Path) -> None:
     with pytest.raises(ClusterConfigurationError) as caught:
         loading.load_cluster(file)
     assert str(caught.value) == f"{file}:1:1: all wrong"

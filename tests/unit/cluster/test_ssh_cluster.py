@@ -71,7 +71,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize(("more", "orchestrator", "first", "second"), PLACES.values(), ids=PLACES)
-def test_hosts_are_those_of_the_configuration(
+def test_hosts_come_from_the_configuration(
     make: Callable[..., SSHCluster], more: dict[str, Any], orchestrator: object, first: object, second: object
 ) -> None:
     cluster = make(**more)
@@ -85,7 +85,7 @@ def test_hosts_are_those_of_the_configuration(
     assert cluster.hosts == hosts
 
 
-def test_nothing_is_created_and_nothing_ended(make: Callable[..., SSHCluster]) -> None:
+def test_nothing_is_created_or_terminated(make: Callable[..., SSHCluster]) -> None:
     cluster = make()
     plan = cluster.plan()
     assert [host.action for host in plan.hosts] == [Action.REUSE] * 3
@@ -114,7 +114,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize(("host_keys", "name", "expected"), KEYS.values(), ids=KEYS)
-def test_keys_of_the_configuration(
+def test_keys_from_the_configuration(
     make: Callable[..., SSHCluster], host_keys: Any, name: str, expected: list[str] | None
 ) -> None:
     cluster = make(host_keys=host_keys)
@@ -123,14 +123,14 @@ def test_keys_of_the_configuration(
     assert cluster.expected_host_keys(host) == expected
 
 
-def test_keys_of_the_users_known_hosts(make: Callable[..., SSHCluster], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_from_the_users_known_hosts(make: Callable[..., SSHCluster], monkeypatch: pytest.MonkeyPatch) -> None:
     known = {("10.0.0.6", 2222): [KEY], ("10.0.0.7", 22): [OTHER], ("10.0.0.5", 22): [KEY]}
     monkeypatch.setattr(user_config, "find_keys", lambda address, *, port, username: known.get((address, port), []))
     cluster = make(host_keys={"10.0.0.5": THIRD})
     assert [cluster.expected_host_keys(host) for host in cluster.find_hosts()] == [[THIRD], [KEY], [OTHER]]
 
 
-def test_what_is_told_now_wins_over_what_was_believed(make: Callable[..., SSHCluster]) -> None:
+def test_configured_keys_replace_keys_trusted_before(make: Callable[..., SSHCluster]) -> None:
     with make(host_keys={"10.0.0.5": KEY}) as before:
         before._access.trust(before.find_hosts())
         assert before.connections.trusted(before.find_hosts()[0]) == [KEY]
@@ -142,7 +142,9 @@ def test_what_is_told_now_wins_over_what_was_believed(make: Callable[..., SSHClu
         assert f"[bastion]:2200 {THIRD}" in cluster.known_hosts.read_text().splitlines()
 
 
-def test_a_wrong_key_says_where_to_correct_it(make: Callable[..., SSHCluster], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_is_reported_with_where_to_correct_it(
+    make: Callable[..., SSHCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cluster = make(proxy_jump="you@bastion")
     hosts = cluster.find_hosts()
 
@@ -158,7 +160,7 @@ def test_a_wrong_key_says_where_to_correct_it(make: Callable[..., SSHCluster], m
     assert "ssh you@bastion" in (unknown.value.hint or "")
 
 
-def test_the_inventory_carries_the_way_and_the_keys(make: Callable[..., SSHCluster]) -> None:
+def test_the_inventory_contains_the_proxy_and_the_keys(make: Callable[..., SSHCluster]) -> None:
     cluster = make(host_keys={"10.0.0.5": KEY}, proxy_jump="you@bastion")
     everything = cluster.inventory()["all"]["children"]
     orchestrator = everything["orchestrator"]["hosts"]["rack_orchestrator"]
@@ -185,7 +187,7 @@ class Answers:
         return {host.name: Completed(returncode=0, stdout=self.answers[host.name], stderr="") for host in hosts}
 
 
-def test_private_names_are_resolved_once_and_kept(make: Callable[..., SSHCluster]) -> None:
+def test_private_names_are_resolved_once(make: Callable[..., SSHCluster]) -> None:
     cluster = make(factories_ips=[["203.0.113.6", "node-six"], "node-seven"])
     assert addresses.find_names(cluster.find_hosts()) == ["node-six", "node-seven"]
     connections: Any = Answers(rack_orchestrator='{"node-six": "10.0.0.6", "node-seven": "10.0.0.7"}')
@@ -202,7 +204,7 @@ def test_a_name_that_cannot_be_resolved(make: Callable[..., SSHCluster]) -> None
         addresses.resolve(connections, hosts)
 
 
-def test_a_private_address_must_be_the_hosts_own(make: Callable[..., SSHCluster]) -> None:
+def test_a_private_address_must_belong_to_the_host(make: Callable[..., SSHCluster]) -> None:
     hosts = make().find_hosts()
     own = {host.name: f"{host.private_ip} fd00::1 172.17.0.1\n" for host in hosts}
     right: Any = Answers(**own)
