@@ -37,13 +37,13 @@ def host(lab: LabInfo) -> Iterator[str]:
     cloud.client(lab).terminate_instances(InstanceIds=[instance])
 
 
-def test_that_up_changes_nothing_on_a_lab_that_is_up(lab: LabInfo) -> None:
+def test_up_changes_nothing_on_a_running_lab(lab: LabInfo) -> None:
     assert lab.up
     assert labs.up(lab.name) == lab == labs.info(lab.name)
     assert labs.status(lab.name).up
 
 
-def test_that_only_the_owner_reads_keys(lab: LabInfo) -> None:
+def test_only_the_owner_can_read_keys(lab: LabInfo) -> None:
     for name in ("client.json", "key.pem", "calls.jsonl", "secrets.json", "cloud.pickle"):
         found = (lab.state_dir / name).stat()
         assert stat.S_IMODE(found.st_mode) == 0o600, name
@@ -51,7 +51,7 @@ def test_that_only_the_owner_reads_keys(lab: LabInfo) -> None:
     assert lab.secret_key not in (lab.state_dir / "calls.jsonl").read_text()
 
 
-def test_that_the_api_is_on_the_loopback_alone(lab: LabInfo) -> None:
+def test_the_api_listens_only_on_loopback(lab: LabInfo) -> None:
     port = int(lab.endpoint.rsplit(":", 1)[1])
     gateway = lab.network.rsplit(".", 1)[0] + ".1"
     with pytest.raises(ConnectionRefusedError):
@@ -61,7 +61,7 @@ def test_that_the_api_is_on_the_loopback_alone(lab: LabInfo) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"access_key": "AKIAIOSFODNN7EXAMPLE"}, {"secret_key": "wrong"}, {"region": "eu-west-1"}]
 )
-def test_that_another_key_is_refused_as_aws_refuses_it(lab: LabInfo, wrong: dict[str, str]) -> None:
+def test_another_key_is_refused_like_in_aws(lab: LabInfo, wrong: dict[str, str]) -> None:
     with pytest.raises(ClientError) as caught:
         cloud.client(lab, **wrong).describe_instances()
     assert caught.value.response["Error"]["Code"] == "AuthFailure"
@@ -69,7 +69,7 @@ def test_that_another_key_is_refused_as_aws_refuses_it(lab: LabInfo, wrong: dict
 
 
 @pytest.mark.parametrize("path", ["/", "/moto-api/reset", "/latest/meta-data/"])
-def test_that_unsigned_requests_reach_nothing(lab: LabInfo, path: str) -> None:
+def test_unsigned_requests_are_refused(lab: LabInfo, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(
             urllib.request.Request(lab.endpoint + path, data=b"Action=DescribeInstances"), timeout=10
@@ -77,7 +77,7 @@ def test_that_unsigned_requests_reach_nothing(lab: LabInfo, path: str) -> None:
     assert caught.value.code == 401
 
 
-def test_that_a_host_is_a_machine_of_its_own(lab: LabInfo, host: str, tmp_path: Path) -> None:
+def test_a_host_is_a_separate_machine(lab: LabInfo, host: str, tmp_path: Path) -> None:
     found = cloud.describe(lab, host)[0]
     assert "PublicIpAddress" not in found
     assert found["PrivateIpAddress"].rsplit(".", 1)[0] == lab.network.rsplit(".", 1)[0]
@@ -98,7 +98,7 @@ def test_that_a_host_is_a_machine_of_its_own(lab: LabInfo, host: str, tmp_path: 
     assert cloud.ssh(lab, host, "cat /etc/machine-id", tmp_path) != Path("/etc/machine-id").read_text().strip()
 
 
-def test_that_hosts_start_together_and_see_each_other(lab: LabInfo, tmp_path: Path) -> None:
+def test_hosts_start_together_and_reach_each_other(lab: LabInfo, tmp_path: Path) -> None:
     ids = [
         one["InstanceId"]
         for one in cloud.client(lab).run_instances(**cloud.request(lab, MinCount=2, MaxCount=2))["Instances"]
@@ -110,7 +110,7 @@ def test_that_hosts_start_together_and_see_each_other(lab: LabInfo, tmp_path: Pa
     cloud.client(lab).terminate_instances(InstanceIds=ids)
 
 
-def test_that_the_outside_does_not_reach_a_host(lab: LabInfo, host: str) -> None:
+def test_a_host_is_unreachable_from_outside(lab: LabInfo, host: str) -> None:
     """A neighbour of this machine, in a network of its own, has a route to the host, and gets no answer."""
     address = cloud.describe(lab, host)[0]["PrivateIpAddress"]
     neighbour = subprocess.Popen(["unshare", "--net", "sleep", "60"])
@@ -167,7 +167,7 @@ def bridged_hosts() -> Iterator[tuple[int, str]]:
             subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
 
 
-def test_that_other_bridges_of_the_machine_carry_traffic(lab: LabInfo, bridged_hosts: tuple[int, str]) -> None:
+def test_other_bridges_of_the_machine_forward_traffic(lab: LabInfo, bridged_hosts: tuple[int, str]) -> None:
     """With br_netfilter, iptables' FORWARD chain gets the frames of every bridge."""
     assert lab.up
     process, address = bridged_hosts
@@ -185,7 +185,7 @@ def test_that_other_bridges_of_the_machine_carry_traffic(lab: LabInfo, bridged_h
             switch.write_text(before)
 
 
-def test_that_a_client_token_makes_instances_once(lab: LabInfo) -> None:
+def test_a_client_token_creates_instances_once(lab: LabInfo) -> None:
     ec2 = cloud.client(lab)
     same = cloud.request(lab, ClientToken="once-1", MinCount=2, MaxCount=2)
     first, second = ec2.run_instances(**same), ec2.run_instances(**same)
@@ -215,7 +215,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changed", "code"), REFUSED)
-def test_what_is_refused(lab: LabInfo, changed: dict[str, Any], code: str) -> None:
+def test_refused_requests(lab: LabInfo, changed: dict[str, Any], code: str) -> None:
     ec2 = cloud.client(lab)
     before = len(ec2.describe_instances()["Reservations"])
     with pytest.raises(ClientError) as caught:
@@ -224,13 +224,13 @@ def test_what_is_refused(lab: LabInfo, changed: dict[str, Any], code: str) -> No
     assert len(ec2.describe_instances()["Reservations"]) == before
 
 
-def test_that_what_would_be_an_instance_without_a_host_is_refused(lab: LabInfo) -> None:
+def test_an_instance_without_a_host_is_refused(lab: LabInfo) -> None:
     with pytest.raises(ClientError) as caught:
         cloud.client(lab).request_spot_instances(InstanceCount=1, LaunchSpecification={"ImageId": lab.image_id})
     assert caught.value.response["Error"]["Code"] == "UnsupportedOperation"
 
 
-def test_that_canonicals_images_are_the_labs(lab: LabInfo) -> None:
+def test_images_of_canonical_are_those_of_the_lab(lab: LabInfo) -> None:
     ssm = cloud.client(lab, "ssm")
     name = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
     assert ssm.get_parameter(Name=name)["Parameter"]["Value"] == lab.image_id
@@ -240,7 +240,7 @@ def test_that_canonicals_images_are_the_labs(lab: LabInfo) -> None:
     assert [image["ImageId"] for image in found] == [lab.image_id]
 
 
-def test_that_volumes_are_as_asked_and_end_with_their_instance(lab: LabInfo) -> None:
+def test_volumes_are_as_requested_and_are_deleted_with_their_instance(lab: LabInfo) -> None:
     ec2 = cloud.client(lab)
     disk = {"VolumeSize": 100, "VolumeType": "io1", "Iops": 5000, "Encrypted": True}
     tags = [{"ResourceType": "volume", "Tags": [{"Key": "Name", "Value": "a-volume"}]}]
@@ -258,7 +258,7 @@ def test_that_volumes_are_as_asked_and_end_with_their_instance(lab: LabInfo) -> 
     assert found["VolumeId"] not in [one["VolumeId"] for one in ec2.describe_volumes()["Volumes"]]
 
 
-def test_that_terminate_frees_the_disk(lab: LabInfo, tmp_path: Path) -> None:
+def test_terminate_frees_the_disk(lab: LabInfo, tmp_path: Path) -> None:
     (instance,) = cloud.run(lab)
     home = lab.state_dir / "hosts" / instance
     cloud.ssh(lab, instance, "head -c 1000000 /dev/zero > ~/big && sync", tmp_path)
@@ -274,7 +274,7 @@ def test_that_terminate_frees_the_disk(lab: LabInfo, tmp_path: Path) -> None:
         socket.create_connection((address, 22), timeout=2)
 
 
-def test_that_an_address_is_free_only_when_its_host_is_gone(lab: LabInfo, tmp_path: Path) -> None:
+def test_an_address_is_free_only_after_its_host_has_ended(lab: LabInfo, tmp_path: Path) -> None:
     """One after the other, launched while the one before is still ending; each host is the one its console shows."""
     seen: list[str] = []
     for _ in range(4):
@@ -289,7 +289,7 @@ def test_that_an_address_is_free_only_when_its_host_is_gone(lab: LabInfo, tmp_pa
     cloud.client(lab).terminate_instances(InstanceIds=[instance])
 
 
-def test_that_user_data_runs_once_at_the_first_boot(lab: LabInfo, tmp_path: Path) -> None:
+def test_user_data_runs_once_at_the_first_boot(lab: LabInfo, tmp_path: Path) -> None:
     (instance,) = cloud.run(lab, UserData="#!/bin/sh\necho ran as $(id -un) >> /var/tmp/user-data\n")
     cloud.wait_until(
         lambda: "ran" in cloud.ssh(lab, instance, "cat /var/tmp/user-data 2>/dev/null; true", tmp_path), "it ran"
@@ -301,7 +301,7 @@ def test_that_user_data_runs_once_at_the_first_boot(lab: LabInfo, tmp_path: Path
     cloud.client(lab).terminate_instances(InstanceIds=[instance])
 
 
-def test_that_stop_and_start_keep_the_disk_and_the_address(lab: LabInfo, host: str, tmp_path: Path) -> None:
+def test_stop_and_start_keep_the_disk_and_the_address(lab: LabInfo, host: str, tmp_path: Path) -> None:
     ec2 = cloud.client(lab)
     cloud.ssh(lab, host, "echo kept > ~/kept; sync", tmp_path)
     address, keys = cloud.describe(lab, host)[0]["PrivateIpAddress"], cloud.console_keys(lab, host)
@@ -317,12 +317,12 @@ def test_that_stop_and_start_keep_the_disk_and_the_address(lab: LabInfo, host: s
     assert cloud.ssh(lab, host, "cat ~/kept", tmp_path) == "kept"
 
 
-def test_that_a_host_that_powers_off_is_stopped(lab: LabInfo, host: str, tmp_path: Path) -> None:
+def test_a_host_that_powers_off_is_stopped(lab: LabInfo, host: str, tmp_path: Path) -> None:
     cloud.ssh(lab, host, "sudo systemd-run --on-active=1 systemctl poweroff", tmp_path)
     cloud.wait_for(lab, [host], "stopped")
 
 
-def test_that_python_3_7_is_ready_when_the_machine_has_one(lab: LabInfo, host: str, tmp_path: Path) -> None:
+def test_python_3_7_is_ready_when_the_machine_has_one(lab: LabInfo, host: str, tmp_path: Path) -> None:
     if python37.find() is None:
         assert cloud.ssh(lab, host, "command -v python3.7 || echo none", tmp_path) == "none"
         return
@@ -335,7 +335,7 @@ def test_that_python_3_7_is_ready_when_the_machine_has_one(lab: LabInfo, host: s
     ).endswith("Read-only file system")
 
 
-def test_that_hosts_share_the_package_cache(lab: LabInfo, host: str, tmp_path: Path) -> None:
+def test_hosts_share_the_package_cache(lab: LabInfo, host: str, tmp_path: Path) -> None:
     (other,) = cloud.run(lab)
     cloud.ssh(lab, host, "echo shared > /var/cache/flambe-lab/uv/.lab-test", tmp_path)
     try:
@@ -349,7 +349,7 @@ def test_that_hosts_share_the_package_cache(lab: LabInfo, host: str, tmp_path: P
         cloud.client(lab).terminate_instances(InstanceIds=[other])
 
 
-def test_that_calls_are_logged_without_secrets(lab: LabInfo) -> None:
+def test_calls_are_logged_without_secrets(lab: LabInfo) -> None:
     log = lab.state_dir / "calls.jsonl"
     start = len(log.read_text().splitlines())
     cloud.client(lab).describe_instances()
@@ -369,7 +369,7 @@ def test_that_calls_are_logged_without_secrets(lab: LabInfo) -> None:
     assert "aHVudGVyMg" not in log.read_text()
 
 
-def test_that_alarms_are_checked_as_cloudwatch_checks_them_and_act(lab: LabInfo) -> None:
+def test_alarms_are_evaluated_like_in_cloudwatch_and_terminate_hosts(lab: LabInfo) -> None:
     (instance,) = cloud.run(lab)
     cloudwatch = cloud.client(lab, "cloudwatch")
     alarm = idle_alarm(instance)
@@ -447,7 +447,7 @@ def layer_names(info: LabInfo) -> set[str]:
     return {path.name for path in (info.state_dir / "private/images").iterdir()}
 
 
-def test_that_hosts_of_an_image_have_its_files_and_their_own_identity(lab: LabInfo, tmp_path: Path) -> None:
+def test_hosts_of_an_image_have_its_files_and_a_new_identity(lab: LabInfo, tmp_path: Path) -> None:
     """The image outlives its source, and its files outlive the image until the last host ends."""
     ec2 = cloud.client(lab)
     (source,) = cloud.run(lab, UserData="#!/bin/sh\necho ran >> /opt/user-data\n")
@@ -503,7 +503,7 @@ def test_that_hosts_of_an_image_have_its_files_and_their_own_identity(lab: LabIn
     cloud.wait_until(lambda: image not in layer_names(lab), "the image's files are removed")
 
 
-def test_that_an_image_reboots_its_instance_unless_asked_not_to(lab: LabInfo, host: str, tmp_path: Path) -> None:
+def test_creating_an_image_reboots_the_instance_unless_disabled(lab: LabInfo, host: str, tmp_path: Path) -> None:
     """Images of a running host, of that host again, of a host of an image, and of a stopped host."""
     ec2 = cloud.client(lab)
     boot, keys = cloud.ssh(lab, host, _BOOT_ID, tmp_path), cloud.console_keys(lab, host)
@@ -539,7 +539,7 @@ def test_that_an_image_reboots_its_instance_unless_asked_not_to(lab: LabInfo, ho
     assert cloud.ssh(lab, host, "cat ~/generation", tmp_path) == "3"
 
 
-def test_that_images_are_made_before_their_instance_ends(lab: LabInfo, tmp_path: Path) -> None:
+def test_images_are_created_before_their_instance_ends(lab: LabInfo, tmp_path: Path) -> None:
     """Two images are requested at once, and their instance is terminated while they are pending."""
     ec2 = cloud.client(lab)
     (source,) = cloud.run(lab)
@@ -556,7 +556,7 @@ def test_that_images_are_made_before_their_instance_ends(lab: LabInfo, tmp_path:
         ec2.deregister_image(ImageId=image)
 
 
-def test_which_calls_on_images_are_refused(lab: LabInfo, host: str) -> None:
+def test_refused_calls_on_images(lab: LabInfo, host: str) -> None:
     ec2 = cloud.client(lab)
     calls: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
         (ec2.create_image, {"InstanceId": "i-0123456789abcdef0", "Name": "none"}, "InvalidInstanceID.NotFound"),
@@ -584,7 +584,7 @@ def own_lab(lab_name: Callable[[str], str]) -> Iterator[str]:
     labs.down(name)
 
 
-def test_that_hosts_outlive_the_daemon(own_lab: str, tmp_path: Path) -> None:
+def test_hosts_keep_running_without_the_daemon(own_lab: str, tmp_path: Path) -> None:
     info = labs.up(own_lab)
     (instance,) = cloud.run(
         info,
@@ -615,7 +615,7 @@ def test_that_hosts_outlive_the_daemon(own_lab: str, tmp_path: Path) -> None:
     cloud.wait_for(again, [instance], "terminated")
 
 
-def test_that_a_daemon_that_died_while_hosts_were_made_is_continued(own_lab: str, tmp_path: Path) -> None:
+def test_a_restarted_daemon_continues_the_creation_of_hosts(own_lab: str, tmp_path: Path) -> None:
     info = labs.up(own_lab)
     made = cloud.client(info).run_instances(**cloud.request(info, MinCount=3, MaxCount=3))["Instances"]
     os.kill(json.loads((info.state_dir / "daemon.json").read_text())["pid"], signal.SIGKILL)
@@ -627,7 +627,7 @@ def test_that_a_daemon_that_died_while_hosts_were_made_is_continued(own_lab: str
 
 
 @pytest.mark.parametrize("no_reboot", [False, True])
-def test_that_an_image_survives_the_daemon(own_lab: str, no_reboot: bool, tmp_path: Path) -> None:
+def test_an_image_survives_the_daemon(own_lab: str, no_reboot: bool, tmp_path: Path) -> None:
     """The daemon dies while the image is pending, and again when it is available."""
     info = labs.up(own_lab)
     (source,) = cloud.run(info)
@@ -645,7 +645,7 @@ def test_that_an_image_survives_the_daemon(own_lab: str, no_reboot: bool, tmp_pa
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["in good order", "after kill -9"])
-def test_that_down_leaves_nothing(own_lab: str, killed: bool, lab: LabInfo, host: str, tmp_path: Path) -> None:
+def test_down_leaves_nothing(own_lab: str, killed: bool, lab: LabInfo, host: str, tmp_path: Path) -> None:
     before = look()
     info = labs.up(own_lab)
     cloud.run(info)
@@ -666,7 +666,7 @@ def test_that_down_leaves_nothing(own_lab: str, killed: bool, lab: LabInfo, host
     assert cloud.ssh(lab, host, "id -un", tmp_path) == "ubuntu"
 
 
-def test_that_an_unreadable_rest_of_a_lab_is_removed_too(own_lab: str) -> None:
+def test_an_unreadable_lab_is_removed(own_lab: str) -> None:
     before = look()
     info = labs.up(own_lab)
     cloud.run(info)
@@ -676,7 +676,7 @@ def test_that_an_unreadable_rest_of_a_lab_is_removed_too(own_lab: str) -> None:
     assert find_leftovers(before, look(), own_lab) == {}
 
 
-def test_that_a_large_cluster_lives_at_once(own_lab: str) -> None:
+def test_a_large_cluster_runs_at_once(own_lab: str) -> None:
     """More hosts than the kernel's usual limits let systemd have."""
     info = labs.up(own_lab)
     made = cloud.client(info).run_instances(**cloud.request(info, MinCount=22, MaxCount=22))["Instances"]

@@ -128,7 +128,7 @@ def mark(checkout: Path, text: str) -> None:
         file.write(f"MARK = {text!r}\n")
 
 
-def test_2_a_checkout_runs_on_all_hosts_as_it_is(cluster: Cluster, checkout: Path) -> None:
+def test_2_a_checkout_is_installed_unchanged_on_all_hosts(cluster: Cluster, checkout: Path) -> None:
     mark(checkout, "one")
     cluster.write(flambe_source=checkout.name)
     document = cluster.launch()
@@ -145,7 +145,7 @@ def test_2_a_checkout_runs_on_all_hosts_as_it_is(cluster: Cluster, checkout: Pat
     assert Path(inventory["all"]["vars"]["flambe_wheel_src"]).name == f"flambe-{version}-py3-none-any.whl"
 
 
-def test_2_a_checkout_that_cannot_be_built_touches_nothing(cluster: Cluster, checkout: Path) -> None:
+def test_2_a_checkout_that_cannot_be_built_changes_nothing(cluster: Cluster, checkout: Path) -> None:
     setup = checkout / "setup.py"
     text = setup.read_text()
     setup.write_text("raise SystemExit('not today')\n")
@@ -172,7 +172,7 @@ def test_3_a_larger_number_adds_one_host_and_keeps_the_key(cluster: Cluster, che
     assert set(cluster.run("sha256sum < ray_bootstrap_key.pem").values()) == before
 
 
-def test_3_a_smaller_number_changes_nothing_and_says_so(cluster: Cluster) -> None:
+def test_3_a_smaller_number_is_reported_and_changes_nothing(cluster: Cluster) -> None:
     cluster.write(1)
     plan = json.loads(cluster.call("launch", "--dry-run", "--json").stdout)
     assert plan["changes_hosts"] is False
@@ -181,7 +181,7 @@ def test_3_a_smaller_number_changes_nothing_and_says_so(cluster: Cluster) -> Non
     cluster.write(3)
 
 
-def test_4_a_deleted_file_is_put_back(cluster: Cluster) -> None:
+def test_4_a_deleted_file_is_restored(cluster: Cluster) -> None:
     cluster.write(3)  # without the checkout
     cluster.run("rm ray_bootstrap_key.pem", on="orchestrator")
     key = set(cluster.run("sha256sum < ray_bootstrap_key.pem", on="factories").values())
@@ -191,7 +191,7 @@ def test_4_a_deleted_file_is_put_back(cluster: Cluster) -> None:
     assert set(cluster.run(ASK).values()) == {"0.4.18"}
 
 
-def test_4_a_killed_ray_is_started_again(cluster: Cluster) -> None:
+def test_4_a_killed_ray_is_restarted(cluster: Cluster) -> None:
     cluster.run(KILL_RAY, on="orchestrator")
     assert cluster.status()["state"] == "degraded"
     document = cluster.launch()
@@ -232,7 +232,7 @@ def test_5_the_orchestrator_reaches_every_factory_with_host_keys_checked(cluster
         assert factory["private_ip"] in said[f"{NAME}_orchestrator"]
 
 
-def test_5_a_host_with_another_key_gets_nothing(cluster: Cluster, tmp_path: Path) -> None:
+def test_5_nothing_is_sent_to_a_host_with_another_key(cluster: Cluster, tmp_path: Path) -> None:
     secrets = tmp_path / "secrets.ini"
     secrets.write_text("[A]\nb = planted-secret\n")
     swap = "sudo rm /etc/ssh/ssh_host_*; sudo ssh-keygen -A >/dev/null; sudo systemctl restart ssh"
@@ -263,7 +263,7 @@ def test_6_down_leaves_nothing(cluster: Cluster) -> None:
     assert json.loads(cluster.call("down", "--yes", "--json").stdout)["terminated"] == []
 
 
-def test_7_a_failed_launch_takes_only_its_own_hosts_away(cluster: Cluster) -> None:
+def test_7_a_failed_launch_terminates_only_the_hosts_it_created(cluster: Cluster) -> None:
     cluster.write(1, setup_cmds=["echo trouble {{ here }} >&2; exit 3"])
     document = cluster.launch("--on-failure", "terminate", code=6)
     failure = document["error"]["failures"][0]

@@ -67,14 +67,14 @@ def collections(folder: Path, scripts: Path) -> Path:
     return target
 
 
-def test_the_wheel_needs_no_runtime_and_no_lab(scripts: Path, folder: Path) -> None:
+def test_the_wheel_requires_no_runtime_and_no_lab(scripts: Path, folder: Path) -> None:
     installed = call(scripts / "pip", "list", "--format", "freeze", cwd=folder).lower()
     names = {line.partition("==")[0] for line in installed.splitlines()}
     assert "flambe-ansible" in names
     assert not names & {"ray", "torch", "tensorboard", "moto", "flambe"}
 
 
-def test_the_wheel_holds_the_collection_and_no_tests(wheel: Path) -> None:
+def test_the_wheel_contains_the_collection_and_no_tests(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     inside = "flambe_ansible/collections/ansible_collections/flambe/cluster"
     for role in ROLES:
@@ -158,7 +158,7 @@ def test_the_inventory_plugin_reads_a_cluster(scripts: Path, folder: Path, colle
     assert "bad.yaml:2:1" in "".join(said.split())
 
 
-def test_the_collection_holds_no_python_package_and_no_tests(collections: Path) -> None:
+def test_the_collection_contains_no_python_package_and_no_tests(collections: Path) -> None:
     inside = {path.name for path in (collections / "ansible_collections/flambe/cluster").iterdir()}
     assert {"roles", "playbooks", "plugins", "meta", "README.md"} <= inside
     assert not inside & {"flambe_ansible", "tests", "scripts", "collections", ".venv", ".git"}

@@ -55,7 +55,9 @@ def make(cluster: LabCluster, tmp_path: Path) -> Callable[..., Connections]:
     return build
 
 
-def test_one_connection_serves_all(make: Callable[..., Connections], hosts: list[Host], tmp_path: Path) -> None:
+def test_one_connection_is_used_for_all_commands(
+    make: Callable[..., Connections], hosts: list[Host], tmp_path: Path
+) -> None:
     with make(strict_host_keys=True) as connections:
         connections.wait(hosts, timeout=60)
         probes = connections.probe(hosts)
@@ -80,7 +82,7 @@ def test_one_connection_serves_all(make: Callable[..., Connections], hosts: list
     assert not folder.exists()
 
 
-def test_a_static_inventory_works_alone(
+def test_a_static_inventory(
     make: Callable[..., Connections], cluster: LabCluster, hosts: list[Host], tmp_path: Path
 ) -> None:
     connections = make()
@@ -99,7 +101,7 @@ def test_a_static_inventory_works_alone(
     assert {result.ok for result in played.values()} == {1}
 
 
-def test_commands_fail_with_all_that_is_needed(make: Callable[..., Connections], hosts: list[Host]) -> None:
+def test_errors_of_commands_include_command_and_output(make: Callable[..., Connections], hosts: list[Host]) -> None:
     host = hosts[1]
     with make() as connections:
         for code in (3, 255):
@@ -114,7 +116,7 @@ def test_commands_fail_with_all_that_is_needed(make: Callable[..., Connections],
         assert connections.run(host, "cat", input=b"\xff\x00z").stdout == "�\0z"
 
 
-def test_files_keep_their_odd_names(make: Callable[..., Connections], hosts: list[Host], tmp_path: Path) -> None:
+def test_files_with_unusual_names(make: Callable[..., Connections], hosts: list[Host], tmp_path: Path) -> None:
     source = tmp_path / "out dir"
     source.mkdir()
     name = 'it\'s "$(touch pwned)" %h \\ é'
@@ -140,7 +142,7 @@ def test_tunnel(make: Callable[..., Connections], hosts: list[Host]) -> None:
         )
 
 
-def test_a_wrong_key_stops_everything(make: Callable[..., Connections], hosts: list[Host]) -> None:
+def test_a_wrong_key_is_refused(make: Callable[..., Connections], hosts: list[Host]) -> None:
     victim = hosts[1]
     with make() as connections:
         connections.run(hosts[0], "true")
@@ -179,7 +181,7 @@ def test_a_wrong_user_fails_in_time(make: Callable[..., Connections], hosts: lis
         assert "ssh-add" in (caught.value.hint or "")
 
 
-def test_a_lost_connection_is_made_anew(make: Callable[..., Connections], hosts: list[Host]) -> None:
+def test_a_lost_connection_is_opened_again(make: Callable[..., Connections], hosts: list[Host]) -> None:
     with make() as connections:
         connections.run(hosts[0], "true")
         process = connections._masters[hosts[0].name]._process

@@ -103,7 +103,7 @@ def test_ray_runs_on_all_hosts_as_their_user(launched: Launched) -> None:
     ]
 
 
-def test_the_hosts_cannot_be_reached_but_through_the_bastion(launched: Launched, tmp_path: Path) -> None:
+def test_the_hosts_are_reachable_only_through_the_bastion(launched: Launched, tmp_path: Path) -> None:
     text = launched.file.read_text().replace("proxy_jump:", "# proxy_jump:")
     file = tmp_path / "direct.yaml"
     lines = [line for line in text.splitlines() if launched.hosts.bastion.outer not in line or "proxy" in line]
@@ -129,7 +129,7 @@ def test_a_wrong_key_is_refused_before_anything_is_sent(launched: Launched, tmp_
     assert e.value.exit_code == 5
 
 
-def test_a_bastion_that_nobody_knows_is_refused(launched: Launched, tmp_path: Path) -> None:
+def test_a_bastion_with_an_unknown_key_is_refused(launched: Launched, tmp_path: Path) -> None:
     file = launched.hosts.write(tmp_path / "cluster.yaml", name="stranger")
     lines = [line for line in file.read_text().splitlines() if not line.startswith(f"  {launched.hosts.bastion.outer}")]
     file.write_text("\n".join(lines) + "\n")
@@ -138,7 +138,7 @@ def test_a_bastion_that_nobody_knows_is_refused(launched: Launched, tmp_path: Pa
     assert launched.hosts.jump in (e.value.hint or "")
 
 
-def test_a_private_address_that_is_not_the_hosts_own_is_named(launched: Launched, tmp_path: Path) -> None:
+def test_a_private_address_of_another_host_is_reported(launched: Launched, tmp_path: Path) -> None:
     first = launched.hosts.members[0]
     text = launched.file.read_text().replace(
         f"orchestrator_ip: {first.inner}", f"orchestrator_ip: [{first.inner}, 10.9.9.9]"
@@ -173,7 +173,7 @@ def test_names_are_resolved_on_the_orchestrator(launched: Launched, tmp_path: Pa
     assert load_cluster(tmp_path / "cluster.yaml").status().ray_alive == 3
 
 
-def test_the_command_line_works_on_it_and_ends_nothing(launched: Launched) -> None:
+def test_the_command_line_works_and_terminates_nothing(launched: Launched) -> None:
     assert '"state": "running"' in run_cli("status", str(launched.file), "--json")
     assert run_cli("ssh", str(launched.file), "factory", "1", "--", "id -un").strip() == USER
     refused = run_cli("down", str(launched.file), "--yes", code=3)
@@ -194,7 +194,7 @@ def test_the_static_inventory_goes_through_the_bastion(launched: Launched, tmp_p
     assert done.stdout.count(f"\n{USER}\n") == 3
 
 
-def test_content_leaves_once_and_reaches_all_hosts(launched: Launched, tmp_path: Path) -> None:
+def test_content_is_uploaded_once_and_copied_to_all_hosts(launched: Launched, tmp_path: Path) -> None:
     cluster = launched.cluster
     heard: list[Event] = []
     folder, file = tmp_path / "my data", tmp_path / "a:b 'quoted'.txt"
@@ -225,7 +225,7 @@ def test_content_leaves_once_and_reaches_all_hosts(launched: Launched, tmp_path:
     assert all("quoted" not in event.message for event in heard if isinstance(event, Notice))
 
 
-def test_folders_are_made_found_and_removed(launched: Launched) -> None:
+def test_folders_are_created_found_and_removed(launched: Launched) -> None:
     cluster = launched.cluster
     cluster.create_dirs(["work dir/results", "-dash"])
     orchestrator = cluster.orchestrator
@@ -249,7 +249,7 @@ def test_folders_are_made_found_and_removed(launched: Launched) -> None:
             cluster.remove_dir(path)
 
 
-def test_a_factory_that_takes_no_copy_is_named(launched: Launched) -> None:
+def test_a_factory_that_refuses_a_copy_is_reported(launched: Launched) -> None:
     cluster = launched.cluster
     cluster.create_dirs(["closed"])
     orchestrator = cluster.orchestrator
@@ -283,7 +283,7 @@ def test_a_second_launch_changes_nothing(launched: Launched) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_the_example_runs_on_it_and_leaves_all_hosts_ready(launched: Launched) -> None:
+def test_the_example_runs_and_all_hosts_are_ready_afterwards(launched: Launched) -> None:
     cluster, secrets = launched.cluster, ROOT / "examples/experiment/secrets.ini"
     words = ["submit", str(ROOT / "examples/experiment.yaml"), "--cluster", str(launched.file), "--yes", "--follow"]
     said = run_cli(*words, "--secrets", str(secrets), seconds=800)
@@ -300,7 +300,7 @@ def test_the_example_runs_on_it_and_leaves_all_hosts_ready(launched: Launched) -
     assert [answer.stdout.strip() for answer in raylets.values()] == ["1"] * 3
 
 
-def test_the_examples_own_provider_runs_on_them(launched: Launched, tmp_path: Path) -> None:
+def test_the_example_provider_runs_on_the_hosts(launched: Launched, tmp_path: Path) -> None:
     example, hosts = ROOT / "examples" / "provider", launched.hosts
     lines = [f"{one.inner}\n" for one in hosts.members if one.port == 22]
     (tmp_path / "hosts.txt").write_text("".join(lines))

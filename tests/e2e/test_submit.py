@@ -46,7 +46,7 @@ def long(cluster: Cluster) -> Path:
     return path
 
 
-def test_1_a_submit_that_was_killed_leaves_nothing_in_the_way(cluster: Cluster) -> None:
+def test_1_a_killed_submit_does_not_block_the_next(cluster: Cluster) -> None:
     words = ["submit", EXAMPLES / "experiment.yaml", "--cluster", cluster.file, "--secrets", cluster.secrets, "--yes"]
     with cluster.start(*words) as process:
         assert process.stdout is not None
@@ -77,7 +77,7 @@ def test_3_all_hosts_are_ready_again_and_a_launch_changes_nothing(cluster: Clust
     assert set(launched["changed"].values()) == {0}
 
 
-def test_4_the_planted_secret_is_in_one_place(cluster: Cluster) -> None:
+def test_4_the_secret_is_in_one_place(cluster: Cluster) -> None:
     assert cluster.on(SEARCH).split() == ["/home/ubuntu/secrets.ini"]
     assert cluster.on("stat -c %a secrets.ini flambe.yaml output.log").split() == ["600"] * 3
     for index in ("0", "1"):
@@ -97,7 +97,7 @@ def test_5_results_are_refused_and_pulled(cluster: Cluster) -> None:
     assert not (folder / "_resources").exists()
 
 
-def test_6_the_sites_come_here_on_whatever_ports_are_free(cluster: Cluster) -> None:
+def test_6_the_sites_are_forwarded_to_free_ports(cluster: Cluster) -> None:
     with socket.create_server(("127.0.0.1", 49556)), cluster.start("open", cluster.file, "--json") as process:
         try:
             assert process.stdout is not None
@@ -133,7 +133,7 @@ def fetch(url: str) -> str:
         return text
 
 
-def test_7_a_second_experiment_goes_on_where_the_first_ended(cluster: Cluster) -> None:
+def test_7_a_second_experiment_resumes_the_first(cluster: Cluster) -> None:
     before = cluster.on("ls topics/output__topics/train").split()
     assert before
     run = cluster.submit(EXAMPLES / "experiment-resume.yaml", "--follow")["run"]
@@ -155,7 +155,7 @@ def test_8_a_busy_cluster_refuses_and_force_replaces(cluster: Cluster, long: Pat
     assert "replaced: another job was started" in cluster.on("journalctl -u flambe-run -o cat --no-pager")
 
 
-def test_9_a_dead_factory_is_named_and_the_run_goes_on(cluster: Cluster) -> None:
+def test_9_a_lost_factory_is_reported_and_the_run_continues(cluster: Cluster) -> None:
     cluster.await_run(lambda run: run["stage"] == "train")
     time.sleep(20)
     killed = time.monotonic()
@@ -188,7 +188,7 @@ def test_a_stop_ends_the_run_and_the_next_launch_repairs(cluster: Cluster) -> No
     assert json.loads(cluster.call("stop", cluster.file, "--json"))["stopped"] is False
 
 
-def test_b_what_cannot_be_installed_is_named(cluster: Cluster, long: Path) -> None:
+def test_b_an_extension_that_cannot_be_installed_is_reported(cluster: Cluster, long: Path) -> None:
     bad = cluster.folder / "bad.yaml"
     bad.write_text("nothing: flambe-extension-that-nobody-has==1.0\n" + long.read_text())
     error = cluster.submit(bad, "--force", code=6)["error"]
@@ -200,7 +200,7 @@ def test_b_what_cannot_be_installed_is_named(cluster: Cluster, long: Path) -> No
         assert "flambe-extension-that-nobody-has" in failure["output"]
 
 
-def test_c_a_run_that_fails_says_why_and_the_state_outlives_a_reboot(cluster: Cluster, flambe_sdist: Path) -> None:
+def test_c_a_failed_run_has_a_reason_and_the_state_survives_a_reboot(cluster: Cluster, flambe_sdist: Path) -> None:
     checkout = Path(shutil.copytree(flambe_sdist, cluster.folder / "flambe"))
     with (checkout / "flambe" / "logo.py").open("a") as logo:
         logo.write('ASCII_LOGO = "this is a flambe of our own"\n')

@@ -37,14 +37,14 @@ def test_1_it_runs_on_the_orchestrator_with_environment_and_secrets(cluster: Clu
     assert len(answers["signature"]) == 64  # made with the secret
 
 
-def test_2_the_package_there_is_the_one_here(cluster: Cluster) -> None:
+def test_2_the_installed_package_is_the_local_one(cluster: Cluster) -> None:
     here = (SURVEY.parents[1] / "flambe_ansible/runnable/running.py").read_text().strip()
     assert cluster.on(f"cat {SITE}/flambe_ansible/runnable/running.py").strip() == here
     search = f"grep -rl {SURVEY_KEY!r} /home/ubuntu /opt/flambe-ansible /var/lib/flambe-run 2>/dev/null; :"
     assert cluster.on(search).split() == ["/home/ubuntu/secrets.ini"]
 
 
-def test_3_its_results_and_tensorboard_come_here_and_no_report_site(cluster: Cluster) -> None:
+def test_3_results_and_tensorboard_are_available_and_no_report_site(cluster: Cluster) -> None:
     pulled = json.loads(cluster.call("pull", cluster.file, "here", "--json"))
     assert pulled == {"name": "survey.Survey", "path": "here/survey.Survey", "files": 2, "results": True}
     there = cluster.on("cat survey/answers.json output.log").strip()
@@ -63,7 +63,7 @@ def test_3_its_results_and_tensorboard_come_here_and_no_report_site(cluster: Clu
             process.kill()
 
 
-def test_4_force_reaches_setup_and_an_error_over_there_is_told(cluster: Cluster) -> None:
+def test_4_force_is_passed_to_setup_and_a_remote_error_is_reported(cluster: Cluster) -> None:
     file = cluster.folder / "mine.yaml"
     file.write_text(f"survey: {SURVEY}\n---\n!survey.Survey\nquestions: {{trouble: echo no >&2; exit 3}}\n")
     document = cluster.submit(file, "--follow", "--force", code=11)
