@@ -85,7 +85,7 @@ def test_second_run_changes_nothing(cluster: Site, variables: dict[str, Any]) ->
     cluster.play(SITE, "--check", "--diff", **variables).assert_unchanged()
 
 
-def test_hosts_reach_each_other_strictly(cluster: Site) -> None:
+def test_hosts_reach_each_other_with_strict_host_key_checking(cluster: Site) -> None:
     strict = "ssh -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyChecking=yes"
     names = {name: host.address for members in cluster.groups.values() for name, host in members}
     for source in HOSTS:
@@ -98,7 +98,7 @@ def test_hosts_reach_each_other_strictly(cluster: Site) -> None:
     assert "serveraliveinterval 15" in config
 
 
-def test_repairs_and_says_what_it_did(cluster: Site, variables: dict[str, Any]) -> None:
+def test_repairs_are_reported(cluster: Site, variables: dict[str, Any]) -> None:
     key = cluster.ssh("head", "cat ~/ray_bootstrap_key.pub")
     package = "/opt/flambe/venv/lib/python3.7/site-packages/flambe"
     ended = "while systemctl is-active -q flambe-ray; do sleep 0.2; done"
@@ -116,7 +116,7 @@ def test_repairs_and_says_what_it_did(cluster: Site, variables: dict[str, Any]) 
     cluster.play(SITE, **variables).assert_unchanged()
 
 
-def test_factories_follow_a_head_that_was_started_again(cluster: Site, variables: dict[str, Any]) -> None:
+def test_factories_reconnect_to_a_restarted_head(cluster: Site, variables: dict[str, Any]) -> None:
     cluster.ssh("head", "sudo systemctl stop flambe-ray")
     run = cluster.play(SITE, "--tags", "ray_node", **variables).assert_ok()
     assert START.search(run.results["Start the head, and collect the addresses of all hosts", "head"]["msg"])
@@ -161,7 +161,7 @@ def add_module(wheel: Path, text: str) -> None:
             new.writestr(name, data)
 
 
-def test_a_wheel_from_here_converges_and_so_does_the_way_back(
+def test_a_local_wheel_and_the_return_to_a_release_converge(
     cluster: Site, variables: dict[str, Any], wheel: Path
 ) -> None:
     def play(*arguments: str) -> Run:
@@ -188,7 +188,7 @@ def test_a_wheel_from_here_converges_and_so_does_the_way_back(
     assert cluster.ssh("two", found) == ""
 
 
-def test_a_version_that_nobody_has_leaves_what_is_there(cluster: Site, variables: dict[str, Any]) -> None:
+def test_a_version_that_does_not_exist_keeps_the_installed_one(cluster: Site, variables: dict[str, Any]) -> None:
     run = cluster.play(SITE, "--limit", "two", "--tags", "flambe", **{**variables, "flambe_version": "9.9.9"})
     assert run.returncode == 2
     assert "there is no version of flambe==9.9.9" in run.output
@@ -221,7 +221,7 @@ def test_setup_commands_that_fail(
         assert (result["rc"], result["output"]) == (7, "seen")
 
 
-def test_setup_commands_run_when_changed_or_asked_for(cluster: Site, variables: dict[str, Any]) -> None:
+def test_setup_commands_run_when_changed_or_requested(cluster: Site, variables: dict[str, Any]) -> None:
     # The failures above remembered nothing.
     cluster.play(SITE, "--tags", "setup_cmds", **variables).assert_unchanged()
     changed = [*variables["setup_cmds_commands"], "true"]
@@ -232,7 +232,7 @@ def test_setup_commands_run_when_changed_or_asked_for(cluster: Site, variables: 
     assert "(requested)" in rerun.results["Run the setup commands", "one"]["msg"]
 
 
-def test_a_missing_section_is_named(cluster: Site, variables: dict[str, Any]) -> None:
+def test_a_missing_section_is_reported(cluster: Site, variables: dict[str, Any]) -> None:
     run = cluster.play(SITE, "--tags", "secrets", **{**variables, "secrets_sections": ["GIT", "AWS"]})
     assert run.returncode == 2
     assert "has no section [AWS]" in run.output
@@ -243,7 +243,7 @@ def test_a_missing_section_is_named(cluster: Site, variables: dict[str, Any]) ->
     )
 
 
-def test_a_host_that_ray_does_not_know_is_named_with_its_log(cluster: Site, variables: dict[str, Any]) -> None:
+def test_a_host_missing_in_ray_is_reported_with_its_log(cluster: Site, variables: dict[str, Any]) -> None:
     cluster.ssh("two", "sudo cp /opt/flambe/venv/bin/ray /tmp/ray.kept; sudo systemctl stop flambe-ray")
     broken = "#!/bin/sh\\necho broken on purpose\\nexit 3\\n"
     ray = "/opt/flambe/venv/bin/ray"

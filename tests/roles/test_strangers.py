@@ -61,7 +61,7 @@ def test_cluster_keys(strangers: Site) -> None:
     assert "# mine\n" in strangers.ssh("box-a", "sudo cat /home/ml/.ssh/known_hosts")
 
 
-def test_a_rebuilt_host_keeps_the_clusters_key_and_gets_known_anew(strangers: Site) -> None:
+def test_a_rebuilt_host_gets_the_key_of_the_cluster_and_is_trusted_again(strangers: Site) -> None:
     path = playbook(strangers, "cluster_keys", cluster_keys_user="ml")
     before = strangers.ssh("box-b", "sudo cat /home/ml/ray_bootstrap_key.pub")
     # box-a is the source: as if it had been made anew.
@@ -93,7 +93,7 @@ def test_another_runtime_with_uv_from_the_package_index(strangers: Site) -> None
         assert strangers.ssh(box, "stat -c %U '/opt/ml ray/venv' '/opt/ml ray/bin/uv'") == "ml\nroot\n"
 
 
-def test_ray_of_another_age(strangers: Site) -> None:
+def test_another_version_of_ray(strangers: Site) -> None:
     root = RUNTIME["flambe_root"]
     names = {"ray_node_runtime": f"{root}/venv", "ray_node_root": root, "ray_node_unit": "my-ray.service"}
     path = playbook(strangers, "ray_node", ray_node_user="ml", ray_node_port=6380, ray_node_head="box-b", **names)
@@ -135,7 +135,7 @@ sha256sum /tmp/cpython-3.7.16-test.tar.gz | cut -d' ' -f1
 """
 
 
-def test_a_standalone_python_where_the_host_has_none(strangers: Site) -> None:
+def test_a_standalone_python_if_the_host_has_none(strangers: Site) -> None:
     sha256 = strangers.ssh("box-a", SERVE).strip()
     path = playbook(strangers, "flambe")
     variables: dict[str, Any] = {

@@ -66,7 +66,7 @@ def test_first_run(cluster: Site, variables: dict[str, Any]) -> None:
     }
 
 
-def test_units_are_well_formed_and_pass_words_on_as_they_are(cluster: Site) -> None:
+def test_units_are_valid_and_pass_words_unchanged(cluster: Site) -> None:
     paths = " ".join(f"/etc/systemd/system/{unit}.service" for unit in UNITS)
     assert cluster.ssh("head", f"systemd-analyze verify {paths} 2>&1") == ""
     words = cluster.ssh(
@@ -80,14 +80,14 @@ def test_second_run_changes_nothing(cluster: Site, variables: dict[str, Any]) ->
     cluster.play(PLAYBOOKS / "submit.yml", "--check", "--diff", **variables).assert_unchanged()
 
 
-def test_an_extension_that_changed_is_installed_again_where_it_did(cluster: Site, variables: dict[str, Any]) -> None:
+def test_a_changed_extension_is_installed_again_where_it_changed(cluster: Site, variables: dict[str, Any]) -> None:
     cluster.ssh("one", "cd ~/extensions/'my ext' && echo 'A = 2' > my_ext.py")
     run = cluster.play(PLAYBOOKS / "submit.yml", "--tags", "extensions", **variables).assert_ok()
     assert {host for host, count in run.changed.items() if count} == {"one"}
     assert cluster.ssh("one", "/opt/flambe/venv/bin/python -c 'import my_ext; print(my_ext.A)'") == "2\n"
 
 
-def test_a_run_of_anything(cluster: Site) -> None:
+def test_a_run_of_any_command(cluster: Site) -> None:
     factories = [host for name, host in cluster.groups["factories"]]
     names = [name for name, _ in cluster.groups["factories"]]
     head = cluster.groups["orchestrator"][0][1]
@@ -115,11 +115,11 @@ def test_a_run_of_anything(cluster: Site) -> None:
     assert {node["address"]: node["alive"] for node in nodes} == {host.address: True for host in (head, *factories)}
 
 
-def test_ray_that_a_run_restarted_is_as_site_wants_it(cluster: Site) -> None:
+def test_site_changes_nothing_after_a_run_restarted_ray(cluster: Site) -> None:
     cluster.play(PLAYBOOKS / "site.yml", flambe_uv_src=str(find_uv())).assert_unchanged()
 
 
-def test_a_killed_supervisor_is_told_of(cluster: Site) -> None:
+def test_a_killed_supervisor_is_reported(cluster: Site) -> None:
     spec = cluster.ssh("head", "cat /var/lib/flambe-run/spec.json")
     long = json.dumps({**json.loads(spec), "command": ["/bin/sleep", "600"]}).replace("'", "'\\''")
     assert ask(cluster, f"echo '{long}' | {RUN} start")["active"]
