@@ -121,15 +121,15 @@ def package() -> dict[str, set[str]]:
     return read_imports(Path(flambe_ansible.__file__).parent)
 
 
-def test_no_file_imports_itself_through_others(package: Graph) -> None:
+def test_no_cycle_of_files(package: Graph) -> None:
     assert find_cycles(package) == []
 
 
-def test_no_part_imports_itself_through_others(package: Graph) -> None:
+def test_no_cycle_of_parts(package: Graph) -> None:
     assert find_cycles(group_by_part(package)) == []
 
 
-def test_no_part_imports_a_higher_one(package: Graph) -> None:
+def test_no_part_imports_a_higher_part(package: Graph) -> None:
     assert find_arrows_upwards(package, FLOORS) == []
 
 
@@ -190,7 +190,7 @@ def test_a_cycle_of_parts_without_a_cycle_of_files_is_found(tmp_path: Path) -> N
     assert find_cycles(group_by_part(graph)) == ["a -> b -> a"]
 
 
-def test_an_arrow_upwards_and_a_part_without_a_floor_are_found(tmp_path: Path) -> None:
+def test_an_import_upwards_and_a_part_without_a_level_are_found(tmp_path: Path) -> None:
     files = {
         "low.py": "def later():\n    from pack.high.door import D\n",
         "beside.py": "import pack.low\n",
@@ -203,7 +203,7 @@ def test_an_arrow_upwards_and_a_part_without_a_floor_are_found(tmp_path: Path) -
     assert find_arrows_upwards(graph, [{"low", "beside", "high", "new"}]) == []
 
 
-def test_what_the_package_exports_at_first_use_is_no_import(tmp_path: Path) -> None:
+def test_lazy_exports_of_the_package_are_not_imports(tmp_path: Path) -> None:
     export = "if TYPE_CHECKING:\n    from pack.a import A\n_MODULES = {'A': 'a'}\n"
     package = write(tmp_path, {"__init__.py": export, "a.py": "from pack import __version__\n"})
     assert find_cycles(read_imports(package)) == []

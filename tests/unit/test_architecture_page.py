@@ -36,24 +36,24 @@ def test_every_package_and_module_is_on_the_page() -> None:
 
 
 @pytest.mark.parametrize("row", read_table("To add something"), ids=lambda row: row[0])
-def test_what_to_change_exists(row: list[str]) -> None:
+def test_files_in_the_table_exist(row: list[str]) -> None:
     paths = re.findall(r"`([\w./]+)`", " ".join(row[1:]))
     assert len(paths) >= 2
     for path in paths:
         assert (ROOT / path).exists(), path
 
 
-def test_a_command_is_a_module_and_a_line() -> None:
+def test_a_command_needs_a_module_and_a_line() -> None:
     modules = {path.stem for path in (ROOT / "flambe_ansible/cli/commands").glob("*.py")} - {"__init__"}
     assert {command.callback.__module__.rpartition(".")[2] for command in COMMANDS if command.callback} == modules
     assert set(app.commands) == {command.name for command in COMMANDS}
 
 
-def test_a_provider_is_a_line_in_one_table() -> None:
+def test_a_provider_needs_a_line_in_one_table() -> None:
     assert CLASSES.keys() == SCHEMAS.keys()
 
 
-def test_a_runtime_is_a_name_and_a_class() -> None:
+def test_a_runtime_needs_a_name_and_a_class() -> None:
     assert [make_runtime(name).name for name in RUNTIMES] == list(RUNTIMES)
     [play] = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
     conditions = {role["role"].rpartition(".")[2]: role.get("when", "") for role in play["roles"]}
@@ -70,7 +70,7 @@ def test_no_class_is_more_than_two_steps_from_cluster() -> None:
     assert [one.__name__ for one in inspect.getmro(Cluster)] == ["Cluster", "ABC", "object"]
 
 
-def test_packages_for_a_runtimes_facts_are_the_runtimes_alone() -> None:
+def test_only_a_runtime_imports_the_packages_for_its_facts() -> None:
     facts = re.compile(r"/opt/flambe\b(?!-)|\b12345\b|\b4955[68]\b|flambe-ray\.service|flambe-run\.service|0\.4\.18")
     found = {
         str(path.relative_to(ROOT / "flambe_ansible"))

@@ -20,7 +20,9 @@ def test_a_write_replaces_content_and_mode(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["state.json"]
 
 
-def test_a_write_that_fails_keeps_the_old_content_and_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_content_and_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "state.json"
     path.write_text("old")
 

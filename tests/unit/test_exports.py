@@ -12,7 +12,7 @@ from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.runnable import ClusterRunnable, RemoteEnvironment, Runnable
 
 
-def test_every_name_is_there() -> None:
+def test_every_name_is_exported() -> None:
     assert all(getattr(flambe_ansible, name) for name in flambe_ansible.__all__)
     found = (
         flambe_ansible.ClusterRunnable,
@@ -23,12 +23,12 @@ def test_every_name_is_there() -> None:
     assert found == (ClusterRunnable, Runnable, RemoteEnvironment, Instance)
 
 
-def test_another_name_is_none() -> None:
+def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(AttributeError, match="'flambe_ansible' has no attribute 'Clutser'"):
         _ = flambe_ansible.Clutser
 
 
-def test_a_runnable_costs_neither_boto3_nor_ansible() -> None:
+def test_importing_a_runnable_imports_neither_boto3_nor_ansible() -> None:
     code = (
         "import sys; from flambe_ansible import ClusterRunnable, Runnable, RemoteEnvironment;"
         "sys.exit(' '.join({'boto3', 'ansible_runner', 'ansible'} & set(sys.modules)) or 0)"

@@ -88,7 +88,7 @@ def test_protect(data: Any, protected: Any) -> None:
     assert inventory.protect(data) == protected
 
 
-def test_the_runs_inventory_is_verbatim(tmp_path: Path) -> None:
+def test_the_inventory_of_a_run_is_verbatim(tmp_path: Path) -> None:
     (tmp_path / "write.yml").write_text(WRITE)
     arrived = tmp_path / "arrived.json"
     run_playbook(
@@ -116,7 +116,7 @@ def test_files_and_plugin_are_verbatim(tmp_path: Path, form: str) -> None:
     assert_verbatim(arrived)
 
 
-def test_the_plugin_gives_the_same_groups(tmp_path: Path) -> None:
+def test_the_plugin_returns_the_same_groups(tmp_path: Path) -> None:
     (tmp_path / "c.flambe.yaml").write_text("plugin: flambe.cluster.flambe\ncluster: data.json\n")
     (tmp_path / "data.json").write_text(json.dumps(make()))
     (tmp_path / "sitecustomize.py").write_text(SHIM)
@@ -141,7 +141,7 @@ def test_the_plugin_gives_the_same_groups(tmp_path: Path) -> None:
     ],
     ids=["no cluster", "no such file", "not installed"],
 )
-def test_the_plugin_says_what_is_wrong(tmp_path: Path, content: str, shim: str, words: str) -> None:
+def test_errors_of_the_plugin(tmp_path: Path, content: str, shim: str, words: str) -> None:
     (tmp_path / "c.flambe.yml").write_text(content)
     (tmp_path / "sitecustomize.py").write_text(shim)
     done = run_ansible(tmp_path, "ansible-inventory", "-i", "c.flambe.yml", "--list")

@@ -14,7 +14,7 @@ from flambe_ansible.errors import ClusterError
 from flambe_ansible.journal import Journal, Stage
 
 
-def test_a_creation_goes_through_its_stages(tmp_path: Path) -> None:
+def test_the_stages_of_a_creation(tmp_path: Path) -> None:
     book = Journal(tmp_path)
     assert book.read() == []
     made = book.open(role="Factory", count=2, digest="d")
@@ -29,7 +29,7 @@ def test_a_creation_goes_through_its_stages(tmp_path: Path) -> None:
     assert book.read()[0].outcome == "done"
 
 
-def test_tokens_are_never_used_twice_and_fit_into_ec2(tmp_path: Path) -> None:
+def test_tokens_are_unique_and_valid_in_ec2(tmp_path: Path) -> None:
     book = Journal(tmp_path)
     made = [book.open(role="Factory", count=1, digest="d") for _ in range(5)]
     assert len({one.token for one in made}) == 5
@@ -39,7 +39,7 @@ def test_tokens_are_never_used_twice_and_fit_into_ec2(tmp_path: Path) -> None:
     assert other.token not in {one.token for one in made}
 
 
-def test_the_file_is_private_and_whole(tmp_path: Path) -> None:
+def test_the_file_is_private_and_complete(tmp_path: Path) -> None:
     book = Journal(tmp_path)
     book.open(role="Factory", count=1, digest="d")
     assert stat.S_IMODE(book.path.stat().st_mode) == 0o600
@@ -47,7 +47,7 @@ def test_the_file_is_private_and_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.json", "journal.lock"]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book = Journal(tmp_path)
     made = book.open(role="Factory", count=1, digest="d")
 
@@ -62,7 +62,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.json", "journal.lock"]
 
 
-def test_old_closed_creations_are_dropped_and_open_ones_stay(tmp_path: Path) -> None:
+def test_only_closed_old_creations_are_dropped(tmp_path: Path) -> None:
     book = Journal(tmp_path)
     first = book.open(role="Factory", count=1, digest="d")
     closed = [book.open(role="Factory", count=1, digest="d").token for _ in range(journal.KEPT + 5)]
@@ -75,7 +75,7 @@ def test_old_closed_creations_are_dropped_and_open_ones_stay(tmp_path: Path) -> 
     "text",
     ["", "{", "[]", '{"version": 1}', '{"version": 1, "creations": [{}]}', '{"version": 99, "creations": []}', "null"],
 )
-def test_a_file_that_is_no_journal_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
+def test_an_invalid_file_is_reported_with_its_path(tmp_path: Path, text: str) -> None:
     book = Journal(tmp_path)
     book.path.write_text(text)
     with pytest.raises(ClusterError, match=r"journal\.json") as caught:
@@ -83,7 +83,7 @@ def test_a_file_that_is_no_journal_is_an_error_that_names_it(tmp_path: Path, tex
     assert "remove" in (caught.value.hint or "")
 
 
-def test_age_counts_from_when_it_was_asked(tmp_path: Path) -> None:
+def test_age_is_measured_from_the_request(tmp_path: Path) -> None:
     book = Journal(tmp_path)
     made = book.open(role="Factory", count=1, digest="d")
     data = json.loads(book.path.read_text())

@@ -125,7 +125,7 @@ def test_results() -> None:
     [(stats(failures={"a": 1}), ["a"]), (stats(failures={}, rescued={"a": 1}), []), (None, ["a"])],
     ids=["failed", "rescued", "killed before the recap"],
 )
-def test_only_what_was_not_rescued_counts(told: Event | None, left: list[str]) -> None:
+def test_only_failures_that_were_not_rescued_count(told: Event | None, left: list[str]) -> None:
     recorder = Recorder()
     for item in filter(None, [start("a", "one"), failed("a", "one"), told]):
         recorder.handle(item)

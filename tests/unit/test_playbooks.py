@@ -74,7 +74,7 @@ def test_limit_tags_and_check(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_failures_name_host_task_command_and_output(tmp_path: Path) -> None:
+def test_failures_have_host_task_command_and_output(tmp_path: Path) -> None:
     play = write(
         tmp_path,
         task("Break", "shell: echo why >&2; exit 7", when="inventory_hostname == 'a'"),
@@ -114,7 +114,7 @@ def test_an_unreachable_host_is_a_failure(tmp_path: Path) -> None:
         ("- hosts: all\n  roles: [no_such_role]\n", "no_such_role"),
     ],
 )
-def test_ansibles_own_errors_are_told(tmp_path: Path, text: str, words: str) -> None:
+def test_errors_of_ansible_are_reported(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "play.yml").write_text(text)
     with pytest.raises(PlaybookError, match="Ansible could not run") as caught:
         run_playbook(str(tmp_path / "play.yml"), inventory=INVENTORY, log=tmp_path / "log")
@@ -156,7 +156,7 @@ class Clock:
     ("way", "expected"),
     [("Ctrl-C", CancelledError), ("timeout", PlaybookError), ("an error of the observer", BrokenPipeError)],
 )
-def test_no_process_is_left(
+def test_no_process_keeps_running(
     tmp_path: Path, way: str, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began = tmp_path / "began"

@@ -32,13 +32,13 @@ def test_the_default_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert secrets.find() == default
 
 
-def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+def test_a_given_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(MissingSecretsError, match="no such secrets file"):
         secrets.check(tmp_path / "none.ini", None)
 
 
 @pytest.mark.parametrize("wanted", [None, [], ["AWS"], ["PIP", "AWS"]])
-def test_present_sections_pass(file: Path, wanted: list[str] | None) -> None:
+def test_existing_sections_are_accepted(file: Path, wanted: list[str] | None) -> None:
     secrets.check(file, wanted)
 
 
@@ -56,7 +56,7 @@ def test_missing_sections_are_named(file: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [f"no section {PLANTED}\n", f"[AWS]\n{PLANTED}\n", f"[A]\na={PLANTED}\n[A]\n"])
-def test_what_is_no_ini_file_is_refused_without_its_lines(tmp_path: Path, text: str) -> None:
+def test_an_invalid_file_is_refused_without_its_content(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.ini"
     path.write_text(text)
     with pytest.raises(ClusterConfigurationError) as caught:

@@ -67,6 +67,6 @@ def positional(method: object) -> list[str]:
     ("owner", "name", "arguments"),
     [(owner, *item) for owner, table in ((Cluster, CLUSTER), (AWSCluster, AWS)) for item in table.items()],
 )
-def test_flambes_method_has_its_name_and_arguments(owner: type, name: str, arguments: list[str]) -> None:
+def test_methods_of_flambe_keep_their_names_and_arguments(owner: type, name: str, arguments: list[str]) -> None:
     assert positional(getattr(owner, name)) == arguments
     assert f"`{name}`" in PAGE

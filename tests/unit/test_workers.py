@@ -13,13 +13,13 @@ from tests import conftest
 WRITE = """
 import os, pathlib, pytest
 @pytest.mark.parametrize("number", range(6))
-def test_it(number):
+def test_number(number):
     with open({log!r}, "a") as log:
         print(os.environ["PYTEST_XDIST_WORKER"], pathlib.Path(__file__).stem, number, file=log)
 """
 
 
-def test_the_groups() -> None:
+def test_groups() -> None:
     files = ("roles/test_site", "roles/test_submit", "e2e/test_submit", "e2e/test_submit_runnable", "e2e/test_lab")
     groups = [conftest.name_group(f"tests/{file}.py::test_a[x::y]") for file in files]
     assert groups == ["roles", "roles", "submit", "submit", "test_lab"]

@@ -59,7 +59,7 @@ def test_one_line_per_host_at_80_columns() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_nothing_but_the_detail_is_cut(width: int) -> None:
+def test_only_the_detail_is_truncated(width: int) -> None:
     board = Board(cluster="demo", clock=Clock())
     send(board, "factory_10", "cluster_keys", Status.FAILED, seconds=3599.0, detail="word " * 50)
     row = draw(board.render(), width=width)[1]
@@ -104,7 +104,7 @@ def test_the_tasks_of_a_step_share_its_start() -> None:
     assert board.add(StepEvent(host="demo_orchestrator", step="flambe", status=Status.OK)).seconds == 7
 
 
-def test_a_low_terminal_shows_the_hosts_that_need_attention() -> None:
+def test_a_short_terminal_shows_the_hosts_that_need_attention() -> None:
     board = Board(cluster="demo", hosts=[f"demo_factory_{index}" for index in range(22)], clock=Clock())
     fill(board, 22)
     send(board, "factory_17", "ray", Status.FAILED, seconds=1.0)

@@ -79,20 +79,20 @@ def test_exec_ends_with_the_worst_exit_code(local: LocalConnections, run: Run) -
     assert document["demo_orchestrator"]["returncode"] == 0
 
 
-def test_several_words_reach_the_host_unchanged(local: LocalConnections, run: Run) -> None:
+def test_several_words_are_passed_unchanged(local: LocalConnections, run: Run) -> None:
     words = [sys.executable, "-c", "import sys; print(sys.argv[1:])", "a b", "$HOME", "--yes"]
     done = run("exec", "c.yaml", "--on", "orchestrator", "--", *words)
     assert done.stdout == "orchestrator | ['a b', '$HOME', '--yes']\n"
 
 
-def test_hosts_that_do_not_run_are_left_out(cluster: FakeCluster, local: LocalConnections, run: Run) -> None:
+def test_hosts_that_are_not_running_are_skipped(cluster: FakeCluster, local: LocalConnections, run: Run) -> None:
     cluster.hosts = [make_host(), make_host(0, state=HostState.STOPPED)]
     assert run("exec", "c.yaml", "--", "true").code == 0
     assert local.asked == ["demo_orchestrator"]
     assert run("exec", "c.yaml", "--on", "factories", "--", "true").code == 9
 
 
-def test_down_needs_yes_without_a_terminal(cluster: FakeCluster, run: Run) -> None:
+def test_down_requires_yes_without_a_terminal(cluster: FakeCluster, run: Run) -> None:
     done = run("down", "c.yaml")
     assert done.code == 2
     assert "Terminate 3 hosts of demo" in done.stderr
@@ -112,7 +112,7 @@ def test_down_without_hosts_succeeds_without_a_question(cluster: FakeCluster, ru
     assert "demo: there are no hosts" in done.stderr
 
 
-def test_inventory_is_what_ansible_reads(cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inventory_is_readable_by_ansible(cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     found: dict[str, Any] = {"all": {"vars": {"setup_cmds_commands": ["echo {{ x }}"]}, "children": {}}}
     monkeypatch.setattr(cluster, "inventory", lambda: found, raising=False)
     done = run("inventory", "c.yaml", "--format", "yaml")

@@ -53,7 +53,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return made
 
 
-def test_up_says_how_to_point_a_client_at_it(calls: list[Any], run: Run) -> None:
+def test_up_prints_how_to_configure_a_client(calls: list[Any], run: Run) -> None:
     done = run("lab", "up", "--network", "10.9.0.0/24", "--max-hosts", "4")
     assert done.code == 0
     assert done.stdout.startswith("starting the lab\nLab default is up: http://127.0.0.1:4001\n")
@@ -62,7 +62,7 @@ def test_up_says_how_to_point_a_client_at_it(calls: list[Any], run: Run) -> None
 
 
 @pytest.mark.parametrize(("name", "field"), [("default", []), ("e2e", ["  lab: e2e"])])
-def test_up_ends_with_how_to_launch_in_that_lab(
+def test_up_ends_with_the_launch_command(
     calls: list[Any], run: Run, monkeypatch: pytest.MonkeyPatch, name: str, field: list[str]
 ) -> None:
     monkeypatch.setattr(lab, "up", lambda name, **_options: replace(INFO, name=name))
@@ -72,7 +72,7 @@ def test_up_ends_with_how_to_launch_in_that_lab(
 
 
 @pytest.mark.parametrize("command", ["up", "status"])
-def test_documents_hold_no_secret(calls: list[Any], run: Run, command: str) -> None:
+def test_documents_contain_no_secret(calls: list[Any], run: Run, command: str) -> None:
     done = run("lab", command, "--json")
     assert "http://127.0.0.1:4001" in json.dumps(json.loads(done.stdout))
     assert "planted-secret" not in done.stdout + done.stderr
@@ -84,13 +84,13 @@ def test_status_lists_the_hosts(calls: list[Any], run: Run) -> None:
     assert "demo_orchestrator" in done.stdout
 
 
-def test_down_says_what_stays(calls: list[Any], run: Run) -> None:
+def test_down_lists_what_is_kept(calls: list[Any], run: Run) -> None:
     assert "the cached image is kept" in run("lab", "down", "--name", "other").stdout
     assert run("lab", "down", "--purge").stdout == "Lab default was deleted.\n"
     assert calls == [("other", False), ("default", True)]
 
 
-def test_without_root_one_line_says_what_to_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_one_line_has_the_command_to_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str, **_options: Any) -> None:
         raise LabError("only root can bring a lab up", hint="sudo flambe-ans lab up")
 

@@ -93,7 +93,7 @@ def test_json_is_one_document_and_text_goes_to_stderr(cluster: FakeCluster, run:
     assert "demo is running" in done.stderr
 
 
-def test_options_reach_the_cluster(cluster: FakeCluster, run: Run) -> None:
+def test_options_are_passed_to_the_cluster(cluster: FakeCluster, run: Run) -> None:
     run("launch", "c.yaml", "-y", "--rerun-setup", "--secrets", "s.ini")
     (_, options), *_ = cluster.calls
     assert options["rerun_setup"] is True
@@ -108,7 +108,7 @@ def test_without_a_terminal_the_question_is_an_error_that_names_the_flag(cluster
     assert not any(call[0] == "run" for call in cluster.calls)
 
 
-def test_no_creates_nothing(cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_declining_creates_nothing(cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answer(monkeypatch, "n")
     done = run("launch", "c.yaml")
     assert asked == ["Create 3 hosts?"]
@@ -133,7 +133,7 @@ def test_dry_run_does_nothing(cluster: FakeCluster, run: Run) -> None:
     assert cluster.calls == ["close"]
 
 
-def test_a_failure_shows_only_what_failed_and_what_to_run_next(cluster: FakeCluster, run: Run) -> None:
+def test_a_failure_shows_the_failed_hosts_and_the_next_command(cluster: FakeCluster, run: Run) -> None:
     cluster.failure = FAILURE
     done = run("launch", "c.yaml", "--yes")
     assert done.code == 6
@@ -202,7 +202,7 @@ def test_new_hosts_are_kept_or_terminated_on_request(
     assert ("Terminated" if rolled_back else "Kept") + " the 3 new hosts" in done.stdout
 
 
-def test_a_cluster_that_was_found_is_never_touched(cluster: FakeCluster, run: Run) -> None:
+def test_existing_hosts_are_never_terminated(cluster: FakeCluster, run: Run) -> None:
     cluster.planned = make_plan(Action.REUSE)
     cluster.failure = FAILURE
     done = run("launch", "c.yaml", "--on-failure", "terminate")
@@ -210,7 +210,7 @@ def test_a_cluster_that_was_found_is_never_touched(cluster: FakeCluster, run: Ru
     assert "rollback" not in cluster.calls
 
 
-def test_a_rollback_that_fails_leaves_the_first_error_standing(
+def test_a_failed_rollback_keeps_the_first_error(
     cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:

@@ -73,7 +73,7 @@ def test_a_missing_file_is_an_error_without_a_line(run: Run, tmp_path: Path) -> 
     assert (done.code, done.stderr) == (3, f"error: {tmp_path}/nope.yaml: no such file\n")
 
 
-def test_a_hint_names_the_clusters_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hint_contains_the_file_of_the_cluster(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     raise_at_load(monkeypatch, LabError("no", hint="flambe-ans exec CLUSTER -- true"))
     assert run("launch", "a b.yaml").stderr == "error: no\nnext: flambe-ans exec 'a b.yaml' -- true\n"
 
@@ -154,7 +154,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_closed_output_is_no_error() -> None:
     code = "import sys; from flambe_ansible.cli import run; sys.exit(run(['--help']))"
     done = subprocess.run(
         ["bash", "-c", f'set -o pipefail; {sys.executable} -c "{code}" | head -1 >/dev/null'],

@@ -28,7 +28,7 @@ def call(folder: Path, *words: str, code: int = 0) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def test_the_example_asks_this_machine(tmp_path: Path) -> None:
+def test_the_example_runs_locally(tmp_path: Path) -> None:
     (tmp_path / "secrets.ini").write_text("[SURVEY]\nKEY = 100%\n")
     printed, _ = call(tmp_path, str(EXAMPLE / "survey.yaml"), "--secrets", "secrets.ini")
     document = json.loads((tmp_path / "answers.json").read_text())
@@ -46,13 +46,13 @@ def test_the_example_asks_this_machine(tmp_path: Path) -> None:
         ("!survey.Survey\nquestions: {a: pwd}\nanswers: /no/such/folder", 11, "!survey.Survey.run raised FileNotFound"),
     ],
 )
-def test_what_goes_wrong_has_its_line_and_its_exit_code(tmp_path: Path, text: str, code: int, message: str) -> None:
+def test_errors_have_a_line_and_an_exit_code(tmp_path: Path, text: str, code: int, message: str) -> None:
     (tmp_path / "mine.yaml").write_text(f"survey: {EXAMPLE}\n---\n{text}\n")
     _, errors = call(tmp_path, "mine.yaml", code=code)
     assert message in errors
     assert "crashes" not in errors
 
 
-def test_installed_does_not_look_where_the_file_says(tmp_path: Path) -> None:
+def test_installed_ignores_the_locations_in_the_file(tmp_path: Path) -> None:
     _, errors = call(tmp_path, str(EXAMPLE / "survey.yaml"), "--installed", code=3)
     assert "survey.yaml:8:9: extension survey: No module named 'survey'" in errors

@@ -132,7 +132,7 @@ def test_stop_if_nothing_runs(run: Run, busy: Cluster) -> None:
 @pytest.mark.parametrize(
     "command", [("logs", "c.yaml"), ("stop", "c.yaml"), ("open", "c.yaml"), ("pull", "c.yaml", "x")]
 )
-def test_if_no_job_ever_ran(run: Run, busy: Cluster, command: tuple[str, ...]) -> None:
+def test_without_any_job(run: Run, busy: Cluster, command: tuple[str, ...]) -> None:
     busy.state = JobState()
     outcome = run(*command)
     assert outcome.code == 11
@@ -201,7 +201,7 @@ PULL = {"results": "flambe-ans pull c.yaml results/"}
         (BARE, True, {}, None),
     ],
 )
-def test_a_submission_offers_what_there_is(
+def test_a_submission_lists_the_available_sites(
     state: JobState, expose: bool, offered: dict[str, str], sites: dict[str, str | None] | None
 ) -> None:
     facts: dict[str, Any] = {"version": RELEASE, "playbook": {}, "ray": make_nodes(), "seconds": 1.0}

@@ -60,14 +60,14 @@ def wait_until_gone(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("command", ["seq 1 2000000", "echo one; echo two; exec sleep 300"])
-def test_exec_ends_when_its_reader_is_gone(tmp_path: Path, command: str) -> None:
+def test_exec_ends_when_its_output_is_closed(tmp_path: Path, command: str) -> None:
     process = start(tmp_path, "exec", "c.yaml", "--", command, pipe_to="head -1")
     out, err = process.communicate(timeout=30)
     assert (process.returncode, len(out.splitlines()), err) == (141, 1, "")
 
 
 @pytest.mark.parametrize("loop", ["while :; do echo line; done", "echo line; exec sleep 300"])
-def test_logs_end_when_their_reader_is_gone(tmp_path: Path, loop: str) -> None:
+def test_logs_end_when_their_output_is_closed(tmp_path: Path, loop: str) -> None:
     program = tmp_path / "flambe-run"
     program.write_text(f"#!/bin/sh\necho $$ > pid\n{loop}\n")
     program.chmod(0o755)
@@ -78,7 +78,7 @@ def test_logs_end_when_their_reader_is_gone(tmp_path: Path, loop: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("status", "c.yaml"), ("launch", "c.yaml", "--yes"), ("--help",)])
-def test_every_command_ends_quietly_when_its_reader_is_gone(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_every_command_ends_quietly_when_its_output_is_closed(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     process = start(tmp_path, *arguments, pipe_to="true")
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (141, "", "")
@@ -99,7 +99,7 @@ def test_exec_leaves_nothing_running_on_the_hosts(tmp_path: Path, number: signal
 
 
 @pytest.mark.parametrize(("command", "code"), [("exit 7", 7), ("kill -KILL $$", 137), ("cat", 0), ("true &", 0)])
-def test_the_exit_code_and_an_empty_input_pass_through(tmp_path: Path, command: str, code: int) -> None:
+def test_the_exit_code_and_an_empty_input_are_passed_on(tmp_path: Path, command: str, code: int) -> None:
     process = start(tmp_path, "exec", "c.yaml", "--", command)
     process.communicate(timeout=30)
     assert process.returncode == code

@@ -68,7 +68,7 @@ def strip(text: str) -> str:
     return COLOUR.sub("", CURSOR.sub("", text))
 
 
-def test_the_question_is_asked_and_the_table_lives() -> None:
+def test_the_question_and_the_live_table() -> None:
     code, text = launch("launch", "c.yaml", say="y\n")
     assert code == 0
     assert "Create 3 hosts? [y/N]" in strip(text)
@@ -78,7 +78,7 @@ def test_the_question_is_asked_and_the_table_lives() -> None:
     assert re.findall(r"\x1b\[\?25[hl]", text)[-1] == "\x1b[?25h"  # the cursor is shown again
 
 
-def test_the_end_of_the_input_is_no() -> None:
+def test_end_of_file_declines() -> None:
     code, text = launch("launch", "c.yaml", say="\x04")
     assert code == 130
     assert "nothing was created" in strip(text)
@@ -91,13 +91,13 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert max(len(line) for line in lines if not line.startswith("ssh -i")) <= width  # that one is for copying
 
 
-def test_no_color_has_no_colours() -> None:
+def test_no_color_disables_colours() -> None:
     code, text = launch("launch", "c.yaml", "--yes", NO_COLOR="1")
     assert code == 0
     assert not re.search(r"\x1b\[[\d;]*3[0-7]", text)
 
 
-def test_a_dumb_terminal_gets_plain_lines() -> None:
+def test_a_dumb_terminal_receives_plain_lines() -> None:
     code, text = launch("launch", "c.yaml", "--yes", TERM="dumb")
     assert code == 0
     assert "\x1b" not in text

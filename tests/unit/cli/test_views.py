@@ -60,7 +60,7 @@ def test_a_plan_has_hosts_types_image_region_and_disk(width: int) -> None:
     assert "note: the lab will be started" in text
 
 
-def test_a_plan_of_mixed_actions_is_summed_up() -> None:
+def test_a_plan_with_several_actions_is_summarised() -> None:
     parts = [
         make_plan(action, hosts).hosts
         for action, hosts in zip((Action.REUSE, Action.START, Action.CREATE), [(h,) for h in HOSTS], strict=True)
@@ -93,7 +93,7 @@ def test_a_status_has_the_reason_if_ray_is_not_available(found: ClusterStatus, l
     assert line in draw(render_status(found), width=120)
 
 
-def test_a_status_after_a_job_says_that_ray_restarts() -> None:
+def test_a_status_after_a_job_reports_that_ray_restarts() -> None:
     job = JobState(state="succeeded", name="topics", settling=True)
     text = draw(render_status(make_status(ClusterState.DEGRADED, ray=RayNodes(error="no answer"), run=job)))
     assert text.startswith("demo is running; Ray is restarting after the job\n")
@@ -122,7 +122,7 @@ def test_a_card_has_addresses_changes_and_next_commands(width: int) -> None:
         assert part in text
 
 
-def test_the_ssh_line_is_what_a_shell_takes_apart_again() -> None:
+def test_the_ssh_line_is_quoted_for_a_shell() -> None:
     line = write_ssh_line(HOSTS[0], username="ubuntu", key="/a b/key", known_hosts=Path("/c d/known_hosts"))
     assert shlex.split(line) == [
         *("ssh", "-i", "/a b/key", "-o", 'UserKnownHostsFile="/c d/known_hosts"'),
@@ -142,7 +142,7 @@ def test_a_card_without_changes() -> None:
     )
 
 
-def test_a_card_names_a_checkout_and_not_a_release() -> None:
+def test_a_card_shows_a_checkout_instead_of_a_release() -> None:
     checkout = RuntimeVersion(version="0.4.18+content.1a", origin="built from /me/flambe", source=Path("/me/flambe"))
     card = draw(render_card(make_result(checkout), file="c.yaml", cluster="demo", changes=[]))
     assert "flambe: 0.4.18+content.1a (built from /me/flambe)\n" in card
@@ -151,7 +151,7 @@ def test_a_card_names_a_checkout_and_not_a_release() -> None:
     assert document["flambe"] == {"version": "0.4.18+content.1a", "origin": "built from /me/flambe"}
 
 
-def test_a_caret_stands_below_the_column(tmp_path: Path) -> None:
+def test_a_caret_marks_the_column(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("!LabCluster\nname: demo\n\tkey: [b]\n")
     problem = Problem(file=str(file), line=3, column=7, message="a list", expected="a text")
@@ -163,12 +163,12 @@ def test_a_caret_stands_below_the_column(tmp_path: Path) -> None:
     ]
 
 
-def test_a_problem_of_a_file_that_is_gone_has_no_excerpt() -> None:
+def test_a_problem_of_a_deleted_file_has_no_excerpt() -> None:
     problem = Problem(file="/nonexistent", line=3, column=7, message="a list")
     assert len(render_error(ClusterConfigurationError.of([problem]), excerpts=True)) == 1
 
 
-def test_a_host_that_ray_misses_comes_with_its_log() -> None:
+def test_a_host_missing_in_ray_is_shown_with_its_log() -> None:
     error = RayError("no live node on demo_factory_1", missing=["demo_factory_1"], logs={"demo_factory_1": "boom\n"})
     assert [line.plain for line in render_error(error, next_command="flambe-ans launch c.yaml")] == [
         "error: no live node on demo_factory_1",
@@ -178,7 +178,7 @@ def test_a_host_that_ray_misses_comes_with_its_log() -> None:
     ]
 
 
-def test_hosts_that_failed_alike_share_a_block() -> None:
+def test_hosts_with_the_same_failure_share_a_block() -> None:
     failures = [TaskFailure(host=f"h{n}", role="flambe", task="Install", message="no", output="no") for n in (1, 2)]
     error = PlaybookError("2 of 3 hosts failed", failures=failures, log="/log")
     assert [line.plain for line in render_error(error)] == [

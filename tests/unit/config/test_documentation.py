@@ -28,7 +28,7 @@ SCHEMAS = (AWS_CLUSTER, SSH_CLUSTER, LAB_CLUSTER)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.tag)
-def test_the_documentation_shows_the_fields(schema: Schema) -> None:
+def test_the_documentation_lists_the_fields(schema: Schema) -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
     assert as_text(schema) in text, f"put this into docs/configuration.md:\n{as_text(schema)}"
     assert len(re.findall(rf"<!-- fields of {schema.tag[1:]} -->", text)) == 1
@@ -62,7 +62,7 @@ def test_the_constructor_has_the_fields_and_their_defaults(cluster: type, schema
         assert parameters[one.name].default == default, one.name
 
 
-def test_flambes_fields_come_first_and_in_its_order() -> None:
+def test_fields_of_flambe_come_first_in_their_order() -> None:
     seed = [
         "name",
         "factories_num",
@@ -88,7 +88,7 @@ def test_flambes_fields_come_first_and_in_its_order() -> None:
     assert [one.name for one in AWS_CLUSTER.fields][: len(seed)] == seed
 
 
-def test_every_schema_has_the_base_fields_or_refuses_them() -> None:
+def test_every_schema_has_or_refuses_the_base_fields() -> None:
     for schema in SCHEMAS:
         known = set(schema.by_name) | set(schema.refused)
         assert {one.name for one in BASE_FIELDS} <= known

@@ -97,12 +97,12 @@ def test_layouts_of_a_package(folder: Path, write: Callable[[str], Path], layout
     assert load_cluster(write(CLUSTER.replace("ext: .", f"ext: {place}"))).name == "mine"
 
 
-def test_a_module_that_is_installed(extension: Path, write: Callable[[str], Path]) -> None:
+def test_an_installed_module(extension: Path, write: Callable[[str], Path]) -> None:
     sys.path.insert(0, str(extension))
     assert load_cluster(write(CLUSTER.replace("ext: .", "ext: my-ext>=1"))).name == "mine"
 
 
-def test_a_class_that_takes_its_arguments_from_the_base(extension: Path, write: Callable[[str], Path]) -> None:
+def test_a_class_with_inherited_arguments(extension: Path, write: Callable[[str], Path]) -> None:
     cluster = load_cluster(
         write("ext: .\n---\n!ext.Inherited\nname: a\nfactories_num: 2\nkey: id\nusername: me\nproxy_jump: b\n")
     )
@@ -172,7 +172,7 @@ def test_wrong_files(extension: Path, write: Callable[[str], Path], text: str, p
         ("1 / 0", "ZeroDivisionError"),
     ],
 )
-def test_an_extension_that_does_not_work(folder: Path, write: Callable[[str], Path], code: str, message: str) -> None:
+def test_a_broken_extension(folder: Path, write: Callable[[str], Path], code: str, message: str) -> None:
     (folder / "ext.py").write_text(code + "\n")
     path = write(CLUSTER)
     problem = refuse(path)
@@ -180,14 +180,14 @@ def test_an_extension_that_does_not_work(folder: Path, write: Callable[[str], Pa
     assert message in problem
 
 
-def test_two_modules_of_one_name(extension: Path, write: Callable[[str], Path]) -> None:
+def test_two_modules_with_the_same_name(extension: Path, write: Callable[[str], Path]) -> None:
     load_cluster(write(CLUSTER))
     (extension / "other").mkdir()
     (extension / "other" / "ext.py").write_text(MODULE)
     assert "another module ext is already imported, from" in refuse(write(CLUSTER.replace("ext: .", "ext: other")))
 
 
-def test_the_example_is_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = tmp_path / "key"
     key.write_text(PRIVATE)
     key.chmod(0o600)

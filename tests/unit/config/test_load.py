@@ -145,7 +145,7 @@ def test_extensions_are_returned(write: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("key", ["id", "./id", "keys/../id", "~/id", "my key", "pem"])
-def test_relative_paths_start_from_the_files_folder(
+def test_paths_are_relative_to_the_folder_of_the_file(
     folder: Path, write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("HOME", str(folder))
@@ -156,7 +156,7 @@ def test_relative_paths_start_from_the_files_folder(
     assert got.samefile(folder / Path(key).name)
 
 
-def test_no_bytes_end_in_another_error(write: Callable[[bytes], Path]) -> None:
+def test_arbitrary_bytes_raise_only_errors_with_positions(write: Callable[[bytes], Path]) -> None:
     """Cut, mix and change all texts of the tables: the only error is one with positions."""
     dice = random.Random(20261101)
     texts = [row[0] for row in (*MALFORMED.values(), *GOOD.values()) if len(row[0]) < 2000]

@@ -14,7 +14,7 @@ from .malformed import LAB, MALFORMED, aws
 
 
 @pytest.mark.parametrize(("text", "place", "message", "more"), MALFORMED.values(), ids=MALFORMED)
-def test_one_problem_with_its_place(
+def test_one_problem_with_its_position(
     write: Callable[[str | bytes], Path],
     text: str | bytes,
     place: str,
@@ -37,7 +37,7 @@ def test_the_table_is_long_enough() -> None:
     assert len(MALFORMED) >= 60
 
 
-def test_all_problems_at_once_in_the_order_of_their_places(write: Callable[[str], Path]) -> None:
+def test_all_problems_are_reported_in_the_order_of_their_positions(write: Callable[[str], Path]) -> None:
     path = write("!AWSCluster\ntags: {name: x}\nname: 'a b'\nfactories_num: zero\ncolour: red\nname: b\nkey: id.pub\n")
     with pytest.raises(ClusterConfigurationError) as caught:
         read(path)
@@ -65,7 +65,7 @@ def test_all_problems_at_once_in_the_order_of_their_places(write: Callable[[str]
         ("a\0b", "cannot be read"),
     ],
 )
-def test_paths_that_are_not_readable_files(write: Callable[[str], Path], name: str, message: str) -> None:
+def test_unreadable_files(write: Callable[[str], Path], name: str, message: str) -> None:
     path = write(LAB).parent / name
     with pytest.raises(ClusterConfigurationError, match=message.replace("?", r"\?")) as caught:
         read(path)

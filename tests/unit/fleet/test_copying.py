@@ -40,7 +40,7 @@ def run(home: Path, script: str) -> Completed:
     return Completed(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
 
-def test_every_factory_gets_every_path(home: Path) -> None:
+def test_every_path_is_copied_to_every_factory(home: Path) -> None:
     (home / copying.KEY_FILE).write_text("key")
     factories = [host for host in FACTORIES if host.index != 2]
     script = copying.write_script("me", factories, ["data dir", "data dir/it's:here"], mirror=True)
@@ -56,7 +56,7 @@ def test_every_factory_gets_every_path(home: Path) -> None:
     ]
 
 
-def test_a_factory_that_fails_is_named_with_its_reason(home: Path) -> None:
+def test_a_failed_factory_is_reported_with_the_reason(home: Path) -> None:
     (home / copying.KEY_FILE).write_text("key")
     answer = run(home, copying.write_script("me", FACTORIES[:4], ["data dir"]))
     assert len(list((home / "calls").iterdir())) == 4
@@ -65,7 +65,7 @@ def test_a_factory_that_fails_is_named_with_its_reason(home: Path) -> None:
     assert (caught.value.host, caught.value.returncode) == ("a_factory_2", 11)
 
 
-def test_without_the_clusters_key_nothing_is_tried(home: Path) -> None:
+def test_without_the_key_of_the_cluster_nothing_is_copied(home: Path) -> None:
     answer = run(home, copying.write_script("me", FACTORIES[:2], ["data dir"]))
     assert not list((home / "calls").iterdir())
     with pytest.raises(RemoteCommandError, match=r"nothing was copied .* is missing") as caught:
@@ -93,6 +93,6 @@ def test_paths_below_the_home_folder(path: str, expected: str) -> None:
     "path",
     ["", "/", ".", "./", "~", "~/", "..", "../a", "a/../..", "a/../b", "/etc", "/home/me", "/home/me/", "/home/me2/a"],
 )
-def test_paths_that_leave_it_or_are_it(path: str) -> None:
+def test_the_home_folder_and_paths_outside_of_it_are_refused(path: str) -> None:
     with pytest.raises(ClusterConfigurationError):
         below_home(path, home="/home/me")

@@ -35,7 +35,7 @@ def make_instance(shell: str, home: Path) -> Instance:
 
 
 @pytest.mark.parametrize("profile", ["", "echo Welcome", "printf 'no line end'", "echo 8; echo 2"])
-def test_an_answer_has_nothing_of_what_a_profile_prints(tmp_path: Path, profile: str) -> None:
+def test_output_of_a_profile_is_removed(tmp_path: Path, profile: str) -> None:
     instance = make_instance(profile, tmp_path)
     assert instance.ask("echo one; echo two") == "one\ntwo\n"
     assert instance.get_home_path() == str(tmp_path)

@@ -99,7 +99,7 @@ def set_up(made: Custom, jobs: Any = None, *, force: bool = False) -> Any:
     return used
 
 
-def test_what_setup_set_and_the_environment_reach_the_orchestrator(folder: Path) -> None:
+def test_attributes_from_setup_and_the_environment_are_sent(folder: Path) -> None:
     made = make(folder, "Mine\nplace: here  # changes")
     set_up(made, force=True)
     text = made.to_yaml({MODULE: "/home/u/x", "another": "/y"})
@@ -111,7 +111,7 @@ def test_what_setup_set_and_the_environment_reach_the_orchestrator(folder: Path)
     assert (made.name, made.results, made.options) == (f"{MODULE}.Mine", "", ("--force",))
 
 
-def test_without_force_there_is_none_on_the_orchestrator(folder: Path) -> None:
+def test_without_force_no_option_is_passed(folder: Path) -> None:
     made = make(folder, "Mine {}")
     set_up(made)
     assert made.options == ()
@@ -126,12 +126,12 @@ def test_without_force_there_is_none_on_the_orchestrator(folder: Path) -> None:
         ("Mine {wrong: 1}", "wrong"),
     ],
 )
-def test_what_cannot_run_on_a_cluster_is_refused_first(folder: Path, runnable: str, said: str) -> None:
+def test_runnables_that_cannot_run_on_a_cluster_are_refused_first(folder: Path, runnable: str, said: str) -> None:
     with pytest.raises(ClusterConfigurationError, match=said):
         make(folder, runnable)
 
 
-def test_an_error_in_setup_names_its_place(folder: Path) -> None:
+def test_an_error_in_setup_has_a_position(folder: Path) -> None:
     with pytest.raises(RunError, match=rf"!{MODULE}.Mine.setup raised LookupError: odd \(.*{MODULE}.py:14\)"):
         set_up(make(folder, "Mine {trouble: odd}"))
     with pytest.raises(ClusterError, match=r"^no room$"):
@@ -139,7 +139,7 @@ def test_an_error_in_setup_names_its_place(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("runnable", ["Mine {folder: a//b/}", "Mine {later: a/b}", "Mine {folder: c, later: ./a/b}"])
-def test_results_are_shown_once_setup_is_content(folder: Path, runnable: str) -> None:
+def test_results_are_shown_after_a_successful_setup(folder: Path, runnable: str) -> None:
     made = make(folder, runnable)
     jobs = set_up(made)
     assert made.results == "a/b"
@@ -147,7 +147,7 @@ def test_results_are_shown_once_setup_is_content(folder: Path, runnable: str) ->
     jobs.prepare.assert_called_once_with(shown, playbook="runnable.yml", tags=["tensorboard"])
 
 
-def test_without_results_or_where_setup_refuses_nothing_else_is_shown(folder: Path) -> None:
+def test_nothing_is_shown_without_results_or_if_setup_fails(folder: Path) -> None:
     jobs = set_up(make(folder, "Mine {folder: a, later: ''}"))
     with pytest.raises(ClusterError):
         set_up(make(folder, "Mine {folder: a, trouble: own}"), jobs)
@@ -155,14 +155,14 @@ def test_without_results_or_where_setup_refuses_nothing_else_is_shown(folder: Pa
 
 
 @pytest.mark.parametrize("value", ["/srv", "..", "a/../b", "~/a", ".", '"a\\nb"', "3", "[a]", "null"])
-def test_results_elsewhere_are_refused(folder: Path, value: str) -> None:
+def test_results_outside_of_the_home_folder_are_refused(folder: Path, value: str) -> None:
     with pytest.raises(
         ClusterConfigurationError, match=rf"mine.yaml:3:1: !{MODULE}.Mine.results is .*, not a relative"
     ):
         make(folder, f"Mine {{folder: {value}}}")
 
 
-def test_results_elsewhere_that_setup_sets_are_refused_too(folder: Path) -> None:
+def test_results_outside_of_the_home_folder_set_by_setup_are_refused(folder: Path) -> None:
     jobs = make_job_service()
     with pytest.raises(ClusterConfigurationError, match=r"results is '/home/u/a', not a relative path"):
         set_up(make(folder, "Mine {later: /home/u/a}"), jobs)
@@ -185,7 +185,7 @@ def prepare(made: Custom, jobs: Any, packages: dict[str, str]) -> dict[str, Any]
     return variables
 
 
-def test_a_checkout_is_sent_as_its_wheel(folder: Path, wheel: Wheel) -> None:
+def test_a_checkout_is_sent_as_a_wheel(folder: Path, wheel: Wheel) -> None:
     jobs = make_job_service("3.12")
     found = prepare(make(folder, "Mine {}"), jobs, {MODULE: "/home/u/x"})
     path = f".cache/flambe-ansible/{wheel.path.name}"
@@ -221,7 +221,7 @@ def test_a_missing_python_is_reported_in_one_line(folder: Path, wheel: Wheel, st
     assert caught.value.log == "/log"
 
 
-def test_a_missing_python_comes_with_what_to_do(folder: Path, wheel: Wheel) -> None:
+def test_a_missing_python_has_a_hint(folder: Path, wheel: Wheel) -> None:
     jobs = make_job_service(error=fail_at("python"))
     with pytest.raises(PlaybookError) as caught:
         make(folder, "Mine {}").prepare(jobs, {}, expose=False)
@@ -229,7 +229,7 @@ def test_a_missing_python_comes_with_what_to_do(folder: Path, wheel: Wheel) -> N
     assert "setup_cmds" in (caught.value.hint or "")
 
 
-def test_the_playbook_alone_makes_the_runtime_that_a_submit_uses() -> None:
+def test_the_playbook_defaults_to_the_runtime_of_a_submit() -> None:
     [play] = yaml.safe_load((collection() / "playbooks" / PLAYBOOK).read_text())
     found = {name: value for role in play["roles"] for name, value in role.get("vars", {}).items()}
     assert (
@@ -243,7 +243,7 @@ def test_the_playbook_alone_makes_the_runtime_that_a_submit_uses() -> None:
     assert found["flambe_python_sha256"] == "{{ runnable_python_sha256 | default('') }}"
 
 
-def test_the_search_finds_a_python_that_is_new_enough(tmp_path: Path) -> None:
+def test_the_search_finds_a_recent_python(tmp_path: Path) -> None:
     home = tmp_path / "home"
     found = home / ".pyenv/versions/3.11.9/bin/python3.11"
     found.parent.mkdir(parents=True)
@@ -253,7 +253,7 @@ def test_the_search_finds_a_python_that_is_new_enough(tmp_path: Path) -> None:
     assert done.stdout == "3.11\n"
 
 
-def test_the_versions_are_those_that_this_package_says() -> None:
+def test_the_versions_match_those_of_this_package() -> None:
     checkout = own_package.find_checkout()
     assert checkout is not None
     assert 'requires-python = ">=3.11"' in (checkout / "pyproject.toml").read_text()

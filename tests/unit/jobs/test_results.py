@@ -63,14 +63,14 @@ def test_an_experiment(tmp_path: Path) -> None:
     ]
 
 
-def test_an_experiment_by_its_name_comes_without_the_log_of_another_run(tmp_path: Path) -> None:
+def test_an_experiment_by_name_excludes_the_log_of_another_run(tmp_path: Path) -> None:
     host = make_host("topics/output__topics")
     assert pull(host, SURVEY, tmp_path, name="topics") == (tmp_path / "topics", "")
     assert [source for source, *_ in asked(host)] == ["topics/output__topics/"]
 
 
 @pytest.mark.parametrize("name", [None, "survey.Survey"])
-def test_a_runnable_of_ones_own(tmp_path: Path, name: str | None) -> None:
+def test_a_custom_runnable(tmp_path: Path, name: str | None) -> None:
     host = make_host("/home/ml/a survey")
     there = tmp_path / "survey.Survey"
     assert pull(host, SURVEY, tmp_path, name=name) == (there, "")
@@ -84,13 +84,13 @@ def test_a_runnable_of_ones_own(tmp_path: Path, name: str | None) -> None:
         (SURVEY, "demo_orchestrator has no /home/ml/a survey; only the log was copied"),
     ],
 )
-def test_without_results_the_log_comes_alone(tmp_path: Path, run: JobState, missing: str) -> None:
+def test_without_results_only_the_log_is_pulled(tmp_path: Path, run: JobState, missing: str) -> None:
     host = make_host()
     assert pull(host, run, tmp_path) == (tmp_path / run.name, missing)
     assert asked(host) == [(LOG, tmp_path / run.name)]
 
 
-def test_what_goes_away_meanwhile_is_no_error(tmp_path: Path) -> None:
+def test_files_that_vanish_during_the_copy_are_no_error(tmp_path: Path) -> None:
     pull(make_host("/home/ml/a survey", failure=24), SURVEY, tmp_path)
     with pytest.raises(RemoteCommandError):
         pull(make_host("/home/ml/a survey", failure=23), SURVEY, tmp_path)
@@ -105,7 +105,7 @@ def test_what_goes_away_meanwhile_is_no_error(tmp_path: Path) -> None:
         (JobState(name="../x", log=LOG), None, RunError, "'../x' is not a valid name of a runnable"),
     ],
 )
-def test_what_is_not_there_is_refused(
+def test_missing_results_are_refused(
     tmp_path: Path, run: JobState, name: str | None, error: type[Exception], said: str
 ) -> None:
     host = make_host()

@@ -29,7 +29,7 @@ def test_addresses_of_sites(host: str, address: str) -> None:
 
 
 @pytest.mark.parametrize(("expose", "host"), [(False, "127.0.0.1"), (True, "0.0.0.0")])
-def test_sites_are_closed_unless_the_user_says_so(expose: bool, host: str) -> None:
+def test_sites_are_private_unless_exposed(expose: bool, host: str) -> None:
     variables = sites.site_variables("/home/ml/a/output__a", "/home/ml/output.log", expose=expose)
     assert variables["tensorboard_host"] == variables["report_site_host"] == host
     assert variables["tensorboard_logdir"] == variables["report_site_output_dir"] == "/home/ml/a/output__a"
@@ -44,7 +44,7 @@ def test_only_an_experiment_has_a_report_site() -> None:
     ]
 
 
-def test_a_runnable_without_results_has_nothing_to_show() -> None:
+def test_a_runnable_without_results_has_no_site() -> None:
     for run in (EXPERIMENT, CUSTOM):
         sites.require_results(run)
     with pytest.raises(RunError, match=r"^a.B has nothing to show: its class sets no folder of results$") as caught:
@@ -59,7 +59,7 @@ def test_a_runnable_without_results_has_nothing_to_show() -> None:
         (CUSTOM, {49556: "flambe-tensorboard.service"}),
     ],
 )
-def test_a_tunnel_for_each_site_that_there_is(run: JobState, units: dict[int, str]) -> None:
+def test_a_tunnel_for_each_site(run: JobState, units: dict[int, str]) -> None:
     received: list[Event] = []
     connections = make_connections()
 

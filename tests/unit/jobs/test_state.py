@@ -25,7 +25,7 @@ DOCUMENT = {
 }  # fmt: skip
 
 
-def test_a_state_is_read_and_written() -> None:
+def test_a_state_round_trips() -> None:
     found = state.parse("Welcome to this host!\n" + json.dumps(DOCUMENT) + "\n")
     assert (found.state, found.stage, found.active, found.until) == ("running", "train", True, "")
     assert found.lost[0].reason == "gone"
@@ -53,7 +53,7 @@ def test_a_call_sends_its_document_and_reads_the_answer() -> None:
     }
 
 
-def test_a_ray_that_does_not_start_is_named() -> None:
+def test_a_ray_that_does_not_start_is_reported() -> None:
     jobs = make_jobs(make_connections('{"failed": {"demo_factory_0": "no answer"}}'))
     with pytest.raises(RayError, match="Ray could not be restarted: demo_factory_0: no answer") as caught:
         jobs.refresh_ray()
@@ -67,13 +67,13 @@ def test_stop_does_nothing_without_a_job() -> None:
     assert command.endswith("flambe-run state")
 
 
-def test_stop_ends_a_job_that_runs() -> None:
+def test_stop_ends_a_running_job() -> None:
     connections = make_connections(json.dumps(DOCUMENT))
     make_jobs(connections).stop(replaced=True)
     assert commands_of(connections)[-1] == "/opt/flambe/bin/flambe-run stop --replaced"
 
 
-def test_a_refusal_has_its_reason() -> None:
+def test_a_refusal_includes_the_reason() -> None:
     connections = make_connections(json.dumps({"error": "a job is running", "run": DOCUMENT}), returncode=1)
     with pytest.raises(RunError, match="demo_orchestrator: a job is running") as caught:
         make_jobs(connections).refresh_ray()
@@ -98,7 +98,7 @@ def read_defaults(role: str) -> dict[str, Any]:
     return defaults
 
 
-def test_the_roles_own_the_facts() -> None:
+def test_constants_match_the_defaults_of_the_roles() -> None:
     runner, tensorboard, site, ray = map(read_defaults, ("runner", "tensorboard", "report_site", "ray_node"))
     assert (runner["runner_unit"], runner["runner_root"]) == (flambe.JOB_UNIT, flambe.ROOT)
     assert f"{runner['runner_root']}/bin/flambe-run" == flambe.JOB_COMMAND

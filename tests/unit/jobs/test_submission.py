@@ -163,7 +163,7 @@ def submit(cluster: Submitting, file: RunnableFile, **options: Any) -> Any:
     return cluster.submit(made, **options)
 
 
-def test_the_whole_way(experiment: Callable[..., RunnableFile], tmp_path: Path) -> None:
+def test_all_steps_of_a_submission(experiment: Callable[..., RunnableFile], tmp_path: Path) -> None:
     cluster = Submitting()
     done = submit(cluster, experiment(), rerun_setup=True)
     assert (done.run.name, done.replaced) == ("topics", False)
@@ -224,7 +224,7 @@ def test_a_checkout_that_cannot_be_built_stops_no_job(experiment: Callable[..., 
     assert cluster.log == []
 
 
-def test_hosts_that_are_made_ready_after_a_job_are_awaited(experiment: Callable[..., RunnableFile]) -> None:
+def test_hosts_that_restart_after_a_job_are_awaited(experiment: Callable[..., RunnableFile]) -> None:
     cluster = Submitting(job=JobState(state="failed", settling=True, name="other"))
     submit(cluster, experiment())
     assert cluster.log[0][0] == "stop"
@@ -254,7 +254,7 @@ def test_a_missing_cluster_is_launched(experiment: Callable[..., RunnableFile], 
 
 
 @pytest.mark.parametrize("failure", [None, HostConnectionError("no answer", host="demo")])
-def test_a_job_that_started_meanwhile_is_found_before_anything_changes(
+def test_a_job_started_in_the_meantime_is_found_before_anything_changes(
     experiment: Callable[..., RunnableFile], failure: Exception | None
 ) -> None:
     cluster = Submitting(failure=failure, meanwhile=RUNNING)
@@ -266,7 +266,7 @@ def test_a_job_that_started_meanwhile_is_found_before_anything_changes(
     assert [call[0] for call in forced.log[:3]] == ["connect", "stop", "converge"]
 
 
-def test_a_wrong_host_key_ends_it(experiment: Callable[..., RunnableFile]) -> None:
+def test_a_wrong_host_key_ends_the_submission(experiment: Callable[..., RunnableFile]) -> None:
     cluster = Submitting(failure=HostKeyError("another key", host="demo"))
     with pytest.raises(HostKeyError):
         submit(cluster, experiment())

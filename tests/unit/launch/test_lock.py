@@ -13,7 +13,7 @@ from flambe_ansible.errors import ClusterError
 from flambe_ansible.launch import lock
 
 
-def test_a_second_holder_is_refused_and_the_first_is_named(tmp_path: Path) -> None:
+def test_a_second_holder_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     with lock.hold(tmp_path):
         assert lock.is_held(tmp_path)
         with pytest.raises(ClusterError, match=str(os.getpid())), lock.hold(tmp_path):

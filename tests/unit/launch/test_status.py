@@ -106,7 +106,7 @@ def test_the_document_counts_the_hosts_on_which_ray_is_alive() -> None:
     assert [factory["ray"] for factory in document["factories"]] == [False, True]
 
 
-def test_the_document_of_nothing() -> None:
+def test_the_document_without_hosts() -> None:
     document = ClusterStatus(name="c", state=ClusterState.ABSENT).to_dict()
     assert document == {
         "name": "c",

@@ -24,7 +24,7 @@ def test_find_the_user_behind_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
     assert accounts.find("root").pw_name == "root"
 
 
-def test_find_nobody() -> None:
+def test_find_an_unknown_user() -> None:
     with pytest.raises(KeyError):
         accounts.find("no-such-user")
 
@@ -94,7 +94,7 @@ def test_which_with_any_profile(me: pwd.struct_passwd, tmp_path: Path, profile: 
     assert accounts.which(account, "sh") in ("/bin/sh", "/usr/bin/sh")
 
 
-def test_which_survives_a_profile_that_hangs(me: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_with_a_profile_that_hangs(me: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_: object, **__: object) -> None:
         raise accounts.CommandTimeoutError("bash", 60, "")
 

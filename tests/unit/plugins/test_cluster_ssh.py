@@ -103,7 +103,7 @@ def test_another_port_of_sshd() -> None:
         (["b"], []),
     ],
 )
-def test_every_name_leads_to_the_address_in_the_cluster(names: list[str], lines: list[str]) -> None:
+def test_every_name_resolves_to_the_address_in_the_cluster(names: list[str], lines: list[str]) -> None:
     known = cluster_ssh.known_lines([{**B, "names": names}], ["b"], [])
     assert cluster_ssh.config_lines(known, "ml", [])[:-3] == lines
 

@@ -37,7 +37,7 @@ def test_ensure_changes_once(tmp_path: Path) -> None:
     assert files.ensure(str(path), "text", 0o600)
 
 
-def test_write_leaves_no_draft_behind(tmp_path: Path) -> None:
+def test_write_leaves_no_temporary_file(tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     with pytest.raises(IsADirectoryError):
         files.write(str(tmp_path / "f"), "text", 0o600)

@@ -74,7 +74,7 @@ def test_the_next_index_is_used(address: str) -> None:
 @pytest.mark.parametrize(
     ("filename", "sha256", "expected"), [(FILE, "0" * 64, "SHA-256"), ("other.whl", SHA256, "has no other.whl")]
 )
-def test_errors_name_the_index_without_its_password(address: str, filename: str, sha256: str, expected: str) -> None:
+def test_errors_show_the_index_without_its_password(address: str, filename: str, sha256: str, expected: str) -> None:
     with pytest.raises(package_index.PackageNotFoundError, match=expected) as caught:
         package_index.fetch([f"http://u:hidden@{address}/simple"], "uv", filename, sha256, {})
     assert "hidden" not in str(caught.value)

@@ -21,7 +21,7 @@ def options(home: Path, environ: dict[str, str] | None = None) -> dict[str, str]
     return found
 
 
-def test_later_sources_win(home: Path) -> None:
+def test_later_sources_take_precedence(home: Path) -> None:
     (home / ".pip/pip.conf").write_text(
         "[global]\nindex-url = https://one/simple\nextra-index-url = https://x/simple\n"
     )

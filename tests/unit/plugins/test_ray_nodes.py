@@ -27,7 +27,7 @@ def script() -> ModuleType:
     return module
 
 
-def test_an_address_that_came_back_is_alive_once(script: ModuleType) -> None:
+def test_an_address_that_returned_is_listed_once(script: ModuleType) -> None:
     assert script.merge(
         [
             {"Alive": False, "NodeManagerAddress": "10.0.0.2", "Resources": {"CPU": 1.0}},

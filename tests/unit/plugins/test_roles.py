@@ -62,7 +62,7 @@ def test_every_default_has_a_comment_before_it(role: Path) -> None:
 
 
 @each_role
-def test_only_builtin_modules_and_our_own(role: Path) -> None:
+def test_only_builtin_modules_and_those_of_the_collection(role: Path) -> None:
     for task in tasks(role):
         modules = set(task) - KEYWORDS
         assert all(module.startswith(ALLOWED) for module in modules), modules

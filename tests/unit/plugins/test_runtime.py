@@ -66,7 +66,7 @@ def test_a_python_that_does_not_start_is_replaced(tmp_path: Path, installed: Pat
     assert inspect(tmp_path) == ["install again: its Python is missing, or it belongs to another user"]
 
 
-def test_a_python_that_does_not_answer_proves_nothing(
+def test_a_python_that_times_out_is_not_replaced(
     tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interpreters, "_PROBE_SECONDS", 0.3)

@@ -66,6 +66,6 @@ def test_a_disabled_unit_with_a_cleanup() -> None:
         {"stop_post": ["\x1b"]},
     ],
 )
-def test_no_value_can_end_its_line(changes: dict[str, Any]) -> None:
+def test_newlines_in_values_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="control character"):
         text(**changes)

@@ -61,7 +61,7 @@ def run(account: pwd.struct_passwd, command: str, timeout: float = 20, lock_seco
         ("", 0, ""),
     ],
 )
-def test_a_command_fails_where_a_part_of_it_fails(
+def test_a_command_fails_if_a_part_of_it_fails(
     account: pwd.struct_passwd, command: str, code: int, output: str
 ) -> None:
     assert run(account, command) == (code, output)
@@ -120,7 +120,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_command_that_only_lacks_the_lock_of_apt_is_repeated(account: pwd.struct_passwd, tmp_path: Path) -> None:
+def test_a_command_that_waits_for_the_lock_of_apt_is_repeated(account: pwd.struct_passwd, tmp_path: Path) -> None:
     command = f"echo . >> ~/tries\n[ $(wc -l < ~/tries) -ge 3 ] || {{ echo '{LOCKED}'; exit 100; }}"
     assert run(account, command, lock_seconds=20) == (0, "")
     assert (tmp_path / "tries").read_text() == ".\n.\n.\n"

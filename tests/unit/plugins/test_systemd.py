@@ -209,7 +209,7 @@ def test_a_foreign_process_on_the_port_of_the_head(
     assert "restart" in systemctl.calls
 
 
-def test_a_slow_host_gets_more_time_to_answer(
+def test_a_slow_host_has_more_time_to_answer(
     tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray answers after 40 s; calls with a limit of 15 s would fail until the deadline."""

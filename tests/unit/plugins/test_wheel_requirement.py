@@ -11,7 +11,7 @@ from ansible_collections.flambe.cluster.plugins.filter.wheel_requirement import 
 from ansible_collections.flambe.cluster.plugins.module_utils import venv
 
 
-def test_another_content_is_another_requirement(tmp_path: Path) -> None:
+def test_a_different_content_is_a_different_requirement(tmp_path: Path) -> None:
     wheel = tmp_path / "flambe-0.4.18-py3-none-any.whl"
     wheel.write_bytes(b"1")
     first = wheel_requirement(str(wheel), "/opt/my flambe")

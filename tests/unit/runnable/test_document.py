@@ -184,7 +184,7 @@ def test_a_namespace_that_an_extension_may_register_is_a_warning(folder: Path) -
     ]
 
 
-def test_a_stage_and_a_resource_of_one_name_are_both_located(folder: Path) -> None:
+def test_a_stage_and_a_resource_with_the_same_name_are_both_located(folder: Path) -> None:
     with pytest.raises(ClusterConfigurationError) as caught:
         from_text(GOOD + "resources:\n  a: data.tsv\n", folder / "x.yaml")
     path = folder / "x.yaml"

@@ -88,7 +88,7 @@ def test_load(folder: Path) -> None:
     assert runnable.run() == ["Hello Ada", "Hello no"]
 
 
-def test_setup_here_and_load_on_the_orchestrator(folder: Path) -> None:
+def test_local_setup_and_load_on_the_orchestrator(folder: Path) -> None:
     here: Any = load(write(folder, FILE))
     here.user_provider = lambda: "ada"
     here.setup_inject_env(FakeCluster(), {}, force=False)
@@ -105,7 +105,7 @@ def test_setup_here_and_load_on_the_orchestrator(folder: Path) -> None:
     assert there.greeting.text == "Hello"
 
 
-def test_made_in_python(folder: Path) -> None:
+def test_created_in_python(folder: Path) -> None:
     import greeter_ext  # type: ignore[import-not-found]
 
     made = greeter_ext.Greeter(None, names=["Ada"], rate=1, env=ENV)

@@ -32,7 +32,7 @@ def write(folder: Path, state_class: type, **attributes: Any) -> None:
     (folder / "state.pkl").write_bytes(pickle.dumps(state, protocol=3))
 
 
-def test_stages_in_order_and_the_running_one(tmp_path: Path, state_class: type) -> None:
+def test_stages_are_in_order_with_the_running_one(tmp_path: Path, state_class: type) -> None:
     write(tmp_path, state_class, block_state=OrderedDict(a=2, b=3, c=1, d=0, e=4), time_lapses={"a": 1.5}, config="x")
     stages = progress.read_stages(str(tmp_path))
     assert list(stages.items()) == [
@@ -50,7 +50,7 @@ def test_stages_in_order_and_the_running_one(tmp_path: Path, state_class: type) 
         ({"a": "failed", "b": "pending"}, "a"),
     ],
 )
-def test_the_stage_of_a_job_that_does_not_run(stages: dict[str, str], stage: str) -> None:
+def test_the_stage_of_a_job_that_is_not_running(stages: dict[str, str], stage: str) -> None:
     assert progress.find_stage(stages) == stage
 
 
@@ -68,7 +68,7 @@ def test_other_files_are_ignored_and_nothing_is_executed(tmp_path: Path, content
     assert not Path("/tmp/flambe-run-was-here").exists()
 
 
-def test_results_count_as_progress_and_what_tune_rewrites_does_not(tmp_path: Path) -> None:
+def test_only_results_count_as_progress(tmp_path: Path) -> None:
     assert progress.last_change(str(tmp_path / "nowhere")) == 0
     (tmp_path / "train").mkdir()
     (tmp_path / "train/result.json").touch()

@@ -61,7 +61,7 @@ def test_failure(settings: Any, spec: dict[str, Any], command: str, exit_code: i
     assert code == (exit_code if exit_code > 0 else 1)
 
 
-def test_a_command_that_is_not_there(settings: Any, spec: dict[str, Any]) -> None:
+def test_a_missing_command(settings: Any, spec: dict[str, Any]) -> None:
     assert supervising.Job(settings, {**spec, "command": ["/no/such/python"]}).run() == 1
     state = settings.load("state")
     assert (state["state"], state["reason"]) == ("failed", "/no/such/python: No such file or directory")
@@ -75,7 +75,7 @@ def members(group: int) -> list[str]:
 
 
 @pytest.mark.parametrize("command", ["trap '' TERM; echo on; while :; do sleep 0.1; done", "echo on; sleep 60 & wait"])
-def test_stop_ends_all_of_it(settings: Any, spec: dict[str, Any], tmp_path: Path, command: str) -> None:
+def test_stop_ends_all_processes(settings: Any, spec: dict[str, Any], tmp_path: Path, command: str) -> None:
     settings.save("request", {"state": "replaced", "reason": "another job was started"})
     run = supervising.Job(settings, {**spec, "command": ["/bin/bash", "-c", f"echo $$; {command}"]})
     codes: list[int] = []

@@ -20,7 +20,7 @@ def test_clean(printed: bytes, expected: str) -> None:
     assert clean(printed) == expected
 
 
-def test_lines_come_in_pieces_and_progress_bars_become_lines() -> None:
+def test_chunks_and_progress_bars_become_lines() -> None:
     lines = Lines()
     assert lines.feed(b"one\ntw") == ["one"]
     assert lines.feed(b"o\r\n\n 0%|  |\r50%|# |\rthr") == ["two", " 0%|  |", "50%|# |"]
@@ -28,6 +28,6 @@ def test_lines_come_in_pieces_and_progress_bars_become_lines() -> None:
     assert lines.end() == []
 
 
-def test_a_line_without_end_is_passed_on() -> None:
+def test_a_long_line_without_an_end_is_passed_on() -> None:
     lines = Lines()
     assert lines.feed(b"x" * 9000) == ["x" * 9000]

@@ -51,7 +51,7 @@ def test_a_host_is_lost_after_two_misses(watch: Any, received: Received) -> None
     assert watch.verdict == ""
 
 
-def test_a_host_that_blinks_is_not_lost_and_one_that_comes_back_is_reported(watch: Any, received: Received) -> None:
+def test_a_single_miss_is_no_loss_and_a_return_is_reported(watch: Any, received: Received) -> None:
     for clock, alive in ((0, WITHOUT_TWO), (20, ALL), (40, WITHOUT_TWO), (60, WITHOUT_TWO), (80, ALL)):
         watch.evaluate(alive, "", clock)
     assert received.lines[1:] == ["two is back"]
@@ -79,7 +79,7 @@ def test_without_any_factory_the_job_ends_soon(watch: Any) -> None:
     assert watch.verdict == "all factories are lost: one, two"
 
 
-def test_a_head_that_stays_away_ends_the_job_but_the_end_of_flambe_does_not(watch: Any, received: Received) -> None:
+def test_a_lost_head_ends_the_job_unless_flambe_has_ended(watch: Any, received: Received) -> None:
     watch.evaluate(ALL, "", 0)
     for clock in (20, 100, 200):
         watch.evaluate(set(), "nothing answers at 10.0.0.1:12345", clock)

@@ -45,25 +45,25 @@ def write_script(path: Path, first_line: str) -> None:
     path.chmod(0o755)
 
 
-def test_the_configured_one_wins(environment: Path) -> None:
+def test_the_configured_version_takes_precedence(environment: Path) -> None:
     make_flambe(site_packages(environment))
     write_script(environment / "bin" / "flambe", "#!/bin/bash")
     assert versions.resolve("0.4.15") == RuntimeVersion(version="0.4.15", origin="as configured")
 
 
-def test_without_any_it_is_the_last_release_and_says_so(environment: Path) -> None:
+def test_the_default_is_the_last_release_with_a_warning(environment: Path) -> None:
     found = versions.resolve()
     assert (found.version, found.source, found.warnings) == ("0.4.18", None, ())
     assert "no flambe is installed here" in found.origin
 
 
-def test_the_one_installed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_in_this_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_flambe(tmp_path, "0.4.14")
     monkeypatch.syspath_prepend(tmp_path)
     assert versions.resolve() == RuntimeVersion(version="0.4.14", origin="installed in this environment")
 
 
-def test_a_checkout_installed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkout_in_this_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "flambe.egg-info").mkdir()
     (tmp_path / "flambe.egg-info" / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: flambe\nVersion: 0.4.13\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -74,7 +74,7 @@ def test_a_checkout_installed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "first_line", ["#!/bin/bash", "#!{python}", "#!{python} -s", "#!/usr/bin/env python3", "#!/bin/sh"]
 )
-def test_the_one_on_the_path(environment: Path, first_line: str) -> None:
+def test_the_version_on_the_path(environment: Path, first_line: str) -> None:
     make_flambe(site_packages(environment))
     script = environment / "bin" / "flambe"
     write_script(script, first_line.format(python=environment / "bin" / "python"))
@@ -90,7 +90,7 @@ def test_a_link_to_the_script(environment: Path, tmp_path: Path, monkeypatch: py
     assert versions.resolve().version == "0.4.16"
 
 
-def test_an_editable_install_is_told(environment: Path) -> None:
+def test_an_editable_install(environment: Path) -> None:
     direct_url = {"url": "file:///home/me/my%20flambe", "dir_info": {"editable": True}}
     make_flambe(site_packages(environment), direct_url=direct_url)
     write_script(environment / "bin" / "flambe", "#!/bin/bash")
@@ -101,7 +101,7 @@ def test_an_editable_install_is_told(environment: Path) -> None:
     assert found.warnings == ()
 
 
-def test_a_configured_checkout_wins_and_only_its_build_knows_the_version(environment: Path) -> None:
+def test_a_configured_checkout_takes_precedence_and_has_no_version_before_the_build(environment: Path) -> None:
     make_flambe(site_packages(environment))
     write_script(environment / "bin" / "flambe", "#!/bin/bash")
     found = versions.resolve(source="/home/me/flambe")
@@ -112,7 +112,7 @@ def test_a_configured_checkout_wins_and_only_its_build_knows_the_version(environ
     "direct_url",
     [{"url": "file:///tmp/flambe.whl", "archive_info": {}}, {"url": "file:///x", "dir_info": {}}, [], "nonsense"],
 )
-def test_another_direct_url_is_no_checkout(environment: Path, direct_url: object) -> None:
+def test_other_direct_urls_are_not_checkouts(environment: Path, direct_url: object) -> None:
     make_flambe(site_packages(environment), direct_url=direct_url)
     write_script(environment / "bin" / "flambe", "#!/bin/bash")
     assert versions.resolve().source is None
@@ -144,26 +144,26 @@ def test_an_interpreter_that_does_not_answer(tmp_path: Path, monkeypatch: pytest
     assert time.monotonic() - started < 300
 
 
-def test_a_release_that_pypi_does_not_have_is_warned_about() -> None:
+def test_a_release_that_is_not_on_pypi_is_a_warning() -> None:
     [warning] = versions.resolve("0.4.17").warnings
     assert "0.4.17 is not a release on PyPI" in warning
     assert versions.resolve("0.4.0").warnings == ()
     assert versions.resolve("v0.4.18").version == "0.4.18"
 
 
-def test_the_default_is_the_roles_own() -> None:
+def test_the_default_is_that_of_the_role() -> None:
     defaults = (Path(__file__).parents[3] / "roles" / "flambe" / "defaults" / "main.yml").read_text()
     match = re.search(r'^flambe_version: "?([^"\n]+)"?$', defaults, re.MULTILINE)
     assert match is not None
     assert match.group(1) == versions.DEFAULT_VERSION
 
 
-def test_the_uv_found_runs_on_linux_x86_64() -> None:
+def test_uv_is_found_on_linux_x86_64() -> None:
     uv = Path(pythons.find_uv())
     assert uv.read_bytes()[:20].startswith(b"\x7fELF\x02")
     assert uv.read_bytes()[18:20] == b"\x3e\x00"
 
 
-def test_elsewhere_no_uv_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_uv_on_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pythons.platform, "machine", lambda: "aarch64")
     assert pythons.find_uv() == ""

@@ -33,7 +33,9 @@ def file(tmp_path: Path) -> RunnableFile:
     return read(tmp_path / "mine.yaml")
 
 
-def test_the_roles_make_the_runtime_below_the_state_folder(file: RunnableFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_roles_create_the_runtime_below_the_state_folder(
+    file: RunnableFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     play = create_autospec(local_flambe.run_playbook)
     monkeypatch.setattr(local_flambe, "run_playbook", play)
     heard: list[Event] = []
@@ -48,7 +50,7 @@ def test_the_roles_make_the_runtime_below_the_state_folder(file: RunnableFile, m
     assert "takes some minutes" in heard[0].message
 
 
-def test_an_editable_install_runs_here_as_it_is(
+def test_an_editable_install_is_used_unchanged(
     file: RunnableFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play = create_autospec(local_flambe.run_playbook)
@@ -72,7 +74,7 @@ def test_an_editable_install_runs_here_as_it_is(
         ("packages", r"^local.yml failed$"),
     ],
 )
-def test_a_missing_python_is_told_in_one_line(
+def test_a_missing_python_is_reported_in_one_line(
     file: RunnableFile, monkeypatch: pytest.MonkeyPatch, step: str, said: str
 ) -> None:
     failure = TaskFailure(host="localhost", role="flambe", task="Install the runtime", message="failed", step=step)
@@ -83,7 +85,7 @@ def test_a_missing_python_is_told_in_one_line(
         local_flambe.prepare(file)
 
 
-def test_flambe_gets_the_file_with_absolute_paths(file: RunnableFile, tmp_path: Path) -> None:
+def test_flambe_receives_the_file_with_absolute_paths(file: RunnableFile, tmp_path: Path) -> None:
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
     python.write_text(

@@ -40,7 +40,7 @@ def test_a_wheel_is_built_once_for_the_same_content(source: Path, tmp_path: Path
     assert build_wheel(source, cache=tmp_path / "cache").version != wheel.version
 
 
-def test_an_installer_takes_it(source: Path, tmp_path: Path) -> None:
+def test_an_installer_accepts_the_wheel(source: Path, tmp_path: Path) -> None:
     wheel = build_wheel(source, cache=tmp_path / "cache")
     target = tmp_path / "installed"
     uv = find_uv()
@@ -65,7 +65,7 @@ def test_every_file_is_in_the_record(source: Path, tmp_path: Path) -> None:
     assert "Version: of the text" in metadata
 
 
-def test_what_cannot_be_built(source: Path, tmp_path: Path) -> None:
+def test_invalid_checkouts(source: Path, tmp_path: Path) -> None:
     (source / "broken").touch()
     with pytest.raises(SourceError, match="this does not build"):
         build_wheel(source, cache=tmp_path / "cache")
@@ -74,7 +74,7 @@ def test_what_cannot_be_built(source: Path, tmp_path: Path) -> None:
         build_wheel(tmp_path, cache=tmp_path / "cache")
 
 
-def test_which_checkout_of_flambe(source: Path, tmp_path: Path) -> None:
+def test_a_checkout_of_flambe(source: Path, tmp_path: Path) -> None:
     release = RuntimeVersion(version="0.4.18", origin="as configured")
     assert build(release) == release
     rename(source, "flambe-1.0-py3-none-any")
@@ -97,13 +97,13 @@ def test_which_checkout_of_flambe(source: Path, tmp_path: Path) -> None:
         ("flambe-1.0-cp311-cp311-linux_x86_64", "the wheel is for cp311-cp311-linux_x86_64; the hosts need"),
     ],
 )
-def test_what_hosts_cannot_get(source: Path, tmp_path: Path, name: str, message: str) -> None:
+def test_unsuitable_wheels_are_refused(source: Path, tmp_path: Path, name: str, message: str) -> None:
     rename(source, name)
     with pytest.raises(SourceError, match=message):
         build(RuntimeVersion(version="", origin="", source=source), cache=tmp_path / "cache")
 
 
-def test_a_checkout_that_cannot_be_read(source: Path, tmp_path: Path) -> None:
+def test_an_unreadable_checkout(source: Path, tmp_path: Path) -> None:
     os.mkfifo(source / "pipe")
     with pytest.raises(SourceError, match=r"cannot be built into a wheel: .*named pipe"):
         build_wheel(source, cache=tmp_path / "cache")

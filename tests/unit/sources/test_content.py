@@ -37,20 +37,20 @@ NO_CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_changes_count(case: str, package: Path) -> None:
+def test_changes_affect_the_digest(case: str, package: Path) -> None:
     before = content.digest(package)
     CHANGES[case](package)
     assert content.digest(package) != before
 
 
 @pytest.mark.parametrize("case", NO_CHANGES)
-def test_leftovers_do_not_count(case: str, package: Path) -> None:
+def test_leftovers_do_not_affect_the_digest(case: str, package: Path) -> None:
     before = content.digest(package)
     NO_CHANGES[case](package)
     assert content.digest(package) == before
 
 
-def test_build_counts_below_the_top(package: Path) -> None:
+def test_build_folders_below_the_top_affect_the_digest(package: Path) -> None:
     before = content.digest(package)
     (package / "ext" / "build").mkdir()
     (package / "ext" / "build" / "x.py").touch()

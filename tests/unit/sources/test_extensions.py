@@ -42,7 +42,7 @@ def test_each_kind(tmp_path: Path, make_package: MakePackage) -> None:
     assert "hunter2" not in repr((secret, declared))
 
 
-def test_the_users_own_cache(tmp_path: Path, make_package: MakePackage) -> None:
+def test_the_cache_of_the_user(tmp_path: Path, make_package: MakePackage) -> None:
     repository = make_package(tmp_path / "repo")
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
         subprocess.run(["git", "-C", str(repository), *command], check=True)
@@ -51,7 +51,7 @@ def test_the_users_own_cache(tmp_path: Path, make_package: MakePackage) -> None:
     assert found.path.is_relative_to(tmp_path / "state" / "cache" / "extensions")
 
 
-def test_failures_name_the_extension(tmp_path: Path) -> None:
+def test_failures_include_the_name_of_the_extension(tmp_path: Path) -> None:
     with pytest.raises(ClusterConfigurationError, match=r"x\.yaml:1:6: extension ext: .*no such file or folder"):
         fetch_extensions([declare("ext", "./none")], folder=tmp_path)
     with pytest.raises(SourceError, match=r"extension ext: .*git failed"):
@@ -66,7 +66,7 @@ def test_a_repository_that_cannot_be_installed(tmp_path: Path) -> None:
         fetch_extensions([declare("ext", tmp_path.as_uri())], folder=tmp_path)
 
 
-def test_large_ones_are_announced(tmp_path: Path, make_package: MakePackage) -> None:
+def test_large_extensions_are_announced(tmp_path: Path, make_package: MakePackage) -> None:
     package = make_package(tmp_path / "local")
     (package / "ext" / "weights").write_bytes(bytes(11 * 1024 * 1024))
     heard: list[Event] = []

@@ -58,7 +58,7 @@ def test_refs_and_folders(where: dict[str, str], content: str, repository: Path,
     assert (git.fetch(location, tmp_path / "cache") / "file").read_text() == content
 
 
-def test_a_later_run_pulls(repository: Path, tmp_path: Path) -> None:
+def test_a_later_fetch_pulls(repository: Path, tmp_path: Path) -> None:
     location, cache = GitLocation(url=repository.as_uri(), ref="main"), tmp_path / "cache"
     folder = git.fetch(location, cache)
     born = (folder / ".git").stat().st_ino
@@ -80,7 +80,7 @@ def test_the_default_branch_may_change(repository: Path, tmp_path: Path) -> None
     assert (git.fetch(location, cache) / "file").read_text() == "next"
 
 
-def test_a_commit_that_is_here_needs_no_repository(repository: Path, tmp_path: Path) -> None:
+def test_a_cached_commit_needs_no_repository(repository: Path, tmp_path: Path) -> None:
     first = run(repository, "rev-parse", "v1")
     location, cache = GitLocation(url=repository.as_uri(), ref=first), tmp_path / "cache"
     git.fetch(location, cache)
@@ -88,7 +88,7 @@ def test_a_commit_that_is_here_needs_no_repository(repository: Path, tmp_path: P
     assert (git.fetch(location, cache) / "file").read_text() == "one"
 
 
-def test_a_clone_that_was_broken_off_is_made_again(repository: Path, tmp_path: Path) -> None:
+def test_an_interrupted_clone_is_repeated(repository: Path, tmp_path: Path) -> None:
     location, cache = GitLocation(url=repository.as_uri()), tmp_path / "cache"
     folder = git.fetch(location, cache)
     (folder / ".git").rename(tmp_path / "lost")
@@ -114,19 +114,19 @@ def test_submodules(repository: Path, tmp_path: Path) -> None:
         ({"ref": "0" * 40}, "no branch, tag or commit 000"),
     ],
 )
-def test_what_is_not_there(where: dict[str, str], said: str, repository: Path, tmp_path: Path) -> None:
+def test_missing_refs_and_folders(where: dict[str, str], said: str, repository: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=said):
         git.fetch(GitLocation(url=repository.as_uri(), **where), tmp_path / "cache")
 
 
-def test_no_repository(tmp_path: Path) -> None:
+def test_a_missing_repository(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="git failed: fatal:") as caught:
         git.fetch(GitLocation(url=(tmp_path / "none").as_uri()), tmp_path / "cache")
     assert caught.value.hint == f"try: git ls-remote {(tmp_path / 'none').as_uri()}"
     assert not list((tmp_path / "cache").glob("*/new-*"))
 
 
-def test_credentials_reach_the_host_and_nothing_else(repository: Path, tmp_path: Path, web: Web) -> None:
+def test_credentials_are_sent_only_to_the_host(repository: Path, tmp_path: Path, web: Web) -> None:
     bare = tmp_path / "bare.git"
     subprocess.run(["git", "clone", "-q", "--bare", str(repository), str(bare)], check=True)
     run(bare, "update-server-info")

@@ -12,7 +12,7 @@ from flambe_ansible.sources import http
 from .conftest import Web
 
 
-def test_a_file_is_fetched_with_its_progress(web: Web, tmp_path: Path) -> None:
+def test_a_file_is_downloaded_with_progress(web: Web, tmp_path: Path) -> None:
     content = bytes(range(256)) * 4096
     web.files["/a/data.bin"] = content
     heard: list[tuple[int, int | None]] = []
@@ -25,7 +25,7 @@ def test_a_file_is_fetched_with_its_progress(web: Web, tmp_path: Path) -> None:
     assert len(heard) > 1
 
 
-def test_an_unchanged_file_is_not_sent_again(web: Web, tmp_path: Path) -> None:
+def test_an_unchanged_file_is_not_downloaded_again(web: Web, tmp_path: Path) -> None:
     web.files["/x"], web.etags["/x"] = b"one", '"1"'
     first = http.download(f"{web.url}/x", tmp_path)
     assert http.download(f"{web.url}/x", tmp_path) == first
@@ -34,7 +34,7 @@ def test_an_unchanged_file_is_not_sent_again(web: Web, tmp_path: Path) -> None:
     assert [status for _path, status, _login in web.asked] == [200, 304, 200]
 
 
-def test_what_breaks_off_leaves_the_old_file_and_is_fetched_again(web: Web, tmp_path: Path) -> None:
+def test_an_interrupted_download_keeps_the_old_file_and_is_repeated(web: Web, tmp_path: Path) -> None:
     web.files["/x"] = b"old"
     path = http.download(f"{web.url}/x", tmp_path)
     web.files["/x"] = b"new content"
@@ -46,7 +46,7 @@ def test_what_breaks_off_leaves_the_old_file_and_is_fetched_again(web: Web, tmp_
     assert http.download(f"{web.url}/x", tmp_path).read_bytes() == b"new content"
 
 
-def test_a_server_that_does_not_say_how_much(web: Web, tmp_path: Path) -> None:
+def test_a_server_that_does_not_send_the_size(web: Web, tmp_path: Path) -> None:
     web.files["/x"] = b"some"
     web.without_length.add("/x")
     heard: list[tuple[int, int | None]] = []
@@ -54,7 +54,7 @@ def test_a_server_that_does_not_say_how_much(web: Web, tmp_path: Path) -> None:
     assert heard == [(4, None)]
 
 
-def test_credentials_stay_with_their_host(web: Web, other_web: Web, tmp_path: Path) -> None:
+def test_credentials_are_not_sent_to_other_hosts(web: Web, other_web: Web, tmp_path: Path) -> None:
     web.login = "me:p@ss"
     web.files["/x"] = other_web.files["/y"] = b"data"
     web.moved["/away"] = f"{other_web.url}/y"
@@ -67,13 +67,13 @@ def test_credentials_stay_with_their_host(web: Web, other_web: Web, tmp_path: Pa
     assert "wrong" not in str(caught.value)
 
 
-def test_redirects_lead_to_the_web_alone(web: Web, tmp_path: Path) -> None:
+def test_redirects_are_limited_to_http(web: Web, tmp_path: Path) -> None:
     web.moved["/x"] = "file:///etc/passwd"
     with pytest.raises(SourceError, match="302"):
         http.download(f"{web.url}/x", tmp_path)
 
 
-def test_servers_that_refuse_or_are_not_there(web: Web, tmp_path: Path) -> None:
+def test_servers_that_refuse_or_do_not_exist(web: Web, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="the server answers 404"):
         http.download(f"{web.url}/none", tmp_path)
     with pytest.raises(SourceError, match=r"download failed: .*refused"):

@@ -91,7 +91,7 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("git+https://host/r#subdirectory=../x", "outside the repository"),
     ],
 )
-def test_extensions_that_are_nothing(text: str, said: str, tmp_path: Path) -> None:
+def test_invalid_extensions(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(LocationError, match=said):
         locate_extension(text, tmp_path)
 

@@ -37,7 +37,7 @@ def test_each_kind(tmp_path: Path, web: Web) -> None:
     assert heard == [("w", 7, 7)]
 
 
-def test_large_ones_are_announced(tmp_path: Path) -> None:
+def test_large_resources_are_announced(tmp_path: Path) -> None:
     for name, size in {"small": 10, "large": 11}.items():
         with (tmp_path / name).open("wb") as file:
             file.truncate(size * 1024 * 1024)
@@ -48,7 +48,7 @@ def test_large_ones_are_announced(tmp_path: Path) -> None:
     assert heard == [Notice(message="resource l: 11 MB to send (large)")]
 
 
-def test_failures_name_the_resource(tmp_path: Path, web: Web) -> None:
+def test_failures_include_the_name_of_the_resource(tmp_path: Path, web: Web) -> None:
     with pytest.raises(ClusterConfigurationError, match=r"x\.yaml:3:6: resource r: none: no such file"):
         fetch_resources([declare("r", "none")], folder=tmp_path, s3_download=s3.download)
     with pytest.raises(SourceError, match=r"resource r: .*answers 404"):

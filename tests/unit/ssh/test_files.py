@@ -9,7 +9,7 @@ import pytest
 from flambe_ansible.ssh import files
 
 
-def test_argv_shows_no_path_to_a_shell() -> None:
+def test_argv_exposes_no_path_to_a_shell() -> None:
     argv = files.rsync_argv(Path("/tmp/s/abc"), ["./-x", "./it's $(x)"], "i-1:/a b", options=["--delete"])
     rsh = argv[argv.index("--rsh") + 1]
     assert "--protect-args" in argv
@@ -27,7 +27,7 @@ def test_local_paths_stay_local(path: str, argument: str) -> None:
     assert files.local(path) == argument
 
 
-def test_progress_across_pieces() -> None:
+def test_progress_across_chunks() -> None:
     heard: list[files.Progress] = []
     read = files.progress_reader(heard.append)
     for piece in (

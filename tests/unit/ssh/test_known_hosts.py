@@ -16,7 +16,7 @@ def make_key(folder: Path, kind: str = "ed25519") -> str:
     return path.with_suffix(".pub").read_text().strip()
 
 
-def test_replace_keeps_others_and_drops_the_old(tmp_path: Path) -> None:
+def test_replace_keeps_the_keys_of_other_hosts(tmp_path: Path) -> None:
     file = tmp_path / "state" / "known_hosts"
     keys = tmp_path / "keys"
     keys.mkdir()
@@ -33,7 +33,7 @@ def test_replace_keeps_others_and_drops_the_old(tmp_path: Path) -> None:
     assert "root@host" not in file.read_text()
 
 
-def test_fingerprint_is_what_ssh_keygen_says(tmp_path: Path) -> None:
+def test_fingerprint_is_the_same_as_that_of_ssh_keygen(tmp_path: Path) -> None:
     key = make_key(tmp_path)
     said = subprocess.run(["ssh-keygen", "-lf", "-"], input=key, capture_output=True, text=True, check=True).stdout
     assert said.split()[1] == known_hosts.fingerprint(key)
@@ -51,7 +51,7 @@ def test_fingerprint_is_what_ssh_keygen_says(tmp_path: Path) -> None:
         "256 SHA256:abc root@host (ED25519)",
     ],
 )
-def test_what_is_no_key_is_refused(tmp_path: Path, line: str) -> None:
+def test_invalid_keys_are_refused(tmp_path: Path, line: str) -> None:
     file = tmp_path / "known_hosts"
     with pytest.raises(ValueError, match="not a public key"):
         known_hosts.replace(file, "i-1", [line])
@@ -59,7 +59,7 @@ def test_what_is_no_key_is_refused(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize(("port", "name"), [(22, "host.example"), (2222, "[host.example]:2222")])
-def test_look_up_reads_hashed_names(tmp_path: Path, port: int, name: str) -> None:
+def test_look_up_finds_hashed_names(tmp_path: Path, port: int, name: str) -> None:
     (tmp_path / "keys").mkdir()
     key = make_key(tmp_path / "keys")
     file = tmp_path / "known_hosts"

@@ -26,7 +26,7 @@ def connections(tmp_path: Path) -> Iterator[Connections]:
         yield made
 
 
-def test_the_end_of_a_fan_out_does_not_lift_the_cancellation_of_another(connections: Connections) -> None:
+def test_the_end_of_one_fan_out_does_not_reset_the_cancellation_of_another(connections: Connections) -> None:
     def work(_host: Host) -> None:
         connections._cancel()
         connections._on_each([TWO], lambda host: host.name)
@@ -39,7 +39,7 @@ def test_the_end_of_a_fan_out_does_not_lift_the_cancellation_of_another(connecti
     assert connections._processes.run(["true"]).returncode == 0
 
 
-def test_closing_does_not_revive_the_work_of_a_fan_out(connections: Connections) -> None:
+def test_closing_cancels_the_work_of_a_fan_out(connections: Connections) -> None:
     def work(_host: Host) -> None:
         connections.close()
         connections._processes.run(["true"])
@@ -93,7 +93,9 @@ def test_a_tunnel_that_hangs_is_a_typed_error(connections: Connections, monkeypa
         pass
 
 
-def test_a_tunnel_whose_end_hangs_ends_nevertheless(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tunnel_that_hangs_when_it_is_closed_is_killed(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def hang(argv: Sequence[str], **_: Any) -> None:
         raise subprocess.TimeoutExpired(argv, 10)
 

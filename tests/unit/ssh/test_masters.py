@@ -93,5 +93,5 @@ def test_diagnose(log: str, printed: str, timed_out: bool, failure: Failure, wor
     assert "debug1" not in got.message
 
 
-def test_the_key_that_was_seen() -> None:
+def test_the_key_that_was_offered() -> None:
     assert diagnose(HOST_CHANGED).seen == "ssh-ed25519 SHA256:abcdef"

@@ -70,7 +70,7 @@ def test_connection_options(changes: dict[str, Any], replaced: dict[str, str], a
     assert pairs == [replaced.get(option, option) for option in STRICT] + added
 
 
-def test_extra_options_win_whatever_their_case() -> None:
+def test_extra_options_take_precedence_regardless_of_case() -> None:
     got = options.connection_options(target(extra={"serveraliveinterval": "5", "Compression": "yes"}))
     assert got[2:6] == ["-o", "serveraliveinterval=5", "-o", "Compression=yes"]
     assert "ServerAliveInterval=15" not in got
@@ -87,7 +87,7 @@ def test_master_is_checked_and_ends_with_its_owner() -> None:
     ]
 
 
-def test_commands_join_the_open_connection_and_open_none() -> None:
+def test_commands_use_the_open_connection() -> None:
     argv = options.client_argv(target(), SOCKET, "uptime")
     assert argv == [*OVER_SOCKET, "-T", "--", "i-1", "uptime"]
     assert options.control_argv(SOCKET, "forward", "-L", "1:h:2") == [
@@ -97,7 +97,7 @@ def test_commands_join_the_open_connection_and_open_none() -> None:
 
 
 @pytest.mark.parametrize("tty", [False, True])
-def test_a_person_gets_a_connection_of_their_own(tty: bool) -> None:
+def test_an_interactive_session_has_a_separate_connection(tty: bool) -> None:
     argv = options.interactive_argv(target(), tty=tty)
     assert "StrictHostKeyChecking=yes" in argv
     assert "ControlPath=none" in argv
@@ -105,7 +105,7 @@ def test_a_person_gets_a_connection_of_their_own(tty: bool) -> None:
     assert ("-t" in argv) is tty
 
 
-def test_ansible_connects_under_the_same_options() -> None:
+def test_ansible_uses_the_same_options() -> None:
     variables = options.ansible_variables(target(), socket=SOCKET, python="/usr/bin/python3.11")
     common = shlex.split(variables.pop("ansible_ssh_common_args"))
     assert common == [*options.connection_options(target()), "-o", f"ControlPath={SOCKET}"]
@@ -124,10 +124,10 @@ def test_ansible_connects_under_the_same_options() -> None:
     ("argument", "quoted"),
     [("plain", "plain"), ("a b", "'a b'"), ("it's", "'it''s'"), ('say "x"', "'say \"x\"'"), ("", "''")],
 )
-def test_rsync_shell_quotes_as_rsync_reads(argument: str, quoted: str) -> None:
+def test_rsync_shell_is_quoted_for_rsync(argument: str, quoted: str) -> None:
     assert options.rsync_shell(["ssh", argument]) == f"ssh {quoted}"
 
 
-def test_quote_survives_a_shell() -> None:
+def test_quote_round_trips_through_a_shell() -> None:
     words = ["echo", "$(touch /tmp/x)", "a'b", ""]
     assert shlex.split(options.quote(words)) == words

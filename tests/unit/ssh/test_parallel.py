@@ -13,7 +13,7 @@ from flambe_ansible.ssh import on_each
 HOSTS = [Host(name=f"c_factory_{index}", role=Role.FACTORY, index=index) for index in range(5)]
 
 
-def test_all_at_once_and_in_order() -> None:
+def test_hosts_run_in_parallel_and_results_are_in_order() -> None:
     together = threading.Barrier(len(HOSTS), timeout=120)
 
     def work(host: Host) -> int:
@@ -27,7 +27,7 @@ def test_no_hosts() -> None:
     assert on_each([], lambda host: host) == {}
 
 
-def test_every_refusal_is_told() -> None:
+def test_every_refusal_is_reported() -> None:
     def work(host: Host) -> None:
         if host.index in (1, 3):
             raise UnsupportedHostError(f"{host.name}: no rsync", host=host.name)

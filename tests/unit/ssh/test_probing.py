@@ -51,7 +51,7 @@ def test_parse() -> None:
     probing.require("h", GOOD)
 
 
-def test_parse_of_nothing() -> None:
+def test_parse_empty_output() -> None:
     assert probing.parse("") == Probe()
 
 
@@ -82,7 +82,7 @@ def test_supported_systems(system: tuple[str, str]) -> None:
         ({"os": "", "os_name": ""}, ["an unknown system"]),
     ],
 )
-def test_refusals_are_one_line(changes: dict[str, str], words: list[str]) -> None:
+def test_refusals_have_one_line(changes: dict[str, str], words: list[str]) -> None:
     with pytest.raises(UnsupportedHostError) as caught:
         probing.require("c_factory_0", replace(GOOD, **changes))
     assert caught.value.host == "c_factory_0"
@@ -92,7 +92,7 @@ def test_refusals_are_one_line(changes: dict[str, str], words: list[str]) -> Non
         assert word in caught.value.message
 
 
-def test_the_script_runs_here() -> None:
+def test_the_script_runs_locally() -> None:
     said = subprocess.run(["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True)
     probe = probing.parse(said.stdout)
     assert said.stdout.rstrip().endswith("probe:end=yes")

@@ -55,7 +55,7 @@ def test_cancel_is_an_error_if_the_process_ends_before_the_next_check(monkeypatc
         processes.run(["sleep", "600"])
 
 
-def test_cancel_ends_what_runs_and_starts_nothing_until_reset(orphaning: list[str], tmp_path: Path) -> None:
+def test_cancel_ends_running_processes_and_starts_none_until_reset(orphaning: list[str], tmp_path: Path) -> None:
     processes = Processes()
 
     def cancel_once_it_runs() -> None:

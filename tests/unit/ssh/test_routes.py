@@ -37,12 +37,12 @@ def test_a_bastion_of_the_cluster_gets_its_key_and_known_hosts() -> None:
 
 
 @pytest.mark.parametrize("jump", ["", "-oProxyCommand=x", "a:b:c", "user@", "h:22x"])
-def test_what_is_no_jump_is_refused(jump: str) -> None:
+def test_invalid_jumps_are_refused(jump: str) -> None:
     with pytest.raises(ValueError, match="is not"):
         routes.jump_command(jump)
 
 
-def test_shell_characters_stay_characters() -> None:
+def test_shell_characters_are_quoted() -> None:
     assert "'$(touch x)'" in routes.jump_command("$(touch x)@bastion")
 
 

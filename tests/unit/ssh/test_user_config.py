@@ -47,7 +47,7 @@ def test_keys_are_found(own: Path, name: str, address: str, port: int, config: s
     )
 
 
-def test_the_files_and_the_alias_that_ssh_names() -> None:
+def test_the_files_and_the_alias_that_ssh_reports() -> None:
     settings = "user me\nuserknownhostsfile ~/.ssh/known_hosts /a/b\nglobalknownhostsfile /dev/null\n"
     assert user_config.parse_settings(settings) == ([Path("~/.ssh/known_hosts").expanduser(), Path("/a/b")], "")
     assert user_config.parse_settings("hostkeyalias x\nuserknownhostsfile none\n") == ([], "x")

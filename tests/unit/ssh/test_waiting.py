@@ -59,7 +59,7 @@ class Clock:
         ([Failure.UNREACHABLE] * 99, 12, False),  # up to the deadline of 120 s
     ],
 )
-def test_patience(failures: list[Failure], tries: int, opens: bool) -> None:
+def test_retries(failures: list[Failure], tries: int, opens: bool) -> None:
     door, clock = Door(failures), Clock()
 
     def open_door() -> None:
@@ -107,7 +107,7 @@ def test_banner(replies: list[bytes]) -> None:
         thread.join()
 
 
-def test_no_banner_is_an_error_with_its_place() -> None:
+def test_no_banner_is_an_error_with_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as port:
         number = port.getsockname()[1]
     with pytest.raises(
@@ -119,7 +119,7 @@ def test_no_banner_is_an_error_with_its_place() -> None:
     assert caught.value.hint
 
 
-def test_a_set_stop_ends_the_wait() -> None:
+def test_a_stop_event_ends_the_wait() -> None:
     stop = threading.Event()
     stop.set()
     waiting.wait_for_banner("h", "127.0.0.1", port=1, deadline=time.monotonic() + 60, stop=stop)

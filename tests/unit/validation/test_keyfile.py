@@ -110,7 +110,7 @@ def test_a_corrected_key_is_read_again(tmp_path: Path) -> None:
     assert keyfile.private_key(write_key(path)) == []
 
 
-def test_the_check_is_fast_and_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_is_fast_and_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_key(tmp_path / "key")
     started = time.perf_counter()
     assert keyfile.private_key(path) == []
