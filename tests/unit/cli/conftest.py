@@ -1,4 +1,4 @@
-"""Run command lines against a fake cluster."""
+"""Fixtures that run commands with a fake cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.cli.made_up import FakeCluster
 
 @dataclass
 class Outcome:
-    """The exit code and output of a command line."""
+    """The exit code and output of a command."""
 
     code: int
     stdout: str
@@ -34,7 +34,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command line without a terminal."""
+    """Run a command without a terminal."""
 
     def call(*arguments: str) -> Outcome:
         code = cli.run(arguments)

@@ -1,4 +1,4 @@
-"""A fake cluster for the command line: its plan, its hosts, and a launch that sends events."""
+"""A fake cluster for the command line, with a plan, hosts, and a launch that sends events."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def make_plan(action: Action = Action.CREATE, hosts: tuple[Host, ...] = HOSTS, *
 
 
 def make_nodes(hosts: tuple[Host, ...] = HOSTS, *, dead: tuple[str, ...] = ()) -> RayNodes:
-    """Make the state of Ray's nodes, with those of these hosts dead."""
+    """Make the state of Ray's nodes; the nodes of the given hosts are dead."""
     nodes = tuple(RayNode(address=host.private_ip, alive=host.name not in dead) for host in hosts)
     return RayNodes(version="0.7.6", nodes=nodes)
 
@@ -70,7 +70,7 @@ def make_nodes(hosts: tuple[Host, ...] = HOSTS, *, dead: tuple[str, ...] = ()) -
 def make_status(
     state: ClusterState = ClusterState.RUNNING, hosts: tuple[Host, ...] = HOSTS, **facts: Any
 ) -> ClusterStatus:
-    """Make a status of these hosts."""
+    """Make a status of the given hosts."""
     return ClusterStatus(
         name=NAME,
         state=state,
@@ -131,7 +131,7 @@ class FakeCluster:
         return self.hosts
 
     def check_termination(self) -> None:
-        """Allow it."""
+        """Allow termination."""
 
     def terminate_instances(self) -> list[Host]:
         self.calls.append("terminate")

@@ -14,7 +14,7 @@ STEPS = ("create", "boot", "connect", "setup_cmds", "cluster_keys", "flambe", "s
 
 
 class Clock:
-    """A clock that the test moves."""
+    """A clock that the test sets."""
 
     now = 100.0
 

@@ -33,7 +33,7 @@ def local(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> LocalConnect
 
 
 @pytest.mark.parametrize(
-    ("words", "name"),
+    ("argv", "name"),
     [
         ([], "demo_orchestrator"),
         (["orchestrator"], "demo_orchestrator"),
@@ -42,9 +42,9 @@ def local(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> LocalConnect
     ],
 )
 def test_ssh_finds_the_host_and_returns_the_exit_code(
-    local: LocalConnections, run: Run, words: list[str], name: str
+    local: LocalConnections, run: Run, argv: list[str], name: str
 ) -> None:
-    done = run("ssh", "c.yaml", *words, "--", f"test $HOST = {name} && exit 7")
+    done = run("ssh", "c.yaml", *argv, "--", f"test $HOST = {name} && exit 7")
     assert (done.code, done.stderr) == (7, "")
     assert local.asked == [name]
 
@@ -80,8 +80,8 @@ def test_exec_ends_with_the_worst_exit_code(local: LocalConnections, run: Run) -
 
 
 def test_several_words_are_passed_unchanged(local: LocalConnections, run: Run) -> None:
-    words = [sys.executable, "-c", "import sys; print(sys.argv[1:])", "a b", "$HOME", "--yes"]
-    done = run("exec", "c.yaml", "--on", "orchestrator", "--", *words)
+    argv = [sys.executable, "-c", "import sys; print(sys.argv[1:])", "a b", "$HOME", "--yes"]
+    done = run("exec", "c.yaml", "--on", "orchestrator", "--", *argv)
     assert done.stdout == "orchestrator | ['a b', '$HOME', '--yes']\n"
 
 

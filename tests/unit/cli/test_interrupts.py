@@ -1,4 +1,4 @@
-"""Ctrl-C in a process of its own: the first raises, the second ends."""
+"""Ctrl-C in a subprocess: the first raises KeyboardInterrupt, the second ends the process."""
 
 from __future__ import annotations
 

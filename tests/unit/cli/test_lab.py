@@ -1,4 +1,4 @@
-"""``lab``: its text and its documents, with a fake lab."""
+"""``lab``: its text and JSON output, with a fake lab."""
 
 from __future__ import annotations
 

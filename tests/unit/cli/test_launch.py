@@ -1,4 +1,4 @@
-"""``launch``: its text, its document, its questions and its failures."""
+"""``launch``: its text, JSON output, prompts and failures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FAILURE = PlaybookError(
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *answers: str | BaseException) -> list[str]:
-    """Simulate a terminal with these answers; return the questions."""
+    """Simulate a terminal with these answers; return the prompts."""
     asked: list[str] = []
     given = iter(answers)
 

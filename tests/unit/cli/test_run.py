@@ -18,7 +18,7 @@ from tests.unit.cli.made_up import FakeCluster
 
 
 def raise_at_load(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Make every configuration fail like this."""
+    """Make loading of every configuration raise an error."""
 
     def load(_file: str) -> None:
         raise error

@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "runnable"
 
 
-def call(folder: Path, *words: str, code: int = 0) -> tuple[str, str]:
-    """Run it in a folder, in a process of its own: an extension is imported once a process."""
+def call(folder: Path, *argv: str, code: int = 0) -> tuple[str, str]:
+    """Run the command in a folder, in a subprocess: an extension is imported only once per process."""
     done = subprocess.run(
-        [Path(sys.executable).with_name("flambe-ans"), "run", *words],
+        [Path(sys.executable).with_name("flambe-ans"), "run", *argv],
         cwd=folder,
         env={**os.environ, "HOME": str(folder)},
         capture_output=True,

@@ -243,13 +243,13 @@ def test_a_refused_submit_lists_commands_to_paste(run: Run, busy: Cluster, tmp_p
     file, secrets = tmp_path / "e.yaml", tmp_path / "s.ini"
     file.write_text("!Experiment\nname: a\npipeline:\n  x: !Trainer\n")
     secrets.write_text("[A]\nb = c\n")
-    words = ["submit", str(file), "--cluster", "my cluster.yaml", "--secrets", str(secrets)]
-    outcome = run(*words)
+    argv = ["submit", str(file), "--cluster", "my cluster.yaml", "--secrets", str(secrets)]
+    outcome = run(*argv)
     commands = [line[6:].partition("   #")[0] for line in outcome.stderr.splitlines()[-3:]]
     assert commands == [
         "flambe-ans logs 'my cluster.yaml' --follow",
         "flambe-ans stop 'my cluster.yaml'",
-        shlex.join(["flambe-ans", *words, "--force"]),
+        shlex.join(["flambe-ans", *argv, "--force"]),
     ]
 
 
@@ -258,10 +258,10 @@ def test_a_failed_submit_is_repeated_with_its_options(run: Run, busy: Cluster, t
     file.write_text("!Experiment\nname: a\npipeline:\n  x: !Trainer\n")
     secrets.write_text("[A]\nb = c\n")
     busy.planned = make_plan()
-    words = ["submit", str(file), "--cluster", "c.yaml", "--secrets", str(secrets), "--force"]
-    outcome = run(*words)
+    argv = ["submit", str(file), "--cluster", "c.yaml", "--secrets", str(secrets), "--force"]
+    outcome = run(*argv)
     assert outcome.code == 2
-    assert outcome.stderr.endswith(f"next: {shlex.join(['flambe-ans', *words])} --yes\n")
+    assert outcome.stderr.endswith(f"next: {shlex.join(['flambe-ans', *argv])} --yes\n")
 
 
 def test_submit_requires_a_cluster(run: Run) -> None:

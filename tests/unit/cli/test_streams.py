@@ -1,4 +1,4 @@
-"""Output streams that are closed, and Ctrl-C: commands end at once, on the hosts too."""
+"""Closed output streams and Ctrl-C: commands end at once, also on the hosts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ sys.exit(run(sys.argv[1:]))
 
 
 def start(folder: Path, *arguments: str, pipe_to: str = "") -> subprocess.Popen[str]:
-    """Start a command line whose hosts are shells on this machine; its exit code comes from the first of a pipe."""
+    """Start a command whose hosts are local shells; the exit code is that of the first command of a pipe."""
     argv = [sys.executable, "-c", PROGRAM, *arguments]
     if pipe_to:
         argv = ["bash", "-c", f'"$@" | {pipe_to}; exit "${{PIPESTATUS[0]}}"', "bash", *argv]
@@ -46,7 +46,7 @@ def start(folder: Path, *arguments: str, pipe_to: str = "") -> subprocess.Popen[
 
 
 def wait_until_gone(pid: int) -> bool:
-    """Wait for a process that is not a child of ours to end."""
+    """Wait for the end of a process that is not a child of this one."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         state = Path(f"/proc/{pid}/stat")

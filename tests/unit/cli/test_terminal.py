@@ -1,4 +1,4 @@
-"""On a real terminal: the live table, the question, colours, and terminals that can do less."""
+"""Output to a terminal: the live table, the prompt, colours, and terminals with fewer capabilities."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Slow(FakeCluster):
 flambe_ansible.cluster.loading.load_cluster = lambda file: Slow()
 sys.exit(run(sys.argv[1:]))
 """
-CURSOR = re.compile(r"\x1b\[\??\d*[A-HJKhl]")  # moves, erases, shows or hides
+CURSOR = re.compile(r"\x1b\[\??\d*[A-HJKhl]")  # move, erase, show or hide
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
-def launch(*arguments: str, say: str = "", width: int = 80, **environment: str) -> tuple[int, str]:
-    """Launch at a terminal, give an answer, and return the exit code and all that was printed."""
+def launch(*arguments: str, answer: str = "", width: int = 80, **environment: str) -> tuple[int, str]:
+    """Launch with a terminal, send an answer, and return the exit code and the output."""
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     kept = {
@@ -50,12 +50,12 @@ def launch(*arguments: str, say: str = "", width: int = 80, **environment: str) 
         env={**kept, "TERM": "xterm-256color", **environment},
     )
     os.close(slave)
-    os.write(master, say.encode())
+    os.write(master, answer.encode())
     printed = b""
     while True:
         try:
             chunk = os.read(master, 65536)
-        except OSError:  # the other side has gone
+        except OSError:  # the other side is closed
             break
         if not chunk:
             break
@@ -69,7 +69,7 @@ def strip(text: str) -> str:
 
 
 def test_the_question_and_the_live_table() -> None:
-    code, text = launch("launch", "c.yaml", say="y\n")
+    code, text = launch("launch", "c.yaml", answer="y\n")
     assert code == 0
     assert "Create 3 hosts? [y/N]" in strip(text)
     assert CURSOR.search(text)
@@ -79,7 +79,7 @@ def test_the_question_and_the_live_table() -> None:
 
 
 def test_end_of_file_declines() -> None:
-    code, text = launch("launch", "c.yaml", say="\x04")
+    code, text = launch("launch", "c.yaml", answer="\x04")
     assert code == 130
     assert "nothing was created" in strip(text)
 
@@ -88,7 +88,7 @@ def test_end_of_file_declines() -> None:
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     _, text = launch("launch", "c.yaml", "--yes", width=width)
     lines = re.split(r"[\r\n]+", strip(text))
-    assert max(len(line) for line in lines if not line.startswith("ssh -i")) <= width  # that one is for copying
+    assert max(len(line) for line in lines if not line.startswith("ssh -i")) <= width  # this line is for copying
 
 
 def test_no_color_disables_colours() -> None:

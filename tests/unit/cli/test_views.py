@@ -1,4 +1,4 @@
-"""Plan, status, card and errors as text, at the widths that terminals have."""
+"""Plan, status, card and errors as text, at common widths of terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clusters on EC2, against moto's API in this process."""
+"""Clusters on EC2, with moto in this process."""
 
 from __future__ import annotations
 
@@ -229,9 +229,9 @@ def test_events_of_a_launch(make_cluster: Any) -> None:
     events: list[StepEvent] = []
     cluster.observer = events.append
     cluster.load_all_instances()
-    told = {(one.host, one.step, one.status) for one in events}
+    seen = {(one.host, one.step, one.status) for one in events}
     for name in ALL:
-        assert {(name, "create", Status.RUNNING), (name, "create", Status.CHANGED), (name, "boot", Status.OK)} <= told
+        assert {(name, "create", Status.RUNNING), (name, "create", Status.CHANGED), (name, "boot", Status.OK)} <= seen
 
 
 def _terminate(account: Account, name: str) -> None:
@@ -263,7 +263,7 @@ def test_each_launch_updates_names_and_tags(make_cluster: Any, account: Account)
 
 
 def test_unnamed_factories_get_their_names(make_cluster: Any, account: Account) -> None:
-    """A launch that is killed between creation and naming leaves factories with their common base name."""
+    """A launch killed between creation and naming leaves factories with their common base name."""
     cluster = make_cluster()
     refuse(cluster.clients.ec2, "CreateTags", [client_error("RequestLimitExceeded", "CreateTags")])
     with pytest.raises(AWSError, match="tag instances"):
@@ -365,7 +365,7 @@ def test_single_steps_on_alarms(make_cluster: Any, account: Account) -> None:
     assert len(account.alarms()) == 3
 
 
-# Failing.
+# Failures.
 
 
 def test_a_shortage_creates_no_host_of_the_role_and_has_a_hint(make_cluster: Any, account: Account) -> None:
@@ -412,10 +412,10 @@ def test_rollback_without_created_hosts_does_nothing(make_cluster: Any, account:
 
 
 class _KilledError(BaseException):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
-# A launch's calls that change something, in order; it is killed before, or right after, each of them.
+# The calls of a launch that change something, in order; it is killed before or after each of them.
 @pytest.mark.parametrize("moment", ["provide-client-params", "after-call"])
 @pytest.mark.parametrize("operation", ["ec2.RunInstances", "cloudwatch.PutMetricAlarm", "ec2.CreateTags"])
 @pytest.mark.parametrize("finish", [True, False])
@@ -430,7 +430,7 @@ def test_a_launch_killed_at_any_moment_can_be_completed_or_undone(
 
     client = cluster.clients.ec2 if operation.startswith("ec2") else cluster.clients.cloudwatch
     if operation == "ec2.RunInstances" and moment == "after-call":
-        cluster.plan()  # so that the dry runs are over
+        cluster.plan()  # after the dry runs
 
     client.meta.events.register(f"{moment}.{operation}", kill)
     with pytest.raises(_KilledError):
@@ -453,7 +453,7 @@ def test_a_launch_killed_at_any_moment_can_be_completed_or_undone(
 
 
 def _let_time_pass(folder: Path) -> None:
-    """Make unanswered creations old enough for EC2 to show what became of them."""
+    """Make unanswered creations old enough for EC2 to show their hosts."""
     path = folder / journal.FILE
     path.write_text(path.read_text().replace('"asked": "2', '"asked": "1'))
 
@@ -464,12 +464,12 @@ def test_two_launches_at_once_are_refused(make_cluster: Any) -> None:
         make_cluster().terminate_instances()
 
 
-# Ending.
+# Termination.
 
 
 def test_down_terminates_all_hosts_and_deletes_their_alarms(make_cluster: Any, account: Account) -> None:
     make_cluster(orchestrator_timeout=2).load_all_instances()
-    _terminate(account, "trial_factory_1")  # by its alarm, say: the alarm itself stays
+    _terminate(account, "trial_factory_1")  # as its alarm does: the alarm itself is kept
     stopped = account.instances()[0]["InstanceId"]
     account.ec2.stop_instances(InstanceIds=[stopped])
     assert len(account.alarms()) == 3
@@ -492,7 +492,7 @@ def test_down_reports_alarms_that_remain(make_cluster: Any, account: Account) ->
         cluster.terminate_instances()
 
 
-# Looking.
+# Plans and hosts.
 
 
 def test_plan_of_a_new_cluster(make_cluster: Any, account: Account) -> None:
@@ -577,7 +577,7 @@ def test_find_hosts_includes_hosts_that_are_shutting_down(make_cluster: Any, acc
 
 
 @pytest.mark.parametrize(
-    ("changes", "field", "words"),
+    ("changes", "field", "message"),
     [
         ({"subnet_id": "subnet-00000000"}, "subnet_id", "subnet-00000000"),
         ({"security_group": "sg-00000000"}, "security_group", "sg-00000000"),
@@ -588,14 +588,14 @@ def test_find_hosts_includes_hosts_that_are_shutting_down(make_cluster: Any, acc
     ],
 )
 def test_missing_resources_are_reported_before_anything_is_created(
-    make_cluster: Any, account: Account, changes: dict[str, Any], field: str, words: str
+    make_cluster: Any, account: Account, changes: dict[str, Any], field: str, message: str
 ) -> None:
     for call in ("plan", "load_all_instances"):
         cluster = make_cluster(**changes)
         with pytest.raises(ClusterConfigurationError) as caught:
             getattr(cluster, call)()
         assert [one.field for one in caught.value.problems] == [field]
-        assert words in caught.value.message
+        assert message in caught.value.message
         assert cluster.calls.changing == []
     assert account.instances() == []
     assert not account.alarms()

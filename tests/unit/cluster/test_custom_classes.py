@@ -1,4 +1,4 @@
-"""What a provider in three hooks gets for nothing."""
+"""Methods that a provider with three hooks inherits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flambe_ansible.launch.plan import Action
 
 
 class Mine(Cluster):
-    """A provider as flambé's own are written."""
+    """A provider written like those of flambé."""
 
     def load_all_instances(self) -> None:
         self.orchestrator = self.get_orchestrator("203.0.113.1", "10.0.0.1")
@@ -25,7 +25,7 @@ class Mine(Cluster):
 
 
 class Ending(Mine):
-    """One that ends its hosts, too."""
+    """A provider that terminates its hosts."""
 
     def terminate_instances(self) -> list[Host]:
         ended = self.find_hosts()
@@ -34,14 +34,14 @@ class Ending(Mine):
 
 
 class Empty(Mine):
-    """One that finds no hosts."""
+    """A provider that finds no hosts."""
 
     def load_all_instances(self) -> None:
         return
 
 
 def connect(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connect without any host."""
+    """Connect without real hosts."""
     for name, answer in (("wait", None), ("probe", {})):
         method = getattr(cluster.connections, name)
         monkeypatch.setattr(cluster.connections, name, create_autospec(method, return_value=answer))

@@ -1,4 +1,4 @@
-"""Clusters of hosts that are there already: what is told of them before anybody asks them."""
+"""Clusters of existing hosts: their configuration and host keys before any connection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ THIRD = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHm
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SSHCluster]:
-    """Make a cluster of three hosts; the user's own known_hosts knows nobody."""
+    """Return a function that makes a cluster of three hosts; the user's known_hosts is empty."""
     monkeypatch.setattr(user_config, "find_keys", create_autospec(user_config.find_keys, return_value=[]))
     key = tmp_path / "key"
     key.write_text(private_key())
@@ -48,7 +48,7 @@ def describe(host: Host) -> tuple[str, str, int, str, int, str | None]:
     return host.name, host.address, host.port, host.private_ip, host.private_port, host.public_ip
 
 
-PLACES = {
+ADDRESSES = {
     "as written": (
         {},
         ("rack_orchestrator", "10.0.0.5", 22, "10.0.0.5", 22, None),
@@ -70,7 +70,7 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize(("more", "orchestrator", "first", "second"), PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize(("more", "orchestrator", "first", "second"), ADDRESSES.values(), ids=ADDRESSES)
 def test_hosts_come_from_the_configuration(
     make: Callable[..., SSHCluster], more: dict[str, Any], orchestrator: object, first: object, second: object
 ) -> None:
@@ -173,7 +173,7 @@ def test_the_inventory_contains_the_proxy_and_the_keys(make: Callable[..., SSHCl
 
 
 class Answers:
-    """Stands for the connections: what each host answers."""
+    """Fake connections with an answer of each host."""
 
     def __init__(self, **answers: str) -> None:
         self.answers = answers
