@@ -15,7 +15,7 @@ from flambe_ansible.lab import LabInfo
 
 
 def client(info: LabInfo, service: str = "ec2", **changed: str) -> Any:
-    """Make a boto3 client of the lab; ``access_key``, ``secret_key`` and ``region`` can be made wrong."""
+    """Make a boto3 client of the lab; ``access_key``, ``secret_key`` and ``region`` can be overridden."""
     return boto3.client(
         service,
         endpoint_url=info.endpoint,
@@ -26,7 +26,7 @@ def client(info: LabInfo, service: str = "ec2", **changed: str) -> Any:
 
 
 def request(info: LabInfo, **changed: Any) -> dict[str, Any]:
-    """Write the parameters of a RunInstances call; None leaves one out."""
+    """Return the parameters of a RunInstances call; None omits one."""
     parameters = {
         "ImageId": info.image_id,
         "InstanceType": "t3.small",
@@ -41,7 +41,7 @@ def request(info: LabInfo, **changed: Any) -> dict[str, Any]:
 
 
 def run(info: LabInfo, **changed: Any) -> list[str]:
-    """Launch instances, wait until they run, and return their ids."""
+    """Launch instances, wait until they are running, and return their ids."""
     ids = [one["InstanceId"] for one in client(info).run_instances(**request(info, **changed))["Instances"]]
     wait_for(info, ids, "running")
     return ids
@@ -60,7 +60,7 @@ def wait_for(info: LabInfo, ids: list[str], state: str, *, timeout: float = 300)
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 180) -> None:
-    """Wait until something holds."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
@@ -76,7 +76,7 @@ def console_keys(info: LabInfo, instance: str) -> set[str]:
 
 
 def ssh(info: LabInfo, instance: str, command: str, tmp: Path) -> str:
-    """Run a command on a host, whose key must be the console's."""
+    """Run a command on a host; its host key must match the console."""
     address = describe(info, instance)[0]["PrivateIpAddress"]
     known = tmp / f"known_hosts.{instance}"
     known.write_text("".join(f"{address} {key}\n" for key in console_keys(info, instance)))

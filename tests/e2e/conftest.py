@@ -19,13 +19,13 @@ RELEASE = "0.4.18"
 
 @pytest.fixture(scope="session")
 def runtime_image(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image with flambe's runtime and TensorBoard in it."""
+    """Return an image with flambe's runtime and TensorBoard."""
     return images.bake(lab, tmp_path_factory.mktemp("bake"))
 
 
 @pytest.fixture(scope="session")
 def experiments(lab: LabInfo, runtime_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Describe a cluster of two factories; the first submit creates it."""
+    """Return a cluster of two factories; the first submit creates it."""
     made = Cluster(tmp_path_factory.mktemp("submit"), lab, image=runtime_image)
     yield made
     made.end()
@@ -35,8 +35,8 @@ def experiments(lab: LabInfo, runtime_image: str, tmp_path_factory: pytest.TempP
 def flambe_sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Download and unpack the source of the release."""
     folder = tmp_path_factory.mktemp("sdist")
-    words = ["pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder)]
-    subprocess.run([sys.executable, "-m", *words, f"flambe=={RELEASE}"], check=True)
+    argv = ["pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder)]
+    subprocess.run([sys.executable, "-m", *argv, f"flambe=={RELEASE}"], check=True)
     with tarfile.open(folder / f"flambe-{RELEASE}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     return folder / f"flambe-{RELEASE}"

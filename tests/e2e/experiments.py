@@ -1,4 +1,4 @@
-"""The cluster on which the tests of submit run one after the other: one configuration, and the command line on it."""
+"""The cluster for the tests of submit: its configuration, and commands on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "not-so-secret-as-it-comes-with-the-example"
 
 
 class Cluster:
-    """One configuration and the command line on it."""
+    """A configuration, and commands on it."""
 
     def __init__(self, folder: Path, lab: LabInfo, *, image: str) -> None:
         self.folder = folder
@@ -33,30 +33,30 @@ class Cluster:
         self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
 
     def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
-        """Start a command line."""
+        """Start a command."""
         program = Path(sys.executable).with_name("flambe-ans")
         argv = [str(word) for word in (program, *arguments)]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(argv, cwd=self.folder, env=self.environment, text=True, **pipes, **options)
 
     def call(self, *arguments: Any, code: int | None = 0) -> str:
-        """Run a command line, and return what it printed."""
+        """Run a command and return its output."""
         with self.start(*arguments) as process:
             stdout, stderr = process.communicate()
         assert code is None or process.returncode == code, stdout + stderr
         return stdout if process.returncode == 0 or "--json" in arguments else stdout + stderr
 
     def submit(self, file: Path, *arguments: str, code: int = 0) -> Any:
-        """Submit, and return the document, or what was said where that fails."""
-        words = ["submit", file, "--cluster", self.file, "--secrets", self.secrets, "--yes", *arguments]
-        return json.loads(self.call(*words, "--json", code=code))
+        """Submit, and return the document."""
+        argv = ["submit", file, "--cluster", self.file, "--secrets", self.secrets, "--yes", *arguments]
+        return json.loads(self.call(*argv, "--json", code=code))
 
     def status(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.call("status", self.file, "--json"))
         return document
 
     def await_run(self, wanted: Callable[[dict[str, Any]], bool], *, seconds: float = 600) -> dict[str, Any]:
-        """Wait until the run is as wanted."""
+        """Wait until the run meets a condition."""
         end = time.monotonic() + seconds
         while not wanted(run := self.status()["run"]):
             assert time.monotonic() < end, run
@@ -68,5 +68,5 @@ class Cluster:
         return self.call("ssh", self.file, *host, "--", command, code=None)
 
     def end(self) -> None:
-        """Terminate its hosts, if it has some."""
+        """Terminate the hosts, if there are any."""
         self.call("down", self.file, "--yes", code=None)

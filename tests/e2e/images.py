@@ -1,4 +1,4 @@
-"""An image of a lab's host with the runtime in it, so that a test run installs the runtime once."""
+"""An image with the runtime, so that a test run installs the runtime only once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAY = """
 
 
 def bake(lab: LabInfo, folder: Path) -> str:
-    """Install flambe and TensorBoard on one host, and return the id of an image of it."""
+    """Install flambe and TensorBoard on one host, create an image of it, and return the image's id."""
     fleet = Fleet(lab)
     try:
         [host] = fleet.launch(1)

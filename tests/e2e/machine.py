@@ -1,4 +1,4 @@
-"""What a lab could leave on the machine, listed; and what it did leave."""
+"""Lists the resources of the machine that a lab changes, and finds those that it left behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COMMANDS = {
 
 
 def look() -> Snapshot:
-    """List what the machine has, in the words of its own commands."""
+    """List the resources of the machine."""
     found = {name: _lines(command) for name, command in _COMMANDS.items()}
     found["cgroups"] = {str(path) for path in Path("/sys/fs/cgroup").glob("*/flambe-lab/*")}
     found["cgroups"] |= {str(path) for path in Path("/sys/fs/cgroup").glob("flambe-lab/*")}
@@ -33,7 +33,7 @@ def look() -> Snapshot:
 
 
 def find_leftovers(before: Snapshot, after: Snapshot, lab: str) -> dict[str, set[str]]:
-    """Say what is there now and was not before, or was and is not; other labs may come and go meanwhile."""
+    """Return the resources that were added or removed, without those of other labs."""
     foreign = [name for name in _other_labs() if name != lab]
     found = {}
     for kind, lines in after.items():
@@ -47,12 +47,12 @@ def find_leftovers(before: Snapshot, after: Snapshot, lab: str) -> dict[str, set
 
 
 def _other_labs() -> list[str]:
-    """List the labs that are there, or were there when another process last looked."""
+    """List the labs that exist."""
     return [settings.name for settings in state.all_labs()]
 
 
 def _is_foreign(line: str, lab: str, foreign: Iterable[str]) -> bool:
-    """Return whether a line is about other labs, or about the links (flt-) of another run's tests."""
+    """Return whether a line belongs to other labs, or to the links (flt-) of another test run."""
     own = f"fl-{state.short(lab)}"
     if own in line or f":{lab}:" in line or f"/{lab}" in line:
         return False
@@ -61,7 +61,7 @@ def _is_foreign(line: str, lab: str, foreign: Iterable[str]) -> bool:
 
 
 def _lines(command: list[str]) -> set[str]:
-    """Run a command and strip what changes by itself: counters, link numbers, times."""
+    """Run a command and remove counters, link numbers and times from its output."""
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     kept = [line for line in printed.splitlines() if not line.startswith("#")]
     return {re.sub(r"\[\d+:\d+\]|^\d+: |valid_lft .*", "", line).strip() for line in kept}

@@ -1,4 +1,4 @@
-"""Hosts that no API knows: booted by the lab's primitives, on a network of their own behind a bastion."""
+"""Hosts without an API: booted with internal functions of the lab, on a separate network behind a bastion."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from flambe_ansible.lab.disk import HostSpec
 
 USER = "flo"
 BASTION_USER = "ubuntu"
-# The benchmarking range (RFC 2544): this machine has no address in it, so the hosts there answer the bastion alone.
+# The benchmarking range (RFC 2544): this machine has no address in it, so only the bastion reaches the hosts there.
 INNER = "198.18.57"
 OTHER_PORT = 2222
 
-# Runs once, as root, when a host behind the bastion boots: a user of another name, and sshd on the inner network alone.
+# Runs once, as root, when a host behind the bastion boots: another user name, and sshd only on the inner network.
 _BOOT = """#!/bin/sh
 set -e
 usermod --login {user} --home /home/{user} --move-home {old}
@@ -35,10 +35,10 @@ class RawHost:
     """A host.
 
     Attributes:
-        id: The lab's name for it.
+        id: Its name in the lab.
         outer: Its address on the lab's network; only the bastion's sshd listens there.
         inner: Its address behind the bastion.
-        port: Where its sshd listens.
+        port: The port of its sshd.
         keys: Its SSH host keys.
     """
 
@@ -59,17 +59,17 @@ class RawHosts:
 
     @property
     def jump(self) -> str:
-        """The way through the bastion."""
+        """The proxy jump through the bastion."""
         return f"{BASTION_USER}@{self.bastion.outer}"
 
     def write(self, path: Path, *, name: str, more: str = "", wrong: Sequence[str] = ()) -> Path:
-        """Write the cluster's file.
+        """Write the file of the cluster.
 
         Args:
             path: The file.
             name: The cluster's name.
             more: Further lines.
-            wrong: Inner addresses whose key is told wrongly: as the bastion's.
+            wrong: Inner addresses that are given the wrong host key: that of the bastion.
         """
         orchestrator, *factories = self.members
         lines = [
@@ -94,7 +94,7 @@ class RawHosts:
 def boot(info: LabInfo, *, factories: int) -> RawHosts:
     """Boot a bastion and the hosts behind it; the last factory's sshd listens on another port.
 
-    They end with the lab.
+    The hosts are removed with the lab.
     """
     settings = state.load(info.name)
     assert settings is not None
@@ -119,7 +119,7 @@ def boot(info: LabInfo, *, factories: int) -> RawHosts:
 
 
 def ssh_argv(hosts: RawHosts, one: RawHost, command: str) -> list[str]:
-    """Build a plain ssh to a host behind the bastion, without anything of this package."""
+    """Return an ssh command for a host behind the bastion that uses nothing of this package."""
     options = ["-F", "none", "-i", str(hosts.info.key), "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"]
     options += ["-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR"]
     jump = shlex.join(["ssh", *options, "-W", "%h:%p", hosts.jump])
@@ -127,7 +127,7 @@ def ssh_argv(hosts: RawHosts, one: RawHost, command: str) -> list[str]:
 
 
 def _wait(hosts: RawHosts, one: RawHost, *, timeout: float = 300.0) -> None:
-    """Wait until a host lets its user in."""
+    """Wait until a host accepts the login of its user."""
     deadline = time.monotonic() + timeout
     while True:
         done = subprocess.run(ssh_argv(hosts, one, "true"), capture_output=True, text=True, check=False)
@@ -138,7 +138,7 @@ def _wait(hosts: RawHosts, one: RawHost, *, timeout: float = 300.0) -> None:
 
 
 def _add_address(settings: state.Settings, name: str, address: str) -> None:
-    """Give a host its address behind the bastion; the host itself may not."""
+    """Add the address behind the bastion to a host; the host has no permission to do so."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         process = host._nspawn_process(settings, name)

@@ -1,4 +1,4 @@
-"""The lab for real: root, systemd-nspawn, sshd, and AWS's own client."""
+"""The real lab: root, systemd-nspawn, sshd and boto3."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _QUESTIONS = ("id -un", "hostname", "ps -p 1 -o comm=", "sudo -n id -u", "sudo g
 
 @pytest.fixture
 def host(lab: LabInfo) -> Iterator[str]:
-    """Give a host of its own to a test."""
+    """Launch a host for one test."""
     (instance,) = cloud.run(lab)
     yield instance
     cloud.client(lab).terminate_instances(InstanceIds=[instance])
@@ -85,15 +85,15 @@ def test_a_host_is_a_separate_machine(lab: LabInfo, host: str, tmp_path: Path) -
     scanned = subprocess.run(["ssh-keyscan", address], capture_output=True, text=True, check=True).stdout
     keys = {line.split(" ", 1)[1] for line in scanned.splitlines() if line and not line.startswith("#")}
     assert keys == cloud.console_keys(lab, host)
-    said = cloud.ssh(
+    output = cloud.ssh(
         lab,
         host,
         "; ".join(_QUESTIONS),
         tmp_path,
     ).splitlines()
-    assert said[:4] == ["ubuntu", "ip-" + address.replace(".", "-"), "systemd", "0"]
-    assert said[4].split(":")[1] == "*"
-    assert "tmpfs" not in said[-1]
+    assert output[:4] == ["ubuntu", "ip-" + address.replace(".", "-"), "systemd", "0"]
+    assert output[4].split(":")[1] == "*"
+    assert "tmpfs" not in output[-1]
     assert cloud.ssh(lab, host, "systemctl is-system-running --wait", tmp_path) == "running"
     assert cloud.ssh(lab, host, "cat /etc/machine-id", tmp_path) != Path("/etc/machine-id").read_text().strip()
 
@@ -111,32 +111,32 @@ def test_hosts_start_together_and_reach_each_other(lab: LabInfo, tmp_path: Path)
 
 
 def test_a_host_is_unreachable_from_outside(lab: LabInfo, host: str) -> None:
-    """A neighbour of this machine, in a network of its own, has a route to the host, and gets no answer."""
+    """A separate network namespace of this machine has a route to the host and gets no answer."""
     address = cloud.describe(lab, host)[0]["PrivateIpAddress"]
-    neighbour = subprocess.Popen(["unshare", "--net", "sleep", "60"])
+    namespace = subprocess.Popen(["unshare", "--net", "sleep", "60"])
     try:
         cloud.wait_until(
-            lambda: Path(f"/proc/{neighbour.pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink(),
+            lambda: Path(f"/proc/{namespace.pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink(),
             "a namespace",
         )
         for line in (
-            f"ip link add flt-out type veth peer name flt-in netns {neighbour.pid}",
+            f"ip link add flt-out type veth peer name flt-in netns {namespace.pid}",
             "ip addr add 198.51.100.1/30 dev flt-out",
             "ip link set flt-out up",
-            f"nsenter --net --target {neighbour.pid} ip addr add 198.51.100.2/30 dev flt-in",
-            f"nsenter --net --target {neighbour.pid} ip link set flt-in up",
-            f"nsenter --net --target {neighbour.pid} ip route add default via 198.51.100.1",
+            f"nsenter --net --target {namespace.pid} ip addr add 198.51.100.2/30 dev flt-in",
+            f"nsenter --net --target {namespace.pid} ip link set flt-in up",
+            f"nsenter --net --target {namespace.pid} ip route add default via 198.51.100.1",
         ):
             subprocess.run(line.split(), check=True)
         socket.create_connection((address, 22), timeout=5).close()
         knock = f"import socket; socket.create_connection(('{address}', 22), timeout=3)"
         done = subprocess.run(
-            ["nsenter", "--net", "--target", str(neighbour.pid), "python3", "-c", knock], capture_output=True, text=True
+            ["nsenter", "--net", "--target", str(namespace.pid), "python3", "-c", knock], capture_output=True, text=True
         )
         assert "TimeoutError" in done.stderr or "timed out" in done.stderr
     finally:
-        neighbour.kill()
-        neighbour.wait()
+        namespace.kill()
+        namespace.wait()
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def bridged_hosts() -> Iterator[tuple[int, str]]:
 
 
 def test_other_bridges_of_the_machine_forward_traffic(lab: LabInfo, bridged_hosts: tuple[int, str]) -> None:
-    """With br_netfilter, iptables' FORWARD chain gets the frames of every bridge."""
+    """With br_netfilter, the frames of every bridge pass the FORWARD chain of iptables."""
     assert lab.up
     process, address = bridged_hosts
     switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
@@ -202,7 +202,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"InstanceType": "t3.gigantic"}, "InvalidInstanceType.NotFound"),
     ({"InstanceType": "t4g.small"}, "InvalidParameterValue"),
     ({"ImageId": "ami-12345678"}, "InvalidAMIID.NotFound"),
-    ({"KeyName": "nobody"}, "InvalidKeyPair.NotFound"),
+    ({"KeyName": "no-such-key"}, "InvalidKeyPair.NotFound"),
     ({"SubnetId": "subnet-12345678"}, "InvalidSubnetID.NotFound"),
     ({"SecurityGroupIds": ["sg-12345678"]}, "InvalidGroup.NotFound"),
     ({"UserData": "#cloud-config\npackages: [htop]\n"}, "InvalidParameterValue"),
@@ -275,7 +275,7 @@ def test_terminate_frees_the_disk(lab: LabInfo, tmp_path: Path) -> None:
 
 
 def test_an_address_is_free_only_after_its_host_has_ended(lab: LabInfo, tmp_path: Path) -> None:
-    """One after the other, launched while the one before is still ending; each host is the one its console shows."""
+    """Launch hosts while the previous one is still shutting down; each host has the keys on its console."""
     seen: list[str] = []
     for _ in range(4):
         (instance,) = cloud.run(lab)
@@ -383,7 +383,7 @@ def test_alarms_are_evaluated_like_in_cloudwatch_and_terminate_hosts(lab: LabInf
 
 
 def idle_alarm(instance: str) -> dict[str, Any]:
-    """Write an alarm that any minute of any host sets off."""
+    """Return an alarm that every minute of any host triggers."""
     return {
         "AlarmName": f"idle-{instance}",
         "Namespace": "AWS/EC2",
@@ -424,7 +424,7 @@ _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
 
 def create_image(info: LabInfo, instance: str, name: str, **changed: Any) -> str:
-    """Make an image of an instance and wait until it is available."""
+    """Create an image of an instance and wait until it is available."""
     ec2 = cloud.client(info)
     image = ec2.create_image(InstanceId=instance, Name=name, **changed)["ImageId"]
     wait_for_image(info, image)
@@ -574,7 +574,7 @@ def test_refused_calls_on_images(lab: LabInfo, host: str) -> None:
         assert caught.value.response["Error"]["Code"] == code
 
 
-# Labs of their own: what dies, what is left.
+# Separate labs: killed processes and leftovers.
 
 
 @pytest.fixture
@@ -644,7 +644,7 @@ def test_an_image_survives_the_daemon(own_lab: str, no_reboot: bool, tmp_path: P
         assert cloud.ssh(info, instance, _INSTALLED, tmp_path).splitlines() == ["installed", "active"]
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["in good order", "after kill -9"])
+@pytest.mark.parametrize("killed", [False, True], ids=["running", "after kill -9"])
 def test_down_leaves_nothing(own_lab: str, killed: bool, lab: LabInfo, host: str, tmp_path: Path) -> None:
     before = look()
     info = labs.up(own_lab)
@@ -652,7 +652,8 @@ def test_down_leaves_nothing(own_lab: str, killed: bool, lab: LabInfo, host: str
     stopped = cloud.run(info)
     cloud.client(info).stop_instances(InstanceIds=stopped)
     cloud.wait_for(info, stopped, "stopped")
-    cloud.client(info).run_instances(**cloud.request(info, MinCount=2, MaxCount=2))  # half made when the end comes
+    # These are still being created when the lab is removed.
+    cloud.client(info).run_instances(**cloud.request(info, MinCount=2, MaxCount=2))
     assert find_leftovers(before, look(), own_lab)
     if killed:
         os.kill(json.loads((info.state_dir / "daemon.json").read_text())["pid"], signal.SIGKILL)
@@ -661,7 +662,7 @@ def test_down_leaves_nothing(own_lab: str, killed: bool, lab: LabInfo, host: str
     assert not info.state_dir.exists()
     assert labs.down(own_lab) is False
     assert find_leftovers(before, look(), own_lab) == {}
-    # The other lab goes on.
+    # The other lab keeps running.
     assert labs.status(lab.name).up
     assert cloud.ssh(lab, host, "id -un", tmp_path) == "ubuntu"
 
@@ -677,7 +678,7 @@ def test_an_unreadable_lab_is_removed(own_lab: str) -> None:
 
 
 def test_a_large_cluster_runs_at_once(own_lab: str) -> None:
-    """More hosts than the kernel's usual limits let systemd have."""
+    """More hosts than systemd supports under the default limits of the kernel."""
     info = labs.up(own_lab)
     made = cloud.client(info).run_instances(**cloud.request(info, MinCount=22, MaxCount=22))["Instances"]
     cloud.wait_for(info, [one["InstanceId"] for one in made], "running", timeout=600)

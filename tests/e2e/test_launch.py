@@ -1,4 +1,4 @@
-"""The whole path in the lab, as a person goes it: launch, again, larger, repaired, guarded, down.
+"""A cluster in the lab: launch, repeated launch, more factories, repairs, wrong host keys, down.
 
 The tests of this module share one cluster and run in their order.
 """
@@ -34,7 +34,7 @@ MARKER = "/tmp/setup-was-here"
 
 
 class Cluster:
-    """One configuration, the command line on it, and what the lab saw of that."""
+    """A configuration, commands on it, and the API calls that the lab received."""
 
     def __init__(self, folder: Path, lab: LabInfo) -> None:
         self.lab = lab
@@ -49,7 +49,7 @@ class Cluster:
         self.file.write_text("\n".join(["!LabCluster", *lines, ""]))
 
     def call(self, command: str, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run a command line on the cluster."""
+        """Run a command on the cluster."""
         done = subprocess.run(
             [Path(sys.executable).with_name("flambe-ans"), command, self.file, *arguments],
             env=self.environment,
@@ -77,7 +77,7 @@ class Cluster:
         return {name: result["stdout"].strip() for name, result in document.items()}
 
     def list_calls(self, since: int = 0) -> list[str]:
-        """List the API operations that the lab was asked for."""
+        """List the API operations that the lab received."""
         lines = (self.lab.state_dir / "calls.jsonl").read_text().splitlines()
         return [json.loads(line)["operation"] for line in lines][since:]
 
@@ -90,7 +90,7 @@ def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def find_details(document: dict[str, Any], host: str) -> str:
-    """Join what a launch says it did on one host."""
+    """Join the details that a launch reports for one host."""
     return "; ".join(
         step["detail"] for step in document["steps"] if step["host"] == host and step["status"] == "changed"
     )
@@ -123,7 +123,7 @@ def checkout(cluster: Cluster, flambe_sdist: Path) -> Path:
 
 
 def mark(checkout: Path, text: str) -> None:
-    """Change a checkout."""
+    """Change the checkout."""
     with (checkout / "flambe" / "version.py").open("a") as file:
         file.write(f"MARK = {text!r}\n")
 
@@ -160,7 +160,7 @@ def test_2_a_checkout_that_cannot_be_built_changes_nothing(cluster: Cluster, che
 
 def test_3_a_larger_number_adds_one_host_and_keeps_the_key(cluster: Cluster, checkout: Path) -> None:
     before = set(cluster.run("sha256sum < ray_bootstrap_key.pem").values())
-    mark(checkout, "two")  # what changes in a checkout reaches hosts that are there and those that are new
+    mark(checkout, "two")  # changes of a checkout are installed on existing and new hosts
     cluster.write(3, flambe_source=checkout.name)
     document = cluster.launch()
     assert document["created"] == [f"{NAME}_factory_2"]
@@ -200,7 +200,7 @@ def test_4_a_killed_ray_is_restarted(cluster: Cluster) -> None:
 
 
 def wait_until_down(address: str) -> None:
-    """Wait until a host that reboots has ended its sshd; it may be up again before this sees it."""
+    """Wait until the sshd of a rebooting host has ended, for at most 30 s: the host may boot faster."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
         try:
@@ -224,12 +224,12 @@ def test_4_a_rebooted_host_comes_back(cluster: Cluster) -> None:
 
 def test_5_the_orchestrator_reaches_every_factory_with_host_keys_checked(cluster: Cluster) -> None:
     for factory in cluster.status()["factories"]:
-        said = cluster.run(
+        output = cluster.run(
             "ssh -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
             f" {factory['private_ip']} hostname -I",
             on="orchestrator",
         )
-        assert factory["private_ip"] in said[f"{NAME}_orchestrator"]
+        assert factory["private_ip"] in output[f"{NAME}_orchestrator"]
 
 
 def test_5_nothing_is_sent_to_a_host_with_another_key(cluster: Cluster, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The wheel and the collection, built, installed where nothing else is, and used from another folder."""
+"""The wheel and the collection are built, installed in clean environments, and used from another folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INVENTORY = "[orchestrator]\na ansible_connection=local private_ip=127.0.0.1\n[f
 
 
 def call(*argv: str | Path, cwd: Path, code: int = 0, **environment: str) -> str:
-    """Run a program in a folder and return all that it printed."""
+    """Run a program in a folder and return its output."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PYTHONPATH"))}
     done = subprocess.run(
         [str(word) for word in argv],
@@ -36,13 +36,13 @@ def call(*argv: str | Path, cwd: Path, code: int = 0, **environment: str) -> str
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that is not the checkout."""
+    """Return a folder outside of the checkout."""
     return tmp_path_factory.mktemp("elsewhere")
 
 
 @pytest.fixture(scope="module")
 def wheel(folder: Path) -> Path:
-    """The built wheel."""
+    """Build the wheel."""
     call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "dist", REPO, cwd=folder)
     (built,) = (folder / "dist").glob("*.whl")
     return built
@@ -50,7 +50,7 @@ def wheel(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def scripts(wheel: Path, folder: Path) -> Path:
-    """The bin folder of a virtual environment with the wheel and what it asks for, nothing else."""
+    """Return the bin folder of a virtual environment with only the wheel and its dependencies."""
     venv = folder / "venv"
     call(sys.executable, "-m", "venv", venv, cwd=folder)
     call(venv / "bin/pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=folder)
@@ -59,7 +59,7 @@ def scripts(wheel: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def collections(folder: Path, scripts: Path) -> Path:
-    """A folder with the built collection installed."""
+    """Return a folder with the built and installed collection."""
     call(scripts / "ansible-galaxy", "collection", "build", REPO, "--output-path", folder / "dist", cwd=folder)
     (built,) = (folder / "dist").glob("flambe-cluster-*.tar.gz")
     target = folder / "collections"
@@ -89,9 +89,9 @@ def test_the_command_works_from_any_folder(scripts: Path, folder: Path) -> None:
     assert re.fullmatch(r"flambe-ans, version \S+\n", call(scripts / "flambe-ans", "--version", cwd=folder))
     assert "launch" in call(scripts / "flambe-ans", "--help", cwd=folder)
     (folder / "bad.yaml").write_text("!AWSCluster\nnaem: demo\n")
-    said = call(scripts / "flambe-ans", "launch", "bad.yaml", "--yes", cwd=folder, code=3)
-    assert "bad.yaml:2:1: " in said
-    assert "did you mean name?" in said
+    output = call(scripts / "flambe-ans", "launch", "bad.yaml", "--yes", cwd=folder, code=3)
+    assert "bad.yaml:2:1: " in output
+    assert "did you mean name?" in output
 
 
 def test_the_installed_package_finds_its_playbooks(scripts: Path, folder: Path) -> None:
@@ -119,19 +119,19 @@ def test_each_role_works_by_its_full_name(role: str, scripts: Path, folder: Path
         cwd=folder,
         ANSIBLE_COLLECTIONS_PATH=path,
     )
-    said = call(
+    output = call(
         scripts / "ansible-doc", "-t", "role", f"flambe.cluster.{role}", cwd=folder, ANSIBLE_COLLECTIONS_PATH=path
     )  # fmt: skip
-    assert f"{role}_" in said
+    assert f"{role}_" in output
 
 
 def test_the_playbook_works_by_its_full_name(scripts: Path, folder: Path, collections: Path) -> None:
     (folder / "hosts.ini").write_text(INVENTORY)
-    said = call(
+    output = call(
         scripts / "ansible-playbook", "-i", "hosts.ini", "--list-tasks", "flambe.cluster.site",
         cwd=folder, ANSIBLE_COLLECTIONS_PATH=str(collections),
     )  # fmt: skip
-    assert "flambe.cluster.ray_node" in said
+    assert "flambe.cluster.ray_node" in output
 
 
 def test_modules_and_inventory_plugin_are_documented(scripts: Path, folder: Path, collections: Path) -> None:
@@ -141,21 +141,21 @@ def test_modules_and_inventory_plugin_are_documented(scripts: Path, folder: Path
         assert name.upper() in call(
             scripts / "ansible-doc", name, cwd=folder, ANSIBLE_COLLECTIONS_PATH=path
         ).upper()  # fmt: skip
-    said = call(
+    output = call(
         scripts / "ansible-doc", "-t", "inventory", "flambe.cluster.flambe", cwd=folder, ANSIBLE_COLLECTIONS_PATH=path
     )
-    assert "cluster.yaml" in said
+    assert "cluster.yaml" in output
 
 
 def test_the_inventory_plugin_reads_a_cluster(scripts: Path, folder: Path, collections: Path) -> None:
     (folder / "bad.yaml").write_text("!AWSCluster\nnaem: demo\n")
     (folder / "bad.flambe.yml").write_text("plugin: flambe.cluster.flambe\ncluster: bad.yaml\n")
-    said = call(
+    output = call(
         scripts / "ansible-inventory", "-i", "bad.flambe.yml", "--list", cwd=folder,
         ANSIBLE_COLLECTIONS_PATH=str(collections), ANSIBLE_INVENTORY_ENABLED="flambe.cluster.flambe",
         ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED="1", code=1,
     )  # fmt: skip
-    assert "bad.yaml:2:1" in "".join(said.split())
+    assert "bad.yaml:2:1" in "".join(output.split())
 
 
 def test_the_collection_contains_no_python_package_and_no_tests(collections: Path) -> None:

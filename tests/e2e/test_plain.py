@@ -24,7 +24,7 @@ STRICT_SSH = "ssh -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyCh
 
 
 class Cluster:
-    """One configuration, and the command line on it."""
+    """A configuration, and commands on it."""
 
     def __init__(self, folder: Path, lab: LabInfo) -> None:
         self.lab = lab
@@ -97,18 +97,18 @@ def test_4_status_ssh_and_inventory_work(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("command", ["submit", "logs", "stop", "open", "pull"])
 def test_5_jobs_are_refused_with_what_to_do(cluster: Cluster, command: str) -> None:
-    words = [str(cluster.file), *(["results"] if command == "pull" else [])]
+    argv = [str(cluster.file), *(["results"] if command == "pull" else [])]
     if command == "submit":
-        words = [str(EXPERIMENT), "--cluster", str(cluster.file), "--yes"]
-    said = cluster.call(command, *words, code=3)
-    assert "cluster plain has runtime none, which cannot run jobs" in said
-    assert "runtime: flambe" in said
+        argv = [str(EXPERIMENT), "--cluster", str(cluster.file), "--yes"]
+    output = cluster.call(command, *argv, code=3)
+    assert "cluster plain has runtime none, which cannot run jobs" in output
+    assert "runtime: flambe" in output
 
 
 def test_6_a_wrong_runtime_is_refused_before_anything_changes(cluster: Cluster) -> None:
     cluster.write(2, runtime="nnoe")
-    said = cluster.call("launch", str(cluster.file), "--yes", code=3)
-    assert "did you mean none?" in said
+    output = cluster.call("launch", str(cluster.file), "--yes", code=3)
+    assert "did you mean none?" in output
     cluster.write(2)
 
 

@@ -1,4 +1,4 @@
-"""Connections to real hosts: real sshd, systemd and sudo, their keys from the lab's console."""
+"""Connections to hosts of the lab, with sshd, systemd and sudo; their host keys come from the console."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(scope="module")
 def cluster(lab: LabInfo) -> Iterator[LabCluster]:
-    """Two hosts that no playbook has touched."""
+    """Launch two hosts without any configuration."""
     cluster = LabCluster(name="ssh-test", lab=lab.name, factories_num=1)
     cluster.parse()
     cluster.load_all_instances()
@@ -121,12 +121,14 @@ def test_files_with_unusual_names(make: Callable[..., Connections], hosts: list[
     source.mkdir()
     name = 'it\'s "$(touch pwned)" %h \\ é'
     (source / name).write_bytes(os.urandom(300_000))
-    heard: list[Progress] = []
+    received: list[Progress] = []
     with make() as connections:
-        connections.put(hosts[0], f"{source}/", "in dir/$(touch pwned)/", options=["--mkpath"], progress=heard.append)
+        connections.put(
+            hosts[0], f"{source}/", "in dir/$(touch pwned)/", options=["--mkpath"], progress=received.append
+        )
         connections.get(hosts[0], f"in dir/$(touch pwned)/{name}", tmp_path / "back")
         assert (tmp_path / "back").read_bytes() == (source / name).read_bytes()
-        assert heard[-1].percent == 100
+        assert received[-1].percent == 100
         assert connections.run(hosts[0], "test -e pwned", check=False).returncode == 1
         with pytest.raises(RemoteCommandError, match="No such file"):
             connections.get(hosts[0], "/nowhere", tmp_path / "x")
@@ -147,12 +149,10 @@ def test_a_wrong_key_is_refused(make: Callable[..., Connections], hosts: list[Ho
     with make() as connections:
         connections.run(hosts[0], "true")
         logins = count_logins(connections, victim)
-        impostor = replace(victim, instance_id="i-somebody-else")
+        impostor = replace(victim, instance_id="i-other")
         connections.trust(impostor, connections.trusted(hosts[0]))
     with make() as connections:
-        with pytest.raises(
-            HostKeyError, match=r"shows the key ssh-ed25519 SHA256:.* but the key of i-somebody-else is"
-        ):
+        with pytest.raises(HostKeyError, match=r"shows the key ssh-ed25519 SHA256:.* but the key of i-other is"):
             connections.wait([impostor], timeout=30)
         with pytest.raises(HostKeyError):
             connections.run(impostor, "touch /tmp/i-was-here", input="a secret")
@@ -162,12 +162,12 @@ def test_a_wrong_key_is_refused(make: Callable[..., Connections], hosts: list[Ho
 
 def test_an_unknown_key(make: Callable[..., Connections], hosts: list[Host]) -> None:
     unknown = replace(hosts[0], instance_id="i-unknown")
-    heard: list[Event] = []
+    received: list[Event] = []
     with make(strict_host_keys=True) as connections, pytest.raises(HostKeyError, match="no trusted host key is known"):
         connections.wait([unknown], timeout=30)
     with make() as connections:
-        connections.wait([unknown], timeout=30, observer=heard.append)
-        (notice,) = [event for event in heard if isinstance(event, Notice)]
+        connections.wait([unknown], timeout=30, observer=received.append)
+        (notice,) = [event for event in received if isinstance(event, Notice)]
         assert notice.warning
         assert "SHA256:" in notice.message
         assert connections.trusted(unknown)
@@ -175,7 +175,7 @@ def test_an_unknown_key(make: Callable[..., Connections], hosts: list[Host]) -> 
 
 def test_a_wrong_user_fails_in_time(make: Callable[..., Connections], hosts: list[Host]) -> None:
     with make(login_patience=1.0) as connections:
-        connections.username = "nobody-here"
+        connections.username = "no-such-user"
         with pytest.raises(HostConnectionError, match=r"SSH login as .* with the key .* failed") as caught:
             connections.wait(hosts[:1], timeout=60)
         assert "ssh-add" in (caught.value.hint or "")
@@ -219,7 +219,7 @@ def test_ctrl_c_ends_commands_and_keeps_connections(make: Callable[..., Connecti
 
 
 def interrupt_once_they_run(command: str) -> None:
-    """Press Ctrl-C when the ssh of a command runs."""
+    """Send SIGINT as soon as the ssh process of a command is running."""
     while command not in subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True).stdout:
         time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGINT)

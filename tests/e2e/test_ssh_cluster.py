@@ -1,4 +1,4 @@
-"""A cluster of hosts that no API knows: behind a bastion, as a user of their own, one sshd on another port."""
+"""A cluster of hosts without an API: behind a bastion, with another user, one sshd on another port."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Launched:
-    """The cluster that the tests share, and what its first launch did."""
+    """The cluster that the tests share, and the result of its first launch."""
 
     hosts: RawHosts
     file: Path
@@ -71,9 +71,9 @@ def _same_state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv("FLAMBE_ANS_STATE", str(launched.file.parent / "state"))
 
 
-def run_cli(*words: str, code: int = 0, seconds: float = 300) -> str:
+def run_cli(*argv: str, code: int = 0, seconds: float = 300) -> str:
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "flambe-ans"), *words],
+        [str(Path(sys.executable).parent / "flambe-ans"), *argv],
         capture_output=True,
         text=True,
         check=False,
@@ -89,10 +89,10 @@ def test_ray_runs_on_all_hosts_as_their_user(launched: Launched) -> None:
     assert [host.name for host in launched.result.hosts] == ["raw_orchestrator", "raw_factory_0", "raw_factory_1"]
     assert launched.result.ray.addresses == {one.inner for one in launched.hosts.members}
     assert launched.result.created == ()
-    said = launched.cluster.connections.run_all(
+    output = launched.cluster.connections.run_all(
         launched.cluster.hosts, "id -un; test -e ~/was-set-up; systemctl show --value -p User flambe-ray"
     )
-    assert {answer.stdout for answer in said.values()} == {f"{USER}\n{USER}\n"}
+    assert {answer.stdout for answer in output.values()} == {f"{USER}\n{USER}\n"}
     assert launched.cluster.check_ray_cluster()
     assert launched.cluster.is_ray_cluster_up()
     assert launched.cluster.cluster_has_key()
@@ -196,14 +196,14 @@ def test_the_static_inventory_goes_through_the_bastion(launched: Launched, tmp_p
 
 def test_content_is_uploaded_once_and_copied_to_all_hosts(launched: Launched, tmp_path: Path) -> None:
     cluster = launched.cluster
-    heard: list[Event] = []
+    received: list[Event] = []
     folder, file = tmp_path / "my data", tmp_path / "a:b 'quoted'.txt"
     folder.mkdir()
     (folder / "large").write_bytes(bytes(11 * 1024 * 1024))
     (folder / "old").write_text("gone soon")
     file.write_text("small")
     content = {"data": str(folder), "text/file": str(file), "pypi": "requests>=2"}
-    cluster.observer = heard.append
+    cluster.observer = received.append
     try:
         placed = cluster.send_local_content(content, "~/sent here", all_hosts=True)
         (folder / "old").unlink()
@@ -220,9 +220,9 @@ def test_content_is_uploaded_once_and_copied_to_all_hosts(launched: Launched, tm
     expected = "data__my data/large 11534336\ntext_file__a:b 'quoted'.txt 5\n"
     answers = cluster.connections.run_all(cluster.hosts, command)
     assert {name: answer.stdout for name, answer in answers.items()} == dict.fromkeys(answers, expected)
-    assert any(isinstance(event, Notice) and "(11 MB)" in event.message for event in heard)
-    assert [event.status for event in heard if isinstance(event, StepEvent)][-1] is Status.OK
-    assert all("quoted" not in event.message for event in heard if isinstance(event, Notice))
+    assert any(isinstance(event, Notice) and "(11 MB)" in event.message for event in received)
+    assert [event.status for event in received if isinstance(event, StepEvent)][-1] is Status.OK
+    assert all("quoted" not in event.message for event in received if isinstance(event, Notice))
 
 
 def test_folders_are_created_found_and_removed(launched: Launched) -> None:
@@ -285,17 +285,17 @@ def test_a_second_launch_changes_nothing(launched: Launched) -> None:
 @pytest.mark.timeout(900)
 def test_the_example_runs_and_all_hosts_are_ready_afterwards(launched: Launched) -> None:
     cluster, secrets = launched.cluster, ROOT / "examples/experiment/secrets.ini"
-    words = ["submit", str(ROOT / "examples/experiment.yaml"), "--cluster", str(launched.file), "--yes", "--follow"]
-    said = run_cli(*words, "--secrets", str(secrets), seconds=800)
-    assert "Experiment ended successfully" in said
+    argv = ["submit", str(ROOT / "examples/experiment.yaml"), "--cluster", str(launched.file), "--yes", "--follow"]
+    output = run_cli(*argv, "--secrets", str(secrets), seconds=800)
+    assert "Experiment ended successfully" in output
     end = time.monotonic() + 300
     while (run := cluster.get_run()).settling:
         assert time.monotonic() < end
         time.sleep(1)
     assert run.stages == dict.fromkeys(["dataset", "model", "train", "evaluate"], "succeeded")
-    # flambe ends Ray on factories as the user ubuntu, whom these hosts do not have.
+    # flambe stops Ray on factories as the user ubuntu, which does not exist on these hosts.
     assert cluster.status().ray_alive == 3
-    assert len(cluster.hosts) == 3  # as before the question
+    assert len(cluster.hosts) == 3  # as before the prompt
     raylets = cluster.connections.run_all(cluster.hosts, "pgrep -cx raylet")
     assert [answer.stdout.strip() for answer in raylets.values()] == ["1"] * 3
 

@@ -1,4 +1,4 @@
-"""Real experiments in the lab, as a person runs them: submitted, watched, resumed, replaced, robbed of a host, stopped.
+"""Experiments in the lab: submitted, followed, resumed, replaced, stopped, and with a lost host.
 
 The tests share one cluster, also with test_submit_runnable.py, and run in their order.
 """
@@ -25,7 +25,7 @@ from tests.e2e.experiments import NAME, PLANTED, Cluster
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-# The pattern comes by a pipe, for sudo writes words of a command into the journal.
+# The pattern is read from a pipe because sudo writes the arguments of a command into the journal.
 SEARCH = f"printf %s '{PLANTED}' | sudo grep -rlF -f - /home /opt /etc /var /tmp --exclude-dir=cache 2>/dev/null; :"
 
 
@@ -36,19 +36,19 @@ def cluster(experiments: Cluster) -> Cluster:
 
 @pytest.fixture(scope="module")
 def long(cluster: Cluster) -> Path:
-    """The example under another name, training for longer than anybody waits, each variant on a factory of its own."""
+    """Return the example with another name, a long training, and each variant on a separate factory."""
     text = (EXAMPLES / "experiment.yaml").read_text().replace("name: topics", "name: long")
     text = re.sub(r"(max_steps|patience): \d+", r"\1: 100000", text)
     text = re.sub(r"experiment/topics", str(EXAMPLES / "experiment/topics"), text)
     path = cluster.folder / "long.yaml"
-    # All CPUs of a factory for a variant: where one factory had both, its death could end the run.
+    # Each variant uses all CPUs of a factory: if one factory had both, its loss could end the run.
     path.write_text(f"{text}\ndevices: {{cpu: {os.cpu_count()}, gpu: 0}}\n")
     return path
 
 
 def test_1_a_killed_submit_does_not_block_the_next(cluster: Cluster) -> None:
-    words = ["submit", EXAMPLES / "experiment.yaml", "--cluster", cluster.file, "--secrets", cluster.secrets, "--yes"]
-    with cluster.start(*words) as process:
+    argv = ["submit", EXAMPLES / "experiment.yaml", "--cluster", cluster.file, "--secrets", cluster.secrets, "--yes"]
+    with cluster.start(*argv) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if " extensions " in line:
@@ -111,7 +111,7 @@ def test_6_the_sites_are_forwarded_to_free_ports(cluster: Cluster) -> None:
 
 
 def check_sites(sites: dict[str, str]) -> None:
-    """Make sure that both sites are what they should be, and that the one's link leads to the other."""
+    """Check both sites, and the link from one to the other."""
     assert not sites["tensorboard"].endswith(":49556/")
     assert 'href="tensorboard"' in fetch(sites["report_site"])
     for root in (sites["tensorboard"], sites["report_site"] + "tensorboard/"):
@@ -123,7 +123,7 @@ def check_sites(sites: dict[str, str]) -> None:
         ("pending", "0"), ("success", "4"), ("failure", "0"), ("total", "4"),
     ]  # fmt: skip
     assert "ended successfully" in page
-    assert "<canvas" in page  # the blocks, drawn by a script that this host serves
+    assert "<canvas" in page  # drawn by a script from this host
     assert not re.findall(r'<(?:script|link)[^>]*"https?:[^>]*>', page)
 
 
@@ -190,25 +190,25 @@ def test_a_stop_ends_the_run_and_the_next_launch_repairs(cluster: Cluster) -> No
 
 def test_b_an_extension_that_cannot_be_installed_is_reported(cluster: Cluster, long: Path) -> None:
     bad = cluster.folder / "bad.yaml"
-    bad.write_text("nothing: flambe-extension-that-nobody-has==1.0\n" + long.read_text())
+    bad.write_text("nothing: flambe-extension-that-does-not-exist==1.0\n" + long.read_text())
     error = cluster.submit(bad, "--force", code=6)["error"]
     assert {failure["host"] for failure in error["failures"]} == {
         f"{NAME}_orchestrator", f"{NAME}_factory_0", f"{NAME}_factory_1",
     }  # fmt: skip
     for failure in error["failures"]:
         assert failure["message"].startswith("extension nothing could not be installed")
-        assert "flambe-extension-that-nobody-has" in failure["output"]
+        assert "flambe-extension-that-does-not-exist" in failure["output"]
 
 
 def test_c_a_failed_run_has_a_reason_and_the_state_survives_a_reboot(cluster: Cluster, flambe_sdist: Path) -> None:
     checkout = Path(shutil.copytree(flambe_sdist, cluster.folder / "flambe"))
     with (checkout / "flambe" / "logo.py").open("a") as logo:
-        logo.write('ASCII_LOGO = "this is a flambe of our own"\n')
+        logo.write('ASCII_LOGO = "this is a modified flambe"\n')
     with cluster.file.open("a") as file:
         file.write("flambe_source: flambe\n")
     wrong = cluster.folder / "wrong.ini"
     wrong.write_text("[TOPICS]\nsigning_key = another\n")
-    words = [
+    argv = [
         "submit",
         EXAMPLES / "experiment.yaml",
         "--cluster",
@@ -218,9 +218,9 @@ def test_c_a_failed_run_has_a_reason_and_the_state_survives_a_reboot(cluster: Cl
         "--force",
         "--follow",
     ]
-    said = cluster.call(*words, code=11)
-    assert "the resource sentences does not match its signature" in said
-    assert "this is a flambe of our own" in said
+    output = cluster.call(*argv, code=11)
+    assert "the resource sentences does not match its signature" in output
+    assert "this is a modified flambe" in output
     boot = cluster.on("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
     cluster.on("sudo systemctl reboot")
     end = time.monotonic() + 300

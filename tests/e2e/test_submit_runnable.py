@@ -1,6 +1,6 @@
-"""A runnable of one's own on a cluster: set up here, run by this package on the orchestrator.
+"""A custom runnable on a cluster: set up locally, run by this package on the orchestrator.
 
-The tests go on with the cluster of test_submit.py, and run in their order.
+The tests use the cluster of test_submit.py, and run in their order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SITE = "/opt/flambe-ansible/venv/lib/python3.*/site-packages"
 @pytest.fixture(scope="module")
 def cluster(experiments: Cluster) -> Iterator[Cluster]:
     yield experiments
-    experiments.end()  # nobody needs it after these
+    experiments.end()  # the last tests that use it
 
 
 def test_1_it_runs_on_the_orchestrator_with_environment_and_secrets(cluster: Cluster) -> None:

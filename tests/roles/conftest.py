@@ -1,4 +1,4 @@
-"""Bare hosts for the roles, booted once for all tests of this folder."""
+"""Hosts without any configuration for the roles, booted once for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def fleet(lab: LabInfo) -> Iterator[Fleet]:
-    """Launch five bare hosts: three for the cluster, two for playbooks of other users."""
+    """Launch five hosts: three for the cluster, two for playbooks of other users."""
     fleet = Fleet(lab)
     try:
         fleet.launch(5)
@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def cluster(fleet: Fleet, folder: Path) -> Site:
-    """Return three hosts in the groups of site.yml, in a hand-written inventory."""
+    """Return an inventory with three hosts in the groups of site.yml."""
     (folder / "cluster").mkdir()
     head, one, two = fleet.hosts[:3]
     groups = {"orchestrator": [("head", head)], "factories": [("one", one), ("two", two)]}

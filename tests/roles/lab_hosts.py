@@ -1,4 +1,4 @@
-"""Bare hosts of a lab, and playbooks run on them with nothing but ansible-playbook."""
+"""Hosts of a lab, and playbooks run on them only with ansible-playbook."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ USER = "ubuntu"
 
 @dataclass(frozen=True)
 class BareHost:
-    """A host that nobody has touched yet."""
+    """A host without any configuration."""
 
     instance_id: str
     address: str
@@ -33,7 +33,7 @@ class BareHost:
 
 @dataclass(frozen=True)
 class Run:
-    """What a playbook did.
+    """The result of a playbook.
 
     ``changed`` and ``failed`` count tasks by host; ``results`` has each task's result by (task, host).
     """
@@ -58,7 +58,7 @@ class Run:
 
 @dataclass
 class Fleet:
-    """Hosts of one lab, made and ended by a test session."""
+    """Hosts of one lab, created and terminated by a test session."""
 
     info: LabInfo
     hosts: list[BareHost] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Fleet:
         )
 
     def launch(self, count: int) -> list[BareHost]:
-        """Make hosts, and wait until each prints its host key and answers."""
+        """Launch hosts, and wait until each prints its host key and accepts connections."""
         ec2 = self.ec2
         answer = ec2.run_instances(
             ImageId=self.info.image_id,
@@ -104,14 +104,14 @@ class Fleet:
         )
 
     def terminate(self) -> None:
-        """End all hosts."""
+        """Terminate all hosts."""
         if self.hosts:
             self.ec2.terminate_instances(InstanceIds=[host.instance_id for host in self.hosts])
 
 
 @dataclass
 class Site:
-    """An inventory of some hosts, as a person would write it, and the ways to use it."""
+    """An inventory of some hosts, and functions that use it."""
 
     folder: Path
     key: Path
@@ -133,7 +133,7 @@ class Site:
         known.write_text("".join(f"{host.address} {host.host_key}\n" for host in everyone))
 
     def play(self, playbook: Path, *arguments: str, **variables: Any) -> Run:
-        """Run ansible-playbook without flambe-ans anywhere near."""
+        """Run ansible-playbook without flambe-ans."""
         command = [sys.executable, "-m", "ansible", "playbook", "-i", str(self.folder / "hosts.ini"), str(playbook)]
         command += ["-e", json.dumps(variables), *arguments]
         env = {
@@ -159,7 +159,7 @@ class Site:
         return Run(done.returncode, record["changed"], record["failed"], results, done.stdout + done.stderr, seconds)
 
     def ssh(self, name: str, command: str, *, check: bool = True) -> str:
-        """Run a command on one host, and return what it printed."""
+        """Run a command on one host and return its output."""
         host = next(host for members in self.groups.values() for found, host in members if found == name)
         argv = ["ssh", "-i", str(self.key), "-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}"]
         argv += ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", f"{self.user}@{host.address}", command]

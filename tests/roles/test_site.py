@@ -1,4 +1,4 @@
-"""site.yml on three bare hosts, from nothing to a Ray cluster with flambé; the tests follow each other."""
+"""site.yml on three new hosts: from an empty host to a Ray cluster with flambé. The tests run in order."""
 
 from __future__ import annotations
 
@@ -143,14 +143,14 @@ def test_another_version_converges(cluster: Site, variables: dict[str, Any]) -> 
 
 @pytest.fixture(scope="module")
 def wheel(cluster: Site) -> Path:
-    """The release's own wheel, as somebody else may have built one under the same version."""
-    words = ["pip", "download", "--quiet", "--no-deps", "--dest", str(cluster.folder), "flambe==0.4.18"]
-    subprocess.run([sys.executable, "-m", *words], check=True)
+    """Return the wheel of the release, as a local file with the same version."""
+    argv = ["pip", "download", "--quiet", "--no-deps", "--dest", str(cluster.folder), "flambe==0.4.18"]
+    subprocess.run([sys.executable, "-m", *argv], check=True)
     return cluster.folder / "flambe-0.4.18-py3-none-any.whl"
 
 
 def add_module(wheel: Path, text: str) -> None:
-    """Write a wheel again with flambe.mine in it."""
+    """Add flambe.mine to a wheel."""
     with zipfile.ZipFile(wheel) as old:
         content = {name: old.read(name) for name in old.namelist()}
     content["flambe/mine.py"] = text.encode()
@@ -174,7 +174,7 @@ def test_a_local_wheel_and_the_return_to_a_release_converge(
     play().assert_ok()
     assert cluster.ssh("two", found) == f"{wheel.name}\n"
     play("--check", "--diff").assert_unchanged()
-    add_module(wheel, "this is broken\n")  # another content under the same name
+    add_module(wheel, "this is broken\n")  # different content under the same name
     run = play()
     assert set(run.failed) == {"two"}
     assert "import flambe, ray failed with exit code 1" in run.output
@@ -206,7 +206,7 @@ def test_a_version_that_does_not_exist_keeps_the_installed_one(cluster: Site, va
             {"setup_cmds_commands": ["sleep 60"], "setup_cmds_timeout": 1},
             "setup command 1 of 1 (sleep 60): still running after 1 s; last output: none; raise setup_cmds_timeout",
         ),
-        ({"setup_cmds_user": "nobody-here"}, "user nobody-here does not exist on this host"),
+        ({"setup_cmds_user": "no-such-user"}, "user no-such-user does not exist on this host"),
     ],
 )
 def test_setup_commands_that_fail(
@@ -222,7 +222,7 @@ def test_setup_commands_that_fail(
 
 
 def test_setup_commands_run_when_changed_or_requested(cluster: Site, variables: dict[str, Any]) -> None:
-    # The failures above remembered nothing.
+    # The failures above were not recorded as done.
     cluster.play(SITE, "--tags", "setup_cmds", **variables).assert_unchanged()
     changed = [*variables["setup_cmds_commands"], "true"]
     for changes in ({"setup_cmds_commands": changed}, {"setup_cmds_rerun": True}):

@@ -1,4 +1,4 @@
-"""Each role in somebody else's playbook: other groups, another user, another runtime."""
+"""Each role in a playbook of another user: other groups, another user, another runtime."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def playbook(site: Site, role: str, **variables: Any) -> Path:
 
 
 def converge_twice(site: Site, path: Path) -> None:
-    """Check mode on fresh hosts, two runs, check mode on finished hosts."""
+    """Run in check mode, twice for real, and in check mode again."""
     assert set(site.play(path, "--check").assert_ok().changed) == {"box-a", "box-b"}
     assert set(site.play(path).assert_ok().changed) == {"box-a", "box-b"}
     site.play(path).assert_unchanged()
@@ -64,7 +64,7 @@ def test_cluster_keys(strangers: Site) -> None:
 def test_a_rebuilt_host_gets_the_key_of_the_cluster_and_is_trusted_again(strangers: Site) -> None:
     path = playbook(strangers, "cluster_keys", cluster_keys_user="ml")
     before = strangers.ssh("box-b", "sudo cat /home/ml/ray_bootstrap_key.pub")
-    # box-a is the source: as if it had been made anew.
+    # box-a is the source: as if it had been rebuilt.
     strangers.ssh("box-a", "sudo rm -r /home/ml/.ssh /home/ml/ray_bootstrap_key.pem /home/ml/ray_bootstrap_key.pub")
     strangers.ssh(
         "box-a", "sudo sh -c 'rm /etc/ssh/ssh_host_rsa_key*; ssh-keygen -q -t rsa -N \"\" -f /etc/ssh/ssh_host_rsa_key'"

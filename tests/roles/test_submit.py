@@ -1,4 +1,4 @@
-"""submit.yml on the cluster of site.yml, with nothing but ansible-playbook; the tests follow each other."""
+"""submit.yml on the cluster of site.yml, only with ansible-playbook. The tests run in order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUN = "/opt/flambe/bin/flambe-run"
 
 @pytest.fixture(scope="module")
 def variables(cluster: Site) -> dict[str, Any]:
-    """The cluster of site.yml, with an extension in a folder of an unusual name on each host."""
+    """Return variables for the cluster of site.yml, with an extension in a folder with an unusual name on each host."""
     uv = str(find_uv())
     cluster.play(PLAYBOOKS / "site.yml", flambe_uv_src=uv).assert_ok()
     project = '[project]\nname = "my-ext"\nversion = "1"\n[tool.setuptools]\npy-modules = ["my_ext"]\n'
@@ -69,10 +69,10 @@ def test_first_run(cluster: Site, variables: dict[str, Any]) -> None:
 def test_units_are_valid_and_pass_words_unchanged(cluster: Site) -> None:
     paths = " ".join(f"/etc/systemd/system/{unit}.service" for unit in UNITS)
     assert cluster.ssh("head", f"systemd-analyze verify {paths} 2>&1") == ""
-    words = cluster.ssh(
+    arguments = cluster.ssh(
         "head", "tr '\\0' '\\n' < /proc/$(systemctl show -p MainPID --value flambe-tensorboard)/cmdline"
     )
-    assert RESULTS in words.splitlines()
+    assert RESULTS in arguments.splitlines()
 
 
 def test_second_run_changes_nothing(cluster: Site, variables: dict[str, Any]) -> None:

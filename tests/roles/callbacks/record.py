@@ -1,4 +1,4 @@
-"""Writes every task's result into a file, for tests to look at."""
+"""Write the result of every task to a file for the tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ description: For tests.
 
 
 class CallbackModule(CallbackBase):
-    """Collects results; one JSON file at the end."""
+    """Collects results and writes one JSON file at the end."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
