@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a private state folder, and labs that end with the tests."""
+"""Fixtures for all tests: a private state folder, and labs that are removed after the tests."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def name_group(nodeid: str) -> str:
-    """Name the group that a test belongs to; the tests of a group run on one worker, in their order.
+    """Return the group of a test. All tests of a group run on one worker, in order.
 
-    The tests of roles share one cluster, and so do both modules of ``submit``. Other end-to-end tests share something
-    within their module; a unit test is a group of its own. The largest groups start first.
+    The tests of roles share one cluster, and so do both modules of ``submit``. Other end-to-end tests share resources
+    within their module; each unit test is a separate group. The largest groups start first.
     """
     path = PurePosixPath(nodeid.split("::")[0])
     if path.parent.name == "roles":
@@ -49,7 +49,7 @@ def name_group(nodeid: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _isolate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test its own state folder, and no credentials of AWS."""
+    """Give each test an empty state folder and fake AWS credentials."""
     monkeypatch.setenv("FLAMBE_ANS_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")

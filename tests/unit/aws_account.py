@@ -1,4 +1,4 @@
-"""Fixtures: a small AWS account for each test, with a network, a key pair and an image, and clusters in it."""
+"""Fixtures: a fake AWS account for each test, with a network, a key pair and an image, and clusters in it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def aws_session() -> Iterator[boto3.Session]:
-    """Return one session for all tests: reading the API's models takes most of a second."""
+    """Return one session for all tests: loading the API's models takes most of a second."""
     with pytest.MonkeyPatch.context() as patch:
         _keep_client_classes(patch)
         yield boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
 
 
 def _keep_client_classes(patch: pytest.MonkeyPatch) -> None:
-    """Build the class of each service's client once; botocore builds its hundreds of methods for every client."""
+    """Cache the class of each client; botocore otherwise creates hundreds of methods for every client."""
     create = ClientCreator._create_client_class
     classes: dict[str, type] = {}
 
@@ -48,7 +48,7 @@ def _keep_client_classes(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    # Two images are enough; loading moto's hundreds takes longer than a test.
+    # Two images are enough; loading the hundreds of moto takes longer than a test.
     monkeypatch.setenv("MOTO_AMIS_PATH", "see below")
     monkeypatch.setattr(amis, "AMIS", [one for one in amis.AMIS if one["architecture"] == "x86_64"][:2])
     monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
@@ -57,7 +57,7 @@ def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.Mon
 
 
 def _one_at_a_time(answer: Any) -> Any:
-    """Let moto answer one call after the other: its backends are not safe for threads."""
+    """Serialise the calls of moto: its backends are not thread-safe."""
     lock = threading.Lock()
 
     def call(*args: Any, **kwargs: Any) -> Any:

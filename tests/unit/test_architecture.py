@@ -1,4 +1,4 @@
-"""The imports between the package's files: no cycle, and none that leads from a lower part to a higher one."""
+"""The imports between the files of the package: no cycles, and no import from a lower part to a higher one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 import flambe_ansible
 
-# The parts of the package, lowest first. A part imports parts of its own floor and of those below.
-FLOORS: list[set[str]] = [
+# The parts of the package, lowest first. A part imports only parts of the same level or below.
+LEVELS: list[set[str]] = [
     {"errors", "events", "files", "paths", "version"},
     {"hosts", "journal", "pythons", "secrets"},
     {"sources", "ssh", "validation"},
@@ -32,7 +32,7 @@ Graph = Mapping[str, set[str]]
 def read_imports(package: Path) -> dict[str, set[str]]:
     """Map each module of a package to the modules of the package that it imports, anywhere in its file.
 
-    The package's own ``__init__`` counts as a module without imports: it names for type checkers what it imports
+    The ``__init__`` of the package counts as a module without imports: it lists for type checkers what it imports
     when it is first used.
     """
     root = package.name
@@ -57,44 +57,44 @@ def _find_imports(name: str, path: Path, files: Mapping[str, Path]) -> Iterator[
                 parents = parents[: len(parents) - node.level + 1]
                 base = ".".join([*parents, base] if base else parents)
             for alias in node.names:
-                # What "from a import b" names is the module a.b, if there is one, else something in a.
+                # "from a import b" imports the module a.b, if it exists, else a name in a.
                 found = f"{base}.{alias.name}" if f"{base}.{alias.name}" in files else base
                 if found in files:
                     yield found
 
 
 def find_cycles(graph: Graph) -> list[str]:
-    """Describe one cycle through each module that can reach itself; each cycle is listed once."""
+    """Return one cycle through each module that imports itself indirectly; each cycle is listed once."""
     cycles: dict[frozenset[str], str] = {}
     for start in sorted(graph):
-        path = _find_way(graph, start, start)
+        path = _find_path(graph, start, start)
         if path:
             cycles.setdefault(frozenset(path), " -> ".join(path))
     return list(cycles.values())
 
 
-def _find_way(graph: Graph, start: str, end: str) -> list[str]:
-    """Find the shortest way of at least one step from a module to another; empty if there is none."""
+def _find_path(graph: Graph, start: str, end: str) -> list[str]:
+    """Return the shortest path of at least one step from a module to another; empty if there is none."""
     came_from: dict[str, str] = {}
     reached = [start]
     for module in reached:
         for found in sorted(graph.get(module, ())):
             if found == end:
-                way = [end, module]
-                while way[-1] != start:
-                    way.append(came_from[way[-1]])
-                return way[::-1]
+                path = [end, module]
+                while path[-1] != start:
+                    path.append(came_from[path[-1]])
+                return path[::-1]
             if found not in came_from:
                 came_from[found] = module
                 reached.append(found)
     return []
 
 
-def find_arrows_upwards(graph: Graph, floors: Iterable[set[str]]) -> list[str]:
-    """Describe each import that leads to a higher part, and each part that has no floor."""
-    heights = {part: height for height, floor in enumerate(floors) for part in floor}
+def find_upward_imports(graph: Graph, levels: Iterable[set[str]]) -> list[str]:
+    """Return each import of a higher part, and each part without a level."""
+    heights = {part: height for height, level in enumerate(levels) for part in level}
     parts = {_get_part(module) for module in graph} - {""}
-    found = [f"{part} has no floor" for part in sorted(parts - set(heights))]
+    found = [f"{part} has no level" for part in sorted(parts - set(heights))]
     for module in sorted(graph):
         for target in sorted(graph[module]):
             above, below = _get_part(target), _get_part(module)
@@ -104,7 +104,7 @@ def find_arrows_upwards(graph: Graph, floors: Iterable[set[str]]) -> list[str]:
 
 
 def _get_part(module: str) -> str:
-    """Return the part that a module belongs to; empty for the package's own ``__init__``."""
+    """Return the part that a module belongs to; empty for the ``__init__`` of the package."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -130,10 +130,10 @@ def test_no_cycle_of_parts(package: Graph) -> None:
 
 
 def test_no_part_imports_a_higher_part(package: Graph) -> None:
-    assert find_arrows_upwards(package, FLOORS) == []
+    assert find_upward_imports(package, LEVELS) == []
 
 
-# The checks themselves, on small packages.
+# Tests of the checks, with small packages.
 
 
 def write(folder: Path, files: Mapping[str, str]) -> Path:
@@ -198,9 +198,9 @@ def test_an_import_upwards_and_a_part_without_a_level_are_found(tmp_path: Path) 
         "new.py": "",
     }
     graph = read_imports(write(tmp_path, files))
-    floors = [{"low", "beside"}, {"high"}]
-    assert find_arrows_upwards(graph, floors) == ["new has no floor", "pack.low imports pack.high.door"]
-    assert find_arrows_upwards(graph, [{"low", "beside", "high", "new"}]) == []
+    levels = [{"low", "beside"}, {"high"}]
+    assert find_upward_imports(graph, levels) == ["new has no level", "pack.low imports pack.high.door"]
+    assert find_upward_imports(graph, [{"low", "beside", "high", "new"}]) == []
 
 
 def test_lazy_exports_of_the_package_are_not_imports(tmp_path: Path) -> None:

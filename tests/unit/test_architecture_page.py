@@ -1,4 +1,4 @@
-"""The architecture page: its packages, and its table of what to change, are those of the tree."""
+"""The architecture page lists the packages that exist, and its table of changes is correct."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_no_class_is_more_than_two_steps_from_cluster() -> None:
     assert [one.__name__ for one in inspect.getmro(Cluster)] == ["Cluster", "ABC", "object"]
 
 
-def test_only_a_runtime_imports_the_packages_for_its_facts() -> None:
+def test_only_runtimes_contain_constants_of_a_runtime() -> None:
     facts = re.compile(r"/opt/flambe\b(?!-)|\b12345\b|\b4955[68]\b|flambe-ray\.service|flambe-run\.service|0\.4\.18")
     found = {
         str(path.relative_to(ROOT / "flambe_ansible"))

@@ -1,4 +1,4 @@
-"""What ``from flambe_ansible import ...`` offers."""
+"""The names that ``from flambe_ansible import ...`` provides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inventory's data, and that a user's strings reach Ansible as they were written, whichever way it is read."""
+"""The data of the inventory; strings of the user reach Ansible unchanged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WRITE = """
         dest: "{{ destination }}"
         mode: "0600"
 """
-# What stands in for a cluster.yaml: the plugin's own process gets this in place of the loader.
+# Replaces the loader of cluster.yaml in the process of the plugin.
 SHIM = """
 import json, pathlib, flambe_ansible.cluster.loading
 class Cluster:
@@ -124,12 +124,12 @@ def test_the_plugin_returns_the_same_groups(tmp_path: Path) -> None:
     listing = json.loads(done.stdout)
     assert listing["factories"]["hosts"] == ["c_factory_0", "c_factory_1"]
     assert listing["orchestrator"]["hosts"] == ["c_orchestrator"]
-    # Ansible marks what it does not trust when it exports it.
+    # Ansible marks untrusted strings in its output.
     assert listing["_meta"]["hostvars"]["c_orchestrator"]["private_ip"] == {"__ansible_unsafe": "10.0.0.1"}
 
 
 @pytest.mark.parametrize(
-    ("content", "shim", "words"),
+    ("content", "shim", "message"),
     [
         ("plugin: flambe.cluster.flambe\n", "", "cluster"),
         ("plugin: flambe.cluster.flambe\ncluster: nowhere.yaml\n", "", "nowhere.yaml"),
@@ -141,11 +141,11 @@ def test_the_plugin_returns_the_same_groups(tmp_path: Path) -> None:
     ],
     ids=["no cluster", "no such file", "not installed"],
 )
-def test_errors_of_the_plugin(tmp_path: Path, content: str, shim: str, words: str) -> None:
+def test_errors_of_the_plugin(tmp_path: Path, content: str, shim: str, message: str) -> None:
     (tmp_path / "c.flambe.yml").write_text(content)
     (tmp_path / "sitecustomize.py").write_text(shim)
     done = run_ansible(tmp_path, "ansible-inventory", "-i", "c.flambe.yml", "--list")
-    assert words in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Ansible's events become steps and failures; the events here are as ansible-runner gave them."""
+"""Ansible's events are converted to steps and failures; these events were recorded with ansible-runner."""
 
 from __future__ import annotations
 
@@ -92,22 +92,22 @@ CENSORED: dict[str, Any] = {"res": {"censored": "the output has been hidden"}}
     ],
 )
 def test_steps(events: list[Event], steps: list[str]) -> None:
-    heard: list[StepEvent] = []
-    recorder = Recorder(heard.append)  # type: ignore[arg-type]
+    received: list[StepEvent] = []
+    recorder = Recorder(received.append)  # type: ignore[arg-type]
     for item in events:
         recorder.handle(item)
     recorder.finish()
-    assert [f"{step.step} {step.status.value} {step.detail}".strip() for step in heard] == steps
-    assert {step.host for step in heard} == {"a"}
+    assert [f"{step.step} {step.status.value} {step.detail}".strip() for step in received] == steps
+    assert {step.host for step in received} == {"a"}
 
 
 def test_seconds_end_with_the_last_task() -> None:
-    heard: list[StepEvent] = []
-    recorder = Recorder(heard.append, clock=ticking())  # type: ignore[arg-type]
+    received: list[StepEvent] = []
+    recorder = Recorder(received.append, clock=ticking())  # type: ignore[arg-type]
     for item in (start("a", "one"), ok("a", "one"), start("b", "one"), start("a", "two"), ok("a", "two")):
         recorder.handle(item)
     recorder.finish()
-    ended = {(step.host, step.step): step.seconds for step in heard if step.seconds is not None}
+    ended = {(step.host, step.step): step.seconds for step in received if step.seconds is not None}
     assert ended == {("a", "one"): 1.0, ("b", "one"): 0.0, ("a", "two"): 1.0}
 
 
@@ -121,15 +121,15 @@ def test_results() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "left"),
+    ("recap", "hosts"),
     [(stats(failures={"a": 1}), ["a"]), (stats(failures={}, rescued={"a": 1}), []), (None, ["a"])],
     ids=["failed", "rescued", "killed before the recap"],
 )
-def test_only_failures_that_were_not_rescued_count(told: Event | None, left: list[str]) -> None:
+def test_only_failures_that_were_not_rescued_count(recap: Event | None, hosts: list[str]) -> None:
     recorder = Recorder()
-    for item in filter(None, [start("a", "one"), failed("a", "one"), told]):
+    for item in filter(None, [start("a", "one"), failed("a", "one"), recap]):
         recorder.handle(item)
-    assert [failure.host for failure in recorder.failures()] == left
+    assert [failure.host for failure in recorder.failures()] == hosts
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,6 @@ def test_read_failure(result: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def ticking() -> Callable[[], float]:
-    """Make a clock that is a second further at each look."""
+    """Make a clock that advances by a second at each call."""
     times = iter(range(1000))
     return lambda: float(next(times))

@@ -1,4 +1,4 @@
-"""Playbooks run for real here, on this machine as the host."""
+"""Playbooks run on this machine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write(folder: Path, *tasks: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make it possible to see that nothing is left behind."""
+    """Use a separate folder for temporary files, to find leftovers."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -45,15 +45,15 @@ def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_results_steps_and_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    heard: list[Event] = []
+    received: list[Event] = []
     play = write(tmp_path, task("Say", "command: echo hello", changed_when="inventory_hostname == 'a'"))
     log = tmp_path / "logs" / "play.log"
-    results = run_playbook(play, inventory=INVENTORY, log=log, observer=heard.append)
+    results = run_playbook(play, inventory=INVENTORY, log=log, observer=received.append)
     assert {name: (result.ok, result.changed, result.failed) for name, result in results.items()} == {
         "a": (1, 1, 0),
         "b": (1, 0, 0),
     }
-    ended = {step.host: step.status for step in heard if isinstance(step, StepEvent) and step.seconds is not None}
+    ended = {step.host: step.status for step in received if isinstance(step, StepEvent) and step.seconds is not None}
     assert ended == {"a": Status.CHANGED, "b": Status.OK}
     assert "TASK [Say]" in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
@@ -107,18 +107,18 @@ def test_an_unreachable_host_is_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         (PLAY + "    - no.such.module: {}\n", "no.such.module"),
         ("- hosts: [\n", "YAML"),
         ("- hosts: all\n  roles: [no_such_role]\n", "no_such_role"),
     ],
 )
-def test_errors_of_ansible_are_reported(tmp_path: Path, text: str, words: str) -> None:
+def test_errors_of_ansible_are_reported(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "play.yml").write_text(text)
     with pytest.raises(PlaybookError, match="Ansible could not run") as caught:
         run_playbook(str(tmp_path / "play.yml"), inventory=INVENTORY, log=tmp_path / "log")
-    assert words in caught.value.message
+    assert message in caught.value.message
     assert caught.value.failures == ()
 
 
@@ -138,7 +138,7 @@ def test_the_environment_is_an_allow_list(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 class Clock:
-    """Stands in for the module ``time``: its clock jumps once a file exists."""
+    """Replaces the module ``time``: its clock jumps once a file exists."""
 
     STEP = 3600.0
 

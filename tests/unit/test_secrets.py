@@ -1,4 +1,4 @@
-"""The user's secrets file: found, checked, its values never repeated."""
+"""The user's secrets file is found and checked; its values are never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every public method of flambé's cluster classes is there, and docs/api.md names it."""
+"""Every public method of flambé's cluster classes exists and is listed in docs/api.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from flambe_ansible import AWSCluster, Cluster
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-# flambé's own names and arguments, as its documents give them.
+# Names and arguments in the documentation of flambé.
 CLUSTER = {
     "get_orchestrator_name": [],
     "get_factory_basename": [],

@@ -1,4 +1,4 @@
-"""One version, written three times."""
+"""The version is the same in all three places."""
 
 from __future__ import annotations
 

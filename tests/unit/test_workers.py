@@ -1,4 +1,4 @@
-"""The workers of pytest-xdist: tests that share a cluster stay together, in their order."""
+"""The workers of pytest-xdist: tests that share a cluster run on one worker, in order."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Line 1 is the tag; a row's own lines begin at line 12.
+# Line 1 is the tag; the lines of a row begin at line 12.
 AWS = """!AWSCluster
 name: seq2seq
 factories_num: 2
@@ -15,8 +15,8 @@ creator: user@company
 key: id
 
 """
-LAB = "!LabCluster\nname: a\n"  # a row's own lines begin at line 3
-# A row's own lines begin at line 9.
+LAB = "!LabCluster\nname: a\n"  # the lines of a row begin at line 3
+# The lines of a row begin at line 9.
 SSH = """!SSHCluster
 name: rack
 orchestrator_ip: 10.0.0.5
@@ -30,13 +30,13 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6
 
 
 def aws(line: str, instead: str) -> str:
-    """Write an AWSCluster with another line instead of the one that begins so."""
+    """Return an AWSCluster in which the line with this beginning is replaced."""
     old = next(one for one in AWS.splitlines() if one.startswith(line))
     return AWS.replace(old, instead)
 
 
 def ssh(old: str, instead: str) -> str:
-    """Write an SSHCluster with other text instead of some."""
+    """Return an SSHCluster in which some text is replaced."""
     assert old in SSH
     return SSH.replace(old, instead)
 
@@ -126,7 +126,7 @@ MALFORMED = {
         "did you mean volume_size?",
     ),
     "key in another case": (AWS + "Tags: {}\n", "12:1", 'unknown field "Tags" in', "did you mean tags?"),
-    "key like no other": (
+    "key unlike any field": (
         LAB + "xyzzy: 1\n",
         "3:1",
         'unknown field "xyzzy" in !LabCluster',
@@ -142,7 +142,7 @@ MALFORMED = {
         "by the lab",
     ),
     "missing": (aws("name", ""), "1:1", "name is missing", "name: 1 to 64 letters"),
-    "misspelt and so missing": (
+    "missing because misspelt": (
         aws("creator", "craetor: me"),
         "9:1",
         'unknown field "craetor" in',
@@ -183,7 +183,7 @@ MALFORMED = {
     "empty creator": (aws("creator", 'creator: ""'), "9:10", "creator is empty", "such as your email address"),
     "creator too long": (aws("creator", "creator: " + "a" * 257), "9:10", "creator has 257 characters", "1 to 256"),
     "user name": (AWS + "username: -oProxyCommand=x\n", "12:11", 'username is "-oProxyCommand=x"', "Linux user name"),
-    # AWS's forms.
+    # Formats of AWS.
     "subnet without prefix": (
         aws("subnet", "subnet_id: abcdef01"),
         "8:12",
@@ -222,7 +222,7 @@ MALFORMED = {
     # Numbers.
     "no factories": (aws("factories_num", "factories_num: 0"), "3:16", "factories_num is 0", "from 1 to 1000"),
     "negative": (aws("factories_num", "factories_num: -1"), "3:16", "factories_num is -1", "from 1 to 1000"),
-    "half a factory": (aws("factories_num", "factories_num: 1.5"), "3:16", "factories_num is 1.5", "a whole number"),
+    "fractional number": (aws("factories_num", "factories_num: 1.5"), "3:16", "factories_num is 1.5", "a whole number"),
     "text": (aws("factories_num", "factories_num: two"), "3:16", 'factories_num is the text "two"', "a whole number"),
     "quoted number": (aws("factories_num", 'factories_num: "2"'), "3:16", 'is the text "2"', "did you mean 2?"),
     "boolean number": (aws("factories_num", "factories_num: yes"), "3:16", "is yes, which YAML reads as true", ""),
@@ -348,14 +348,19 @@ MALFORMED = {
     # flambe's checkout.
     "no checkout": (LAB + "flambe_source: flambe\n", "3:16", "but this folder does not exist", "a checkout of flambe"),
     "misspelt checkout": (LAB + "flambe_source: chekout\n", "3:16", "but this folder does not exist", "/checkout?"),
-    "checkout of nobody": (LAB + "flambe_source: ~nobody-at-all/x\n", "3:16", "but this user does not exist", ""),
+    "checkout of an unknown user": (
+        LAB + "flambe_source: ~no-such-user/x\n",
+        "3:16",
+        "but this user does not exist",
+        "",
+    ),
     "checkout is a file": (
         LAB + "flambe_source: id\n",
         "3:16",
         "/id, which is not a folder",
         "with pyproject.toml or setup",
     ),
-    "checkout is no project": (LAB + "flambe_source: keys\n", "3:16", "neither pyproject.toml nor setup.py", ""),
+    "checkout without a project": (LAB + "flambe_source: keys\n", "3:16", "neither pyproject.toml nor setup.py", ""),
     "checkout of another": (
         LAB + "flambe_source: other_checkout\n",
         "3:16",
@@ -377,7 +382,7 @@ MALFORMED = {
     "no key folder": (aws("key: ", "key: no/id"), "10:6", "but this file does not exist", ""),
     "file as folder": (aws("key: ", "key: id/id"), "10:6", "but this file does not exist", ""),
     "variable": (aws("key: ", "key: $HOME/id"), "10:6", "but this file does not exist", "without variables"),
-    "unknown user": (aws("key: ", "key: ~nobody-at-all/id"), "10:6", "but this user does not exist", ""),
+    "unknown user": (aws("key: ", "key: ~no-such-user/id"), "10:6", "but this user does not exist", ""),
     "key folder": (aws("key: ", "key: keys"), "10:6", "/keys, which is a folder", "the path of a private SSH key"),
     "public key": (aws("key: ", "key: id.pub"), "10:6", "/id.pub, which is a public key", "/id?"),
     "world-readable": (
@@ -403,7 +408,7 @@ MALFORMED = {
         "key contains the key itself",
         "the path of the key file",
     ),
-    # Hosts that are there already.
+    # Existing hosts.
     "no addresses": (
         ssh("  - 10.0.0.6\n  - [gpu.example.org, 10.0.0.7]", "  []"),
         "5:3",
@@ -429,7 +434,7 @@ MALFORMED = {
         "[1] is the same host as factories_ips[0]",
         "once",
     ),
-    "factory twice, port said": (
+    "factory twice, with the port": (
         ssh("[gpu.example.org, 10.0.0.7]", "10.0.0.6:22"),
         "6:5",
         "the same host as factories_ips[0]",
@@ -477,8 +482,13 @@ MALFORMED = {
     "port field": (SSH + "port: 0\n", "9:7", "port is 0", "a port from 1 to 65535"),
     "bastion": (SSH + "proxy_jump: 'a b'\n", "9:13", 'proxy_jump is "a b"', "[user@]host[:port]"),
     "second bastion": (SSH + "proxy_jump: a,-oProxyCommand=x\n", "9:13", "proxy_jump is", "[user@]host[:port]"),
-    "key of nobody": (SSH + f"host_keys:\n  10.0.0.9: {KEY}\n", "10:3", "host_keys.10.0.0.9 is not a host", "10.0.0."),
-    "key that is none": (SSH + "host_keys:\n  10.0.0.6: ssh-ed25519 AAAA\n", "10:13", "not a public key", "/etc/ssh"),
+    "key of an unknown host": (
+        SSH + f"host_keys:\n  10.0.0.9: {KEY}\n",
+        "10:3",
+        "host_keys.10.0.0.9 is not a host",
+        "10.0.0.",
+    ),
+    "invalid key": (SSH + "host_keys:\n  10.0.0.6: ssh-ed25519 AAAA\n", "10:13", "not a public key", "/etc/ssh"),
     "private key": (SSH + "host_keys:\n  10.0.0.6: '-----BEGIN'\n", "10:13", "not a public key", "a public key such"),
     "no key": (SSH + "host_keys:\n  10.0.0.6: []\n", "10:13", "host_keys.10.0.0.6 is empty", "a public key such"),
     "key of no address": (SSH + f"host_keys:\n  a b: {KEY}\n", "10:3", 'has the key "a b", which is not a', ""),

@@ -40,7 +40,7 @@ def test_the_documentation_lists_what_the_lab_refuses() -> None:
 
 
 def signature_of(cluster: type) -> dict[str, inspect.Parameter]:
-    """Find the constructor that names its arguments."""
+    """Find the constructor with named arguments."""
     for kind in cluster.__mro__:
         parameters = dict(inspect.signature(kind.__init__).parameters)
         if "name" in parameters:

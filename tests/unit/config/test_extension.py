@@ -1,4 +1,4 @@
-"""Clusters of extensions: found, imported, their arguments checked, problems reported with their positions."""
+"""Clusters of extensions: import, checks of arguments, and problems with their positions."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_wrong_arguments(
 FILES = {
     "missing argument": ("ext: .\n---\n!ext.MyCluster\nname: a\nkey: id\nusername: me\n", "3:1", "hosts is missing"),
     "missing argument of the base": ("ext: .\n---\n!ext.MyCluster\nhosts: [a]\nkey: id\n", "3:1", "raised TypeError"),
-    "argument of nobody": (
+    "argument without a parameter": (
         "ext: .\n---\n!ext.Fixed\nname: a\nkey: id\nusername: me\n",
         "6:1",
         'unknown field "username" in !ext.Fixed',
@@ -144,7 +144,7 @@ FILES = {
     "unfinished": ("ext: .\n---\n!ext.Unfinished\nname: a\n", "3:1", "does not implement load_all_instances"),
     "misspelt extension": ("extt: .\n---\n!ext.MyCluster\nname: a\n", "3:1", "did you mean !extt.MyCluster?"),
     "no such folder": ("ext: ./nothing\n---\n!ext.MyCluster\nname: a\n", "1:6", "nothing does not exist"),
-    "folder without it": (
+    "folder without the module": (
         "ext: keys\n---\n!ext.MyCluster\nname: a\n",
         "1:6",
         "keys contains no module ext; expected a",
@@ -167,7 +167,7 @@ def test_wrong_files(extension: Path, write: Callable[[str], Path], text: str, p
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("import a_module_that_nobody_has", "No module named 'a_module_that_nobody_has'"),
+        ("import a_module_that_does_not_exist", "No module named 'a_module_that_does_not_exist'"),
         ("def f(:", "SyntaxError"),
         ("1 / 0", "ZeroDivisionError"),
     ],

@@ -15,7 +15,7 @@ from flambe_ansible.errors import ClusterConfigurationError
 from .conftest import read
 from .malformed import AWS, LAB, MALFORMED
 
-# The example of flambé's guide, with another path of the key.
+# The example in flambé's guide, with another path of the key.
 GUIDE = """!AWSCluster
 
 name: name-of-the-cluster # Pick a unique identifier for the cluster
@@ -75,12 +75,12 @@ def test_the_guides_example_loads_unchanged(folder: Path, write: Callable[[str],
 
 
 GOOD: dict[str, tuple[str, str, Any]] = {
-    "the lab's least": (LAB, "name", "a"),
+    "minimal lab": (LAB, "name", "a"),
     "a float that is whole": (AWS + "volume_size: 100.\n", "volume_size", 100),
     "an exponent": (AWS + "volume_size: 1e2\n", "volume_size", 100),
     "underscores": (AWS + "volume_size: 1_000\n", "volume_size", 1000),
     "hexadecimal": (AWS + "volume_size: 0x10\n", "volume_size", 16),
-    "seconds in halves": (AWS + "setup_timeout: 1.5\n", "setup_timeout", 1.5),
+    "fractional seconds": (AWS + "setup_timeout: 1.5\n", "setup_timeout", 1.5),
     "whole seconds": (AWS + "setup_timeout: 90\n", "setup_timeout", 90.0),
     "yes": (AWS + "dedicated: yes\n", "dedicated", True),
     "OFF": (AWS + "use_public: OFF\n", "use_public", False),
@@ -120,9 +120,9 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "a metal type": (AWS.replace("g3.4xlarge", "c7i.metal-48xl"), "factories_type", "c7i.metal-48xl"),
     "a type with dashes": (AWS.replace("g3.4xlarge", "u-6tb1.56xlarge"), "factories_type", "u-6tb1.56xlarge"),
     "a GovCloud region": (AWS + "region_name: us-gov-west-1\n", "region_name", "us-gov-west-1"),
-    "nothing as a region": (AWS + "region_name: null\n", "region_name", None),
+    "an empty region": (AWS + "region_name: null\n", "region_name", None),
     "a version with three parts": (LAB + "flambe_version: 0.4.18\n", "flambe_version", "0.4.18"),
-    "a version to come": (LAB + "flambe_version: 0.5.0rc1\n", "flambe_version", "0.5.0rc1"),
+    "a future version": (LAB + "flambe_version: 0.5.0rc1\n", "flambe_version", "0.5.0rc1"),
     "Windows' line ends": (LAB.replace("\n", "\r\n"), "name", "a"),
     "a byte order mark": ("\ufeff" + LAB, "name", "a"),
     "a directive": ("%YAML 1.1\n---\n" + LAB + "...\n", "name", "a"),
@@ -157,7 +157,7 @@ def test_paths_are_relative_to_the_folder_of_the_file(
 
 
 def test_arbitrary_bytes_raise_only_errors_with_positions(write: Callable[[bytes], Path]) -> None:
-    """Cut, mix and change all texts of the tables: the only error is one with positions."""
+    """Truncate, mix and change all texts of the tables: every error has positions."""
     dice = random.Random(20261101)
     texts = [row[0] for row in (*MALFORMED.values(), *GOOD.values()) if len(row[0]) < 2000]
     sources = [text.encode() if isinstance(text, str) else text for text in texts]

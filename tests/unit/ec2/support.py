@@ -1,4 +1,4 @@
-"""Helpers of the EC2 tests."""
+"""Helpers for the EC2 tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READING = ("Describe", "Get", "List")
 
 @dataclass
 class Account:
-    """An AWS account with the resources that a cluster needs."""
+    """A fake AWS account with the resources that a cluster needs."""
 
     ec2: Any
     cloudwatch: Any
@@ -29,7 +29,7 @@ class Account:
         ec2 = session.client("ec2")
         subnet = ec2.describe_subnets()["Subnets"][0]
         group = ec2.create_security_group(GroupName="flambe", Description="flambe", VpcId=subnet["VpcId"])
-        ec2.import_key_pair(KeyName="work", PublicKeyMaterial=PUBLIC_KEY)  # making one takes longer
+        ec2.import_key_pair(KeyName="work", PublicKeyMaterial=PUBLIC_KEY)  # generating a key pair is slower
         image = ec2.describe_images()["Images"][0]["ImageId"]
         return cls(
             ec2,
@@ -98,7 +98,7 @@ class Calls:
 
 
 def client_error(
-    code: str, operation: str = "RunInstances", message: str = "as told", status: int = 400
+    code: str, operation: str = "RunInstances", message: str = "a message", status: int = 400
 ) -> ClientError:
     return ClientError(
         {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
@@ -107,7 +107,7 @@ def client_error(
 
 
 def refuse(client: Any, operation: str, errors: Iterable[Exception | None]) -> None:
-    """Make the next calls of an operation fail with these errors, in order; None is a call without an error."""
+    """Make the next calls of an operation fail with the given errors; None is a call without an error."""
     pending = iter(list(errors))
 
     def fail(**_: Any) -> None:

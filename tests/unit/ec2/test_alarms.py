@@ -77,7 +77,7 @@ def test_build_alarm(region: str, partition: str, arn: str) -> None:
         },
     }
     client = boto3.client("cloudwatch", region_name=region)
-    with Stubber(client) as stub:  # boto3's model checks every argument
+    with Stubber(client) as stub:  # boto3 checks every argument
         stub.add_response("put_metric_alarm", {}, alarm)
         client.put_metric_alarm(**alarm)
 

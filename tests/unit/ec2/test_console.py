@@ -42,7 +42,7 @@ def _block(*lines: str, prefix: str = "") -> str:
         (_block(NEW[:-8]), []),
         (_block(NEW.replace("ssh-ed25519", "ssh-rsa")), []),
         (_block(NEW, NEW), [NEW]),
-        (f"somebody wrote {OLD} before\n" + _block("ci-info: no authorized keys"), []),
+        (f"a line with {OLD} in it\n" + _block("ci-info: no authorized keys"), []),
     ],
 )
 def test_parse_host_keys(output: str, keys: list[str]) -> None:

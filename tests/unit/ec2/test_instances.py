@@ -111,7 +111,7 @@ def _expect(stub: Stubber, ids: list[str], *found: dict[str, Any]) -> None:
 
 
 def test_wait_for_describes_all_remaining_instances_at_once(stub: Stubber) -> None:
-    _expect(stub, ["i-1", "i-2"], _describe(1, state="pending"))  # i-2 is not known yet
+    _expect(stub, ["i-1", "i-2"], _describe(1, state="pending"))  # i-2 is not visible yet
     _expect(stub, ["i-1", "i-2"], _describe(1), _describe(2, state="pending"))
     _expect(stub, ["i-2"], _describe(2))
     arrived: list[str] = []
@@ -154,7 +154,7 @@ def test_terminate_waits_until_instances_are_terminated_or_unknown(stub: Stubber
     ids = ["i-1", "i-2"]
     stub.add_response("terminate_instances", {}, {"InstanceIds": ids})
     _expect(stub, ids, _describe(1, state="shutting-down"), _describe(2, state="shutting-down"))
-    _expect(stub, ids, _describe(1, state="terminated"))  # i-2 is forgotten already
+    _expect(stub, ids, _describe(1, state="terminated"))  # i-2 is no longer visible
     with stub:
         instances.terminate(stub.client, ids)
     stub.assert_no_pending_responses()

@@ -1,4 +1,4 @@
-"""Creating: the request itself, and what happens when its answer is unclear or the process dies around it."""
+"""Creation of instances: the request, unclear answers, and interrupted processes."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ def test_build_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "volume", "words"),
+    ("changes", "volume", "description"),
     [
         ({"volume_type": "gp3"}, {"VolumeType": "gp3"}, "gp3, 100 GB, encrypted"),
         ({"volume_type": "io1"}, {"VolumeType": "io1", "Iops": 5000}, "io1, 5000 IOPS, 100 GB, encrypted"),
         ({"volume_size": 250}, {"VolumeSize": 250}, "gp2, 250 GB, encrypted"),
     ],
 )
-def test_build_request_for_volumes(changes: dict[str, Any], volume: dict[str, Any], words: str) -> None:
+def test_build_request_for_volumes(changes: dict[str, Any], volume: dict[str, Any], description: str) -> None:
     ebs = _build(**changes)["BlockDeviceMappings"][0]["Ebs"]
     assert ebs.items() >= volume.items()
     assert ("Iops" in ebs) is ("Iops" in volume)
-    assert _settings(**changes).volume == words
+    assert _settings(**changes).volume == description
 
 
 def test_build_request_for_dedicated_hardware() -> None:
@@ -116,7 +116,7 @@ def test_rehearse_creates_nothing(account: Account) -> None:
 
 
 def _real(account: Account, *, count: int = 2, **changes: Any) -> dict[str, Any]:
-    """A request that the account accepts."""
+    """Return a request that the account accepts."""
     given = account.arguments
     settings = _settings(
         key_name=given["key_name"], security_group=given["security_group"], subnet_id=given["subnet_id"], **changes
@@ -202,7 +202,7 @@ def test_the_attempt_after_a_refusal_has_a_new_token(account: Account, tmp_path:
 
 
 def _kill_before_the_answer(account: Account, folder: Path, request: dict[str, Any], *, carried_out: bool) -> str:
-    """Leave what a process leaves that is killed after it asked; return the token."""
+    """Simulate a process that is killed after the request; return the token."""
     entry = Journal(folder).open(role="Factory", count=request["MaxCount"], digest=launching.make_digest(request))
     if carried_out:
         account.ec2.run_instances(**request, ClientToken=entry.token)
@@ -257,7 +257,7 @@ def test_late_hosts_of_an_interrupted_creation_prevent_a_different_creation(acco
 
 
 def test_a_token_whose_hosts_have_ended_is_not_used_again(account: Account, tmp_path: Path) -> None:
-    """AWS answers a used token with its instances, whatever became of them."""
+    """AWS answers a used token with its instances, even if they are terminated."""
     ec2 = Stubber(boto3.client("ec2", region_name="eu-west-1"))
     numbers = itertools.count(1)
     request = _real(account, count=1)
@@ -276,7 +276,7 @@ def test_a_token_whose_hosts_have_ended_is_not_used_again(account: Account, tmp_
 
 
 def test_find_instances_waits_for_hosts_that_are_not_visible_yet(account: Account, tmp_path: Path) -> None:
-    """A launch that is repeated at once must not create hosts that DescribeInstances does not show yet."""
+    """A launch repeated at once must not create hosts again that DescribeInstances does not show yet."""
     request = _real(account)
     made = _create(account, tmp_path, request)
     hidden = itertools.count()

@@ -1,4 +1,4 @@
-"""Files and folders from an S3 that answers on loopback."""
+"""Files and folders from an S3 server on loopback."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def test_a_file(client: Any, endpoint: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["s3://bucket/data", "s3://bucket/data/"])
 def test_a_folder(url: str, client: Any, endpoint: str, tmp_path: Path) -> None:
-    heard: list[tuple[int, int | None]] = []
-    path = s3.download(url, tmp_path, endpoint_url=endpoint, report=lambda done, total: heard.append((done, total)))
+    received: list[tuple[int, int | None]] = []
+    path = s3.download(url, tmp_path, endpoint_url=endpoint, report=lambda done, total: received.append((done, total)))
     found = {one.relative_to(path).as_posix(): one.read_bytes() for one in path.rglob("*") if one.is_file()}
     assert path.name == "data"
     assert found == {"a.tsv": b"123", "deep/b.tsv": b"1234"}
-    assert heard[-1] == (7, 7)
+    assert received[-1] == (7, 7)
 
 
 def test_a_whole_bucket(client: Any, endpoint: str, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_missing_object_or_bucket(client: Any, endpoint: str, tmp_path: Path) 
     with pytest.raises(AWSError, match="no such object or folder"):
         s3.download("s3://bucket/dat", tmp_path, endpoint_url=endpoint)
     with pytest.raises(AWSError) as caught:
-        s3.download("s3://nobody/x", tmp_path, endpoint_url=endpoint)
+        s3.download("s3://no-such-bucket/x", tmp_path, endpoint_url=endpoint)
     assert caught.value.code == "NoSuchBucket"
 
 

@@ -1,4 +1,4 @@
-"""Sessions use the user's AWS configuration, or nothing of it."""
+"""Sessions use the user's AWS configuration or ignore it."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_make_session_resolves_the_region(
 
 
 def test_make_session_converts_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(AWSError, match="nobody") as caught:
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with pytest.raises(AWSError, match="no-such-profile") as caught:
         session.make_session()
     assert "AWS_PROFILE" in (caught.value.hint or "")
 
@@ -70,8 +70,8 @@ def test_make_session_converts_errors(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "environment",
     [
-        {"AWS_PROFILE": "nobody"},
-        {"AWS_DEFAULT_PROFILE": "nobody"},
+        {"AWS_PROFILE": "no-such-profile"},
+        {"AWS_DEFAULT_PROFILE": "no-such-profile"},
         {"AWS_CONFIG_FILE": "broken"},
         {"AWS_SHARED_CREDENTIALS_FILE": "broken"},
         {"AWS_USE_FIPS_ENDPOINT": "true"},

@@ -75,7 +75,7 @@ def _names(*indices: int | None) -> list[str]:
         (_names(0, 2, None, None), [0, 2, 1, 3]),
         (_names(0, 0), [0, 1]),
         (_names(1, 1, 1, 0), [1, 2, 3, 0]),
-        (["somebody renamed it", "trial_factory_0"], [1, 0]),
+        (["renamed by a user", "trial_factory_0"], [1, 0]),
     ],
 )
 def test_assign_indices_keeps_numbers_and_fills_gaps(names: list[str], indices: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""From the orchestrator to the factories: the script, run here against a made-up rsync, and its answer."""
+"""Copies from the orchestrator to the factories: the script, run locally with a fake rsync, and its output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flambe_ansible.ssh import Completed
 
 HEAD = Host(name="a_orchestrator", role=Role.ORCHESTRATOR, private_ip="10.0.0.1")
 FACTORIES = [Host(name=f"a_factory_{n}", role=Role.FACTORY, index=n, private_ip=f"10.0.0.{n + 2}") for n in range(10)]
-# Writes its arguments down, a line each; for 10.0.0.4 it fails.
+# Writes each argument as a line; fails for 10.0.0.4.
 RSYNC = """#!/bin/sh
 for word in "$@"; do printf '%s\\n' "$word"; done > "$HOME/calls/$$"
 case "$*" in *10.0.0.4:*) echo "no space left"; echo "rsync error"; exit 11;; esac

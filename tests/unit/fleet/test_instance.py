@@ -19,7 +19,7 @@ HEAD = Host(name="a_orchestrator", role=Role.ORCHESTRATOR, private_ip="10.0.0.1"
 
 
 def make_instance(shell: str, home: Path) -> Instance:
-    """Make a host whose login shell runs this script before each command, as a profile does."""
+    """Make a host whose login shell runs this script before each command, like a profile."""
     connections = create_autospec(Connections, instance=True)
 
     def run(_host: Host, command: str, *, input: str = "", **_options: Any) -> Completed:  # noqa: A002

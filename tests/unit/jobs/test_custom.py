@@ -58,7 +58,7 @@ ENV = RemoteEnvironment("/k", "10.0.0.1", ["10.0.0.2"], "ubuntu", "me")
 
 
 class MadeUpCluster:
-    """What a custom runnable's ``setup`` uses of a cluster."""
+    """The part of a cluster that ``setup`` of a custom runnable uses."""
 
     def get_remote_env(self, user_provider: Any) -> RemoteEnvironment:
         return ENV
@@ -75,7 +75,7 @@ def make_job_service(python: str = "", error: Exception | None = None) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An extension, and secrets."""
+    """Return a folder with an extension and secrets."""
     (tmp_path / "ext").mkdir()
     (tmp_path / "ext" / "pyproject.toml").write_text("[project]\n")
     (tmp_path / "ext" / f"{MODULE}.py").write_text(CODE)
@@ -118,7 +118,7 @@ def test_without_force_no_option_is_passed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("runnable", "said"),
+    ("runnable", "message"),
     [
         ("Alone {}", r"mine.yaml:3:1: !custom_run_ext.Alone is not a ClusterRunnable; it can only run on this machine"),
         ("Closed {}", r"mine.yaml:3:1: !custom_run_ext.Closed does not take env; .*\*\*kwargs"),
@@ -126,8 +126,8 @@ def test_without_force_no_option_is_passed(folder: Path) -> None:
         ("Mine {wrong: 1}", "wrong"),
     ],
 )
-def test_runnables_that_cannot_run_on_a_cluster_are_refused_first(folder: Path, runnable: str, said: str) -> None:
-    with pytest.raises(ClusterConfigurationError, match=said):
+def test_runnables_that_cannot_run_on_a_cluster_are_refused_first(folder: Path, runnable: str, message: str) -> None:
+    with pytest.raises(ClusterConfigurationError, match=message):
         make(folder, runnable)
 
 
@@ -177,7 +177,7 @@ def wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wheel:
 
 
 def prepare(made: Custom, jobs: Any, packages: dict[str, str]) -> dict[str, Any]:
-    """Prepare, and return the variables of the playbook."""
+    """Run prepare and return the variables of the playbook."""
     assert made.prepare(jobs, packages, expose=False) is False
     call = jobs.prepare.call_args
     assert call.kwargs == {"playbook": "runnable.yml"}
@@ -212,11 +212,11 @@ def fail_at(step: str) -> PlaybookError:
 
 
 @pytest.mark.parametrize(
-    ("step", "said"), [("python", "no Python 3.11 or later"), ("packages", "^runnable.yml failed$")]
+    ("step", "message"), [("python", "no Python 3.11 or later"), ("packages", "^runnable.yml failed$")]
 )
-def test_a_missing_python_is_reported_in_one_line(folder: Path, wheel: Wheel, step: str, said: str) -> None:
+def test_a_missing_python_is_reported_in_one_line(folder: Path, wheel: Wheel, step: str, message: str) -> None:
     jobs = make_job_service(error=fail_at(step))
-    with pytest.raises(PlaybookError, match=said) as caught:
+    with pytest.raises(PlaybookError, match=message) as caught:
         make(folder, "Mine {}").prepare(jobs, {}, expose=False)
     assert caught.value.log == "/log"
 

@@ -1,4 +1,4 @@
-"""What is pulled of a run, from an orchestrator that is made up."""
+"""The files of a run that are pulled, from a fake orchestrator."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_files_that_vanish_during_the_copy_are_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "name", "error", "said"),
+    ("run", "name", "error", "message"),
     [
         (TOPICS, "else", RunError, "demo_orchestrator has no results of else"),
         (TOPICS, "survey.Survey", ClusterConfigurationError, "'survey.Survey' is not a valid name of an experiment"),
@@ -106,10 +106,10 @@ def test_files_that_vanish_during_the_copy_are_no_error(tmp_path: Path) -> None:
     ],
 )
 def test_missing_results_are_refused(
-    tmp_path: Path, run: JobState, name: str | None, error: type[Exception], said: str
+    tmp_path: Path, run: JobState, name: str | None, error: type[Exception], message: str
 ) -> None:
     host = make_host()
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         pull(host, run, tmp_path, name=name)
     assert asked(host) == []
     assert getattr(caught.value, "hint", None) in (None, "there are results of topics")

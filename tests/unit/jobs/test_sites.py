@@ -1,4 +1,4 @@
-"""The sites of a run: which there are, and where."""
+"""The sites of a run and their addresses."""
 
 from __future__ import annotations
 

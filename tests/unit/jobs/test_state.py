@@ -1,4 +1,4 @@
-"""The state of a job, and the calls that start, stop and ask for it."""
+"""The state of a job, and the calls that start, stop and query it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a submission refuses, sends and starts; the parts of the cluster are autospecs."""
+"""The checks, uploads and start of a submission; the parts of the cluster are autospecs."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def experiment(tmp_path: Path) -> Callable[..., RunnableFile]:
 
 @pytest.fixture(autouse=True)
 def _launched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the part of a launch that changes connected hosts."""
+    """Replace the part of a launch that changes hosts."""
 
     def converge(player: Player, *_: Any, **__: Any) -> LaunchResult:
         cluster = player.variables.__self__  # type: ignore[attr-defined]
@@ -167,7 +167,7 @@ def test_all_steps_of_a_submission(experiment: Callable[..., RunnableFile], tmp_
     cluster = Submitting()
     done = submit(cluster, experiment(), rerun_setup=True)
     assert (done.run.name, done.replaced) == ("topics", False)
-    # The copies to the factories are scripts on the orchestrator, which the connections run.
+    # Copies to the factories are scripts that run on the orchestrator.
     names = [call[0] for call in cluster.log]
     assert names == ["connect", "converge", "send", "prepare", "clean", "send", "refresh_ray", "start"]
     connect, _, extension, prepare, _, resource, refresh, _ = cluster.log

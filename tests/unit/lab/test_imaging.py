@@ -1,4 +1,4 @@
-"""CreateImage and DeregisterImage: which requests are refused, and what becomes of the files."""
+"""CreateImage and DeregisterImage: refused requests, and the files of images."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ REQUEST = {"InstanceId": SOURCE, "Name": "workers 1.0"}
 
 
 def make_image(name: str, **changed: Any) -> SimpleNamespace:
-    """Make an image as far as the lab looks at it."""
+    """Make an image with the attributes that the lab reads."""
     fields = {"owner_id": ACCOUNT, "state": "available", "layers": (name,), "instance_id": SOURCE}
     snapshot = SimpleNamespace(id=f"snap-{name}", status="")
     return SimpleNamespace(id=name, name=f"name of {name}", ebs_snapshot=snapshot, **{**fields, **changed})
 
 
 def make_cloud(*images: SimpleNamespace) -> Any:
-    """Make an account with a running, a starting and a deep instance."""
+    """Make an account with a running instance, a starting one, and one with many layers."""
     instances = [
         SimpleNamespace(id=SOURCE, state="running"),
         SimpleNamespace(id=STARTING, state="pending"),
@@ -112,7 +112,7 @@ def test_an_image_is_deregistered_with_its_snapshot_on_request(with_snapshot: bo
 def test_only_available_images_are_launched(image_id: str) -> None:
     cloud = make_cloud(make_image("ami-1", state="pending"), make_image("ami-2", state="failed"), make_image("ami-3"))
     launching._check_image(cloud, "ami-3")
-    launching._check_image(cloud, "ami-unknown")  # moto's to refuse
+    launching._check_image(cloud, "ami-unknown")  # refused by moto
     with pytest.raises(RefusedError) as caught:
         launching._check_image(cloud, image_id)
     assert caught.value.code == "InvalidAMIID.Unavailable"
@@ -120,7 +120,7 @@ def test_only_available_images_are_launched(image_id: str) -> None:
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    """Make the settings of a lab in a folder of the test, and let a user without root make disks."""
+    """Make the settings of a lab in a folder of the test; disks do not need root."""
     monkeypatch.setattr(state, "root", lambda: tmp_path)
     monkeypatch.setattr(disk.os, "chown", lambda *_args: None)
     monkeypatch.setattr(

@@ -34,7 +34,7 @@ def test_a_recipe_identifies_its_image() -> None:
 
 
 def test_an_image_is_built_once_and_completely(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Two ask at once; the first build of another process was killed and left its half."""
+    """Two calls run at once; an interrupted build of another process left an incomplete image."""
     built: list[Path] = []
     monkeypatch.setattr(state, "root", lambda: tmp_path)
 
@@ -276,7 +276,7 @@ def test_purge_removes_shared_files(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     (base / "labs/other").mkdir()
     state.save(state.Settings(name="other", network="10.0.0.0/24", port=1, image=""))
     lifecycle._clear("gone", purge=purge)
-    assert (base / "images/abc").is_dir(), "another lab stands on it"
+    assert (base / "images/abc").is_dir(), "another lab uses it"
     (base / "labs/other/lab.json").unlink()
     (base / "labs/other").rmdir()
     lifecycle._clear("other", purge=purge)

@@ -1,4 +1,4 @@
-"""Choosing the lab's network, and its rules."""
+"""The address range of the lab and its firewall rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the lab makes of requests: tokens, user-data, alarms, the call log."""
+"""Handling of requests: tokens, user data, alarms, the call log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signatures: made by botocore as any client makes them, checked by the lab."""
+"""Signatures of botocore, verified by the lab."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flambe_ansible.lab.signing import Request, SignatureError, read_scope, veri
 
 KEY, SECRET, REGION = "AKIAABCDEFGHIJKLMNOP", "a-secret", "us-east-1"
 URL = "http://127.0.0.1:4000/"
-COLLECTED = datetime.now(UTC)  # the requests below are signed now, and may be checked much later
+COLLECTED = datetime.now(UTC)  # the requests below are signed at import, and may be verified much later
 BODY = b"Action=DescribeInstances&Version=2016-11-15"
 
 

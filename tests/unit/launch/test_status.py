@@ -1,4 +1,4 @@
-"""The one word that sums a cluster up, and the JSON document of its status."""
+"""The state of a cluster, and the JSON document of its status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands and files as another user; here as the user who runs the tests."""
+"""Commands and files as another user; the tests use the current user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of every module, as documented and as accepted."""
+"""The documented and the accepted options of every module."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def documented() -> dict[str, Any]:
 
 
 class Accepted(Exception):  # noqa: N818
-    """Carries a module's argument_spec."""
+    """Contains the argument_spec of a module."""
 
 
 def simplify(options: dict[str, Any], nested: str) -> dict[str, Any]:

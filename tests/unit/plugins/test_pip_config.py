@@ -75,7 +75,7 @@ def test_uv_toml_without_an_index() -> None:
 def test_uv_has_index(home: Path, toml: str, environ: dict[str, str], expected: bool) -> None:
     (home / ".config/uv").mkdir()
     (home / ".config/uv/uv.toml").write_text(toml)
-    # /etc/uv/uv.toml of the machine that runs the tests counts, too.
+    # /etc/uv/uv.toml of this machine is read, too.
     if Path("/etc/uv/uv.toml").exists():
         expected = True
     assert pip_config.uv_has_index(str(home), environ) is expected

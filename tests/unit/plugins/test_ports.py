@@ -1,4 +1,4 @@
-"""Who listens on a port."""
+"""Processes that listen on a port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENTRY = "   0: 00000000:3039 00000000:0000 0A 00000000:00000000 00:00000000 0000
 
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
-    """A process 4242 of root that listens on port 12345."""
+    """Make process 4242 of root, which listens on port 12345."""
     (tmp_path / "net").mkdir()
     (tmp_path / "net/tcp").write_text(HEADER + ENTRY)
     process = tmp_path / "4242"

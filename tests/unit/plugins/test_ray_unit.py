@@ -48,7 +48,7 @@ def test_unit_text() -> None:
     assert "# head: abc" in lines
     assert not any(line.startswith("# runtime") for line in lines)
     path = "/opt/flambe/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    # Not as Environment=, which a PATH in /etc/environment would overrule.
+    # Not as Environment=, which a PATH in /etc/environment would override.
     assert f'ExecStart=/usr/bin/env PATH={path} /opt/flambe/venv/bin/ray start "--x=$$1 a"' in lines
     assert not any(line.startswith("Environment=") and "PATH=" in line for line in lines)
     assert "WorkingDirectory=/home/100%% ml" in lines

@@ -79,7 +79,7 @@ def test_no_file_outside_of_the_folder(app: flask.Flask, tmp_path: Path) -> None
 
 
 class TensorBoard(BaseHTTPRequestHandler):
-    """Answers with what was asked for."""
+    """Returns the requested path."""
 
     def do_GET(self) -> None:
         self.send_response(200)

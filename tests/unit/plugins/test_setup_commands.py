@@ -35,7 +35,7 @@ def test_decide(commands: list[str], state: dict[str, str], boot_id: str, rerun:
 
 @pytest.fixture
 def account(tmp_path: Path) -> pwd.struct_passwd:
-    """The user who runs the tests, with an empty home."""
+    """Return the current user with an empty home."""
     me = pwd.getpwuid(os.geteuid())
     return pwd.struct_passwd((*me[:5], str(tmp_path), "/bin/bash"))
 

@@ -1,4 +1,4 @@
-"""Services and Ray as units: what leads to a restart, with a recorded systemctl."""
+"""Services and Ray as units: reasons for a restart, with a fake systemctl."""
 
 from __future__ import annotations
 

@@ -161,11 +161,11 @@ PROBLEMS = {
 
 @pytest.mark.parametrize("case", PROBLEMS)
 def test_problems_have_positions(case: str, folder: Path) -> None:
-    text, line, column, said = PROBLEMS[case]
+    text, line, column, message = PROBLEMS[case]
     with pytest.raises(ClusterConfigurationError) as caught:
         from_text(text, folder / "x.yaml")
     first = caught.value.problems[0]
-    assert said in str(first)
+    assert message in str(first)
     assert (first.line, first.column) == (line, column)
     assert len(caught.value.problems) == 1
 
@@ -224,14 +224,14 @@ def test_other_values_are_not_local_paths(folder: Path, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [(None, "no such file"), (b"\xff\xfea", "UTF-16"), (b"a: \xff", "UTF-8"), (b"a" * 1024 * 1025, "1 MiB")],
 )
-def test_files_that_cannot_be_read(content: bytes | None, said: str, tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ClusterConfigurationError, match=said):
+    with pytest.raises(ClusterConfigurationError, match=message):
         read(path)
 
 

@@ -1,4 +1,4 @@
-"""Rewriting changes nothing but the given values."""
+"""Rewriting changes only the given values."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_write_refuses_objects() -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_marks_cover_exactly_the_scalar(case: str) -> None:
-    """Parsing the text between a scalar's marks returns the same scalar."""
+    """Parsing the text between the marks of a scalar returns the same scalar."""
     text = CASES[case][0]
     scalars = [
         node

@@ -45,15 +45,15 @@ def test_a_folder_is_imported_without_being_installed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("import no_such_module_at_all", "mine.yaml:1:.*No module named 'no_such_module_at_all'"),
         ("1 / 0", "mine.yaml:1:.*ZeroDivisionError"),
     ],
 )
-def test_import_errors_have_positions(folder: Path, code: str, said: str) -> None:
+def test_import_errors_have_positions(folder: Path, code: str, message: str) -> None:
     (folder / "src" / MODULE / "__init__.py").write_text(code)
-    with pytest.raises(ClusterConfigurationError, match=said):
+    with pytest.raises(ClusterConfigurationError, match=message):
         import_sources(read(folder / "mine.yaml"))
 
 

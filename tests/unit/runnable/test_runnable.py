@@ -155,7 +155,7 @@ HEAD = "greeter_ext: ext\n---\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("!Experiment\nname: x\npipeline:\n  a: !A\n", "runs in flambé's runtime"),
         (HEAD + "!greeter_ext.Nobody\n", "3:1: !greeter_ext.Nobody: the extension has no such subclass"),
@@ -169,8 +169,8 @@ HEAD = "greeter_ext: ext\n---\n"
         ("no_such_module_here: numpy\n---\n!no_such_module_here.X\n", "1:22: extension no_such_module_here"),
     ],
 )
-def test_files_that_cannot_be_loaded(text: str, said: str, folder: Path) -> None:
-    with pytest.raises(ClusterConfigurationError, match=said):
+def test_files_that_cannot_be_loaded(text: str, message: str, folder: Path) -> None:
+    with pytest.raises(ClusterConfigurationError, match=message):
         load(write(folder, text))
 
 

@@ -16,7 +16,7 @@ import pytest
 
 @pytest.fixture
 def state_class(monkeypatch: pytest.MonkeyPatch) -> type:
-    """A class that pickles as flambe's does."""
+    """Return a class that is pickled like that of flambe."""
     module = types.ModuleType("flambe.experiment.progress")
     record = type("ProgressState", (), {"__module__": "flambe.experiment.progress"})
     module.ProgressState = record  # type: ignore[attr-defined]
@@ -55,7 +55,7 @@ def test_the_stage_of_a_job_that_is_not_running(stages: dict[str, str], stage: s
 
 
 class Evil:
-    """Calls something when it is loaded."""
+    """Calls a function when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch /tmp/flambe-run-was-here",)

@@ -1,4 +1,4 @@
-"""The unit's main process, with real processes and a real log."""
+"""The main process of the unit, with real processes and a real log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import supervising
 
 @pytest.fixture
 def settings(make_settings: Callable[..., Any], tmp_path: Path) -> Any:
-    """Settings with a ray-nodes that calls all hosts alive."""
+    """Return settings with a ray-nodes that reports all hosts alive."""
     nodes = ", ".join(f'{{"address": "10.0.0.{n}", "alive": true}}' for n in (1, 2, 3))
     script = tmp_path / "ray-nodes"
     script.write_text(f"#!/bin/sh\necho '{{\"nodes\": [{nodes}]}}'\n")
@@ -68,7 +68,7 @@ def test_a_missing_command(settings: Any, spec: dict[str, Any]) -> None:
 
 
 def members(group: int) -> list[str]:
-    """The processes of a group that live; one that is dead may wait for a while until init takes note of it."""
+    """Return the live processes of a group; a zombie may exist for a while until init reaps it."""
     listed = subprocess.run(["ps", "-e", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
     fields = [line.split(None, 2) for line in listed.splitlines()]
     return [one[-1] for one in fields if one[0] == str(group) and not one[1].startswith("Z")]

@@ -1,4 +1,4 @@
-"""Lost hosts, and what they mean for the job."""
+"""Lost hosts and their effect on the job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD_ALONE = {"10.0.0.1"}
 
 
 class Received:
-    """The messages and changes of a watch."""
+    """The messages and changes that a watch reports."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Which flambe the hosts get, found in real environments on the PATH."""
+"""The flambe version on the hosts, found in real environments on the PATH."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_flambe(folder: Path, version: str = "0.4.16", *, direct_url: object = N
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a virtual environment of its own, first on the PATH; this one has no flambe."""
+    """Make a separate virtual environment, first on the PATH; the current one has no flambe."""
     folder = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")

@@ -1,4 +1,4 @@
-"""flambé on this machine: what the roles are told, and what flambé is started with."""
+"""flambé on this machine: the variables of the roles, and the arguments of flambé."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def test_the_roles_create_the_runtime_below_the_state_folder(
 ) -> None:
     play = create_autospec(local_flambe.run_playbook)
     monkeypatch.setattr(local_flambe, "run_playbook", play)
-    heard: list[Event] = []
+    received: list[Event] = []
     root = paths.state_root() / "runtime"
-    assert local_flambe.prepare(file, observer=heard.append) == root / "venv/bin/python"
+    assert local_flambe.prepare(file, observer=received.append) == root / "venv/bin/python"
     everything = play.call_args.kwargs["inventory"]["all"]
     variables = everything["vars"]
     assert (variables["flambe_root"], variables["extensions_packages"]) == (str(root), {})
     assert everything["hosts"]["localhost"]["ansible_become"] is False
     assert (paths.collection() / "playbooks" / play.call_args.args[0]).is_file()
-    assert isinstance(heard[0], Notice)
-    assert "takes some minutes" in heard[0].message
+    assert isinstance(received[0], Notice)
+    assert "takes some minutes" in received[0].message
 
 
-def test_an_editable_install_is_used_unchanged(
+def test_the_wheel_of_an_editable_install_is_used(
     file: RunnableFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play = create_autospec(local_flambe.run_playbook)
@@ -68,20 +68,20 @@ def test_an_editable_install_is_used_unchanged(
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "message"),
     [
         ("python", "flambé needs Python 3.7; this machine has none"),
         ("packages", r"^local.yml failed$"),
     ],
 )
 def test_a_missing_python_is_reported_in_one_line(
-    file: RunnableFile, monkeypatch: pytest.MonkeyPatch, step: str, said: str
+    file: RunnableFile, monkeypatch: pytest.MonkeyPatch, step: str, message: str
 ) -> None:
     failure = TaskFailure(host="localhost", role="flambe", task="Install the runtime", message="failed", step=step)
 
     error = PlaybookError("local.yml failed", failures=[failure])
     monkeypatch.setattr(local_flambe, "run_playbook", create_autospec(local_flambe.run_playbook, side_effect=error))
-    with pytest.raises(PlaybookError, match=said):
+    with pytest.raises(PlaybookError, match=message):
         local_flambe.prepare(file)
 
 

@@ -1,4 +1,4 @@
-"""Ray's own answer, read and compared with the hosts."""
+"""The nodes that Ray reports, compared with the hosts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def answer(*alive: str, dead: Sequence[str] = ()) -> str:
 
 
 class FakeConnections:
-    """Answers in place of the hosts."""
+    """Returns answers instead of real hosts."""
 
     def __init__(self, stdout: str) -> None:
         self.stdout = stdout

@@ -117,7 +117,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     name = "ext-1.0-py3-none-any.whl"
     if Path("broken").exists():
         raise SystemExit("this does not build")
-    Path("build").mkdir()  # leaves something behind, and fails where something was left
+    Path("build").mkdir()  # fails if an earlier build left this folder
     info = "ext-1.0.dist-info/"
     with zipfile.ZipFile(Path(wheel_directory, name), "w") as wheel:
         for one in sorted(Path("ext").rglob("*.py")):

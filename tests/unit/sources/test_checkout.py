@@ -79,15 +79,15 @@ def test_a_checkout_of_flambe(source: Path, tmp_path: Path) -> None:
     assert build(release) == release
     rename(source, "flambe-1.0-py3-none-any")
     checkout = RuntimeVersion(version="", origin="built from here", source=source)
-    heard: list[Event] = []
-    built = build(checkout, cache=tmp_path / "cache", observer=heard.append)
+    received: list[Event] = []
+    built = build(checkout, cache=tmp_path / "cache", observer=received.append)
     assert built.version.startswith("1.0+content.")
     assert built.wheel is not None
     assert f"-{built.version}-" in built.wheel.name
     assert (built.origin, built.source) == ("built from here", source)
-    assert heard == [Notice(message=f"building a wheel of {source}: its content is new")]
-    assert build(checkout, cache=tmp_path / "cache", observer=heard.append) == built
-    assert len(heard) == 1
+    assert received == [Notice(message=f"building a wheel of {source}: its content is new")]
+    assert build(checkout, cache=tmp_path / "cache", observer=received.append) == built
+    assert len(received) == 1
 
 
 @pytest.mark.parametrize(

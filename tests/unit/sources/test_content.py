@@ -1,4 +1,4 @@
-"""Fingerprints change with what is installed, and with nothing else."""
+"""Digests depend only on the installed files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extensions, ready to be sent."""
+"""Extensions are prepared for upload."""
 
 from __future__ import annotations
 
@@ -69,6 +69,6 @@ def test_a_repository_that_cannot_be_installed(tmp_path: Path) -> None:
 def test_large_extensions_are_announced(tmp_path: Path, make_package: MakePackage) -> None:
     package = make_package(tmp_path / "local")
     (package / "ext" / "weights").write_bytes(bytes(11 * 1024 * 1024))
-    heard: list[Event] = []
-    fetch_extensions([declare("ext", "local")], folder=tmp_path, observer=heard.append)
-    assert heard == [Notice(message=f"extension ext: 11 MB to send ({package})")]
+    received: list[Event] = []
+    fetch_extensions([declare("ext", "local")], folder=tmp_path, observer=received.append)
+    assert received == [Notice(message=f"extension ext: 11 MB to send ({package})")]

@@ -29,7 +29,7 @@ def commit(folder: Path, name: str, text: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Has main with two commits, a tag on the first, and a branch with a slash that has sub/folder."""
+    """Make a repository: main with two commits, a tag on the first, and a branch with a slash that has sub/folder."""
     folder = tmp_path / "repo"
     folder.mkdir()
     run(folder, "init", "-q")
@@ -106,7 +106,7 @@ def test_submodules(repository: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "said"),
+    ("where", "message"),
     [
         ({"ref": "v2"}, "no branch, tag or commit v2"),
         ({"tree": "no/such"}, "no branch, tag or commit matches no/such"),
@@ -114,8 +114,8 @@ def test_submodules(repository: Path, tmp_path: Path) -> None:
         ({"ref": "0" * 40}, "no branch, tag or commit 000"),
     ],
 )
-def test_missing_refs_and_folders(where: dict[str, str], said: str, repository: Path, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=said):
+def test_missing_refs_and_folders(where: dict[str, str], message: str, repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=message):
         git.fetch(GitLocation(url=repository.as_uri(), **where), tmp_path / "cache")
 
 

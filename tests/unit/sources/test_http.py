@@ -1,4 +1,4 @@
-"""Files over HTTP: whole, or not at all."""
+"""Downloads over HTTP are complete or fail."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .conftest import Web
 def test_a_file_is_downloaded_with_progress(web: Web, tmp_path: Path) -> None:
     content = bytes(range(256)) * 4096
     web.files["/a/data.bin"] = content
-    heard: list[tuple[int, int | None]] = []
+    received: list[tuple[int, int | None]] = []
     path = http.download(
-        f"{web.url}/a/data.bin?x=1#y", tmp_path, report=lambda done, total: heard.append((done, total))
+        f"{web.url}/a/data.bin?x=1#y", tmp_path, report=lambda done, total: received.append((done, total))
     )
     assert path.name == "data.bin"
     assert path.read_bytes() == content
-    assert heard[-1] == (len(content), len(content))
-    assert len(heard) > 1
+    assert received[-1] == (len(content), len(content))
+    assert len(received) > 1
 
 
 def test_an_unchanged_file_is_not_downloaded_again(web: Web, tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_an_interrupted_download_keeps_the_old_file_and_is_repeated(web: Web, tm
 def test_a_server_that_does_not_send_the_size(web: Web, tmp_path: Path) -> None:
     web.files["/x"] = b"some"
     web.without_length.add("/x")
-    heard: list[tuple[int, int | None]] = []
-    http.download(f"{web.url}/x", tmp_path, report=lambda done, total: heard.append((done, total)))
-    assert heard == [(4, None)]
+    received: list[tuple[int, int | None]] = []
+    http.download(f"{web.url}/x", tmp_path, report=lambda done, total: received.append((done, total)))
+    assert received == [(4, None)]
 
 
 def test_credentials_are_not_sent_to_other_hosts(web: Web, other_web: Web, tmp_path: Path) -> None:

@@ -19,19 +19,19 @@ G = GitLocation
 H = "https://github.com/user/repo"
 
 GIT = {
-    # flambé's forms
+    # formats of flambé
     H: G(url=H),
     f"{H}/tree/main": G(url=H, tree="main"),
     f"{H}/tree/feature/x/path/to/ext/": G(url=H, tree="feature/x/path/to/ext"),
     "ssh://git@github.com:user/repo.git": G(url="git@github.com:user/repo.git"),
     "ssh://git@github.com/user/repo.git": G(url="ssh://git@github.com/user/repo.git"),
-    # others that people write
+    # other common formats
     "git@host:user/repo.git": G(url="git@host:user/repo.git"),
     "git@host:user/repo.git@v1": G(url="git@host:user/repo.git", ref="v1"),
     "ssh://git@host:2222/user/repo.git@v1.2": G(url="ssh://git@host:2222/user/repo.git", ref="v1.2"),
     "https://gitlab.com/group/sub/repo/-/tree/dev/ext": G(url="https://gitlab.com/group/sub/repo", tree="dev/ext"),
     f"{H}.git@0123abc#subdirectory=a/b": G(url=f"{H}.git", ref="0123abc", subfolder="a/b"),
-    # pip's
+    # formats of pip
     f"git+{H}.git": G(url=f"{H}.git"),
     f"git+{H}.git@feature/x#egg=e&subdirectory=ext": G(url=f"{H}.git", ref="feature/x", subfolder="ext"),
     f"my_ext @ git+{H}@v1": G(url=H, ref="v1"),
@@ -77,12 +77,12 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("./none", "no such file or folder"),
         ("none/at/all", "no such file or folder"),
         ("two words", "not a path, URL or requirement"),
-        ("~nobody-here/x", "no such user"),
+        ("~no-such-user/x", "no such user"),
         ("ftp://host/x", "not the URL of a git repository"),
         ("hg+https://host/x", "not the URL of a git repository"),
         ("git+https:///x", "not the URL of a git repository"),
@@ -91,8 +91,8 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("git+https://host/r#subdirectory=../x", "outside the repository"),
     ],
 )
-def test_invalid_extensions(text: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(LocationError, match=said):
+def test_invalid_extensions(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(LocationError, match=message):
         locate_extension(text, tmp_path)
 
 
@@ -101,8 +101,8 @@ def test_resources(tmp_path: Path) -> None:
     assert locate_resource("a:b.tsv", tmp_path) == tmp_path / "a:b.tsv"
     assert locate_resource(".", tmp_path) == tmp_path
     assert locate_resource("s3://bucket/key", tmp_path) == "s3://bucket/key"
-    for text, said in {"none": "no such", "gs://b/x": "cannot fetch gs://", "s3:///x": "no bucket"}.items():
-        with pytest.raises(LocationError, match=said):
+    for text, message in {"none": "no such", "gs://b/x": "cannot fetch gs://", "s3:///x": "no bucket"}.items():
+        with pytest.raises(LocationError, match=message):
             locate_resource(text, tmp_path)
 
 

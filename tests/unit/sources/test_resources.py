@@ -1,4 +1,4 @@
-"""Resources, ready to be sent."""
+"""Resources are prepared for upload."""
 
 from __future__ import annotations
 
@@ -22,30 +22,33 @@ def test_each_kind(tmp_path: Path, web: Web) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "one").write_text("12345")
     web.files["/two.tsv"] = b"1234567"
-    heard: list[tuple[str, int, int | None]] = []
+    received: list[tuple[str, int, int | None]] = []
     folder, remote, there = fetch_resources(
         [declare("f", "folder"), declare("w", f"{web.url}/two.tsv"), declare("c", "/mnt/x", cluster=True)],
         folder=tmp_path,
         s3_download=s3.download,
-        progress=lambda *told: heard.append(told),
+        progress=lambda *event: received.append(event),
     )
     assert (folder.kind, folder.path, folder.size) == (ResourceKind.LOCAL, tmp_path / "folder", 5)
     assert (remote.kind, remote.size) == (ResourceKind.HTTP, 7)
     assert remote.path is not None
     assert remote.path.is_relative_to(tmp_path / "state" / "cache" / "resources")
     assert (there.kind, there.path, there.location, there.size) == (ResourceKind.CLUSTER, None, "/mnt/x", 0)
-    assert heard == [("w", 7, 7)]
+    assert received == [("w", 7, 7)]
 
 
 def test_large_resources_are_announced(tmp_path: Path) -> None:
     for name, size in {"small": 10, "large": 11}.items():
         with (tmp_path / name).open("wb") as file:
             file.truncate(size * 1024 * 1024)
-    heard: list[Event] = []
+    received: list[Event] = []
     fetch_resources(
-        [declare("s", "small"), declare("l", "large")], folder=tmp_path, s3_download=s3.download, observer=heard.append
+        [declare("s", "small"), declare("l", "large")],
+        folder=tmp_path,
+        s3_download=s3.download,
+        observer=received.append,
     )
-    assert heard == [Notice(message="resource l: 11 MB to send (large)")]
+    assert received == [Notice(message="resource l: 11 MB to send (large)")]
 
 
 def test_failures_include_the_name_of_the_resource(tmp_path: Path, web: Web) -> None:

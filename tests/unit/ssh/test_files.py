@@ -28,8 +28,8 @@ def test_local_paths_stay_local(path: str, argument: str) -> None:
 
 
 def test_progress_across_chunks() -> None:
-    heard: list[files.Progress] = []
-    read = files.progress_reader(heard.append)
+    received: list[files.Progress] = []
+    read = files.progress_reader(received.append)
     for piece in (
         b"\r      32,7",
         b"68  10%   31.25MB/s    0:00:00\r  3,000",
@@ -37,7 +37,7 @@ def test_progress_across_chunks() -> None:
         b"junk\n",
     ):
         read(piece)
-    assert heard == [
+    assert received == [
         files.Progress(transferred=32768, percent=10, rate="31.25MB/s"),
         files.Progress(transferred=3000000, percent=100, rate="2.0GB/s"),
     ]

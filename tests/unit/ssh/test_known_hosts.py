@@ -35,9 +35,9 @@ def test_replace_keeps_the_keys_of_other_hosts(tmp_path: Path) -> None:
 
 def test_fingerprint_is_the_same_as_that_of_ssh_keygen(tmp_path: Path) -> None:
     key = make_key(tmp_path)
-    said = subprocess.run(["ssh-keygen", "-lf", "-"], input=key, capture_output=True, text=True, check=True).stdout
-    assert said.split()[1] == known_hosts.fingerprint(key)
-    assert known_hosts.describe(key) == f"{said.split()[1]} (ED25519)"
+    output = subprocess.run(["ssh-keygen", "-lf", "-"], input=key, capture_output=True, text=True, check=True).stdout
+    assert output.split()[1] == known_hosts.fingerprint(key)
+    assert known_hosts.describe(key) == f"{output.split()[1]} (ED25519)"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_revoked_keys_are_kept_apart(tmp_path: Path) -> None:
     assert file.read_text() == f"@revoked i-1 {bad}\ni-1 {good}\n"
     assert known_hosts.keys_of(file, "i-1") == [good]
     assert known_hosts.keys_of(file, "@revoked") == []
-    known_hosts.replace(file, "i-1", [f"@revoked {bad}"])  # the key that was accepted before stays
+    known_hosts.replace(file, "i-1", [f"@revoked {bad}"])  # the key accepted before is kept
     assert file.read_text() == f"@revoked i-1 {bad}\ni-1 {good}\n"
     known_hosts.replace(file, "i-1", [f"@revoked {good}"])
     assert file.read_text() == f"@revoked i-1 {good}\n"

@@ -107,7 +107,7 @@ def test_a_tunnel_that_hangs_when_it_is_closed_is_killed(
 
 
 @pytest.mark.parametrize(
-    ("failure", "kind", "words"),
+    ("failure", "kind", "message"),
     [
         (Failure.HOST_KEY, HostKeyError, "the key of"),
         (Failure.REVOKED_KEY, RevokedKeyError, "@revoked"),
@@ -117,11 +117,11 @@ def test_a_tunnel_that_hangs_when_it_is_closed_is_killed(
     ],
 )
 def test_each_failure_is_a_typed_error(
-    connections: Connections, failure: Failure, kind: type, words: str, monkeypatch: pytest.MonkeyPatch
+    connections: Connections, failure: Failure, kind: type, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "_proxy", lambda _host: None)
     diagnosis = Diagnosis(failure=failure, message="because", seen="SHA256:abc")
     error = explain(ONE, connections._target(ONE), diagnosis, expected=[])
     assert type(error) is kind
-    assert words in error.message
+    assert message in error.message
     assert error.exit_code == 5

@@ -17,7 +17,7 @@ Host key verification failed.
 
 
 @pytest.mark.parametrize(
-    ("log", "printed", "timed_out", "failure", "words"),
+    ("log", "printed", "timed_out", "failure", "message"),
     [
         (HOST_CHANGED, "", False, Failure.HOST_KEY, "verification failed"),
         (
@@ -86,10 +86,10 @@ Host key verification failed.
         ("", "", False, Failure.UNREACHABLE, "closed"),
     ],
 )
-def test_diagnose(log: str, printed: str, timed_out: bool, failure: Failure, words: str) -> None:
+def test_diagnose(log: str, printed: str, timed_out: bool, failure: Failure, message: str) -> None:
     got = diagnose(log, printed, timed_out=timed_out)
     assert got.failure is failure
-    assert words in got.message
+    assert message in got.message
     assert "debug1" not in got.message
 
 

@@ -1,4 +1,4 @@
-"""One helper does the same work on all hosts at once."""
+"""The same function runs on all hosts at once."""
 
 from __future__ import annotations
 

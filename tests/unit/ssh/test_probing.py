@@ -93,8 +93,8 @@ def test_refusals_have_one_line(changes: dict[str, str], words: list[str]) -> No
 
 
 def test_the_script_runs_locally() -> None:
-    said = subprocess.run(["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True)
-    probe = probing.parse(said.stdout)
-    assert said.stdout.rstrip().endswith("probe:end=yes")
+    completed = subprocess.run(["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True)
+    probe = probing.parse(completed.stdout)
+    assert completed.stdout.rstrip().endswith("probe:end=yes")
     assert probe.machine
     assert probe.cpus > 0

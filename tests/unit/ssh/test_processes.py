@@ -1,4 +1,4 @@
-"""Local processes end on their limit and on cancel, with what they started."""
+"""Local processes end at their time limit and on cancel, with their children."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flambe_ansible.ssh.processes import Processes
 
 @pytest.fixture
 def orphaning(tmp_path: Path) -> Iterator[list[str]]:
-    """Return a command whose child, in a session of its own, keeps the pipe open after the command was killed."""
+    """Return a command whose child, in a separate session, keeps the pipe open after the command was killed."""
     child = tmp_path / "child"
     text = f"echo $$ > {child}.draft; mv {child}.draft {child}; exec sleep 600"
     yield ["sh", "-c", f"echo x; setsid sh -c '{text}' & wait"]
@@ -32,9 +32,9 @@ def test_input_and_output() -> None:
 
 
 def test_streamed_output() -> None:
-    heard: list[bytes] = []
-    done = Processes().run(["sh", "-c", "echo a; echo e >&2; echo b; exit 3"], on_output=heard.append)
-    assert (done.returncode, b"".join(heard), done.stderr) == (3, b"a\nb\n", b"e\n")
+    received: list[bytes] = []
+    done = Processes().run(["sh", "-c", "echo a; echo e >&2; echo b; exit 3"], on_output=received.append)
+    assert (done.returncode, b"".join(received), done.stderr) == (3, b"a\nb\n", b"e\n")
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -1,4 +1,4 @@
-"""The user's own way to a host is taken over, and nothing else of their configuration."""
+"""Only the proxy is read from the user's SSH configuration."""
 
 from __future__ import annotations
 

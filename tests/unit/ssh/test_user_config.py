@@ -1,4 +1,4 @@
-"""The host keys that the user's own OpenSSH trusts."""
+"""The host keys that the user's OpenSSH trusts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A booting host is waited for; a wrong one is not."""
+"""Waiting for a booting host ends at once if the host key or login is wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flambe_ansible.ssh.masters import ConnectFailedError, Diagnosis, Failure
 
 
 class Door:
-    """Fails with the given failures, then opens."""
+    """Raises the given failures, then connects."""
 
     def __init__(self, failures: Sequence[Failure]) -> None:
         self.failures = list(failures)
@@ -28,7 +28,7 @@ class Door:
 
 
 class Clock:
-    """Time that only waiting makes pass."""
+    """A clock that advances only by waiting."""
 
     def __init__(self) -> None:
         self.now = 0.0

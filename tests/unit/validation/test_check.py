@@ -1,4 +1,4 @@
-"""Arguments given in Python, checked against the tables of fields."""
+"""Arguments given in Python are checked against the tables of fields."""
 
 from __future__ import annotations
 

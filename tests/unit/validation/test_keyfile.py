@@ -114,6 +114,6 @@ def test_the_check_is_fast_and_runs_once(tmp_path: Path, monkeypatch: pytest.Mon
     path = write_key(tmp_path / "key")
     started = time.perf_counter()
     assert keyfile.private_key(path) == []
-    assert time.perf_counter() - started < 1  # a few milliseconds; the limit only catches a program that waits
+    assert time.perf_counter() - started < 1  # a few milliseconds; the limit only detects a program that waits
     monkeypatch.setattr(keyfile.subprocess, "run", None)
     assert keyfile.private_key(path) == []
