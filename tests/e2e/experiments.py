@@ -55,10 +55,10 @@ class Cluster:
         document: dict[str, Any] = json.loads(self.call("status", self.file, "--json"))
         return document
 
-    def await_run(self, wanted: Callable[[dict[str, Any]], bool], *, seconds: float = 600) -> dict[str, Any]:
+    def await_run(self, condition: Callable[[dict[str, Any]], bool], *, seconds: float = 600) -> dict[str, Any]:
         """Wait until the run meets a condition."""
         end = time.monotonic() + seconds
-        while not wanted(run := self.status()["run"]):
+        while not condition(run := self.status()["run"]):
             assert time.monotonic() < end, run
             time.sleep(2)
         return run

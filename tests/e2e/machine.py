@@ -1,4 +1,4 @@
-"""Lists the resources of the machine that a lab changes, and finds those that it left behind."""
+"""Finds leftovers of a lab among the resources of the machine."""
 
 from __future__ import annotations
 

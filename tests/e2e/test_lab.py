@@ -129,9 +129,11 @@ def test_a_host_is_unreachable_from_outside(lab: LabInfo, host: str) -> None:
         ):
             subprocess.run(line.split(), check=True)
         socket.create_connection((address, 22), timeout=5).close()
-        knock = f"import socket; socket.create_connection(('{address}', 22), timeout=3)"
+        script = f"import socket; socket.create_connection(('{address}', 22), timeout=3)"
         done = subprocess.run(
-            ["nsenter", "--net", "--target", str(namespace.pid), "python3", "-c", knock], capture_output=True, text=True
+            ["nsenter", "--net", "--target", str(namespace.pid), "python3", "-c", script],
+            capture_output=True,
+            text=True,
         )
         assert "TimeoutError" in done.stderr or "timed out" in done.stderr
     finally:
@@ -176,8 +178,8 @@ def test_other_bridges_of_the_machine_forward_traffic(lab: LabInfo, bridged_host
     try:
         if before is not None:
             switch.write_text("1")
-        knock = f"import socket; socket.create_connection(('{address}', 9), timeout=5)"
-        argv = ["nsenter", "--net", "--target", str(process), "python3", "-c", knock]
+        script = f"import socket; socket.create_connection(('{address}', 9), timeout=5)"
+        argv = ["nsenter", "--net", "--target", str(process), "python3", "-c", script]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert "ConnectionRefusedError" in done.stderr, "the other namespace does not answer"
     finally:
@@ -479,7 +481,7 @@ def test_hosts_of_an_image_have_its_files_and_a_new_identity(lab: LabInfo, tmp_p
     for host in hosts:
         assert cloud.ssh(lab, host, _INSTALLED, tmp_path).splitlines() == ["installed", "active"]
         assert cloud.ssh(lab, host, "systemctl is-system-running --wait", tmp_path) == "running"
-        assert cloud.ssh(lab, host, "cat /opt/user-data", tmp_path) == "ran", "user data is the source's alone"
+        assert cloud.ssh(lab, host, "cat /opt/user-data", tmp_path) == "ran", "the user data of the source ran again"
         identities.append(cloud.ssh(lab, host, _IDENTITY, tmp_path).splitlines())
         address = cloud.describe(lab, host)[0]["PrivateIpAddress"]
         public = " ".join(lab.key.with_suffix(".pem.pub").read_text().split()[:2])
@@ -527,9 +529,9 @@ def test_creating_an_image_reboots_the_instance_unless_disabled(lab: LabInfo, ho
     hosts = [cloud.run(lab, ImageId=image)[0] for image in images]
     try:
         for number, instance in enumerate(hosts, 1):
-            wanted = f"{number} x" if number < 3 else str(number)
+            expected = f"{number} x" if number < 3 else str(number)
             shown = cloud.ssh(lab, instance, "cat ~/generation ~/removed 2>/dev/null; true", tmp_path)
-            assert shown.split() == wanted.split()
+            assert shown.split() == expected.split()
     finally:
         ec2.terminate_instances(InstanceIds=[child, *hosts])
         for image in images:

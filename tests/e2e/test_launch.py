@@ -71,7 +71,7 @@ class Cluster:
         return document
 
     def run(self, command: str, *, on: str = "all") -> dict[str, str]:
-        """Run a command on hosts and return what they printed, by name."""
+        """Run a command on hosts and return their outputs by name."""
         document = json.loads(self.call("exec", "--on", on, "--json", "--", command, code=None).stdout)
         assert {result["returncode"] for result in document.values()} == {0}, document
         return {name: result["stdout"].strip() for name, result in document.items()}
@@ -96,7 +96,7 @@ def find_details(document: dict[str, Any], host: str) -> str:
     )
 
 
-def test_1_a_launch_ends_with_three_ray_nodes_and_real_flambe_on_each(cluster: Cluster) -> None:
+def test_1_a_launch_creates_three_ray_nodes_with_flambe(cluster: Cluster) -> None:
     assert cluster.status()["state"] == "absent"
     document = cluster.launch()
     assert sorted(document["created"]) == [f"{NAME}_factory_0", f"{NAME}_factory_1", f"{NAME}_orchestrator"]
@@ -210,7 +210,7 @@ def wait_until_down(address: str) -> None:
         time.sleep(0.05)
 
 
-def test_4_a_rebooted_host_comes_back(cluster: Cluster) -> None:
+def test_4_a_rebooted_host_rejoins_the_cluster(cluster: Cluster) -> None:
     name = f"{NAME}_factory_0"
     before = cluster.run(BOOT)[name]
     address = cluster.status()["factories"][0]["private_ip"]
@@ -264,11 +264,11 @@ def test_6_down_leaves_nothing(cluster: Cluster) -> None:
 
 
 def test_7_a_failed_launch_terminates_only_the_hosts_it_created(cluster: Cluster) -> None:
-    cluster.write(1, setup_cmds=["echo trouble {{ here }} >&2; exit 3"])
+    cluster.write(1, setup_cmds=["echo problem {{ here }} >&2; exit 3"])
     document = cluster.launch("--on-failure", "terminate", code=6)
     failure = document["error"]["failures"][0]
     assert failure["returncode"] == 3
-    assert "trouble {{ here }}" in json.dumps(failure)
+    assert "problem {{ here }}" in json.dumps(failure)
     assert Path(document["error"]["log"]).is_file()
     assert len(document["created"]) == 2
     assert cluster.status()["state"] == "absent"

@@ -59,7 +59,7 @@ def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made.call("down", str(made.file), "--yes")
 
 
-def test_1_a_launch_sets_hosts_up_and_installs_nothing(cluster: Cluster) -> None:
+def test_1_a_launch_configures_hosts_and_installs_nothing(cluster: Cluster) -> None:
     plan = cluster.document("launch", "--dry-run")
     assert (plan["runtime"], plan["none_version"], len(plan["hosts"])) == ("none", "", 2)
     document = cluster.document("launch", "--yes")
@@ -96,7 +96,7 @@ def test_4_status_ssh_and_inventory_work(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("command", ["submit", "logs", "stop", "open", "pull"])
-def test_5_jobs_are_refused_with_what_to_do(cluster: Cluster, command: str) -> None:
+def test_5_jobs_are_refused_with_a_hint(cluster: Cluster, command: str) -> None:
     argv = [str(cluster.file), *(["results"] if command == "pull" else [])]
     if command == "submit":
         argv = [str(EXPERIMENT), "--cluster", str(cluster.file), "--yes"]

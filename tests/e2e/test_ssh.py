@@ -145,19 +145,19 @@ def test_tunnel(make: Callable[..., Connections], hosts: list[Host]) -> None:
 
 
 def test_a_wrong_key_is_refused(make: Callable[..., Connections], hosts: list[Host]) -> None:
-    victim = hosts[1]
+    host = hosts[1]
     with make() as connections:
         connections.run(hosts[0], "true")
-        logins = count_logins(connections, victim)
-        impostor = replace(victim, instance_id="i-other")
-        connections.trust(impostor, connections.trusted(hosts[0]))
+        logins = count_logins(connections, host)
+        other = replace(host, instance_id="i-other")
+        connections.trust(other, connections.trusted(hosts[0]))
     with make() as connections:
         with pytest.raises(HostKeyError, match=r"shows the key ssh-ed25519 SHA256:.* but the key of i-other is"):
-            connections.wait([impostor], timeout=30)
+            connections.wait([other], timeout=30)
         with pytest.raises(HostKeyError):
-            connections.run(impostor, "touch /tmp/i-was-here", input="a secret")
-        assert connections.run(victim, "test -e /tmp/i-was-here", check=False).returncode == 1
-        assert count_logins(connections, victim) == logins + 1
+            connections.run(other, "touch /tmp/changed", input="a secret")
+        assert connections.run(host, "test -e /tmp/changed", check=False).returncode == 1
+        assert count_logins(connections, host) == logins + 1
 
 
 def test_an_unknown_key(make: Callable[..., Connections], hosts: list[Host]) -> None:

@@ -59,7 +59,7 @@ def test_1_a_killed_submit_does_not_block_the_next(cluster: Cluster) -> None:
     assert cluster.status()["run"]["state"] == "none"
 
 
-def test_2_the_example_runs_to_its_end(cluster: Cluster) -> None:
+def test_2_the_example_completes(cluster: Cluster) -> None:
     document = cluster.submit(EXAMPLES / "experiment.yaml", "--follow")
     run = document["run"]
     assert (run["state"], run["name"], run["exit_code"]) == ("succeeded", "topics", 0)
@@ -175,7 +175,7 @@ def cluster_ssh(cluster: Cluster, *host: str) -> list[str]:
     return [str(Path(sys.executable).with_name("flambe-ans")), "ssh", str(cluster.file), *host, "--"]
 
 
-def test_a_stop_ends_the_run_and_the_next_launch_repairs(cluster: Cluster) -> None:
+def test_a_stop_ends_the_run_and_the_next_launch_restarts_ray(cluster: Cluster) -> None:
     stopped = json.loads(cluster.call("stop", cluster.file, "--json"))
     assert stopped["stopped"]
     assert (stopped["run"]["state"], stopped["run"]["settling"]) == ("stopped", False)

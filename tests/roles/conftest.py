@@ -44,7 +44,7 @@ def cluster(fleet: Fleet, folder: Path) -> Site:
 
 @pytest.fixture(scope="session")
 def strangers(fleet: Fleet, folder: Path) -> Site:
-    """Return two hosts in a group of another name, with a user ``ml`` who has no sudo."""
+    """Return two hosts in a group with another name, with a user ``ml`` without sudo."""
     (folder / "strangers").mkdir()
     a, b = fleet.hosts[3:]
     site = Site(folder / "strangers", fleet.info.key, {"gpu_boxes": [("box-a", a), ("box-b", b)]})

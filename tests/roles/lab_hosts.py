@@ -129,8 +129,8 @@ class Site:
         lines += ["[all:vars]", f"ansible_user={self.user}", f"ansible_ssh_private_key_file={self.key}"]
         lines += [f"ansible_ssh_common_args={options}", *self.extra]
         (self.folder / "hosts.ini").write_text("\n".join(lines) + "\n")
-        everyone = {host for members in self.groups.values() for _, host in members}
-        known.write_text("".join(f"{host.address} {host.host_key}\n" for host in everyone))
+        hosts = {host for members in self.groups.values() for _, host in members}
+        known.write_text("".join(f"{host.address} {host.host_key}\n" for host in hosts))
 
     def play(self, playbook: Path, *arguments: str, **variables: Any) -> Run:
         """Run ansible-playbook without flambe-ans."""

@@ -58,7 +58,7 @@ def test_check_mode_on_fresh_hosts(cluster: Site, variables: dict[str, Any]) -> 
         )
 
 
-def test_first_run_ends_in_a_ray_cluster(cluster: Site, variables: dict[str, Any]) -> None:
+def test_first_run_creates_a_ray_cluster(cluster: Site, variables: dict[str, Any]) -> None:
     run = cluster.play(SITE, "-vv", "--diff", **variables).assert_ok()
     assert ray_nodes(cluster) == ray_nodes(cluster, "one") == addresses(cluster)
     for text in (SECRET, "stays-here", "PRIVATE KEY"):

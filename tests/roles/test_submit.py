@@ -80,7 +80,7 @@ def test_second_run_changes_nothing(cluster: Site, variables: dict[str, Any]) ->
     cluster.play(PLAYBOOKS / "submit.yml", "--check", "--diff", **variables).assert_unchanged()
 
 
-def test_a_changed_extension_is_installed_again_where_it_changed(cluster: Site, variables: dict[str, Any]) -> None:
+def test_only_changed_extensions_are_installed_again(cluster: Site, variables: dict[str, Any]) -> None:
     cluster.ssh("one", "cd ~/extensions/'my ext' && echo 'A = 2' > my_ext.py")
     run = cluster.play(PLAYBOOKS / "submit.yml", "--tags", "extensions", **variables).assert_ok()
     assert {host for host, count in run.changed.items() if count} == {"one"}

@@ -48,7 +48,7 @@ def _keep_client_classes(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    # Two images are enough; loading the hundreds of moto takes longer than a test.
+    # Two images are enough; loading the hundreds of images in moto takes longer than a test.
     monkeypatch.setenv("MOTO_AMIS_PATH", "see below")
     monkeypatch.setattr(amis, "AMIS", [one for one in amis.AMIS if one["architecture"] == "x86_64"][:2])
     monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))

@@ -149,7 +149,7 @@ def test_errors_of_the_plugin(tmp_path: Path, content: str, shim: str, message: 
     assert "Traceback" not in done.stderr
 
 
-def test_the_example_names_the_plugin() -> None:
+def test_the_example_uses_the_plugin() -> None:
     example = Path(__file__).parents[2] / "inventory" / "cluster.flambe.yml"
     data = yaml.safe_load(example.read_text())
     assert data["plugin"] == "flambe.cluster.flambe"

@@ -175,8 +175,8 @@ def test_only_failures_that_were_not_rescued_count(recap: Event | None, hosts: l
 )
 def test_read_failure(result: dict[str, Any], expected: dict[str, Any]) -> None:
     data = {"host": "a", "role": "flambe.cluster.setup_cmds", "task": "Run", "res": result}
-    wanted = TaskFailure(**{"host": "a", "role": "setup_cmds", "task": "Run", **expected})
-    assert read_failure(data) == wanted
+    expected_failure = TaskFailure(**{"host": "a", "role": "setup_cmds", "task": "Run", **expected})
+    assert read_failure(data) == expected_failure
 
 
 def ticking() -> Callable[[], float]:

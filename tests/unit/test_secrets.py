@@ -37,9 +37,9 @@ def test_a_given_file_must_exist(tmp_path: Path) -> None:
         secrets.check(tmp_path / "none.ini", None)
 
 
-@pytest.mark.parametrize("wanted", [None, [], ["AWS"], ["PIP", "AWS"]])
-def test_existing_sections_are_accepted(file: Path, wanted: list[str] | None) -> None:
-    secrets.check(file, wanted)
+@pytest.mark.parametrize("required", [None, [], ["AWS"], ["PIP", "AWS"]])
+def test_existing_sections_are_accepted(file: Path, required: list[str] | None) -> None:
+    secrets.check(file, required)
 
 
 def test_a_byte_order_mark_is_ignored(file: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_byte_order_mark_is_ignored(file: Path) -> None:
     assert secrets.read_sections(file) == ["AWS", "PIP"]
 
 
-def test_missing_sections_are_named(file: Path) -> None:
+def test_missing_sections_are_reported(file: Path) -> None:
     with pytest.raises(MissingSecretsError) as caught:
         secrets.check(file, ["AWS", "GITHUB", "HUB"])
     assert caught.value.sections == ("GITHUB", "HUB")

@@ -1,4 +1,4 @@
-"""``ssh``, ``exec``, ``down`` and ``inventory``: the hosts they select, and what they run."""
+"""``ssh``, ``exec``, ``down`` and ``inventory``: the selected hosts and the commands that run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_ssh_finds_the_host_and_returns_the_exit_code(
     assert local.asked == [name]
 
 
-def test_ssh_names_the_running_hosts(local: LocalConnections, run: Run) -> None:
+def test_ssh_lists_the_running_hosts(local: LocalConnections, run: Run) -> None:
     done = run("ssh", "c.yaml", "factory", "5")
     assert done.code == 9
     assert "factory 5 of cluster demo is not running; running hosts: orchestrator, factory 0, factory 1" in done.stderr

@@ -100,7 +100,7 @@ def test_options_are_passed_to_the_cluster(cluster: FakeCluster, run: Run) -> No
     assert str(options["secrets_file"]) == "s.ini"
 
 
-def test_without_a_terminal_the_question_is_an_error_that_names_the_flag(cluster: FakeCluster, run: Run) -> None:
+def test_without_a_terminal_launch_requires_yes(cluster: FakeCluster, run: Run) -> None:
     done = run("launch", "c.yaml")
     assert done.code == 2
     assert "Create 3 hosts?" in done.stderr

@@ -78,7 +78,7 @@ def test_a_hint_contains_the_file_of_the_cluster(run: Run, monkeypatch: pytest.M
     assert run("launch", "a b.yaml").stderr == "error: no\nnext: flambe-ans exec 'a b.yaml' -- true\n"
 
 
-def test_a_hint_is_what_to_run_next(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hint_is_printed_as_the_next_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     raise_at_load(monkeypatch, LabError("the lab is down", hint="sudo flambe-ans lab up"))
     done = run("launch", "c.yaml")
     assert (done.code, done.stderr) == (8, "error: the lab is down\nnext: sudo flambe-ans lab up\n")
@@ -154,7 +154,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_closed_output_is_no_error() -> None:
+def test_a_closed_output_is_not_an_error() -> None:
     code = "import sys; from flambe_ansible.cli import run; sys.exit(run(['--help']))"
     done = subprocess.run(
         ["bash", "-c", f'set -o pipefail; {sys.executable} -c "{code}" | head -1 >/dev/null'],

@@ -97,11 +97,11 @@ def test_both_roles_are_created_at_the_same_time(make_cluster: Any) -> None:
     cluster = make_cluster()
     together = threading.Barrier(2, timeout=120)
 
-    def meet(params: dict[str, Any], **_: Any) -> None:
+    def wait_for_both(params: dict[str, Any], **_: Any) -> None:
         if not params.get("DryRun"):
             together.wait()
 
-    cluster.clients.ec2.meta.events.register("provide-client-params.ec2.RunInstances", meet)
+    cluster.clients.ec2.meta.events.register("provide-client-params.ec2.RunInstances", wait_for_both)
     cluster.load_all_instances()
     assert not together.broken
 
@@ -371,11 +371,11 @@ def test_single_steps_on_alarms(make_cluster: Any, account: Account) -> None:
 def test_a_shortage_creates_no_host_of_the_role_and_has_a_hint(make_cluster: Any, account: Account) -> None:
     cluster = make_cluster(factories_num=5)
 
-    def lack(params: dict[str, Any], **_: Any) -> None:
+    def report_shortage(params: dict[str, Any], **_: Any) -> None:
         if params["MaxCount"] == 5 and not params.get("DryRun"):
             raise client_error("InsufficientInstanceCapacity", message="We do not have sufficient capacity")
 
-    cluster.clients.ec2.meta.events.register("provide-client-params.ec2.RunInstances", lack)
+    cluster.clients.ec2.meta.events.register("provide-client-params.ec2.RunInstances", report_shortage)
     with pytest.raises(AWSError, match="sufficient capacity") as caught:
         cluster.load_all_instances()
     assert "another type" in (caught.value.hint or "")
@@ -446,13 +446,13 @@ def test_a_launch_killed_at_any_moment_can_be_completed_or_undone(
         assert {one["ClientToken"] for one in again.calls.of_kind("RunInstances")} <= tokens
         assert journal.Journal(cluster.state_dir).unfinished() == []
     else:
-        _let_time_pass(cluster.state_dir)
+        _age_creations(cluster.state_dir)
         again.rollback_env(unfinished=True)
         assert account.instances() == []
         assert account.alarms() == {}
 
 
-def _let_time_pass(folder: Path) -> None:
+def _age_creations(folder: Path) -> None:
     """Make unanswered creations old enough for EC2 to show their hosts."""
     path = folder / journal.FILE
     path.write_text(path.read_text().replace('"asked": "2', '"asked": "1'))

@@ -15,7 +15,7 @@ from flambe_ansible.errors import ClusterConfigurationError, Problem
 TEXT = "!LabCluster\nname: a\nsetup_cmds:\n- ls\n- ls\n"
 
 
-class Picky:
+class Refusing:
     """A cluster whose ``parse()`` finds problems."""
 
     problems: tuple[Problem, ...] = ()
@@ -29,7 +29,7 @@ class Picky:
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(loading.CLASSES, "!LabCluster", (__name__, "Picky"))
+    monkeypatch.setitem(loading.CLASSES, "!LabCluster", (__name__, "Refusing"))
     path = tmp_path / "cluster.yaml"
     path.write_text(TEXT)
     return path
@@ -42,7 +42,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_problems_of_parse_have_the_position_of_their_field(
     file: Path, monkeypatch: pytest.MonkeyPatch, field: str, position: str
 ) -> None:
-    monkeypatch.setattr(Picky, "problems", (Problem(file="", line=0, column=0, message="will not do", field=field),))
+    monkeypatch.setattr(Refusing, "problems", (Problem(file="", line=0, column=0, message="will not do", field=field),))
     with pytest.raises(ClusterConfigurationError) as caught:
         loading.load_cluster(file)
     assert str(caught.value) == f"{file}:{position}: will not do"

@@ -142,7 +142,7 @@ def test_configured_keys_replace_keys_trusted_before(make: Callable[..., SSHClus
         assert f"[bastion]:2200 {THIRD}" in cluster.known_hosts.read_text().splitlines()
 
 
-def test_a_wrong_key_is_reported_with_where_to_correct_it(
+def test_a_wrong_key_is_reported_with_the_field_to_correct(
     make: Callable[..., SSHCluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = make(proxy_jump="you@bastion")

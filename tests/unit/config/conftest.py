@@ -22,7 +22,7 @@ def read(path: str | Path) -> ClusterDocument:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Make a folder of keys; three are valid, each of the others has one fault."""
+    """Make a folder of keys; three are valid, the others have one fault each."""
     files = {
         "id": (PRIVATE, 0o600),
         "my key": (PRIVATE, 0o400),

@@ -52,9 +52,9 @@ class Account:
 
     def instances(self, *states: str) -> list[dict[str, Any]]:
         """All instances in these states (live ones by default), by name."""
-        wanted = states or ("pending", "running", "stopping", "stopped")
+        selected = states or ("pending", "running", "stopping", "stopped")
         found = [one for group in self.ec2.describe_instances()["Reservations"] for one in group["Instances"]]
-        return sorted((one for one in found if one["State"]["Name"] in wanted), key=lambda one: tags_of(one)["Name"])
+        return sorted((one for one in found if one["State"]["Name"] in selected), key=lambda one: tags_of(one)["Name"])
 
     def names(self, *states: str) -> list[str]:
         return [tags_of(one)["Name"] for one in self.instances(*states)]

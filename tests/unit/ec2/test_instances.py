@@ -80,7 +80,7 @@ def test_read() -> None:
     assert (one.order, one.token, one.volumes, one.reason) == (2, "token", ("vol-1",), "Server.InternalError: no")
 
 
-def test_arrange_names_both_orchestrators() -> None:
+def test_arrange_reports_both_orchestrators() -> None:
     heads = [instances.read(_describe(number, Role.ORCHESTRATOR)) for number in (4, 7)]  # type: ignore[arg-type]
     with pytest.raises(ClusterError, match=r"2 orchestrators .*: i-4 and i-7"):
         instances.arrange("trial", heads)

@@ -86,9 +86,9 @@ def test_a_missing_object_or_bucket(client: Any, endpoint: str, tmp_path: Path) 
 
 
 def test_a_key_that_leads_outside_the_folder_is_refused(client: Any, endpoint: str, tmp_path: Path) -> None:
-    client.put_object(Bucket="bucket", Key="evil/../../../../x", Body=b"x")
+    client.put_object(Bucket="bucket", Key="outside/../../../../x", Body=b"x")
     with pytest.raises(AWSError, match="leads outside its folder"):
-        s3.download("s3://bucket/evil", tmp_path / "in", endpoint_url=endpoint)
+        s3.download("s3://bucket/outside", tmp_path / "in", endpoint_url=endpoint)
 
 
 def test_as_a_resource(client: Any, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

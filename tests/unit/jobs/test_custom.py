@@ -29,15 +29,15 @@ from flambe_ansible import ClusterRunnable, Runnable
 from flambe_ansible.errors import ClusterError
 
 class Mine(ClusterRunnable):
-    def __init__(self, place="", trouble="", folder="", later=None, **kwargs):
+    def __init__(self, place="", failure="", folder="", later=None, **kwargs):
         super().__init__(**kwargs)
-        self.place, self.trouble, self.results, self.later = place, trouble, folder, later
+        self.place, self.failure, self.results, self.later = place, failure, folder, later
 
     def setup(self, cluster, extensions, force, **kwargs):
-        if self.trouble == "own":
+        if self.failure == "own":
             raise ClusterError("no room")
-        if self.trouble:
-            raise LookupError(self.trouble)
+        if self.failure:
+            raise LookupError(self.failure)
         if self.later is not None:
             self.results = self.later
         self.set_serializable_attr("place", f"/there/{extensions['custom_run_ext']}/{self.config['A']['b']}")
@@ -57,7 +57,7 @@ class Closed(ClusterRunnable):
 ENV = RemoteEnvironment("/k", "10.0.0.1", ["10.0.0.2"], "ubuntu", "me")
 
 
-class MadeUpCluster:
+class FakeCluster:
     """The part of a cluster that ``setup`` of a custom runnable uses."""
 
     def get_remote_env(self, user_provider: Any) -> RemoteEnvironment:
@@ -95,7 +95,7 @@ def make(folder: Path, runnable: str) -> Custom:
 
 def set_up(made: Custom, jobs: Any = None, *, force: bool = False) -> Any:
     used = jobs or make_job_service()
-    made.set_up(used, MadeUpCluster(), {MODULE: "x"}, force=force, fresh_ray=False, expose=False)
+    made.set_up(used, FakeCluster(), {MODULE: "x"}, force=force, fresh_ray=False, expose=False)
     return used
 
 
@@ -133,9 +133,9 @@ def test_runnables_that_cannot_run_on_a_cluster_are_refused_first(folder: Path, 
 
 def test_an_error_in_setup_has_a_position(folder: Path) -> None:
     with pytest.raises(RunError, match=rf"!{MODULE}.Mine.setup raised LookupError: odd \(.*{MODULE}.py:14\)"):
-        set_up(make(folder, "Mine {trouble: odd}"))
+        set_up(make(folder, "Mine {failure: odd}"))
     with pytest.raises(ClusterError, match=r"^no room$"):
-        set_up(make(folder, "Mine {trouble: own}"))
+        set_up(make(folder, "Mine {failure: own}"))
 
 
 @pytest.mark.parametrize("runnable", ["Mine {folder: a//b/}", "Mine {later: a/b}", "Mine {folder: c, later: ./a/b}"])
@@ -150,7 +150,7 @@ def test_results_are_shown_after_a_successful_setup(folder: Path, runnable: str)
 def test_nothing_is_shown_without_results_or_if_setup_fails(folder: Path) -> None:
     jobs = set_up(make(folder, "Mine {folder: a, later: ''}"))
     with pytest.raises(ClusterError):
-        set_up(make(folder, "Mine {folder: a, trouble: own}"), jobs)
+        set_up(make(folder, "Mine {folder: a, failure: own}"), jobs)
     jobs.prepare.assert_not_called()
 
 

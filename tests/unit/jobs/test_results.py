@@ -90,7 +90,7 @@ def test_without_results_only_the_log_is_pulled(tmp_path: Path, run: JobState, m
     assert asked(host) == [(LOG, tmp_path / run.name)]
 
 
-def test_files_that_vanish_during_the_copy_are_no_error(tmp_path: Path) -> None:
+def test_files_that_vanish_during_the_copy_are_ignored(tmp_path: Path) -> None:
     pull(make_host("/home/ml/a survey", failure=24), SURVEY, tmp_path)
     with pytest.raises(RemoteCommandError):
         pull(make_host("/home/ml/a survey", failure=23), SURVEY, tmp_path)

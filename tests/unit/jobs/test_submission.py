@@ -50,12 +50,12 @@ class Submitting(Cluster):
         results: str = "",
         failure: Exception | None = None,
         unbuildable: Exception | None = None,
-        meanwhile: JobState | None = None,
+        started_job: JobState | None = None,
         runtime: str = "flambe",
     ) -> None:
         super().__init__("demo", 2, "key", "ml", runtime=runtime)
         self.log: list[tuple[Any, ...]] = []
-        self.failure, self.unbuildable, self.meanwhile = failure, unbuildable, meanwhile
+        self.failure, self.unbuildable, self.started_job = failure, unbuildable, started_job
         found = make_connections(results)
         found.put.side_effect = lambda _host, source, target, **options: self.log.append(("send", source, target))
         answer = Completed(returncode=0, stdout="", stderr="")
@@ -91,8 +91,8 @@ class Submitting(Cluster):
 
     def connect(self, *, timeout: float | None = None) -> None:
         self.log.append(("connect", self.options.rerun_setup))
-        if self.meanwhile:
-            self.service.get.return_value = self.meanwhile
+        if self.started_job:
+            self.service.get.return_value = self.started_job
 
     @property
     def fleet(self) -> Fleet:
@@ -257,16 +257,16 @@ def test_a_missing_cluster_is_launched(experiment: Callable[..., RunnableFile], 
 def test_a_job_started_in_the_meantime_is_found_before_anything_changes(
     experiment: Callable[..., RunnableFile], failure: Exception | None
 ) -> None:
-    cluster = Submitting(failure=failure, meanwhile=RUNNING)
+    cluster = Submitting(failure=failure, started_job=RUNNING)
     with pytest.raises(ClusterBusyError, match="other is running"):
         submit(cluster, experiment())
     assert [call[0] for call in cluster.log] == ["connect"]
-    forced = Submitting(failure=failure, meanwhile=RUNNING)
+    forced = Submitting(failure=failure, started_job=RUNNING)
     assert submit(forced, experiment(), force=True).replaced
     assert [call[0] for call in forced.log[:3]] == ["connect", "stop", "converge"]
 
 
-def test_a_wrong_host_key_ends_the_submission(experiment: Callable[..., RunnableFile]) -> None:
+def test_a_wrong_host_key_stops_the_submission(experiment: Callable[..., RunnableFile]) -> None:
     cluster = Submitting(failure=HostKeyError("another key", host="demo"))
     with pytest.raises(HostKeyError):
         submit(cluster, experiment())

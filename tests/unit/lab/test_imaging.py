@@ -155,7 +155,7 @@ def test_a_sealed_disk_becomes_the_lower_layer_of_an_empty_one(settings: Setting
     assert (home / "upper/new").exists(), "a second call must change nothing"
 
 
-def _die(*_args: object, **_options: object) -> None:
+def _interrupt(*_args: object, **_options: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -164,7 +164,7 @@ def test_an_interrupted_seal_is_completed(settings: Settings, monkeypatch: pytes
     disk.create(settings, SPEC)
     settings.image_layers.mkdir(parents=True)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(*((disk.shutil, step) if step == "rmtree" else (Path, step)), _die)
+        patch.setattr(*((disk.shutil, step) if step == "rmtree" else (Path, step)), _interrupt)
         disk.seal(settings, "i-1", "ami-1")
     assert disk.find_file(settings, "i-1", "etc/machine-id").exists()
     disk.seal(settings, "i-1", "ami-1")

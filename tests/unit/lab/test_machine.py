@@ -166,12 +166,12 @@ def test_cgroup_hierarchies_are_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "..", "a" * 65, "\u00e9"])
-def test_bad_names_are_refused(name: str) -> None:
+def test_invalid_names_are_refused(name: str) -> None:
     with pytest.raises(LabError, match="is not a valid name for a lab"):
         state.lab_dir(name)
 
 
-def test_missing_programs_are_reported_with_the_command_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_reported_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system.os, "geteuid", lambda: 1000)
     error = missing(["systemd-nspawn", "ip"])
     assert error.message == "the lab needs systemd-nspawn, ip on this machine"
@@ -184,7 +184,7 @@ def test_missing_programs_are_reported_with_the_command_to_install_them(monkeypa
     assert set(REQUIRED_PACKAGES) >= {"debootstrap", "systemd-nspawn", "ip", "iptables"}
 
 
-def test_a_reused_process_id_is_no_daemon(tmp_path: Path) -> None:
+def test_a_reused_process_id_is_not_the_daemon(tmp_path: Path) -> None:
     pid = os.getpid()
     pidfile.write(tmp_path)
     assert pidfile.find(tmp_path) == pid
@@ -194,9 +194,7 @@ def test_a_reused_process_id_is_no_daemon(tmp_path: Path) -> None:
     assert pidfile.find(tmp_path / "absent") is None
 
 
-def test_a_missing_lab_is_reported_with_the_command_to_create_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_lab_is_reported_with_a_hint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(state, "root", lambda: tmp_path)
     for name, hint in (("default", "sudo flambe-ans lab up"), ("other", "sudo flambe-ans lab up --name other")):
         with pytest.raises(LabError) as caught:

@@ -73,7 +73,7 @@ def test_closing_rules_allow_traffic_within_one_interface(monkeypatch: pytest.Mo
     assert all(rule[-1] == "DROP" for rule in rules)
 
 
-def test_link_names_fit_the_limit_of_the_kernel() -> None:
+def test_link_names_are_short_enough_for_the_kernel() -> None:
     for name in ("a", "b" * 64):
         assert len(Settings(name=name, network="10.0.0.0/24", port=1, image="").bridge) <= 15
 

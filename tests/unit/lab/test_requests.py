@@ -105,7 +105,7 @@ def test_samples_are_averaged_by_period(samples: list[tuple[float, float]], aver
         ([0.0, 1.0], "OK"),
     ],
 )
-def test_an_alarm_goes_off_when_all_its_periods_breach(averages: list[float | None], state: str) -> None:
+def test_an_alarm_is_triggered_when_all_periods_breach(averages: list[float | None], state: str) -> None:
     assert derive_state(averages, lambda value: value < 0.1) == state
 
 
@@ -120,7 +120,7 @@ def test_operations_are_recognised_in_every_protocol() -> None:
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"\x81\x01", b"\xa1", b""])
-def test_a_malformed_body_is_no_error(body: bytes) -> None:
+def test_a_malformed_body_is_ignored(body: bytes) -> None:
     assert read_operation("/service/X/operation/PutMetricAlarm", {}, body) == ("PutMetricAlarm", {})
     assert read_operation("/", {"x-amz-target": "A.GetParameter"}, body) == ("GetParameter", {})
 

@@ -58,7 +58,7 @@ def test_a_daemon_does_not_block(me: pwd.struct_passwd, tmp_path: Path) -> None:
     assert time.monotonic() - started < 300
 
 
-def test_a_time_out_ends_the_whole_group(me: pwd.struct_passwd, tmp_path: Path) -> None:
+def test_a_time_out_kills_the_process_group(me: pwd.struct_passwd, tmp_path: Path) -> None:
     with pytest.raises(accounts.CommandTimeoutError) as caught:
         accounts.run(me, ["/bin/sh", "-c", f"echo begun; sleep 60 & echo $! > {tmp_path}/pid; wait"], timeout=1)
     assert caught.value.output == "begun"
@@ -72,7 +72,7 @@ def test_a_time_out_ends_the_whole_group(me: pwd.struct_passwd, tmp_path: Path) 
     raise AssertionError("the child of a stopped command still runs")
 
 
-def test_a_time_out_names_the_setting(me: pwd.struct_passwd) -> None:
+def test_a_time_out_mentions_the_setting(me: pwd.struct_passwd) -> None:
     with pytest.raises(accounts.CommandError) as caught:
         accounts.run(me, ["/bin/sleep", "60"], timeout=0.2, shown="uv sync", setting="flambe_timeout")
     expected = "uv sync: still running after 0.2 s; last output: none; raise flambe_timeout to allow more"

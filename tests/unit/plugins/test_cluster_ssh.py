@@ -60,7 +60,7 @@ def test_hosts_outside_of_a_limited_play_keep_their_lines_and_others_are_removed
     ]
 
 
-def test_names_that_known_hosts_cannot_hold_are_left_out() -> None:
+def test_names_that_are_invalid_in_known_hosts_are_omitted() -> None:
     assert cluster_ssh.usable_names(["a", "a", "two words", "x,y", "localhost", "10.0.0.1", "*"]) == ["a", "10.0.0.1"]
 
 

@@ -21,7 +21,7 @@ def test_choose(sections: list[str], expected: str) -> None:
     assert ini_sections(TEXT, sections) == expected
 
 
-def test_missing_sections_are_named_and_values_are_not() -> None:
+def test_missing_sections_are_reported_without_values() -> None:
     assert missing_ini_sections(TEXT, ["GIT", "git", "X"]) == ["git", "X"]
     with pytest.raises(AnsibleFilterError) as caught:
         ini_sections(TEXT, ["X"])

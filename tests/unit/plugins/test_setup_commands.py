@@ -101,7 +101,7 @@ def test_a_profile_that_ends_the_shell(account: pwd.struct_passwd, tmp_path: Pat
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_time_out_names_command_output_and_setting(account: pwd.struct_passwd) -> None:
+def test_a_time_out_reports_command_output_and_setting(account: pwd.struct_passwd) -> None:
     with pytest.raises(accounts.CommandTimeoutError) as caught:
         run(account, "echo begun\nsleep 60", timeout=1)
     assert str(caught.value) == (

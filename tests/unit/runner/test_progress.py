@@ -54,14 +54,14 @@ def test_the_stage_of_a_job_that_is_not_running(stages: dict[str, str], stage: s
     assert progress.find_stage(stages) == stage
 
 
-class Evil:
+class Harmful:
     """Calls a function when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch /tmp/flambe-run-was-here",)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x03", b"garbage", pickle.dumps([1]), pickle.dumps(Evil())])
+@pytest.mark.parametrize("content", [b"", b"\x80\x03", b"garbage", pickle.dumps([1]), pickle.dumps(Harmful())])
 def test_other_files_are_ignored_and_nothing_is_executed(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.pkl").write_bytes(content)
     assert progress.read_stages(str(tmp_path)) == {}

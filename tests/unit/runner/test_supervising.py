@@ -125,7 +125,7 @@ def test_the_unit_is_stopped_by_sigterm(settings: Any, spec: dict[str, Any], tmp
     assert (state["state"], state["reason"]) == ("stopped", "the unit was stopped")
 
 
-def test_a_failure_names_the_hosts_that_were_lost(settings: Any, spec: dict[str, Any], tmp_path: Path) -> None:
+def test_a_failure_lists_the_lost_hosts(settings: Any, spec: dict[str, Any], tmp_path: Path) -> None:
     script = tmp_path / "ray-nodes"
     script.write_text('#!/bin/sh\necho \'{"nodes": [{"address": "10.0.0.1", "alive": true}]}\'\n')
     settings.watch_interval = 60

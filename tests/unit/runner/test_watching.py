@@ -51,7 +51,7 @@ def test_a_host_is_lost_after_two_misses(watch: Any, received: Received) -> None
     assert watch.verdict == ""
 
 
-def test_a_single_miss_is_no_loss_and_a_return_is_reported(watch: Any, received: Received) -> None:
+def test_a_single_miss_is_not_a_loss_and_a_return_is_reported(watch: Any, received: Received) -> None:
     for clock, alive in ((0, WITHOUT_TWO), (20, ALL), (40, WITHOUT_TWO), (60, WITHOUT_TWO), (80, ALL)):
         watch.evaluate(alive, "", clock)
     assert received.lines[1:] == ["two is back"]

@@ -101,7 +101,7 @@ def test_an_editable_install(environment: Path) -> None:
     assert found.warnings == ()
 
 
-def test_a_configured_checkout_takes_precedence_and_has_no_version_before_the_build(environment: Path) -> None:
+def test_a_configured_checkout_takes_precedence_and_gets_its_version_from_the_build(environment: Path) -> None:
     make_flambe(site_packages(environment))
     write_script(environment / "bin" / "flambe", "#!/bin/bash")
     found = versions.resolve(source="/home/me/flambe")

@@ -69,7 +69,7 @@ def test_check_passes_when_every_host_has_a_live_node() -> None:
         ('{"error": "no Ray"}', ("c_orchestrator", "c_factory_0", "c_factory_1")),
     ],
 )
-def test_check_names_the_missing_hosts_with_their_logs(text: str, missing: tuple[str, ...]) -> None:
+def test_check_reports_the_missing_hosts_with_their_logs(text: str, missing: tuple[str, ...]) -> None:
     with pytest.raises(RayError) as caught:
         SERVICE.check(FakeConnections(text), HOSTS)  # type: ignore[arg-type]
     assert caught.value.missing == missing

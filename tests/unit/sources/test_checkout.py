@@ -110,7 +110,7 @@ def test_an_unreadable_checkout(source: Path, tmp_path: Path) -> None:
 
 
 def rename(source: Path, wheel: str) -> None:
-    """Have a package build a wheel of another name."""
+    """Make a package build a wheel with another name."""
     name, version, tags = wheel.split("-", 2)
     backend = (source / "backend.py").read_text().replace("ext-1.0-py3-none-any", wheel)
     backend = backend.replace("ext-1.0.", f"{name}-{version}.").replace("Name: ext", f"Name: {name}")

@@ -1,4 +1,4 @@
-"""Argument lists are exact: what a host's connection is allowed to do depends on them."""
+"""Argument lists are exact: they control what a connection may do."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from flambe_ansible.ssh import waiting
 from flambe_ansible.ssh.masters import ConnectFailedError, Diagnosis, Failure
 
 
-class Door:
+class FakeConnection:
     """Raises the given failures, then connects."""
 
     def __init__(self, failures: Sequence[Failure]) -> None:
@@ -60,11 +60,11 @@ class Clock:
     ],
 )
 def test_retries(failures: list[Failure], tries: int, opens: bool) -> None:
-    door, clock = Door(failures), Clock()
+    connection, clock = FakeConnection(failures), Clock()
 
-    def open_door() -> None:
+    def open_connection() -> None:
         waiting.open_with_patience(
-            door,
+            connection,
             deadline=120.0,
             login_patience=30.0,
             stop=clock,  # type: ignore[arg-type]
@@ -72,11 +72,11 @@ def test_retries(failures: list[Failure], tries: int, opens: bool) -> None:
         )
 
     if opens:
-        open_door()
+        open_connection()
     else:
         with pytest.raises(ConnectFailedError):
-            open_door()
-    assert door.tries == tries
+            open_connection()
+    assert connection.tries == tries
     assert clock.pauses == sorted(clock.pauses)
     assert clock.now <= 120
 
