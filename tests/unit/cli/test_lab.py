@@ -92,8 +92,8 @@ def test_down_lists_what_is_kept(calls: list[Any], run: Run) -> None:
 
 def test_without_root_one_line_has_the_command_to_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str, **_options: Any) -> None:
-        raise LabError("only root can bring a lab up", hint="sudo flambe-ans lab up")
+        raise LabError("flambe-ans lab up must run as root", hint="sudo flambe-ans lab up")
 
     monkeypatch.setattr(lab, "up", refuse)
     done = run("lab", "up")
-    assert (done.code, done.stderr) == (8, "error: only root can bring a lab up\nnext: sudo flambe-ans lab up\n")
+    assert (done.code, done.stderr) == (8, "error: flambe-ans lab up must run as root\nnext: sudo flambe-ans lab up\n")
