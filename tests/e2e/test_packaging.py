@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -104,25 +105,19 @@ def test_the_installed_package_finds_its_playbooks(scripts: Path, folder: Path) 
     call(*argv, cwd=folder, ANSIBLE_COLLECTIONS_PATH=root)
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_each_role_works_by_its_full_name(role: str, scripts: Path, folder: Path, collections: Path) -> None:
+def test_the_roles_work_by_their_full_names(scripts: Path, folder: Path, collections: Path) -> None:
     (folder / "hosts.ini").write_text(INVENTORY)
-    play = folder / f"{role}.yml"
-    play.write_text(f"- hosts: all\n  gather_facts: false\n  roles: [flambe.cluster.{role}]\n")
-    path = str(collections)
-    call(
-        scripts / "ansible-playbook",
-        "-i",
-        "hosts.ini",
-        "--syntax-check",
-        play,
-        cwd=folder,
-        ANSIBLE_COLLECTIONS_PATH=path,
-    )
-    output = call(
-        scripts / "ansible-doc", "-t", "role", f"flambe.cluster.{role}", cwd=folder, ANSIBLE_COLLECTIONS_PATH=path
-    )  # fmt: skip
-    assert f"{role}_" in output
+    play = folder / "roles.yml"
+    play.write_text("".join(f"- hosts: all\n  roles: [flambe.cluster.{role}]\n" for role in ROLES))
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(collections)}
+    call(scripts / "ansible-playbook", "-i", "hosts.ini", "--syntax-check", play, cwd=folder, **environment)
+    names = [f"flambe.cluster.{role}" for role in ROLES]
+    documented = json.loads(call(scripts / "ansible-doc", "-t", "role", "--json", *names, cwd=folder, **environment))
+    assert documented.keys() == set(names)
+    for role, name in zip(ROLES, names, strict=True):
+        options = documented[name]["entry_points"]["main"]["options"]
+        assert options
+        assert all(option.startswith(f"{role}_") for option in options)
 
 
 def test_the_playbook_works_by_its_full_name(scripts: Path, folder: Path, collections: Path) -> None:
@@ -135,16 +130,11 @@ def test_the_playbook_works_by_its_full_name(scripts: Path, folder: Path, collec
 
 
 def test_modules_and_inventory_plugin_are_documented(scripts: Path, folder: Path, collections: Path) -> None:
-    path = str(collections)
-    for module in MODULES:
-        name = f"flambe.cluster.{module}"
-        assert name.upper() in call(
-            scripts / "ansible-doc", name, cwd=folder, ANSIBLE_COLLECTIONS_PATH=path
-        ).upper()  # fmt: skip
-    output = call(
-        scripts / "ansible-doc", "-t", "inventory", "flambe.cluster.flambe", cwd=folder, ANSIBLE_COLLECTIONS_PATH=path
-    )
-    assert "cluster.yaml" in output
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(collections)}
+    names = [f"flambe.cluster.{module}" for module in MODULES]
+    assert json.loads(call(scripts / "ansible-doc", "--json", *names, cwd=folder, **environment)).keys() == set(names)
+    text = call(scripts / "ansible-doc", "-t", "inventory", "flambe.cluster.flambe", cwd=folder, **environment)
+    assert "cluster.yaml" in text
 
 
 def test_the_inventory_plugin_reads_a_cluster(scripts: Path, folder: Path, collections: Path) -> None:
