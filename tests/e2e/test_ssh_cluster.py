@@ -177,7 +177,7 @@ def test_the_command_line_works_and_terminates_nothing(launched: Launched) -> No
     assert '"state": "running"' in run_cli("status", str(launched.file), "--json")
     assert run_cli("ssh", str(launched.file), "factory", "1", "--", "id -un").strip() == USER
     refused = run_cli("down", str(launched.file), "--yes", code=3)
-    assert "not this tool's to terminate; nothing was changed" in refused
+    assert "are not managed by flambe-ans; nothing was changed" in refused
     with pytest.raises(ClusterConfigurationError):
         launched.cluster.terminate_instances()
     launched.cluster.rollback_env()
@@ -245,7 +245,7 @@ def test_folders_are_created_found_and_removed(launched: Launched) -> None:
     assert not cluster.existing_dir("work dir")
     cluster.remove_dir("-dash", content_only=False)
     for path in ("", "/", "~/", "..", "a/../..", "/etc", "."):
-        with pytest.raises(ClusterConfigurationError, match="no path below the home folder"):
+        with pytest.raises(ClusterConfigurationError, match="not a path below the home folder"):
             cluster.remove_dir(path)
 
 
@@ -314,4 +314,4 @@ def test_the_example_provider_runs_on_the_hosts(launched: Launched, tmp_path: Pa
     again = load_cluster(tmp_path / "cluster.yaml")
     assert [host.private_ip for host in again.find_hosts()] == [line.strip() for line in lines]
     assert again.status().ray_alive == 2
-    assert "not this tool's to terminate" in run_cli("down", str(tmp_path / "cluster.yaml"), "--yes", code=3)
+    assert "are not managed by flambe-ans" in run_cli("down", str(tmp_path / "cluster.yaml"), "--yes", code=3)
