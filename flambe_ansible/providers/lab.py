@@ -15,7 +15,7 @@ from flambe_ansible.lab import LabHost
 from flambe_ansible.launch.plan import Action, HostPlan, PlannedHost
 from flambe_ansible.providers.aws import AWSProvider
 
-IMAGE_NAME = "the lab's image, of this machine's own release"
+IMAGE_NAME = "the lab's image"
 
 
 class LabProvider:
