@@ -23,6 +23,7 @@ from flambe_ansible.errors import (
     ClusterError,
     ClusterNotFoundError,
     HostConnectionError,
+    HostError,
     HostKeyError,
     RunError,
 )
@@ -151,6 +152,7 @@ class Cluster(ABC):
         self.created: list[str] = []
         self.options = LaunchOptions()
         self._version: RuntimeVersion | None = None
+        self._launched = False  # a launch has succeeded
         self._open_access: Access | None = None
 
     # flambé's methods, in its order.
@@ -164,7 +166,8 @@ class Cluster(ABC):
         try:
             if exc_value is not None:
                 logger.error("%s: %s", type(self).__name__, exc_value)
-                self.rollback_env()
+                if not self._launched:
+                    self.rollback_env()
         finally:
             self.close()
 
@@ -563,6 +566,16 @@ class Cluster(ABC):
         self.hosts = self.find_running() if hosts is None else hosts
         self._access.open(self.hosts, timeout=timeout, observer=self.observer)
 
+    def attach_each(self, hosts: Sequence[Host], *, timeout: float = ASK_TIMEOUT) -> dict[str, HostError]:
+        """Connect to running hosts, and load those that answer; return the errors of the others by name.
+
+        Raises:
+            HostError: No host answered.
+        """
+        errors = self._access.open_each(hosts, timeout=timeout, observer=self.observer)
+        self.hosts = [host for host in hosts if host.name not in errors]
+        return errors
+
     def find_running(self) -> list[Host]:
         """Return the running hosts.
 
@@ -810,7 +823,9 @@ class Cluster(ABC):
             self.load_all_instances()
             self.connect()
             check()
-            return launch.converge(self._player, self._runtime, version, created=self.created, started=started)
+            result = launch.converge(self._player, self._runtime, version, created=self.created, started=started)
+        self._launched = True
+        return result
 
     @property
     def _player(self) -> Player:

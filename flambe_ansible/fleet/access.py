@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flambe_ansible.errors import BastionKeyError, HostKeyError, RevokedKeyError
+from flambe_ansible.errors import BastionKeyError, HostError, HostKeyError, RevokedKeyError
 from flambe_ansible.events import Observer
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Connections, known_hosts, on_each
@@ -66,8 +67,20 @@ class Access:
     def open(self, hosts: Sequence[Host], *, timeout: float, observer: Observer) -> None:
         """Trust the provider's keys of these hosts, then connect to all of them."""
         self.trust(hosts)
-        try:
+        with self._complete_hint():
             self.connections.wait(hosts, timeout=timeout, observer=observer)
+
+    def open_each(self, hosts: Sequence[Host], *, timeout: float, observer: Observer) -> dict[str, HostError]:
+        """Connect as ``open``, but go on if some hosts fail; return their errors by host name."""
+        self.trust(hosts)
+        with self._complete_hint():
+            return self.connections.wait_each(hosts, timeout=timeout, observer=observer)
+
+    @contextlib.contextmanager
+    def _complete_hint(self) -> Iterator[None]:
+        """Replace the hint of an error by the provider's one."""
+        try:
+            yield
         except RevokedKeyError:
             raise
         except HostKeyError as error:

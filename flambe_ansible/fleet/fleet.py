@@ -141,8 +141,9 @@ class Fleet:
     def _put(self, local: Path, target: str, *, exclude: Sequence[str]) -> None:
         """Send one file or folder to the orchestrator."""
         options = [f"--exclude={pattern}" for pattern in exclude]
-        source = f"{local}/" if local.is_dir() else str(local)
-        options += ["--delete"] if local.is_dir() else []
+        # A link, or a link in a folder to something outside of it, is sent as the file or folder that it leads to.
+        source = f"{local}/" if local.is_dir() else str(local.resolve())
+        options += ["--delete", "--copy-unsafe-links"] if local.is_dir() else []
         total = size(local)
         if total <= UPLOAD_WARN_LIMIT_MB * MB:
             self.connections.put(self.head, source, target, options=options)

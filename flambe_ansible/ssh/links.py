@@ -21,7 +21,7 @@ from flambe_ansible.ssh import known_hosts, routes, waiting
 from flambe_ansible.ssh.masters import ConnectFailedError, Master
 from flambe_ansible.ssh.messages import announce_unseen, explain
 from flambe_ansible.ssh.options import PYTHON, Target, ansible_variables, interactive_argv
-from flambe_ansible.ssh.parallel import on_each
+from flambe_ansible.ssh.parallel import join, on_each
 from flambe_ansible.ssh.probing import Probe
 from flambe_ansible.ssh.processes import Processes
 
@@ -104,22 +104,47 @@ class Links:
         """
         deadline = time.monotonic() + timeout
 
-        def connect(host: Host, stop: threading.Event) -> None:
-            started = time.monotonic()
-            running = StepEvent(host=host.name, step="connect", status=Status.RUNNING)
-            observer(running)
+        def connect(host: Host) -> None:
             try:
-                self._connect(host, deadline=deadline, observer=observer, stop=stop)
-            except HostError as e:
-                seconds = time.monotonic() - started
-                observer(replace(running, status=Status.FAILED, seconds=seconds, detail=e.message))
+                self._open(host, deadline=deadline, observer=observer, stop=stop)
+            except HostError:
                 stop.set()
                 raise
-            if not stop.is_set():
-                observer(replace(running, status=Status.OK, seconds=time.monotonic() - started))
 
         with self._fan_out() as stop:
-            on_each(hosts, lambda host: connect(host, stop), cancel=self._cancel)
+            on_each(hosts, connect, cancel=self._cancel)
+
+    def wait_each(self, hosts: Sequence[Host], *, timeout: float, observer: Observer = ignore) -> dict[str, HostError]:
+        """Connect as :meth:`wait`, but go on if some hosts fail; return their errors by host name."""
+        deadline = time.monotonic() + timeout
+
+        def connect(host: Host) -> HostError | None:
+            try:
+                self._open(host, deadline=deadline, observer=observer, stop=stop)
+            except HostError as e:
+                return e
+            return None
+
+        with self._fan_out() as stop:
+            errors = on_each(hosts, connect, cancel=self._cancel)
+        failed = {name: error for name, error in errors.items() if error}
+        if hosts and len(failed) == len(hosts):
+            raise join(list(failed.values()))
+        return failed
+
+    def _open(self, host: Host, *, deadline: float, observer: Observer, stop: threading.Event) -> None:
+        """Connect to a host, and report the step ``connect``."""
+        started = time.monotonic()
+        running = StepEvent(host=host.name, step="connect", status=Status.RUNNING)
+        observer(running)
+        try:
+            self._connect(host, deadline=deadline, observer=observer, stop=stop)
+        except HostError as e:
+            seconds = time.monotonic() - started
+            observer(replace(running, status=Status.FAILED, seconds=seconds, detail=e.message))
+            raise
+        if not stop.is_set():
+            observer(replace(running, status=Status.OK, seconds=time.monotonic() - started))
 
     def argv(self, host: Host, *, tty: bool = False) -> list[str]:
         """Build the ssh command for interactive use; append a command line, or nothing for a shell.

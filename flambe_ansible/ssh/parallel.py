@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from flambe_ansible.errors import FlambeAnsibleError
@@ -32,17 +32,17 @@ def on_each(
             if cancel:
                 cancel()
             raise
-    _raise_first(futures.values())
+    errors = [error for future in futures.values() if (error := future.exception())]
+    if errors:
+        raise join(errors)
     return {name: future.result() for name, future in futures.items()}
 
 
-def _raise_first(futures: Iterable[Future[Result]]) -> None:
-    errors = [error for future in futures if (error := future.exception())]
-    if not errors:
-        return
+def join(errors: Sequence[BaseException]) -> BaseException:
+    """Return the first of several hosts' errors, with the messages of all."""
     first = errors[0]
     messages = [error.message for error in errors if isinstance(error, FlambeAnsibleError)]
     if isinstance(first, FlambeAnsibleError) and len(messages) == len(errors) > 1:
         first.message = "\n".join(dict.fromkeys(messages))
         first.args = (first.message,)
-    raise first
+    return first

@@ -202,7 +202,10 @@ def test_content_is_uploaded_once_and_copied_to_all_hosts(launched: Launched, tm
     (folder / "large").write_bytes(bytes(11 * 1024 * 1024))
     (folder / "old").write_text("gone soon")
     file.write_text("small")
-    content = {"data": str(folder), "text/file": str(file), "pypi": "requests>=2"}
+    (folder / "link out").symlink_to("../outside")
+    (tmp_path / "outside").write_text("out")
+    (tmp_path / "link").symlink_to("outside")
+    content = {"data": str(folder), "text/file": str(file), "link": str(tmp_path / "link"), "pypi": "requests>=2"}
     cluster.observer = received.append
     try:
         placed = cluster.send_local_content(content, "~/sent here", all_hosts=True)
@@ -214,10 +217,11 @@ def test_content_is_uploaded_once_and_copied_to_all_hosts(launched: Launched, tm
     assert placed == {
         "data": f"{home}/sent here/data__my data",
         "text/file": f"{home}/sent here/text_file__a:b 'quoted'.txt",
+        "link": f"{home}/sent here/link__link",
         "pypi": "requests>=2",
     }
     command = "cd && find 'sent here' -type f -printf '%P %s\\n' | sort"
-    expected = "data__my data/large 11534336\ntext_file__a:b 'quoted'.txt 5\n"
+    expected = "data__my data/large 11534336\ndata__my data/link out 3\nlink__link 3\ntext_file__a:b 'quoted'.txt 5\n"
     answers = cluster.connections.run_all(cluster.hosts, command)
     assert {name: answer.stdout for name, answer in answers.items()} == dict.fromkeys(answers, expected)
     assert any(isinstance(event, Notice) and "(11 MB)" in event.message for event in received)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import rich_click as click
 
 from flambe_ansible.cli import options
-from flambe_ansible.cli.fanout import run_everywhere
+from flambe_ansible.cli.fanout import Result, run_everywhere
 from flambe_ansible.cli.output import Output
 from flambe_ansible.errors import ClusterNotFoundError
+from flambe_ansible.events import Notice
 from flambe_ansible.hosts import HostState, Role
 
+UNREACHABLE = 255
 GROUPS = {"orchestrator": (Role.ORCHESTRATOR,), "factories": (Role.FACTORY,), "all": tuple(Role)}
 
 
@@ -29,8 +31,8 @@ GROUPS = {"orchestrator": (Role.ORCHESTRATOR,), "factories": (Role.FACTORY,), "a
 def execute(ctx: click.Context, file: str, group: str) -> None:
     """Run a command on several hosts at once.
 
-    Each line of output starts with the name of its host. The exit code is the highest of all hosts. Ctrl-C ends the
-    command on the hosts too.
+    Each line of output starts with the name of its host. The exit code is the highest of all hosts; a host that does
+    not answer counts as 255, as with ssh. Ctrl-C ends the command on the hosts too.
 
     A single word after -- is a command line for the hosts' shell; several words are quoted and arrive unchanged.
     """
@@ -46,9 +48,13 @@ def execute(ctx: click.Context, file: str, group: str) -> None:
             raise ClusterNotFoundError(
                 f"no {wanted} of cluster {cluster.name} is running", hint="flambe-ans launch CLUSTER"
             )
-        cluster.attach(hosts)
-        argvs = {host.name: cluster.connections.argv(host) for host in hosts}
+        errors = cluster.attach_each(hosts)
+        for error in errors.values():
+            output.show_notice(Notice(message=error.message, warning=True))
+        argvs = {host.name: cluster.connections.argv(host) for host in hosts if host.name not in errors}
         results = run_everywhere(argvs, command, cluster=cluster.name, output=output)
+    for name, error in errors.items():
+        results[name] = Result(returncode=UNREACHABLE, stderr=error.message)
     if output.json:
         output.write_document({name: vars(result) for name, result in results.items()})
     ctx.exit(max(result.returncode for result in results.values()))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flambe_ansible.errors import HostConnectionError
 from flambe_ansible.hosts import Host, HostState
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.made_up import FakeCluster, make_host
@@ -18,6 +19,7 @@ class LocalConnections:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.errors: dict[str, HostConnectionError] = {}
 
     def argv(self, host: Host, *, tty: bool = False) -> list[str]:
         self.asked.append(host.name)
@@ -29,6 +31,7 @@ def local(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> LocalConnect
     connections = LocalConnections()
     monkeypatch.setattr(cluster, "connections", connections, raising=False)
     monkeypatch.setattr(cluster, "attach", lambda hosts: None, raising=False)
+    monkeypatch.setattr(cluster, "attach_each", lambda hosts: connections.errors, raising=False)
     return connections
 
 
@@ -69,6 +72,17 @@ def test_exec_prefixes_each_line_with_its_host(local: LocalConnections, run: Run
     assert done.code == 0
     assert sorted(done.stdout.splitlines()) == sorted(f"{host:<{width}} | one" for host in hosts)
     assert len(done.stderr.splitlines()) == len(hosts)
+
+
+def test_exec_runs_on_the_hosts_that_answer(local: LocalConnections, run: Run) -> None:
+    name = "demo_factory_1"
+    local.errors = {name: HostConnectionError(f"{name}: no answer", host=name)}
+    done = run("exec", "c.yaml", "--", "echo hi")
+    assert (done.code, done.stderr) == (255, f"warning: {name}: no answer\n")
+    assert sorted(done.stdout.splitlines()) == ["factory 0    | hi", "orchestrator | hi"]
+    document = json.loads(run("exec", "c.yaml", "--json", "--", "echo hi").stdout)
+    assert document[name] == {"returncode": 255, "stdout": "", "stderr": f"{name}: no answer"}
+    assert document["demo_factory_0"]["stdout"] == "hi\n"
 
 
 def test_exec_ends_with_the_worst_exit_code(local: LocalConnections, run: Run) -> None:

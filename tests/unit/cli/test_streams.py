@@ -25,8 +25,8 @@ class Local(FakeCluster):
     connections = LocalConnections()
     fleet = SimpleNamespace(head=HOSTS[0])
     jobs = Jobs(SimpleNamespace(fleet=fleet), SimpleNamespace(command="./flambe-run"))
-    def attach(self, hosts):
-        pass
+    def attach_each(self, hosts):
+        return {}
     def attach_job(self):
         pass
 

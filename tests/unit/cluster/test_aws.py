@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -14,10 +16,12 @@ from flambe_ansible import journal
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.ec2 import alarms
-from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError, SourceError
+from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError, PlaybookError, SourceError
 from flambe_ansible.events import Notice, Status, StepEvent
 from flambe_ansible.hosts import HostState, Role
+from flambe_ansible.launch import launch as launch_module
 from flambe_ansible.launch import lock
+from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.launch.plan import Action
 from flambe_ansible.runtimes import RuntimeVersion, flambe_version
 from flambe_ansible.validation.fields import EXTRA_FIELDS
@@ -399,6 +403,26 @@ def test_rollback_terminates_only_hosts_that_this_object_created(make_cluster: A
     cluster.calls.clear()
     cluster.rollback_env()
     assert cluster.calls.made == []
+
+
+@pytest.mark.parametrize("launched", [False, True])
+def test_an_error_in_the_block_terminates_new_hosts_unless_they_were_launched(
+    make_cluster: Any, account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launched: bool
+) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text(private_key())
+    key.chmod(0o600)
+    outcome = LaunchResult(
+        hosts=(), created=(), version=RuntimeVersion(), playbook={}, ray=None, seconds=1.0, log=Path("log")
+    )
+    failure = PlaybookError("site.yml failed")
+    converge = create_autospec(launch_module.converge, side_effect=[outcome if launched else failure])
+    monkeypatch.setattr(launch_module, "converge", converge)
+    with pytest.raises(SystemExit if launched else PlaybookError), make_cluster(key=str(key)) as cluster:
+        monkeypatch.setattr(cluster, "connect", create_autospec(cluster.connect))
+        cluster.run()
+        sys.exit(0)
+    assert account.names() == (ALL if launched else [])
 
 
 def test_rollback_without_created_hosts_does_nothing(make_cluster: Any, account: Account) -> None:

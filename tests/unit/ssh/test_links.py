@@ -80,6 +80,28 @@ def test_a_failed_host_ends_the_wait_for_the_others(connections: Connections, mo
         connections.wait([TWO, ONE])
 
 
+def test_wait_each_goes_on_without_the_hosts_that_fail(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected: list[str] = []
+    failed = threading.Event()
+
+    def connect(host: Host, *, stop: threading.Event, **_: Any) -> None:
+        if host is ONE:
+            failed.set()
+            raise HostConnectionError("no", host=host.name)
+        assert failed.wait(10)
+        assert not stop.is_set()
+        connected.append(host.name)
+
+    monkeypatch.setattr(connections, "_connect", connect)
+    errors = connections.wait_each([ONE, TWO], timeout=10)
+    assert {name: error.message for name, error in errors.items()} == {ONE.name: "no"}
+    assert connected == [TWO.name]
+    with pytest.raises(HostConnectionError):
+        connections.wait_each([ONE], timeout=10)
+
+
 def test_a_tunnel_that_hangs_is_a_typed_error(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(argv: Sequence[str], *, timeout: float) -> None:
         raise subprocess.TimeoutExpired(argv, timeout)
