@@ -15,8 +15,8 @@ from flambe_ansible.ec2 import alarms, images, instances, launching, session, ta
 from flambe_ansible.ec2.instances import EC2Instance
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.providers import Provider
 from flambe_ansible.providers.aws import AWSProvider, Clients, EC2Spec
+from flambe_ansible.providers.lab import LabProvider
 from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
 
 if TYPE_CHECKING:
@@ -152,6 +152,10 @@ class AWSCluster(Cluster):
         kind = self.orchestrator_type if _type == "orchestrator" else self.factories_type
         return images.find_default_for(self.clients.ec2, self.clients.ssm, kind).id
 
+    def check_termination(self) -> list[Host]:
+        """Return every host with the cluster's tags, including a second orchestrator; change nothing."""
+        return self._provider.find(strict=False)
+
     def terminate_instances(self) -> list[Host]:
         """Terminate every instance with the cluster's tags, and remove its alarms; check that both are gone.
 
@@ -234,7 +238,7 @@ class AWSCluster(Cluster):
         return AWSProvider(lambda: self._spec, self.clients, lambda: self.state_dir)
 
     @cached_property
-    def _provider(self) -> Provider:
+    def _provider(self) -> AWSProvider | LabProvider:
         return self.aws
 
     @property

@@ -511,16 +511,17 @@ class Cluster(ABC):
         self.check_termination()
         return self._provider.terminate()
 
-    def check_termination(self) -> None:
-        """Check that ``terminate_instances`` terminates hosts, before the user is asked.
+    def check_termination(self) -> list[Host]:
+        """Return the hosts that ``terminate_instances`` terminates; change nothing.
 
         Raises:
-            ClusterConfigurationError: It does not.
+            ClusterConfigurationError: It terminates none.
         """
         if not self.ends_hosts:
             ray = self._runtime.ray
             hint = f"to stop Ray on them: flambe-ans exec CLUSTER -- {ray.disable_command}" if ray else None
             raise not_managed(self.name, type(self).__name__, hint=hint)
+        return self.find_hosts()
 
     def expected_host_keys(self, host: Host) -> list[str] | None:
         """Return the SSH host keys (``type base64``) that the provider vouches for; None if it has none."""

@@ -12,7 +12,6 @@ from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.cluster import ClusterOptions
 from flambe_ansible.ec2 import launching, session
 from flambe_ansible.hosts import Role
-from flambe_ansible.providers import Provider
 from flambe_ansible.providers.lab import LabProvider, want_hosts
 from flambe_ansible.validation import LAB_CLUSTER, Schema
 
@@ -107,7 +106,7 @@ class LabCluster(AWSCluster):
         return session.make_isolated_session(info.region, access_key=info.access_key, secret_key=info.secret_key)
 
     @cached_property
-    def _provider(self) -> Provider:
+    def _provider(self) -> LabProvider:
         return LabProvider(
             self.aws,
             lab=self.lab,

@@ -104,7 +104,7 @@ def arrange(cluster: str, found: Sequence[EC2Instance]) -> Existing:
         ids = " and ".join(instance.id for instance in heads)
         raise ClusterError(
             f"cluster {cluster} has {len(heads)} orchestrators with the same tags: {ids}",
-            hint="terminate the one that you do not need, then try again",
+            hint="terminate the one that you do not need, then try again; flambe-ans down CLUSTER terminates all hosts",
         )
     factories = [instance for instance in found if instance.role is Role.FACTORY]
     indices = tags.assign_indices(cluster, [instance.name for instance in factories])

@@ -156,9 +156,18 @@ class AWSProvider:
         """Return creator, region and endpoint."""
         return (self.spec.tags.creator, self._clients.region, self._clients.endpoint_url or "")
 
-    def find(self) -> list[Host]:
-        """Return the live hosts, the orchestrator first, then hosts that are shutting down."""
+    def find(self, *, strict: bool = True) -> list[Host]:
+        """Return the live hosts, the orchestrator first, then hosts that are shutting down.
+
+        Args:
+            strict: Fail if there are two orchestrators.
+
+        Raises:
+            ClusterError: There are two orchestrators.
+        """
         found = instances.find(self._clients.ec2, self.spec.tags, [*LIVE_STATES, HostState.SHUTTING_DOWN])
+        if not strict:
+            return [self._make_host(one.name, one) for one in found]
         live = self.arrange([instance for instance in found if instance.state in LIVE_STATES])
         ending = [instance for instance in found if instance.state is HostState.SHUTTING_DOWN]
         return self._make_hosts(live) + [self._make_host(one.name, one) for one in ending]

@@ -43,9 +43,9 @@ class LabProvider:
         """Return creator and lab."""
         return (self._creator, "lab", self._lab)
 
-    def find(self) -> list[Host]:
+    def find(self, *, strict: bool = True) -> list[Host]:
         """Return the existing hosts; none if there is no lab."""
-        return self._aws.find() if self._may_have_hosts() else []
+        return self._aws.find(strict=strict) if self._may_have_hosts() else []
 
     def plan(self) -> HostPlan:
         """Return what a launch would do, also while the lab is not running."""

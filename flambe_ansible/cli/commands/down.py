@@ -25,8 +25,7 @@ def down(output: Output, file: str, yes: bool) -> None:
 
     output.next_command = output.command
     with options.open_cluster(output, file) as cluster:
-        cluster.check_termination()
-        hosts = cluster.find_hosts()
+        hosts = cluster.check_termination()
         for host in hosts:
             about = " ".join(filter(None, (host.instance_id, host.instance_type, str(host.state), host.private_ip)))
             output.say(f"  {label_host(host):<14}{about}")

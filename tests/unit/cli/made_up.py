@@ -130,8 +130,8 @@ class FakeCluster:
     def find_hosts(self) -> list[Host]:
         return self.hosts
 
-    def check_termination(self) -> None:
-        """Allow termination."""
+    def check_termination(self) -> list[Host]:
+        return self.hosts
 
     def terminate_instances(self) -> list[Host]:
         self.calls.append("terminate")

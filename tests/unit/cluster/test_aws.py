@@ -225,6 +225,7 @@ def test_two_orchestrators_are_an_error_that_lists_both(make_cluster: Any, accou
         with pytest.raises(ClusterError) as caught:
             getattr(make_cluster(), call)()
         assert all(one in caught.value.message for one in ids)
+    assert len(make_cluster().check_termination()) == 4
     assert len(make_cluster().terminate_instances()) == 4
 
 

@@ -85,7 +85,7 @@ def test_terminated_hosts_are_removed_from_the_record(monkeypatch: pytest.Monkey
     cluster = Ending("a", 2, "key", "me")
     cluster.load_all_instances()
     connect(cluster, monkeypatch)
-    cluster.check_termination()
+    assert cluster.check_termination() == cluster.hosts
     assert len(cluster.terminate_instances()) == 3
     assert cluster.find_hosts() == []
     assert Ending("a", 2, "key", "me").find_hosts() == []
