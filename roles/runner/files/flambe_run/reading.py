@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import sys
 import time
@@ -12,6 +13,7 @@ from text import Lines
 
 _LOOK_SECONDS = 0.5
 _ASK_SECONDS = 3.0
+_BLOCK = 65536
 
 
 def show(settings, follow, lines):
@@ -25,12 +27,35 @@ def show(settings, follow, lines):
         found = controlling.describe(settings)
     follow = follow and found["active"]
     with contextlib.suppress(FileNotFoundError, BrokenPipeError), open(found["log"], "rb") as file:
-        reader = Lines()
-        printed = reader.feed(file.read()) + ([] if follow else reader.end())
-        _print(printed[-lines:] if lines else printed)
+        reader = _print_last(file, lines) if lines else _print_all(file)
         if follow:
             _follow(settings, found["id"], file, reader)
+        else:
+            _print(reader.end())
     return 0
+
+
+def _print_all(file):
+    """Print the complete lines of a file; return the reader, which has the incomplete last line."""
+    reader = Lines()
+    for chunk in iter(lambda: file.read(_BLOCK), b""):
+        _print(reader.feed(chunk))
+    return reader
+
+
+def _print_last(file, count):
+    """Print the last lines of a file, which is read from its end; return the reader, as ``_print_all``."""
+    size, window = file.seek(0, os.SEEK_END), _BLOCK
+    while True:
+        start = max(0, size - window)
+        file.seek(start)
+        reader = Lines()
+        found = reader.feed(file.read(size - start))
+        if not start or len(found) > count:  # the first line may be incomplete
+            count -= reader.has_rest
+            _print(found[-count:] if count else [])
+            return reader
+        window *= 4
 
 
 def _follow(settings, run, file, reader):

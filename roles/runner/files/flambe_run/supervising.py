@@ -11,7 +11,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 
+from journal import Journal
 from settings import now, read_boot
 from text import Lines
 from watching import Watch
@@ -41,8 +43,9 @@ class Job:
         self._settings = settings
         self._spec = spec
         self._stopping = False
-        self._tail = []
+        self._tail = deque(maxlen=_TAIL)
         self._lock = threading.Lock()
+        self._journal = Journal(spec["log"])
         self._lines = Lines()
         self._log = None
 
@@ -70,7 +73,8 @@ class Job:
     def notify(self, line):
         """Write a message of flambe-run to the job's log."""
         with self._lock:
-            self._print(_OWN + line)
+            self._journal.report()
+            self._journal.print(_OWN + line)
             self._log.write(f"{_OWN}{line}\n".encode())
             self._log.flush()
 
@@ -104,24 +108,22 @@ class Job:
                 elif killing is not None and clock > killing:
                     signal_group(process, signal.SIGKILL)
         signal_group(process, signal.SIGKILL)
-        for line in self._lines.end():
-            self._print(line)
+        self._print(self._lines.end())
         return reason
 
     def _forward(self, chunk):
-        """Write output unchanged to the log, and as clean lines to the journal; return False at its end."""
+        """Write output unchanged to the log, and as clean lines to the journal; return False at the end."""
         if not chunk:
             return False
         with self._lock:
             self._log.write(chunk)
             self._log.flush()
-            for line in self._lines.feed(chunk):
-                self._print(line)
+            self._print(self._lines.feed(chunk))
         return True
 
-    def _print(self, line):
-        self._tail = [*self._tail, line][-_TAIL:]
-        print(line, flush=True)
+    def _print(self, lines):
+        self._tail.extend(lines)
+        self._journal.write(lines)
 
     def _finish(self, code, reason):
         """Record how the job ended; return the unit's exit code."""
@@ -140,9 +142,8 @@ class Job:
 
     def _explain(self, code, lost):
         """Return why it failed: the exit code, its last error, and the hosts that were lost before."""
-        printed = [line for line in self._tail if not line.startswith(_OWN)]
-        errors = [line for line in printed if _ERROR.match(line)]
-        last = (errors or printed or [""])[-1].strip()
+        errors = [line for line in self._tail if _ERROR.match(line)]
+        last = (errors or self._tail or [""])[-1].strip()
         what = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
         without = " (lost before: {})".format(", ".join(lost)) if lost else ""
         return (f"{what}: {last}" if last else what) + without

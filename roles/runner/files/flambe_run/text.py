@@ -21,6 +21,11 @@ class Lines:
             lines, self._rest = [*lines, self._rest], b""
         return [line for line in map(clean, lines) if line]
 
+    @property
+    def has_rest(self):
+        """Whether there is an incomplete last line."""
+        return bool(clean(self._rest))
+
     def end(self):
         """Return the incomplete last line."""
         left, self._rest = clean(self._rest), b""
