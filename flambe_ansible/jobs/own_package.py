@@ -9,8 +9,7 @@ from typing import Any
 
 from flambe_ansible import paths
 from flambe_ansible.fleet.instance import Instance
-from flambe_ansible.sources import build_wheel
-from flambe_ansible.version import __version__
+from flambe_ansible.sources import build_wheel, rebuild_wheel
 
 NAME = "flambe-ansible"
 ROOT = "/opt/flambe-ansible"
@@ -57,11 +56,9 @@ def write_search() -> str:
 
 
 def _send(orchestrator: Instance) -> str:
-    """Return the requirement that installs this package; send its wheel if it runs from a checkout."""
+    """Send the wheel of this package, built from its checkout or from its installed files; return its requirement."""
     checkout = find_checkout()
-    if checkout is None:
-        return f"{NAME}=={__version__}"
-    wheel = build_wheel(checkout)
+    wheel = build_wheel(checkout) if checkout else rebuild_wheel(NAME)
     orchestrator.create_dirs([_FOLDER])
     orchestrator.send(wheel.path, f"{_FOLDER}/{wheel.path.name}")
     return f"{NAME} @ file://{orchestrator.get_home_path()}/{_FOLDER}/{wheel.path.name}"

@@ -3,6 +3,7 @@
 from flambe_ansible.sources.checkout import Wheel, build_wheel
 from flambe_ansible.sources.declared import Declared
 from flambe_ansible.sources.extensions import Extension, ExtensionKind, fetch_extensions
+from flambe_ansible.sources.installed import rebuild_wheel
 from flambe_ansible.sources.resources import Resource, ResourceKind, fetch_resources
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "build_wheel",
     "fetch_extensions",
     "fetch_resources",
+    "rebuild_wheel",
 ]

@@ -105,6 +105,18 @@ def test_the_installed_package_finds_its_playbooks(scripts: Path, folder: Path) 
     call(*argv, cwd=folder, ANSIBLE_COLLECTIONS_PATH=root)
 
 
+def test_the_installed_package_rebuilds_its_wheel(scripts: Path, wheel: Path, folder: Path) -> None:
+    ask = "from flambe_ansible.sources import rebuild_wheel; print(rebuild_wheel('flambe-ansible').path)"
+    rebuilt = Path(call(scripts / "python", "-c", ask, cwd=folder, FLAMBE_ANS_STATE=str(folder / "state")).strip())
+    with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(rebuilt) as second:
+        expected = {name for name in first.namelist() if ".dist-info/" not in name}
+        assert expected <= set(second.namelist())
+        assert all(first.read(name) == second.read(name) for name in expected)
+    call(scripts / "pip", "install", "--no-deps", "--no-index", "--target", folder / "again", rebuilt, cwd=folder)
+    shown = call(folder / "again/bin/flambe-ans", "--version", cwd=folder, PYTHONPATH=str(folder / "again"))
+    assert shown.startswith("flambe-ans, version ")
+
+
 def test_the_roles_work_by_their_full_names(scripts: Path, folder: Path, collections: Path) -> None:
     (folder / "hosts.ini").write_text(INVENTORY)
     play = folder / "roles.yml"

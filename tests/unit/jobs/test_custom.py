@@ -12,7 +12,6 @@ from unittest.mock import create_autospec
 import pytest
 import yaml
 
-from flambe_ansible import __version__
 from flambe_ansible.errors import ClusterConfigurationError, ClusterError, PlaybookError, RunError, TaskFailure
 from flambe_ansible.jobs import own_package, submission
 from flambe_ansible.jobs.custom import PLAYBOOK, Custom
@@ -198,12 +197,14 @@ def test_a_checkout_is_sent_as_a_wheel(folder: Path, wheel: Wheel) -> None:
     }
 
 
-def test_an_installed_version_is_requested_exactly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_package_is_sent_as_a_wheel(folder: Path, wheel: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flambe_ansible.paths.PACKAGE", folder / "site-packages" / "flambe_ansible")
+    monkeypatch.setattr(own_package, "rebuild_wheel", {"flambe-ansible": wheel}.__getitem__)
     jobs = make_job_service("3.11")
     found = prepare(make(folder, "Mine {}"), jobs, {})
-    assert found["runnable_requirements"] == [f"flambe-ansible=={__version__}"]
-    jobs.fleet.connections.put.assert_not_called()
+    path = f".cache/flambe-ansible/{wheel.path.name}"
+    jobs.fleet.connections.put.assert_called_once_with(jobs.fleet.head, wheel.path, path)
+    assert found["runnable_requirements"] == [f"flambe-ansible @ file://{HOME}/{path}"]
 
 
 def fail_at(step: str) -> PlaybookError:
