@@ -26,7 +26,8 @@ for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.
 done
 report machine "$(uname -m)"
 report uid "$(id -u)"
-if [ "$(id -u)" = 0 ] || sudo -n true >/dev/null 2>&1 </dev/null; then report sudo yes; fi
+if [ "$(id -u)" = 0 ] || reason=$(sudo -n true 2>&1 </dev/null); then report sudo yes; fi
+report sudo_error "$(printf '%s\n' "$reason" | tail -n 1)"
 if command -v rsync >/dev/null 2>&1; then report rsync yes; fi
 (. /etc/os-release 2>/dev/null
 report os "$ID"; report os_version "$VERSION_ID"; report os_name "$PRETTY_NAME")
@@ -48,6 +49,7 @@ class Probe:
     python_version: str = ""
     machine: str = ""  # uname -m
     sudo: bool = False  # the user can become root without a password
+    sudo_error: str = ""  # the last line of sudo's message if it failed
     rsync: bool = False
     os: str = ""  # ID of os-release, such as debian
     os_version: str = ""  # VERSION_ID, such as 12
@@ -71,6 +73,7 @@ def parse(output: str) -> Probe:
         python_version=version,
         machine=values.get("machine", ""),
         sudo=values.get("sudo") == "yes",
+        sudo_error=values.get("sudo_error", ""),
         rsync=values.get("rsync") == "yes",
         os=values.get("os", ""),
         os_version=values.get("os_version", ""),
@@ -90,14 +93,19 @@ def require(host: str, probe: Probe) -> None:
         raise UnsupportedHostError(f"{host}: {'; '.join(unsupported)}", host=host)
     packages = [name for name, there in (("python3", probe.python), ("rsync", probe.rsync)) if not there]
     missing = [{"python3": "no Python 3.8 or newer"}.get(package, f"no {package}") for package in packages]
-    if not probe.sudo:
-        missing.append("no sudo without a password")
+    needs_terminal = not probe.sudo and "tty" in probe.sudo_error
+    if needs_terminal:
+        missing.append(f"sudo requires a terminal ({probe.sudo_error})")
+    elif not probe.sudo:
+        missing.append("no sudo without a password" + (f" ({probe.sudo_error})" if probe.sudo_error else ""))
     if not missing:
         return
     remedies = []
     if packages:
         remedies.append(f"apt-get update && apt-get install -y {' '.join(packages)}")
-    if not probe.sudo:
+    if needs_terminal:
+        remedies.append("echo 'Defaults:USER !requiretty' > /etc/sudoers.d/91-flambe (USER: the login user)")
+    elif not probe.sudo:
         remedies.append("echo 'USER ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/90-flambe (USER: the login user)")
     raise UnsupportedHostError(f"{host}: {', '.join(missing)}; run there as root: {'; '.join(remedies)}", host=host)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +77,14 @@ def test_supported_systems(system: tuple[str, str]) -> None:
         ({"python": ""}, ["no Python 3.8 or newer", "apt-get install -y python3"]),
         ({"python": "", "rsync": False}, ["apt-get install -y python3 rsync"]),
         ({"sudo": False}, ["no sudo without a password", "/etc/sudoers.d/"]),
+        (
+            {"sudo": False, "sudo_error": "sudo: a password is required"},
+            ["no sudo without a password (sudo: a password is required)", "NOPASSWD:ALL"],
+        ),
+        (
+            {"sudo": False, "sudo_error": "sudo: sorry, you must have a tty to run sudo"},
+            ["sudo requires a terminal (sudo: sorry, you must have a tty to run sudo)", "Defaults:USER !requiretty"],
+        ),
         ({"machine": "aarch64"}, ["aarch64", "x86_64"]),
         ({"os_version": "18.04", "os_name": "Ubuntu 18.04"}, ["Ubuntu 18.04", "22.04 or newer"]),
         ({"os": "debian", "os_version": "11", "os_name": "Debian 11"}, ["Debian 11", "Debian 12 or newer"]),
@@ -98,3 +108,15 @@ def test_the_script_runs_locally() -> None:
     assert completed.stdout.rstrip().endswith("probe:end=yes")
     assert probe.machine
     assert probe.cpus > 0
+
+
+def test_the_script_reports_the_message_of_sudo(tmp_path: Path) -> None:
+    for name, line in {"sudo": "echo a lecture >&2; echo sudo: no tty >&2; exit 1", "id": "echo 1000"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    completed = subprocess.run(
+        ["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True, env=environment
+    )
+    probe = probing.parse(completed.stdout)
+    assert (probe.sudo, probe.sudo_error) == (False, "sudo: no tty")
