@@ -45,14 +45,13 @@ class Tunnels:
 
     def __enter__(self) -> Self:
         self._connect()
-        for remote, unit in self._units.items():
-            if not _answers(self.ports[remote]):
-                name = self._fleet.head.name
-                self._fleet.observer(
-                    Notice(
-                        message=f"{name}: {unit} does not answer; read `journalctl -u {unit}` on the host", warning=True
-                    )
-                )
+        try:
+            for remote, unit in self._units.items():
+                if not _answers(self.ports[remote]):
+                    self._explain(remote, unit)
+        except BaseException:
+            self._open.close()
+            raise
         return self
 
     def __exit__(
@@ -76,6 +75,20 @@ class Tunnels:
                 if not warned:
                     self._fleet.observer(Notice(message=f"{error.message}; retrying", warning=True))
                 warned = True
+
+    def _explain(self, remote: int, unit: str) -> None:
+        """Warn that a site does not answer; raise an error if only the tunnel does not work."""
+        orchestrator = self._fleet.orchestrator
+        name = orchestrator.name
+        check = f"bash -c ': </dev/tcp/{LOOPBACK}/{remote}' 2>/dev/null && echo open; :"
+        if orchestrator.ask(check).strip() == "open":
+            raise HostConnectionError(
+                f"{name}: {unit} answers on the host, but not through an SSH tunnel",
+                host=name,
+                hint="set `AllowTcpForwarding local` in /etc/ssh/sshd_config on the host, then systemctl reload ssh",
+            )
+        message = f"{name}: {unit} does not answer; read `journalctl -u {unit}` on the host"
+        self._fleet.observer(Notice(message=message, warning=True))
 
     def _connect(self) -> None:
         """Open all tunnels: on the ports used before, else on the remote port numbers, else on free ports."""

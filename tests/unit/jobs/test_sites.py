@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flambe_ansible.errors import RunError
+from flambe_ansible.errors import HostConnectionError, RunError
 from flambe_ansible.events import Event, Notice
 from flambe_ansible.jobs import sites
 from flambe_ansible.jobs.state import JobState
@@ -52,6 +52,14 @@ def test_a_runnable_without_results_has_no_site() -> None:
     assert (caught.value.exit_code, caught.value.state) == (11, "failed")
 
 
+@contextlib.contextmanager
+def unused_port(_host: Any, _remote: int, **_options: Any) -> Iterator[int]:
+    """Yield a local port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield probe.getsockname()[1]
+
+
 @pytest.mark.parametrize(
     ("run", "units"),
     [
@@ -62,17 +70,21 @@ def test_a_runnable_without_results_has_no_site() -> None:
 def test_a_tunnel_for_each_site(run: JobState, units: dict[int, str]) -> None:
     received: list[Event] = []
     connections = make_connections()
-
-    @contextlib.contextmanager
-    def tunnel(_host: Any, _remote: int, **_options: Any) -> Iterator[int]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))  # and does not listen
-            yield probe.getsockname()[1]
-
-    connections.tunnel.side_effect = tunnel
+    connections.tunnel.side_effect = unused_port
     with Tunnels(make_fleet(connections, received=received), run) as tunnels:
         assert [call.args[1] for call in connections.tunnel.call_args_list] == list(units)
         assert (tunnels.sites.report_site is None) is not run.is_experiment
         assert tunnels.sites.tensorboard == f"http://127.0.0.1:{tunnels.ports[49556]}/"
     messages = [event.message for event in received if isinstance(event, Notice)]
     assert [message.split()[1] for message in messages] == list(units.values())
+
+
+def test_a_site_that_only_the_tunnel_does_not_reach_is_an_error() -> None:
+    connections = make_connections("open\n")
+    connections.tunnel.side_effect = unused_port
+    with (
+        pytest.raises(HostConnectionError, match="answers on the host, but not through an SSH tunnel") as caught,
+        Tunnels(make_fleet(connections), CUSTOM),
+    ):
+        pass
+    assert "AllowTcpForwarding" in (caught.value.hint or "")
