@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import selectors
 import signal
 import subprocess
@@ -13,12 +12,12 @@ import threading
 import time
 from collections import deque
 
+from causes import Causes
 from journal import Journal
 from settings import now, read_boot
 from text import Lines
 from watching import Watch
 
-_ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
 _TAIL = 50
 _LOOK_SECONDS = 0.5
 _DRAIN_SECONDS = 3.0  # to read the rest of the pipe after the command has ended
@@ -46,6 +45,7 @@ class Job:
         self._tail = deque(maxlen=_TAIL)
         self._lock = threading.Lock()
         self._journal = Journal(spec["log"])
+        self._causes = Causes()
         self._lines = Lines()
         self._log = None
 
@@ -123,6 +123,7 @@ class Job:
 
     def _print(self, lines):
         self._tail.extend(lines)
+        self._causes.feed(lines)
         self._journal.write(lines)
 
     def _finish(self, code, reason):
@@ -142,11 +143,10 @@ class Job:
 
     def _explain(self, code, lost):
         """Return why it failed: the exit code, its last error, and the hosts that were lost before."""
-        errors = [line for line in self._tail if _ERROR.match(line)]
-        last = (errors or self._tail or [""])[-1].strip()
+        cause = self._causes.explain(self._tail)
         what = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
         without = " (lost before: {})".format(", ".join(lost)) if lost else ""
-        return (f"{what}: {last}" if last else what) + without
+        return (f"{what}: {cause}" if cause else what) + without
 
 
 def open_private(path):
