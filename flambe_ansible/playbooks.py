@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -171,7 +172,7 @@ def _configure(
         inventory=str(folder / "hosts.json"),
         tags=",".join(tags) or None,
         limit=",".join(limit) or None,
-        cmdline=f"--extra-vars @{folder}/extra_vars.json{' --check' if check else ''}",
+        cmdline=f"--extra-vars {shlex.quote(f'@{folder}/extra_vars.json')}{' --check' if check else ''}",
         forks=max(1, min(_count_hosts(inventory), _MOST_FORKS)),
         envvars=_environment(folder),
         fact_cache_type="",

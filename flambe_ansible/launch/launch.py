@@ -111,7 +111,7 @@ def converge(
     nodes = _check_ray(player.fleet, runtime)
     return LaunchResult(
         hosts=tuple(player.fleet.hosts),
-        created=tuple(created),
+        created=tuple(host.name for host in player.fleet.hosts if host.name in created),
         runtime=runtime.name,
         version=version,
         playbook=played,

@@ -38,7 +38,7 @@ def write(folder: Path, *tasks: str) -> str:
 @pytest.fixture(autouse=True)
 def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use a separate folder for temporary files, to find leftovers."""
-    folder = tmp_path / "tmp"
+    folder = tmp_path / "ü's tmp"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -57,7 +57,7 @@ def test_results_steps_and_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert ended == {"a": Status.CHANGED, "b": Status.OK}
     assert "TASK [Say]" in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list((tmp_path / "ü's tmp").iterdir()) == []
     assert capfd.readouterr() == ("", "")
 
 
@@ -194,7 +194,7 @@ def test_no_process_keeps_running(
             break
         time.sleep(0.1)
     assert str(tmp_path) not in listing
-    assert list((tmp_path / "tmp").glob("flambe-*")) == []
+    assert list((tmp_path / "ü's tmp").glob("flambe-*")) == []
 
 
 def test_a_playbook_is_found_by_name() -> None:
