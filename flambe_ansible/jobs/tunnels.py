@@ -18,6 +18,11 @@ from flambe_ansible.runtimes.flambe import REPORT_SITE_PORT, REPORT_SITE_UNIT, T
 
 _LOOK_SECONDS = 5.0
 _ANSWER_SECONDS = 20.0
+# Prints the first byte of a site's answer, or nothing.
+_ASK_ON_HOST = (
+    "bash -c 'exec 3<>/dev/tcp/{address} && printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3 && timeout 20 head -c 1 <&3'"
+    " 2>/dev/null; :"
+)
 _UNITS = {REPORT_SITE_PORT: REPORT_SITE_UNIT, TENSORBOARD_PORT: TENSORBOARD_UNIT}
 
 
@@ -80,8 +85,9 @@ class Tunnels:
         """Warn that a site does not answer; raise an error if only the tunnel does not work."""
         orchestrator = self._fleet.orchestrator
         name = orchestrator.name
-        check = f"bash -c ': </dev/tcp/{LOOPBACK}/{remote}' 2>/dev/null && echo open; :"
-        if orchestrator.ask(check).strip() == "open":
+        if orchestrator.ask(_ASK_ON_HOST.format(address=f"{LOOPBACK}/{remote}")).strip():
+            if _answers(self.ports[remote]):  # it was still starting
+                return
             raise HostConnectionError(
                 f"{name}: {unit} answers on the host, but not through an SSH tunnel",
                 host=name,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,15 +48,17 @@ def build_wheel(source: Path, *, cache: Path | None = None, observer: Observer =
     ``SourceError`` if the folder has no ``pyproject.toml`` or ``setup.py``, or if the build fails.
     """
     source = source.expanduser().absolute()
+
+    def make(folder: Path) -> Path:
+        observer(Notice(message=f"building a wheel of {source}: its content is new"))
+        return _build(source, folder)
+
     if not any((source / name).is_file() for name in ("pyproject.toml", "setup.py")):
         raise SourceError(f"{source}: there is no pyproject.toml or setup.py", source=str(source))
     try:
-        digest = content.digest(source)
-        found = _find_or_build(source, digest, cache or paths.state_root() / "cache" / "wheels", observer)
+        return find_or_make(content.digest(source), make, cache=cache)
     except OSError as error:
         raise SourceError(f"{source}: cannot be built into a wheel: {error}", source=str(source)) from error
-    name, version = parse_wheel_filename(found.name)[:2]
-    return Wheel(path=found, name=str(name), version=str(version), digest=digest)
 
 
 def mark_version(wheel: Path, label: str, folder: Path) -> Path:
@@ -83,16 +86,17 @@ def mark_version(wheel: Path, label: str, folder: Path) -> Path:
     return target
 
 
-def _find_or_build(source: Path, digest: str, cache: Path, observer: Observer) -> Path:
-    """Return the cached wheel of this content; build it if there is none."""
-    home = cache / digest[:16]
+def find_or_make(digest: str, make: Callable[[Path], Path], *, cache: Path | None = None) -> Wheel:
+    """Return the cached wheel of this content; if there is none, make it in an empty folder and mark its version."""
+    home = (cache or paths.state_root() / "cache" / "wheels") / digest[:16]
     with locked(home):
-        if found := next(home.glob("*.whl"), None):
-            return found
-        observer(Notice(message=f"building a wheel of {source}: its content is new"))
-        with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
-            marked = mark_version(_build(source, Path(new)), f"content.{digest[:12]}", Path(new))
-            return marked.replace(home / marked.name)
+        found = next(home.glob("*.whl"), None)
+        if found is None:
+            with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
+                marked = mark_version(make(Path(new)), f"content.{digest[:12]}", Path(new))
+                found = marked.replace(home / marked.name)
+    name, version = parse_wheel_filename(found.name)[:2]
+    return Wheel(path=found, name=str(name), version=str(version), digest=digest)
 
 
 def _build(source: Path, folder: Path) -> Path:

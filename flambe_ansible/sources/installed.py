@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import zipfile
 from importlib import metadata
 from pathlib import Path
 
-from packaging.utils import parse_wheel_filename
-
-from flambe_ansible import paths
 from flambe_ansible.errors import SourceError
-from flambe_ansible.sources.checkout import Wheel, mark_version
-from flambe_ansible.sources.content import locked
+from flambe_ansible.sources.checkout import Wheel, find_or_make
 
 # Files of a .dist-info folder that an installer writes.
 _OF_INSTALLERS = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json")
@@ -35,28 +30,22 @@ def rebuild_wheel(name: str, *, cache: Path | None = None) -> Wheel:
         raise SourceError(
             f"{name}: the installed files are not listed, so that its wheel cannot be rebuilt",
             source=name,
-            hint=f"install it with pip: pip install {name}",
+            hint=f"install {name} again with pip",
         )
     tag = next(
         line.partition(":")[2].strip()
         for line in files[f"{info}/WHEEL"].decode().splitlines()
         if line.startswith("Tag:")
     )
-    digest = _digest(files)
-    home = (cache or paths.state_root() / "cache" / "wheels") / f"installed-{digest[:16]}"
-    with locked(home):
-        found = next(home.glob("*.whl"), None)
-        if found is None:
-            with tempfile.TemporaryDirectory(dir=home, prefix="new-") as new:
-                plain = Path(new) / "plain" / f"{info.removesuffix('.dist-info')}-{tag}.whl"
-                plain.parent.mkdir()
-                with zipfile.ZipFile(plain, "w", zipfile.ZIP_DEFLATED) as archive:
-                    for path, data in sorted(files.items()):
-                        archive.writestr(path, data)
-                marked = mark_version(plain, f"content.{digest[:12]}", Path(new))
-                found = marked.replace(home / marked.name)
-    project, version = parse_wheel_filename(found.name)[:2]
-    return Wheel(path=found, name=str(project), version=str(version), digest=digest)
+
+    def make(folder: Path) -> Path:
+        wheel = folder / f"{info.removesuffix('.dist-info')}-{tag}.whl"
+        with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path, data in sorted(files.items()):
+                archive.writestr(path, data)
+        return wheel
+
+    return find_or_make(_digest(files), make, cache=cache)
 
 
 def _read_files(distribution: metadata.Distribution) -> dict[str, bytes]:

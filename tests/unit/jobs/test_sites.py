@@ -80,7 +80,7 @@ def test_a_tunnel_for_each_site(run: JobState, units: dict[int, str]) -> None:
 
 
 def test_a_site_that_only_the_tunnel_does_not_reach_is_an_error() -> None:
-    connections = make_connections("open\n")
+    connections = make_connections("H")
     connections.tunnel.side_effect = unused_port
     with (
         pytest.raises(HostConnectionError, match="answers on the host, but not through an SSH tunnel") as caught,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-# journald drops lines above 10,000 in 30 s by default, and each line costs it about a millisecond.
+# Below journald's default limit of 10,000 lines in 30 s. A full socket of a slow journald would block the job.
 _PER_SECOND = 200
 
 
