@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flambe_ansible.errors import TaskFailure
-from flambe_ansible.events import Observer, Status, StepEvent, ignore
+from flambe_ansible.events import Activity, Observer, Status, StepEvent, ignore
 
 _NO_TRACEBACK = "(traceback unavailable)"  # Ansible's text for a module that failed without an exception
 _TAIL_LINES = 30
@@ -150,6 +150,7 @@ class Recorder:
         step.skipped += skipped
         if changed:
             step.changes.append(_describe_change(data))
+        self._observer(Activity(host=data["host"], text=""))
 
     def _fail(self, data: Mapping[str, Any], *, unreachable: bool) -> None:
         host = data["host"]

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 
-from ansible_collections.flambe.cluster.plugins.module_utils import files, service_text, venv
+from ansible_collections.flambe.cluster.plugins.module_utils import files, progress, service_text, venv
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import RUNNING, Systemd, UnitError
 
 
@@ -73,6 +73,7 @@ class Service:
         host, port, timeout = (self.params[name] for name in ("host", "port", "timeout"))
         end = time.monotonic() + timeout
         while port:
+            progress.report(f"waiting until {self.params['name']} listens on port {port}")
             state = self.systemd.show()
             if state.get("ActiveState") not in ("active", "activating"):
                 raise UnitError(f"{self.params['name']} is {state.get('ActiveState')} ({state.get('Result')})")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.words import count, format_seconds, shorten_host
-from flambe_ansible.events import Status, StepEvent
+from flambe_ansible.events import Activity, Status, StepEvent
 
 LAST_STEP = "ray"
 STYLES = {Status.RUNNING: "cyan", Status.OK: "green", Status.CHANGED: "yellow", Status.FAILED: "bold red"}
@@ -27,6 +27,7 @@ class Cell:
     started: float
     seconds: float | None = None
     detail: str = ""
+    activity: str = ""
 
 
 @dataclass
@@ -60,6 +61,15 @@ class Board:
             cell = Cell(status=event.status, started=started, seconds=seconds, detail=event.detail)
             self.cells[event.host, event.step] = cell
             return cell
+
+    def add_activity(self, event: Activity) -> str:
+        """Record what a host does, if a step is running there; return the step, or ""."""
+        with self._lock:
+            for (host, step), cell in self.cells.items():
+                if host == event.host and cell.status is Status.RUNNING:
+                    cell.activity = event.text
+                    return step
+            return ""
 
     def list_changes(self) -> list[tuple[str, str, str]]:
         """List the changes as (host, step, detail)."""
@@ -105,7 +115,7 @@ class Board:
             return finished, Text("done", style="green"), format_seconds(seconds), _list_changed(cells)
         seconds = self.clock() - cell.started if cell.seconds is None else cell.seconds
         name = Text(f"{step} FAILED" if cell.status is Status.FAILED else step, style=style)
-        return finished, name, format_seconds(seconds), Text(" ".join(cell.detail.split()))
+        return finished, name, format_seconds(seconds), Text(cell.activity or " ".join(cell.detail.split()))
 
     def _is_done(self, cells: dict[str, Cell]) -> bool:
         ended = all(cell.status not in (Status.RUNNING, Status.FAILED) for cell in cells.values())
