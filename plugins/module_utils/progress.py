@@ -17,7 +17,7 @@ _STARTED = time.time()
 
 
 def report(text):
-    """Publish what the module does, such as ``installing 80 packages``; the file is removed when the module ends.
+    """Publish what the module does, such as ``downloading 412 of 900 MB``; the file is removed when the module ends.
 
     Only root and the connecting user can read it: the output of commands may contain secrets. Errors are ignored,
     because a module must not fail for its progress. Without root nothing is written.

@@ -124,7 +124,7 @@ class Node:
             active = state.get("ActiveState")
             if active == "active":
                 return
-            progress.report(f"waiting until {unit} is active: {active} ({state.get('SubState')})")
+            progress.report("waiting for the head" if state.get("SubState") == "start-pre" else f"starting {unit}")
             if active not in ("activating", "deactivating", "reloading"):
                 raise UnitError(f"{unit} is {active} ({state.get('Result')})")
             if time.monotonic() > deadline:

@@ -208,8 +208,9 @@ class Runtime:
         if wrong:
             raise LookupError("uv installed {}".format(", ".join(f"{name} {how}" for name, how in wrong.items())))
         if self.params["imports"]:
-            statement = "import " + ", ".join(self.params["imports"])
-            progress.report(f"running {statement}")
+            names = ", ".join(self.params["imports"])
+            progress.report(f"importing {names}")
+            statement = f"import {names}"
             argv = [self.python, "-W", "ignore", "-c", statement]
             accounts.check(
                 self.account, argv, self.params["timeout"], statement, setting=self.params["timeout_setting"]

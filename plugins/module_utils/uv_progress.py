@@ -49,7 +49,7 @@ class UvProgress:
     def describe(self):
         """Return what uv does, such as ``downloading 412 of 900 MB``."""
         if self._stage in ("Prepared", "Installed"):
-            return f"installing {self._packages}"
+            return "installing the packages"  # those of its cache, too, which it has not counted
         if set(self._sizes) - self._finished:
             return "downloading " + progress.megabytes(self._count_downloaded(), sum(self._sizes.values()))
         building = [name for name in self._building if name not in self._finished]

@@ -16,6 +16,7 @@ from flambe_ansible.events import Activity, Status, StepEvent
 
 LAST_STEP = "ray"
 STYLES = {Status.RUNNING: "cyan", Status.OK: "green", Status.CHANGED: "yellow", Status.FAILED: "bold red"}
+HOST_WIDTH = 24  # columns, so that a long name leaves room for the others
 CHROME = 3  # lines of the table that are not hosts: the header, the summary, and one for the cursor
 
 
@@ -93,7 +94,7 @@ class Board:
                 rows.setdefault(host, {})[step] = cell
             shown = _pick(rows, len(rows) if height is None else max(height - CHROME, 1))
             table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", expand=True)
-            table.add_column("host", no_wrap=True)
+            table.add_column("host", no_wrap=True, overflow="ellipsis", max_width=HOST_WIDTH)
             table.add_column("steps", no_wrap=True, justify="right")
             table.add_column("step", no_wrap=True)
             table.add_column("time", no_wrap=True, justify="right")
