@@ -199,8 +199,11 @@ def _message(result: Mapping[str, Any]) -> str:
     if "censored" in result:
         return "failed; its output is hidden, because it may contain secrets (no_log)"
     text = str(result.get("msg") or result.get("reason") or "").strip()
-    # The modules of this collection repeat the output below their message.
-    return text.removesuffix(str(result.get("output") or "").strip()).strip()
+    # The modules of this collection repeat the end of the output below their message.
+    lines, output = text.splitlines(), str(result.get("output") or "").strip().splitlines()
+    while lines and output and lines[-1].strip() == output.pop().strip():
+        lines.pop()
+    return "\n".join(lines).strip()
 
 
 def _command(command: Any) -> str:

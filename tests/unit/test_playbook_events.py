@@ -172,6 +172,10 @@ def test_only_failures_that_were_not_rescued_count(recap: Event | None, hosts: l
             },
             {"message": "setup command 2 failed", "command": "false", "returncode": 1, "output": "sorry"},
         ),
+        (
+            {"msg": "Ray does not run here: it failed\nline 2\nline 3", "output": "line 1\nline 2\nline 3\n"},
+            {"message": "Ray does not run here: it failed", "output": "line 1\nline 2\nline 3"},
+        ),
         ({"msg": "x", "exception": "(traceback unavailable)"}, {"message": "x"}),
         ({"msg": "x", "exception": "Traceback:\nboom"}, {"message": "x", "output": "Traceback:\nboom"}),
         (
