@@ -201,7 +201,7 @@ def _message(result: Mapping[str, Any]) -> str:
     text = str(result.get("msg") or result.get("reason") or "").strip()
     # The modules of this collection repeat the end of the output below their message.
     lines, output = text.splitlines(), str(result.get("output") or "").strip().splitlines()
-    while lines and output and lines[-1].strip() == output.pop().strip():
+    while len(lines) > 1 and output and lines[-1].strip() == output.pop().strip():
         lines.pop()
     return "\n".join(lines).strip()
 

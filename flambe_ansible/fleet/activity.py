@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -104,7 +105,7 @@ class ActivityObserver:
         with self._lock:
             late = self._clock() - PATIENCE
             for host in [name for name, ended in self._idle.items() if ended < late and self._running]:
-                self._observer(Activity(host=host, text=WAITING))
+                self._report(host, WAITING)
 
     def _follow(self, host: Host) -> None:
         self._connections.follow(
@@ -115,7 +116,11 @@ class ActivityObserver:
         with self._lock:
             started = self._running.get(host)
             if started is not None and not self._stop.is_set():
-                self._observer(Activity(host=host, text=read_text(line, seconds=self._clock() - started)))
+                self._report(host, read_text(line, seconds=self._clock() - started))
+
+    def _report(self, host: str, text: str) -> None:
+        with contextlib.suppress(Exception):  # if the observer is broken, the next event of the playbook ends it
+            self._observer(Activity(host=host, text=text))
 
 
 def read_text(line: str, *, seconds: float) -> str:

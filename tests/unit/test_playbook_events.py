@@ -176,6 +176,7 @@ def test_only_failures_that_were_not_rescued_count(recap: Event | None, hosts: l
             {"msg": "Ray does not run here: it failed\nline 2\nline 3", "output": "line 1\nline 2\nline 3\n"},
             {"message": "Ray does not run here: it failed", "output": "line 1\nline 2\nline 3"},
         ),
+        ({"msg": "why", "output": "first\nwhy"}, {"message": "why", "output": "first\nwhy"}),
         ({"msg": "x", "exception": "(traceback unavailable)"}, {"message": "x"}),
         ({"msg": "x", "exception": "Traceback:\nboom"}, {"message": "x", "output": "Traceback:\nboom"}),
         (

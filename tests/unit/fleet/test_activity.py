@@ -162,8 +162,10 @@ def test_an_error_of_the_observer_ends_no_playbook_thread(connections: LocalConn
 
     with ActivityObserver(connections, HOSTS, fail) as observer:  # type: ignore[arg-type]
         observer(start(ONE))
-        time.sleep(0.6)
         observer(start(TWO))
+        observer(StepEvent(host=TWO, step="flambe", status=Status.OK))
+        time.sleep(0.6)
+        assert observer._thread.is_alive()
 
 
 @pytest.mark.parametrize(
