@@ -23,7 +23,7 @@ class UvProgress:
         self._first = first
         self._received = received or read_received
         self._sizes = {}  # bytes, by name, of the large downloads
-        self._finished = set()
+        self._downloaded = set()
         self._building = []
         self._stage, self._packages = "", ""
         self._before = 0  # bytes that the host had received when the downloads began
@@ -43,23 +43,24 @@ class UvProgress:
             self._sizes[size.group(1)] = float(size.group(2)) * _UNITS[size.group(3)]
         elif event and event.group(1) == "Building":
             self._building.append(event.group(2))
-        elif event:
-            self._finished.add(event.group(2))
+        elif event and event.group(1) == "Downloaded":
+            self._downloaded.add(event.group(2))
+        elif event and event.group(2) in self._building:
+            self._building.remove(event.group(2))
 
     def describe(self):
         """Return what uv does, such as ``downloading 412 of 900 MB``."""
         if self._stage in ("Prepared", "Installed"):
             return "installing the packages"  # those of its cache, too, which it has not counted
-        if set(self._sizes) - self._finished:
+        if set(self._sizes) - self._downloaded:
             return "downloading " + progress.megabytes(self._count_downloaded(), sum(self._sizes.values()))
-        building = [name for name in self._building if name not in self._finished]
-        if building:
-            return "building {}".format(", ".join(building))
+        if self._building:
+            return "building {}".format(", ".join(self._building))
         return f"preparing {self._packages}" if self._stage else self._first
 
     def _count_downloaded(self):
         """Return the size of the finished downloads, or what the host received since they began, if that is more."""
-        finished = sum(size for name, size in self._sizes.items() if name in self._finished)
+        finished = sum(size for name, size in self._sizes.items() if name in self._downloaded)
         return max(finished, min(self._received() - self._before, sum(self._sizes.values())))
 
 

@@ -77,6 +77,17 @@ def test_the_received_bytes_are_counted_up_to_the_size() -> None:
     assert uv.describe() == "downloading 1808 of 1808 MB"
 
 
+def test_a_package_that_is_downloaded_and_built() -> None:
+    lines = [
+        "Resolved 1 package in 1ms",
+        "Downloading a (5.0MiB)",
+        " Downloaded a",
+        "   Building a==1",
+        "      Built a==1",
+    ]
+    assert describe_each("\n".join(lines))[-3:] == ["preparing 1 package", "building a", "preparing 1 package"]
+
+
 def test_a_python() -> None:
     uv = UvProgress("downloading Python 3.7.9")
     assert uv.describe() == "downloading Python 3.7.9"
