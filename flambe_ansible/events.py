@@ -44,7 +44,20 @@ class Notice:
     warning: bool = False
 
 
-Event = StepEvent | Notice
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """What a host does within its current step; repeated while it does the same.
+
+    Attributes:
+        host: The host's name.
+        text: Such as ``downloading 412 of 900 MB``, or "" if this is unknown.
+    """
+
+    host: str
+    text: str
+
+
+Event = StepEvent | Notice | Activity
 Observer = Callable[[Event], None]
 
 

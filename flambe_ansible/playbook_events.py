@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flambe_ansible.errors import TaskFailure
-from flambe_ansible.events import Observer, Status, StepEvent, ignore
+from flambe_ansible.events import Activity, Observer, Status, StepEvent, ignore
 
 _NO_TRACEBACK = "(traceback unavailable)"  # Ansible's text for a module that failed without an exception
 _TAIL_LINES = 30
@@ -150,6 +150,7 @@ class Recorder:
         step.skipped += skipped
         if changed:
             step.changes.append(_describe_change(data))
+        self._observer(Activity(host=data["host"], text=""))
 
     def _fail(self, data: Mapping[str, Any], *, unreachable: bool) -> None:
         host = data["host"]
@@ -198,8 +199,11 @@ def _message(result: Mapping[str, Any]) -> str:
     if "censored" in result:
         return "failed; its output is hidden, because it may contain secrets (no_log)"
     text = str(result.get("msg") or result.get("reason") or "").strip()
-    # The modules of this collection repeat the output below their message.
-    return text.removesuffix(str(result.get("output") or "").strip()).strip()
+    # The modules of this collection repeat the end of the output below their message.
+    lines, output = text.splitlines(), str(result.get("output") or "").strip().splitlines()
+    while len(lines) > 1 and output and lines[-1].strip() == output.pop().strip():
+        lines.pop()
+    return "\n".join(lines).strip()
 
 
 def _command(command: Any) -> str:

@@ -76,6 +76,7 @@ class ClusterOptions(TypedDict, total=False):
     use_public: bool
     strict_host_keys: bool
     setup_timeout: float
+    install_timeout: float
     expose_sites: bool
 
 
@@ -97,6 +98,7 @@ class Cluster(ABC):
         use_public: Whether this machine connects to public addresses, otherwise to private ones.
         strict_host_keys: Refuse a host without a trusted host key, instead of pinning the first key it offers.
         setup_timeout: Seconds that one setup command may take.
+        install_timeout: Seconds that one command of the installation may take.
         expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
         proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config``.
 
@@ -130,6 +132,7 @@ class Cluster(ABC):
         use_public: bool = True,
         strict_host_keys: bool = False,
         setup_timeout: float = 3600.0,
+        install_timeout: float = 1800.0,
         expose_sites: bool = False,
         proxy_jump: str | None = None,
     ) -> None:
@@ -144,6 +147,7 @@ class Cluster(ABC):
         self.use_public = use_public
         self.strict_host_keys = strict_host_keys
         self.setup_timeout = setup_timeout
+        self.install_timeout = install_timeout
         self.expose_sites = expose_sites
         self.proxy_jump = proxy_jump
         self.observer: events.Observer = events.ignore
@@ -871,6 +875,7 @@ class Cluster(ABC):
             self.options,
             setup_cmds=self.setup_cmds,
             setup_timeout=self.setup_timeout,
+            install_timeout=self.install_timeout,
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible import inventory
+from flambe_ansible.fleet.activity import ActivityObserver
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.playbooks import HostResult, run_playbook
 
@@ -42,14 +43,15 @@ class Player:
         hosts = self.fleet.hosts
         connection = {host.name: self.fleet.connections.ansible_variables(host) for host in hosts}
         wanted = {**self.variables(), **(variables or {})}
-        return run_playbook(
-            playbook,
-            inventory=inventory.build(hosts, connection=connection, variables=wanted),
-            tags=tags,
-            limit=limit,
-            observer=self.fleet.observer,
-            log=log or self.new_log(),
-        )
+        with ActivityObserver(self.fleet.connections, hosts, self.fleet.observer) as observer:
+            return run_playbook(
+                playbook,
+                inventory=inventory.build(hosts, connection=connection, variables=wanted),
+                tags=tags,
+                limit=limit,
+                observer=observer,
+                log=log or self.new_log(),
+            )
 
     def new_log(self) -> Path:
         """Return the path for the log of a playbook that starts now."""

@@ -70,6 +70,7 @@ def role_variables(
     *,
     setup_cmds: Sequence[str] | None,
     setup_timeout: float,
+    install_timeout: float,
 ) -> dict[str, Any]:
     """Return the role variables of a cluster; the roles' defaults apply to the rest."""
     source = secrets.find(options.secrets_file)
@@ -80,9 +81,17 @@ def role_variables(
         "setup_cmds_timeout": setup_timeout,
         "setup_cmds_rerun": options.rerun_setup,
         **runtime.variables(version),
+        **dict.fromkeys(_list_install_limits(runtime), install_timeout),
         "secrets_src": str(source) if source else "",
         "secrets_sections": list(options.secrets_sections or []),
     }
+
+
+def _list_install_limits(runtime: Runtime) -> list[str]:
+    """List the role variables that limit the commands of installations."""
+    if not runtime.install_tags:
+        return []
+    return [*(f"{role}_timeout" for role in runtime.install_tags), "extensions_timeout", "tensorboard_install_timeout"]
 
 
 def static_inventory(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from flambe_ansible.errors import HostConnectionError
+from flambe_ansible.errors import CancelledError, HostConnectionError
 from flambe_ansible.events import Notice, Observer, ignore
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import files, probing
@@ -18,6 +18,7 @@ from flambe_ansible.ssh.links import Links
 from flambe_ansible.ssh.masters import Master
 from flambe_ansible.ssh.options import client_argv, control_argv, quote
 from flambe_ansible.ssh.probing import Probe
+from flambe_ansible.ssh.processes import Processes
 
 _GRACE = 10.0
 _CONTROL_SECONDS = 30.0
@@ -110,6 +111,25 @@ class Connections(Links):
         """
         line = command if callable(command) else lambda _host: command
         return self._on_each(hosts, lambda host: self.run(host, line(host), input=input, timeout=timeout, check=check))
+
+    def follow(self, host: Host, command: str, *, on_line: Callable[[str], None], processes: Processes) -> None:
+        """Run a shell command, and pass on each line of its output as it is printed, until ``processes`` are cancelled.
+
+        Only an open connection is used: without one, or if it is lost, this returns.
+        """
+        master = self._find_open(host)
+        if master is None:
+            return
+        rest = b""
+
+        def read(chunk: bytes) -> None:
+            nonlocal rest
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                on_line(text(line))
+
+        with contextlib.suppress(CancelledError):
+            processes.run(client_argv(master.target, master.socket, command), on_output=read)
 
     def put(
         self,

@@ -121,6 +121,14 @@ EXTRA_FIELDS = (
         rule=rules.within(1, 86_400),
     ),
     Field(
+        name="install_timeout",
+        kind=Kind.NUMBER,
+        expected="1 to 86400 seconds",
+        doc="Time limit for each command that installs packages, in seconds.",
+        default=1800.0,
+        rule=rules.within(1, 86_400),
+    ),
+    Field(
         name="expose_sites",
         kind=Kind.BOOLEAN,
         expected="true or false",

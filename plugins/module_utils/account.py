@@ -10,12 +10,15 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Set for another interpreter on the host, these break a runtime's Python.
 FOREIGN_PYTHON = ("PYTHONHOME", "PYTHONPATH")
 KILL_GRACE = 5  # seconds between SIGTERM and SIGKILL
 _SHOWN = 100  # characters of a command in a message
+_POLL_SECONDS = 0.5
+_MOST_BYTES = 65536  # of an output, in a message or for ``on_lines``
 
 
 class CommandError(Exception):
@@ -94,12 +97,13 @@ def read_environment(path):
     return found
 
 
-def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", pass_fds=()):
+def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", pass_fds=(), on_lines=None):
     """Run a command as this user, in a new process group without stdin; return (exit code, stdout and stderr).
 
     After ``timeout`` seconds its process group is killed, and CommandTimeoutError is raised. Messages name ``shown``
     (the command) and ``setting`` (the variable that sets the limit). The output goes to a file, so that a daemon left
-    behind by the command does not block the caller.
+    behind by the command does not block the caller. ``on_lines`` receives the new lines of the output every half second
+    until the command ends, even if there are none; of a long output only the last ones.
     """
     drop = os.geteuid() == 0 and account.pw_uid != 0
 
@@ -123,11 +127,41 @@ def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", p
             pass_fds=pass_fds,
         )
         try:
-            code = process.wait(timeout)
+            code = wait(process, timeout, output, on_lines)
         except subprocess.TimeoutExpired:
             kill_group(process)
             raise CommandTimeoutError(shown or shorten(argv), timeout, read_tail(output), setting) from None
         return code, read_tail(output)
+
+
+def wait(process, timeout, output, on_lines):
+    """Wait for a command that ``run`` has started; return its exit code, or raise subprocess.TimeoutExpired."""
+    if on_lines is None:
+        return process.wait(timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    position = 0
+    while True:
+        left = _POLL_SECONDS if deadline is None else deadline - time.monotonic()
+        try:
+            return process.wait(max(min(left, _POLL_SECONDS), 0))
+        except subprocess.TimeoutExpired:
+            lines, position = read_lines(output, position)
+            on_lines(lines)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise
+
+
+def read_lines(file, position):
+    """Read the complete lines of an open file from a position on; return (lines, the position after them).
+
+    The offset of the file is unchanged, because a running command shares it. If there is much to read, only the last
+    lines are read.
+    """
+    size = os.fstat(file.fileno()).st_size
+    begin = max(position, size - _MOST_BYTES)
+    data = os.pread(file.fileno(), size - begin, begin)
+    length = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+    return data[:length].decode("utf-8", "replace").splitlines(), begin + length
 
 
 def check(account, argv, timeout, shown, **options):
@@ -165,7 +199,7 @@ def kill_group(process):
     # The SIGKILL of the second round also ends members that ignored SIGTERM after the leader ended.
 
 
-def read_tail(file, size=65536):
+def read_tail(file, size=_MOST_BYTES):
     """Read the last bytes of an open file as text."""
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end - size))

@@ -9,7 +9,7 @@ import re
 import shutil
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import files, pip_config, venv
+from ansible_collections.flambe.cluster.plugins.module_utils import files, pip_config, progress, venv
 from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 
 RECORD = "flambe-extensions.json"
@@ -103,6 +103,7 @@ class Extensions:
             source = os.path.join(folder, name, os.path.basename(path.rstrip("/")))
             shutil.copytree(path, source, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         out = os.path.join(folder, name, "wheel")
+        progress.report(f"building extension {name}")
         try:
             uv.run("build", "--wheel", "--python", self.python, "--out-dir", out, source, cwd=folder)
         except accounts.CommandError as error:
@@ -124,6 +125,7 @@ class Extensions:
 
     def check_import(self, name):
         """Import the module in the runtime."""
+        progress.report(f"importing extension {name}")
         argv = [self.python, "-W", "ignore", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", name]
         limit, setting = self.params["timeout"], self.params["timeout_setting"]
         try:

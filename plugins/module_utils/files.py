@@ -33,13 +33,18 @@ def digest(document):
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def write(path, content, mode):
-    """Write a file (text or bytes) atomically; at no moment is it incomplete or more open than ``mode``."""
+def write(path, content, mode, owner=None):
+    """Write a file (text or bytes) atomically; at no moment is it incomplete or more open than ``mode``.
+
+    ``owner`` is a pair of user and group ids.
+    """
     data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
     handle, draft = tempfile.mkstemp(prefix=".flambe-", dir=os.path.dirname(path))
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
+            if owner:
+                os.fchown(file.fileno(), *owner)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

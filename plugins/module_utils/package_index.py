@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from ansible.module_utils.urls import open_url
+from ansible_collections.flambe.cluster.plugins.module_utils import progress
 
+_SECONDS = 60  # without any data
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
 
@@ -43,14 +46,16 @@ def fetch(indexes, project, filename, sha256, options):
     reasons = []
     for index in indexes:
         page = "{}/{}/".format(index.rstrip("/"), project)
+        progress.report(f"asking the package index for {project}")
         try:
-            link = find_link(*_get(page, options, _ACCEPT), filename)
+            link = find_link(*_get(page, options, _ACCEPT, project), filename)
             if link is None:
                 reasons.append(f"{hide(index)} has no {filename}")
                 continue
-            content = _get(with_login(link, page), options)[2]
+            content = _get(with_login(link, page), options, shown=project)[2]
         except Exception as error:
-            reasons.append(f"{hide(index)}: {error}")
+            late = isinstance(error, socket.timeout)
+            reasons.append(f"{hide(index)}: " + (f"no answer for {_SECONDS} s" if late else str(error)))
             continue
         found = hashlib.sha256(content).hexdigest()
         if found == sha256:
@@ -90,8 +95,8 @@ def hide(url):
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _get(url, options, accept="*/*"):
-    """Get a URL; return (final URL, content type, body)."""
+def _get(url, options, accept="*/*", shown=""):
+    """Get a URL; return (final URL, content type, body). ``shown`` is its name in the reported progress."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     answer = open_url(
@@ -100,9 +105,22 @@ def _get(url, options, accept="*/*"):
         url_password=unquote(parts.password or "") if parts.username else None,
         force_basic_auth=bool(parts.username),
         headers={"Accept": accept},
-        timeout=60,
+        timeout=_SECONDS,
         ca_path=options.get("cert") or None,
         validate_certs=host not in options.get("trusted-host", "").split(),
     )
     kind = answer.headers.get("Content-Type") or ""
-    return with_login(answer.geturl(), url), kind, answer.read()
+    return with_login(answer.geturl(), url), kind, _read(answer, shown)
+
+
+def _read(answer, shown):
+    """Read a body, and report the progress of a large one; ``shown`` is its name."""
+    size, done, parts = int(answer.headers.get("Content-Length") or 0), 0, []
+    while True:
+        part = answer.read(1 << 20)
+        parts.append(part)
+        done += len(part)
+        if not part:
+            return b"".join(parts)
+        if done < size:
+            progress.report(f"downloading {shown}: {progress.megabytes(done, size)}")

@@ -10,7 +10,7 @@ import socket
 import time
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files, ports, ray_unit, venv
+from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files, ports, progress, ray_unit, venv
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd, UnitError
 
 SCRIPT = "ray_nodes.py"
@@ -124,6 +124,7 @@ class Node:
             active = state.get("ActiveState")
             if active == "active":
                 return
+            progress.report("waiting for the head" if state.get("SubState") == "start-pre" else f"starting {unit}")
             if active not in ("activating", "deactivating", "reloading"):
                 raise UnitError(f"{unit} is {active} ({state.get('Result')})")
             if time.monotonic() > deadline:
@@ -142,6 +143,8 @@ class Node:
                 return missing, document.get("error", "")
             if self.systemd.show().get("ActiveState") != "active":
                 raise UnitError("{} ended before all nodes were alive".format(self.params["unit"]))
+            expected = accounts.count(len(self.params["expect"]), "node")
+            progress.report("waiting for {} of {}: {}".format(len(missing), expected, ", ".join(missing)))
             # A slow host may need longer only to import Ray.
             limit *= 2 if time.monotonic() - begun >= limit else 1
             time.sleep(0.5)

@@ -9,8 +9,9 @@ import shutil
 import uuid
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import files, interpreters, pip_config, venv
+from ansible_collections.flambe.cluster.plugins.module_utils import files, interpreters, pip_config, progress, venv
 from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
+from ansible_collections.flambe.cluster.plugins.module_utils.uv_progress import UvProgress
 
 
 class Runtime:
@@ -35,6 +36,7 @@ class Runtime:
 
     def inspect(self):
         """Find out what has to be done; raises CommandTimeoutError if the environment's Python did not answer."""
+        progress.report(f"checking {self.venv}")
         marker = venv.read_marker(self.venv)
         has_python = os.access(self.python, os.X_OK) and os.path.isfile(os.path.join(self.venv, "pyvenv.cfg"))
         if not marker:
@@ -173,7 +175,9 @@ class Runtime:
     def make_venv(self, uv):
         """Create an empty environment; return the interpreter that it is based on."""
         wanted = self.params["python_version"]
+        progress.report(f"looking for Python {wanted}")
         found = interpreters.find(self.account, wanted, self.root) or self.install_python(uv)
+        progress.report(f"creating {self.venv}")
         shutil.rmtree(self.venv, ignore_errors=True)
         self.make_user_folder(self.venv)
         with uv.workplace() as folder:
@@ -192,7 +196,7 @@ class Runtime:
         with uv.workplace(downloads__json=listed) as folder:
             if url:
                 argv += ["--python-downloads-json-url", os.path.join(folder, "downloads.json")]
-            uv.run(*argv, version, cwd=folder)
+            uv.run(*argv, version, cwd=folder, on_lines=UvProgress(f"downloading Python {version}"))
         found = interpreters.find(self.account, wanted, self.root)
         if not found:
             raise LookupError(f"the Python installed from {url or 'the builds of uv'} is not a working Python {wanted}")
@@ -204,7 +208,9 @@ class Runtime:
         if wrong:
             raise LookupError("uv installed {}".format(", ".join(f"{name} {how}" for name, how in wrong.items())))
         if self.params["imports"]:
-            statement = "import " + ", ".join(self.params["imports"])
+            names = ", ".join(self.params["imports"])
+            progress.report(f"importing {names}")
+            statement = f"import {names}"
             argv = [self.python, "-W", "ignore", "-c", statement]
             accounts.check(
                 self.account, argv, self.params["timeout"], statement, setting=self.params["timeout_setting"]

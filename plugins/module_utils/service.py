@@ -6,7 +6,7 @@ import os
 import socket
 import time
 
-from ansible_collections.flambe.cluster.plugins.module_utils import files, service_text, venv
+from ansible_collections.flambe.cluster.plugins.module_utils import files, progress, service_text, venv
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import RUNNING, Systemd, UnitError
 
 
@@ -70,9 +70,10 @@ class Service:
 
     def await_port(self):
         """Wait until the service listens; raises UnitError if it ended, or does not listen in time."""
-        host, port, timeout = (self.params[name] for name in ("host", "port", "timeout"))
+        host, port, timeout, setting = (self.params[name] for name in ("host", "port", "timeout", "timeout_setting"))
         end = time.monotonic() + timeout
         while port:
+            progress.report(f"waiting until {self.params['name']} listens on port {port}")
             state = self.systemd.show()
             if state.get("ActiveState") not in ("active", "activating"):
                 raise UnitError(f"{self.params['name']} is {state.get('ActiveState')} ({state.get('Result')})")
@@ -81,5 +82,6 @@ class Service:
                 return
             except OSError as error:
                 if time.monotonic() > end:
-                    raise UnitError(f"nothing listens at {host}:{port} after {timeout:g} s: {error}") from error
+                    late = f"{self.params['name']} does not listen at {host}:{port} after {timeout:g} s: {error}"
+                    raise UnitError(f"{late}; raise {setting} to allow more") from error
             time.sleep(0.3)

@@ -11,6 +11,7 @@ import zipfile
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import files, package_index, pip_config
+from ansible_collections.flambe.cluster.plugins.module_utils.uv_progress import UvProgress
 
 CONFIG = "uv.toml"
 # Options of the modules that run uv; see doc_fragments/common.py.
@@ -75,10 +76,11 @@ class Uv:
             **{name: "".join(f"{line}\n" for line in lines) for name, lines in texts.items()}
         ) as folder:
             argv = ["pip", "install", "--python", python, "-r", "requirements.txt", "-c", "constraints.txt"]
-            self.run(*argv, *(f"--reinstall-package={name}" for name in reinstall), cwd=folder)
+            argv += [f"--reinstall-package={name}" for name in reinstall]
+            self.run(*argv, cwd=folder, on_lines=UvProgress("resolving the packages"))
 
-    def run(self, *argv, cwd):
-        """Run one command of uv in a workplace; raises CommandError."""
+    def run(self, *argv, cwd, on_lines=None):
+        """Run one command of uv in a workplace; raises CommandError. ``on_lines`` as in ``accounts.run``."""
         env = accounts.environment(self.account)
         env.update(pip_config.uv_environment(self.options, env))
         env.update(TMPDIR=self.tmp, UV_NO_PROGRESS="1", NO_COLOR="1", UV_PYTHON_DOWNLOADS="manual")
@@ -87,5 +89,12 @@ class Uv:
             env["UV_CONFIG_FILE"] = os.path.join(cwd, CONFIG)
         shown = " ".join(["uv", *argv[:2]])
         return accounts.check(
-            self.account, [self.binary, *argv], self.timeout, env=env, cwd=cwd, shown=shown, setting=self.setting
+            self.account,
+            [self.binary, *argv],
+            self.timeout,
+            env=env,
+            cwd=cwd,
+            shown=shown,
+            setting=self.setting,
+            on_lines=on_lines,
         )

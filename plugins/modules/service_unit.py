@@ -95,6 +95,10 @@ options:
     description: Seconds to wait.
     type: float
     default: 60
+  timeout_setting:
+    description: The name of the variable that sets O(timeout), for messages.
+    type: str
+    default: timeout
 author: [the flambe-ansible contributors]
 extends_documentation_fragment: [flambe.cluster.common]
 attributes:
@@ -155,6 +159,7 @@ def main():
             "host": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "default": 0},
             "timeout": {"type": "float", "default": 60},
+            "timeout_setting": {"type": "str", "default": "timeout"},
         },
         supports_check_mode=True,
     )

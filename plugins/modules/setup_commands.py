@@ -76,7 +76,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock, files
+from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock, files, progress
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _LOGIN_PROFILES = (".bash_profile", ".bash_login", ".profile")  # bash reads the first that exists
@@ -160,7 +160,8 @@ def run_command(account, command, timeout, setting, place, lock_seconds=apt_lock
     """
     deadline = time.monotonic() + lock_seconds
     while True:
-        if apt_lock.uses_apt(command):
+        if apt_lock.uses_apt(command) and apt_lock.holder():
+            progress.report(f"command {place}: waiting until another process releases the locks of apt")
             apt_lock.wait(deadline)
         code, output = run_in_login_shell(account, command, timeout, setting, place)
         if not code or not apt_lock.is_refused(output) or time.monotonic() > deadline:
@@ -170,6 +171,13 @@ def run_command(account, command, timeout, setting, place, lock_seconds=apt_lock
 
 def run_in_login_shell(account, command, timeout, setting, place):
     """Run one command once, under ``bash -eo pipefail`` after the login profile; see ``run_command``."""
+    progress.report(f"command {place}")
+
+    def show(lines):
+        printed = [line for line in lines if line.strip()]
+        if printed:  # the text of a command is not shown: it may contain secrets
+            progress.report(f"command {place}: {printed[-1]}")
+
     with tempfile.TemporaryFile() as mark:
         # Neither the profile nor .bash_logout must run under -e, so the options are set in a subshell. The mark
         # proves that the profile has ended.
@@ -183,6 +191,7 @@ def run_in_login_shell(account, command, timeout, setting, place):
             shown=f"setup command {place} ({accounts.shorten([command])})",
             setting=setting,
             pass_fds=[descriptor],
+            on_lines=show,
         )
         if os.fstat(descriptor).st_size:
             return code, output

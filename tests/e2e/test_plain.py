@@ -20,6 +20,7 @@ from flambe_ansible.lab import LabInfo
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 EXPERIMENT = Path(__file__).parents[2] / "examples" / "experiment.yaml"
+SLOW = "echo fetching the data; sleep 8"
 STRICT_SSH = "ssh -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
 
 
@@ -30,20 +31,23 @@ class Cluster:
         self.lab = lab
         self.file = folder / "cluster.yaml"
         self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
+        self.progress = ""  # standard error of the latest command
 
     def write(self, factories_num: int, runtime: str = "none") -> None:
         self.file.write_text(
             f"!LabCluster\nname: plain\nlab: {self.lab.name}\nfactories_num: {factories_num}\nruntime: {runtime}\n"
-            "setup_cmds: ['touch ~/was-set-up']\n"
+            f"setup_cmds: ['touch ~/was-set-up', '{SLOW}']\n"
         )
 
     def call(self, command: str, *arguments: str, code: int = 0) -> str:
+        """Run a command; return its standard output, and its standard error, too, if a failure is expected."""
         program = Path(sys.executable).with_name("flambe-ans")
         done = subprocess.run(
             [program, command, *arguments], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
             text=True, check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
+        self.progress = done.stderr
         return done.stdout if code == 0 else done.stdout + done.stderr
 
     def document(self, command: str, *arguments: str) -> dict[str, Any]:
@@ -66,7 +70,10 @@ def test_1_a_launch_configures_hosts_and_installs_nothing(cluster: Cluster) -> N
     assert sorted(document["created"]) == ["plain_factory_0", "plain_orchestrator"]
     assert (document["state"], document["runtime"], document["ray"]["alive"]) == ("running", "none", 0)
     assert "flambe" not in document
-    found = cluster.document("exec", "--", "ls -d was-set-up /opt/flambe /etc/systemd/system/flambe-*; :")
+    assert "] plain_orchestrator: setup_cmds: command 2 of 2: fetching the data\n" in cluster.progress
+    found = cluster.document(
+        "exec", "--", "ls -d was-set-up /opt/flambe /run/flambe-ans/* /etc/systemd/system/flambe-*; :"
+    )
     assert {result["stdout"] for result in found.values()} == {"was-set-up\n"}
 
 
@@ -79,6 +86,7 @@ def test_3_a_larger_number_adds_a_host_and_all_reach_each_other(cluster: Cluster
     cluster.write(2)
     document = cluster.document("launch", "--yes")
     assert document["created"] == ["plain_factory_1"]
+    assert "] plain_factory_0: setup_cmds: waiting for the other hosts\n" in cluster.progress
     address = document["factories"][1]["private_ip"]
     found = cluster.document("exec", "--", f"{STRICT_SSH} {address} hostname -I")
     assert len(found) == 3

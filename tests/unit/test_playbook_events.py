@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible.errors import TaskFailure
-from flambe_ansible.events import StepEvent
+from flambe_ansible.events import Activity, Observer, StepEvent
 from flambe_ansible.playbook_events import HostResult, Recorder, RoleResult, read_failure
 
 Event = dict[str, Any]
@@ -93,7 +93,7 @@ CENSORED: dict[str, Any] = {"res": {"censored": "the output has been hidden"}}
 )
 def test_steps(events: list[Event], steps: list[str]) -> None:
     received: list[StepEvent] = []
-    recorder = Recorder(received.append)  # type: ignore[arg-type]
+    recorder = Recorder(keep_steps(received))
     for item in events:
         recorder.handle(item)
     recorder.finish()
@@ -101,9 +101,17 @@ def test_steps(events: list[Event], steps: list[str]) -> None:
     assert {step.host for step in received} == {"a"}
 
 
+def test_the_end_of_a_task_is_reported() -> None:
+    received: list[object] = []
+    recorder = Recorder(received.append)
+    for item in (start("a", "one"), ok("a", "one")):
+        recorder.handle(item)
+    assert received[1:] == [Activity(host="a", text="")]
+
+
 def test_seconds_end_with_the_last_task() -> None:
     received: list[StepEvent] = []
-    recorder = Recorder(received.append, clock=ticking())  # type: ignore[arg-type]
+    recorder = Recorder(keep_steps(received), clock=ticking())
     for item in (start("a", "one"), ok("a", "one"), start("b", "one"), start("a", "two"), ok("a", "two")):
         recorder.handle(item)
     recorder.finish()
@@ -164,6 +172,11 @@ def test_only_failures_that_were_not_rescued_count(recap: Event | None, hosts: l
             },
             {"message": "setup command 2 failed", "command": "false", "returncode": 1, "output": "sorry"},
         ),
+        (
+            {"msg": "Ray does not run here: it failed\nline 2\nline 3", "output": "line 1\nline 2\nline 3\n"},
+            {"message": "Ray does not run here: it failed", "output": "line 1\nline 2\nline 3"},
+        ),
+        ({"msg": "why", "output": "first\nwhy"}, {"message": "why", "output": "first\nwhy"}),
         ({"msg": "x", "exception": "(traceback unavailable)"}, {"message": "x"}),
         ({"msg": "x", "exception": "Traceback:\nboom"}, {"message": "x", "output": "Traceback:\nboom"}),
         (
@@ -177,6 +190,11 @@ def test_read_failure(result: dict[str, Any], expected: dict[str, Any]) -> None:
     data = {"host": "a", "role": "flambe.cluster.setup_cmds", "task": "Run", "res": result}
     expected_failure = TaskFailure(**{"host": "a", "role": "setup_cmds", "task": "Run", **expected})
     assert read_failure(data) == expected_failure
+
+
+def keep_steps(received: list[StepEvent]) -> Observer:
+    """Make an observer that keeps the events of steps."""
+    return lambda item: received.append(item) if isinstance(item, StepEvent) else None
 
 
 def ticking() -> Callable[[], float]:

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.words import count, format_seconds, shorten_host
-from flambe_ansible.events import Status, StepEvent
+from flambe_ansible.events import Activity, Status, StepEvent
 
 LAST_STEP = "ray"
 STYLES = {Status.RUNNING: "cyan", Status.OK: "green", Status.CHANGED: "yellow", Status.FAILED: "bold red"}
+HOST_WIDTH = 24  # columns, so that a long name leaves room for the others
 CHROME = 3  # lines of the table that are not hosts: the header, the summary, and one for the cursor
 
 
@@ -27,6 +28,7 @@ class Cell:
     started: float
     seconds: float | None = None
     detail: str = ""
+    activity: str = ""
 
 
 @dataclass
@@ -61,6 +63,15 @@ class Board:
             self.cells[event.host, event.step] = cell
             return cell
 
+    def add_activity(self, event: Activity) -> str:
+        """Record what a host does, if a step is running there; return the step, or ""."""
+        with self._lock:
+            for (host, step), cell in self.cells.items():
+                if host == event.host and cell.status is Status.RUNNING:
+                    cell.activity = event.text
+                    return step
+            return ""
+
     def list_changes(self) -> list[tuple[str, str, str]]:
         """List the changes as (host, step, detail)."""
         with self._lock:
@@ -83,7 +94,7 @@ class Board:
                 rows.setdefault(host, {})[step] = cell
             shown = _pick(rows, len(rows) if height is None else max(height - CHROME, 1))
             table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", expand=True)
-            table.add_column("host", no_wrap=True)
+            table.add_column("host", no_wrap=True, overflow="ellipsis", max_width=HOST_WIDTH)
             table.add_column("steps", no_wrap=True, justify="right")
             table.add_column("step", no_wrap=True)
             table.add_column("time", no_wrap=True, justify="right")
@@ -105,7 +116,7 @@ class Board:
             return finished, Text("done", style="green"), format_seconds(seconds), _list_changed(cells)
         seconds = self.clock() - cell.started if cell.seconds is None else cell.seconds
         name = Text(f"{step} FAILED" if cell.status is Status.FAILED else step, style=style)
-        return finished, name, format_seconds(seconds), Text(" ".join(cell.detail.split()))
+        return finished, name, format_seconds(seconds), Text(cell.activity or " ".join(cell.detail.split()))
 
     def _is_done(self, cells: dict[str, Cell]) -> bool:
         ended = all(cell.status not in (Status.RUNNING, Status.FAILED) for cell in cells.values())

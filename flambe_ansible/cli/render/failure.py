@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from flambe_ansible.errors import (
 )
 
 TAIL = 20  # lines of output shown; the log has the rest
+FEW = 5  # lines of output of further hosts
+_NOTABLE = re.compile(r"error|exception|traceback|fail|fatal|refused|denied|in use|no space|killed|timed? ?out", re.I)
 
 
 def render_error(error: FlambeAnsibleError, *, next_command: str = "", excerpts: bool = False) -> list[Text]:
@@ -29,13 +32,13 @@ def render_error(error: FlambeAnsibleError, *, next_command: str = "", excerpts:
         return [*lines, *_render_next(error.hint)]
     lines = [Text.assemble(("error: ", "bold red"), error.message)]
     if isinstance(error, PlaybookError):
-        for failure, hosts in _group(error.failures).items():
-            lines += _render_failure(failure, hosts)
+        for number, (failure, hosts) in enumerate(_group(error.failures).items()):
+            lines += _render_failure(failure, hosts, most=FEW if number else TAIL)
         if error.log:
             lines.append(Text.assemble(("full log: ", "bold"), error.log))
     elif isinstance(error, RayError):
         for host, log in error.logs.items():
-            lines += [Text(f"{host}: last lines of Ray's log:", style="bold"), *_quote(log)]
+            lines += [Text(f"{host}: from Ray's log:", style="bold"), *_quote(_find_notable(log))]
     elif isinstance(error, RemoteCommandError):
         lines += _render_command(error.command, error.returncode, error.output)
     return [*lines, *_render_next(error.hint or next_command)]
@@ -79,29 +82,35 @@ def _group(failures: Iterable[TaskFailure]) -> dict[TaskFailure, list[str]]:
     return groups
 
 
-def _render_failure(failure: TaskFailure, hosts: Sequence[str]) -> list[Text]:
+def _render_failure(failure: TaskFailure, hosts: Sequence[str], *, most: int) -> list[Text]:
     place = f"{failure.role}: {failure.task}" if failure.role else failure.task
     title = Text.assemble((", ".join(hosts), "bold"), f": failed in {place}")
     if failure.unreachable:
         title = Text.assemble((", ".join(hosts), "bold"), f": unreachable in {place}")
     message = failure.message.strip()
     shown = [] if message == failure.output.strip() else [Text(f"  {line}") for line in message.splitlines()]
-    return [title, *shown, *_render_command(failure.command, failure.returncode, failure.output)]
+    return [title, *shown, *_render_command(failure.command, failure.returncode, failure.output, most=most)]
 
 
-def _render_command(command: str, returncode: int | None, output: str) -> list[Text]:
+def _render_command(command: str, returncode: int | None, output: str, *, most: int = TAIL) -> list[Text]:
     lines = []
     if command:
         ended = f"  (exit code {returncode})" if returncode is not None else ""
         lines.append(Text.assemble("  $ ", (command, "bold"), ended))
-    return lines + _quote(output)
+    return lines + _quote(output, most)
 
 
-def _quote(output: str) -> list[Text]:
+def _find_notable(log: str) -> str:
+    """Return the lines of a log that mention a problem, or its last lines if none does."""
+    lines = log.rstrip().splitlines()
+    return "\n".join([line for line in lines if _NOTABLE.search(line)] or lines[-FEW:])
+
+
+def _quote(output: str, most: int = FEW) -> list[Text]:
     lines = output.rstrip().splitlines()
-    hidden = len(lines) - TAIL
+    hidden = len(lines) - most
     head = [Text(f"  | ... {hidden} earlier lines", style="dim")] if hidden > 0 else []
-    return head + [Text(f"  | {line}") for line in lines[-TAIL:]]
+    return head + [Text(f"  | {line}") for line in lines[-most:]]
 
 
 def _render_next(hint: str | None) -> list[Text]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -65,5 +66,19 @@ def wrap(console: Console, text: Text) -> list[Text]:
     match = re.match(r"\s*(\| )?", text.plain)
     indent = match.end() if match else 0
     margin, rest = text[:indent], text[indent:]
-    lines = rest.wrap(console, max(console.width - indent, 20), overflow="ignore", no_wrap=False)
-    return [Text.assemble(margin, line) for line in lines] or [text]
+    width = max(console.width - indent, 20)
+    lines = [line for part in rest.split(allow_blank=True) for line in part.divide(_find_breaks(part.plain, width))]
+    for line in lines:
+        line.rstrip()
+    return [Text.assemble(margin, line) for line in lines]
+
+
+def _find_breaks(text: str, width: int) -> list[int]:
+    """Find where the lines after the first start."""
+    starts, used = [], 0  # the width of the current line
+    for word in re.finditer(r"\S+\s*", text):
+        if used and used + cell_len(word[0].rstrip()) > width:
+            starts.append(word.start())
+            used = 0
+        used += cell_len(word[0])
+    return starts

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from flambe_ansible.cli.render.board import Board
-from flambe_ansible.events import Status, StepEvent
+from flambe_ansible.events import Activity, Status, StepEvent
 
 STEPS = ("create", "boot", "connect", "setup_cmds", "cluster_keys", "flambe", "secrets", "ray_node", "ray")
 
@@ -102,6 +102,42 @@ def test_the_tasks_of_a_step_share_its_start() -> None:
     send(board, "orchestrator", "flambe", Status.RUNNING, detail="second")
     assert draw(board.render())[1].split() == ["orchestrator", "0", "flambe", "7.0s", "second"]
     assert board.add(StepEvent(host="demo_orchestrator", step="flambe", status=Status.OK)).seconds == 7
+
+
+def test_the_activity_replaces_the_task_until_the_next_one() -> None:
+    board = Board(cluster="demo", clock=Clock())
+    send(board, "factory_0", "connect", Status.OK, seconds=2.0)
+    assert board.add_activity(Activity(host="demo_factory_0", text="early")) == ""
+    send(board, "factory_0", "flambe", Status.RUNNING, detail="Install the runtime")
+    assert board.add_activity(Activity(host="demo_factory_1", text="unknown host")) == ""
+    shown = []
+    for text in ("downloading 412 of 900 MB", ""):
+        assert board.add_activity(Activity(host="demo_factory_0", text=text)) == "flambe"
+        shown.append(draw(board.render())[1].split(maxsplit=5)[5])
+    board.add_activity(Activity(host="demo_factory_0", text="left from the previous task"))
+    send(board, "factory_0", "flambe", Status.RUNNING, detail="Copy uv")
+    shown.append(draw(board.render())[1].split(maxsplit=5)[5])
+    assert shown == ["downloading 412 of 900 MB", "Install the runtime", "Copy uv"]
+    send(board, "factory_0", "flambe", Status.CHANGED, detail="install")
+    assert "installing" not in "".join(draw(board.render()))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("hosts", [3, 13])
+def test_long_names_and_slow_hosts_leave_steps_and_times_whole(width: int, hosts: int) -> None:
+    clock = Clock()
+    names = [f"gpu-node-with-a-very-long-name-{index}.datacenter.example.com" for index in range(hosts)]
+    board = Board(cluster="demo", hosts=names, clock=clock)
+    for name in names:
+        board.add(StepEvent(host=name, step="cluster_keys", status=Status.RUNNING))
+        board.add_activity(Activity(host=name, text="command 12 of 15: " + "Setting up a package " * 9))
+    clock.now += 3599
+    header, *rows, summary = draw(board.render(40), width=width)
+    assert header.split() == ["host", "steps", "step", "time", "detail"]
+    assert len(rows) == hosts
+    for row in rows:
+        assert row.startswith("gpu-node-with-a-very-lo…      0  cluster_keys  59m59  command 12 of 15: ")
+    assert summary == f"0 of {hosts} hosts done · 59m59"
 
 
 def test_a_short_terminal_shows_the_hosts_that_need_attention() -> None:

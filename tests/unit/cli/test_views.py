@@ -172,7 +172,7 @@ def test_a_host_missing_in_ray_is_shown_with_its_log() -> None:
     error = RayError("no live node on demo_factory_1", missing=["demo_factory_1"], logs={"demo_factory_1": "boom\n"})
     assert [line.plain for line in render_error(error, next_command="flambe-ans launch c.yaml")] == [
         "error: no live node on demo_factory_1",
-        "demo_factory_1: last lines of Ray's log:",
+        "demo_factory_1: from Ray's log:",
         "  | boom",
         "next: flambe-ans launch c.yaml",
     ]
@@ -189,13 +189,53 @@ def test_hosts_with_the_same_failure_share_a_block() -> None:
     ]
 
 
+def test_of_further_failures_only_the_end_of_the_output_is_shown() -> None:
+    output = "\n".join(f"line {number}" for number in range(30))
+    failures = [TaskFailure(host=name, role="r", task="t", message="no", output=output + name) for name in "abc"]
+    lines = [line.plain for line in render_error(PlaybookError("failed", failures=failures, log="/log"))]
+    assert lines.count("  | ... 10 earlier lines") == 1
+    assert lines.count("  | ... 25 earlier lines") == 2
+    assert lines[-8:] == [
+        "  no",
+        "  | ... 25 earlier lines",
+        *(f"  | line {number}" for number in range(25, 29)),
+        "  | line 29c",
+        "full log: /log",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("log", "shown"),
+    [
+        (
+            "INFO started\n" * 30 + "ConnectionRefused: port 12345\n" + "INFO retry\n" * 30,
+            ["ConnectionRefused: port 12345"],
+        ),
+        ("".join(f"INFO {number}\n" for number in range(30)), [f"INFO {number}" for number in range(25, 30)]),
+        ("", []),
+    ],
+)
+def test_of_the_log_of_ray_the_lines_about_problems_are_shown(log: str, shown: list[str]) -> None:
+    lines = [line.plain for line in render_error(RayError("no live node on a", missing=["a"], logs={"a": log}))]
+    assert lines == ["error: no live node on a", "a: from Ray's log:", *(f"  | {line}" for line in shown)]
+
+
 @pytest.mark.parametrize("margin", ["", "    ", "  | "])
 def test_lines_wrap_at_words(margin: str) -> None:
     words = ["one", "two", "/a/path/that/is/longer/than/the/line", "three", "four"]
     lines = wrap(Console(width=24), Text(margin + " ".join(words * 3)))
     assert [word for line in lines for word in line.plain.removeprefix(margin).split()] == words * 3
     assert all(line.plain.startswith(margin) for line in lines)
-    assert all(len(line.plain.rstrip()) <= 24 or words[2] in line.plain for line in lines)
+    assert all(len(line.plain) <= 24 or line.plain == margin + words[2] for line in lines)
+
+
+def test_lines_wrap_between_wide_characters() -> None:
+    assert [line.plain for line in wrap(Console(width=20), Text("一二三四五 六七八九十 ab\n  c"))] == [
+        "一二三四五",
+        "六七八九十 ab",
+        "  c",
+    ]
+    assert [line.plain for line in wrap(Console(width=20), Text(""))] == [""]
 
 
 def test_a_command_that_failed_is_shown_with_its_output() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import threading
 from dataclasses import replace
@@ -23,6 +24,7 @@ from flambe_ansible.launch import launch as launch_module
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.launch.plan import Action
+from flambe_ansible.paths import collection
 from flambe_ansible.runtimes import RuntimeVersion, flambe_version
 from flambe_ansible.validation.fields import EXTRA_FIELDS
 from tests.unit.ec2.support import REGION, Account, client_error, refuse, tags_of
@@ -546,6 +548,16 @@ def test_plan_with_a_checkout_reports_the_build(make_cluster: Any, monkeypatch: 
     assert (plan.version.version, plan.version.origin) == ("0.4.18+content.1a", "built from /me/flambe")
     variables = cluster._role_variables()
     assert (variables["flambe_version"], variables["flambe_wheel_src"]) == ("0.4.18+content.1a", "/cache/flambe.whl")
+
+
+def test_install_timeout_limits_all_installations(make_cluster: Any) -> None:
+    variables = make_cluster(install_timeout=7.5)._role_variables()
+    limits = [name for name, value in variables.items() if value == 7.5]
+    assert limits == ["flambe_timeout", "extensions_timeout", "tensorboard_install_timeout"]
+    for name in limits:
+        defaults = (collection() / "roles" / name.partition("_")[0] / "defaults" / "main.yml").read_text()
+        assert re.search(rf"^{name}: \d+$", defaults, re.MULTILINE)
+    assert 7.5 not in make_cluster(install_timeout=7.5, runtime="none")._role_variables().values()
 
 
 def test_a_checkout_that_cannot_be_built_fails_before_any_call_of_ec2(make_cluster: Any, tmp_path: Path) -> None:

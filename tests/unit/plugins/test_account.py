@@ -104,3 +104,31 @@ def test_which_with_a_profile_that_hangs(me: pwd.struct_passwd, monkeypatch: pyt
 
 def test_tail() -> None:
     assert accounts.tail("a\nb\nc\n\n", 2) == "b\nc"
+
+
+def test_lines_arrive_while_a_command_runs(me: pwd.struct_passwd) -> None:
+    received: list[list[str]] = []
+    script = "echo one; printf 'tw'; sleep 1.2; printf 'o\\r50%%\\n'; sleep 0.8; echo end >&2"
+    code, output = accounts.run(me, ["/bin/sh", "-c", script], timeout=60, on_lines=received.append)
+    assert (code, output) == (0, "one\ntwo\r50%\nend\n")
+    assert ["one"] in received
+    assert [line for lines in received for line in lines if line != "end"] == ["one", "two", "50%"]
+
+
+def test_a_time_out_with_lines(me: pwd.struct_passwd) -> None:
+    received: list[list[str]] = []
+    with pytest.raises(accounts.CommandTimeoutError, match=r"still running after 0\.7 s; last output: one$"):
+        accounts.run(me, ["/bin/sh", "-c", "echo one; exec sleep 60"], timeout=0.7, on_lines=received.append)
+    assert ["one"] in received
+
+
+def test_of_a_long_output_only_the_last_lines_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "output"
+    path.write_bytes(b"first\n" + b"x" * 99 + b"\n" * 1)
+    with path.open("rb") as file:
+        assert accounts.read_lines(file, 0) == (["first", "x" * 99], 106)
+        path.write_bytes(b"y" * 199_999 + b"\nlast\npart")
+        lines, position = accounts.read_lines(file, 106)
+        assert (lines[1:], len(lines[0]) < 65536, position) == (["last"], True, 200_005)
+        assert accounts.read_lines(file, position) == ([], position)
+        assert file.tell() == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock, files
+from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock, files, progress
 from ansible_collections.flambe.cluster.plugins.modules import setup_commands
 
 COMMANDS = ["a", "b"]
@@ -169,3 +169,21 @@ def test_who_holds_a_lock(tmp_path: Path) -> None:
 )
 def test_which_commands_use_apt(command: str, expected: bool) -> None:
     assert apt_lock.uses_apt(command) is expected
+
+
+def test_the_progress_is_the_number_and_the_last_line(
+    account: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(progress, "report", shown.append)
+    run(account, "TOKEN=hunter2; echo one; echo; sleep 1.2; echo two; sleep 1.2")
+    assert list(dict.fromkeys(shown)) == ["command 1 of 2", "command 1 of 2: one", "command 1 of 2: two"]
+
+
+def test_a_wait_for_apt_is_reported(account: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(progress, "report", shown.append)
+    monkeypatch.setattr(apt_lock, "holder", lambda: ("/var/lib/dpkg/lock", 7))
+    monkeypatch.setattr(apt_lock, "wait", lambda deadline: None)
+    run(account, "true apt")
+    assert shown[0] == "command 1 of 2: waiting until another process releases the locks of apt"

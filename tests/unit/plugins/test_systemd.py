@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import pwd
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,7 @@ def converge_service(tmp_path: Path, **changes: Any) -> list[str]:
         "host": "127.0.0.1",
         "port": 0,
         "timeout": 5,
+        "timeout_setting": "demo_timeout",
         **changes,
     }
     made = service.Service(params, ACCOUNT, dry=False)
@@ -236,3 +239,37 @@ def test_the_limit_reaches_ray_nodes(tmp_path: Path, systemctl: Systemctl, monke
     command.write_text('#!/bin/sh\necho "{\\"error\\": \\"$*\\"}"\n')
     command.chmod(0o755)
     assert make_node(tmp_path, monkeypatch).read_nodes(42.0) == {"error": "--timeout 42"}
+
+
+def test_a_wait_for_nodes_is_reported(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, progress_file: Path
+) -> None:
+    systemctl.run(0)
+    alive: list[dict[str, Any]] = [{"address": "10.0.0.1", "alive": True}]
+    shown: list[str] = []
+
+    def read_nodes(self: Any, limit: float) -> dict[str, Any]:
+        if progress_file.exists():
+            shown.append(json.loads(progress_file.read_text())["text"])
+            alive.append({"address": f"10.0.0.{len(alive) + 1}", "alive": True})
+        return {"nodes": list(alive)}
+
+    monkeypatch.setattr(ray_service.Node, "read_nodes", read_nodes)
+    expected = {"head": "10.0.0.1", "a": "10.0.0.2", "b": "10.0.0.3"}
+    node = make_node(tmp_path, monkeypatch, expect=expected)
+    assert node.await_nodes(time.monotonic() + 30) == ([], "")
+    assert shown == ["waiting for 2 of 3 nodes: a, b", "waiting for 1 of 3 nodes: b"]
+
+
+def test_a_service_that_does_not_listen_in_time(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemctl.run(time.time())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(systemd.UnitError) as caught:
+        converge_service(tmp_path, port=port, timeout=0.2, timeout_setting="site_timeout")
+    expected = f"demo.service does not listen at 127.0.0.1:{port} after 0.2 s: "
+    assert str(caught.value).startswith(expected)
+    assert str(caught.value).endswith("; raise site_timeout to allow more")

@@ -1,0 +1,60 @@
+"""The progress without a terminal: lines for finished steps, and for what hosts do in long ones."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+
+from flambe_ansible.cli.output import Output, make_console
+from flambe_ansible.cli.progress import Progress
+from flambe_ansible.events import Activity, Event, Status, StepEvent
+
+Show = Callable[..., list[str]]
+
+
+@pytest.fixture
+def show() -> Show:
+    """Show events, each with the seconds since the start; return the lines without the time."""
+    stream = io.StringIO()
+    progress = Progress(Output(_stdout=make_console(stream)), cluster="demo")
+    progress.board.started = 0.0
+
+    def call(*events: tuple[float, Event]) -> list[str]:
+        for seconds, event in events:
+            progress.board.clock = lambda seconds=seconds: seconds  # type: ignore[misc]
+            progress(event)
+        return [line.partition("] ")[2] for line in stream.getvalue().splitlines()]
+
+    return call
+
+
+def start(host: str) -> StepEvent:
+    return StepEvent(host=host, step="flambe", status=Status.RUNNING, detail="Install the runtime")
+
+
+def test_a_line_if_the_text_changed_and_at_most_one_in_ten_seconds(show: Show) -> None:
+    events: list[tuple[float, Event]] = [(0, start("a")), (0, start("b"))]
+    events += [(float(second), Activity(host="a", text=f"{second} MB")) for second in range(1, 40, 2)]
+    events += [(40, Activity(host="b", text="importing")), (60, Activity(host="b", text="importing"))]
+    events += [(61, Activity(host="b", text="")), (62, Activity(host="b", text="installing"))]
+    assert show(*events) == [
+        "a: flambe: 1 MB",
+        "a: flambe: 11 MB",
+        "a: flambe: 21 MB",
+        "a: flambe: 31 MB",
+        "b: flambe: importing",
+        "b: flambe: installing",
+    ]
+
+
+def test_a_text_that_came_too_early_is_shown_later(show: Show) -> None:
+    events = [(0, start("a")), (3, Activity(host="a", text="one"))]
+    events += [(second, Activity(host="a", text="two")) for second in (5, 7, 9, 11, 13, 15)]
+    assert show(*events) == ["a: flambe: one", "a: flambe: two"]
+
+
+def test_nothing_after_the_step(show: Show) -> None:
+    done = StepEvent(host="a", step="flambe", status=Status.OK, seconds=4.0)
+    assert show((0, start("a")), (4, done), (5, Activity(host="a", text="late"))) == ["a: flambe ok in 4.0s"]
