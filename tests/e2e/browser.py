@@ -52,12 +52,13 @@ class Page:
             self._call(f"{domain}.enable")
 
     def open(self, url: str, *, width: int = 1280, height: int = 900) -> None:
-        """Open a page in a window of this size, in CSS pixels."""
+        """Open a page in a window of this size, in CSS pixels, and wait until it is loaded."""
         self._call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=width < 768,
         )  # fmt: skip
         assert "errorText" not in self._call("Page.navigate", url=url), url
+        self.wait('document.readyState === "complete"')
 
     def evaluate(self, script: str) -> Any:
         """Run JavaScript in the page, and return the value of its last expression."""

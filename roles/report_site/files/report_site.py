@@ -4,8 +4,8 @@
 
 The site's links to TensorBoard are relative, so that they work through a tunnel, on any port and under any name.
 If the folder ASSETS holds the files that the pages load from the web, they are served from there, so that a browser
-needs no other host. The style sheet and the script next to this file correct flambe's pages. JOB_UNIT is the systemd unit
-of the experiment. Runs on flambe's runtime.
+needs no other host. The style sheet and the script next to this file correct flambe's pages. JOB_UNIT is the systemd
+unit of the experiment. Runs on flambe's runtime.
 """
 
 import contextlib

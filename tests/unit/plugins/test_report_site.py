@@ -108,7 +108,8 @@ def test_an_experiment_is_over_if_it_finished_or_its_unit_does_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool, shown: str, over: bool
 ) -> None:
     systemctl = tmp_path / "systemctl"
-    systemctl.write_text(f"#!/bin/sh\n[ \"$*\" = 'show --property=LoadState,ActiveState -- my.service' ] && echo {shown}\n")
+    arguments = "show --property=LoadState,ActiveState -- my.service"
+    systemctl.write_text(f'#!/bin/sh\n[ "$*" = "{arguments}" ] && echo {shown}\n')
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     app = flask.Flask("site")
