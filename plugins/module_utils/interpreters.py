@@ -13,15 +13,18 @@ from ansible_collections.flambe.cluster.plugins.module_utils import account as a
 # ``path``: the base interpreter of a virtual environment, with links resolved; ``missing``: modules not found.
 Interpreter = namedtuple("Interpreter", "version path prefix missing")
 
-# Fails unless the interpreter starts and was built with these modules. Modules are found, but not imported: torch takes
-# seconds to load. A dotted name loads its packages.
+# Fails unless the interpreter starts and was built with these modules. The wanted modules are found, but not imported:
+# torch takes seconds. Of a dotted name, the packages are imported, and the module too if only they provide it.
 _PROBE = """
 import bz2, ctypes, hashlib, importlib.util, json, lzma, ssl, sqlite3, sys, venv, zlib
 def is_missing(name):
-    try:
-        return importlib.util.find_spec(name) is None
-    except Exception:
-        return True
+    for find in importlib.util.find_spec, importlib.import_module:
+        try:
+            if find(name):
+                return False
+        except Exception:
+            pass
+    return True
 base = getattr(sys, "_base_executable", None) or sys.executable
 print(json.dumps(["%d.%d.%d" % sys.version_info[:3], base, sys.prefix, list(filter(is_missing, sys.argv[1:]))]))
 """

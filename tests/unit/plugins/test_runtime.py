@@ -106,11 +106,17 @@ def test_missing_packages_are_repaired(tmp_path: Path, installed: Path) -> None:
     assert inspect(tmp_path) == (["repair flambe, torch"], False)
 
 
+def test_a_module_that_only_its_package_provides_is_found(tmp_path: Path, installed: Path) -> None:
+    (site_packages(tmp_path) / "flambe/__init__.py").write_text("import sys; sys.modules['flambe.lazy'] = sys")
+    assert inspect(tmp_path, imports=["flambe.lazy"]) == ([], False)
+
+
 def test_modules_that_are_not_found_are_repaired(tmp_path: Path, installed: Path) -> None:
-    made = make(tmp_path, requirements=["flambe[all]<1", "psutil"], imports=["flambe", "ray", "ray.tune"])
+    imports = ["flambe", "os.path", "ray", "ray.tune", "json.tool", "xml.dom.none"]
+    made = make(tmp_path, requirements=["flambe[all]<1", "psutil"], imports=imports)
     mark(tmp_path, inputs=made.digest)
     made.inspect()
-    assert (made.todo, made.fresh) == (["repair: its Python does not find ray, ray.tune"], False)
+    assert (made.todo, made.fresh) == (["repair: its Python does not find ray, ray.tune, xml.dom.none"], False)
     assert made.reinstall == ["flambe", "psutil"]
 
 
