@@ -14,7 +14,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from flambe_ansible.cli.output import Output, print_line
+from flambe_ansible.cli.output import Output, print_command, print_line
 from flambe_ansible.cli.render.failure import describe_error, render_error
 from flambe_ansible.errors import CancelledError, FlambeAnsibleError
 from flambe_ansible.files import write_atomic
@@ -62,10 +62,8 @@ def show(output: Output, error: BaseException) -> None:
         _complete_hint(output, error)
         excerpts = output.errors.file.isatty()
         for line in render_error(error, next_command=output.next_command, excerpts=excerpts):
-            if re.match(r"(next: | {6})(flambe-ans|sudo|ssh|aws) ", line.plain):  # a command to paste is not wrapped
-                output.errors.print(line, soft_wrap=True)
-            else:
-                print_line(output.errors, line)
+            is_command = re.match(r"(next: | {6})(flambe-ans|sudo|ssh|aws) ", line.plain)
+            (print_command if is_command else print_line)(output.errors, line)
     else:
         _show_unexpected(output, error)
 

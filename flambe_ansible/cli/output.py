@@ -11,7 +11,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
-from flambe_ansible.cli.render.words import wrap
+from flambe_ansible.cli.render.words import wrap, wrap_command
 from flambe_ansible.events import Event, Notice
 
 PLAIN_WIDTH = 120  # columns if the stream is not a terminal
@@ -35,6 +35,12 @@ def print_line(console: Console, text: Text) -> None:
     """Print a line: on a terminal it is wrapped at words, elsewhere it stays one line."""
     for line in wrap(console, text) if console.file.isatty() else [text]:
         console.print(line, soft_wrap=True)
+
+
+def print_command(console: Console, line: Text) -> None:
+    """Print a command to paste: on a terminal its lines are continued with a backslash, elsewhere it stays one line."""
+    for one in wrap_command(console, line) if console.file.isatty() else [line]:
+        console.print(one, soft_wrap=True)
 
 
 @dataclass
@@ -70,8 +76,8 @@ class Output:
         print_line(self.console, Text(str(text), style=style or ""))
 
     def say_command(self, command: str) -> None:
-        """Print a command to paste; it is never wrapped."""
-        self.console.print(command, soft_wrap=True)
+        """Print a command to paste."""
+        print_command(self.console, Text(command))
 
     def ask(self, question: str) -> bool:
         """Ask a yes-no question. An empty answer and the end of the input mean no."""

@@ -6,14 +6,28 @@ import glob
 import json
 import os
 import re
+from collections import namedtuple
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 
-# Fails unless the interpreter starts and was built with these modules; prints its version and real path.
-_PROBE = (
-    "import bz2, ctypes, hashlib, json, lzma, ssl, sqlite3, sys, venv, zlib; "
-    "print(json.dumps(['%d.%d.%d' % sys.version_info[:3], getattr(sys, '_base_executable', None) or sys.executable]))"
-)
+# ``path``: the base interpreter of a virtual environment, with links resolved; ``missing``: modules not found.
+Interpreter = namedtuple("Interpreter", "version path prefix missing")
+
+# Fails unless the interpreter starts and was built with these modules. The wanted modules are found, but not imported:
+# torch takes seconds. Of a dotted name, the packages are imported, and the module too if only they provide it.
+_PROBE = """
+import bz2, ctypes, hashlib, importlib.util, json, lzma, ssl, sqlite3, sys, venv, zlib
+def is_missing(name):
+    for find in importlib.util.find_spec, importlib.import_module:
+        try:
+            if find(name):
+                return False
+        except Exception:
+            pass
+    return True
+base = getattr(sys, "_base_executable", None) or sys.executable
+print(json.dumps(["%d.%d.%d" % sys.version_info[:3], base, sys.prefix, list(filter(is_missing, sys.argv[1:]))]))
+"""
 _PROBE_SECONDS = 60
 
 
@@ -22,43 +36,54 @@ def matches(version, wanted):
     return version == wanted or version.startswith(wanted + ".")
 
 
-def probe(account, path):
-    """Start an interpreter; return (version, its real path), or None if it does not work.
+class BrokenError(LookupError):
+    """An interpreter does not start."""
 
-    Raises CommandTimeoutError if it did not answer, which proves neither.
+
+def probe(account, path, modules=()):
+    """Start an interpreter, and search for modules; return an Interpreter.
+
+    Raises BrokenError if it does not start, and CommandTimeoutError if it did not answer, which proves neither.
     """
     try:
-        code, output = accounts.run(account, [path, "-I", "-c", _PROBE], timeout=_PROBE_SECONDS)
-        version, executable = json.loads(output.strip().splitlines()[-1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return None if code else (version, executable or path)
+        code, output = accounts.run(account, [path, "-I", "-c", _PROBE, *modules], timeout=_PROBE_SECONDS)
+    except OSError as error:
+        raise BrokenError(f"{os.path.realpath(path)}: {error.strerror}") from error
+    last = accounts.tail(output, 1)
+    try:
+        found = Interpreter(*json.loads(last))
+    except (TypeError, ValueError) as error:
+        raise BrokenError(last or f"exit code {code}") from error
+    if code:
+        raise BrokenError(f"exit code {code}")
+    return found._replace(path=found.path or path)
 
 
 def find(account, wanted, root):
-    """Find a working interpreter of a version among the ``candidates``; return (version, path), or None."""
+    """Find a working interpreter of a version among the ``candidates``; return an Interpreter, or None."""
     for path in candidates(account, wanted, root):
         try:
             found = probe(account, path)
-        except accounts.CommandTimeoutError:
+        except (BrokenError, accounts.CommandTimeoutError):
             continue
-        if found and matches(found[0], wanted):
+        if matches(found.version, wanted):
             return found
     return None
 
 
 def candidates(account, wanted, root):
-    """Yield paths of an interpreter, best first: on the login's PATH, in pyenv, below /opt, or installed earlier."""
+    """List paths of an interpreter, best first: on the login's PATH, in pyenv, below /opt, or installed earlier.
+
+    Those in the runtime's own environment are left out: it is removed before it is created again.
+    """
     command = "python" + ".".join(wanted.split(".")[:2])
-    on_path = accounts.which(account, command)
-    if on_path:
-        yield on_path
     homes = [os.path.join(account.pw_dir, ".pyenv"), "/opt/pyenv", "/usr/local/pyenv", "/opt/.pyenv"]
     patterns = [os.path.join(glob.escape(home), "versions", wanted + "*", "bin", command) for home in homes]
     patterns += ["/opt/*/bin/" + command, "/opt/*/*/bin/" + command]
     patterns.append(os.path.join(glob.escape(root), "python", f"cpython-{wanted}*", "bin", command))
-    for pattern in patterns:
-        yield from sorted(glob.glob(pattern), reverse=True)
+    found = [accounts.which(account, command) or ""]
+    found += [path for pattern in patterns for path in sorted(glob.glob(pattern), reverse=True)]
+    return [path for path in found if path and not path.startswith(os.path.join(root, "venv", ""))]
 
 
 def describe_download(url, sha256, wanted):

@@ -38,35 +38,51 @@ class Runtime:
         """Find out what has to be done; raises CommandTimeoutError if the environment's Python did not answer."""
         progress.report(f"checking {self.venv}")
         marker = venv.read_marker(self.venv)
-        has_python = os.access(self.python, os.X_OK) and os.path.isfile(os.path.join(self.venv, "pyvenv.cfg"))
-        if not marker:
-            self.todo.append("install")
-        elif not has_python or marker.get("user") != self.account.pw_name:
-            self.todo.append("install again: its Python is missing, or it belongs to another user")
-        elif not interpreters.probe(self.account, self.python):
-            self.todo.append("install again: its Python does not start")
-        elif not interpreters.matches(marker.get("python_version", ""), self.params["python_version"]):
-            self.todo.append("install with Python {}".format(self.params["python_version"]))
-        self.fresh = bool(self.todo)
-        if not self.fresh:
-            self.compare(marker.get("inputs"))
+        found, fault = self.examine(marker)
+        self.fresh = bool(fault)
+        if self.fresh:
+            self.todo.append(fault)
+        else:
+            self.compare(marker, found.missing)
         self.installs = bool(self.todo)
         self.todo += [f"link {link}" for link, _ in self.missing_links()]
 
-    def compare(self, inputs):
-        """Compare a completed environment with the wanted one; ``inputs`` is the digest it was installed from."""
+    def examine(self, marker):
+        """Start the environment's Python; return (Interpreter, why the environment has to be created again or "")."""
+        if not marker:
+            return None, "install"
+        owner, wanted = marker.get("user"), self.params["python_version"]
+        if owner != self.account.pw_name:
+            return None, f"install again: it belongs to {owner} instead of {self.account.pw_name}"
+        try:
+            found = interpreters.probe(self.account, self.python, self.params["imports"])
+        except interpreters.BrokenError as error:
+            return None, f"install again: its Python does not start: {error}"
+        if not interpreters.matches(found.version, wanted):
+            return None, f"install with Python {wanted} instead of {found.version}"
+        if os.path.realpath(found.prefix) != os.path.realpath(self.venv):
+            return None, "install again: its Python ignores it, because pyvenv.cfg is missing or damaged"
+        return found, ""
+
+    def compare(self, marker, unfound):
+        """Compare a completed environment with the wanted one; its Python did not find the modules ``unfound``."""
         requirements = self.params["requirements"]
-        if inputs != self.digest:
+        changed = marker.get("inputs") != self.digest
+        if changed:
             self.todo.append("change to {}".format(", ".join(venv.describe(requirements))))
-        self.damaged = venv.damaged(self.venv)
+        self.damaged = venv.damaged(self.venv, marker.get("distributions", []))
         wrong = venv.wrong_pins(self.venv, requirements)
+        suspects = set()
         if self.damaged:
             self.todo.append("repair {}".format(", ".join(self.damaged)))
         elif wrong and not self.todo:
             self.todo.append("repair {}".format(", ".join(f"{name} {how}" for name, how in wrong.items())))
+        elif unfound and not self.todo:
+            self.todo.append("repair: its Python does not find {}".format(", ".join(unfound)))
+            suspects = venv.names(requirements)
         # uv treats 1.0+local as 1.0, and any wheel of version 1.0 as the release 1.0: force these.
         wheels = {*venv.wheels(requirements), *(venv.not_released(self.venv) & set(venv.pins(requirements)))}
-        self.reinstall = sorted({*self.damaged, *wrong, *(wheels if inputs != self.digest else ())})
+        self.reinstall = sorted({*self.damaged, *wrong, *suspects, *(wheels if changed else ())})
 
     def missing_uv(self):
         """Return whether an installation needs the uv at the path of the option, and it is missing."""
@@ -143,14 +159,11 @@ class Runtime:
 
     def describe(self, python, inputs):
         """Write the marker's document; the serial is unique per installation."""
-        found = interpreters.probe(self.account, self.python)
-        if not found:
-            raise LookupError(f"{self.python} does not start")
         document = {
             "inputs": inputs,
             "constraints": self.params["constraints"],
             "python": python,
-            "python_version": found[0],
+            "distributions": sorted(venv.installed(self.venv)),
             "user": self.account.pw_name,
             "serial": uuid.uuid4().hex,
         }
@@ -181,11 +194,11 @@ class Runtime:
         shutil.rmtree(self.venv, ignore_errors=True)
         self.make_user_folder(self.venv)
         with uv.workplace() as folder:
-            uv.run("venv", "--python", found[1], "--no-project", self.venv, cwd=folder)
-        return found[1]
+            uv.run("venv", "--python", found.path, "--no-project", self.venv, cwd=folder)
+        return found.path
 
     def install_python(self, uv):
-        """Install a standalone build; return (version, path)."""
+        """Install a standalone build; return an Interpreter."""
         self.step = "python"
         url, wanted = self.params["python_url"], self.params["python_version"]
         # A broken build of this version may be there already: --reinstall replaces it.

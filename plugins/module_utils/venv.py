@@ -14,6 +14,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import files
 MARKER = "flambe-runtime.json"
 WHEELS = "wheels"  # the folder below a runtime's root for wheels from the controller
 
+_NAME = re.compile(r"\s*([A-Za-z0-9][\w.-]*)")
 _WHEEL = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*@\s*file://(/[^\s#]*\.whl)(?:#sha256=([0-9a-f]+))?\s*$")
 
 
@@ -37,18 +38,26 @@ def not_released(venv):
     return {name for name, folder in folders.items() if os.path.exists(os.path.join(folder, "direct_url.json"))}
 
 
-def damaged(venv):
-    """List the distributions with missing files, according to their RECORD; compiled files (.pyc) may be missing."""
-    present = {os.path.join(folder, name) for folder, _, names in os.walk(venv) for name in names}
+def damaged(venv, expected=()):
+    """List the distributions with missing or emptied files, and those of ``expected`` that are missing."""
+    present = installed(venv)
+    lost = {name for name in expected if name not in present}
+    return sorted(lost | {name for name, (_, folder) in present.items() if not is_whole(venv, folder)})
 
-    def is_damaged(folder):
-        text = files.read(os.path.join(folder, "RECORD"))
-        rows = csv.reader((text or "").splitlines())
-        paths = [os.path.normpath(os.path.join(os.path.dirname(folder), row[0])) for row in rows if row]
-        expected = {path for path in paths if path.startswith(venv + "/") and not path.endswith(".pyc")}
-        return text is None or not expected <= present
 
-    return [name for name, (_, folder) in sorted(installed(venv).items()) if is_damaged(folder)]
+def is_whole(venv, folder):
+    """Return whether all files in the RECORD of a .dist-info folder exist; compiled files (.pyc) may be missing.
+
+    A file that was emptied is missing too: a host that loses power can leave such files.
+    """
+    rows = [row for row in csv.reader((files.read(os.path.join(folder, "RECORD")) or "").splitlines()) if row]
+    for name, *rest in rows:
+        path = os.path.normpath(os.path.join(os.path.dirname(folder), name))
+        if path.startswith(venv + "/") and not path.endswith(".pyc"):
+            may_be_empty = rest[1:] in ([], [""], ["0"])
+            if not os.path.isfile(path) or not (may_be_empty or os.path.getsize(path)):
+                return False
+    return bool(rows)
 
 
 def pins(requirements):
@@ -59,6 +68,11 @@ def pins(requirements):
         if match:
             found[normalize(match.group(1))] = match.group(2)
     return found
+
+
+def names(requirements):
+    """Return the normalized names in requirements."""
+    return {normalize(match.group(1)) for match in map(_NAME.match, requirements) if match}
 
 
 def wheels(requirements):

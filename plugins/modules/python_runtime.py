@@ -10,8 +10,9 @@ short_description: Install Python packages into a virtual environment with a Pyt
 description:
   - Creates O(root)C(/venv) with a Python of O(python_version), and installs O(requirements) under O(constraints)
     with uv.
-  - Changes nothing if the last installation completed with the same inputs, none of its files is missing, and its
-    Python starts. An installation that was interrupted is repeated from an empty environment.
+  - Changes nothing if the last installation completed with the same inputs, its Python starts and finds O(imports), and
+    none of the packages and their files is missing or empty. An installation that was interrupted, or whose Python does
+    not start, is repeated from an empty environment.
   - After an installation, wheels in O(root)C(/wheels) that are not among O(requirements) are removed.
   - The interpreter is one that the host has (on the PATH, in pyenv, below /opt), else the build at O(python_url).
   - The package index is the one that uv is configured for on the host, else the one of the host's pip

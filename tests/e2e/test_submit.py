@@ -16,6 +16,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -117,14 +118,35 @@ def check_sites(sites: dict[str, str]) -> None:
     for root in (sites["tensorboard"], sites["report_site"] + "tensorboard/"):
         tags = json.loads(fetch(root + "data/plugin/scalars/tags"))
         assert any("Validation/Accuracy" in names for run, names in tags.items() if run.startswith("train/"))
-    assert "train/hidden_size=16" in browser.render(sites["tensorboard"])
-    page = browser.render(sites["report_site"])
-    assert re.findall(r'id="(\w+)-count">(\d+)', page) == [
-        ("pending", "0"), ("success", "4"), ("failure", "0"), ("total", "4"),
-    ]  # fmt: skip
-    assert "ended successfully" in page
-    assert "<canvas" in page  # drawn by a script from this host
-    assert not re.findall(r'<(?:script|link)[^>]*"https?:[^>]*>', page)
+    with browser.start() as page:
+        page.open(sites["report_site"], width=390, height=844)
+        check_report(page)
+        for root in (sites["tensorboard"], sites["report_site"] + "tensorboard/"):
+            page.open(root)
+            page.wait('document.body.innerHTML.includes("train/hidden_size=16") && document.fonts.check("16px Roboto")')
+        assert page.failures() == {}
+        hosts = {urlsplit(url).hostname for url in page.responses if not url.startswith("data:")}
+        assert hosts == {"127.0.0.1"}
+
+
+def check_report(page: browser.Page) -> None:
+    """Check the page of a completed experiment in a window of a phone's width."""
+    page.wait('document.getElementById("top-alert").innerText.includes("ended successfully")')
+    page.wait('document.querySelector("canvas")')  # drawn by a script from this host
+    counts = "Array.from(document.querySelectorAll('td'), one => one.id + ' ' + one.innerText).slice(0, 4)"
+    assert page.evaluate(counts) == ["pending-count 0", "success-count 4", "failure-count 0", "total-count 4"]
+    assert page.evaluate('document.getElementById("env").innerText') == "Ran on 2 factories"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    icon = 'getComputedStyle(document.querySelector(".navbar-toggler-icon")).backgroundImage'
+    assert page.evaluate(icon).startswith("url(")
+    page.evaluate('document.querySelector(".navbar-toggler").click()')
+    page.wait('document.querySelector("#navbarResponsive.show a[href=tensorboard]")?.offsetWidth > 0')
+    for name in ("configModal", "train"):
+        page.evaluate(f'$("#{name}").modal("show"); 0')
+        page.wait(f'document.querySelector("#{name}.show .modal-dialog")?.offsetWidth == 358')  # 16 px beside it
+        # Bootstrap ignores a click while the dialog is moving.
+        close = f'document.querySelector("#{name}.show .close")?.click()'
+        page.wait(f'({close}, !document.querySelector(".modal-backdrop"))')
 
 
 def fetch(url: str) -> str:
@@ -180,6 +202,8 @@ def test_a_stop_ends_the_run_and_the_next_launch_restarts_ray(cluster: Cluster) 
     assert stopped["stopped"]
     assert (stopped["run"]["state"], stopped["run"]["settling"]) == ("stopped", False)
     assert cluster.on("pgrep -f flambe.runner.run").split() == []
+    shown = json.loads(json.loads(cluster.on("curl -s http://127.0.0.1:49558/state")))
+    assert (shown["finished"], shown["over"]) == (False, True)
     assert cluster.status()["state"] == "degraded"
     cluster.call("launch", cluster.file, "--yes", "--secrets", cluster.secrets)
     status = cluster.status()

@@ -135,6 +135,14 @@ sha256sum /tmp/cpython-3.7.16-test.tar.gz | cut -d' ' -f1
 """
 
 
+# What breaks the environment -> what the role does.
+DAMAGES = {
+    "sudo mv python moved": "install again: its Python does not start: ",
+    "sudo rm venv/pyvenv.cfg": "install again: its Python ignores it",
+    "sudo rm -r venv/lib/python3.7/site-packages": "repair six",
+}
+
+
 def test_a_standalone_python_if_the_host_has_none(strangers: Site) -> None:
     sha256 = strangers.ssh("box-a", SERVE).strip()
     path = playbook(strangers, "flambe")
@@ -153,7 +161,12 @@ def test_a_standalone_python_if_the_host_has_none(strangers: Site) -> None:
     assert "ash mismatch" in wrong.output
     strangers.play(path, "--limit", "box-a", **variables).assert_ok()
     strangers.play(path, "--limit", "box-a", **variables).assert_unchanged()
+    for damage, expected in DAMAGES.items():
+        strangers.ssh("box-a", f"cd /opt/standalone && {damage}")
+        run = strangers.play(path, "--limit", "box-a", **variables).assert_ok()
+        assert run.results["Install the runtime", "box-a"]["msg"].startswith(expected)
+    strangers.play(path, "--limit", "box-a", **variables).assert_unchanged()
     where = strangers.ssh(
-        "box-a", "/opt/standalone/venv/bin/python -c 'import sys; print(sys.version[:6], sys.base_prefix)'"
+        "box-a", "/opt/standalone/venv/bin/python -c 'import six, sys; print(sys.version[:6], sys.base_prefix)'"
     )
     assert where.startswith("3.7.16 /opt/standalone/python/")

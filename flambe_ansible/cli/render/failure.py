@@ -87,9 +87,12 @@ def _render_failure(failure: TaskFailure, hosts: Sequence[str], *, most: int) ->
     title = Text.assemble((", ".join(hosts), "bold"), f": failed in {place}")
     if failure.unreachable:
         title = Text.assemble((", ".join(hosts), "bold"), f": unreachable in {place}")
-    message = failure.message.strip()
-    shown = [] if message == failure.output.strip() else [Text(f"  {line}") for line in message.splitlines()]
-    return [title, *shown, *_render_command(failure.command, failure.returncode, failure.output, most=most)]
+    # Modules repeat the command and its output in their message, for ansible-playbook.
+    message = failure.message.strip().removesuffix(failure.output.strip()).strip()
+    ended = "" if failure.returncode is None else f"exit code {failure.returncode}"
+    command = "" if failure.command in message and ended in message else failure.command
+    shown = [Text(f"  {line}") for line in message.splitlines()]
+    return [title, *shown, *_render_command(command, failure.returncode, failure.output, most=most)]
 
 
 def _render_command(command: str, returncode: int | None, output: str, *, most: int = TAIL) -> list[Text]:

@@ -6,10 +6,16 @@ import re
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.containers import Lines
 from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.hosts import Host, Role
+
+# A word, and the space after it.
+_WORD = re.compile(r"\S+\s*")
+_SHELL_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+\s*""")
+_CONTINUED = " " * 8  # the indent of the next lines of a command
 
 
 def format_seconds(seconds: float) -> str:
@@ -67,16 +73,33 @@ def wrap(console: Console, text: Text) -> list[Text]:
     indent = match.end() if match else 0
     margin, rest = text[:indent], text[indent:]
     width = max(console.width - indent, 20)
-    lines = [line for part in rest.split(allow_blank=True) for line in part.divide(_find_breaks(part.plain, width))]
-    for line in lines:
-        line.rstrip()
-    return [Text.assemble(margin, line) for line in lines]
+    return [Text.assemble(margin, part) for line in rest.split(allow_blank=True) for part in _divide(line, width)]
 
 
-def _find_breaks(text: str, width: int) -> list[int]:
+def wrap_command(console: Console, line: Text) -> list[Text]:
+    """Wrap a line with a command at the words of the shell, so that it can be pasted; a comment gets its own line."""
+    if cell_len(line.plain) <= console.width:
+        return [line]
+    command, mark, comment = line.plain.partition("   # ")
+    width = max(console.width - len(_CONTINUED) - 2, 20)
+    parts = _divide(line[: len(command)], width, _SHELL_WORD)
+    lines = [Text.assemble(_CONTINUED if index else "", part, " \\") for index, part in enumerate(parts)]
+    lines[-1].right_crop(2)
+    return lines + [Text.assemble(_CONTINUED, "# ", part) for part in _divide(Text(comment), width) if mark]
+
+
+def _divide(line: Text, width: int, words: re.Pattern[str] = _WORD) -> Lines:
+    """Divide a line before each word that would exceed the width."""
+    parts = line.divide(_find_breaks(line.plain, width, words))
+    for part in parts:
+        part.rstrip()
+    return parts
+
+
+def _find_breaks(text: str, width: int, words: re.Pattern[str]) -> list[int]:
     """Find where the lines after the first start."""
     starts, used = [], 0  # the width of the current line
-    for word in re.finditer(r"\S+\s*", text):
+    for word in words.finditer(text):
         if used and used + cell_len(word[0].rstrip()) > width:
             starts.append(word.start())
             used = 0

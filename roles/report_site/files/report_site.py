@@ -1,18 +1,21 @@
 """Start flambe's report site, with TensorBoard at the same address below /tensorboard.
 
-    report_site.py TENSORBOARD_PORT ASSETS STATE_FILE [options of flambe's site]
+    report_site.py TENSORBOARD_PORT ASSETS JOB_UNIT STATE_FILE [options of flambe's site]
 
 The site's links to TensorBoard are relative, so that they work through a tunnel, on any port and under any name.
 If the folder ASSETS holds the files that the pages load from the web, they are served from there, so that a browser
-needs no other host. Runs on flambe's runtime.
+needs no other host. The style sheet and the script next to this file correct flambe's pages. JOB_UNIT is the systemd
+unit of the experiment. Runs on flambe's runtime.
 """
 
 import contextlib
 import http.client
+import json
 import logging
 import os
 import re
 import runpy
+import subprocess
 import sys
 from urllib.parse import quote
 
@@ -23,6 +26,7 @@ _REQUEST_HEADERS = {"HTTP_ACCEPT": "Accept", "HTTP_ACCEPT_ENCODING": "Accept-Enc
 _HOP_HEADERS = {"connection", "keep-alive", "proxy-authenticate", "te", "trailers", "transfer-encoding", "upgrade"}
 _CHUNK = 65536
 _ASSETS = "assets"
+_ICON = "ASAPP_Flambe_Logo_RGB_FullColor.svg"  # among flambe's static files
 # The last part of an address on the web -> the local file; "" removes the element.
 _REPLACED = {
     "bootstrap.min.css": "bootstrap.min.css",
@@ -72,9 +76,14 @@ class WithTensorBoard:
         sent = {name: environ[key] for key, name in _REQUEST_HEADERS.items() if environ.get(key)}
         connection.request(environ["REQUEST_METHOD"], url, body, sent)
         answer = connection.getresponse()
-        headers = [item for item in answer.getheaders() if item[0].lower() not in _HOP_HEADERS]
-        start_response(f"{answer.status} {answer.reason}", headers)
-        return read_body(connection, answer)
+        headers = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP_HEADERS}
+        body = read_body(connection, answer)
+        if headers.get("Content-Type", "").startswith("text/html"):
+            # The page loads its fonts from the root of the site.
+            body = [b"".join(body).replace(b"url(/", b"url(")]
+            headers["Content-Length"] = str(len(body[0]))
+        start_response(f"{answer.status} {answer.reason}", list(headers.items()))
+        return body
 
 
 def read_body(connection, answer):
@@ -115,12 +124,59 @@ def serve_assets(app, folder):
         return response
 
 
+def correct_pages(app, folder):
+    """Add the style sheet and the script in a folder to the pages of a Flask application, and give it an icon."""
+    from flask import redirect, url_for
+
+    with open(os.path.join(folder, "report_site.css"), encoding="utf-8") as file:
+        style = f"<style>\n{file.read()}</style>\n</head>"
+    with open(os.path.join(folder, "report_site.js"), encoding="utf-8") as file:
+        script = f"<script>\n{file.read()}</script>\n</html>"
+
+    @app.route("/favicon.ico")
+    def icon():
+        return redirect(url_for("static", filename=_ICON))
+
+    @app.after_request
+    def add_corrections(response):
+        if response.mimetype == "text/html" and not response.is_streamed:
+            page = response.get_data(as_text=True)
+            response.set_data(page.replace("</head>", style, 1).replace("</html>", script, 1))
+        return response
+
+
+def add_end(app, unit):
+    """Add ``over`` to the state of the experiment: whether it ended, in whatever way."""
+    from flask import jsonify
+
+    show_state = app.view_functions["state"]
+
+    def state():
+        document = json.loads(show_state().get_json())  # JSON in a JSON string
+        document["over"] = document["finished"] or has_ended(unit)
+        return jsonify(json.dumps(document))
+
+    app.view_functions["state"] = state
+
+
+def has_ended(unit):
+    """Return whether systemd has loaded a unit, and it does not run."""
+    argv = ["systemctl", "show", "--property=LoadState,ActiveState", "--", unit]
+    try:
+        shown = subprocess.check_output(argv, stderr=subprocess.DEVNULL, timeout=10).decode().split()
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return "LoadState=loaded" in shown and not {"ActiveState=active", "ActiveState=activating"} & set(shown)
+
+
 def main():
     """Add TensorBoard and the local files to the site, then run flambe's entry point."""
     from flambe.experiment.webapp.app import app
 
-    port, assets, *options = sys.argv[1:]
+    port, assets, job, *options = sys.argv[1:]
     serve_assets(app, assets)
+    correct_pages(app, os.path.dirname(os.path.abspath(__file__)))
+    add_end(app, job)
     app.wsgi_app = WithTensorBoard(app.wsgi_app, int(port))
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no line per request
     sys.argv = [_SITE, *options, "--tensorboard_url", PREFIX[1:]]

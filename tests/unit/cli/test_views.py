@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shlex
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from flambe_ansible.cli.render.card import describe_launch, render_card, write_s
 from flambe_ansible.cli.render.failure import render_error
 from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
 from flambe_ansible.cli.render.status import render_status
-from flambe_ansible.cli.render.words import format_seconds, wrap
+from flambe_ansible.cli.render.words import format_seconds, wrap, wrap_command
 from flambe_ansible.errors import (
     ClusterConfigurationError,
     PlaybookError,
@@ -220,6 +222,18 @@ def test_of_the_log_of_ray_the_lines_about_problems_are_shown(log: str, shown: l
     assert lines == ["error: no live node on a", "a: from Ray's log:", *(f"  | {line}" for line in shown)]
 
 
+@pytest.mark.parametrize("said", ["exit code 7: x y\nno", "exit code 7: x y"])
+def test_a_command_and_its_output_are_shown_once(said: str) -> None:
+    failure = TaskFailure(
+        host="h", role="", task="Run", message=f"it failed with {said}", command="x y", returncode=7, output="no\n"
+    )
+    error = PlaybookError("1 host failed", failures=[failure])
+    expected = ["h: failed in Run", "  it failed with exit code 7: x y", "  | no"]
+    assert [line.plain for line in render_error(error)][1:] == expected
+    error = PlaybookError("1 host failed", failures=[replace(failure, returncode=8)])
+    assert [line.plain for line in render_error(error)][3] == "  $ x y  (exit code 8)"
+
+
 @pytest.mark.parametrize("margin", ["", "    ", "  | "])
 def test_lines_wrap_at_words(margin: str) -> None:
     words = ["one", "two", "/a/path/that/is/longer/than/the/line", "three", "four"]
@@ -236,6 +250,23 @@ def test_lines_wrap_between_wide_characters() -> None:
         "  c",
     ]
     assert [line.plain for line in wrap(Console(width=20), Text(""))] == [""]
+
+
+def test_a_command_is_wrapped_for_pasting() -> None:
+    command = "next: flambe-ans submit 'my experiment, the second.yaml' --cluster lab.yaml --force"
+    line = Text(f"{command}   # overwrites the results of the experiment before it")
+    lines = [one.plain for one in wrap_command(Console(width=50), line)]
+    assert lines == [
+        "next: flambe-ans submit \\",
+        "        'my experiment, the second.yaml' \\",
+        "        --cluster lab.yaml --force",
+        "        # overwrites the results of the experiment",
+        "        # before it",
+    ]
+    run = "\n".join(lines).replace("next: flambe-ans", "printf '[%s]'")
+    pasted = subprocess.run(["sh", "-c", run], capture_output=True, text=True, check=True).stdout
+    assert pasted == "[submit][my experiment, the second.yaml][--cluster][lab.yaml][--force]"
+    assert [line.plain for line in wrap_command(Console(width=120), Text(command))] == [command]
 
 
 def test_a_command_that_failed_is_shown_with_its_output() -> None:

@@ -102,6 +102,7 @@ def test_constants_match_the_defaults_of_the_roles() -> None:
     runner, tensorboard, site, ray = map(read_defaults, ("runner", "tensorboard", "report_site", "ray_node"))
     assert (runner["runner_unit"], runner["runner_root"]) == (flambe.JOB_UNIT, flambe.ROOT)
     assert f"{runner['runner_root']}/bin/flambe-run" == flambe.JOB_COMMAND
+    assert site["report_site_job_unit"] == flambe.JOB_UNIT
     assert (runner["runner_ray_unit"], runner["runner_ray_nodes"]) == (flambe.RAY_UNIT, flambe.RAY_NODES)
     assert (ray["ray_node_unit"], ray["ray_node_port"]) == (flambe.RAY_UNIT, flambe.RAY_PORT)
     assert (tensorboard["tensorboard_port"], tensorboard["tensorboard_unit"]) == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -26,6 +27,7 @@ PAGE = """<head>
 <script type="text/javascript" src="https://cdnjs.cloudflare.com/ajax/libs/vis/4.21.0/vis.js"></script>
 <script src="https://cdn.jsdelivr.net/gh/google/code-prettify@master/loader/run_prettify.js"></script>
 <script type="text/javascript" src="/static/main.js"></script><a href="https://example.org/about">about</a>
+</html>
 """
 
 
@@ -78,15 +80,62 @@ def test_no_file_outside_of_the_folder(app: flask.Flask, tmp_path: Path) -> None
     assert app.test_client().get("/assets/..%2Fsecret").status_code == 404
 
 
+def test_pages_are_corrected(app: flask.Flask) -> None:
+    load().correct_pages(app, str(ROLE / "files"))
+    client = app.test_client()
+    page = client.get("/").text
+    style, script = ((ROLE / f"files/report_site.{kind}").read_text() for kind in ("css", "js"))
+    assert page.count(f"<style>\n{style}</style>\n</head>") == 1
+    assert page.endswith(f"<script>\n{script}</script>\n</html>\n")
+    assert client.get("/state").json == PAGE
+    assert client.get("/favicon.ico").headers["Location"].endswith("/static/ASAPP_Flambe_Logo_RGB_FullColor.svg")
+
+
+@pytest.mark.parametrize(
+    ("finished", "shown", "over"),
+    [
+        (True, "LoadState=loaded ActiveState=active", True),
+        (False, "LoadState=loaded ActiveState=active", False),
+        (False, "LoadState=loaded ActiveState=activating", False),
+        (False, "LoadState=loaded ActiveState=deactivating", True),  # Ray restarts after the experiment
+        (False, "LoadState=loaded ActiveState=inactive", True),
+        (False, "LoadState=loaded ActiveState=failed", True),
+        (False, "LoadState=not-found ActiveState=inactive", False),
+        (False, "", False),
+    ],
+)
+def test_an_experiment_is_over_if_it_finished_or_its_unit_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool, shown: str, over: bool
+) -> None:
+    systemctl = tmp_path / "systemctl"
+    arguments = "show --property=LoadState,ActiveState -- my.service"
+    systemctl.write_text(f'#!/bin/sh\n[ "$*" = "{arguments}" ] && echo {shown}\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    app = flask.Flask("site")
+    app.add_url_rule("/state", "state", lambda: flask.jsonify(json.dumps({"name": "mine", "finished": finished})))
+    load().add_end(app, "my.service")
+    expected = {"name": "mine", "finished": finished, "over": over}
+    assert json.loads(app.test_client().get("/state").get_json()) == expected
+
+
+def test_without_systemd_an_experiment_is_not_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not load().has_ended("my.service")
+
+
 class TensorBoard(BaseHTTPRequestHandler):
-    """Returns the requested path."""
+    """Returns the requested path; a page with a font below /page."""
 
     def do_GET(self) -> None:
+        page = self.path == "/page"
+        body = "url(/font-roboto/a.woff2) é" if page else f"{self.path} {self.headers['Accept']}"
         self.send_response(200)
-        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Type", "text/html; charset=utf-8" if page else "text/plain")
+        self.send_header("Content-Length", str(len(body.encode())))
         self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(f"{self.path} {self.headers['Accept']}".encode())
+        self.wfile.write(body.encode())
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
         return
@@ -101,6 +150,8 @@ def test_requests_below_the_prefix_reach_tensorboard(app: flask.Flask) -> None:
     answer = client.get("/tensorboard/data/a%20b?tag=x%2Fy&run=1", headers={"Accept": "text/x"})
     assert (answer.status_code, answer.text) == (200, "/data/a%20b?tag=x%2Fy&run=1 text/x")
     assert "Connection" not in answer.headers
+    answer = client.get("/tensorboard/page")
+    assert (answer.text, answer.headers["Content-Length"]) == ("url(font-roboto/a.woff2) é", "27")
     assert client.get("/tensorboard?a=1").headers["Location"] == "tensorboard/?a=1"
     assert client.get("/").text == PAGE
     server.shutdown()

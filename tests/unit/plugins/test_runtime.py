@@ -6,6 +6,7 @@ import getpass
 import json
 import pwd
 import sys
+import venv as builtin_venv
 from pathlib import Path
 from typing import Any
 
@@ -43,40 +44,107 @@ def make(tmp_path: Path, **changes: Any) -> Any:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A complete runtime on this Python; returns its interpreter."""
-    python = script(tmp_path / "venv/bin/python", f'exec {sys.executable} "$@"\n')
-    (tmp_path / "venv/pyvenv.cfg").touch()
-    marker = {"inputs": make(tmp_path).digest, "python_version": VERSION, "user": ACCOUNT.pw_name}
+    """A complete runtime on this Python, with the module flambe; returns its interpreter."""
+    builtin_venv.create(tmp_path / "venv", symlinks=True)
+    package = site_packages(tmp_path) / "flambe"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('slow')")  # is found, not imported
+    mark(tmp_path)
+    return tmp_path / "venv/bin/python"
+
+
+def site_packages(tmp_path: Path) -> Path:
+    return tmp_path / "venv/lib/python{}.{}/site-packages".format(*sys.version_info)
+
+
+def mark(tmp_path: Path, **changes: Any) -> None:
+    marker = {"inputs": make(tmp_path).digest, "user": ACCOUNT.pw_name, **changes}
     (tmp_path / "venv/flambe-runtime.json").write_text(json.dumps(marker))
-    return python
 
 
-def inspect(tmp_path: Path) -> list[str]:
-    made = make(tmp_path)
+def inspect(tmp_path: Path, **changes: Any) -> tuple[list[str], bool]:
+    """Return what has to be done, and whether the environment is created again."""
+    made = make(tmp_path, **changes)
     made.inspect()
-    todo: list[str] = made.todo
-    return todo
+    return made.todo, made.fresh
 
 
 def test_a_python_that_does_not_start_is_replaced(tmp_path: Path, installed: Path) -> None:
-    assert inspect(tmp_path) == []
-    script(installed, "echo 'error while loading shared libraries: libpython3.7m.so.1.0' >&2; exit 127\n")
-    assert inspect(tmp_path) == ["install again: its Python does not start"]
+    assert inspect(tmp_path) == ([], False)
     installed.unlink()
-    assert inspect(tmp_path) == ["install again: its Python is missing, or it belongs to another user"]
+    again = "install again: its Python does not start: "
+    missing = "error while loading shared libraries: libpython3.7m.so.1.0: cannot open shared object file"
+    script(installed, f"echo one; echo '{missing}' >&2; exit 127\n")
+    assert inspect(tmp_path) == ([again + missing], True)
+    script(installed, "exit 3\n")
+    assert inspect(tmp_path) == ([f"{again}exit code 3"], True)
+    installed.write_text("")
+    assert inspect(tmp_path) == ([f"{again}{installed}: Exec format error"], True)
+    installed.unlink()
+    installed.symlink_to(tmp_path / "moved/python3.7")
+    assert inspect(tmp_path) == ([f"{again}{tmp_path}/moved/python3.7: No such file or directory"], True)
+
+
+def test_an_environment_that_its_python_ignores_is_replaced(tmp_path: Path, installed: Path) -> None:
+    (tmp_path / "venv/pyvenv.cfg").unlink()
+    expected = "install again: its Python ignores it, because pyvenv.cfg is missing or damaged"
+    assert inspect(tmp_path) == ([expected], True)
+
+
+def test_a_python_of_another_version_is_replaced(tmp_path: Path, installed: Path) -> None:
+    mark(tmp_path, inputs=make(tmp_path, python_version="3.7").digest)
+    assert inspect(tmp_path, python_version="3.7") == ([f"install with Python 3.7 instead of {VERSION}"], True)
+
+
+def test_an_environment_of_another_user_is_replaced(tmp_path: Path, installed: Path) -> None:
+    mark(tmp_path, user="ml")
+    assert inspect(tmp_path) == ([f"install again: it belongs to ml instead of {ACCOUNT.pw_name}"], True)
+
+
+def test_missing_packages_are_repaired(tmp_path: Path, installed: Path) -> None:
+    mark(tmp_path, distributions=["flambe", "torch"])
+    assert inspect(tmp_path) == (["repair flambe, torch"], False)
+
+
+def test_a_module_that_only_its_package_provides_is_found(tmp_path: Path, installed: Path) -> None:
+    (site_packages(tmp_path) / "flambe/__init__.py").write_text("import sys; sys.modules['flambe.lazy'] = sys")
+    assert inspect(tmp_path, imports=["flambe.lazy"]) == ([], False)
+
+
+def test_modules_that_are_not_found_are_repaired(tmp_path: Path, installed: Path) -> None:
+    imports = ["flambe", "os.path", "ray", "ray.tune", "json.tool", "xml.dom.none"]
+    made = make(tmp_path, requirements=["flambe[all]<1", "psutil"], imports=imports)
+    mark(tmp_path, inputs=made.digest)
+    made.inspect()
+    assert (made.todo, made.fresh) == (["repair: its Python does not find ray, ray.tune, xml.dom.none"], False)
+    assert made.reinstall == ["flambe", "psutil"]
 
 
 def test_a_python_that_times_out_is_not_replaced(
     tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interpreters, "_PROBE_SECONDS", 0.3)
+    installed.unlink()
     script(installed, "exec sleep 60\n")
     with pytest.raises(accounts.CommandTimeoutError, match=r"still running after 0\.3 s"):
         inspect(tmp_path)
     assert interpreters.find(ACCOUNT, "no-such-version", str(tmp_path)) is None
 
 
+def test_the_environment_is_not_based_on_itself(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = "{}.{}".format(*sys.version_info)
+    monkeypatch.setattr(accounts, "which", lambda account, command: f"{installed}{wanted[1:]}")
+    build = tmp_path / f"python/cpython-{VERSION}/bin/python{wanted}"
+    script(build, f'exec {sys.executable} "$@"\n')
+    found = interpreters.candidates(ACCOUNT, wanted, str(tmp_path))
+    assert found[-1] == str(build)
+    assert [path for path in found if path.startswith(str(installed.parent))] == []
+
+
 def test_imports_that_take_too_long(tmp_path: Path, installed: Path) -> None:
+    installed.unlink()
     script(installed, "echo loading; exec sleep 60\n")
     with pytest.raises(accounts.CommandTimeoutError) as caught:
         make(tmp_path, timeout=0.3).verify()
@@ -85,6 +153,7 @@ def test_imports_that_take_too_long(tmp_path: Path, installed: Path) -> None:
 
 
 def test_imports_that_fail(tmp_path: Path, installed: Path) -> None:
+    installed.unlink()
     script(installed, "echo 'ImportError: no torch'; exit 1\n")
     with pytest.raises(accounts.CommandError, match=r"^import flambe failed with exit code 1$") as caught:
         make(tmp_path).verify()

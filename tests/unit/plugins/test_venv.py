@@ -21,12 +21,12 @@ def environment(tmp_path: Path) -> Path:
         info = site / f"{name}.dist-info"
         info.mkdir(parents=True)
         rows = [*files, f"{name}.dist-info/RECORD", "flambe/__pycache__/x.pyc", "/usr/share/elsewhere"]
-        (info / "RECORD").write_text("".join(f"{row},sha256=x,1\n" for row in rows))
+        (info / "RECORD").write_text("".join(f"{row},sha256=x,{5 if 'bin' in row else 0}\n" for row in rows))
         for file in files:
             path = site / file
             (tmp_path / "bin").mkdir(exist_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("")
+            path.write_text("#!..." if "bin" in file else "")
     return tmp_path
 
 
@@ -46,6 +46,9 @@ def test_packages_from_no_index(environment: Path) -> None:
 def test_damaged(environment: Path) -> None:
     site = environment / "lib/python3.7/site-packages"
     assert venv.damaged(str(environment)) == []
+    assert venv.damaged(str(environment), ["flambe", "torch"]) == ["torch"]
+    (environment / "bin/flambe").write_text("")
+    assert venv.damaged(str(environment)) == ["flambe"]
     (environment / "bin/flambe").unlink()
     assert venv.damaged(str(environment)) == ["flambe"]
     (site / "Two_Words-1.0.dist-info/RECORD").unlink()
