@@ -116,7 +116,7 @@ class Instance:
         """
         path = shlex.quote(f"./{below_home(_dir, home=self.get_home_path())}")
         if content_only:  # a link to a folder is followed: its content is meant
-            self.run(f"cd && if [ -d {path} ]; then find {path}/ -mindepth 1 -delete; fi")
+            self.ask(f"cd && if [ -d {path} ]; then find {path}/ -mindepth 1 -delete; fi")
         else:
             self.run(f"cd && rm -rf -- {path}")
 
