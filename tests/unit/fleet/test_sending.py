@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from flambe_ansible.fleet import fleet as module
+from flambe_ansible.jobs.submission import send_extensions
+from flambe_ansible.sources.extensions import Extension, ExtensionKind
 from tests.unit.fleets import commands_of, make_connections, make_fleet
 
 
@@ -42,3 +44,29 @@ def test_small_content_with_the_same_size_and_time_is_sent_again(
     scripts = [call.kwargs["input"] for call in connections.run.call_args_list if call.args[1] == "exec sh -s"]
     assert ["--checksum" in script for script in scripts] == [limit > 0] * 2
     assert commands_of(connections)
+
+
+def test_an_extension_arrives_without_folders_of_builds_and_links(connections: Any, tmp_path: Path) -> None:
+    source = tmp_path / "topics"
+    for name in ("build/lib", "topics/build", "topics/__pycache__", "dist"):
+        (source / name).mkdir(parents=True)
+        (source / name / "a.py").touch()
+    (tmp_path / "outside").write_text("out")
+    (source / "link").symlink_to("../outside")
+    (tmp_path / "there" / "extensions").mkdir()
+    extension = Extension(name="topics", kind=ExtensionKind.LOCAL, origin=str(source), path=source, digest="")
+    send_extensions(make_fleet(connections), [extension])
+    there = tmp_path / "there/extensions/topics__topics"
+    assert sorted(one.relative_to(there).as_posix() for one in there.rglob("*") if not one.is_dir()) == [
+        "link",
+        "topics/build/a.py",
+    ]
+    assert not (there / "link").is_symlink()
+
+
+def test_a_link_as_a_resource_arrives_with_its_content(connections: Any, tmp_path: Path) -> None:
+    (tmp_path / "data.tsv").write_text("a")
+    (tmp_path / "link.tsv").symlink_to("data.tsv")
+    make_fleet(connections).send({"data": str(tmp_path / "link.tsv")}, "data")
+    arrived = tmp_path / "there/data/data__link.tsv"
+    assert (arrived.is_symlink(), arrived.read_text()) == (False, "a")
