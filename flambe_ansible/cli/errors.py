@@ -90,7 +90,9 @@ def _translate(error: BaseException) -> BaseException:
 
 
 def _explain_file(error: OSError) -> LocalFileError | None:
-    """Make an error of a full disk, or of a state folder that is not writable; None for others: they are bugs."""
+    """Make an error of a folder or disk that cannot be used; None for others: they are bugs."""
+    if not _has_current_folder():
+        return LocalFileError("the current folder was removed", hint="change to another folder, then run this again")
     root, path = state_root(), str(error.filename or "")
     if error.errno in _DISK_FULL:
         return LocalFileError(
@@ -102,6 +104,14 @@ def _explain_file(error: OSError) -> LocalFileError | None:
             f"{path}: {error.strerror}", hint="set FLAMBE_ANS_STATE to a folder in which you can create files"
         )
     return None
+
+
+def _has_current_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _complete_hint(output: Output, error: FlambeAnsibleError) -> None:

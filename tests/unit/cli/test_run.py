@@ -110,6 +110,15 @@ def test_a_state_folder_that_is_not_writable(
     )
 
 
+def test_a_current_folder_that_was_removed(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    raise_at_load(monkeypatch, FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    done = run("status", "c.yaml")
+    assert (done.code, done.stderr.splitlines()[0]) == (1, "error: the current folder was removed")
+
+
 def test_other_errors_of_files_are_unexpected(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     raise_at_load(monkeypatch, PermissionError(errno.EACCES, "Permission denied", "/elsewhere"))
     assert "error: unexpected PermissionError" in run("status", "c.yaml").stderr
