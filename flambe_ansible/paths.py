@@ -25,11 +25,7 @@ def collection() -> Path:
 def state_root() -> Path:
     """Return the folder of this user's state: ``$FLAMBE_ANS_STATE``, else the platform's default (XDG on Linux)."""
     configured = os.environ.get("FLAMBE_ANS_STATE")
-    return (
-        Path(configured).absolute()
-        if configured
-        else Path(platformdirs.user_state_dir("flambe-ansible", appauthor=False))
-    )
+    return Path(configured or platformdirs.user_state_dir("flambe-ansible", appauthor=False)).absolute()
 
 
 def cluster_state(name: str, *identity: str) -> Path:
