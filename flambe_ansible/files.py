@@ -52,7 +52,7 @@ def write_json(
 
 
 @contextmanager
-def lock(path: Path, *, wait: bool = True) -> Iterator[int]:
+def lock(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[int]:
     """Hold an exclusive lock on a file; it ends with this process, however that ends.
 
     The holder may remove the file: a process that waited for it then locks the file that is now at the path.
@@ -60,6 +60,7 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[int]:
     Args:
         path: The lock file; it is created (0600, with its folder) if it does not exist.
         wait: Wait while another process or thread holds the lock.
+        shared: Allow other shared locks at the same time.
 
     Yields:
         The open file's descriptor, for reading and writing.
@@ -67,7 +68,8 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[int]:
     Raises:
         BlockingIOError: ``wait`` is False and the lock is held elsewhere.
     """
-    descriptor = _lock(path, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    descriptor = _lock(path, operation if wait else operation | fcntl.LOCK_NB)
     try:
         yield descriptor
     finally:

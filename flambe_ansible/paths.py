@@ -25,7 +25,7 @@ def collection() -> Path:
 def state_root() -> Path:
     """Return the folder of this user's state: ``$FLAMBE_ANS_STATE``, else the platform's default (XDG on Linux)."""
     configured = os.environ.get("FLAMBE_ANS_STATE")
-    return Path(configured) if configured else Path(platformdirs.user_state_dir("flambe-ansible", appauthor=False))
+    return Path(configured or platformdirs.user_state_dir("flambe-ansible", appauthor=False)).absolute()
 
 
 def cluster_state(name: str, *identity: str) -> Path:
@@ -36,6 +36,8 @@ def cluster_state(name: str, *identity: str) -> Path:
         identity: What else identifies it: creator, region, endpoint.
     """
     digest = hashlib.sha256("\0".join((name, *identity)).encode()).hexdigest()[:12]
-    folder = state_root() / "clusters" / f"{name}-{digest}"
+    root = state_root()
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)  # the mode of parents is that of the umask
+    folder = root / "clusters" / f"{name}-{digest}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

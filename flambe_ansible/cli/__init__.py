@@ -23,6 +23,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line, without the program's name, and return its exit code."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # locales without UTF-8
@@ -39,8 +40,27 @@ def run(arguments: Sequence[str]) -> int:
         own = arguments[: arguments.index("--")] if "--" in arguments else arguments
         output.json = output.json or "--json" in own
         output.debug = output.debug or "--debug" in own
-        return errors.handle(output, error)
+        return _report(output, error)
     return code if isinstance(code, int) else 0
+
+
+def _open_missing_streams() -> None:
+    """Open the standard streams that are closed, as after ``>&-``, so that no other file gets their descriptors."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(null, "w" if number else "r", encoding="utf-8"))
+
+
+def _report(output: Output, error: BaseException) -> int:
+    """Print an error and return its exit code, even if the message cannot be printed."""
+    try:
+        return errors.handle(output, error)
+    except BrokenPipeError:
+        return _leave_quietly()
+    except OSError:
+        _leave_quietly()
+        return errors.find_exit_code(error)
 
 
 def _leave_quietly() -> int:

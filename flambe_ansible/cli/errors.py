@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -22,6 +23,8 @@ from flambe_ansible.paths import state_root
 
 UNEXPECTED = 1
 USAGE = 2
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 class ShownError(Exception):
@@ -37,6 +40,10 @@ class NoAnswerError(FlambeAnsibleError):
     """A question without a terminal to answer it."""
 
     exit_code = USAGE
+
+
+class LocalFileError(FlambeAnsibleError):
+    """A file of this machine that cannot be written."""
 
 
 def handle(output: Output, error: BaseException) -> int:
@@ -77,8 +84,34 @@ def find_exit_code(error: BaseException) -> int:
 
 
 def _translate(error: BaseException) -> BaseException:
-    cancelled = isinstance(error, KeyboardInterrupt | click.Abort)
-    return CancelledError("cancelled") if cancelled else error
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return CancelledError("cancelled")
+    return _explain_file(error) or error if isinstance(error, OSError) else error
+
+
+def _explain_file(error: OSError) -> LocalFileError | None:
+    """Make an error of a folder or disk that cannot be used; None for others: they are bugs."""
+    if not _has_current_folder():
+        return LocalFileError("the current folder was removed", hint="change to another folder, then run this again")
+    root, path = state_root(), str(error.filename or "")
+    if error.errno in _DISK_FULL:
+        return LocalFileError(
+            f"{path or 'this machine'}: cannot write: {error.strerror}",
+            hint=f"free disk space for the output, TMPDIR or the state folder {root}",
+        )
+    if error.errno in _NOT_WRITABLE and Path(path).is_relative_to(root):
+        return LocalFileError(
+            f"{path}: {error.strerror}", hint="set FLAMBE_ANS_STATE to a folder in which you can create files"
+        )
+    return None
+
+
+def _has_current_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _complete_hint(output: Output, error: FlambeAnsibleError) -> None:

@@ -28,12 +28,13 @@ def run_everywhere(
 ) -> dict[str, Result]:
     """Run a shell line on every host, with an ssh command for each host's name, and wait for all.
 
-    It ends on the hosts too if this process is interrupted, or if the reader of standard output exits
-    (BrokenPipeError). With ``json``, its output is collected and not printed.
+    It ends on the hosts too if this process is interrupted, or if its output cannot be written (OSError). With
+    ``json``, its output is collected and not printed.
     """
     width = max(len(shorten_host(name, cluster)) for name in argvs)
     lock = threading.Lock()
     results = {name: Result() for name in argvs}
+    refused: list[OSError] = []
     processes = {name: remote.start(argv, command=command, stderr=subprocess.PIPE) for name, argv in argvs.items()}
 
     def end_all() -> None:
@@ -41,19 +42,16 @@ def run_everywhere(
             remote.end(process)
 
     def pump(name: str, stream: IO[str], attribute: str) -> None:
-        prefix = f"{shorten_host(name, cluster):<{width}} | "
-        for line in stream:
-            if output.json:
-                setattr(results[name], attribute, getattr(results[name], attribute) + line)
-                continue
-            target = sys.stdout if attribute == "stdout" else sys.stderr
-            try:
-                with lock:
-                    target.write(prefix + line.removesuffix("\n") + "\n")
-                    target.flush()
-            except BrokenPipeError:
-                end_all()
-                return
+        try:
+            with stream:
+                if output.json:
+                    setattr(results[name], attribute, stream.read())
+                else:
+                    prefix = f"{shorten_host(name, cluster):<{width}} | "
+                    _print_lines(stream, sys.stdout if attribute == "stdout" else sys.stderr, prefix, lock)
+        except OSError as error:
+            refused.append(error)
+            end_all()
 
     threads = [
         threading.Thread(target=pump, args=(name, stream, attribute), daemon=True)
@@ -72,4 +70,14 @@ def run_everywhere(
                 thread.join()
     finally:
         end_all()
+    if refused:
+        raise refused[0]
     return results
+
+
+def _print_lines(stream: IO[str], target: IO[str], prefix: str, lock: threading.Lock) -> None:
+    """Print each line of a stream as it arrives."""
+    for line in stream:
+        with lock:
+            target.write(prefix + line.removesuffix("\n") + "\n")
+            target.flush()

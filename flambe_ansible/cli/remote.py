@@ -40,8 +40,20 @@ exit "$code"
 
 
 def tie_to_connection(command: str) -> str:
-    """Return a command line that runs a shell line on a host, without input, and ends it when the connection ends."""
-    return shlex.join(["/bin/sh", "-c", _GUARD, "flambe-ans", command])
+    """Return a command line that runs a shell line on a host, without input, and ends it when the connection ends.
+
+    Every login shell reads it alike, csh and fish too: it is one line, with words in single quotes.
+    """
+    decode = 'command=$(printf %b "$2"); guard=$(printf %b "$1"); set -- "$command"; eval "$guard"'
+    return shlex.join(["/bin/sh", "-c", decode, "flambe-ans", _escape(_GUARD), _escape(command)])
+
+
+def _escape(text: str) -> str:
+    """Escape all but plain characters for ``printf %b``."""
+    return "".join(
+        chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\0{byte:03o}"
+        for byte in text.encode(errors="surrogateescape")
+    )
 
 
 def start(argv: Sequence[str], *, command: str, stderr: int | None = None) -> subprocess.Popen[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from flambe_ansible.errors import RemoteCommandError
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Completed
+from flambe_ansible.ssh.files import explain
 
 KEY_FILE = "ray_bootstrap_key.pem"  # in the home folder, flambé's own name
 _AT_ONCE = 8  # copies that run at the same time
@@ -30,12 +31,15 @@ copy() {{
 """
 
 
-def write_script(username: str, hosts: Sequence[Host], paths: Sequence[str], *, mirror: bool = False) -> str:
-    """Write the script for the orchestrator."""
+def write_script(
+    username: str, hosts: Sequence[Host], paths: Sequence[str], *, mirror: bool = False, checksum: bool = False
+) -> str:
+    """Write the script for the orchestrator; ``checksum`` compares content, not sizes and times."""
+    options = " ".join([*(["--delete"] if mirror else []), *(["--checksum"] if checksum else [])])
     lines = [_HEAD]
     for start in range(0, len(hosts), _AT_ONCE):
         for host in hosts[start : start + _AT_ONCE]:
-            copies = "; ".join(_write_copy(username, host, path, mirror=mirror) for path in paths)
+            copies = "; ".join(_write_copy(username, host, path, options=options) for path in paths)
             lines.append(f"( {copies} ) &")
         lines.append("wait")
     return "\n".join([*lines, "exit 0", ""])
@@ -56,17 +60,19 @@ def check(orchestrator: Host, answer: Completed, *, command: str) -> None:
     failures = [line.split("\t", 3) for line in answer.stdout.splitlines() if line.startswith(f"{_FAILED}\t")]
     if not failures:
         return
-    messages = dict.fromkeys(f"{name}: no copy from the orchestrator: {reason}" for _, name, _, reason in failures)
+    messages = dict.fromkeys(
+        f"{name}: no copy from the orchestrator: {explain(reason)}" for _, name, _, reason in failures
+    )
     _, host, code, _ = failures[0]
     raise RemoteCommandError(
         "\n".join(messages), host=host, command=command, returncode=int(code), output="\n".join(messages)
     )
 
 
-def _write_copy(username: str, host: Host, path: str, *, mirror: bool) -> str:
+def _write_copy(username: str, host: Host, path: str, *, options: str) -> str:
     """Write the copy of one path; a folder's content goes into the folder of the same name."""
     target = f"{username}@{host.private_ip}"
-    words = shlex.join([host.name, target, "--delete" if mirror else ""])
+    words = shlex.join([host.name, target, options])
     path = f"./{path}"  # rsync takes a colon for a host and a dash for an option
     source, folder = shlex.quote(path), shlex.quote(f"{posixpath.dirname(path)}/")
     inside = f"copy {words} {shlex.quote(f'{path}/')} {shlex.quote(f'{path}/')}"

@@ -106,10 +106,14 @@ class Fleet:
         command = f"cd && umask 077 && rm -f {draft} && cat > {draft} && mv -f {draft} {target}"
         self.connections.run(self.head, command, input=text)
 
-    def copy_to_factories(self, folders: Sequence[str], *, mirror: bool = False) -> None:
-        """Copy folders of the orchestrator to the same paths on all factories; ``mirror`` removes other files there."""
+    def copy_to_factories(self, folders: Sequence[str], *, mirror: bool = False, checksum: bool = False) -> None:
+        """Copy folders of the orchestrator to the same paths on all factories.
+
+        ``mirror`` removes other files there; ``checksum`` compares content, not sizes and times.
+        """
         paths = [below_home(folder, home=self.home) for folder in folders]
-        script = copying.write_script(self.username, [one.data for one in self.factories], paths, mirror=mirror)
+        factories = [one.data for one in self.factories]
+        script = copying.write_script(self.username, factories, paths, mirror=mirror, checksum=checksum)
         answer = self.connections.run(self.head, "exec sh -s", input=script, check=False)
         copying.check(self.head, answer, command=f"rsync {shlex.join(paths)}")
 
@@ -119,34 +123,37 @@ class Fleet:
         """Send local files and folders to the orchestrator, and from there to the factories.
 
         Unchanged content is not sent again; a folder becomes an exact copy of the local one. Content above
-        ``UPLOAD_WARN_LIMIT_MB`` is announced and shows its progress.
+        ``UPLOAD_WARN_LIMIT_MB`` is announced and shows its progress; its files count as unchanged if their sizes and
+        times are. Smaller content is compared itself.
         """
         folder = below_home(dest, home=self.home)
         self.orchestrator.create_dirs([folder])
         placed: dict[str, str] = {}
-        sent = []
+        small: list[str] = []
+        large: list[str] = []
         for name, location in content.items():
             local = Path(location).expanduser()
             if not local.exists():
                 placed[name] = location
                 continue
             target = posixpath.join(folder, f"{_UNSAFE.sub('_', name)}__{local.absolute().name}")
-            self._put(local.absolute(), target, exclude=exclude)
+            total = size(local)
+            self._put(local.absolute(), target, total=total, exclude=exclude)
             placed[name] = posixpath.join(self.home, target)
-            sent.append(target)
-        if all_hosts and sent:
-            self.copy_to_factories(sent, mirror=True)
+            (large if _is_large(total) else small).append(target)
+        for targets in (small, large):
+            if all_hosts and targets:
+                self.copy_to_factories(targets, mirror=True, checksum=targets is small)
         return placed
 
-    def _put(self, local: Path, target: str, *, exclude: Sequence[str]) -> None:
+    def _put(self, local: Path, target: str, *, total: int, exclude: Sequence[str]) -> None:
         """Send one file or folder to the orchestrator."""
         options = [f"--exclude={pattern}" for pattern in exclude]
         # A link, or a link in a folder to something outside of it, is sent as the file or folder that it leads to.
         source = f"{local}/" if local.is_dir() else str(local.resolve())
         options += ["--delete", "--copy-unsafe-links"] if local.is_dir() else []
-        total = size(local)
-        if total <= UPLOAD_WARN_LIMIT_MB * MB:
-            self.connections.put(self.head, source, target, options=options)
+        if not _is_large(total):
+            self.connections.put(self.head, source, target, options=[*options, "--checksum"])
             return
         name, amount = self.head.name, f"{local.name}, {total // MB} MB"
         self.observer(
@@ -166,3 +173,8 @@ class Fleet:
             report(Status.FAILED)
             raise
         report(Status.OK)
+
+
+def _is_large(total: int) -> bool:
+    """Whether content of this size (bytes) is announced, and compared by sizes and times only."""
+    return total > UPLOAD_WARN_LIMIT_MB * MB

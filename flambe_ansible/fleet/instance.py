@@ -116,7 +116,7 @@ class Instance:
         """
         path = shlex.quote(f"./{below_home(_dir, home=self.get_home_path())}")
         if content_only:  # a link to a folder is followed: its content is meant
-            self.run(f"cd && if [ -d {path} ]; then find {path}/ -mindepth 1 -delete; fi")
+            self.ask(f"cd && if [ -d {path} ]; then find {path}/ -mindepth 1 -delete; fi")
         else:
             self.run(f"cd && rm -rf -- {path}")
 
@@ -138,8 +138,12 @@ class Instance:
         return self.num_gpus() > 0
 
     def send(self, local: str | Path, remote: str) -> None:
-        """Copy a local file or folder to the host with rsync; unchanged content is not sent again."""
-        self._connections().put(self.data, Path(local), remote)
+        """Copy a local file, or the content of a local folder, to a path on the host, as flambé's ``send_rsync``.
+
+        Unchanged content is not sent again. A relative path starts at the home folder.
+        """
+        path = Path(local)
+        self._connections().put(self.data, f"{path}/" if path.is_dir() else path, remote)
 
 
 def below_home(path: str, *, home: str = "") -> str:

@@ -101,7 +101,7 @@ class Experiment:
             f" if [ -d {folder}/{RESOURCES} ]; then"
             f" find {folder}/{RESOURCES} -mindepth 1 -maxdepth 1 {excluded} -exec rm -rf -- {{}} + ; fi; fi"
         )
-        jobs.fleet.run_all(command)
+        jobs.fleet.run_all(shlex.join(["/bin/sh", "-c", command]))  # the login shell may be csh
 
 
 def results_folder(name: str) -> str:

@@ -17,7 +17,7 @@ from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.sources import Extension, fetch_extensions
-from flambe_ansible.sources.content import EXCLUDED
+from flambe_ansible.sources.content import EXCLUDED, EXCLUDED_AT_TOP
 
 EXTENSIONS = "extensions"  # flambé's own name, below the home folder
 SECRETS = "secrets.ini"
@@ -82,5 +82,6 @@ def start(
 def send_extensions(fleet: Fleet, extensions: Sequence[Extension]) -> dict[str, str]:
     """Send extensions to all hosts; return their paths there, or requirements without passwords, by module name."""
     local = {one.name: str(one.path) for one in extensions if one.path}
-    placed = fleet.send(local, EXTENSIONS, all_hosts=True, exclude=EXCLUDED)
+    exclude = [*EXCLUDED, *(f"/{name}" for name in EXCLUDED_AT_TOP)]
+    placed = fleet.send(local, EXTENSIONS, all_hosts=True, exclude=exclude)
     return {**{one.name: one.origin for one in extensions}, **placed}

@@ -28,7 +28,7 @@ def hold(state_dir: Path) -> Iterator[None]:
 def is_held(state_dir: Path) -> bool:
     """Return whether a process holds the cluster's lock."""
     try:
-        with files.lock(state_dir / LOCK_FILE, wait=False):
+        with files.lock(state_dir / LOCK_FILE, wait=False, shared=True):
             return False
     except BlockingIOError:
         return True

@@ -56,7 +56,7 @@ def resolve(connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
     head, *others = hosts
     names = find_names(hosts)
     question = json.dumps([names, head.private_ip, others[0].private_ip if others else ""])
-    command = f"exec /usr/bin/env python3 -c {quote([_RESOLVE])}"
+    command = quote(["/usr/bin/env", "python3", "-c", f"exec({_RESOLVE!r})"])  # one line: csh requires it
     answer = connections.run(head, command, input=question, timeout=_TIMEOUT)
     found: dict[str, str] = json.loads(answer.stdout)
     missing = [name for name in names if name not in found]
@@ -71,7 +71,7 @@ def resolve(connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
 
 def check(connections: Connections, hosts: Sequence[Host]) -> None:
     """Check that each host has its private address, so that Ray can listen on it."""
-    answers = connections.run_all(hosts, _OWN, timeout=_TIMEOUT, check=False)
+    answers = connections.run_all(hosts, quote(["/bin/sh", "-c", _OWN]), timeout=_TIMEOUT, check=False)
     for host in hosts:
         own = [address for address in answers[host.name].stdout.split() if "." in address]
         if own and host.private_ip not in own:

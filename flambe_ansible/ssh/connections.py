@@ -214,7 +214,7 @@ class Connections(Links):
             raise HostConnectionError(f"{host.name}: the connection was lost during {shown}", host=host.name)
         if done.returncode != 0:
             result = Completed(returncode=done.returncode, stdout="", stderr=text(done.stderr))
-            raise failed(host, shown, result, reason=result.stderr.partition("\n")[0])
+            raise failed(host, shown, result, reason=files.explain(result.stderr))
 
     def _over_connection(
         self,

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from flambe_ansible.ssh.options import client_options, rsync_shell
 
+_GREETING = (
+    "the login shell prints text before the command, which breaks rsync; "
+    "print it in interactive shells only, for example below [ -t 0 ] in ~/.bashrc"
+)
 _PROGRESS = re.compile(rb"^\s*([\d,.]+)\s+(\d+)%\s+(\S+/s)")
 
 
@@ -66,3 +70,8 @@ def progress_reader(report: Callable[[Progress], None]) -> Callable[[bytes], Non
                 report(Progress(transferred=int(digits), percent=int(found[2]), rate=found[3].decode()))
 
     return read
+
+
+def explain(errors: str) -> str:
+    """Return the reason of a failed rsync, one line, from its standard error."""
+    return _GREETING if "is your shell clean?" in errors else errors.strip().partition("\n")[0]

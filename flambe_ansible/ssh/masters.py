@@ -152,7 +152,7 @@ def diagnose(log: str, printed: str = "", *, timed_out: bool = False) -> Diagnos
         problem = "is revoked" if revoked else "differs from the one" if changed else "is not"
         return Diagnosis(failure=Failure.BASTION_KEY, message=f"the bastion's host key {problem} in your known_hosts")
     local = re.search(
-        r"^.*(?:bad permissions|UNPROTECTED PRIVATE KEY|Bad owner or permissions|command-line.*Bad|Bad configuration"
+        r"^.*(?:bad permissions|UNPROTECTED PRIVATE KEY|Bad owner or permissions|command-line|Bad configuration"
         r"|Identity file .* not accessible|Unable to negotiate|invalid format|error in libcrypto).*$",
         log,
         re.MULTILINE,

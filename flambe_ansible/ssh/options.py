@@ -127,7 +127,9 @@ def ansible_variables(target: Target, *, socket: Path | None = None, python: str
 def quote_value(path: Path) -> str:
     """Quote a path as one of several values of an option, with its percent signs escaped."""
     text = escape_percent(str(path))
-    return f'"{text}"' if any(character in text for character in " \t#'") else text
+    if not set(text) & set(" \t#'\"\\"):
+        return text
+    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def escape_percent(text: str) -> str:

@@ -37,13 +37,14 @@ import re
 
 from ansible.errors import AnsibleFilterError
 
+BOM = "\ufeff"  # editors on Windows write it; the readers on the hosts do not expect it
 _HEADER = re.compile(r"\s?\[(?P<name>.+)\]")
 
 
 def split(text):
     """Split an INI text into (section, lines including the header); the section before the first header is None."""
     parts = [(None, [])]
-    for line in text.splitlines():
+    for line in text.lstrip(BOM).splitlines():
         match = _HEADER.match(line)
         if match:
             parts.append((match.group("name").strip(), []))
@@ -63,7 +64,7 @@ def ini_sections(text, sections):
     if missing:
         raise AnsibleFilterError("the secrets have no section {}".format(", ".join(f"[{name}]" for name in missing)))
     if not sections:
-        return text
+        return text.lstrip(BOM)
     # [DEFAULT] applies to all sections, so it is included only if it is listed.
     lines = [line for name, part in split(text) if name in sections for line in part]
     return "\n".join(lines).rstrip("\n") + "\n"

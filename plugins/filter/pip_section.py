@@ -36,7 +36,7 @@ def pip_section(text):
     """Read the section [PIP] of an INI text."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        parser.read_string(text)
+        parser.read_string(text.lstrip("\ufeff"))
     except configparser.Error:
         raise AnsibleFilterError("the secrets file is not an INI file") from None
     options = parser["PIP"] if parser.has_section("PIP") else {}

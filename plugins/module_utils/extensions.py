@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import functools
 import hashlib
 import json
 import os
@@ -13,7 +15,12 @@ from ansible_collections.flambe.cluster.plugins.module_utils import files, pip_c
 from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 
 RECORD = "flambe-extensions.json"
-_LEFT_OUT = ("__pycache__", "build", "dist", ".git", ".venv")
+# Files of builds, tools and editors; they are neither part of a digest nor of a build.
+LEFT_OUT = (
+    ".git", ".hg", ".svn", "__pycache__", "*.pyc", "*.egg-info", ".venv", ".tox", ".nox",
+    ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store",
+)  # fmt: skip
+LEFT_OUT_AT_TOP = ("build", "dist")
 # The runtime decides their versions: an extension that conflicts with them is refused.
 _KEPT = ("flambe", "ray", "torch")
 
@@ -101,7 +108,7 @@ class Extensions:
             return requirement or path
         with accounts.acting_as(self.account):
             source = os.path.join(folder, name, os.path.basename(path.rstrip("/")))
-            shutil.copytree(path, source, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+            shutil.copytree(path, source, symlinks=True, ignore=functools.partial(find_left_out, path))
         out = os.path.join(folder, name, "wheel")
         progress.report(f"building extension {name}")
         try:
@@ -162,13 +169,21 @@ def digest(source):
     if os.path.isfile(path):
         total.update(hash_file(path))
     for current, folders, names in os.walk(path):
-        folders[:] = sorted(one for one in folders if one not in _LEFT_OUT and not one.endswith(".egg-info"))
-        for name in sorted(one for one in names if not one.endswith(".pyc")):
+        left_out = find_left_out(path, current, folders + names)
+        folders[:] = sorted(one for one in folders if one not in left_out)
+        for name in sorted(one for one in names if one not in left_out):
             one = os.path.join(current, name)
             mark = "link" if os.path.islink(one) else "x" if os.stat(one).st_mode & 0o100 else "-"
             total.update(f"{os.path.relpath(one, path)}\0{mark}\0".encode(errors="surrogateescape"))
             total.update(os.readlink(one).encode(errors="surrogateescape") if mark == "link" else hash_file(one))
     return total.hexdigest()
+
+
+def find_left_out(top, current, names):
+    """Return the names in a folder that are left out; build and dist may be packages below the top folder."""
+    at_top = os.path.normpath(current) == os.path.normpath(top)
+    patterns = LEFT_OUT + (LEFT_OUT_AT_TOP if at_top else ())
+    return {one for one in names if any(fnmatch.fnmatch(one, pattern) for pattern in patterns)}
 
 
 def hash_file(path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +95,33 @@ def test_an_unexpected_error_is_one_line_and_a_file(run: Run, monkeypatch: pytes
     path = Path(done.stderr.strip().rpartition(" ")[2])
     assert "ZeroDivisionError: oops" in path.read_text()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOTDIR])
+def test_a_state_folder_that_is_not_writable(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
+) -> None:
+    path = tmp_path / "state" / "clusters"
+    raise_at_load(monkeypatch, OSError(number, os.strerror(number), str(path)))
+    done = run("status", "c.yaml", "--json")
+    assert (done.code, json.loads(done.stdout)["error"]["kind"]) == (1, "LocalFileError")
+    assert done.stderr == (
+        f"error: {path}: {os.strerror(number)}\nnext: set FLAMBE_ANS_STATE to a folder in which you can create files\n"
+    )
+
+
+def test_a_current_folder_that_was_removed(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    raise_at_load(monkeypatch, FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    done = run("status", "c.yaml")
+    assert (done.code, done.stderr.splitlines()[0]) == (1, "error: the current folder was removed")
+
+
+def test_other_errors_of_files_are_unexpected(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_at_load(monkeypatch, PermissionError(errno.EACCES, "Permission denied", "/elsewhere"))
+    assert "error: unexpected PermissionError" in run("status", "c.yaml").stderr
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "status", "c.yaml"], ["status", "c.yaml", "--debug"]])

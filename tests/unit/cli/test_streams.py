@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from flambe_ansible.cli import remote
+
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys
@@ -35,14 +37,18 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
-def start(folder: Path, *arguments: str, pipe_to: str = "") -> subprocess.Popen[str]:
+def start(
+    folder: Path, *arguments: str, pipe_to: str = "", redirect: str = "", warnings: str = ""
+) -> subprocess.Popen[str]:
     """Start a command whose hosts are local shells; the exit code is that of the first command of a pipe."""
     argv = [sys.executable, "-c", PROGRAM, *arguments]
-    if pipe_to:
-        argv = ["bash", "-c", f'"$@" | {pipe_to}; exit "${{PIPESTATUS[0]}}"', "bash", *argv]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SHELL": "/bin/sh"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(argv, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+    if pipe_to or redirect:
+        pipe = f'| {pipe_to}; exit "${{PIPESTATUS[0]}}"' if pipe_to else ""
+        argv = ["bash", "-c", f'"$@" {redirect} {pipe}', "bash", *argv]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SHELL": "/bin/sh", "PYTHONWARNINGS": warnings}
+    return subprocess.Popen(
+        argv, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_until_gone(pid: int) -> bool:
@@ -84,6 +90,44 @@ def test_every_command_ends_quietly_when_its_output_is_closed(tmp_path: Path, ar
     assert (process.returncode, out, err) == (141, "", "")
 
 
+@pytest.mark.parametrize("arguments", [("status", "nope", "--json"), ("lauch",), ("status", "c.yaml", "--debug", "-x")])
+def test_errors_end_quietly_when_their_output_is_closed(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    process = start(tmp_path, *arguments, pipe_to="true", redirect="2>&1")
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (141, "", "")
+
+
+@pytest.mark.parametrize("redirect", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("arguments", [("status", "c.yaml"), ("exec", "c.yaml", "--", "echo one")])
+def test_a_missing_stream_is_not_an_error(tmp_path: Path, redirect: str, arguments: tuple[str, ...]) -> None:
+    process = start(tmp_path, *arguments, redirect=redirect)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status", "c.yaml"), ("status", "--help"), ("exec", "c.yaml", "--", "echo one")]
+)
+def test_a_full_disk_is_an_error_of_two_lines(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    process = start(tmp_path, *arguments, redirect=">/dev/full")
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, "")
+    assert err.splitlines()[0] == "error: this machine: cannot write: No space left on device"
+    assert len(err.splitlines()) == 2
+
+
+def test_an_error_that_cannot_be_printed_keeps_its_exit_code(tmp_path: Path) -> None:
+    process = start(tmp_path, "lauch", redirect="2>/dev/full")
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (2, "", "")
+
+
+def test_exec_closes_the_streams_of_its_processes(tmp_path: Path) -> None:
+    process = start(tmp_path, "exec", "c.yaml", "--", "echo one", warnings="error::ResourceWarning")
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_exec_leaves_nothing_running_on_the_hosts(tmp_path: Path, number: signal.Signals) -> None:
     command = "echo $$; sleep 300 & echo $!; trap '' INT; wait"
@@ -103,3 +147,13 @@ def test_the_exit_code_and_an_empty_input_are_passed_on(tmp_path: Path, command:
     process = start(tmp_path, "exec", "c.yaml", "--", command)
     process.communicate(timeout=30)
     assert process.returncode == code
+
+
+def test_every_login_shell_reads_the_command_line_alike() -> None:
+    command = """echo "a'b" $((1+1)) "\\$HOME"\necho 'é' """
+    line = remote.tie_to_connection(command)
+    assert not set(line) & set("\n!`*{~"), "csh and fish read these differently"
+    assert "'\"'\"'" not in line  # no quote within quotes
+    with remote.start(["sh", "-c"], command=command) as process:
+        assert process.stdout
+        assert process.stdout.read() == "a'b 2 $HOME\né\n"

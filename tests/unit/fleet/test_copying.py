@@ -43,13 +43,14 @@ def run(home: Path, script: str) -> Completed:
 def test_every_path_is_copied_to_every_factory(home: Path) -> None:
     (home / copying.KEY_FILE).write_text("key")
     factories = [host for host in FACTORIES if host.index != 2]
-    script = copying.write_script("me", factories, ["data dir", "data dir/it's:here"], mirror=True)
+    paths = ["data dir", "data dir/it's:here"]
+    script = copying.write_script("me", factories, paths, mirror=True, checksum=True)
     answer = run(home, script)
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
     copying.check(HEAD, answer, command="rsync")
     calls = [path.read_text().splitlines() for path in (home / "calls").iterdir()]
     assert len(calls) == 18
-    assert all("--delete" in call and "--protect-args" in call for call in calls)
+    assert all({"--delete", "--checksum", "--protect-args"} <= set(call) for call in calls)
     assert sorted(call[-2:] for call in calls if "10.0.0.5" in call[-1]) == [
         ["./data dir/", "me@10.0.0.5:./data dir/"],
         ["./data dir/it's:here", "me@10.0.0.5:./data dir/"],

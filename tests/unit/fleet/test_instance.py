@@ -55,3 +55,16 @@ def test_devices() -> None:
     found = make_connections("8\n2\n")
     instance = Instance(HEAD, lambda: found)
     assert (instance.num_cpus(), instance.num_gpus(), instance.contains_gpu()) == (8, 2, True)
+
+
+def test_send_copies_the_content_of_a_folder(tmp_path: Path) -> None:
+    found = make_connections()
+    instance = Instance(HEAD, lambda: found)
+    (tmp_path / "file").touch()
+    for local in (tmp_path, f"{tmp_path}/", tmp_path / "file"):
+        instance.send(local, "there")
+    assert [call.args[1:] for call in found.put.call_args_list] == [
+        (f"{tmp_path}/", "there"),
+        (f"{tmp_path}/", "there"),
+        (tmp_path / "file", "there"),
+    ]

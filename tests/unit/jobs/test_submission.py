@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -242,6 +243,7 @@ def test_results_are_refused_replaced_or_resumed(experiment: Callable[..., Runna
     again = Submitting(results=results)
     submit(again, experiment(), force=True)
     [command] = [call[1] for call in again.log if call[0] == "clean"]
+    assert shlex.split(command)[:2] == ["/bin/sh", "-c"]  # whatever the login shell is
     assert "! -name _resources" in command
     assert "! -name data__data.tsv" in command
 

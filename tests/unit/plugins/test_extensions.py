@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import extensions
 
+from flambe_ansible.sources import content
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -39,6 +41,33 @@ def test_the_digest_of_a_folder_depends_on_its_content(folder: Path) -> None:
     executable = digest(folder)
     (folder / "topics/__init__.py").rename(folder / "topics/other.py")
     assert len({before, executable, digest(folder)}) == 3
+
+
+@pytest.mark.parametrize("name", ["build", "dist"])
+def test_packages_named_like_folders_of_builds_are_installed(root: Path, folder: Path, name: str) -> None:
+    before = digest(folder)
+    for package in (folder / "topics" / name, folder / name):
+        package.mkdir()
+        (package / "__init__.py").touch()
+    assert digest(folder) != before
+    built = []
+
+    class Uv:
+        def run(self, *words: str, cwd: str) -> None:
+            source = Path(words[-1])
+            built.extend(sorted(one.relative_to(source).as_posix() for one in source.rglob("*.py")))
+            (Path(cwd) / "topics" / "wheel").mkdir()
+            (Path(cwd) / "topics" / "wheel" / "topics-1.whl").touch()
+
+    account = pwd.getpwnam(getpass.getuser())
+    params = {"root": str(root), "packages": {"topics": f"{folder}/"}, "missing_ok": False}
+    extensions.Extensions(params, account).make_requirement(Uv(), str(root), "topics")
+    assert built == ["topics/__init__.py", f"topics/{name}/__init__.py"]
+
+
+def test_both_sides_leave_out_the_same_files() -> None:
+    assert extensions.LEFT_OUT == content.EXCLUDED
+    assert extensions.LEFT_OUT_AT_TOP == content.EXCLUDED_AT_TOP
 
 
 def test_digests_of_requirements_and_archives(tmp_path: Path) -> None:

@@ -21,6 +21,12 @@ def test_choose(sections: list[str], expected: str) -> None:
     assert ini_sections(TEXT, sections) == expected
 
 
+def test_a_byte_order_mark_is_removed() -> None:
+    text = "\ufeff[GIT]\ntoken: s3cret\n"
+    assert missing_ini_sections(text, ["GIT"]) == []
+    assert ini_sections(text, []) == ini_sections(text, ["GIT"]) == "[GIT]\ntoken: s3cret\n"
+
+
 def test_missing_sections_are_reported_without_values() -> None:
     assert missing_ini_sections(TEXT, ["GIT", "git", "X"]) == ["git", "X"]
     with pytest.raises(AnsibleFilterError) as caught:

@@ -12,6 +12,7 @@ from ansible_collections.flambe.cluster.plugins.filter.pip_section import pip_se
     [
         ("[PIP]\nHOST = pypi.corp\nHOST_URL = https://me:p%40s@a/simple\n", "https://me:p%40s@a/simple", "pypi.corp"),
         ("[PIP]\nhost_url: https://pypi.corp/simple\n", "https://pypi.corp/simple", ""),
+        ("\ufeff[PIP]\nhost: pypi.corp\n", "", "pypi.corp"),
         ("[PIP]\n", "", ""),
         ("[AWS]\nHOST = elsewhere\n", "", ""),
         ("", "", ""),

@@ -41,3 +41,14 @@ def test_progress_across_chunks() -> None:
         files.Progress(transferred=32768, percent=10, rate="31.25MB/s"),
         files.Progress(transferred=3000000, percent=100, rate="2.0GB/s"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "reason"),
+    [
+        ("protocol version mismatch -- is your shell clean?\n(see the rsync manpage)\n", "the login shell prints text"),
+        ("\nrsync: link_stat failed\nmore\n", "rsync: link_stat failed"),
+    ],
+)
+def test_the_reason_of_a_failure(errors: str, reason: str) -> None:
+    assert files.explain(errors).startswith(reason)

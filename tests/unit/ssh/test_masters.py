@@ -73,6 +73,7 @@ Host key verification failed.
             "UNPROTECTED",
         ),
         ('Load key "/k": invalid format\nu@h: Permission denied (publickey).\n', "", False, Failure.LOCAL, "invalid"),
+        ("command-line line 0: invalid quotes\n", "", False, Failure.LOCAL, "invalid quotes"),
         (
             "ssh: connect to host 10.0.0.1 port 22: Connection refused\n",
             "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,14 @@ def test_connection_options(changes: dict[str, Any], replaced: dict[str, str], a
     got = options.connection_options(target(**changes))
     pairs = [" ".join(pair) for pair in zip(got[::2], got[1::2], strict=True)]
     assert pairs == [replaced.get(option, option) for option in STRICT] + added
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "it's", 'a "b"', '"', "back\\slash", 'x\\"y', "50% #1", "ü", "end\\"])
+def test_ssh_reads_any_path_as_one_value(name: str) -> None:
+    path = Path("/state", name)
+    argv = ["ssh", *options.connection_options(target(known_hosts=path)), "-G", "host"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert f"userknownhostsfile {path}" in done.stdout.splitlines()
 
 
 def test_extra_options_take_precedence_regardless_of_case() -> None:
