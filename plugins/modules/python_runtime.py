@@ -13,6 +13,7 @@ description:
   - Changes nothing if the last installation completed with the same inputs, its Python starts and finds O(imports), and
     none of the packages and their files is missing or empty. An installation that was interrupted, or whose Python does
     not start, is repeated from an empty environment.
+  - An installation ends with the session that runs the module. A later one waits until it has ended.
   - After an installation, wheels in O(root)C(/wheels) that are not among O(requirements) are removed.
   - The interpreter is one that the host has (on the PATH, in pyenv, below /opt), else the build at O(python_url).
   - The package index is the one that uv is configured for on the host, else the one of the host's pip
@@ -116,9 +117,11 @@ python:
   returned: when something was installed
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import package_index, pip_config
+from ansible_collections.flambe.cluster.plugins.module_utils import files, host_lock, package_index, pip_config
 from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Runtime
 from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
 
@@ -161,7 +164,10 @@ def main():
         needed = " and ".join(name for name, lacks in missing.items() if lacks)
         module.exit_json(changed=False, msg=f"needs {needed} to {todo}", **there)
     try:
-        python = runtime.converge()
+        files.ensure_folder(runtime.root, 0o755)
+        with host_lock.hold(os.path.join(runtime.root, host_lock.NAME), f"installation in {runtime.root}"):
+            runtime.inspect()  # an earlier installation may have ended meanwhile
+            python = runtime.converge()
     except accounts.CommandError as error:
         module.fail_json(
             msg=f"the runtime in {runtime.venv} could not be installed: {error}\n{error.output}",
@@ -171,7 +177,7 @@ def main():
         )
     except package_index.PackageNotFoundError as error:
         module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
-    except (LookupError, OSError) as error:
+    except (LookupError, OSError, host_lock.LockedError) as error:
         module.fail_json(msg=f"the runtime in {runtime.venv} could not be installed: {error}", failed_step=runtime.step)
     module.exit_json(changed=True, python=python, msg=todo, **there)
 
