@@ -84,8 +84,8 @@ def run_playbook(
 def _guard(folder: str) -> Iterator[None]:
     """End the playbook of a folder if this process is killed inside the block."""
     argv = [sys.executable, "-I", playbook_guard.__file__, folder]
-    streams = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, **streams, start_new_session=True) as guard:
+    silent = subprocess.DEVNULL
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=silent, stderr=silent, start_new_session=True) as guard:
         try:
             yield
         finally:

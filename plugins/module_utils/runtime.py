@@ -85,6 +85,17 @@ class Runtime:
         wheels = {*venv.wheels(requirements), *(venv.not_released(self.venv) & set(venv.pins(requirements)))}
         self.reinstall = sorted({*self.damaged, *wrong, *suspects, *(wheels if changed else ())})
 
+    def describe_change(self):
+        """Describe what has to be done; of packages with other versions, both versions."""
+        wanted = venv.pins(self.params["requirements"])
+        known = {name: version for name, (version, _) in venv.installed(self.venv).items()}
+        changes = [
+            f"{name} changes from {known[name]} to {version}"
+            for name, version in sorted(wanted.items())
+            if known.get(name, version) != version
+        ]
+        return ", ".join(changes) or "; ".join(self.todo)
+
     def missing_uv(self):
         """Return whether an installation needs the uv at the path of the option, and it is missing."""
         return self.installs and bool(self.params["uv"]) and not os.path.exists(self.params["uv"])

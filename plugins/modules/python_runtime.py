@@ -79,6 +79,10 @@ options:
       and RV(wheel_missing) is true.
     type: str
     default: ""
+  unless_active:
+    description: A systemd unit that uses the environment. While it runs, the module fails instead of changing anything.
+    type: str
+    default: ""
 author: [the flambe-ansible contributors]
 extends_documentation_fragment: [flambe.cluster.common, flambe.cluster.common.uv]
 """
@@ -108,7 +112,8 @@ wheel_missing:
   type: bool
   returned: success
 failed_step:
-  description: What failed, C(python) (getting an interpreter) or C(packages).
+  description: >-
+    What failed, C(python) (getting an interpreter), C(packages), or C(protected) (the unit of O(unless_active) runs).
   type: str
   returned: when the installation failed
 python:
@@ -121,7 +126,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import files, host_lock, package_index, pip_config
+from ansible_collections.flambe.cluster.plugins.module_utils import files, host_lock, package_index, pip_config, systemd
 from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Runtime
 from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
 
@@ -141,6 +146,7 @@ def main():
             "links_dir": {"type": "path", "default": "/usr/local/bin"},
             "index_url": {"type": "str", "default": "", "no_log": True},
             "wheel": {"type": "str", "default": ""},
+            "unless_active": {"type": "str", "default": ""},
             **ARGUMENTS,
         },
         supports_check_mode=True,
@@ -156,6 +162,10 @@ def main():
     todo = "; ".join(runtime.todo)
     if not todo:
         module.exit_json(changed=False, msg="nothing to do", **there)
+    unit = module.params["unless_active"]
+    if unit and systemd.Systemd(unit).show().get("ActiveState") == "active":
+        error = systemd.ProtectedError(unit, runtime.describe_change())
+        module.fail_json(msg=str(error), failed_step=systemd.PROTECTED)
     if module.check_mode:
         module.exit_json(changed=True, msg=f"would {todo}", **there)
     missing = {"uv": runtime.missing_uv(), "wheel": runtime.missing_wheel()}
