@@ -679,8 +679,7 @@ class Cluster(ABC):
             RunError: No job was started yet.
         """
         require_jobs(self._runtime, self.name)
-        self.find_running()
-        running = self._find_head()
+        running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
         if not running:
             raise ClusterNotFoundError(f"the orchestrator of cluster {self.name} is not running")
         self.attach(running)
@@ -704,7 +703,7 @@ class Cluster(ABC):
         """
         require_jobs(self._runtime, self.name)
         try:
-            running = self._find_head()
+            running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
             if not running:
                 return False  # the launch creates or starts it
             self.attach(running)
@@ -863,14 +862,16 @@ class Cluster(ABC):
         options.check()
         version = self.resolve_runtime()
         with lock.hold(self.state_dir), self.reserve("launch") as reservation:
-            if reservation.held:
-                self._protect_jobs()
+            answered = reservation.held
+            if answered:  # before hosts are created
+                self._resolve_names()
+                self._protect_jobs(self.find_running())
             self.load_all_instances()
             self.connect()
-            if not reservation.held:
-                reservation.take(self.connections, self.fleet.head)
-                self._protect_jobs()
+            reservation.take(self.connections, self.fleet.head)
             check()
+            if not answered:
+                self._protect_jobs(self.hosts)
             result = launch.converge(self._player, self._runtime, version, created=self.created, started=started)
             reservation.check()
         self._launched = True
@@ -891,19 +892,16 @@ class Cluster(ABC):
         for head in running:
             reservation.take(self.connections, head)
 
-    def _protect_jobs(self) -> None:
-        """Refuse a launch that would end a job; the cluster is reserved, so its orchestrator answers."""
+    def _protect_jobs(self, hosts: Sequence[Host]) -> None:
+        """Refuse a launch that would end a job on running hosts; the orchestrator is reserved, so it answers."""
         if self.options.force or self._runtime.jobs is None:
             return
-        [head] = self._find_head()
-        jobs = self._make_jobs(self._make_fleet(self._make_instance(head))).list_active()
+        head, *factories = [self._make_instance(host) for host in _sort(hosts)]
+        jobs = self._make_jobs(self._make_fleet(head)).list_active()
         if not jobs:
             return
-        self._resolve_names()
-        running = self.find_running()
-        errors = self._access.open_each(running, timeout=ASK_TIMEOUT, observer=self._show_notices)
-        first, *others = [self._make_instance(host) for host in _sort(running) if host.name not in errors]
-        fleet = self._make_fleet(first, others)
+        errors = self._access.open_each(hosts, timeout=ASK_TIMEOUT, observer=self._show_notices)
+        fleet = self._make_fleet(head, [one for one in factories if one.name not in errors])
         self.connections.probe(fleet.hosts)
         launch.protect(self._make_player(fleet), self._runtime, cluster=self.name, job=jobs[0])
 

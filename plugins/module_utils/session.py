@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import signal
-import stat
 import subprocess
 
 KILL_GRACE = 5  # seconds between SIGTERM and SIGKILL
@@ -68,13 +66,14 @@ def _is_unread(descriptor):
 
 def _is_unread_of(pid):
     """Return whether the standard output of a process is a pipe without a reader."""
-    path = f"/proc/{pid}/fd/1"
     try:
-        if stat.S_ISFIFO(os.stat(path).st_mode):
-            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError as error:
-        return error.errno == errno.ENXIO  # fifo(7): there is no reader
-    return False
+        descriptor = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:  # it has ended, belongs to another user, or has a socket
+        return False
+    try:
+        return _is_unread(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _find_relays():

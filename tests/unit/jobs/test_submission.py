@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,8 +25,10 @@ from flambe_ansible.errors import (
     RunError,
     SourceError,
 )
+from flambe_ansible.fleet.access import Access
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.player import Player
+from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host
 from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.jobs.state import JobState
@@ -67,6 +70,7 @@ class Submitting(Cluster):
         self.service = create_autospec(Jobs, instance=True)
         current = job or JobState()
         self.service.get.return_value = current
+        self.service.list_active.side_effect = lambda: [job for job in [self.service.get()] if job.active]
         self.service.prepare.side_effect = lambda variables: self.log.append(("prepare", variables)) or True
         self.service.refresh_ray.side_effect = lambda *, always: self.log.append(("refresh_ray", always))
         self.service.stop.side_effect = self._stop
@@ -77,7 +81,15 @@ class Submitting(Cluster):
         self.hosts = list(HOSTS)
 
     def find_hosts(self) -> list[Host]:
-        return list(HOSTS)
+        return [] if isinstance(self.failure, ClusterNotFoundError) else list(HOSTS)
+
+    @property
+    def _access(self) -> Any:
+        access = create_autospec(Access, instance=True, connections=self._found)
+        if isinstance(self.failure, HostConnectionError):
+            access.open.side_effect = self.failure
+        access.open_each.return_value = {}
+        return access
 
     def attach(self, hosts: Any = None, *, timeout: float = 10.0) -> None:
         assert [host.name for host in hosts] == ["demo_orchestrator"]
@@ -101,7 +113,10 @@ class Submitting(Cluster):
 
     @property
     def jobs(self) -> Jobs:
-        self.service.fleet = self.fleet
+        return self._make_jobs(self.fleet)
+
+    def _make_jobs(self, fleet: Fleet) -> Jobs:
+        self.service.fleet = fleet
         return self.service  # type: ignore[no-any-return]
 
     def _make_instance(self, host: Host) -> Any:
@@ -156,7 +171,13 @@ def _launched(monkeypatch: pytest.MonkeyPatch) -> None:
             hosts=HOSTS, created=(), version=RuntimeVersion(), playbook={}, ray=None, seconds=1.0, log=Path("/log")
         )
 
+    def take(reservation: Reservation, _connections: Any, host: Host) -> None:
+        assert host.name == "demo_orchestrator"
+        reservation._process = create_autospec(subprocess.Popen, instance=True, stdin=None, stdout=None)
+        reservation._process.poll.return_value = None
+
     monkeypatch.setattr("flambe_ansible.launch.launch.converge", converge)
+    monkeypatch.setattr(Reservation, "take", take)
 
 
 def submit(cluster: Submitting, file: RunnableFile, **options: Any) -> Any:
