@@ -753,6 +753,7 @@ class Cluster(ABC):
                 force=force,
                 expose=self.expose_sites,
                 with_secrets=secrets.find(options.secrets_file) is not None,
+                check=reservation.check,
             )
         return Submission(run=job, launch=launched, replaced=replaced)
 
@@ -863,15 +864,14 @@ class Cluster(ABC):
         version = self.resolve_runtime()
         with lock.hold(self.state_dir), self.reserve("launch") as reservation:
             answered = reservation.held
-            if answered:  # before hosts are created
-                self._resolve_names()
-                self._protect_jobs(self.find_running())
+            if answered:
+                self._protect_jobs(self.find_running)  # before hosts are created
             self.load_all_instances()
             self.connect()
             reservation.take(self.connections, self.fleet.head)
             check()
             if not answered:
-                self._protect_jobs(self.hosts)
+                self._protect_jobs(lambda: self.hosts)
             result = launch.converge(self._player, self._runtime, version, created=self.created, started=started)
             reservation.check()
         self._launched = True
@@ -892,10 +892,12 @@ class Cluster(ABC):
         for head in running:
             reservation.take(self.connections, head)
 
-    def _protect_jobs(self, hosts: Sequence[Host]) -> None:
-        """Refuse a launch that would end a job on running hosts; the orchestrator is reserved, so it answers."""
+    def _protect_jobs(self, find: Callable[[], Sequence[Host]]) -> None:
+        """Refuse a launch that would end a job on the hosts found; the orchestrator is reserved, so it answers."""
         if self.options.force or self._runtime.jobs is None:
             return
+        self._resolve_names()
+        hosts = find()
         head, *factories = [self._make_instance(host) for host in _sort(hosts)]
         jobs = self._make_jobs(self._make_fleet(head)).list_active()
         if not jobs:

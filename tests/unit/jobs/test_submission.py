@@ -41,6 +41,7 @@ from flambe_ansible.ssh import Completed
 from tests.unit.cli.made_up import HOSTS
 from tests.unit.fleets import HOME, make_connections
 
+TAKEN: list[str] = []  # the commands that have reserved the cluster
 RUNNING = JobState(state="running", active=True, name="other", since="2026-11-22T04:00:00Z", stage="train")
 
 
@@ -173,9 +174,13 @@ def _launched(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def take(reservation: Reservation, _connections: Any, host: Host) -> None:
         assert host.name == "demo_orchestrator"
+        if reservation.held:
+            return
+        TAKEN.append(reservation.what)
         reservation._process = create_autospec(subprocess.Popen, instance=True, stdin=None, stdout=None)
         reservation._process.poll.return_value = None
 
+    TAKEN.clear()
     monkeypatch.setattr("flambe_ansible.launch.launch.converge", converge)
     monkeypatch.setattr(Reservation, "take", take)
 
@@ -237,6 +242,78 @@ def test_force_stops_the_job_before_the_launch(experiment: Callable[..., Runnabl
     assert submit(cluster, experiment(), force=True).replaced
     assert [call[0] for call in cluster.log[:3]] == ["stop", "connect", "converge"]
     assert cluster.log[0][1] is True
+
+
+@pytest.mark.parametrize("failure", [None, HostConnectionError("no answer", host="demo")])
+def test_the_cluster_is_reserved_once(experiment: Callable[..., RunnableFile], failure: Exception | None) -> None:
+    submit(Submitting(failure=failure), experiment())
+    assert TAKEN == ["submit"]
+    Submitting(failure=failure).run()
+    assert TAKEN == ["submit", "launch"]
+    idle = Submitting()
+    idle.load_all_instances()
+    idle.shutdown_flambe_execution()
+    assert TAKEN == ["submit", "launch"]  # no job, so nothing is changed
+    stopping = Submitting(job=RUNNING)
+    stopping.load_all_instances()
+    stopping.shutdown_flambe_execution()
+    assert TAKEN == ["submit", "launch", "stop"]
+
+
+def test_a_reserved_cluster_is_not_changed(
+    experiment: Callable[..., RunnableFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(reservation: Reservation, *_: Any) -> None:
+        raise ClusterBusyError("cluster demo is reserved")
+
+    monkeypatch.setattr(Reservation, "take", take)
+    cluster = Submitting(job=RUNNING)
+    cluster.load_all_instances = None  # type: ignore[assignment]
+    for work in (
+        lambda: submit(cluster, experiment(head=""), force=True),
+        cluster.run,
+        lambda: cluster.run(force=True),
+        cluster.shutdown_flambe_execution,
+    ):
+        cluster.hosts = list(HOSTS)
+        with pytest.raises(ClusterBusyError, match="reserved"):
+            work()
+        assert cluster.log == []
+        assert cluster._reservation is None
+
+
+def test_results_are_kept_if_the_reservation_is_lost(
+    experiment: Callable[..., RunnableFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Submitting()
+
+    def check(_reservation: Reservation) -> None:
+        if "prepare" in [call[0] for call in cluster.log]:
+            raise HostConnectionError("lost", host="demo")
+
+    monkeypatch.setattr(Reservation, "check", check)
+    with pytest.raises(HostConnectionError, match="lost"):
+        submit(cluster, experiment())
+    assert [call[0] for call in cluster.log][-1] == "prepare"
+
+
+@pytest.mark.parametrize("failure", [None, HostConnectionError("no answer", host="demo")])
+def test_a_launch_does_not_end_a_running_job(monkeypatch: pytest.MonkeyPatch, failure: Exception | None) -> None:
+    asked: list[Any] = []
+
+    def protect(player: Player, *_: Any, cluster: str, job: JobState) -> None:
+        asked.append((cluster, job, [host.name for host in player.fleet.hosts]))
+        raise ClusterBusyError("it would end it")
+
+    monkeypatch.setattr("flambe_ansible.launch.launch.protect", protect)
+    cluster = Submitting(job=RUNNING, failure=failure)
+    with pytest.raises(ClusterBusyError, match="would end it"):
+        cluster.run()
+    assert asked == [("demo", RUNNING, [host.name for host in HOSTS])]
+    assert [call[0] for call in cluster.log] == (["connect"] if failure else [])
+    assert cluster.run(force=True).runtime == "flambe"
+    assert Submitting(failure=failure).run().runtime == "flambe"
+    assert len(asked) == 1
 
 
 def test_a_checkout_that_cannot_be_built_stops_no_job(experiment: Callable[..., RunnableFile]) -> None:
