@@ -896,14 +896,15 @@ class Cluster(ABC):
         """Refuse a launch that would end a job on the hosts found; the orchestrator is reserved, so it answers."""
         if self.options.force or self._runtime.jobs is None:
             return
-        self._resolve_names()
-        hosts = find()
-        head, *factories = [self._make_instance(host) for host in _sort(hosts)]
+        head = self._make_instance(_sort(find())[0])
         jobs = self._make_jobs(self._make_fleet(head)).list_active()
         if not jobs:
             return
+        self._resolve_names()
+        hosts = find()
         errors = self._access.open_each(hosts, timeout=ASK_TIMEOUT, observer=self._show_notices)
-        fleet = self._make_fleet(head, [one for one in factories if one.name not in errors])
+        first, *others = [self._make_instance(host) for host in _sort(hosts) if host.name not in errors]
+        fleet = self._make_fleet(first, others)
         self.connections.probe(fleet.hosts)
         launch.protect(self._make_player(fleet), self._runtime, cluster=self.name, job=jobs[0])
 

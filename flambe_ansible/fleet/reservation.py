@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import json
 import os
+import re
 import selectors
 import shlex
 import socket
@@ -30,6 +31,8 @@ BEAT_SECONDS = 15.0
 SILENCE_SECONDS = 60.0  # as long as ServerAliveInterval times ServerAliveCountMax of the connections
 ANSWER_SECONDS = 60.0
 _NO_PYTHON = 127
+_LONGEST = 100  # characters
+_TIME = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\dZ")
 # The program comes by standard input. One line without characters that fish or tcsh would change in single quotes.
 _START = (
     "for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do"
@@ -228,8 +231,16 @@ def _no_answer(host: Host, output: str, code: int) -> RemoteCommandError:
 
 
 def _read_holder(document: Mapping[str, Any]) -> Holder:
-    given = {name: str(document.get(name, "")) for name in ("who", "what", "since")}
-    return Holder(**given, origin=str(document.get("from", "")))
+    """Read the holder; every user of the host can write to its file, so only plain text is accepted."""
+
+    def read(name: str) -> str:
+        text = str(document.get(name, ""))
+        return text if text.isprintable() and len(text) <= _LONGEST else ""
+
+    since = read("since")
+    return Holder(
+        who=read("who"), what=read("what"), since=since if _TIME.fullmatch(since) else "", origin=read("from")
+    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

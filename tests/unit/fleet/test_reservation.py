@@ -124,6 +124,11 @@ def test_the_document_of_a_holder() -> None:
     }
 
 
+def test_a_file_that_another_user_wrote_is_shown_as_text() -> None:
+    document = {"who": "ann\x1b[2J", "what": "launch", "since": "now", "from": ["a"]}
+    assert reservation._read_holder(document) == Holder(what="launch", origin="['a']")
+
+
 @pytest.mark.parametrize("shell", ["bash", "sh"])
 def test_the_command_has_no_character_that_shells_change(shell: str) -> None:
     command = reservation._command(b"print(1)")
