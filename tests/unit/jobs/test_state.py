@@ -119,6 +119,7 @@ def read_defaults(role: str) -> dict[str, Any]:
 
 def test_constants_match_the_defaults_of_the_roles() -> None:
     runner, tensorboard, site, ray = map(read_defaults, ("runner", "tensorboard", "report_site", "ray_node"))
+    assert set(make_runtime("flambe").protection) <= {*read_defaults("flambe"), *ray}
     assert (runner["runner_unit"], runner["runner_root"]) == (flambe.JOB_UNIT, flambe.ROOT)
     assert f"{runner['runner_root']}/bin/flambe-run" == flambe.JOB_COMMAND
     assert site["report_site_job_unit"] == flambe.JOB_UNIT

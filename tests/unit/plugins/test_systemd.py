@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import ports, ray_service, service, systemd
 
+from flambe_ansible.launch.launch import PROTECTED
+
 ACCOUNT = pwd.getpwnam(getpass.getuser())
 
 
@@ -197,6 +199,7 @@ def test_a_running_ray_is_not_restarted_against_the_option(
         changed.converge()
     assert str(caught.value) == "ray.service is running and would be restarted: its unit changed"
     assert ((tmp_path / "ray.service").read_text(), systemctl.calls) == (before, [])
+    assert systemd.PROTECTED == PROTECTED
     systemctl.state["ActiveState"] = "failed"
     make_node(tmp_path, monkeypatch, restart=False, port=12346).converge()
     assert "restart" in systemctl.calls
