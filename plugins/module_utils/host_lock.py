@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 
-from ansible_collections.flambe.cluster.plugins.module_utils import session
+from ansible_collections.flambe.cluster.plugins.module_utils import progress, session
 
 NAME = "lock"  # of the file below a runtime's root
 WAIT_SECONDS = 600
@@ -41,6 +41,7 @@ def _take(descriptor, work, seconds):
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             session.check()
+            progress.report(f"waiting for the end of an earlier {work}")
             if time.monotonic() > deadline:
                 owner = os.pread(descriptor, 20, 0).decode("ascii", "replace")
                 text = f"an earlier {work} (process {owner}) still runs on this host after {seconds:g} s"
