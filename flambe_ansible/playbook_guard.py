@@ -53,8 +53,8 @@ def _list_processes() -> dict[int, tuple[int, str]]:
         return {}
     argv = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
     listing = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False).stdout
-    rows = [line.split(None, 2) for line in listing.splitlines()]
-    return {int(row[0]): (int(row[1]), row[2] if len(row) > 2 else "") for row in rows}
+    rows = [(*line.split(None, 2), "") for line in listing.split("\n")]
+    return {int(row[0]): (int(row[1]), row[2]) for row in rows if row[0].isdigit() and row[1].isdigit()}
 
 
 if __name__ == "__main__":

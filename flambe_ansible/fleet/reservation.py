@@ -104,6 +104,7 @@ class Reservation:
             return
         process, answer = self._start(connections, host)
         if answer is None:
+            _end(process)
             connections.probe([host])  # waits for cloud-init, which may install Python, and checks the requirements
             process, answer = self._start(connections, host)
         if answer is None or not answer["held"]:
