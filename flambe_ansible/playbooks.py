@@ -9,20 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from ansible_runner import Runner, RunnerConfig
 
-from flambe_ansible import paths
+from flambe_ansible import paths, playbook_guard
 from flambe_ansible.errors import CancelledError, PlaybookError, TaskFailure
 from flambe_ansible.events import Observer, ignore
 from flambe_ansible.files import write_json
@@ -72,12 +71,25 @@ def run_playbook(
         config = _configure(
             Path(folder), name, inventory, tags=tags, limit=limit, extra_vars=extra_vars or {}, check=check
         )
-        run.play(config, timeout=timeout)
+        with _guard(folder):
+            run.play(config, timeout=timeout)
     run.recorder.finish()
     failures = run.recorder.failures()
     if run.status != "successful" or failures:
         raise _explain(name, run, failures, log=log, timeout=timeout)
     return run.recorder.results()
+
+
+@contextlib.contextmanager
+def _guard(folder: str) -> Iterator[None]:
+    """End the playbook of a folder if this process is killed inside the block."""
+    argv = [sys.executable, "-I", playbook_guard.__file__, folder]
+    silent = subprocess.DEVNULL
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=silent, stderr=silent, start_new_session=True) as guard:
+        try:
+            yield
+        finally:
+            guard.communicate(playbook_guard.DONE)
 
 
 class _Run:
@@ -138,7 +150,7 @@ class _Run:
 
     def _end(self, thread: threading.Thread) -> None:
         """End Ansible: first with SIGINT, so that it ends its workers, then with SIGKILL."""
-        started = [self._pid, *_descendants(self._pid)] if self._pid else []
+        started = [self._pid, *playbook_guard.descendants(self._pid)] if self._pid else []
         if self._pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGINT)
@@ -239,20 +251,3 @@ def _open_log(path: Path) -> TextIO:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     return os.fdopen(descriptor, "w", encoding="utf-8")
-
-
-def _descendants(pid: int) -> list[int]:
-    """List all processes below one with ps, which Linux and macOS have."""
-    if not shutil.which("ps"):
-        return []
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
-    children: dict[int, list[int]] = {}
-    for line in listing.splitlines():
-        child, parent = (int(word) for word in line.split())
-        children.setdefault(parent, []).append(child)
-    found, queue = [], [pid]
-    while queue:
-        below = children.get(queue.pop(), [])
-        found += below
-        queue += below
-    return found

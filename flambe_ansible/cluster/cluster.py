@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,7 @@ from flambe_ansible.fleet.access import ASK_TIMEOUT, Access
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
+from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Role, factory_name, make_host, orchestrator_name
 from flambe_ansible.jobs import state, submission
 from flambe_ansible.jobs.jobs import Executable, Jobs, require_jobs
@@ -158,6 +160,7 @@ class Cluster(ABC):
         self._version: RuntimeVersion | None = None
         self._launched = False  # a launch has succeeded
         self._open_access: Access | None = None
+        self._reservation: Reservation | None = None
 
     # flambé's methods, in its order.
 
@@ -208,14 +211,14 @@ class Cluster(ABC):
         """Create or update the cluster: hosts, roles, Ray. Idempotent.
 
         Args:
-            force: Accepted for flambé's signature; a launch never replaces a job.
-            kwargs: The fields of ``LaunchOptions``.
+            force: Restart Ray and change its runtime if that is needed, even if it ends a running job.
+            kwargs: The other fields of ``LaunchOptions``.
 
         Raises:
+            ClusterBusyError: Another process has reserved the cluster, or a running job would be ended.
             FlambeAnsibleError: A step failed.
         """
-        del force
-        return self._launch(LaunchOptions(**kwargs), check=lambda: None)
+        return self._launch(LaunchOptions(force=force, **kwargs), check=lambda: None)
 
     def run_cmds(self, setup_cmds: list[str]) -> None:
         """Run commands in order on all hosts at once.
@@ -308,7 +311,7 @@ class Cluster(ABC):
 
     def existing_flambe_execution(self) -> list[Instance]:
         """Return the hosts on which a job runs: the orchestrator, or none."""
-        return [self.fleet.orchestrator] if self.jobs.get().active else []
+        return [self.fleet.orchestrator] if self.jobs.list_active() else []
 
     def shutdown_flambe_execution(self, *, replaced: bool = False) -> JobState:
         """Stop the job that runs, if there is one, and make all hosts ready for the next.
@@ -317,9 +320,15 @@ class Cluster(ABC):
             replaced: Another job takes its place.
 
         Raises:
+            ClusterBusyError: Another process has reserved the cluster.
             RunError: It could not be stopped.
         """
-        return self.jobs.stop(replaced=replaced)
+        found = self.jobs.get()
+        if not (found.active or found.settling):
+            return found
+        with self.reserve("stop") as reservation:
+            reservation.take(self.connections, self.fleet.head)
+            return self.jobs.stop(replaced=replaced)
 
     def existing_dir(self, _dir: str) -> bool:
         """Return whether a folder exists on at least one host.
@@ -581,6 +590,29 @@ class Cluster(ABC):
         self.hosts = [host for host in hosts if host.name not in errors]
         return errors
 
+    @contextmanager
+    def reserve(self, what: str) -> Iterator[Reservation]:
+        """Reserve the cluster for a block; meanwhile, every other process that reserves it is refused.
+
+        It is reserved at once if its orchestrator answers, else by a launch in the block. A block in another one shares
+        the reservation.
+
+        Args:
+            what: The command, for the message to others.
+
+        Raises:
+            ClusterBusyError: Another process has reserved it; nothing was changed.
+        """
+        if self._reservation is not None:
+            yield self._reservation
+            return
+        with Reservation(what, cluster=self.name) as self._reservation:
+            try:
+                self._reserve_running(self._reservation)
+                yield self._reservation
+            finally:
+                self._reservation = None
+
     def find_running(self) -> list[Host]:
         """Return the running hosts.
 
@@ -594,10 +626,11 @@ class Cluster(ABC):
 
     def status(self) -> ClusterStatus:
         """Return the state of the cluster: its hosts, Ray's nodes, the last job."""
-        hosts, launching = self.find_hosts(), lock.is_held(self.state_dir)
+        hosts = self.find_hosts()
         head = next((host for host in hosts if host.role is Role.ORCHESTRATOR), None)
         health = self._ask_health(head) if head and head.state is HostState.RUNNING else Health()
         has_ray = self._runtime.ray is not None
+        launching = lock.is_held(self.state_dir) or (health.reserved is not None and health.reserved.what == "launch")
         return ClusterStatus(
             name=self.name,
             state=status.derive_state(
@@ -610,6 +643,7 @@ class Cluster(ABC):
             ray=health.ray,
             unreachable=health.unreachable,
             run=health.job,
+            reserved=health.reserved,
         )
 
     def inventory(self) -> dict[str, Any]:
@@ -671,13 +705,13 @@ class Cluster(ABC):
         try:
             running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
             if not running:
-                return False
+                return False  # the launch creates or starts it
             self.attach(running)
             job = self.jobs.get()
         except HostKeyError:
             raise
         except (ClusterNotFoundError, HostConnectionError):
-            return False  # the launch creates it, or reports the error
+            return False  # the launch waits for it; it is asked again then
         return submission.check_free(self.name, job, self.jobs, runnable, force=force)
 
     def submit(self, runnable: Submittable, *, force: bool = False, **kwargs: Any) -> Submission:
@@ -695,9 +729,10 @@ class Cluster(ABC):
         """
         options = LaunchOptions(**kwargs)
         options.check()
-        replaced = self.check_free(runnable, force=force)
+        self.check_free(runnable, force=force)
+        replaced = False
 
-        def check_again() -> None:  # a job may have started since, or the orchestrator did not answer before
+        def make_free() -> None:  # asked again, since a job may have started before the cluster was reserved
             nonlocal replaced
             if submission.check_free(self.name, self.jobs.get(), self.jobs, runnable, force=force):
                 self.shutdown_flambe_execution(replaced=True)
@@ -705,18 +740,21 @@ class Cluster(ABC):
 
         extensions = submission.fetch(runnable, observer=self.observer)
         self.resolve_runtime()  # a checkout that cannot be built must not stop a job
-        if replaced:
-            self.shutdown_flambe_execution(replaced=True)
-        launched = self._launch(options, check=check_again)
-        job = submission.start(
-            self.jobs,
-            runnable,
-            extensions,
-            cluster=self,
-            force=force,
-            expose=self.expose_sites,
-            with_secrets=secrets.find(options.secrets_file) is not None,
-        )
+        with self.reserve("submit") as reservation:
+            if reservation.held:
+                self.attach(self._find_head())
+                make_free()
+            launched = self._launch(options, check=make_free)
+            job = submission.start(
+                self.jobs,
+                runnable,
+                extensions,
+                cluster=self,
+                force=force,
+                expose=self.expose_sites,
+                with_secrets=secrets.find(options.secrets_file) is not None,
+                check=reservation.check,
+            )
         return Submission(run=job, launch=launched, replaced=replaced)
 
     def close(self) -> None:
@@ -824,13 +862,58 @@ class Cluster(ABC):
         self.parse()
         options.check()
         version = self.resolve_runtime()
-        with lock.hold(self.state_dir):
+        with lock.hold(self.state_dir), self.reserve("launch") as reservation:
+            answered = reservation.held
+            if answered:
+                self._protect_jobs(self.find_running)  # before hosts are created
             self.load_all_instances()
             self.connect()
+            reservation.take(self.connections, self.fleet.head)
             check()
+            if not answered:
+                self._protect_jobs(lambda: self.hosts)
             result = launch.converge(self._player, self._runtime, version, created=self.created, started=started)
+            reservation.check()
         self._launched = True
         return result
+
+    def _find_head(self) -> list[Host]:
+        """Return the orchestrator if it is running, else nothing."""
+        return [one for one in self.find_hosts() if one.role is Role.ORCHESTRATOR and one.state is HostState.RUNNING]
+
+    def _reserve_running(self, reservation: Reservation) -> None:
+        """Take a reservation on the running orchestrator, if there is one and it answers."""
+        running = self._find_head()
+        try:
+            self._access.open(running, timeout=ASK_TIMEOUT, observer=self._show_notices)
+        except HostConnectionError as error:  # a launch waits for it, and takes the reservation then
+            reservation.unanswered = error.message
+            return
+        for head in running:
+            reservation.take(self.connections, head)
+
+    def _protect_jobs(self, find: Callable[[], Sequence[Host]]) -> None:
+        """Refuse a launch that would end a job on the hosts found; the orchestrator is reserved, so it answers."""
+        if self.options.force or self._runtime.jobs is None:
+            return
+        head = self._make_instance(_sort(find())[0])
+        jobs = self._make_jobs(self._make_fleet(head)).list_active()
+        if not jobs:
+            return
+        self._resolve_names()
+        hosts = find()
+        errors = self._access.open_each(hosts, timeout=ASK_TIMEOUT, observer=self._show_notices)
+        first, *others = [self._make_instance(host) for host in _sort(hosts) if host.name not in errors]
+        fleet = self._make_fleet(first, others)
+        self.connections.probe(fleet.hosts)
+        launch.protect(self._make_player(fleet), self._runtime, cluster=self.name, job=jobs[0])
+
+    def _resolve_names(self) -> None:  # noqa: B027 - only addresses can be names
+        """Resolve the names of hosts, if the orchestrator answers."""
+
+    def _show_notices(self, event: events.Event) -> None:
+        if isinstance(event, events.Notice):
+            self.observer(event)
 
     @property
     def _player(self) -> Player:

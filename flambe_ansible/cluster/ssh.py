@@ -93,14 +93,17 @@ class SSHCluster(Cluster):
 
     def status(self) -> ClusterStatus:
         """Return the state of the cluster; resolve private names first."""
-        self._provider.try_to_resolve_names(self._open_orchestrator)
+        self._resolve_names()
         return super().status()
 
     def inventory(self) -> dict[str, Any]:
         """Return the Ansible inventory; it does not depend on this object's connections."""
-        self._provider.try_to_resolve_names(self._open_orchestrator)
+        self._resolve_names()
         self._access.trust(self.find_hosts())
         return super().inventory()
+
+    def _resolve_names(self) -> None:
+        self._provider.try_to_resolve_names(self._open_orchestrator)
 
     @cached_property
     def _provider(self) -> SSHProvider:

@@ -62,15 +62,19 @@ class Instance:
         """
         return self._connections().run(self.data, command, timeout=timeout, check=check)
 
-    def ask(self, script: str) -> str:
+    def ask(self, script: str, *, timeout: float | None = None) -> str:
         """Run a script with /bin/sh, whatever the login shell is; return its output without that of its profile.
+
+        Args:
+            script: The script.
+            timeout: Seconds, or None for no limit.
 
         Raises:
             RemoteCommandError: The script failed, or the login shell did not start /bin/sh.
             HostConnectionError: The host cannot be reached.
         """
         text = f"printf '%s\\n' {_MARK}\n{script}\n"
-        answer = self._connections().run(self.data, "exec /bin/sh -s", input=text)
+        answer = self._connections().run(self.data, "exec /bin/sh -s", input=text, timeout=timeout)
         before, mark, output = answer.stdout.partition(f"{_MARK}\n")
         if not mark:
             raise RemoteCommandError(
@@ -101,7 +105,7 @@ class Instance:
     def existing_dir(self, _dir: str) -> bool:
         """Return whether a folder exists; a relative path starts at the home folder."""
         path = shlex.quote(_dir.removeprefix("~/") or ".")
-        return self.run(f"cd && test -d {path}", check=False).returncode == 0
+        return self.ask(f"cd || exit 1; if test -d {path}; then echo yes; fi").strip() == "yes"
 
     def remove_dir(self, _dir: str, content_only: bool = True) -> None:
         """Remove a folder below the home folder; a missing folder is not an error.

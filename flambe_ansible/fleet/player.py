@@ -37,9 +37,10 @@ class Player:
         variables: Mapping[str, Any] | None = None,
         tags: Sequence[str] = (),
         limit: Sequence[str] = (),
+        check: bool = False,
         log: Path | None = None,
     ) -> dict[str, HostResult]:
-        """Run a playbook on the hosts."""
+        """Run a playbook on the hosts, or with ``check`` only find out what it would change."""
         hosts = self.fleet.hosts
         connection = {host.name: self.fleet.connections.ansible_variables(host) for host in hosts}
         wanted = {**self.variables(), **(variables or {})}
@@ -49,6 +50,7 @@ class Player:
                 inventory=inventory.build(hosts, connection=connection, variables=wanted),
                 tags=tags,
                 limit=limit,
+                check=check,
                 observer=observer,
                 log=log or self.new_log(),
             )

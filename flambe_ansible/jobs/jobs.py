@@ -69,10 +69,19 @@ class Jobs:
         self._secrets_file = secrets_file
 
     def get(self) -> JobState:
-        """Return the state of the last job; ``none`` also if the orchestrator was never prepared for one."""
-        program = shlex.quote(self._runner.command)
-        command = f"test ! -x {program} || {program} state"
-        return state.parse(self.fleet.connections.run(self.fleet.head, command, timeout=ASK_TIMEOUT).stdout)
+        """Return the state of the last job; ``none`` also if the orchestrator was never prepared for one.
+
+        Raises:
+            HostError: The orchestrator did not answer.
+            RunError: Its answer is not a state.
+        """
+        program, none = shlex.quote(self._runner.command), shlex.quote(json.dumps({"state": state.NONE}))
+        script = f"if test -x {program}; then exec {program} state; fi; echo {none}"
+        return state.parse(self.fleet.orchestrator.ask(script, timeout=ASK_TIMEOUT), host=self.fleet.head.name)
+
+    def list_active(self) -> list[JobState]:
+        """Return the jobs that run."""
+        return [job for job in [self.get()] if job.active]
 
     def stop(self, *, replaced: bool = False) -> JobState:
         """Stop the job that runs, if there is one, and make all hosts ready for the next."""

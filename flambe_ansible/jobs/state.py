@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from flambe_ansible.errors import RunError
 from flambe_ansible.runnable.checks import NAME
 
 NONE = "none"
@@ -73,13 +74,14 @@ class JobState:
         return asdict(self)
 
 
-def parse(text: str) -> JobState:
-    """Read the document that the orchestrator prints; any other text means that no job was started yet."""
+def parse(text: str, *, host: str) -> JobState:
+    """Read the document that an orchestrator prints; any other text is an error, not a state."""
+    line = text.strip().rpartition("\n")[2]
     try:
-        document: dict[str, Any] = json.loads(text.strip().rpartition("\n")[2])
-    except ValueError:
-        return JobState()
-    return read(document)
+        document: dict[str, Any] = json.loads(line)
+        return read(document)
+    except (ValueError, TypeError, AttributeError, KeyError) as e:
+        raise RunError(f"{host}: the state of the last job is unknown: {line or 'the answer is empty'}") from e
 
 
 def read(document: Mapping[str, Any]) -> JobState:

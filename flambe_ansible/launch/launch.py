@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flambe_ansible import events, inventory, secrets
+from flambe_ansible.errors import ClusterBusyError, PlaybookError
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.hosts import Host
+from flambe_ansible.jobs.state import JobState
 from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayNodes
 from flambe_ansible.ssh import Connections
+
+PROTECTED = "protected"  # the failed step of a module that refuses a change because Ray runs
 
 
 @dataclass(kw_only=True)
@@ -23,11 +27,13 @@ class LaunchOptions:
     """The options of one launch.
 
     Attributes:
+        force: Restart Ray and change its runtime even if that ends a running job.
         rerun_setup: Run the setup commands even if nothing changed.
         secrets_file: The user's secrets; None is ``~/.flambe/secrets.ini``, if it exists.
         secrets_sections: The sections to send; None is all.
     """
 
+    force: bool = False
     rerun_setup: bool = False
     secrets_file: Path | None = None
     secrets_sections: Sequence[str] | None = None
@@ -109,6 +115,37 @@ def static_inventory(
         for host in hosts
     }
     return inventory.build(hosts, connection=connection, variables=variables)
+
+
+def protect(player: Player, runtime: Runtime, *, cluster: str, job: JobState) -> None:
+    """Refuse a launch that would end a running job; the roles that may do so are played in check mode.
+
+    Raises:
+        ClusterBusyError: Ray would be restarted, or its runtime changed, on a host on which it runs.
+        PlaybookError: The check failed.
+    """
+    tags = [*runtime.install_tags, *([runtime.ray.tag] if runtime.ray else [])]
+    player.fleet.observer(
+        events.Notice(message=f"{job.name} is {job.state}; checking that this launch does not end it")
+    )
+    quiet = replace(player, fleet=replace(player.fleet, observer=events.ignore))
+    try:
+        quiet.play(variables=runtime.protection, tags=tags, check=True)
+    except PlaybookError as error:
+        hosts: dict[str, list[str]] = {}
+        for failure in error.failures:
+            if failure.step == PROTECTED:
+                hosts.setdefault(failure.message, []).append(failure.host)
+        if not hosts:
+            raise
+        reasons = "; ".join(f"{', '.join(names)}: {message}" for message, names in hosts.items())
+        raise ClusterBusyError(
+            f"cluster {cluster} is busy: {job.name} is {job.state} since {job.since or 'just now'}, and this launch"
+            f" would end it; nothing was changed; {reasons}",
+            state=job.state,
+            hint="wait for it (flambe-ans logs CLUSTER --follow), stop it (flambe-ans stop CLUSTER), or end it with"
+            " flambe-ans launch CLUSTER --force",
+        ) from error
 
 
 def converge(

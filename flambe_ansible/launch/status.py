@@ -8,12 +8,16 @@ from enum import StrEnum
 from typing import Any
 
 from flambe_ansible.errors import FlambeAnsibleError
+from flambe_ansible.fleet import reservation
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.reservation import Holder
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes import Runtime
 from flambe_ansible.runtimes.ray_service import RayNodes
+
+ASK_TIMEOUT = 30.0  # seconds
 
 
 class ClusterState(StrEnum):
@@ -41,12 +45,14 @@ class Health:
         ray: Ray's nodes; None if Ray was not asked or the runtime has none.
         job: The last job; None if it was not asked or the runtime has no jobs.
         unreachable: Why the orchestrator did not answer, or "".
+        reserved: Who has reserved the cluster, or None.
     """
 
     prepared: bool = False
     ray: RayNodes | None = None
     job: JobState | None = None
     unreachable: str = ""
+    reserved: Holder | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,7 @@ class ClusterStatus:
         ray: Ray's nodes; None if Ray was not asked.
         unreachable: Why the orchestrator did not answer, or "".
         run: The last job; None if it was not asked.
+        reserved: Who has reserved the cluster, or None.
     """
 
     name: str
@@ -74,6 +81,7 @@ class ClusterStatus:
     ray: RayNodes | None = None
     unreachable: str = ""
     run: JobState | None = None
+    reserved: Holder | None = None
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -99,16 +107,18 @@ class ClusterStatus:
                 "error": (self.ray.error if self.ray else "") or self.unreachable,
             },
             "run": self.run.to_dict() if self.run else None,
+            "reservation": self.reserved.to_dict() if self.reserved else None,
         }
 
 
 def ask(fleet: Fleet, runtime: Runtime, jobs: Callable[[], Jobs] | None) -> Health:
-    """Ask the orchestrator for Ray's nodes and the last job."""
+    """Ask the orchestrator for Ray's nodes, the last job, and who has reserved the cluster."""
     try:
+        holder = reservation.find_holder(fleet.connections, fleet.head, timeout=ASK_TIMEOUT)
         found = fleet.connections.run(fleet.head, f"cd && test -e {runtime.marker}", check=False)
         prepared = found.returncode == 0
         nodes = runtime.ray.ask(fleet.connections, fleet.head) if prepared and runtime.ray else None
-        return Health(prepared=prepared, ray=nodes, job=jobs().get() if jobs else None)
+        return Health(prepared=prepared, ray=nodes, job=jobs().get() if jobs else None, reserved=holder)
     except FlambeAnsibleError as error:
         return Health(unreachable=error.message)
 

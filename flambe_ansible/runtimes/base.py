@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,6 +51,8 @@ class Runtime(Protocol):
         install_tags: Tags of the roles in site.yml that install it; none if there is nothing to install.
         ray: How Ray is queried and stopped; None if the runtime has no Ray.
         jobs: How jobs run; None if the runtime cannot run jobs.
+        protection: Variables with which the roles fail, at the step ``protected``, instead of restarting a running
+            Ray or changing its runtime.
         marker: A file on the orchestrator that exists once a launch has prepared it; a relative path starts at the
             home folder.
     """
@@ -59,6 +61,7 @@ class Runtime(Protocol):
     install_tags: Sequence[str]
     ray: RayService | None
     jobs: JobRunner | None
+    protection: Mapping[str, Any]
     marker: str
 
     def resolve(self, *, observer: Observer) -> RuntimeVersion:

@@ -5,7 +5,7 @@ The roles' defaults define the paths, units and ports; a test compares the const
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flambe_ansible.events import Observer
@@ -41,6 +41,7 @@ class FlambeRuntime:
     install_tags: Sequence[str] = ("flambe",)
     ray: RayService | None = RayService(unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node")
     jobs: JobRunner | None = JobRunner(command=JOB_COMMAND, log=JOB_LOG)
+    protection: Mapping[str, Any] = {"flambe_unless_active": RAY_UNIT, "ray_node_restart": False}
     marker = RAY_NODES
 
     def __init__(self, version: str | None = None, source: str | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flambe_ansible.events import Observer
@@ -18,6 +18,7 @@ class PlainRuntime:
     install_tags: Sequence[str] = ()
     ray: RayService | None = None
     jobs: JobRunner | None = None
+    protection: Mapping[str, Any] = {}
     marker = KEY_FILE
 
     def resolve(self, *, observer: Observer) -> RuntimeVersion:

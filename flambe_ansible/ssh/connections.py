@@ -131,6 +131,20 @@ class Connections(Links):
         with contextlib.suppress(CancelledError):
             processes.run(client_argv(master.target, master.socket, command), on_output=read)
 
+    def start(self, host: Host, command: str) -> subprocess.Popen[bytes]:
+        """Start a command that runs until its standard input is closed; its output has standard error, too.
+
+        The caller ends it before :meth:`close`.
+        """
+        master = self._master(host)
+        return subprocess.Popen(
+            client_argv(master.target, master.socket, command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
     def put(
         self,
         host: Host,

@@ -7,15 +7,15 @@ import os
 import pwd
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
 
+from ansible_collections.flambe.cluster.plugins.module_utils import session
+
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Set for another interpreter on the host, these break a runtime's Python.
 FOREIGN_PYTHON = ("PYTHONHOME", "PYTHONPATH")
-KILL_GRACE = 5  # seconds between SIGTERM and SIGKILL
 _SHOWN = 100  # characters of a command in a message
 _POLL_SECONDS = 0.5
 _MOST_BYTES = 65536  # of an output, in a message or for ``on_lines``
@@ -100,10 +100,11 @@ def read_environment(path):
 def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", pass_fds=(), on_lines=None):
     """Run a command as this user, in a new process group without stdin; return (exit code, stdout and stderr).
 
-    After ``timeout`` seconds its process group is killed, and CommandTimeoutError is raised. Messages name ``shown``
-    (the command) and ``setting`` (the variable that sets the limit). The output goes to a file, so that a daemon left
-    behind by the command does not block the caller. ``on_lines`` receives the new lines of the output every half second
-    until the command ends, even if there are none; of a long output only the last ones.
+    After ``timeout`` seconds it is ended with all that it started, and CommandTimeoutError is raised; at the end of the
+    session it is ended, too. Messages name ``shown`` (the command) and ``setting`` (the variable that sets the limit).
+    The output goes to a file, so that a daemon left behind by the command does not block the caller. ``on_lines``
+    receives the new lines of the output every half second until the command ends, even if there are none; of a long
+    output only the last ones.
     """
     drop = os.geteuid() == 0 and account.pw_uid != 0
 
@@ -129,15 +130,17 @@ def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", p
         try:
             code = wait(process, timeout, output, on_lines)
         except subprocess.TimeoutExpired:
-            kill_group(process)
+            session.end(process)
             raise CommandTimeoutError(shown or shorten(argv), timeout, read_tail(output), setting) from None
         return code, read_tail(output)
 
 
 def wait(process, timeout, output, on_lines):
-    """Wait for a command that ``run`` has started; return its exit code, or raise subprocess.TimeoutExpired."""
-    if on_lines is None:
-        return process.wait(timeout)
+    """Wait for a command that ``run`` has started; return its exit code.
+
+    Raises subprocess.TimeoutExpired at the time limit. At the end of the session the command is ended, and
+    SessionEndedError is raised.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
     position = 0
     while True:
@@ -145,8 +148,12 @@ def wait(process, timeout, output, on_lines):
         try:
             return process.wait(max(min(left, _POLL_SECONDS), 0))
         except subprocess.TimeoutExpired:
-            lines, position = read_lines(output, position)
-            on_lines(lines)
+            if session.has_ended():
+                session.end(process)
+                session.check()
+            if on_lines:
+                lines, position = read_lines(output, position)
+                on_lines(lines)
             if deadline is not None and time.monotonic() >= deadline:
                 raise
 
@@ -187,16 +194,6 @@ def enumerate_words(words):
     """Write words as ``a, b and c``."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def kill_group(process):
-    """End a command and everything in its process group: SIGTERM, then SIGKILL."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(KILL_GRACE)
-    # The SIGKILL of the second round also ends members that ignored SIGTERM after the leader ended.
 
 
 def read_tail(file, size=_MOST_BYTES):

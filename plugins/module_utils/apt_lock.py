@@ -9,6 +9,8 @@ import re
 import struct
 import time
 
+from ansible_collections.flambe.cluster.plugins.module_utils import session
+
 LOCKS = (
     "/var/lib/dpkg/lock-frontend",
     "/var/lib/dpkg/lock",
@@ -52,4 +54,5 @@ def holder(paths=LOCKS):
 def wait(deadline, paths=LOCKS):
     """Wait until the locks are free, or until a deadline of ``time.monotonic``."""
     while holder(paths) and time.monotonic() < deadline:
+        session.check()
         time.sleep(1)

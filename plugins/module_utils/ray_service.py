@@ -94,7 +94,10 @@ class Node:
         # A worker that waits for the head with an outdated ray-nodes must be restarted, too.
         waiting = state.get("ActiveState") == "activating"
         running = state.get("ActiveState") == "active" or (waiting and not self.systemd.actions)
-        outdated = self.systemd.put(text, enabled=True, needs=[self.script, self.command] if waiting else ())
+        needs = [self.script, self.command] if waiting else ()
+        if not self.params["restart"]:
+            self.systemd.protect(text, needs, find_reason)
+        outdated = self.systemd.put(text, enabled=True, needs=needs)
         if outdated and running:
             self.systemd.note(f"restart Ray: {find_reason(before, text)}")
         elif not running:

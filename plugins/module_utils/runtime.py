@@ -37,6 +37,7 @@ class Runtime:
     def inspect(self):
         """Find out what has to be done; raises CommandTimeoutError if the environment's Python did not answer."""
         progress.report(f"checking {self.venv}")
+        self.todo, self.damaged, self.reinstall = [], [], []
         marker = venv.read_marker(self.venv)
         found, fault = self.examine(marker)
         self.fresh = bool(fault)
@@ -84,6 +85,17 @@ class Runtime:
         wheels = {*venv.wheels(requirements), *(venv.not_released(self.venv) & set(venv.pins(requirements)))}
         self.reinstall = sorted({*self.damaged, *wrong, *suspects, *(wheels if changed else ())})
 
+    def describe_change(self):
+        """Describe what has to be done; of packages with other versions, both versions."""
+        wanted = venv.pins(self.params["requirements"])
+        known = {name: version for name, (version, _) in venv.installed(self.venv).items()}
+        changes = [
+            f"{name} changes from {known[name]} to {version}"
+            for name, version in sorted(wanted.items())
+            if known.get(name, version) != version
+        ]
+        return ", ".join(changes) or "; ".join(self.todo)
+
     def missing_uv(self):
         """Return whether an installation needs the uv at the path of the option, and it is missing."""
         return self.installs and bool(self.params["uv"]) and not os.path.exists(self.params["uv"])
@@ -113,8 +125,8 @@ class Runtime:
 
     def install(self):
         """Install the environment, or change it."""
-        for name in ("", "bin"):
-            files.ensure_folder(os.path.join(self.root, name), 0o755)
+        files.ensure_folder(os.path.join(self.root, "bin"), 0o755)
+        shutil.rmtree(os.path.join(self.root, "tmp"), ignore_errors=True)  # of an installation that was interrupted
         for name in ("python", "tmp"):
             self.make_user_folder(os.path.join(self.root, name))
         uv = self.prepare_uv()
@@ -191,7 +203,10 @@ class Runtime:
         progress.report(f"looking for Python {wanted}")
         found = interpreters.find(self.account, wanted, self.root) or self.install_python(uv)
         progress.report(f"creating {self.venv}")
-        shutil.rmtree(self.venv, ignore_errors=True)
+        if os.path.lexists(self.venv):
+            old = os.path.join(self.root, "tmp", "venv")
+            os.rename(self.venv, old)  # in one step, so that no incomplete environment remains
+            shutil.rmtree(old, ignore_errors=True)
         self.make_user_folder(self.venv)
         with uv.workplace() as folder:
             uv.run("venv", "--python", found.path, "--no-project", self.venv, cwd=folder)

@@ -11,6 +11,7 @@ import time
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import files
 
+PROTECTED = "protected"  # the failed step of a module that refuses a change because a unit runs
 RUNNING = ("active", "activating", "reloading")
 _PROPERTIES = (
     "ActiveState,SubState,Result,InvocationID,UnitFileState,NeedDaemonReload,"
@@ -20,6 +21,13 @@ _PROPERTIES = (
 
 class UnitError(Exception):
     """The unit does not run, or systemctl failed."""
+
+
+class ProtectedError(Exception):
+    """The unit runs, and must not be restarted."""
+
+    def __init__(self, unit, reason):
+        super().__init__(f"{unit} is running and would be restarted: {reason}")
 
 
 class Systemd:
@@ -60,6 +68,15 @@ class Systemd:
         """Read the unit's properties."""
         output = self.call("show", "--property", _PROPERTIES, self.unit, check=False)
         return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+    def protect(self, text, needs, find_reason):
+        """Raise ProtectedError if the unit runs, and would be outdated with this text; the arguments are those of put.
+
+        ``find_reason`` takes the present text of the unit and the wanted one.
+        """
+        state, before = self.show(), files.read(self.path)
+        if state.get("ActiveState") == "active" and (before != text or is_outdated(state, [self.path, *needs])):
+            raise ProtectedError(self.unit, find_reason(before, text))
 
     def put(self, text, enabled, needs=()):
         """Write the unit file, reload systemd and enable the unit, as far as needed.

@@ -61,7 +61,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import package_index, pip_config, venv
+from ansible_collections.flambe.cluster.plugins.module_utils import host_lock, package_index, pip_config, venv
 from ansible_collections.flambe.cluster.plugins.module_utils.extensions import ExtensionError, Extensions
 from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
 
@@ -89,12 +89,16 @@ def main():
             module.fail_json(msg=f"no complete runtime in {extensions.venv}: install it with the role flambe")
         extensions.inspect()
         if extensions.todo and not module.check_mode:
-            extensions.converge()
+            with host_lock.hold(os.path.join(extensions.root, host_lock.NAME), f"installation in {extensions.root}"):
+                extensions = Extensions(params, account)  # an earlier installation may have ended meanwhile
+                extensions.inspect()
+                if extensions.todo:
+                    extensions.converge()
     except ExtensionError as error:
         module.fail_json(msg=str(error), output=error.output)
     except package_index.PackageNotFoundError as error:
         module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
-    except (accounts.CommandError, OSError) as error:
+    except (accounts.CommandError, OSError, host_lock.LockedError) as error:
         module.fail_json(msg=f"the extensions could not be installed: {error}")
     names = ", ".join(extensions.todo)
     done = "would install " if module.check_mode else "installed "

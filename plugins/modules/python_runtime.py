@@ -13,6 +13,7 @@ description:
   - Changes nothing if the last installation completed with the same inputs, its Python starts and finds O(imports), and
     none of the packages and their files is missing or empty. An installation that was interrupted, or whose Python does
     not start, is repeated from an empty environment.
+  - An installation ends with the session that runs the module. A later one waits until it has ended.
   - After an installation, wheels in O(root)C(/wheels) that are not among O(requirements) are removed.
   - The interpreter is one that the host has (on the PATH, in pyenv, below /opt), else the build at O(python_url).
   - The package index is the one that uv is configured for on the host, else the one of the host's pip
@@ -78,6 +79,10 @@ options:
       and RV(wheel_missing) is true.
     type: str
     default: ""
+  unless_active:
+    description: A systemd unit that uses the environment. While it runs, the module fails instead of changing anything.
+    type: str
+    default: ""
 author: [the flambe-ansible contributors]
 extends_documentation_fragment: [flambe.cluster.common, flambe.cluster.common.uv]
 """
@@ -107,7 +112,8 @@ wheel_missing:
   type: bool
   returned: success
 failed_step:
-  description: What failed, C(python) (getting an interpreter) or C(packages).
+  description: >-
+    What failed, C(python) (getting an interpreter), C(packages), or C(protected) (the unit of O(unless_active) runs).
   type: str
   returned: when the installation failed
 python:
@@ -116,9 +122,11 @@ python:
   returned: when something was installed
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import package_index, pip_config
+from ansible_collections.flambe.cluster.plugins.module_utils import files, host_lock, package_index, pip_config, systemd
 from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Runtime
 from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
 
@@ -138,6 +146,7 @@ def main():
             "links_dir": {"type": "path", "default": "/usr/local/bin"},
             "index_url": {"type": "str", "default": "", "no_log": True},
             "wheel": {"type": "str", "default": ""},
+            "unless_active": {"type": "str", "default": ""},
             **ARGUMENTS,
         },
         supports_check_mode=True,
@@ -153,6 +162,10 @@ def main():
     todo = "; ".join(runtime.todo)
     if not todo:
         module.exit_json(changed=False, msg="nothing to do", **there)
+    unit = module.params["unless_active"]
+    if unit and systemd.Systemd(unit).show().get("ActiveState") == "active":
+        error = systemd.ProtectedError(unit, runtime.describe_change())
+        module.fail_json(msg=str(error), failed_step=systemd.PROTECTED)
     if module.check_mode:
         module.exit_json(changed=True, msg=f"would {todo}", **there)
     missing = {"uv": runtime.missing_uv(), "wheel": runtime.missing_wheel()}
@@ -161,7 +174,10 @@ def main():
         needed = " and ".join(name for name, lacks in missing.items() if lacks)
         module.exit_json(changed=False, msg=f"needs {needed} to {todo}", **there)
     try:
-        python = runtime.converge()
+        files.ensure_folder(runtime.root, 0o755)
+        with host_lock.hold(os.path.join(runtime.root, host_lock.NAME), f"installation in {runtime.root}"):
+            runtime.inspect()  # an earlier installation may have ended meanwhile
+            python = runtime.converge()
     except accounts.CommandError as error:
         module.fail_json(
             msg=f"the runtime in {runtime.venv} could not be installed: {error}\n{error.output}",
@@ -171,7 +187,7 @@ def main():
         )
     except package_index.PackageNotFoundError as error:
         module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
-    except (LookupError, OSError) as error:
+    except (LookupError, OSError, host_lock.LockedError) as error:
         module.fail_json(msg=f"the runtime in {runtime.venv} could not be installed: {error}", failed_step=runtime.step)
     module.exit_json(changed=True, python=python, msg=todo, **there)
 

@@ -59,6 +59,10 @@ options:
     description: V(false) only writes files and returns facts, for workers whose head does not run yet.
     type: bool
     default: true
+  restart:
+    description: V(false) fails instead of restarting a Ray that runs; one that does not run is started.
+    type: bool
+    default: true
   expect:
     description: Wait until these nodes are alive in Ray, name to address.
     type: dict
@@ -94,6 +98,10 @@ head_id:
   description: On the head, the id of its current start.
   type: str
   returned: success
+failed_step:
+  description: C(protected) if Ray runs and O(restart) is V(false).
+  type: str
+  returned: when Ray would have been restarted
 missing:
   description: Names of O(expect) that are not alive in Ray.
   type: list
@@ -113,7 +121,12 @@ output:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils.ray_service import Node
-from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd, UnitError
+from ansible_collections.flambe.cluster.plugins.module_utils.systemd import (
+    PROTECTED,
+    ProtectedError,
+    Systemd,
+    UnitError,
+)
 
 
 def main():
@@ -131,6 +144,7 @@ def main():
             "head_id": {"type": "str", "default": ""},
             "port": {"type": "int", "default": 12345},
             "start": {"type": "bool", "default": True},
+            "restart": {"type": "bool", "default": True},
             "expect": {"type": "dict", "default": {}},
             "timeout": {"type": "float", "default": 90},
         },
@@ -143,6 +157,8 @@ def main():
         node.converge()
         waits = module.params["start"] and not module.check_mode
         missing, answer = node.settle() if waits else ([], "")
+    except ProtectedError as error:
+        module.fail_json(msg=str(error), failed_step=PROTECTED)
     except UnitError as error:
         systemd.fail(module, f"Ray does not run here: {error}")
     except (accounts.CommandError, OSError) as error:

@@ -13,6 +13,7 @@ description:
   - All commands run if they have not completed on this host, if the list changed, after a reboot, and with O(rerun).
   - A command that uses apt or dpkg waits up to 10 minutes for their locks. It is repeated in that time if it fails
     because another process holds one.
+  - A command ends with the session that runs the module. A later run waits until it has ended, and runs all commands.
   - It is an error if the login shell ends before it runs the command, because a profile calls C(exec) or C(exit).
 options:
   commands:
@@ -67,6 +68,7 @@ output:
   returned: failure
 """
 
+import contextlib
 import glob
 import json
 import os
@@ -76,7 +78,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock, files, progress
+from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock, files, host_lock, progress, session
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _LOGIN_PROFILES = (".bash_profile", ".bash_login", ".profile")  # bash reads the first that exists
@@ -125,13 +127,24 @@ def main():
     done = f"{accounts.count(len(commands), 'setup command')} ({reason})"
     if module.check_mode:
         module.exit_json(changed=True, reason=reason, msg="would run " + done)
-    for number, command in enumerate(commands, 1):
-        run_one(module, account, command, f"{number} of {len(commands)}")
+    with contextlib.ExitStack() as stack:
+        with accounts.acting_as(account):
+            files.ensure_folder(os.path.dirname(path), 0o700)
+            wait_for_lock(module, stack, f"{path}.lock")
+        for number, command in enumerate(commands, 1):
+            run_one(module, account, command, f"{number} of {len(commands)}")
     with accounts.acting_as(account):
-        files.ensure_folder(os.path.dirname(path), 0o700)
         # Only a digest is kept: the commands may contain secrets.
         files.write(path, json.dumps({"commands": files.digest(commands), "boot_id": boot_id}) + "\n", 0o600)
     module.exit_json(changed=True, reason=reason, msg="ran " + done)
+
+
+def wait_for_lock(module, stack, path):
+    """Wait until the setup commands of an earlier module have ended."""
+    try:
+        stack.enter_context(host_lock.hold(path, "run of setup commands"))
+    except host_lock.LockedError as error:
+        module.fail_json(msg=str(error))
 
 
 def run_one(module, account, command, place):
@@ -166,6 +179,7 @@ def run_command(account, command, timeout, setting, place, lock_seconds=apt_lock
         code, output = run_in_login_shell(account, command, timeout, setting, place)
         if not code or not apt_lock.is_refused(output) or time.monotonic() > deadline:
             return code, output
+        session.check()
         time.sleep(_RETRY_SECONDS)
 
 

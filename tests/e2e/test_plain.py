@@ -5,22 +5,30 @@ The tests share one cluster and run in their order.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flambe_ansible.lab import LabInfo
+from tests.e2e import cloud
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 EXPERIMENT = Path(__file__).parents[2] / "examples" / "experiment.yaml"
 SLOW = "echo fetching the data; sleep 8"
+STATE = "cat ~/.local/state/flambe/setup_cmds.json; ls -a ~"
+# The role uses the uv of the controller, which it copies to this path, or the one on the PATH.
+UV = "/usr/local/lib/flambe-uv"
+FAKE_UV = f"printf '#!/bin/sh\\n{{}}\\n' | sudo tee {UV}; sudo chmod 755 {UV}; sudo ln -sf {UV} /usr/local/bin/uv"
 STRICT_SSH = "ssh -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
 
 
@@ -32,27 +40,46 @@ class Cluster:
         self.file = folder / "cluster.yaml"
         self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
         self.progress = ""  # standard error of the latest command
+        self.program = Path(sys.executable).with_name("flambe-ans")
 
-    def write(self, factories_num: int, runtime: str = "none") -> None:
+    def write(self, factories_num: int, runtime: str = "none", *, setup: str = "") -> None:
         self.file.write_text(
             f"!LabCluster\nname: plain\nlab: {self.lab.name}\nfactories_num: {factories_num}\nruntime: {runtime}\n"
-            f"setup_cmds: ['touch ~/was-set-up', '{SLOW}']\n"
+            f"setup_cmds: {json.dumps([setup] if setup else ['touch ~/was-set-up', SLOW])}\n"
         )
 
-    def call(self, command: str, *arguments: str, code: int = 0) -> str:
+    def call(self, command: str, *arguments: str, code: int | None = 0) -> str:
         """Run a command; return its standard output, and its standard error, too, if a failure is expected."""
-        program = Path(sys.executable).with_name("flambe-ans")
         done = subprocess.run(
-            [program, command, *arguments], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
+            [self.program, command, *arguments], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
             text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == code, done.stdout + done.stderr
+        assert code is None or done.returncode == code, done.stdout + done.stderr
         self.progress = done.stderr
         return done.stdout if code == 0 else done.stdout + done.stderr
 
-    def document(self, command: str, *arguments: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.call(command, str(self.file), "--json", *arguments))
-        return found
+    def document(self, command: str, *arguments: str, code: int | None = 0) -> dict[str, Any]:
+        output = self.call(command, str(self.file), "--json", *arguments, code=code)
+        found, _ = json.JSONDecoder().raw_decode(output[output.index("{") :])
+        return dict(found)
+
+    @contextmanager
+    def launching(self, process: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a launch, and wait until a process runs on all hosts; kill the launch at the end."""
+        silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        launch = subprocess.Popen([self.program, "launch", self.file, "--yes"], env=self.environment, **silent)
+        try:
+            cloud.wait_until(lambda: self.count(process) == 3, f"{process} on all hosts", 180)
+            yield launch
+        finally:
+            launch.kill()
+            launch.wait()
+
+    def count(self, process: str) -> int:
+        """Return on how many hosts a process runs; -1 if a host does not answer."""
+        command = f"pgrep -xfc '{process}'; :"
+        found = list(self.document("exec", "--", command, code=None).values())
+        return sum(int(one["stdout"]) > 0 for one in found) if all(one["stdout"] for one in found) else -1
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +128,44 @@ def test_4_status_ssh_and_inventory_work(cluster: Cluster) -> None:
     variables = json.loads(cluster.call("inventory", str(cluster.file)))["all"]["vars"]
     assert variables["cluster_runtime"] == "none"
     assert not [name for name in variables if name.startswith("flambe_")]
+
+
+def test_4_a_cluster_has_one_writer_and_a_killed_launch_ends(cluster: Cluster, lab: LabInfo, tmp_path: Path) -> None:
+    other = Cluster(tmp_path, lab)
+    other.write(2, setup="touch ~/other")
+    cluster.write(2, setup="sleep 301")
+    with cluster.launching("sleep 301") as launch:
+        cloud.wait_until(lambda: bool(other.document("status")["reservation"]), "a reservation", 60)
+        reserved = other.document("status")["reservation"]
+        assert (reserved["who"], reserved["what"]) == (f"{getpass.getuser()}@{socket.gethostname()}", "launch")
+        assert f"Reserved: launch by {reserved['who']} since " in other.call("status", str(other.file))
+        before = other.document("exec", "--", STATE)
+        for command in ("launch", "down"):
+            error = other.document(command, "--yes", code=11)["error"]
+            assert error["kind"] == "ClusterBusyError"
+            for part in reserved.values():
+                assert part in error["message"]
+        assert other.document("exec", "--", STATE) == before
+        assert launch.poll() is None
+        launch.kill()
+        cloud.wait_until(lambda: other.document("status")["reservation"] is None, "no reservation", 60)
+        cloud.wait_until(lambda: cluster.count("sleep 301") == 0, "the setup command ended", 60)
+    assert other.document("exec", "--", STATE) == before
+    document = other.document("launch", "--yes")
+    assert (document["created"], set(document["changed"].values())) == ([], {1})
+    assert other.document("exec", "--", "ls -d other")["plain_factory_1"]["stdout"] == "other\n"
+
+
+def test_4_a_killed_installation_ends_and_does_not_disturb_the_next(cluster: Cluster) -> None:
+    cluster.write(2, runtime="flambe", setup=FAKE_UV.format("exec sleep 302"))
+    with cluster.launching("sleep 302") as launch:
+        launch.terminate()
+        cloud.wait_until(lambda: cluster.count("sleep 302") == 0, "uv ended", 60)
+    cluster.write(2, runtime="flambe", setup=FAKE_UV.format("echo the second uv >&2; exit 3"))
+    error = cluster.document("launch", "--yes", code=6)["error"]
+    assert {failure["output"] for failure in error["failures"]} == {"the second uv"}
+    cluster.write(2, setup=f"sudo rm -r /opt/flambe {UV} /usr/local/bin/uv")
+    cluster.document("launch", "--yes")
 
 
 @pytest.mark.parametrize("command", ["submit", "logs", "stop", "open", "pull"])

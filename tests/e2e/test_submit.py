@@ -171,10 +171,31 @@ def test_8_a_busy_cluster_refuses_and_force_replaces(cluster: Cluster, long: Pat
     error = cluster.submit(long, code=11)["error"]
     assert (error["kind"], error["state"]) == ("ClusterBusyError", "running")
     assert cluster.status()["run"]["id"] == first["id"]
+    check_launches(cluster)
+    assert (cluster.status()["run"]["id"], cluster.status()["run"]["active"]) == (first["id"], True)
     second = cluster.submit(long, "--force")
     assert second["replaced"]
     assert second["run"]["id"] != first["id"]
     assert "replaced: another job was started" in cluster.on("journalctl -u flambe-run -o cat --no-pager")
+
+
+def check_launches(cluster: Cluster) -> None:
+    """Launch while a job runs: without a change, and with another version."""
+    started = "systemctl show flambe-ray --property InvocationID"
+    before = cluster.on(started)
+    launch = ["launch", cluster.file, "--yes", "--json", "--secrets", cluster.secrets]
+    assert set(json.loads(cluster.call(*launch))["changed"].values()) == {0}
+    text = cluster.file.read_text()
+    cluster.file.write_text(f"{text}flambe_version: 0.4.17\n")
+    error = json.loads(cluster.call(*launch, code=11))["error"]
+    cluster.file.write_text(text)
+    assert (error["kind"], error["state"]) == ("ClusterBusyError", "running")
+    hosts = [f"{NAME}_{name}" for name in ("factory_0", "factory_1", "orchestrator")]
+    assert all(host in error["message"] for host in hosts)
+    assert (
+        "flambe-ray.service is running and would be restarted: flambe changes from 0.4.18 to 0.4.17" in error["message"]
+    )
+    assert cluster.on(started) == before
 
 
 def test_9_a_lost_factory_is_reported_and_the_run_continues(cluster: Cluster) -> None:

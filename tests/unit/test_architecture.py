@@ -16,7 +16,7 @@ LEVELS: list[set[str]] = [
     {"hosts", "journal", "pythons", "secrets"},
     {"sources", "ssh", "validation"},
     {"config", "ec2", "lab", "runnable"},
-    {"inventory", "playbook_events", "playbooks"},
+    {"inventory", "playbook_events", "playbook_guard", "playbooks"},
     {"fleet"},
     {"runtimes"},
     {"jobs"},

@@ -22,6 +22,7 @@ def down(output: Output, file: str, yes: bool) -> None:
     """
     from flambe_ansible.cli.interrupts import interruptible
     from flambe_ansible.cli.launching import require_yes
+    from flambe_ansible.events import Notice
 
     output.next_command = output.command
     with options.open_cluster(output, file) as cluster:
@@ -32,7 +33,10 @@ def down(output: Output, file: str, yes: bool) -> None:
         if hosts and not yes:
             question = f"Terminate {count(len(hosts), 'host')} of {cluster.name} and delete all data on them?"
             require_yes(output, question, "nothing was terminated")
-        with interruptible():
+        with interruptible(), cluster.reserve("down") as reservation:
+            if reservation.unanswered:
+                message = f"{reservation.unanswered}; so it is unknown whether another user works on the cluster"
+                output.show_notice(Notice(message=message, warning=True))
             ended = cluster.terminate_instances()
     if ended:
         output.say(f"{cluster.name}: terminated {count(len(ended), 'host')} and deleted their alarms.")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     type=click.Choice(["keep", "terminate"]),
     help="What to do with hosts created by a failed or cancelled launch. Default: ask; keep them without a terminal.",
 )
+@click.option("-f", "--force", is_flag=True, help="Restart Ray if needed, even if that ends a running job.")
 @options.rerun_option
 @options.secrets_option("orchestrator")
 @click.option("--dry-run", is_flag=True, help="Show the plan and exit.")
@@ -38,6 +39,7 @@ def launch(
     file: str,
     yes: bool,
     on_failure: str | None,
+    force: bool,
     rerun_setup: bool,
     secrets_file: Path | None,
     dry_run: bool,
@@ -50,6 +52,9 @@ def launch(
     Existing hosts are reused: what is missing or broken on them is repaired, the rest is unchanged. A larger
     factories_num adds hosts; a launch never removes existing ones. It succeeds only when every host is ready. If it
     fails, run it again: it continues.
+
+    If another user is launching or submitting, or if Ray would be restarted while a job is running, the command fails
+    and changes nothing.
     """
     from flambe_ansible.cli.launching import attempt, confirm
     from flambe_ansible.cli.render.plan import render_plan
@@ -63,7 +68,7 @@ def launch(
                 output.write_document(plan.to_dict())
             return
         confirm(output, plan, yes=yes)
-        arguments: dict[str, Any] = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
+        arguments: dict[str, Any] = {"force": force, "rerun_setup": rerun_setup, "secrets_file": secrets_file}
         result, progress = attempt(output, cluster, plan, lambda: cluster.run(**arguments), on_failure=on_failure)
     _finish(output, file, result, progress, cluster)
 

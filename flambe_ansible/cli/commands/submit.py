@@ -66,7 +66,8 @@ def submit(
             arguments = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
             done = _submit(output, cluster, runnable, force=force, yes=yes, arguments=arguments)
         except ClusterBusyError as error:
-            error.hint = _list_choices(output, cluster_file)
+            if error.state:  # a job runs; otherwise another user has reserved the cluster
+                error.hint = _list_choices(output, cluster_file)
             raise
         except ExistingResultsError as error:
             error.hint = f"{output.command} --force   # overwrites them; or change the name, or set `resume` in {file}"

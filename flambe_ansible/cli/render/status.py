@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.run import render_run
-from flambe_ansible.cli.render.words import label_host, make_table
+from flambe_ansible.cli.render.words import format_time, label_host, make_table
+from flambe_ansible.fleet.reservation import Holder
 from flambe_ansible.hosts import Host, HostState
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
 
@@ -23,8 +24,17 @@ def render_status(status: ClusterStatus) -> RenderableType:
     title.append("; Ray is restarting after the job" if restarting else "")
     if not status.hosts:
         return title
-    run = [render_run(status.run)] if status.run else []
-    return Group(title, Text(), _render_hosts(status), Text(), Text(describe_ray(status)), *run)
+    lines = [render_run(status.run)] if status.run else []
+    if status.reserved:
+        lines.append(Text(f"Reserved: {describe_holder(status.reserved)}", style="yellow"))
+    return Group(title, Text(), _render_hosts(status), Text(), Text(describe_ray(status)), *lines)
+
+
+def describe_holder(holder: Holder) -> str:
+    """Describe who has reserved a cluster: ``launch by ann@laptop since 12:03, from 10.0.0.7``."""
+    since = f" since {format_time(holder.since)}" if holder.since else ""
+    origin = f", from {holder.origin}" if holder.origin else ""
+    return f"{holder.what or 'a command'} by {holder.who or 'another user'}{since}{origin}"
 
 
 def describe_ray(status: ClusterStatus) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -30,6 +31,12 @@ def format_seconds(seconds: float) -> str:
         return f"{minutes}m{rest:02d}"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}"
+
+
+def format_time(text: str) -> str:
+    """Write an ISO 8601 time in local time: ``12:03``, with its date if that is not today's."""
+    moment = datetime.fromisoformat(text).astimezone()
+    return f"{moment:%H:%M}" if moment.date() == datetime.now(UTC).astimezone().date() else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def shorten_host(name: str, cluster: str) -> str:

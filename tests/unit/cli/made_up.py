@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flambe_ansible import events
+from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.launch.plan import Action, Plan, PlannedHost
@@ -96,6 +99,7 @@ class FakeCluster:
     created: list[str] = field(default_factory=list)
     calls: list[Any] = field(default_factory=list)
     observer: events.Observer = events.ignore
+    unanswered: str = ""
 
     def plan(self) -> Plan:
         return self.planned
@@ -129,6 +133,13 @@ class FakeCluster:
 
     def find_hosts(self) -> list[Host]:
         return self.hosts
+
+    @contextmanager
+    def reserve(self, what: str) -> Iterator[Reservation]:
+        self.calls.append(("reserve", what))
+        reservation = Reservation(what, cluster=self.name)
+        reservation.unanswered = self.unanswered
+        yield reservation
 
     def check_termination(self) -> list[Host]:
         return self.hosts

@@ -117,6 +117,14 @@ def test_down_confirms(cluster: FakeCluster, run: Run) -> None:
     done = run("down", "c.yaml", "--yes")
     assert done.code == 0
     assert done.stdout.endswith("demo: terminated 3 hosts and deleted their alarms.\n")
+    assert cluster.calls[:2] == [("reserve", "down"), "terminate"]
+
+
+def test_down_of_a_cluster_that_does_not_answer_warns(cluster: FakeCluster, run: Run) -> None:
+    cluster.unanswered = "demo_orchestrator: no answer"
+    done = run("down", "c.yaml", "--yes")
+    assert "demo_orchestrator: no answer; so it is unknown whether another user works on the cluster" in done.stderr
+    assert "terminate" in cluster.calls
 
 
 def test_down_without_hosts_succeeds_without_a_question(cluster: FakeCluster, run: Run) -> None:

@@ -6,6 +6,7 @@ import io
 import shlex
 import subprocess
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from rich.text import Text
 from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
 from flambe_ansible.cli.render.failure import render_error
 from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
-from flambe_ansible.cli.render.status import render_status
-from flambe_ansible.cli.render.words import format_seconds, wrap, wrap_command
+from flambe_ansible.cli.render.status import describe_holder, render_status
+from flambe_ansible.cli.render.words import format_seconds, format_time, wrap, wrap_command
 from flambe_ansible.errors import (
     ClusterConfigurationError,
     PlaybookError,
@@ -25,6 +26,7 @@ from flambe_ansible.errors import (
     RemoteCommandError,
     TaskFailure,
 )
+from flambe_ansible.fleet.reservation import Holder
 from flambe_ansible.jobs.state import JobState, LostHost
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.launch.plan import Action, Plan
@@ -93,6 +95,17 @@ def test_a_status_has_all_hosts_and_the_state_of_ray(width: int) -> None:
 )
 def test_a_status_has_the_reason_if_ray_is_not_available(found: ClusterStatus, line: str) -> None:
     assert line in draw(render_status(found), width=120)
+
+
+def test_a_status_shows_who_has_reserved_the_cluster() -> None:
+    now = datetime.now(UTC)
+    holder = Holder(who="ann@laptop", what="launch", since=f"{now:%Y-%m-%dT%H:%M:%SZ}", origin="10.0.0.7")
+    line = f"Reserved: launch by ann@laptop since {now.astimezone():%H:%M}, from 10.0.0.7"
+    assert line in draw(render_status(make_status(reserved=holder)))
+    assert "Reserved" not in draw(render_status(make_status()))
+    assert describe_holder(Holder()) == "a command by another user"
+    older = datetime(2026, 1, 2, 12, 3, tzinfo=UTC)
+    assert format_time("2026-01-02T12:03:00Z") == f"{older.astimezone():%Y-%m-%d %H:%M}"
 
 
 def test_a_status_after_a_job_reports_that_ray_restarts() -> None:

@@ -19,7 +19,9 @@ from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.ec2 import alarms
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError, PlaybookError, SourceError
 from flambe_ansible.events import Notice, Status, StepEvent
+from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import HostState, Role
+from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.launch import launch as launch_module
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.launch import LaunchResult
@@ -423,6 +425,8 @@ def test_an_error_in_the_block_terminates_new_hosts_unless_they_were_launched(
     monkeypatch.setattr(launch_module, "converge", converge)
     with pytest.raises(SystemExit if launched else PlaybookError), make_cluster(key=str(key)) as cluster:
         monkeypatch.setattr(cluster, "connect", create_autospec(cluster.connect))
+        monkeypatch.setattr(Reservation, "take", create_autospec(Reservation.take))
+        monkeypatch.setattr(Jobs, "list_active", create_autospec(Jobs.list_active, return_value=[]))
         cluster.run()
         sys.exit(0)
     assert account.names() == (ALL if launched else [])

@@ -29,11 +29,12 @@ def make_host(*folders: str, failure: int = 0) -> Any:
     def run(_host: Host, command: str, **options: Any) -> Completed:
         if command == "exec /bin/sh -s":
             mark = options["input"].split()[2]
-            names = "topics/output__topics\nother/output__another\n"
-            return Completed(returncode=0, stdout=f"{mark}\n{names}", stderr="")
-        tested = re.fullmatch(r"cd && test -d (.*)", command)
-        code = int(shlex.split(tested[1])[0] not in folders) if tested else 0
-        return Completed(returncode=code, stdout="", stderr="")
+            text = "topics/output__topics\nother/output__another\n"
+            tested = re.search(r"if test -d (.*); then", options["input"])
+            if tested:
+                text = "yes\n" if shlex.split(tested[1])[0] in folders else ""
+            return Completed(returncode=0, stdout=f"{mark}\n{text}", stderr="")
+        return Completed(returncode=0, stdout="", stderr="")
 
     def get(_host: Host, _source: str, target: Path, *, options: list[str]) -> None:
         assert target.is_dir()

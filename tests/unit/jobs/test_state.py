@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from flambe_ansible.errors import ClusterConfigurationError, RayError, RunError
+from flambe_ansible.errors import ClusterConfigurationError, RayError, RemoteCommandError, RunError
 from flambe_ansible.jobs import sites, state
 from flambe_ansible.jobs.jobs import require_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.paths import collection
 from flambe_ansible.runtimes import flambe, make_runtime
+from flambe_ansible.ssh import Completed
 from tests.unit.fleets import commands_of, make_connections, make_jobs
 
 DOCUMENT = {
@@ -26,7 +27,7 @@ DOCUMENT = {
 
 
 def test_a_state_round_trips() -> None:
-    found = state.parse("Welcome to this host!\n" + json.dumps(DOCUMENT) + "\n")
+    found = state.parse("Welcome to this host!\n" + json.dumps(DOCUMENT) + "\n", host="demo")
     assert (found.state, found.stage, found.active, found.until) == ("running", "train", True, "")
     assert found.lost[0].reason == "gone"
     assert list(found.stages) == ["data", "train"]
@@ -34,9 +35,28 @@ def test_a_state_round_trips() -> None:
     assert {**document, "until": None, "invocation": "unknown here"} == DOCUMENT
 
 
-@pytest.mark.parametrize("text", ["", "bash: no such file\n", '{"state": "none", "active": false, "settling": false}'])
+@pytest.mark.parametrize("text", ['{"state": "none"}\n', '{"state": "none", "active": false, "settling": false}'])
 def test_an_orchestrator_without_a_job(text: str) -> None:
-    assert make_jobs(make_connections(text)).get() == JobState()
+    jobs = make_jobs(make_connections(text))
+    assert (jobs.get(), jobs.list_active()) == (JobState(), [])
+
+
+@pytest.mark.parametrize("text", ["", "bash: no such file\n", "[1]\n", '{"lost": [1]}'])
+def test_an_answer_that_is_no_state_is_an_error(text: str) -> None:
+    with pytest.raises(RunError, match=r"demo_orchestrator: the state of the last job is unknown: ."):
+        make_jobs(make_connections(text)).get()
+
+
+def test_a_login_shell_that_runs_no_command_is_an_error() -> None:
+    connections = make_connections()
+    connections.run.side_effect = lambda *_, **__: Completed(returncode=0, stdout="Welcome\n", stderr="")
+    with pytest.raises(RemoteCommandError, match="the user's login shell did not run a command"):
+        make_jobs(connections).get()
+
+
+def test_running_jobs() -> None:
+    [job] = make_jobs(make_connections(json.dumps(DOCUMENT))).list_active()
+    assert job.name == "topics"
 
 
 def test_a_call_sends_its_document_and_reads_the_answer() -> None:
@@ -63,8 +83,7 @@ def test_a_ray_that_does_not_start_is_reported() -> None:
 def test_stop_does_nothing_without_a_job() -> None:
     connections = make_connections('{"state": "succeeded", "name": "topics"}')
     assert make_jobs(connections).stop().name == "topics"
-    [command] = commands_of(connections)
-    assert command.endswith("flambe-run state")
+    assert commands_of(connections) == []
 
 
 def test_stop_ends_a_running_job() -> None:
@@ -100,6 +119,7 @@ def read_defaults(role: str) -> dict[str, Any]:
 
 def test_constants_match_the_defaults_of_the_roles() -> None:
     runner, tensorboard, site, ray = map(read_defaults, ("runner", "tensorboard", "report_site", "ray_node"))
+    assert set(make_runtime("flambe").protection) <= {*read_defaults("flambe"), *ray}
     assert (runner["runner_unit"], runner["runner_root"]) == (flambe.JOB_UNIT, flambe.ROOT)
     assert f"{runner['runner_root']}/bin/flambe-run" == flambe.JOB_COMMAND
     assert site["report_site_job_unit"] == flambe.JOB_UNIT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,8 +25,10 @@ from flambe_ansible.errors import (
     RunError,
     SourceError,
 )
+from flambe_ansible.fleet.access import Access
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.player import Player
+from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host
 from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.jobs.state import JobState
@@ -38,6 +41,7 @@ from flambe_ansible.ssh import Completed
 from tests.unit.cli.made_up import HOSTS
 from tests.unit.fleets import HOME, make_connections
 
+TAKEN: list[str] = []  # the commands that have reserved the cluster
 RUNNING = JobState(state="running", active=True, name="other", since="2026-11-22T04:00:00Z", stage="train")
 
 
@@ -67,6 +71,7 @@ class Submitting(Cluster):
         self.service = create_autospec(Jobs, instance=True)
         current = job or JobState()
         self.service.get.return_value = current
+        self.service.list_active.side_effect = lambda: [job for job in [self.service.get()] if job.active]
         self.service.prepare.side_effect = lambda variables: self.log.append(("prepare", variables)) or True
         self.service.refresh_ray.side_effect = lambda *, always: self.log.append(("refresh_ray", always))
         self.service.stop.side_effect = self._stop
@@ -77,7 +82,15 @@ class Submitting(Cluster):
         self.hosts = list(HOSTS)
 
     def find_hosts(self) -> list[Host]:
-        return list(HOSTS)
+        return [] if isinstance(self.failure, ClusterNotFoundError) else list(HOSTS)
+
+    @property
+    def _access(self) -> Any:
+        access = create_autospec(Access, instance=True, connections=self._found)
+        if isinstance(self.failure, HostConnectionError):
+            access.open.side_effect = self.failure
+        access.open_each.return_value = {}
+        return access
 
     def attach(self, hosts: Any = None, *, timeout: float = 10.0) -> None:
         assert [host.name for host in hosts] == ["demo_orchestrator"]
@@ -101,7 +114,10 @@ class Submitting(Cluster):
 
     @property
     def jobs(self) -> Jobs:
-        self.service.fleet = self.fleet
+        return self._make_jobs(self.fleet)
+
+    def _make_jobs(self, fleet: Fleet) -> Jobs:
+        self.service.fleet = fleet
         return self.service  # type: ignore[no-any-return]
 
     def _make_instance(self, host: Host) -> Any:
@@ -156,7 +172,17 @@ def _launched(monkeypatch: pytest.MonkeyPatch) -> None:
             hosts=HOSTS, created=(), version=RuntimeVersion(), playbook={}, ray=None, seconds=1.0, log=Path("/log")
         )
 
+    def take(reservation: Reservation, _connections: Any, host: Host) -> None:
+        assert host.name == "demo_orchestrator"
+        if reservation.held:
+            return
+        TAKEN.append(reservation.what)
+        reservation._process = create_autospec(subprocess.Popen, instance=True, stdin=None, stdout=None)
+        reservation._process.poll.return_value = None
+
+    TAKEN.clear()
     monkeypatch.setattr("flambe_ansible.launch.launch.converge", converge)
+    monkeypatch.setattr(Reservation, "take", take)
 
 
 def submit(cluster: Submitting, file: RunnableFile, **options: Any) -> Any:
@@ -216,6 +242,78 @@ def test_force_stops_the_job_before_the_launch(experiment: Callable[..., Runnabl
     assert submit(cluster, experiment(), force=True).replaced
     assert [call[0] for call in cluster.log[:3]] == ["stop", "connect", "converge"]
     assert cluster.log[0][1] is True
+
+
+@pytest.mark.parametrize("failure", [None, HostConnectionError("no answer", host="demo")])
+def test_the_cluster_is_reserved_once(experiment: Callable[..., RunnableFile], failure: Exception | None) -> None:
+    submit(Submitting(failure=failure), experiment())
+    assert TAKEN == ["submit"]
+    Submitting(failure=failure).run()
+    assert TAKEN == ["submit", "launch"]
+    idle = Submitting()
+    idle.load_all_instances()
+    idle.shutdown_flambe_execution()
+    assert TAKEN == ["submit", "launch"]  # no job, so nothing is changed
+    stopping = Submitting(job=RUNNING)
+    stopping.load_all_instances()
+    stopping.shutdown_flambe_execution()
+    assert TAKEN == ["submit", "launch", "stop"]
+
+
+def test_a_reserved_cluster_is_not_changed(
+    experiment: Callable[..., RunnableFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(reservation: Reservation, *_: Any) -> None:
+        raise ClusterBusyError("cluster demo is reserved")
+
+    monkeypatch.setattr(Reservation, "take", take)
+    cluster = Submitting(job=RUNNING)
+    cluster.load_all_instances = None  # type: ignore[assignment]
+    for work in (
+        lambda: submit(cluster, experiment(head=""), force=True),
+        cluster.run,
+        lambda: cluster.run(force=True),
+        cluster.shutdown_flambe_execution,
+    ):
+        cluster.hosts = list(HOSTS)
+        with pytest.raises(ClusterBusyError, match="reserved"):
+            work()
+        assert cluster.log == []
+        assert cluster._reservation is None
+
+
+def test_results_are_kept_if_the_reservation_is_lost(
+    experiment: Callable[..., RunnableFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Submitting()
+
+    def check(_reservation: Reservation) -> None:
+        if "prepare" in [call[0] for call in cluster.log]:
+            raise HostConnectionError("lost", host="demo")
+
+    monkeypatch.setattr(Reservation, "check", check)
+    with pytest.raises(HostConnectionError, match="lost"):
+        submit(cluster, experiment())
+    assert [call[0] for call in cluster.log][-1] == "prepare"
+
+
+@pytest.mark.parametrize("failure", [None, HostConnectionError("no answer", host="demo")])
+def test_a_launch_does_not_end_a_running_job(monkeypatch: pytest.MonkeyPatch, failure: Exception | None) -> None:
+    asked: list[Any] = []
+
+    def protect(player: Player, *_: Any, cluster: str, job: JobState) -> None:
+        asked.append((cluster, job, [host.name for host in player.fleet.hosts]))
+        raise ClusterBusyError("it would end it")
+
+    monkeypatch.setattr("flambe_ansible.launch.launch.protect", protect)
+    cluster = Submitting(job=RUNNING, failure=failure)
+    with pytest.raises(ClusterBusyError, match="would end it"):
+        cluster.run()
+    assert asked == [("demo", RUNNING, [host.name for host in HOSTS])]
+    assert [call[0] for call in cluster.log] == (["connect"] if failure else [])
+    assert cluster.run(force=True).runtime == "flambe"
+    assert Submitting(failure=failure).run().runtime == "flambe"
+    assert len(asked) == 1
 
 
 def test_a_checkout_that_cannot_be_built_stops_no_job(experiment: Callable[..., RunnableFile]) -> None:

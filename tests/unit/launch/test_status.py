@@ -116,4 +116,5 @@ def test_the_document_without_hosts() -> None:
         "runtime": "flambe",
         "ray": {"alive": 0, "version": "", "error": ""},
         "run": None,
+        "reservation": None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import pwd
@@ -40,6 +41,40 @@ def make(tmp_path: Path, **changes: Any) -> Any:
         **changes,
     }
     return runtime.Runtime(params, ACCOUNT)
+
+
+def test_changed_versions_are_described(tmp_path: Path) -> None:
+    for name in ("flambe-0.4.18", "ray-0.7.6"):
+        (tmp_path / f"venv/lib/python3.7/site-packages/{name}.dist-info").mkdir(parents=True)
+    made = make(tmp_path, requirements=["flambe==0.4.17", "ray==0.7.6", "psutil"])
+    made.inspect()
+    assert made.describe_change() == "flambe changes from 0.4.18 to 0.4.17"
+    same = make(tmp_path, requirements=["flambe==0.4.18"])
+    same.inspect()
+    assert same.describe_change() == "install"
+
+
+def test_an_interrupted_environment_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "venv/lib").mkdir(parents=True)
+    (tmp_path / "tmp/uv-left").mkdir(parents=True)
+    (tmp_path / "tmp/uv-left/uv.toml").touch()
+    called: list[tuple[Any, ...]] = []
+
+    class Uv:
+        workplace = staticmethod(lambda: contextlib.nullcontext(str(tmp_path)))
+
+        @staticmethod
+        def run(*argv: str, cwd: str) -> None:
+            called.append((*argv, *(list((tmp_path / name).iterdir()) for name in ("venv", "tmp"))))
+            raise accounts.CommandError("uv venv failed", "uv venv", "")
+
+    made = make(tmp_path)
+    monkeypatch.setattr(made, "prepare_uv", Uv)
+    made.inspect()
+    with pytest.raises(accounts.CommandError):
+        made.converge()
+    [call] = called
+    assert (call[0], call[-3], call[-2:]) == ("venv", str(tmp_path / "venv"), ([], []))
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import ports, ray_service, service, systemd
 
+from flambe_ansible.launch.launch import PROTECTED
+
 ACCOUNT = pwd.getpwnam(getpass.getuser())
 
 
@@ -154,6 +156,7 @@ def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -
         "port": 12345,
         "start": True,
         "expect": {},
+        "restart": True,
         "timeout": 90,
         **changes,
     }
@@ -180,6 +183,26 @@ def test_a_ray_whose_restart_was_interrupted_is_restarted(
     third.converge()
     assert third.systemd.actions == ["restart Ray: its files changed after it was started"]
     assert systemctl.calls == ["reset-failed", "restart"]
+
+
+def test_a_running_ray_is_not_restarted_against_the_option(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_node(tmp_path, monkeypatch, restart=False).converge()
+    assert "restart" in systemctl.calls  # it did not run
+    systemctl.run(age(tmp_path / "ray.service", 60) + 1)
+    systemctl.calls.clear()
+    make_node(tmp_path, monkeypatch, restart=False).converge()
+    before = (tmp_path / "ray.service").read_text()
+    changed = make_node(tmp_path, monkeypatch, restart=False, port=12346)
+    with pytest.raises(systemd.ProtectedError) as caught:
+        changed.converge()
+    assert str(caught.value) == "ray.service is running and would be restarted: its unit changed"
+    assert ((tmp_path / "ray.service").read_text(), systemctl.calls) == (before, [])
+    assert systemd.PROTECTED == PROTECTED
+    systemctl.state["ActiveState"] = "failed"
+    make_node(tmp_path, monkeypatch, restart=False, port=12346).converge()
+    assert "restart" in systemctl.calls
 
 
 def test_a_worker_that_waits_with_an_outdated_ray_nodes_is_restarted(

@@ -1,0 +1,255 @@
+"""One cluster, one writer: the reservation of a cluster on its orchestrator.
+
+A process on the orchestrator holds it, and ends with this process: when its standard input is closed, or if it receives
+nothing for a minute. So a killed process, a closed laptop and a cut network end the reservation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import re
+import selectors
+import shlex
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+from flambe_ansible.errors import ClusterBusyError, HostConnectionError, RemoteCommandError
+from flambe_ansible.fleet import holding
+from flambe_ansible.hosts import Host
+from flambe_ansible.ssh import Connections
+
+BEAT_SECONDS = 15.0
+SILENCE_SECONDS = 60.0  # as long as ServerAliveInterval times ServerAliveCountMax of the connections
+ANSWER_SECONDS = 60.0
+_NO_PYTHON = 127
+_LONGEST = 100  # characters
+_TIME = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\dZ")
+# The program comes by standard input. One line without characters that fish or tcsh would change in single quotes.
+_START = (
+    "for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do"
+    ' "$p" -c "import sys; sys.exit(sys.version_info < (3, 8))" >/dev/null 2>&1 </dev/null &&'
+    ' exec "$p" -I -c "import sys; exec(sys.stdin.buffer.read({}))"; done; exit 127'
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who has reserved a cluster.
+
+    Attributes:
+        who: ``user@machine``, or "" if it is unknown.
+        what: The command: ``launch``, ``submit``, ``stop`` or ``down``.
+        since: The time (ISO 8601, UTC).
+        origin: The address from which the holder connected to the orchestrator.
+    """
+
+    who: str = ""
+    what: str = ""
+    since: str = ""
+    origin: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the documented JSON document."""
+        return {"who": self.who, "what": self.what, "since": self.since, "from": self.origin}
+
+
+class Reservation:
+    """The reservation of one cluster by this process; as a context manager it is released at the end of the block.
+
+    Args:
+        what: The command that reserves it.
+        cluster: The cluster's name, for messages.
+
+    Attributes:
+        unanswered: Why the orchestrator did not answer, or "".
+    """
+
+    def __init__(self, what: str, *, cluster: str) -> None:
+        self.what = what
+        self.unanswered = ""
+        self._cluster = cluster
+        self._host = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._released = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
+
+    @property
+    def held(self) -> bool:
+        """Whether it was taken."""
+        return self._process is not None
+
+    def take(self, connections: Connections, host: Host) -> None:
+        """Reserve the cluster on its orchestrator; does nothing if it was taken already.
+
+        Raises:
+            ClusterBusyError: Another process holds the reservation; nothing was changed.
+            UnsupportedHostError: The host has no Python 3.8 or later.
+            HostConnectionError: The host did not answer.
+        """
+        if self.held:
+            return
+        process, answer = self._start(connections, host)
+        if answer is None:
+            _end(process)
+            connections.probe([host])  # waits for cloud-init, which may install Python, and checks the requirements
+            process, answer = self._start(connections, host)
+        if answer is None or not answer["held"]:
+            _end(process)
+            raise _no_answer(host, "no Python 3.8 or later", _NO_PYTHON) if answer is None else self._refuse(answer)
+        self._host, self._process = host.name, process
+        threading.Thread(target=self._beat, args=(process.stdin,), name="flambe-reservation", daemon=True).start()
+
+    def _start(self, connections: Connections, host: Host) -> tuple[subprocess.Popen[bytes], dict[str, Any] | None]:
+        """Start the process on the host; return its client and its answer, None if the host has no Python."""
+        holder = {"who": f"{getpass.getuser()}@{socket.gethostname()}", "what": self.what}
+        program = _write_program(f"hold({holder!r}, {SILENCE_SECONDS})")
+        process = connections.start(host, _command(program))
+        try:
+            return process, _ask(process, program, host)
+        except BaseException:
+            _end(process)
+            raise
+
+    def check(self) -> None:
+        """Check that it is still held.
+
+        Raises:
+            HostConnectionError: It was lost; another process may have reserved the cluster since.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            raise HostConnectionError(
+                f"{self._host}: the reservation of cluster {self._cluster} was lost: the connection was cut, or this"
+                " machine was suspended",
+                host=self._host,
+                hint="run this command again; it continues",
+            )
+
+    def release(self) -> None:
+        """Release it; does nothing if it is not held."""
+        self._released.set()
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
+
+    def _beat(self, stdin: IO[bytes]) -> None:
+        """Write to the process regularly; a dead connection is found by ``check``."""
+        with contextlib.suppress(OSError, ValueError):
+            while not self._released.wait(BEAT_SECONDS):
+                stdin.write(b"\n")
+                stdin.flush()
+
+    def _refuse(self, answer: Mapping[str, Any]) -> ClusterBusyError:
+        holder = _read_holder(answer["holder"] or {})
+        who = f"{holder.who} ({holder.origin})" if holder.origin else holder.who
+        return ClusterBusyError(
+            f"cluster {self._cluster} is reserved by {who or 'another user'}: {holder.what or 'a command'} is running"
+            f" there since {holder.since or 'just now'}; nothing was changed",
+            hint="wait until it has ended, then run this again; flambe-ans status CLUSTER shows who has reserved it",
+        )
+
+
+def find_holder(connections: Connections, host: Host, *, timeout: float) -> Holder | None:
+    """Return who has reserved the cluster of this orchestrator; None if nobody has.
+
+    Raises:
+        RemoteCommandError: The host gave no answer within ``timeout`` seconds.
+        HostConnectionError: The host cannot be reached.
+    """
+    program = _write_program("show()")
+    done = connections.run(host, _command(program), input=program, timeout=timeout, check=False)
+    if done.returncode == _NO_PYTHON:  # without Python there is no reservation
+        return None
+    answer = _find_answer(done.stdout)
+    if answer is None:
+        raise _no_answer(host, done.stdout + done.stderr, done.returncode)
+    return None if answer["holder"] is None else _read_holder(answer["holder"])
+
+
+def _write_program(call: str) -> bytes:
+    return (Path(holding.__file__).read_text() + f"\n{call}\n").encode()
+
+
+def _command(program: bytes) -> str:
+    return "exec /bin/sh -c " + shlex.quote(_START.format(len(program)))
+
+
+def _ask(process: subprocess.Popen[bytes], program: bytes, host: Host) -> dict[str, Any] | None:
+    """Send the program and return its answer; None if the host has no Python."""
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101 - they are pipes
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(program)
+        process.stdin.flush()
+    printed, deadline = b"", time.monotonic() + ANSWER_SECONDS
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while (answer := _find_answer(printed.decode(errors="replace"))) is None:
+            if not selector.select(max(deadline - time.monotonic(), 0)):
+                message = f"{host.name}: no answer within {ANSWER_SECONDS:g} s about the reservation of the cluster"
+                raise HostConnectionError(message, host=host.name)
+            chunk = os.read(process.stdout.fileno(), 65536)
+            if not chunk:
+                code = process.wait()
+                if code == _NO_PYTHON:
+                    return None
+                raise _no_answer(host, printed.decode(errors="replace"), code)
+            printed += chunk
+    return answer
+
+
+def _find_answer(printed: str) -> dict[str, Any] | None:
+    """Return the answer of the program; what a login profile prints before it is ignored."""
+    _, mark, rest = printed.partition(holding.MARK)
+    line, newline, _ = rest.partition("\n")
+    if not (mark and newline):
+        return None
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+def _no_answer(host: Host, output: str, code: int) -> RemoteCommandError:
+    last = output.strip().rpartition("\n")[2]
+    return RemoteCommandError(
+        f"{host.name}: the reservation of the cluster could not be read or taken: {last or f'exit code {code}'}",
+        host=host.name,
+        command="python3",
+        returncode=code,
+        output=output,
+    )
+
+
+def _read_holder(document: Mapping[str, Any]) -> Holder:
+    """Read the holder; every user of the host can write to its file, so only plain text is accepted."""
+
+    def read(name: str) -> str:
+        text = str(document.get(name, ""))
+        return text if text.isprintable() and len(text) <= _LONGEST else ""
+
+    since = read("since")
+    return Holder(
+        who=read("who"), what=read("what"), since=since if _TIME.fullmatch(since) else "", origin=read("from")
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the client; the process on the host ends with its standard input."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
