@@ -154,7 +154,15 @@ class HostError(ClusterError):
 
 
 class HostConnectionError(HostError, ConnectionError):
-    """The SSH connection to a host failed."""
+    """The SSH connection to a host failed.
+
+    Attributes:
+        unreachable: Whether there was no answer; False for a refused login and for a wrong key.
+    """
+
+    def __init__(self, message: str, *, host: str, hint: str | None = None, unreachable: bool = False) -> None:
+        super().__init__(message, host=host, hint=hint)
+        self.unreachable = unreachable
 
 
 class HostKeyError(HostConnectionError):

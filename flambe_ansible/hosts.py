@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -43,11 +44,22 @@ class Host:
     instance_type: str = ""  # the provider's
     private_port: int = 22  # of its sshd at ``private_ip``
     alias: str = ""  # of its host key if it has no ``instance_id``; "" is its name
+    started: float = 0.0  # when it was started last, in seconds since the epoch; 0 is unknown
 
     @property
     def key_alias(self) -> str:
         """The name of the host's key in the cluster's known_hosts."""
         return self.instance_id or self.alias or self.name
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """Its position in the cluster: the orchestrator, then the factories by index."""
+        return (self.role is Role.FACTORY, self.index)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started last; very many if that is unknown."""
+        return time.time() - self.started
 
 
 def make_host(

@@ -38,6 +38,7 @@ class HostResult:
     unreachable: int = 0
     skipped: int = 0
     roles: Mapping[str, RoleResult] = field(default_factory=dict)
+    failures: tuple[TaskFailure, ...] = ()  # that were not rescued
 
 
 @dataclass
@@ -127,6 +128,7 @@ class Recorder:
                 name: RoleResult(status=step.status, seconds=step.seconds, details=step.details)
                 for name, step in self._steps.get(host, {}).items()
             },
+            failures=tuple(failure for failure in self.failures() if failure.host == host),
         )
 
     def _begin(self, data: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import click
 from rich.text import Text
 
 from flambe_ansible.cli.output import Output, print_command, print_line
-from flambe_ansible.cli.render.failure import describe_error, render_error
+from flambe_ansible.cli.render.failure import describe_error, render_error, render_next
 from flambe_ansible.errors import CancelledError, FlambeAnsibleError
 from flambe_ansible.files import write_atomic
 from flambe_ansible.paths import state_root
@@ -68,11 +69,14 @@ def show(output: Output, error: BaseException) -> None:
     elif isinstance(error, FlambeAnsibleError):
         _complete_hint(output, error)
         excerpts = output.errors.file.isatty()
-        for line in render_error(error, next_command=output.next_command, excerpts=excerpts):
-            is_command = re.match(r"(next: | {6})(flambe-ans|sudo|ssh|aws) ", line.plain)
-            (print_command if is_command else print_line)(output.errors, line)
+        _print_lines(output, render_error(error, next_command=output.next_command, excerpts=excerpts))
     else:
         _show_unexpected(output, error)
+
+
+def show_next(output: Output, choices: str) -> None:
+    """Print what to do next, one choice per line."""
+    _print_lines(output, render_next(choices))
 
 
 def find_exit_code(error: BaseException) -> int:
@@ -81,6 +85,12 @@ def find_exit_code(error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         return error.exit_code if error.exit_code > 1 else USAGE
     return error.exit_code if isinstance(error, FlambeAnsibleError) else UNEXPECTED
+
+
+def _print_lines(output: Output, lines: Iterable[Text]) -> None:
+    for line in lines:
+        is_command = re.match(r"(next: | {6})(flambe-ans|sudo|ssh|aws) ", line.plain)
+        (print_command if is_command else print_line)(output.errors, line)
 
 
 def _translate(error: BaseException) -> BaseException:

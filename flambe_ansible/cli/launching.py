@@ -12,11 +12,13 @@ from flambe_ansible.cli.interrupts import interruptible
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.progress import Progress
 from flambe_ansible.cli.render.plan import write_question
-from flambe_ansible.cli.render.words import count
-from flambe_ansible.errors import CancelledError
+from flambe_ansible.cli.render.words import count, shorten_host
+from flambe_ansible.errors import CancelledError, HostConnectionError
+from flambe_ansible.events import Notice
 
 if TYPE_CHECKING:
     from flambe_ansible.cluster.cluster import Cluster
+    from flambe_ansible.launch.launch import LaunchResult
     from flambe_ansible.launch.plan import Plan
 
 Result = TypeVar("Result")
@@ -55,10 +57,30 @@ def attempt(
         except (Exception, KeyboardInterrupt) as error:
             cause = error if isinstance(error, Exception) else CancelledError("cancelled")
             errors.show(output, cause)
-            raise errors.ShownError(cause, **_settle(output, cluster, on_failure)) from error
+            raise errors.ShownError(cause, **settle(output, cluster, on_failure)) from error
 
 
-def _settle(output: Output, cluster: Cluster, on_failure: str | None) -> dict[str, Any]:
+def report_failed(output: Output, result: LaunchResult, *, cluster: Cluster) -> int:
+    """Print the errors of the factories that are not ready, and the next command; return the exit code for them."""
+    if not result.failed:
+        return 0
+    found = dict.fromkeys(one.error for one in result.failed)
+    command = f"flambe-ans launch {shlex.quote(output.cluster_file)}"
+    choices = {command: "try again"}
+    if cluster.ends_hosts and any(isinstance(error, HostConnectionError) and error.unreachable for error in found):
+        choices[f"{command} --replace-dead"] = "replace the hosts that do not answer"
+    output.next_command = ""  # the choices follow the last error
+    for error in found:
+        errors.show(output, error)
+    names = ", ".join(shorten_host(one.host.name, cluster.name) for one in result.failed)
+    verb = "is" if len(result.failed) == 1 else "are"
+    message = f"{names} {verb} not ready; the other {count(len(result.hosts), 'host')} are ready"
+    output.show_notice(Notice(message=message, warning=True))
+    errors.show_next(output, "\n".join(f"{choice}   # {meaning}" for choice, meaning in choices.items()))
+    return max(error.exit_code for error in found)
+
+
+def settle(output: Output, cluster: Cluster, on_failure: str | None) -> dict[str, Any]:
     """Keep or terminate the hosts that this launch created; return which were created and kept."""
     created = list(cluster.created)
     if not created:

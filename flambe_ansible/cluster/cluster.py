@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,7 @@ from flambe_ansible.errors import (
     RunError,
 )
 from flambe_ansible.fleet import records
-from flambe_ansible.fleet.access import ASK_TIMEOUT, Access
+from flambe_ansible.fleet.access import ANSWER_TIMEOUT, BOOT_TIMEOUT, Access, Limits
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
@@ -40,8 +40,8 @@ from flambe_ansible.jobs.jobs import Executable, Jobs, require_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
 from flambe_ansible.launch import launch, lock, status
-from flambe_ansible.launch.launch import LaunchOptions, LaunchResult
-from flambe_ansible.launch.plan import Plan
+from flambe_ansible.launch.launch import FailedHost, LaunchOptions, LaunchResult
+from flambe_ansible.launch.plan import Plan, mark_replaced
 from flambe_ansible.launch.status import ClusterStatus, Health
 from flambe_ansible.paths import cluster_state
 from flambe_ansible.providers import Provider
@@ -49,7 +49,8 @@ from flambe_ansible.providers.given import RecordedProvider, not_managed
 from flambe_ansible.runnable.environment import RemoteEnvironment
 from flambe_ansible.runtimes import Runtime, RuntimeVersion, make_runtime
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
-from flambe_ansible.ssh import Connections
+from flambe_ansible.ssh import Connections, Patience
+from flambe_ansible.ssh.parallel import join
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ class ClusterOptions(TypedDict, total=False):
     setup_timeout: float
     install_timeout: float
     expose_sites: bool
+    answer_timeout: float
+    boot_timeout: float
 
 
 class Cluster(ABC):
@@ -102,7 +105,9 @@ class Cluster(ABC):
         setup_timeout: Seconds that one setup command may take.
         install_timeout: Seconds that one command of the installation may take.
         expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
-        proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config``.
+        answer_timeout: Seconds for a running host to accept a login, or to answer one query.
+        boot_timeout: Seconds from the start of a host until it accepts a login.
+        proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config``, ``none`` is no bastion.
 
     Attributes:
         orchestrator: The loaded orchestrator, or None.
@@ -136,6 +141,8 @@ class Cluster(ABC):
         setup_timeout: float = 3600.0,
         install_timeout: float = 1800.0,
         expose_sites: bool = False,
+        answer_timeout: float = ANSWER_TIMEOUT,
+        boot_timeout: float = BOOT_TIMEOUT,
         proxy_jump: str | None = None,
     ) -> None:
         self.name = name
@@ -151,6 +158,8 @@ class Cluster(ABC):
         self.setup_timeout = setup_timeout
         self.install_timeout = install_timeout
         self.expose_sites = expose_sites
+        self.answer_timeout = answer_timeout
+        self.boot_timeout = boot_timeout
         self.proxy_jump = proxy_jump
         self.observer: events.Observer = events.ignore
         self.orchestrator: Instance | None = None
@@ -159,6 +168,7 @@ class Cluster(ABC):
         self.options = LaunchOptions()
         self._version: RuntimeVersion | None = None
         self._launched = False  # a launch has succeeded
+        self._replaced: list[Host] = []  # the hosts that the next launch replaces
         self._open_access: Access | None = None
         self._reservation: Reservation | None = None
 
@@ -210,13 +220,15 @@ class Cluster(ABC):
     def run(self, force: bool = False, **kwargs: Any) -> LaunchResult:
         """Create or update the cluster: hosts, roles, Ray. Idempotent.
 
+        A factory that fails does not stop the others: it is in ``failed`` of the result, and is not loaded afterwards.
+
         Args:
             force: Restart Ray and change its runtime if that is needed, even if it ends a running job.
             kwargs: The other fields of ``LaunchOptions``.
 
         Raises:
             ClusterBusyError: Another process has reserved the cluster, or a running job would be ended.
-            FlambeAnsibleError: A step failed.
+            FlambeAnsibleError: A step failed, on the orchestrator or on all factories.
         """
         return self._launch(LaunchOptions(force=force, **kwargs), check=lambda: None)
 
@@ -509,7 +521,7 @@ class Cluster(ABC):
             cluster=self.name,
             provider=self.provider or type(self).__name__,
             region=hosts.region,
-            hosts=hosts.hosts,
+            hosts=mark_replaced(hosts.hosts, self._replaced),
             runtime=self.runtime,
             version=version,
             notes=(*version.warnings, *hosts.notes),
@@ -536,6 +548,36 @@ class Cluster(ABC):
             raise not_managed(self.name, type(self).__name__, hint=hint)
         return self.find_hosts()
 
+    def find_dead(self) -> dict[str, HostConnectionError]:
+        """Return why running hosts do not answer, by name; a host that refuses the login or shows a wrong key answers.
+
+        Raises:
+            ClusterConfigurationError: The hosts are not managed by this project, so that none can be replaced.
+            HostConnectionError: No host answers.
+        """
+        self._provider.replace([])
+        running = [host for host in self.find_hosts() if host.state is HostState.RUNNING]
+        errors = self._access.open_each(running, patience=self._limits.for_launch, observer=self.observer)
+        lost = {name: error for name, error in errors.items() if isinstance(error, HostConnectionError)}
+        dead = {name: error for name, error in lost.items() if error.unreachable}
+        if running and len(dead) == len(running):
+            raise HostConnectionError(
+                f"no host of cluster {self.name} answers; nothing was changed",
+                host=running[0].name,
+                hint="check the network of this machine; flambe-ans down CLUSTER terminates all hosts",
+            )
+        return dead
+
+    def replace_hosts(self, names: Iterable[str]) -> None:
+        """Let the next launch terminate these hosts and create them anew.
+
+        Raises:
+            ClusterConfigurationError: The hosts are not managed by this project.
+        """
+        wanted = set(names)
+        self._replaced = [host for host in self.find_hosts() if host.name in wanted]
+        self._provider.replace(self._replaced)
+
     def expected_host_keys(self, host: Host) -> list[str] | None:
         """Return the SSH host keys (``type base64``) that the provider vouches for; None if it has none."""
         return self._provider.host_keys(host)
@@ -553,40 +595,61 @@ class Cluster(ABC):
         """Open a connection to every loaded host; its host key is checked first.
 
         Args:
-            timeout: Seconds for all hosts to accept a login; None is the provider's own limit.
+            timeout: Seconds for all hosts to accept a login; None is ``answer_timeout`` or ``boot_timeout``.
 
         Raises:
             HostKeyError: A host's key differs from the trusted one.
             HostConnectionError: A host did not accept a login in time.
             UnsupportedHostError: A host lacks something that every host must have.
         """
+        errors = self.connect_each(timeout=timeout)
+        if errors:
+            raise join([one.error for one in errors])
+
+    def connect_each(self, *, timeout: float | None = None) -> list[FailedHost]:
+        """Connect as ``connect``, load the hosts that answer and meet the requirements, and return the others.
+
+        Raises:
+            HostError: The orchestrator failed, or all factories.
+        """
         if self.orchestrator is None or len(self.hosts) < 2:
             missing = "orchestrator" if self.orchestrator is None else "factory"
             raise ClusterError(f"{type(self).__name__}.load_all_instances() loaded no {missing}")
         self.hosts = self.hosts  # a custom class may have appended a host twice
-        access = self._access
-        access.open(self.hosts, timeout=timeout or access.policy.ready_timeout, observer=self.observer)
-        access.connections.probe(self.hosts)
+        hosts, access = self.hosts, self._access
+        patience = self._limits.for_launch if timeout is None else _fixed(timeout)
+        errors = access.open_each(hosts, patience=patience, observer=self.observer)
+        errors |= access.connections.probe_each(
+            [host for host in hosts if host.name not in errors], observer=self.observer
+        )
         if self._provider.records_hosts:
-            records.write_hosts(self.state_dir, self.hosts)
+            records.write_hosts(self.state_dir, hosts)
+        return self._unload(errors)
 
-    def attach(self, hosts: Sequence[Host] | None = None, *, timeout: float = ASK_TIMEOUT) -> None:
+    def attach(self, hosts: Sequence[Host] | None = None, *, timeout: float | None = None) -> None:
         """Load and connect to the running hosts, or to the given ones; change nothing.
+
+        Args:
+            hosts: The hosts; None is all that run.
+            timeout: Seconds for a host to answer; None is ``answer_timeout``.
 
         Raises:
             ClusterNotFoundError: No host is running.
-            HostConnectionError: A host did not answer within ``timeout`` seconds.
+            HostConnectionError: A host did not answer in time.
         """
         self.hosts = self.find_running() if hosts is None else hosts
-        self._access.open(self.hosts, timeout=timeout, observer=self.observer)
+        patience = self._limits.for_query if timeout is None else _fixed(timeout)
+        self._access.open(self.hosts, patience=patience, observer=self.observer)
 
-    def attach_each(self, hosts: Sequence[Host], *, timeout: float = ASK_TIMEOUT) -> dict[str, HostError]:
+    def attach_each(self, hosts: Sequence[Host]) -> dict[str, HostError]:
         """Connect to running hosts, and load those that answer; return the errors of the others by name.
 
         Raises:
             HostError: No host answered.
         """
-        errors = self._access.open_each(hosts, timeout=timeout, observer=self.observer)
+        errors = self._access.open_each(hosts, patience=self._limits.for_query, observer=self.observer)
+        if hosts and len(errors) == len(hosts):
+            raise join(list(errors.values()))
         self.hosts = [host for host in hosts if host.name not in errors]
         return errors
 
@@ -625,10 +688,10 @@ class Cluster(ABC):
         return hosts
 
     def status(self) -> ClusterStatus:
-        """Return the state of the cluster: its hosts, Ray's nodes, the last job."""
+        """Return the state of the cluster: its hosts, Ray's nodes, the last job; all hosts are asked at once."""
         hosts = self.find_hosts()
         head = next((host for host in hosts if host.role is Role.ORCHESTRATOR), None)
-        health = self._ask_health(head) if head and head.state is HostState.RUNNING else Health()
+        health = self._ask_health(head, [host for host in hosts if host.state is HostState.RUNNING])
         has_ray = self._runtime.ray is not None
         launching = lock.is_held(self.state_dir) or (health.reserved is not None and health.reserved.what == "launch")
         return ClusterStatus(
@@ -642,6 +705,7 @@ class Cluster(ABC):
             has_ray=has_ray,
             ray=health.ray,
             unreachable=health.unreachable,
+            silent=health.silent,
             run=health.job,
             reserved=health.reserved,
         )
@@ -715,7 +779,7 @@ class Cluster(ABC):
         return submission.check_free(self.name, job, self.jobs, runnable, force=force)
 
     def submit(self, runnable: Submittable, *, force: bool = False, **kwargs: Any) -> Submission:
-        """Launch the cluster, send all that a runnable needs, and start it.
+        """Launch the cluster, send all that a runnable needs, and start it on the hosts that are ready.
 
         Args:
             runnable: What ``jobs.submission.make_runnable`` returned.
@@ -754,6 +818,9 @@ class Cluster(ABC):
                 expose=self.expose_sites,
                 with_secrets=secrets.find(options.secrets_file) is not None,
                 check=reservation.check,
+                restart_ray=any(
+                    launched.ray and one.host.private_ip in launched.ray.addresses for one in launched.failed
+                ),
             )
         return Submission(run=job, launch=launched, replaced=replaced)
 
@@ -838,6 +905,8 @@ class Cluster(ABC):
                 proxy_jump=self.proxy_jump,
                 strict_host_keys=self.strict_host_keys,
                 login_patience=policy.login_patience,
+                answer=self._limits.answer,
+                observer=lambda event: self.observer(event),
             )
             self._open_access = Access(
                 connections, policy, find_keys=self.expected_host_keys, jump_keys=self._provider.jump_keys
@@ -867,14 +936,22 @@ class Cluster(ABC):
             if answered:
                 self._protect_jobs(self.find_running)  # before hosts are created
             self.load_all_instances()
-            self.connect()
+            unreached = self.connect_each()
             reservation.take(self.connections, self.fleet.head)
             check()
             if not answered:
                 self._protect_jobs(lambda: self.hosts)
-            result = launch.converge(self._player, self._runtime, version, created=self.created, started=started)
+            result = launch.converge(
+                self._player,
+                self._runtime,
+                version,
+                created=self.created,
+                started=started,
+                unreached=unreached,
+            )
+            self.hosts = result.hosts
             reservation.check()
-        self._launched = True
+        self._launched, self._replaced = True, []
         return result
 
     def _find_head(self) -> list[Host]:
@@ -885,7 +962,7 @@ class Cluster(ABC):
         """Take a reservation on the running orchestrator, if there is one and it answers."""
         running = self._find_head()
         try:
-            self._access.open(running, timeout=ASK_TIMEOUT, observer=self._show_notices)
+            self._access.open(running, patience=self._limits.for_query, observer=self._show_notices)
         except HostConnectionError as error:  # a launch waits for it, and takes the reservation then
             reservation.unanswered = error.message
             return
@@ -902,7 +979,7 @@ class Cluster(ABC):
             return
         self._resolve_names()
         hosts = find()
-        errors = self._access.open_each(hosts, timeout=ASK_TIMEOUT, observer=self._show_notices)
+        errors = self._access.open_each(hosts, patience=self._limits.for_query, observer=self._show_notices)
         first, *others = [self._make_instance(host) for host in _sort(hosts) if host.name not in errors]
         fleet = self._make_fleet(first, others)
         self.connections.probe(fleet.hosts)
@@ -915,6 +992,16 @@ class Cluster(ABC):
         if isinstance(event, events.Notice):
             self.observer(event)
 
+    def _unload(self, errors: Mapping[str, HostError]) -> list[FailedHost]:
+        """Unload the factories that failed, and return them; see ``launch.keep_ready``."""
+        failed = [FailedHost(host=host, error=errors[host.name]) for host in self.hosts if host.name in errors]
+        self.hosts = launch.keep_ready(self.hosts, failed)
+        return failed
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(answer_timeout=self.answer_timeout, boot_timeout=self.boot_timeout)
+
     @property
     def _player(self) -> Player:
         return self._make_player(self.fleet)
@@ -922,14 +1009,15 @@ class Cluster(ABC):
     def _ask_ray(self) -> RayNodes:
         return self._ray.ask(self.connections, self.fleet.head)
 
-    def _ask_health(self, head: Host) -> Health:
-        """Ask the orchestrator; the loaded hosts are unchanged."""
-        try:
-            self._access.open([head], timeout=ASK_TIMEOUT, observer=events.ignore)
-        except HostConnectionError as error:
-            return Health(unreachable=error.message)
+    def _ask_health(self, head: Host | None, running: Sequence[Host]) -> Health:
+        """Ask the running hosts; the loaded hosts are unchanged."""
+        errors = self._access.open_each(running, patience=self._limits.for_query, observer=self.observer)
+        silent = {name: error.message for name, error in errors.items()}
+        if head is None or head not in running or head.name in errors:
+            return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent)
         fleet = self._make_fleet(self._make_instance(head))
-        return status.ask(fleet, self._runtime, (lambda: self._make_jobs(fleet)) if self._runtime.jobs else None)
+        jobs = (lambda: self._make_jobs(fleet)) if self._runtime.jobs else None
+        return replace(status.ask(fleet, self._runtime, jobs), silent=silent)
 
     def _make_instance(self, host: Host) -> Instance:
         return Instance(host, lambda: self._access.reach(host))
@@ -959,11 +1047,16 @@ class Cluster(ABC):
             setup_cmds=self.setup_cmds,
             setup_timeout=self.setup_timeout,
             install_timeout=self.install_timeout,
+            limits=self._limits,
         )
 
 
+def _fixed(seconds: float) -> Callable[[Host], Patience]:
+    return lambda _host: Patience(seconds=seconds)
+
+
 def _sort(hosts: Iterable[Host]) -> list[Host]:
-    return sorted(hosts, key=lambda host: (host.role is Role.FACTORY, host.index))
+    return sorted(hosts, key=lambda host: host.order)
 
 
 __all__ = ["Cluster", "LaunchOptions", "LaunchResult", "Submission"]

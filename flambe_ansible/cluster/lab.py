@@ -83,6 +83,7 @@ class LabCluster(AWSCluster):
         )
         self.lab = lab
         self.use_public = False  # the hosts of a lab have private addresses only
+        self.proxy_jump = "none"  # they are on this machine: a jump host in ~/.ssh/config does not lead to them
 
     @property
     def key(self) -> str:

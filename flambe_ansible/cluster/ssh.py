@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Unpack
 
 from flambe_ansible import events
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
-from flambe_ansible.fleet.access import ASK_TIMEOUT
 from flambe_ansible.hosts import Host
+from flambe_ansible.launch.launch import FailedHost
 from flambe_ansible.launch.status import ClusterStatus
 from flambe_ansible.providers import addresses
 from flambe_ansible.providers.ssh import SSHHosts, SSHProvider
@@ -78,18 +78,17 @@ class SSHCluster(Cluster):
         """Load the configured hosts."""
         self.hosts = self.find_hosts()
 
-    def connect(self, *, timeout: float | None = None) -> None:
-        """Open a connection to every host, resolve private names, and check that each host has its private address.
+    def connect_each(self, *, timeout: float | None = None) -> list[FailedHost]:
+        """Connect as every cluster, resolve private names, and check that each host has its private address.
 
         Raises:
-            HostKeyError: A host's key differs from the trusted one.
-            HostConnectionError: A host did not accept a login in time.
-            UnsupportedHostError: A host lacks something that every host must have, or its private address.
+            HostError: The orchestrator failed, or all factories.
         """
-        super().connect(timeout=timeout)
+        failed = super().connect_each(timeout=timeout)
+        names = {host.name for host in self.hosts}
         self._provider.resolve_names(self.connections)
-        self.hosts = self.find_hosts()
-        addresses.check(self.connections, self.hosts)
+        self.hosts = [host for host in self.find_hosts() if host.name in names]
+        return failed + self._unload(addresses.check_each(self.connections, self.hosts))
 
     def status(self) -> ClusterStatus:
         """Return the state of the cluster; resolve private names first."""
@@ -120,5 +119,5 @@ class SSHCluster(Cluster):
         return SSHProvider(configured, lambda: self.state_dir)
 
     def _open_orchestrator(self, host: Host) -> Connections:
-        self._access.open([host], timeout=ASK_TIMEOUT, observer=events.ignore)
+        self._access.open([host], patience=self._limits.for_query, observer=events.ignore)
         return self.connections

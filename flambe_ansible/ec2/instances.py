@@ -124,6 +124,7 @@ def to_host(instance: EC2Instance, *, name: str, index: int = 0, use_public: boo
         address=(instance.public_ip if use_public else None) or instance.private_ip,
         instance_id=instance.id,
         instance_type=instance.type,
+        started=instance.launched.timestamp() if instance.launched > LONG_AGO else 0.0,
     )
 
 

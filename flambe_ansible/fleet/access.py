@@ -1,19 +1,50 @@
-"""Access to the hosts: which host keys are trusted, and the connections."""
+"""Access to the hosts: which host keys are trusted, how long hosts may take, and the connections."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flambe_ansible.errors import BastionKeyError, HostError, HostKeyError, RevokedKeyError
 from flambe_ansible.events import Observer
 from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import Connections, known_hosts, on_each
+from flambe_ansible.ssh import Connections, Patience, known_hosts, on_each
+from flambe_ansible.ssh.parallel import join
 
-READY_TIMEOUT = 300.0  # seconds for all hosts of a launch to accept a login
-ASK_TIMEOUT = 10.0  # seconds for a host to answer a command that only reads
+ANSWER_TIMEOUT = 60.0
+BOOT_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long hosts may take to answer; the attributes are fields of every cluster.
+
+    Attributes:
+        answer_timeout: Seconds for a running host to accept a login, or to answer one query.
+        boot_timeout: Seconds from the start of a host until it accepts a login.
+    """
+
+    answer_timeout: float = ANSWER_TIMEOUT
+    boot_timeout: float = BOOT_TIMEOUT
+
+    def for_launch(self, host: Host) -> Patience:
+        """Return the limit of a launch: the rest of its boot time for a booting host, short for others."""
+        left = self.boot_timeout - host.age
+        return Patience(seconds=left, setting="boot_timeout") if left > self.answer_timeout else self._answer(2)
+
+    def for_query(self, _host: Host) -> Patience:
+        """Return the limit of a command that only reads: shortest for a host that accepts no connection."""
+        return self._answer(6)
+
+    @property
+    def answer(self) -> Patience:
+        """The limit of one query."""
+        return self._answer(1)
+
+    def _answer(self, part: int) -> Patience:
+        limit = self.answer_timeout
+        return Patience(seconds=limit, reach=limit / part, setting="answer_timeout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +52,12 @@ class AccessPolicy:
     """How a provider's hosts are reached.
 
     Attributes:
-        ready_timeout: Seconds for all hosts of a launch to accept a login.
         login_patience: Seconds during which a refused login is repeated, since the host may be booting.
         configured_keys_win: Whether keys from the configuration replace a key that was pinned earlier.
         key_hint: What to do about a wrong host key, or "" for the default.
         bastion_hint: What to do about an unknown key of the bastion, or "".
     """
 
-    ready_timeout: float = READY_TIMEOUT
     login_patience: float = 60.0
     configured_keys_win: bool = False
     key_hint: str = ""
@@ -64,31 +93,22 @@ class Access:
         """The cluster's own known_hosts."""
         return self.connections.known_hosts
 
-    def open(self, hosts: Sequence[Host], *, timeout: float, observer: Observer) -> None:
+    def open(self, hosts: Sequence[Host], *, patience: Callable[[Host], Patience], observer: Observer) -> None:
         """Trust the provider's keys of these hosts, then connect to all of them."""
-        self.trust(hosts)
-        with self._complete_hint():
-            self.connections.wait(hosts, timeout=timeout, observer=observer)
+        errors = self.open_each(hosts, patience=patience, observer=observer)
+        if errors:
+            raise join(list(errors.values()))
 
-    def open_each(self, hosts: Sequence[Host], *, timeout: float, observer: Observer) -> dict[str, HostError]:
+    def open_each(
+        self, hosts: Sequence[Host], *, patience: Callable[[Host], Patience], observer: Observer
+    ) -> dict[str, HostError]:
         """Connect as ``open``, but go on if some hosts fail; return their errors by host name."""
-        self.trust(hosts)
-        with self._complete_hint():
-            return self.connections.wait_each(hosts, timeout=timeout, observer=observer)
-
-    @contextlib.contextmanager
-    def _complete_hint(self) -> Iterator[None]:
-        """Replace the hint of an error by the provider's one."""
-        try:
-            yield
-        except RevokedKeyError:
-            raise
-        except HostKeyError as error:
-            error.hint = self.policy.key_hint or error.hint
-            raise
-        except BastionKeyError as error:
-            error.hint = self.policy.bastion_hint or error.hint
-            raise
+        errors = self._trust_each(hosts)
+        trusted = [host for host in hosts if host.name not in errors]
+        errors |= self.connections.wait_each(trusted, patience=patience, observer=observer)
+        for error in errors.values():
+            self._complete_hint(error)
+        return {host.name: errors[host.name] for host in hosts if host.name in errors}
 
     def reach(self, host: Host) -> Connections:
         """Return the connections; look up the key of a host that is used before ``open``."""
@@ -97,17 +117,60 @@ class Access:
         return self.connections
 
     def trust(self, hosts: Sequence[Host]) -> None:
-        """Pin the host keys that the provider vouches for, of all hosts at once."""
+        """Pin the host keys that the provider vouches for, of all hosts at once.
+
+        Raises:
+            HostKeyError: A key that was accepted at the first connection is not one of the provider's keys.
+        """
+        errors = self._trust_each(hosts)
+        if errors:
+            raise join(list(errors.values()))
+
+    def _trust_each(self, hosts: Sequence[Host]) -> dict[str, HostError]:
+        """Pin the provider's keys; return the errors by host name."""
         self._asked.update(host.name for host in hosts)
-        wanted = [host for host in hosts if self.policy.configured_keys_win or not self.connections.trusted(host)]
-        found = on_each(wanted, self._find_keys)
-        for host in wanted:
-            keys = found[host.name]
-            if keys and keys != self.connections.trusted(host):
-                self.connections.trust(host, keys)
+        found = on_each([host for host in hosts if self._needs_keys(host)], self._find_keys)
+        errors: dict[str, HostError] = {}
+        for host in hosts:
+            try:
+                self._accept(host, found.get(host.name) or [])
+            except HostKeyError as error:
+                errors[host.name] = error
         for name, jump_keys in self._jump_keys().items():
             known_hosts.replace(self.known_hosts, name, jump_keys)
+        return errors
+
+    def _needs_keys(self, host: Host) -> bool:
+        """Return whether the provider's keys of a host are needed: it has no key yet, or one that was not verified."""
+        unverified = not self.connections.trusted(host) or self.connections.is_pinned(host)
+        return unverified or self.policy.configured_keys_win
+
+    def _accept(self, host: Host, keys: Sequence[str]) -> None:
+        """Trust the provider's keys of a host; a key from its first connection must be one of them."""
+        known, pinned = self.connections.trusted(host), self.connections.is_pinned(host)
+        if not keys or (list(keys) == known and not pinned):
+            return
+        if pinned and not self.policy.configured_keys_win and not set(known) <= set(keys):
+            raise HostKeyError(
+                f"{host.name}: the key that was accepted at the first connection is {_describe(known)}, but the"
+                f" provider shows {_describe(keys)}; nothing was sent to it",
+                host=host.name,
+                hint="another machine may have answered at the first connection: terminate the host, or, if its keys"
+                f" were changed on purpose, remove its line from {self.known_hosts}",
+            )
+        self.connections.trust(host, keys)
+
+    def _complete_hint(self, error: HostError) -> None:
+        """Replace the hint of an error by the provider's one."""
+        if isinstance(error, HostKeyError) and not isinstance(error, RevokedKeyError):
+            error.hint = self.policy.key_hint or error.hint
+        elif isinstance(error, BastionKeyError):
+            error.hint = self.policy.bastion_hint or error.hint
 
     def close(self) -> None:
         """Close all connections."""
         self.connections.close()
+
+
+def _describe(keys: Sequence[str]) -> str:
+    return ", ".join(known_hosts.describe(key) for key in keys)

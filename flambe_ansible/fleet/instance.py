@@ -62,19 +62,23 @@ class Instance:
         """
         return self._connections().run(self.data, command, timeout=timeout, check=check)
 
-    def ask(self, script: str, *, timeout: float | None = None) -> str:
+    def ask(self, script: str, *, about: str = "") -> str:
         """Run a script with /bin/sh, whatever the login shell is; return its output without that of its profile.
 
         Args:
             script: The script.
-            timeout: Seconds, or None for no limit.
+            about: What it reads, for messages; with it, the limit for answers applies, otherwise none.
 
         Raises:
             RemoteCommandError: The script failed, or the login shell did not start /bin/sh.
             HostConnectionError: The host cannot be reached.
         """
         text = f"printf '%s\\n' {_MARK}\n{script}\n"
-        answer = self._connections().run(self.data, "exec /bin/sh -s", input=text, timeout=timeout)
+        connections, shell = self._connections(), "exec /bin/sh -s"
+        if about:
+            answer = connections.ask(self.data, shell, input=text, about=about)
+        else:
+            answer = connections.run(self.data, shell, input=text)
         before, mark, output = answer.stdout.partition(f"{_MARK}\n")
         if not mark:
             raise RemoteCommandError(

@@ -11,6 +11,7 @@ from typing import Any
 from flambe_ansible import inventory
 from flambe_ansible.fleet.activity import ActivityObserver
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.hosts import Host
 from flambe_ansible.playbooks import HostResult, run_playbook
 
 SITE = "site.yml"
@@ -39,20 +40,39 @@ class Player:
         limit: Sequence[str] = (),
         check: bool = False,
         log: Path | None = None,
+        absent: Sequence[Host] = (),
+        required: Sequence[str] | None = None,
     ) -> dict[str, HostResult]:
-        """Run a playbook on the hosts, or with ``check`` only find out what it would change."""
+        """Run a playbook on the hosts.
+
+        Args:
+            playbook: Its name.
+            variables: More role variables.
+            tags: Run only these parts of it.
+            limit: Run it only on these hosts; empty is all.
+            check: Only find out what it would change.
+            log: The file for its log.
+            absent: Members of the cluster that do not answer: they are in the inventory, and nothing runs on them.
+            required: The hosts whose failure is an error, by name; None is all.
+
+        Raises:
+            PlaybookError: It failed on a required host.
+        """
         hosts = self.fleet.hosts
+        if absent and not limit:
+            limit = [host.name for host in hosts]
         connection = {host.name: self.fleet.connections.ansible_variables(host) for host in hosts}
         wanted = {**self.variables(), **(variables or {})}
         with ActivityObserver(self.fleet.connections, hosts, self.fleet.observer) as observer:
             return run_playbook(
                 playbook,
-                inventory=inventory.build(hosts, connection=connection, variables=wanted),
+                inventory=inventory.build([*hosts, *absent], connection=connection, variables=wanted),
                 tags=tags,
                 limit=limit,
                 check=check,
                 observer=observer,
                 log=log or self.new_log(),
+                required=required,
             )
 
     def new_log(self) -> Path:

@@ -162,15 +162,15 @@ class Reservation:
         )
 
 
-def find_holder(connections: Connections, host: Host, *, timeout: float) -> Holder | None:
+def find_holder(connections: Connections, host: Host) -> Holder | None:
     """Return who has reserved the cluster of this orchestrator; None if nobody has.
 
     Raises:
-        RemoteCommandError: The host gave no answer within ``timeout`` seconds.
+        RemoteCommandError: The host gave no answer within the limit for answers.
         HostConnectionError: The host cannot be reached.
     """
     program = _write_program("show()")
-    done = connections.run(host, _command(program), input=program, timeout=timeout, check=False)
+    done = connections.ask(host, _command(program), input=program, check=False, about="the reservation")
     if done.returncode == _NO_PYTHON:  # without Python there is no reservation
         return None
     answer = _find_answer(done.stdout)

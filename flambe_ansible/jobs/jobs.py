@@ -20,7 +20,6 @@ from flambe_ansible.runtimes import JobRunner, Runtime
 
 SUBMIT_PLAYBOOK = "submit.yml"
 RUNNABLE_FILE = "flambe.yaml"  # flambé's own name, in the home folder
-ASK_TIMEOUT = 30.0  # seconds
 SETTLE_TIMEOUT = 480.0  # seconds for a job to end and for all hosts to be ready again
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
@@ -77,7 +76,7 @@ class Jobs:
         """
         program, none = shlex.quote(self._runner.command), shlex.quote(json.dumps({"state": state.NONE}))
         script = f"if test -x {program}; then exec {program} state; fi; echo {none}"
-        return state.parse(self.fleet.orchestrator.ask(script, timeout=ASK_TIMEOUT), host=self.fleet.head.name)
+        return state.parse(self.fleet.orchestrator.ask(script, about="the last job"), host=self.fleet.head.name)
 
     def list_active(self) -> list[JobState]:
         """Return the jobs that run."""

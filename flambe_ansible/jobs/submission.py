@@ -71,14 +71,16 @@ def start(
     expose: bool,
     with_secrets: bool,
     check: Callable[[], None],
+    restart_ray: bool = False,
 ) -> JobState:
     """Send all that a runnable needs to a launched cluster, and start it.
 
-    ``check`` fails if the cluster is not reserved any more; then no results are removed.
+    With ``restart_ray``, Ray is restarted. ``check`` fails if the cluster is not reserved any more; then no results are
+    removed.
     """
     paths = send_extensions(jobs.fleet, extensions)
     packages = {one.name: one.requirement or paths[one.name] for one in extensions}
-    fresh_ray = runnable.prepare(jobs, packages, expose=expose)
+    fresh_ray = runnable.prepare(jobs, packages, expose=expose) or restart_ray
     check()
     runnable.set_up(jobs, cluster, paths, force=force, fresh_ray=fresh_ray, expose=expose)
     return jobs.start(runnable, paths, secrets_path=f"{jobs.fleet.home}/{SECRETS}" if with_secrets else "")

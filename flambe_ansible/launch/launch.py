@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible import events, inventory, secrets
-from flambe_ansible.errors import ClusterBusyError, PlaybookError
+from flambe_ansible.errors import ClusterBusyError, ClusterError, PlaybookError
+from flambe_ansible.fleet.access import Limits
 from flambe_ansible.fleet.fleet import Fleet
-from flambe_ansible.fleet.player import Player
-from flambe_ansible.hosts import Host
+from flambe_ansible.fleet.player import SITE, Player
+from flambe_ansible.hosts import Host, Role
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
-from flambe_ansible.runtimes.ray_service import RayNodes
+from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from flambe_ansible.ssh import Connections
+from flambe_ansible.ssh.parallel import join
+
+RAY_TIMEOUT = 90.0  # seconds at least for Ray to start; the role's default
 
 PROTECTED = "protected"  # the failed step of a module that refuses a change because Ray runs
 
@@ -44,12 +48,21 @@ class LaunchOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FailedHost:
+    """A factory that is not ready after a launch, and why; several hosts may share an error."""
+
+    host: Host
+    error: ClusterError
+
+
+@dataclass(frozen=True, kw_only=True)
 class LaunchResult:
     """What a launch did.
 
     Attributes:
-        hosts: The orchestrator, then the factories.
-        created: Names of the hosts that it created.
+        hosts: The hosts that are ready: the orchestrator, then the factories.
+        failed: The factories that are not ready; the launch went on without them.
+        created: Names of the hosts that it created, failed ones included.
         runtime: The runtime's name.
         version: What the hosts have installed.
         playbook: What the playbook did, by host name.
@@ -59,6 +72,7 @@ class LaunchResult:
     """
 
     hosts: tuple[Host, ...]
+    failed: tuple[FailedHost, ...] = ()
     created: tuple[str, ...]
     runtime: str = "flambe"
     version: RuntimeVersion
@@ -77,6 +91,7 @@ def role_variables(
     setup_cmds: Sequence[str] | None,
     setup_timeout: float,
     install_timeout: float,
+    limits: Limits,
 ) -> dict[str, Any]:
     """Return the role variables of a cluster; the roles' defaults apply to the rest."""
     source = secrets.find(options.secrets_file)
@@ -86,6 +101,7 @@ def role_variables(
         "setup_cmds_commands": list(setup_cmds or []),
         "setup_cmds_timeout": setup_timeout,
         "setup_cmds_rerun": options.rerun_setup,
+        **({"ray_node_timeout": max(RAY_TIMEOUT, 1.5 * limits.answer_timeout)} if runtime.ray else {}),
         **runtime.variables(version),
         **dict.fromkeys(_list_install_limits(runtime), install_timeout),
         "secrets_src": str(source) if source else "",
@@ -149,15 +165,41 @@ def protect(player: Player, runtime: Runtime, *, cluster: str, job: JobState) ->
 
 
 def converge(
-    player: Player, runtime: Runtime, version: RuntimeVersion, *, created: Sequence[str], started: float
+    player: Player,
+    runtime: Runtime,
+    version: RuntimeVersion,
+    *,
+    created: Sequence[str],
+    started: float,
+    unreached: Sequence[FailedHost] = (),
 ) -> LaunchResult:
-    """Bring connected hosts to their state, and check Ray; ``started`` is a time of ``time.monotonic()``."""
-    log = player.new_log()
-    played = player.play(log=log)
-    nodes = _check_ray(player.fleet, runtime)
+    """Bring connected hosts to their state, and check Ray.
+
+    Args:
+        player: Its fleet has the connected hosts.
+        runtime: What the hosts get installed.
+        version: Its version.
+        created: Names of the hosts that this launch created.
+        started: The start of the launch, a time of ``time.monotonic()``.
+        unreached: Factories that did not answer; they stay members of the cluster.
+
+    Raises:
+        ClusterError: The orchestrator failed, or no factory is ready.
+    """
+    fleet, log = player.fleet, player.new_log()
+    everyone = [*fleet.hosts, *(one.host for one in unreached)]
+    played = player.play(log=log, absent=[one.host for one in unreached], required=[fleet.head.name])
+    failed = [*unreached, *_list_failed(fleet.hosts, played, log=log)]
+    ready = keep_ready(fleet.hosts, failed)
+    nodes = None
+    if runtime.ray:
+        nodes, lost = _check_ray(fleet, runtime.ray, ready)
+        failed += lost
+        ready = keep_ready(ready, failed)
     return LaunchResult(
-        hosts=tuple(player.fleet.hosts),
-        created=tuple(host.name for host in player.fleet.hosts if host.name in created),
+        hosts=tuple(ready),
+        failed=tuple(sorted(failed, key=lambda one: one.host.index)),
+        created=tuple(host.name for host in sorted(everyone, key=lambda host: host.order) if host.name in created),
         runtime=runtime.name,
         version=version,
         playbook=played,
@@ -167,12 +209,50 @@ def converge(
     )
 
 
-def _check_ray(fleet: Fleet, runtime: Runtime) -> RayNodes | None:
-    if runtime.ray is None:
-        return None
+def keep_ready(hosts: Sequence[Host], failed: Sequence[FailedHost]) -> list[Host]:
+    """Return the hosts that did not fail.
+
+    Raises:
+        ClusterError: The orchestrator failed, or all factories; it has the messages of all.
+    """
+    errors = {one.host.name: one.error for one in failed}
+    ready = [host for host in hosts if host.name not in errors]
+    if failed and {host.role for host in ready} != set(Role):
+        raise join(list(dict.fromkeys(one.error for one in sorted(failed, key=lambda one: one.host.order))))
+    return ready
+
+
+def _list_failed(hosts: Sequence[Host], played: Mapping[str, HostResult], *, log: Path) -> list[FailedHost]:
+    """List the hosts on which the playbook failed; they share one error."""
+    lost = [host for host in hosts if host.name in played and played[host.name].failures]
+    failures = [failure for host in lost for failure in played[host.name].failures]
+    names = ", ".join(host.name for host in lost)
+    error = PlaybookError(f"{SITE} failed on {names}", failures=failures, log=str(log))
+    return [FailedHost(host=host, error=error) for host in lost]
+
+
+def _check_ray(fleet: Fleet, ray: RayService, hosts: Sequence[Host]) -> tuple[RayNodes, list[FailedHost]]:
+    """Wait until every host has a live node; return Ray's nodes, and the factories without one."""
     started = time.monotonic()
-    nodes = runtime.ray.check(fleet.connections, fleet.hosts)
-    seconds = time.monotonic() - started
-    for host in fleet.hosts:
-        fleet.observer(events.StepEvent(host=host.name, step="ray", status=events.Status.OK, seconds=seconds))
-    return nodes
+
+    def report(missing: Sequence[Host]) -> None:
+        for host in hosts:
+            waits = host in missing
+            status = events.Status.RUNNING if waits else events.Status.OK
+            seconds = None if waits else time.monotonic() - started
+            if waits or host.name not in done:
+                fleet.observer(events.StepEvent(host=host.name, step="ray", status=status, seconds=seconds))
+            if not waits:
+                done.add(host.name)
+
+    done: set[str] = set()
+    nodes = ray.await_nodes(fleet.connections, hosts, report=report)
+    missing = nodes.find_missing(hosts)
+    if not missing:
+        return nodes, []
+    error = ray.explain(fleet.connections, nodes, missing)
+    for host in missing:
+        fleet.observer(events.StepEvent(host=host.name, step="ray", status=events.Status.FAILED, detail=error.message))
+    if fleet.head in missing:
+        raise error
+    return nodes, [FailedHost(host=host, error=error) for host in missing]

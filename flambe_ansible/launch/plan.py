@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -17,6 +17,7 @@ class Action(StrEnum):
     REUSE = "reuse"
     START = "start"
     CREATE = "create"
+    REPLACE = "replace"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,11 @@ class Plan:
         return tuple(host for host in self.hosts if host.action is Action.CREATE)
 
     @property
+    def to_replace(self) -> tuple[PlannedHost, ...]:
+        """The hosts that are terminated and created anew."""
+        return tuple(host for host in self.hosts if host.action is Action.REPLACE)
+
+    @property
     def changes_hosts(self) -> bool:
         """Whether any host is created or started."""
         return any(host.action is not Action.REUSE for host in self.hosts)
@@ -104,6 +110,17 @@ class Plan:
             "notes": list(self.notes),
             "changes_hosts": self.changes_hosts,
         }
+
+
+def mark_replaced(planned: Sequence[PlannedHost], hosts: Sequence[Host]) -> tuple[PlannedHost, ...]:
+    """Mark those hosts of a plan that are created in place of these existing hosts."""
+    old = {host.name: host for host in hosts}
+    return tuple(
+        replace(one, action=Action.REPLACE, host=old[one.name])
+        if one.action is Action.CREATE and one.name in old
+        else one
+        for one in planned
+    )
 
 
 def plan_reuse(cluster: str, factories_num: int, hosts: Sequence[Host], *, notes: Sequence[str] = ()) -> HostPlan:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -16,8 +16,6 @@ from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes import Runtime
 from flambe_ansible.runtimes.ray_service import RayNodes
-
-ASK_TIMEOUT = 30.0  # seconds
 
 
 class ClusterState(StrEnum):
@@ -46,6 +44,7 @@ class Health:
         job: The last job; None if it was not asked or the runtime has no jobs.
         unreachable: Why the orchestrator did not answer, or "".
         reserved: Who has reserved the cluster, or None.
+        silent: Why running hosts did not answer, by name.
     """
 
     prepared: bool = False
@@ -53,6 +52,7 @@ class Health:
     job: JobState | None = None
     unreachable: str = ""
     reserved: Holder | None = None
+    silent: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,7 @@ class ClusterStatus:
         has_ray: Whether the runtime has Ray.
         ray: Ray's nodes; None if Ray was not asked.
         unreachable: Why the orchestrator did not answer, or "".
+        silent: Why running hosts did not answer, by name.
         run: The last job; None if it was not asked.
         reserved: Who has reserved the cluster, or None.
     """
@@ -80,6 +81,7 @@ class ClusterStatus:
     has_ray: bool = True
     ray: RayNodes | None = None
     unreachable: str = ""
+    silent: Mapping[str, str] = field(default_factory=dict)
     run: JobState | None = None
     reserved: Holder | None = None
 
@@ -98,8 +100,8 @@ class ClusterStatus:
         return {
             "name": self.name,
             "state": str(self.state),
-            "orchestrator": _describe(self.orchestrator, self.ray) if self.orchestrator else None,
-            "factories": [_describe(host, self.ray) for host in self.factories],
+            "orchestrator": self._describe(self.orchestrator) if self.orchestrator else None,
+            "factories": [self._describe(host) for host in self.factories],
             "runtime": self.runtime,
             "ray": {
                 "alive": self.ray_alive,
@@ -110,13 +112,24 @@ class ClusterStatus:
             "reservation": self.reserved.to_dict() if self.reserved else None,
         }
 
+    def _describe(self, host: Host) -> dict[str, Any]:
+        return {
+            "name": host.name,
+            "instance_id": host.instance_id,
+            "state": str(host.state),
+            "public_ip": host.public_ip,
+            "private_ip": host.private_ip,
+            "ray": bool(self.ray and host.private_ip in self.ray.addresses),
+            "error": self.silent.get(host.name, ""),
+        }
+
 
 def ask(fleet: Fleet, runtime: Runtime, jobs: Callable[[], Jobs] | None) -> Health:
     """Ask the orchestrator for Ray's nodes, the last job, and who has reserved the cluster."""
     try:
-        holder = reservation.find_holder(fleet.connections, fleet.head, timeout=ASK_TIMEOUT)
-        found = fleet.connections.run(fleet.head, f"cd && test -e {runtime.marker}", check=False)
-        prepared = found.returncode == 0
+        holder = reservation.find_holder(fleet.connections, fleet.head)
+        marker = f"cd && test -e {runtime.marker}"
+        prepared = fleet.connections.ask(fleet.head, marker, about="its files", check=False).returncode == 0
         nodes = runtime.ray.ask(fleet.connections, fleet.head) if prepared and runtime.ray else None
         return Health(prepared=prepared, ray=nodes, job=jobs().get() if jobs else None, reserved=holder)
     except FlambeAnsibleError as error:
@@ -145,16 +158,7 @@ def derive_state(
         return ClusterState.DEGRADED
     if not health.prepared:
         return ClusterState.PROVISIONING
+    if health.silent:
+        return ClusterState.DEGRADED
     healthy = not has_ray or (health.ray is not None and not health.ray.find_missing(live))
     return ClusterState.RUNNING if healthy else ClusterState.DEGRADED
-
-
-def _describe(host: Host, ray: RayNodes | None) -> dict[str, Any]:
-    return {
-        "name": host.name,
-        "instance_id": host.instance_id,
-        "state": str(host.state),
-        "public_ip": host.public_ip,
-        "private_ip": host.private_ip,
-        "ray": bool(ray and host.private_ip in ray.addresses),
-    }

@@ -12,13 +12,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flambe_ansible.errors import UnsupportedHostError
+from flambe_ansible.errors import HostError, UnsupportedHostError
 from flambe_ansible.files import write_json
 from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import Connections, quote
+from flambe_ansible.ssh import Connections, on_each, quote
 
 ADDRESSES_FILE = "addresses.json"
-_TIMEOUT = 60.0
 
 # Reads a JSON list of names, the first the host's own or ""; prints a JSON object of those that it could resolve.
 _RESOLVE = """
@@ -57,7 +56,7 @@ def resolve(connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
     names = find_names(hosts)
     question = json.dumps([names, head.private_ip, others[0].private_ip if others else ""])
     command = quote(["/usr/bin/env", "python3", "-c", f"exec({_RESOLVE!r})"])  # one line: csh requires it
-    answer = connections.run(head, command, input=question, timeout=_TIMEOUT)
+    answer = connections.ask(head, command, input=question, about="the addresses of the other hosts")
     found: dict[str, str] = json.loads(answer.stdout)
     missing = [name for name in names if name not in found]
     if missing:
@@ -69,18 +68,26 @@ def resolve(connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
     return found
 
 
-def check(connections: Connections, hosts: Sequence[Host]) -> None:
-    """Check that each host has its private address, so that Ray can listen on it."""
-    answers = connections.run_all(hosts, quote(["/bin/sh", "-c", _OWN]), timeout=_TIMEOUT, check=False)
-    for host in hosts:
-        own = [address for address in answers[host.name].stdout.split() if "." in address]
-        if own and host.private_ip not in own:
-            pair = f"[{host.public_ip or host.private_ip}, {own[0]}]"
-            raise UnsupportedHostError(
-                f"{host.name}: {host.private_ip} is not an address of this host, which has {', '.join(own)}",
-                host=host.name,
-                hint=f"write {pair}: the other hosts and Ray use the second address",
-            )
+def check_each(connections: Connections, hosts: Sequence[Host]) -> dict[str, HostError]:
+    """Check that each host has its private address, so that Ray can listen on it; return the errors by host name."""
+    command = quote(["/bin/sh", "-c", _OWN])
+
+    def check(host: Host) -> HostError | None:
+        try:
+            answer = connections.ask(host, command, check=False, about="its addresses")
+        except HostError as error:
+            return error
+        own = [address for address in answer.stdout.split() if "." in address]
+        if not own or host.private_ip in own:
+            return None
+        pair = f"[{host.public_ip or host.private_ip}, {own[0]}]"
+        return UnsupportedHostError(
+            f"{host.name}: {host.private_ip} is not an address of this host, which has {', '.join(own)}",
+            host=host.name,
+            hint=f"write {pair}: the other hosts and Ray use the second address",
+        )
+
+    return {name: error for name, error in on_each(hosts, check).items() if error}
 
 
 def read(state_dir: Path) -> Mapping[str, str]:

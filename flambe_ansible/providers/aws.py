@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,7 +137,8 @@ class AWSProvider:
         self._get_spec = spec
         self._clients = clients
         self._state_dir = state_dir
-        self._launched: dict[str, datetime] = {}  # when each known instance was started last
+        self._replaced: set[str] = set()  # ids of the instances that the next creation replaces
+        self._creates = False  # whether ``create`` was called
         self._shown: set[str] = set()  # the notes that a plan has shown
         self._tokens: set[str] = set()  # of the creations of this object
         self._checked: tuple[dict[Role, int], Checked] | None = None  # the plan's checks, for the launch that follows
@@ -189,12 +190,16 @@ class AWSProvider:
     def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
         """Create missing hosts, start stopped ones, and update names, tags and alarms."""
         spec, journal = self.spec, self.journal
-        existing = self.arrange(launching.find_instances(self._clients.ec2, spec.tags, journal))
+        self._creates = True
+        found = launching.find_instances(self._clients.ec2, spec.tags, journal)
+        existing = self.arrange(found)
+        awake = {instance.id for instance in existing.all if instance.state is HostState.RUNNING}
         missing = find_missing(existing, spec.factories_num)
         checked = self._check(missing)
         for note in (*checked.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num)):
             if note not in self._shown:
                 observer(Notice(message=note))
+        self._end([instance for instance in found if instance.id in self._replaced])
         start = StartContext(
             ec2=self._clients.ec2,
             cloudwatch=self._clients.cloudwatch,
@@ -206,7 +211,13 @@ class AWSProvider:
             tokens=self._tokens,
             created=created,
         )
-        return self._make_hosts(bring_up(start, existing, missing, checked.images))
+        hosts = self._make_hosts(bring_up(start, existing, missing, checked.images))
+        self._replaced.clear()
+        return [host if host.instance_id in awake else replace(host, started=time.time()) for host in hosts]
+
+    def replace(self, hosts: Sequence[Host]) -> None:
+        """Plan to terminate these hosts and to create them anew; ``create`` does it."""
+        self._replaced = {host.instance_id for host in hosts if host.instance_id}
 
     def terminate(self) -> list[Host]:
         """Terminate every instance with the cluster's tags, and remove its alarms; check that both are gone."""
@@ -236,9 +247,8 @@ class AWSProvider:
         """Return the host keys on the instance's console; None if it shows none."""
         if host.instance_id is None:
             return None
-        launched = self._launched.get(host.instance_id)
-        fresh = launched is None or (datetime.now(UTC) - launched).total_seconds() < FRESH_SECONDS
-        return console.read_host_keys(self._clients.ec2, host.instance_id, wait=KEYS_WAIT if fresh else 0.0)
+        wait = KEYS_WAIT if self._creates and host.age < FRESH_SECONDS else 0.0
+        return console.read_host_keys(self._clients.ec2, host.instance_id, wait=wait)
 
     def jump_keys(self) -> Mapping[str, Sequence[str]]:
         """Return no keys."""
@@ -277,9 +287,8 @@ class AWSProvider:
     # Helpers.
 
     def arrange(self, found: list[EC2Instance]) -> Existing:
-        """Sort instances by role and index."""
-        self._launched.update({instance.id: instance.launched for instance in found})
-        return instances.arrange(self.spec.name, found)
+        """Sort instances by role and index, without those that will be replaced."""
+        return instances.arrange(self.spec.name, [one for one in found if one.id not in self._replaced])
 
     def _end(self, doomed: list[EC2Instance]) -> None:
         """Terminate instances and remove their alarms."""
@@ -304,7 +313,6 @@ class AWSProvider:
         return self._checked[1]
 
     def _make_hosts(self, existing: Existing) -> list[Host]:
-        self._launched.update({instance.id: instance.launched for instance in existing.all})
         return [self._make_host(name, instance) for name, instance in existing.named(self.spec.name)]
 
     def _make_host(self, name: str, instance: EC2Instance) -> Host:

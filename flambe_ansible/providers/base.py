@@ -43,6 +43,13 @@ class Provider(Protocol):
             created: The names of created hosts are appended to it.
         """
 
+    def replace(self, hosts: Sequence[Host]) -> None:
+        """Plan to terminate these hosts and to create them anew with the next ``create``.
+
+        Raises:
+            ClusterConfigurationError: The provider does not manage the hosts.
+        """
+
     def terminate(self) -> list[Host]:
         """Terminate all hosts and return them.
 

@@ -63,6 +63,11 @@ class RecordedProvider:
         del observer, created
         return self._find()
 
+    def replace(self, hosts: Sequence[Host]) -> None:
+        """Refuse."""
+        del hosts
+        raise not_managed(self._cluster, self._label)
+
     def terminate(self) -> list[Host]:
         """Refuse."""
         raise not_managed(self._cluster, self._label)

@@ -68,6 +68,10 @@ class LabProvider:
             labs.up(self._lab, say=lambda message: observer(Notice(message=message)))
         return self._aws.create(observer=observer, created=created)
 
+    def replace(self, hosts: Sequence[Host]) -> None:
+        """Plan to terminate these hosts and to create them anew."""
+        self._aws.replace(hosts)
+
     def terminate(self) -> list[Host]:
         """Terminate every host of the cluster; none if there is no lab."""
         return self._aws.terminate() if self._may_have_hosts() else []

@@ -53,7 +53,6 @@ class SSHProvider:
         self._state_dir = state_dir
         jump = configured.proxy_jump
         self.access = AccessPolicy(
-            ready_timeout=60.0,  # the hosts exist; at most they are rebooting
             login_patience=5.0,
             configured_keys_win=True,
             key_hint="Another host may answer at this address. If the host was rebuilt, correct its key in host_keys,"
@@ -79,6 +78,11 @@ class SSHProvider:
         """Return the hosts; they exist already."""
         del observer, created
         return self.find()
+
+    def replace(self, hosts: Sequence[Host]) -> None:
+        """Refuse."""
+        del hosts
+        raise not_managed(self._configured.name, "SSHCluster")
 
     def terminate(self) -> list[Host]:
         """Refuse."""

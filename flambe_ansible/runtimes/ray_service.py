@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flambe_ansible.errors import RayError, RemoteCommandError
+from flambe_ansible.errors import HostError, RayError, RemoteCommandError
 from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import Connections
+from flambe_ansible.ssh import Connections, on_each
 
-ASK_TIMEOUT = 60.0  # seconds; the command on the host has a shorter limit
 LOG_LINES = 20
+_PAUSE = 1.0  # seconds between two queries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,10 @@ class RayNodes:
         """The private addresses of the nodes that are alive."""
         return frozenset(node.address for node in self.nodes if node.alive)
 
+    def knows(self, host: Host) -> bool:
+        """Return whether a host has a node, alive or dead."""
+        return any(node.address == host.private_ip for node in self.nodes)
+
     def find_missing(self, hosts: Sequence[Host]) -> list[Host]:
         """Return the hosts whose node is not alive."""
         alive = self.addresses
@@ -68,34 +73,63 @@ class RayService:
     nodes_command: str
     tag: str
 
-    def ask(self, connections: Connections, head: Host, *, timeout: float = ASK_TIMEOUT) -> RayNodes:
-        """Return Ray's nodes; if Ray does not answer, ``error`` has the reason."""
+    def ask(self, connections: Connections, head: Host) -> RayNodes:
+        """Return Ray's nodes; if Ray does not answer within the limit for answers, ``error`` has the reason."""
+        # The program ends first, so that its own message is shown.
+        limit = max(connections.answer.seconds - 1, 1)
+        command = f"{shlex.quote(self.nodes_command)} --timeout {limit:g}"
         try:
-            answer = connections.run(head, shlex.quote(self.nodes_command), timeout=timeout, check=False)
+            answer = connections.ask(head, command, about="Ray's nodes", check=False)
         except RemoteCommandError as error:  # the time limit
             return RayNodes(error=error.message)
         return parse(answer.stdout, default=answer.stderr)
 
-    def check(self, connections: Connections, hosts: Sequence[Host]) -> RayNodes:
-        """Return Ray's nodes; fail unless every host has a live one."""
-        nodes = self.ask(connections, hosts[0])
-        missing = nodes.find_missing(hosts)
-        if not missing:
-            return nodes
-        names = ", ".join(host.name for host in missing)
-        reason = f" ({nodes.error.splitlines()[-1]})" if nodes.error else ""
-        raise RayError(
-            f"Ray has no live node on {names}{reason}",
+    def await_nodes(
+        self,
+        connections: Connections,
+        hosts: Sequence[Host],
+        *,
+        report: Callable[[Sequence[Host]], None] = lambda _missing: None,
+    ) -> RayNodes:
+        """Ask for Ray's nodes until every host has a live one, or the limit for answers is over.
+
+        ``report`` receives the hosts that are missing after each query.
+        """
+        deadline = time.monotonic() + connections.answer.seconds
+        while True:
+            nodes = self.ask(connections, hosts[0])
+            missing = nodes.find_missing(hosts)
+            report(missing)
+            if not missing or time.monotonic() + _PAUSE >= deadline:
+                return nodes
+            time.sleep(_PAUSE)
+
+    def explain(self, connections: Connections, nodes: RayNodes, missing: Sequence[Host]) -> RayError:
+        """Make the error for hosts without a live node, with the end of their logs."""
+        names, patience = ", ".join(host.name for host in missing), connections.answer
+        problem = f"Ray has no live node on {names}, after {patience.seconds:g} s"
+        if nodes.error:
+            problem = f"Ray on the orchestrator did not answer: {nodes.error.splitlines()[-1]}"
+        hint = f"launch again, or read `journalctl -u {self.unit}` on the host"
+        return RayError(
+            problem,
             missing=[host.name for host in missing],
             logs=self.read_logs(connections, missing),
-            hint=f"launch again, or read `journalctl -u {self.unit}` on the host",
+            hint="; ".join(filter(None, (hint, patience.remedy))),
         )
 
     def read_logs(self, connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
         """Return the last lines of Ray's journal, or the error of reading them, by host name."""
         command = f"sudo -n journalctl --no-pager --output=cat --lines={LOG_LINES} --unit={self.unit}"
-        answers = connections.run_all(hosts, command, timeout=20, check=False)
-        return {name: (answer.stdout or answer.stderr).strip() for name, answer in answers.items()}
+
+        def read(host: Host) -> str:
+            try:
+                answer = connections.ask(host, command, about="Ray's log", check=False)
+            except HostError as error:
+                return error.message
+            return (answer.stdout or answer.stderr).strip()
+
+        return on_each(hosts, read)
 
     @property
     def stop_command(self) -> str:

@@ -6,5 +6,6 @@ from flambe_ansible.ssh.files import Progress
 from flambe_ansible.ssh.options import quote
 from flambe_ansible.ssh.parallel import on_each
 from flambe_ansible.ssh.probing import Probe
+from flambe_ansible.ssh.waiting import Patience
 
-__all__ = ["Completed", "Connections", "Probe", "Progress", "on_each", "quote"]
+__all__ = ["Completed", "Connections", "Patience", "Probe", "Progress", "on_each", "quote"]

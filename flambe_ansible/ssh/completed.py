@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flambe_ansible.errors import RemoteCommandError
 from flambe_ansible.hosts import Host
+from flambe_ansible.ssh.waiting import Patience
 
 # The exit codes of coreutils' timeout: after SIGTERM, and after SIGKILL.
 KILLED = (124, 137)
@@ -34,10 +35,22 @@ def failed(host: Host, command: str, result: Completed, *, reason: str = "") -> 
     )
 
 
-def timed_out(host: Host, command: str, timeout: float, output: str) -> RemoteCommandError:
+def no_answer(host: Host, command: str, about: str, limit: Patience, output: str) -> RemoteCommandError:
+    """Make the error of a query without an answer in time; ``about`` names what was asked for."""
+    return RemoteCommandError(
+        f"{host.name}: no answer within {limit.seconds:g} s to the query for {about}",
+        host=host.name,
+        command=command,
+        returncode=KILLED[0],
+        output=_tail(output),
+        hint=limit.remedy or None,
+    )
+
+
+def timed_out(host: Host, command: str, timeout: float | None, output: str) -> RemoteCommandError:
     """Make the error of a command that exceeded its time limit."""
     return RemoteCommandError(
-        f"{host.name}: stopped after its limit of {timeout:g} s: {_short(command)}",
+        f"{host.name}: stopped after its limit of {timeout or 0:g} s: {_short(command)}",
         host=host.name,
         command=command,
         returncode=KILLED[0],

@@ -7,16 +7,18 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from flambe_ansible.errors import CancelledError, HostConnectionError
+from flambe_ansible.errors import CancelledError, HostConnectionError, HostError, RemoteCommandError
 from flambe_ansible.events import Notice, Observer, ignore
 from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import files, probing
-from flambe_ansible.ssh.completed import KILLED, Completed, failed, last_line, text, timed_out
+from flambe_ansible.ssh import files, probing, waiting
+from flambe_ansible.ssh.completed import KILLED, Completed, failed, last_line, no_answer, text, timed_out
 from flambe_ansible.ssh.links import Links
 from flambe_ansible.ssh.masters import Master
 from flambe_ansible.ssh.options import client_argv, control_argv, quote
+from flambe_ansible.ssh.parallel import join
 from flambe_ansible.ssh.probing import Probe
 from flambe_ansible.ssh.processes import Processes
 
@@ -33,8 +35,9 @@ class Connections(Links):
     one connection that commands, files, tunnels and Ansible share. A lost connection is opened again when it is next
     needed. All methods can be called from several threads.
 
-    Without a ``proxy_jump``, the route to a host is that of the user's own SSH configuration. A refused login is
-    repeated for ``login_patience`` seconds. With ``strict_host_keys``, a host without a trusted key is refused.
+    Without a ``proxy_jump``, the route to a host is that of the user's own SSH configuration; with ``none``, it is
+    direct. A query (:meth:`ask`) has the limit ``answer``. A refused login is repeated for
+    ``login_patience`` seconds. With ``strict_host_keys``, a host without a trusted key is refused.
     """
 
     def probe(self, hosts: Sequence[Host], *, observer: Observer = ignore) -> dict[str, Probe]:
@@ -43,21 +46,36 @@ class Connections(Links):
         The facts are kept in :attr:`probes`. The observer receives a warning for each host whose cloud-init failed.
         ``UnsupportedHostError`` has one line for each host that does not meet a requirement.
         """
+        errors = self.probe_each(hosts, observer=observer)
+        if errors:
+            raise join(list(errors.values()))
+        return {host.name: self.probes[host.name] for host in hosts}
 
-        def probe_host(host: Host) -> Probe:
-            limit = probing.CLOUD_INIT_SECONDS + 60.0
-            answer = self.run(host, "exec sh -s", input=probing.SCRIPT, timeout=limit)
-            probe = probing.parse(answer.stdout)
-            if probe.cloud_init in ("error", "unfinished"):
-                problem = "failed" if probe.cloud_init == "error" else "has not ended"
-                message = f"{host.name}: cloud-init {problem}; see /var/log/cloud-init-output.log there"
-                observer(Notice(message=message, warning=True))
-            probing.require(host.name, probe)
-            return probe
+    def probe_each(self, hosts: Sequence[Host], *, observer: Observer = ignore) -> dict[str, HostError]:
+        """Read the facts as :meth:`probe`, but go on if some hosts fail; return their errors by host name."""
+
+        def probe_host(host: Host) -> Probe | HostError:
+            try:
+                return self._probe_host(host, observer)
+            except HostError as e:
+                return e
 
         found = self._on_each(hosts, probe_host)
-        self.probes.update(found)
-        return found
+        self.probes.update({name: one for name, one in found.items() if isinstance(one, Probe)})
+        return {name: one for name, one in found.items() if isinstance(one, HostError)}
+
+    def _probe_host(self, host: Host, observer: Observer) -> Probe:
+        limit = probing.CLOUD_INIT_SECONDS + self.answer.seconds
+        waits = f"{host.name}: waiting for its cloud-init and its facts (limit {limit:g} s)"
+        with waiting.announce_delay(self.observer, waits):
+            answer = self.run(host, "exec sh -s", input=probing.SCRIPT, timeout=limit)
+        probe = probing.parse(answer.stdout)
+        if probe.cloud_init in ("error", "unfinished"):
+            problem = "failed" if probe.cloud_init == "error" else "has not ended"
+            message = f"{host.name}: cloud-init {problem}; see /var/log/cloud-init-output.log there"
+            observer(Notice(message=message, warning=True))
+        probing.require(host.name, probe)
+        return probe
 
     def run(
         self,
@@ -73,7 +91,37 @@ class Connections(Links):
         After ``timeout`` seconds it is killed on the host and here, and ``RemoteCommandError`` is raised, also without
         ``check``. After a ``HostConnectionError`` the command may or may not have run.
         """
-        data = input.encode() if isinstance(input, str) else input
+        return self._run(host, command, input, timeout, check, partial(timed_out, host, command, timeout))
+
+    def ask(
+        self,
+        host: Host,
+        command: str,
+        *,
+        about: str,
+        input: str | bytes | None = None,  # noqa: A002 - as in subprocess
+        check: bool = True,
+    ) -> Completed:
+        """Run a command that only reads, as :meth:`run`, within the time limit for answers.
+
+        ``about`` names what it reads, for messages. A notice is sent if it takes long.
+        """
+        limit = self.answer
+        late = partial(no_answer, host, command, about, limit)
+        with waiting.announce_delay(self.observer, f"{host.name}: waiting for {about} (limit {limit.seconds:g} s)"):
+            return self._run(host, command, input, limit.seconds, check, late)
+
+    def _run(
+        self,
+        host: Host,
+        command: str,
+        given: str | bytes | None,
+        timeout: float | None,
+        check: bool,
+        late: Callable[[str], RemoteCommandError],
+    ) -> Completed:
+        """Run a command line; ``late`` makes the error of one that exceeds the limit, from its output."""
+        data = given.encode() if isinstance(given, str) else given
         line = command if timeout is None else _limited(command, timeout)
         started = time.monotonic()
         try:
@@ -84,10 +132,10 @@ class Connections(Links):
                 timeout=None if timeout is None else timeout + _GRACE,
             )
         except subprocess.TimeoutExpired as e:
-            raise timed_out(host, command, timeout or 0.0, text(e.stdout) + text(e.stderr)) from e
+            raise late(text(e.stdout) + text(e.stderr)) from e
         result = Completed(returncode=done.returncode, stdout=text(done.stdout), stderr=text(done.stderr))
         if timeout is not None and done.returncode in KILLED and time.monotonic() - started >= timeout:
-            raise timed_out(host, command, timeout, result.stdout + result.stderr)
+            raise late(result.stdout + result.stderr)
         if done.returncode == 255 and _is_lost(master):
             raise HostConnectionError(
                 f"{host.name}: the connection was lost: {last_line(result.stderr) or 'it was closed'}", host=host.name
@@ -223,7 +271,7 @@ class Connections(Links):
                 on_output=files.progress_reader(progress) if progress else None,
             )
         except subprocess.TimeoutExpired as e:
-            raise timed_out(host, shown, timeout or 0.0, text(e.stderr)) from e
+            raise timed_out(host, shown, timeout, text(e.stderr)) from e
         if done.returncode in (12, 255) and _is_lost(master):
             raise HostConnectionError(f"{host.name}: the connection was lost during {shown}", host=host.name)
         if done.returncode != 0:

@@ -13,6 +13,8 @@ from flambe_ansible.ssh.processes import run_tool
 
 REVOKED = "@revoked "  # known_hosts' own marker; ssh refuses the key even if another line trusts it
 
+PINNED = "accepted-at-first-connection"  # the comment of a key that was not verified
+
 
 def replace(path: Path, alias: str, keys: Sequence[str]) -> None:
     """Replace a host's keys (``type base64 [comment]``); revoked keys alone do not replace trusted ones.
@@ -35,6 +37,23 @@ def keys_of(path: Path, alias: str) -> list[str]:
     """List a host's trusted keys, each as ``type base64``."""
     lines = [line for line in _lines(path) if alias in _names(line)]
     return [" ".join(line.split()[1:3]) for line in lines if not line.startswith("@")]
+
+
+def mark_pinned(path: Path, alias: str) -> None:
+    """Mark a host's trusted keys as accepted without verification."""
+    with lock(path.with_name(path.name + ".lock")):
+        lines = [
+            f"{alias} {' '.join(line.split()[1:3])} {PINNED}"
+            if alias in _names(line) and not line.startswith("@")
+            else line
+            for line in _lines(path)
+        ]
+        write_atomic(path, "".join(f"{line}\n" for line in lines))
+
+
+def is_pinned(path: Path, alias: str) -> bool:
+    """Return whether a host's keys are marked as accepted without verification."""
+    return any(line.endswith(f" {PINNED}") for line in _lines(path) if alias in _names(line))
 
 
 def normalise(key: str) -> str:

@@ -24,9 +24,9 @@ from flambe_ansible.ssh.options import PYTHON, Target, ansible_variables, intera
 from flambe_ansible.ssh.parallel import join, on_each
 from flambe_ansible.ssh.probing import Probe
 from flambe_ansible.ssh.processes import Processes
+from flambe_ansible.ssh.waiting import Patience
 
 Result = TypeVar("Result")
-_RECONNECT_SECONDS = 60.0
 _GOODBYE_SECONDS = 1.0
 
 
@@ -43,6 +43,8 @@ class Links:
         proxy_jump: str | None = None,
         strict_host_keys: bool = False,
         login_patience: float = 60.0,
+        answer: Patience = Patience(seconds=60.0),  # noqa: B008 - frozen
+        observer: Observer = ignore,
     ) -> None:
         self.username = username
         self.key = Path(key).expanduser().absolute()
@@ -50,6 +52,8 @@ class Links:
         self.proxy_jump = proxy_jump
         self.strict_host_keys = strict_host_keys
         self.login_patience = login_patience
+        self.answer = answer
+        self.observer = observer
         self.probes: dict[str, Probe] = {}
         self._options = dict(options or {})
         self._proxies: dict[tuple[str, int], str | None] = {}
@@ -96,49 +100,43 @@ class Links:
         """List the trusted keys of a host."""
         return known_hosts.keys_of(self.known_hosts, host.key_alias)
 
+    def is_pinned(self, host: Host) -> bool:
+        """Return whether a host's key was accepted at the first connection, and was not verified since."""
+        return known_hosts.is_pinned(self.known_hosts, host.key_alias)
+
     def wait(self, hosts: Sequence[Host], *, timeout: float = 300.0, observer: Observer = ignore) -> None:
         """Connect to all hosts at once; wait for those that are still booting. Open connections are kept.
 
         The observer receives the step ``connect`` of each host, and a warning for each key that is accepted without
-        verification. The first failed host ends the wait for the others.
+        verification.
         """
-        deadline = time.monotonic() + timeout
+        errors = self.wait_each(hosts, patience=lambda _host: Patience(seconds=timeout), observer=observer)
+        if errors:
+            raise join(list(errors.values()))
 
-        def connect(host: Host) -> None:
-            try:
-                self._open(host, deadline=deadline, observer=observer, stop=stop)
-            except HostError:
-                stop.set()
-                raise
-
-        with self._fan_out() as stop:
-            on_each(hosts, connect, cancel=self._cancel)
-
-    def wait_each(self, hosts: Sequence[Host], *, timeout: float, observer: Observer = ignore) -> dict[str, HostError]:
-        """Connect as :meth:`wait`, but go on if some hosts fail; return their errors by host name."""
-        deadline = time.monotonic() + timeout
+    def wait_each(
+        self, hosts: Sequence[Host], *, patience: Callable[[Host], Patience], observer: Observer = ignore
+    ) -> dict[str, HostError]:
+        """Connect as :meth:`wait`, each host with its own time limit; return the errors of those that fail by name."""
 
         def connect(host: Host) -> HostError | None:
             try:
-                self._open(host, deadline=deadline, observer=observer, stop=stop)
+                self._open(host, patience=patience(host), observer=observer, stop=stop)
             except HostError as e:
                 return e
             return None
 
         with self._fan_out() as stop:
             errors = on_each(hosts, connect, cancel=self._cancel)
-        failed = {name: error for name, error in errors.items() if error}
-        if hosts and len(failed) == len(hosts):
-            raise join(list(failed.values()))
-        return failed
+        return {name: error for name, error in errors.items() if error}
 
-    def _open(self, host: Host, *, deadline: float, observer: Observer, stop: threading.Event) -> None:
+    def _open(self, host: Host, *, patience: Patience, observer: Observer, stop: threading.Event) -> None:
         """Connect to a host, and report the step ``connect``."""
         started = time.monotonic()
         running = StepEvent(host=host.name, step="connect", status=Status.RUNNING)
         observer(running)
         try:
-            self._connect(host, deadline=deadline, observer=observer, stop=stop)
+            self._connect(host, patience=patience, observer=observer, stop=stop)
         except HostError as e:
             seconds = time.monotonic() - started
             observer(replace(running, status=Status.FAILED, seconds=seconds, detail=e.message))
@@ -215,30 +213,31 @@ class Links:
 
     def _master(self, host: Host) -> Master:
         """Return a host's connection; open it if there is none or it was lost."""
-        deadline = time.monotonic() + _RECONNECT_SECONDS
-        return self._find_open(host) or self._connect(host, deadline=deadline, observer=ignore, stop=self._stop)
+        return self._find_open(host) or self._connect(host, patience=self.answer, observer=ignore, stop=self._stop)
 
     def _find_open(self, host: Host) -> Master | None:
         with self._lock:
             master = self._masters.get(host.name)
         return master if master is not None and master.alive else None
 
-    def _connect(self, host: Host, *, deadline: float, observer: Observer, stop: threading.Event) -> Master:
+    def _connect(self, host: Host, *, patience: Patience, observer: Observer, stop: threading.Event) -> Master:
         with self._lock:
             lock = self._opening.setdefault(host.name, threading.Lock())
         with lock:
             if master := self._find_open(host):
                 return master
             target = self._target(host)
+            deadline = time.monotonic() + patience.seconds
             if not target.proxy_command:
-                waiting.wait_for_banner(host.name, host.address, port=host.port, deadline=deadline, stop=stop)
+                waiting.wait_for_banner(host.name, host.address, port=host.port, patience=patience, stop=stop)
             with self._lock:
                 master = self._masters[host.name] = Master(target, self._socket(host))
             try:
                 waiting.open_with_patience(master, deadline=deadline, login_patience=self.login_patience, stop=stop)
             except ConnectFailedError as e:
-                raise explain(host, target, e.diagnosis, expected=self.trusted(host)) from e
+                raise explain(host, target, e.diagnosis, expected=self.trusted(host), remedy=patience.remedy) from e
             if target.accept_new and master.alive:
+                known_hosts.mark_pinned(self.known_hosts, host.key_alias)
                 observer(announce_unseen(host, self.trusted(host)))
             return master
 
@@ -261,10 +260,13 @@ class Links:
             known_hosts=self.known_hosts,
             accept_new=not known,
             proxy_command=self._proxy(host),
+            connect_timeout=max(10, round(self.answer.seconds)),
             extra=self._options,
         )
 
     def _proxy(self, host: Host) -> str | None:
+        if self.proxy_jump == routes.NONE:
+            return None
         if self.proxy_jump:
             return routes.jump_command(self.proxy_jump, key=self.key, known_hosts=self.known_hosts)
         endpoint = (host.address, host.port)

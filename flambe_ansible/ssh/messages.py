@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from flambe_ansible.errors import BastionKeyError, HostConnectionError, HostKeyError, RevokedKeyError
 from flambe_ansible.events import Notice
 from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import known_hosts
+from flambe_ansible.ssh import known_hosts, routes
 from flambe_ansible.ssh.masters import Diagnosis, Failure
 from flambe_ansible.ssh.options import Target
 
 
-def explain(host: Host, target: Target, diagnosis: Diagnosis, *, expected: Sequence[str]) -> HostConnectionError:
+def explain(
+    host: Host, target: Target, diagnosis: Diagnosis, *, expected: Sequence[str], remedy: str = ""
+) -> HostConnectionError:
     """Make the error of a failed connection; ``expected`` are the host's trusted public keys."""
-    login = f"{target.username}@{target.address} port {target.port}"
+    route = routes.describe(target.proxy_command) if target.proxy_command else ""
+    login = f"{target.username}@{target.address} port {target.port}{route}"
     if diagnosis.failure is Failure.HOST_KEY:
         keys = ", ".join(known_hosts.describe(key) for key in expected) or "none"
         return HostKeyError(
@@ -45,7 +48,13 @@ def explain(host: Host, target: Target, diagnosis: Diagnosis, *, expected: Seque
             hint="check the username, and that the key belongs to the hosts' key pair; add a key with a passphrase to"
             f" the agent: ssh-add {shlex.quote(str(target.key))}",
         )
-    return HostConnectionError(f"{host.name}: cannot connect to {login}: {diagnosis.message}", host=host.name)
+    check = "check that this machine can log in there, and that it reaches the host" if route else ""
+    return HostConnectionError(
+        f"{host.name}: cannot connect to {login}: {diagnosis.message}",
+        host=host.name,
+        hint="; ".join(filter(None, (check, remedy))) or None,
+        unreachable=diagnosis.failure is Failure.UNREACHABLE,
+    )
 
 
 def announce_unseen(host: Host, keys: Sequence[str]) -> Notice:

@@ -8,6 +8,7 @@ from pathlib import Path
 from flambe_ansible.ssh.options import escape_percent, quote, quote_value
 from flambe_ansible.ssh.processes import read_config
 
+NONE = "none"  # ssh's own word for a direct connection
 _JUMP = re.compile(r"^(?:ssh://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:@\[\]]+)(?::(?P<port>\d+))?$")
 
 
@@ -28,6 +29,14 @@ def parse_proxy(settings: str) -> str | None:
         return jump_command(jump)
     command = values.get("proxycommand", "none")
     return None if command.lower() == "none" else command
+
+
+def describe(proxy_command: str) -> str:
+    """Name the way of a ProxyCommand in words that follow the address of a host."""
+    words = proxy_command.split()
+    if words[:1] == ["ssh"] and words[-4:-3] == ["-W"]:
+        return f" through the jump host {words[-1]}"
+    return f" through the ProxyCommand of ~/.ssh/config ({words[0] if words else proxy_command})"
 
 
 def jump_command(jump: str, *, key: Path | None = None, known_hosts: Path | None = None) -> str:

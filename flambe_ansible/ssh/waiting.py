@@ -10,11 +10,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Protocol
 
 from flambe_ansible.errors import HostConnectionError
+from flambe_ansible.events import Notice, Observer
 from flambe_ansible.ssh.masters import FINAL_FAILURES, ConnectFailedError, Failure
 
 _CONNECT_TIMEOUT = 5.0
@@ -22,6 +25,28 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _LOGIN_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LONGEST_LOGIN_PAUSE = 15.0
+_NOTICE_SECONDS = 5.0
+_POLL = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long to wait for one host.
+
+    Attributes:
+        seconds: For a login, or for the answer to one query.
+        reach: Seconds for its port to accept a connection; None is ``seconds``.
+        setting: The setting that allows more, for messages, or "".
+    """
+
+    seconds: float
+    reach: float | None = None
+    setting: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do if the host is slow, or ""."""
+        return f"if the host is slow, raise {self.setting} (now {self.seconds:g} s)" if self.setting else ""
 
 
 class Openable(Protocol):
@@ -31,15 +56,34 @@ class Openable(Protocol):
         """Try once."""
 
 
-def wait_for_banner(host: str, address: str, *, port: int, deadline: float, stop: threading.Event) -> None:
-    """Connect to a port until it answers with an SSH banner, the deadline passes, or ``stop`` is set."""
+@contextmanager
+def announce_delay(observer: Observer, message: str) -> Iterator[None]:
+    """Send a notice if the block takes long."""
+    timer = threading.Timer(_NOTICE_SECONDS, lambda: observer(Notice(message=message)))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def wait_for_banner(host: str, address: str, *, port: int, patience: Patience, stop: threading.Event) -> None:
+    """Connect to a port until it answers with an SSH banner, the time is up, or ``stop`` is set.
+
+    A host that never accepted a connection gets ``patience.reach`` seconds, one with a slow sshd all.
+    """
+    started = time.monotonic()
+    deadline = started + (patience.seconds if patience.reach is None else min(patience.reach, patience.seconds))
     last = "no answer"
     pause = _FIRST_PAUSE
     while not stop.is_set():
         limit = min(_CONNECT_TIMEOUT, max(deadline - time.monotonic(), 0.1))
         try:
-            if _read_banner(address, port, limit):
-                return
+            with socket.create_connection((address, port), timeout=limit) as connection:
+                deadline = started + patience.seconds
+                if _read_banner(connection, deadline, stop):
+                    return
             last = "the answer is not an SSH banner"
         except OSError as e:
             last = (e.strerror or str(e) or type(e).__name__).lower()
@@ -48,11 +92,12 @@ def wait_for_banner(host: str, address: str, *, port: int, deadline: float, stop
         stop.wait(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
     if not stop.is_set():
+        hint = "check that the host runs, and that this machine can reach the port (address, security group, VPN)"
         raise HostConnectionError(
-            f"{host}: no SSH at {address} port {port}: {last}",
+            f"{host}: no SSH at {address} port {port}: {last}, for {time.monotonic() - started:.0f} s",
             host=host,
-            hint="check that the address (public or private) is right, and that this machine can reach the port"
-            " (security group, VPN)",
+            hint="; ".join(filter(None, (hint, patience.remedy))),
+            unreachable=True,
         )
 
 
@@ -89,15 +134,20 @@ def open_with_patience(
             return
 
 
-def _read_banner(address: str, port: int, limit: float) -> bool:
+def _read_banner(connection: socket.socket, deadline: float, stop: threading.Event) -> bool:
     """Read until the SSH banner; servers may send other lines before it (RFC 4253, 4.2)."""
-    with socket.create_connection((address, port), timeout=limit) as connection:
-        received = b""
-        while len(received) < 8192:
+    received = b""
+    connection.settimeout(_POLL)
+    while len(received) < 8192:
+        try:
             chunk = connection.recv(256)
-            if not chunk:
-                return False
-            received += chunk
-            if received.startswith(b"SSH-") or b"\nSSH-" in received:
-                return True
+        except TimeoutError:
+            if stop.is_set() or time.monotonic() >= deadline:
+                raise TimeoutError("it accepts connections, but sshd sends no banner") from None
+            continue
+        if not chunk:
+            return False
+        received += chunk
+        if received.startswith(b"SSH-") or b"\nSSH-" in received:
+            return True
     return False

@@ -136,6 +136,22 @@ EXTRA_FIELDS = (
         change_note="with the next submit",
         default=False,
     ),
+    Field(
+        name="answer_timeout",
+        kind=Kind.NUMBER,
+        expected="5 to 3600 seconds",
+        doc="Seconds for a running host to accept a login, or to answer one query. Raise it for slow hosts.",
+        default=60.0,
+        rule=rules.within(5, 3600),
+    ),
+    Field(
+        name="boot_timeout",
+        kind=Kind.NUMBER,
+        expected="5 to 3600 seconds",
+        doc="Seconds from the start of a host until it accepts a login.",
+        default=300.0,
+        rule=rules.within(5, 3600),
+    ),
 )
 BASE_FIELDS = (
     NAME,

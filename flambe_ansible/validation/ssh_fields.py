@@ -38,7 +38,7 @@ PORT = Field(
 PROXY_JUMP = Field(
     name="proxy_jump",
     expected="a bastion as [user@]host[:port]; several hops are separated by commas",
-    doc="The bastion between this machine and the hosts, as ssh's ProxyJump.",
+    doc="The bastion between this machine and the hosts, as ssh's ProxyJump; `none` is a direct connection.",
     default_note="the ProxyJump for the address in ~/.ssh/config",
     rule=ssh_rules.jump,
 )

@@ -132,7 +132,7 @@ class Node:
                 raise UnitError(f"{unit} is {active} ({state.get('Result')})")
             if time.monotonic() > deadline:
                 still = f"{unit} is still {active} ({state.get('SubState')}) after {timeout:g} s"
-                raise UnitError(f"{still}; raise ray_node_timeout to allow more")
+                raise UnitError(f"{still}; raise ray_node_timeout (answer_timeout in a cluster.yaml) to allow more")
             time.sleep(0.2)
 
     def await_nodes(self, deadline):

@@ -11,7 +11,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,11 @@ from tests.e2e import cloud
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 EXPERIMENT = Path(__file__).parents[2] / "examples" / "experiment.yaml"
-SLOW = "echo fetching the data; sleep 8"
 STATE = "cat ~/.local/state/flambe/setup_cmds.json; ls -a ~"
 # The role uses the uv of the controller, which it copies to this path, or the one on the PATH.
 UV = "/usr/local/lib/flambe-uv"
 FAKE_UV = f"printf '#!/bin/sh\\n{{}}\\n' | sudo tee {UV}; sudo chmod 755 {UV}; sudo ln -sf {UV} /usr/local/bin/uv"
+SETUP = ("touch ~/was-set-up", "echo fetching the data; sleep 8")
 STRICT_SSH = "ssh -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
 
 
@@ -42,10 +43,10 @@ class Cluster:
         self.progress = ""  # standard error of the latest command
         self.program = Path(sys.executable).with_name("flambe-ans")
 
-    def write(self, factories_num: int, runtime: str = "none", *, setup: str = "") -> None:
+    def write(self, factories_num: int, runtime: str = "none", *, setup_cmds: Sequence[str] = SETUP) -> None:
         self.file.write_text(
             f"!LabCluster\nname: plain\nlab: {self.lab.name}\nfactories_num: {factories_num}\nruntime: {runtime}\n"
-            f"setup_cmds: {json.dumps([setup] if setup else ['touch ~/was-set-up', SLOW])}\n"
+            f"boot_timeout: 30\nanswer_timeout: 20\nsetup_cmds: {json.dumps(setup_cmds)}\n"
         )
 
     def call(self, command: str, *arguments: str, code: int | None = 0) -> str:
@@ -132,8 +133,8 @@ def test_4_status_ssh_and_inventory_work(cluster: Cluster) -> None:
 
 def test_4_a_cluster_has_one_writer_and_a_killed_launch_ends(cluster: Cluster, lab: LabInfo, tmp_path: Path) -> None:
     other = Cluster(tmp_path, lab)
-    other.write(2, setup="touch ~/other")
-    cluster.write(2, setup="sleep 301")
+    other.write(2, setup_cmds=["touch ~/other"])
+    cluster.write(2, setup_cmds=["sleep 301"])
     with cluster.launching("sleep 301") as launch:
         cloud.wait_until(lambda: bool(other.document("status")["reservation"]), "a reservation", 60)
         reserved = other.document("status")["reservation"]
@@ -157,19 +158,70 @@ def test_4_a_cluster_has_one_writer_and_a_killed_launch_ends(cluster: Cluster, l
 
 
 def test_4_a_killed_installation_ends_and_does_not_disturb_the_next(cluster: Cluster) -> None:
-    cluster.write(2, runtime="flambe", setup=FAKE_UV.format("exec sleep 302"))
+    cluster.write(2, runtime="flambe", setup_cmds=[FAKE_UV.format("exec sleep 302")])
     with cluster.launching("sleep 302") as launch:
         launch.terminate()
         cloud.wait_until(lambda: cluster.count("sleep 302") == 0, "uv ended", 60)
-    cluster.write(2, runtime="flambe", setup=FAKE_UV.format("echo the second uv >&2; exit 3"))
+    cluster.write(2, runtime="flambe", setup_cmds=[FAKE_UV.format("echo the second uv >&2; exit 3")])
     error = cluster.document("launch", "--yes", code=6)["error"]
     assert {failure["output"] for failure in error["failures"]} == {"the second uv"}
-    cluster.write(2, setup=f"sudo rm -r /opt/flambe {UV} /usr/local/bin/uv")
+    cluster.write(2, setup_cmds=[f"sudo rm -r /opt/flambe {UV} /usr/local/bin/uv"])
     cluster.document("launch", "--yes")
 
 
+FAILS_ON = "if hostname -I | grep -qw {}; then echo no disk; exit 7; fi"
+
+
+def test_5_a_launch_goes_on_without_the_hosts_that_fail(cluster: Cluster) -> None:
+    cluster.write(3)
+    factories = cluster.document("launch", "--yes")["factories"]
+    cluster.call("ssh", str(cluster.file), "factory", "1", "--", "sudo systemctl mask --now ssh.service ssh.socket")
+    started = time.monotonic()
+    status = cluster.document("status")
+    assert time.monotonic() - started < 20
+    assert status["state"] == "degraded"
+    assert [bool(host["error"]) for host in (status["orchestrator"], *status["factories"])] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert "no SSH at" in status["factories"][1]["error"]
+
+    cluster.write(3, setup_cmds=[SETUP[0], "touch ~/again", FAILS_ON.format(factories[2]["private_ip"])])
+    launched = cluster.document("launch", "--yes", "--on-failure", "keep", code=6)
+    assert launched["state"] == "degraded"
+    failed = launched["failed"]
+    assert {name: error["kind"] for name, error in failed.items()} == {
+        "plain_factory_1": "HostConnectionError", "plain_factory_2": "PlaybookError",
+    }  # fmt: skip
+    assert "connection refused" in failed["plain_factory_1"]["message"]
+    assert (failed["plain_factory_2"]["failures"][0]["returncode"], launched["created"]) == (7, [])
+    output = cluster.call("exec", str(cluster.file), "--", "ls ~/again", code=255)
+    assert [f"{name} | /home/ubuntu/again" in output for name in ("orchestrator", "factory 0   ")] == [True, True]
+
+
+def test_5_a_dead_host_is_replaced_and_little_else_changes(cluster: Cluster) -> None:
+    cluster.write(3, setup_cmds=[SETUP[0], "touch ~/again"])
+    before = cluster.document("status")["factories"]
+    assert "Replace factory 1 and delete all data on it?" in cluster.call(
+        "launch", str(cluster.file), "--replace-dead", code=2
+    )
+    assert cluster.document("status")["factories"][1]["instance_id"] == before[1]["instance_id"]
+    document = cluster.document("launch", "--replace-dead", "--yes")
+    assert (document["created"], document["failed"]) == (["plain_factory_1"], {})
+    after = cluster.document("status")
+    assert after["state"] == "running"
+    ids = [[host["instance_id"] for host in hosts] for hosts in (before, after["factories"])]
+    assert [old == new for old, new in zip(*ids, strict=True)] == [True, False, True]
+    steps = {(step["host"], step["step"]) for step in document["steps"] if step["status"] == "changed"}
+    others = {step for host, step in steps if host != "plain_factory_1"}
+    assert others == {"cluster_keys", "setup_cmds"}  # a command was removed from the file
+    assert set(cluster.document("launch", "--yes")["changed"].values()) == {0}
+
+
 @pytest.mark.parametrize("command", ["submit", "logs", "stop", "open", "pull"])
-def test_5_jobs_are_refused_with_a_hint(cluster: Cluster, command: str) -> None:
+def test_6_jobs_are_refused_with_a_hint(cluster: Cluster, command: str) -> None:
     argv = [str(cluster.file), *(["results"] if command == "pull" else [])]
     if command == "submit":
         argv = [str(EXPERIMENT), "--cluster", str(cluster.file), "--yes"]
@@ -178,13 +230,13 @@ def test_5_jobs_are_refused_with_a_hint(cluster: Cluster, command: str) -> None:
     assert "runtime: flambe" in output
 
 
-def test_6_a_wrong_runtime_is_refused_before_anything_changes(cluster: Cluster) -> None:
-    cluster.write(2, runtime="nnoe")
+def test_7_a_wrong_runtime_is_refused_before_anything_changes(cluster: Cluster) -> None:
+    cluster.write(3, runtime="nnoe")
     output = cluster.call("launch", str(cluster.file), "--yes", code=3)
     assert "did you mean none?" in output
-    cluster.write(2)
+    cluster.write(3)
 
 
-def test_7_down_leaves_nothing(cluster: Cluster) -> None:
-    assert len(cluster.document("down", "--yes")["terminated"]) == 3
+def test_8_down_leaves_nothing(cluster: Cluster) -> None:
+    assert len(cluster.document("down", "--yes")["terminated"]) == 4
     assert cluster.document("status")["state"] == "absent"

@@ -218,6 +218,19 @@ def cluster_ssh(cluster: Cluster, *host: str) -> list[str]:
     return [str(Path(sys.executable).with_name("flambe-ans")), "ssh", str(cluster.file), *host, "--"]
 
 
+def test_a_a_job_runs_on_the_factories_that_answer(cluster: Cluster, long: Path) -> None:
+    cluster.call("ssh", cluster.file, "factory", "1", "--", "sudo systemctl mask --now ssh.service ssh.socket")
+    document = cluster.submit(long, "--force", code=5)  # starts factory 0, which was powered off
+    assert {name: error["kind"] for name, error in document["failed"].items()} == {
+        f"{NAME}_factory_1": "HostConnectionError"
+    }
+    assert (document["run"]["state"], document["state"]) == ("running", "degraded")
+    first, second = (host["private_ip"] for host in document["factories"])
+    environment = cluster.on("grep RemoteEnvironment flambe.yaml")
+    assert (first in environment, second in environment) == (True, False)
+    assert cluster.status()["ray"]["alive"] == 2  # Ray was restarted without the lost factory
+
+
 def test_a_stop_ends_the_run_and_the_next_launch_restarts_ray(cluster: Cluster) -> None:
     stopped = json.loads(cluster.call("stop", cluster.file, "--json"))
     assert stopped["stopped"]
@@ -226,7 +239,7 @@ def test_a_stop_ends_the_run_and_the_next_launch_restarts_ray(cluster: Cluster) 
     shown = json.loads(json.loads(cluster.on("curl -s http://127.0.0.1:49558/state")))
     assert (shown["finished"], shown["over"]) == (False, True)
     assert cluster.status()["state"] == "degraded"
-    cluster.call("launch", cluster.file, "--yes", "--secrets", cluster.secrets)
+    cluster.call("launch", cluster.file, "--yes", "--replace-dead", "--secrets", cluster.secrets)
     status = cluster.status()
     assert (status["state"], status["ray"]["alive"]) == ("running", 3)
     assert status["run"]["state"] == "stopped"

@@ -56,7 +56,11 @@ def test_a_provider_needs_a_line_in_one_table() -> None:
 def test_a_runtime_needs_a_name_and_a_class() -> None:
     assert [make_runtime(name).name for name in RUNTIMES] == list(RUNTIMES)
     [play] = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
-    conditions = {role["role"].rpartition(".")[2]: role.get("when", "") for role in play["roles"]}
+    conditions = {
+        task["ansible.builtin.import_role"]["name"].rpartition(".")[2]: task.get("when", "")
+        for task in play["tasks"]
+        if "ansible.builtin.import_role" in task
+    }
     for name in RUNTIMES:
         runtime = make_runtime(name)
         tags = [*runtime.install_tags, *([runtime.ray.tag] if runtime.ray else [])]

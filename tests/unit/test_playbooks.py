@@ -106,6 +106,19 @@ def test_an_unreachable_host_is_a_failure(tmp_path: Path) -> None:
     assert "refused" in failure.message
 
 
+def test_a_failed_host_that_is_not_required_does_not_stop_the_others(tmp_path: Path) -> None:
+    play = write(
+        tmp_path,
+        task("Break", "command: test -d /nowhere", when="inventory_hostname == 'b'"),
+        task("Go on", "command: test -d /"),
+    )
+    results = run_playbook(play, inventory=INVENTORY, log=tmp_path / "log", required=["a"])
+    assert (results["a"].ok, results["a"].failures) == (1, ())
+    assert [failure.task for failure in results["b"].failures] == ["Break"]
+    with pytest.raises(PlaybookError, match="failed on b"):
+        run_playbook(play, inventory=INVENTORY, log=tmp_path / "log", required=["b"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

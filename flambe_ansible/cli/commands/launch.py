@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @options.command(
     "flambe-ans launch cluster.yaml",
     "flambe-ans launch cluster.yaml --yes --on-failure terminate",
+    "flambe-ans launch cluster.yaml --replace-dead",
     "flambe-ans launch cluster.yaml --dry-run --json",
 )
 @options.cluster_argument
@@ -29,17 +30,21 @@ if TYPE_CHECKING:
     help="What to do with hosts created by a failed or cancelled launch. Default: ask; keep them without a terminal.",
 )
 @click.option("-f", "--force", is_flag=True, help="Restart Ray if needed, even if that ends a running job.")
+@click.option(
+    "--replace-dead", is_flag=True, help="Terminate running hosts that do not answer, and create them anew; asks first."
+)
 @options.rerun_option
 @options.secrets_option("orchestrator")
 @click.option("--dry-run", is_flag=True, help="Show the plan and exit.")
 @options.json_option
-@click.pass_obj
+@click.pass_context
 def launch(
-    output: Output,
+    ctx: click.Context,
     file: str,
     yes: bool,
     on_failure: str | None,
     force: bool,
+    replace_dead: bool,
     rerun_setup: bool,
     secrets_file: Path | None,
     dry_run: bool,
@@ -50,17 +55,21 @@ def launch(
     is required.
 
     Existing hosts are reused: what is missing or broken on them is repaired, the rest is unchanged. A larger
-    factories_num adds hosts; a launch never removes existing ones. It succeeds only when every host is ready. If it
-    fails, run it again: it continues.
+    factories_num adds hosts; a launch never removes existing ones, except with --replace-dead. It succeeds only when
+    every host is ready. A factory that fails does not stop the others: it is listed at the end, and the exit code is
+    that of its failure. Run the command again: it continues.
 
     If another user is launching or submitting, or if Ray would be restarted while a job is running, the command fails
     and changes nothing.
     """
-    from flambe_ansible.cli.launching import attempt, confirm
+    from flambe_ansible.cli.launching import attempt, confirm, report_failed, settle
     from flambe_ansible.cli.render.plan import render_plan
 
+    output: Output = ctx.obj
     output.next_command = output.command
     with options.open_cluster(output, file) as cluster:
+        if replace_dead:
+            _find_dead(output, cluster)
         plan = cluster.plan()
         output.console.print(render_plan(plan))
         if dry_run:
@@ -70,10 +79,31 @@ def launch(
         confirm(output, plan, yes=yes)
         arguments: dict[str, Any] = {"force": force, "rerun_setup": rerun_setup, "secrets_file": secrets_file}
         result, progress = attempt(output, cluster, plan, lambda: cluster.run(**arguments), on_failure=on_failure)
-    _finish(output, file, result, progress, cluster)
+        facts = {}
+        if result.failed:
+            facts = settle(output, cluster, on_failure or "keep")
+    _finish(output, file, result, progress, cluster, facts)
+    ctx.exit(report_failed(output, result, cluster=cluster))
 
 
-def _finish(output: Output, file: str, result: LaunchResult, progress: Progress, cluster: Cluster) -> None:
+def _find_dead(output: Output, cluster: Cluster) -> None:
+    """Let the launch replace the running hosts that do not answer, and print why they do not."""
+    from flambe_ansible.cli.render.words import shorten_host
+
+    dead = cluster.find_dead()
+    for error in dead.values():
+        output.say(error.message)
+    if not dead:
+        output.say("No host has to be replaced: all running hosts answer.")
+    names = [shorten_host(name, cluster.name) for name in dead]
+    if "orchestrator" in names:
+        output.say("The orchestrator will be replaced: the results and logs on it will be lost.", style="bold yellow")
+    cluster.replace_hosts(dead)
+
+
+def _finish(
+    output: Output, file: str, result: LaunchResult, progress: Progress, cluster: Cluster, facts: dict[str, Any]
+) -> None:
     """Print the result, and with ``--json`` the document."""
     from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
 
@@ -92,4 +122,4 @@ def _finish(output: Output, file: str, result: LaunchResult, progress: Progress,
     output.say_command(ssh)
     if output.json:
         document = describe_launch(result, cluster=cluster.name)
-        output.write_document({**document, "steps": progress.board.to_list(), "notices": output.notices})
+        output.write_document({**document, "steps": progress.board.to_list(), "notices": output.notices, **facts})

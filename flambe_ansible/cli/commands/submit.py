@@ -50,7 +50,11 @@ def submit(
 
     If another job is running, or results of the same name exist, the command fails and changes nothing. --force stops
     that job and overwrites the results.
+
+    If some factories are not ready, the job starts on the others. The exit code is then that of the failure, as for
+    `launch`; with --follow, it is that of the job.
     """
+    from flambe_ansible.cli.launching import report_failed
     from flambe_ansible.cli.render.run import describe_submission, render_submission
     from flambe_ansible.errors import ClusterBusyError, ExistingResultsError, RunError
     from flambe_ansible.events import Notice
@@ -73,11 +77,13 @@ def submit(
             error.hint = f"{output.command} --force   # overwrites them; or change the name, or set `resume` in {file}"
             raise
         output.console.print(render_submission(done, file=cluster_file, cluster=cluster))
+        code = report_failed(output, done.launch, cluster=cluster)
         run = _follow(output, cluster) if follow else done.run
         if output.json:
             output.write_document(describe_submission(done, run, cluster=cluster))
-    if follow and not run.succeeded:
-        ctx.exit(RunError.exit_code)
+    if follow:
+        code = 0 if run.succeeded else RunError.exit_code
+    ctx.exit(code)
 
 
 def _list_choices(output: Output, cluster_file: str) -> str:

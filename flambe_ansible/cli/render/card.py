@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from flambe_ansible.cli.render.failure import describe_error
 from flambe_ansible.cli.render.words import count, format_seconds, label_host, make_grid, make_table, shorten_host
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
@@ -24,7 +25,8 @@ def render_card(
     result: LaunchResult, *, file: str, cluster: str, changes: Sequence[tuple[str, str, str]]
 ) -> RenderableType:
     """Draw the closing card: ``file`` is the configuration as the user gave it; changes are (host, step, detail)."""
-    title = Text.assemble((cluster, "bold"), " is ", ("running", "bold green"), f": {_describe(result)}")
+    state = ("degraded", "bold red") if result.failed else ("running", "bold green")
+    title = Text.assemble((cluster, "bold"), " is ", state, f": {_describe(result)}")
     parts: list[RenderableType] = [Text(), title, Text(), _render_hosts(result), Text()]
     if result.version.source:  # a checkout's content differs from launch to launch; a release does not
         described = f"{result.version.version} ({result.version.origin})"
@@ -45,19 +47,23 @@ def write_ssh_line(host: Host, *, username: str, key: str, known_hosts: Path, pr
 def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
     """Return the launch as plain data: the document of ``status``, and the result of the launch."""
     orchestrator = next((host for host in result.hosts if host.role is Role.ORCHESTRATOR), None)
+    members = [*result.hosts, *(one.host for one in result.failed)]
+    factories = [host for host in members if host.role is Role.FACTORY]
     status = ClusterStatus(
         name=cluster,
-        state=ClusterState.RUNNING,
+        state=ClusterState.DEGRADED if result.failed else ClusterState.RUNNING,
         orchestrator=orchestrator,
-        factories=tuple(host for host in result.hosts if host.role is Role.FACTORY),
+        factories=tuple(sorted(factories, key=lambda host: host.index)),
         runtime=result.runtime,
         has_ray=result.ray is not None,
         ray=result.ray,
+        silent={one.host.name: one.error.message for one in result.failed},
     )
     return {
         **status.to_dict(),
         result.runtime: {"version": result.version.version, "origin": result.version.origin},
         "created": list(result.created),
+        "failed": {one.host.name: describe_error(one.error) for one in result.failed},
         "changed": {name: host.changed for name, host in result.playbook.items()},
         "seconds": round(result.seconds, 1),
         "log": str(result.log),
@@ -65,7 +71,8 @@ def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
 
 
 def _describe(result: LaunchResult) -> str:
-    hosts, took = count(len(result.hosts), "host"), format_seconds(result.seconds)
+    total, took = len(result.hosts) + len(result.failed), format_seconds(result.seconds)
+    hosts = f"{len(result.hosts)} of {count(total, 'host')} ready" if result.failed else count(total, "host")
     if result.ray is None:
         return f"{hosts}, in {took}"
     alive = result.ray.count_alive(result.hosts)

@@ -29,7 +29,7 @@ def render_error(error: FlambeAnsibleError, *, next_command: str = "", excerpts:
     """Write an error as lines; with ``excerpts``, problems of a file have their source line and a caret."""
     if isinstance(error, ClusterConfigurationError) and error.problems:
         lines = _render_problems(error.problems, excerpts=excerpts)
-        return [*lines, *_render_next(error.hint)]
+        return [*lines, *render_next(error.hint)]
     lines = [Text.assemble(("error: ", "bold red"), error.message)]
     if isinstance(error, PlaybookError):
         for number, (failure, hosts) in enumerate(_group(error.failures).items()):
@@ -41,7 +41,7 @@ def render_error(error: FlambeAnsibleError, *, next_command: str = "", excerpts:
             lines += [Text(f"{host}: from Ray's log:", style="bold"), *_quote(_find_notable(log))]
     elif isinstance(error, RemoteCommandError):
         lines += _render_command(error.command, error.returncode, error.output)
-    return [*lines, *_render_next(error.hint or next_command)]
+    return [*lines, *render_next(error.hint or next_command)]
 
 
 def describe_error(error: FlambeAnsibleError) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _quote(output: str, most: int = FEW) -> list[Text]:
     return head + [Text(f"  | {line}") for line in lines[-most:]]
 
 
-def _render_next(hint: str | None) -> list[Text]:
+def render_next(hint: str | None) -> list[Text]:
     """Write a hint; every line after the first is another choice."""
     first, *others = (hint or "").splitlines() or [""]
     return [Text.assemble(("next: ", "bold"), first), *(Text(f"      {line}") for line in others)] if first else []

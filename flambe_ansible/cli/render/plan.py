@@ -13,8 +13,8 @@ from flambe_ansible.cli.render.words import count, make_grid, make_table, shorte
 from flambe_ansible.hosts import Role
 from flambe_ansible.launch.plan import Action, Plan, PlannedHost
 
-STYLES = {Action.CREATE: "green", Action.START: "yellow", Action.REUSE: "dim"}
-WORDS = {Action.CREATE: "create", Action.START: "start", Action.REUSE: "unchanged"}
+STYLES = {Action.CREATE: "green", Action.START: "yellow", Action.REPLACE: "bold red", Action.REUSE: "dim"}
+WORDS = {Action.CREATE: "create", Action.START: "start", Action.REPLACE: "replace", Action.REUSE: "unchanged"}
 
 
 def render_plan(plan: Plan) -> RenderableType:
@@ -29,7 +29,9 @@ def render_plan(plan: Plan) -> RenderableType:
 def summarize(plan: Plan) -> str:
     """Summarize the plan in one line."""
     numbers = Counter(host.action for host in plan.hosts)
-    parts = [f"{numbers[action]} to {WORDS[action]}" for action in (Action.CREATE, Action.START) if numbers[action]]
+    parts = [
+        f"{numbers[action]} to {WORDS[action]}" for action in WORDS if action is not Action.REUSE and numbers[action]
+    ]
     if not parts:
         return f"Nothing to create: {count(len(plan.hosts), 'host')} unchanged"
     if numbers[Action.REUSE]:
@@ -41,9 +43,14 @@ def write_question(plan: Plan) -> str:
     """Write the question of a launch."""
     numbers = Counter(host.action for host in plan.hosts)
     create, start = numbers[Action.CREATE], numbers[Action.START]
-    if not start:
-        return f"Create {count(create, 'host')}?"
-    return f"Create {create} and start {count(start, 'host')}?" if create else f"Start {count(start, 'host')}?"
+    question = f"Create {count(create, 'host')}" if create else ""
+    if start:
+        question = f"Create {create} and start {count(start, 'host')}" if create else f"Start {count(start, 'host')}"
+    if not plan.to_replace:
+        return f"{question}?"
+    names = ", ".join(shorten_host(host.name, plan.cluster) for host in plan.to_replace)
+    replacement = f"replace {names} and delete all data on {'it' if len(plan.to_replace) == 1 else 'them'}"
+    return f"{question}, {replacement}?" if question else f"R{replacement[1:]}?"
 
 
 def _render_facts(plan: Plan) -> RenderableType:

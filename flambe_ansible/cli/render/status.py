@@ -27,7 +27,8 @@ def render_status(status: ClusterStatus) -> RenderableType:
     lines = [render_run(status.run)] if status.run else []
     if status.reserved:
         lines.append(Text(f"Reserved: {describe_holder(status.reserved)}", style="yellow"))
-    return Group(title, Text(), _render_hosts(status), Text(), Text(describe_ray(status)), *lines)
+    silent = [Text(f"{label_host(host)}: no answer: {_reason(status, host)}") for host in _list_silent(status)]
+    return Group(title, Text(), _render_hosts(status), Text(), *silent, Text(describe_ray(status)), *lines)
 
 
 def describe_holder(holder: Holder) -> str:
@@ -40,7 +41,7 @@ def describe_holder(holder: Holder) -> str:
 def describe_ray(status: ClusterStatus) -> str:
     """Describe the state of Ray in one line."""
     if status.unreachable:
-        return f"Ray: unknown, the orchestrator cannot be reached: {status.unreachable}"
+        return "Ray: unknown, the orchestrator does not answer"
     if not status.has_ray:
         return f"Ray: not part of runtime {status.runtime}"
     if status.ray is None:
@@ -68,11 +69,23 @@ def _render_hosts(status: ClusterStatus) -> Table:
 
 
 def _describe_node(status: ClusterStatus, host: Host) -> Text:
-    if status.ray is None:
-        return Text("-")
-    if host.private_ip in status.ray.addresses:
+    if status.ray and host.private_ip in status.ray.addresses:
         return Text("alive", style="green")
-    return Text("restarting", style="yellow") if _is_restarting(status) else Text("dead", style="red")
+    if host.name in status.silent:
+        return Text("no answer", style="red")
+    if _is_restarting(status):
+        return Text("restarting", style="yellow")
+    if status.ray is None or status.ray.error:
+        return Text("unknown" if status.ray else "-")
+    return Text("dead" if status.ray.knows(host) else "not joined", style="red")
+
+
+def _list_silent(status: ClusterStatus) -> list[Host]:
+    return [host for host in status.hosts if host.name in status.silent]
+
+
+def _reason(status: ClusterStatus, host: Host) -> str:
+    return status.silent[host.name].removeprefix(f"{host.name}: ")
 
 
 def _is_restarting(status: ClusterStatus) -> bool:

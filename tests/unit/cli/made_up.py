@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from flambe_ansible import events
+from flambe_ansible.errors import HostConnectionError
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.launch.launch import LaunchResult
+from flambe_ansible.launch.launch import FailedHost, LaunchResult
 from flambe_ansible.launch.plan import Action, Plan, PlannedHost
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
 from flambe_ansible.runtimes import RuntimeVersion
@@ -96,6 +97,9 @@ class FakeCluster:
     hosts: list[Host] = field(default_factory=lambda: list(HOSTS))
     found: ClusterStatus = field(default_factory=make_status)
     failure: BaseException | None = None
+    failed: tuple[FailedHost, ...] = ()
+    dead: dict[str, HostConnectionError] = field(default_factory=dict)
+    ends_hosts: bool = True
     created: list[str] = field(default_factory=list)
     calls: list[Any] = field(default_factory=list)
     observer: events.Observer = events.ignore
@@ -119,13 +123,27 @@ class FakeCluster:
             )
         )
         return LaunchResult(
-            hosts=HOSTS,
+            hosts=tuple(host for host in HOSTS if host not in [one.host for one in self.failed]),
+            failed=self.failed,
             created=tuple(self.created),
             version=RELEASE,
             playbook={},
             ray=make_nodes(),
             seconds=83.4,
             log=Path("/log"),
+        )
+
+    def find_dead(self) -> dict[str, HostConnectionError]:
+        return self.dead
+
+    def replace_hosts(self, names: Iterable[str]) -> None:
+        self.planned = make_plan(Action.REUSE)
+        hosts = [host for host in self.hosts if host.name in names]
+        self.planned = replace(
+            self.planned,
+            hosts=tuple(
+                replace(one, action=Action.REPLACE) if one.host in hosts else one for one in self.planned.hosts
+            ),
         )
 
     def status(self) -> ClusterStatus:

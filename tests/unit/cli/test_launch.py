@@ -15,6 +15,7 @@ from flambe_ansible.errors import (
     RayError,
     TaskFailure,
 )
+from flambe_ansible.launch.launch import FailedHost
 from flambe_ansible.launch.plan import Action
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.made_up import HOSTS, FakeCluster, make_plan
@@ -222,3 +223,65 @@ def test_a_failed_rollback_keeps_the_first_error(
     assert done.code == 6
     assert "the API went away" in done.stderr
     assert "flambe-ans down c.yaml" in done.stdout
+
+
+NO_SSH = HostConnectionError("demo_factory_1: no SSH", host="demo_factory_1", hint="check it", unreachable=True)
+FAILED = PlaybookError(
+    "site.yml failed on demo_factory_0",
+    failures=[TaskFailure(host="demo_factory_0", role="setup_cmds", task="Run", message="no disk", returncode=3)],
+    log="/log",
+)
+
+
+def test_failed_factories_are_listed_at_the_end_with_the_next_commands(cluster: FakeCluster, run: Run) -> None:
+    cluster.failed = (FailedHost(host=HOSTS[2], error=NO_SSH),)
+    done = run("launch", "my c.yaml", "--yes")
+    assert done.code == 5
+    assert "demo is degraded: 2 of 3 hosts ready, 2 Ray nodes alive" in done.stdout
+    assert done.stderr == (
+        "error: demo_factory_1: no SSH\nnext: check it\n"
+        "warning: factory 1 is not ready; the other 2 hosts are ready\n"
+        "next: flambe-ans launch 'my c.yaml'   # try again\n"
+        "      flambe-ans launch 'my c.yaml' --replace-dead   # replace the hosts that do not answer\n"
+    )
+    assert "Kept the 3 new hosts of this launch" in done.stdout
+    assert "rollback" not in cluster.calls
+
+
+def test_several_failures_return_the_highest_code_and_json_has_them(cluster: FakeCluster, run: Run) -> None:
+    cluster.failed = (FailedHost(host=HOSTS[1], error=FAILED), FailedHost(host=HOSTS[2], error=NO_SSH))
+    done = run("launch", "c.yaml", "--yes", "--json")
+    assert done.code == 6
+    document = json.loads(done.stdout)
+    assert document["state"] == "degraded"
+    assert {name: error["exit_code"] for name, error in document["failed"].items()} == {
+        "demo_factory_0": 6, "demo_factory_1": 5,
+    }  # fmt: skip
+    assert [host["error"] for host in document["factories"]] == [FAILED.message, NO_SSH.message]
+    assert (document["kept"], "no disk" in done.stderr) == (document["created"], True)
+
+
+def test_on_failure_terminate_terminates_the_new_hosts_of_a_launch_with_a_failed_factory(
+    cluster: FakeCluster, run: Run
+) -> None:
+    cluster.failed = (FailedHost(host=HOSTS[2], error=NO_SSH),)
+    done = run("launch", "c.yaml", "--yes", "--json", "--on-failure", "terminate")
+    assert (done.code, json.loads(done.stdout)["kept"]) == (5, [])
+    assert "rollback" in cluster.calls
+
+
+def test_dead_hosts_are_replaced_after_a_question(cluster: FakeCluster, run: Run) -> None:
+    cluster.dead = {"demo_factory_1": NO_SSH}
+    done = run("launch", "c.yaml", "--replace-dead")
+    assert done.code == 2
+    assert "Replace factory 1 and delete all data on it? There is no terminal" in done.stderr
+    assert "Hosts: 1 to replace, 2 unchanged" in done.stdout
+    assert not [call for call in cluster.calls if call[0] == "run"]
+    assert run("launch", "c.yaml", "--replace-dead", "--yes").code == 0
+
+
+def test_the_replacement_of_the_orchestrator_names_what_is_lost(cluster: FakeCluster, run: Run) -> None:
+    cluster.dead = {"demo_orchestrator": NO_SSH}
+    done = run("launch", "c.yaml", "--replace-dead", "--dry-run")
+    assert done.code == 0
+    assert "The orchestrator will be replaced: the results and logs on it will be lost." in done.stdout

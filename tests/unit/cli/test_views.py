@@ -33,7 +33,7 @@ from flambe_ansible.launch.plan import Action, Plan
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
 from flambe_ansible.runtimes import RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayNodes
-from tests.unit.cli.made_up import HOSTS, RELEASE, make_nodes, make_plan, make_status
+from tests.unit.cli.made_up import HOSTS, RELEASE, make_host, make_nodes, make_plan, make_status
 
 WIDTHS = pytest.mark.parametrize("width", [80, 120])
 LONG = "x" * 64
@@ -90,7 +90,7 @@ def test_a_status_has_all_hosts_and_the_state_of_ray(width: int) -> None:
         (ClusterStatus(name="demo", state=ClusterState.ABSENT), "demo is absent"),
         (make_status(ClusterState.PROVISIONING, ray=None), "Ray: not set up yet"),
         (make_status(ClusterState.DEGRADED, ray=RayNodes(error="a\nno head")), "Ray: not available: no head"),
-        (make_status(ClusterState.DEGRADED, ray=None, unreachable="no route"), "cannot be reached: no route"),
+        (make_status(ClusterState.DEGRADED, ray=None, unreachable="no route"), "the orchestrator does not answer"),
     ],
 )
 def test_a_status_has_the_reason_if_ray_is_not_available(found: ClusterStatus, line: str) -> None:
@@ -287,3 +287,15 @@ def test_a_command_that_failed_is_shown_with_its_output() -> None:
         "demo_factory_0: it failed", host="demo_factory_0", command="x [y]", returncode=3, output="no"
     )
     assert [line.plain for line in render_error(error)][1:] == ["  $ x [y]  (exit code 3)", "  | no"]
+
+
+def test_a_status_distinguishes_dead_nodes_from_hosts_that_do_not_answer() -> None:
+    hosts = (make_host(), *(make_host(index) for index in range(4)))
+    nodes = make_nodes(hosts[:4], dead=(hosts[1].name, hosts[3].name))
+    silent = {hosts[3].name: f"{hosts[3].name}: no SSH at 10.0.0.13 port 22: timed out, for 10 s"}
+    text = draw(render_status(make_status(ClusterState.DEGRADED, hosts, ray=nodes, silent=silent)), width=120)
+    rows = {line.split("  ")[0]: line.split()[-2:] for line in text.splitlines() if "running" in line}
+    assert [words[-1] for words in rows.values()] == ["alive", "dead", "alive", "answer", "joined"]
+    assert "factory 2: no answer: no SSH at 10.0.0.13 port 22: timed out, for 10 s" in text
+    lost = make_status(ClusterState.DEGRADED, hosts[:2], ray=RayNodes(error="no answer"))
+    assert "dead" not in draw(render_status(lost), width=120)

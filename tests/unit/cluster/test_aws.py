@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
@@ -177,6 +178,62 @@ def test_a_lost_orchestrator_is_replaced_and_factories_are_kept(make_cluster: An
     cluster.load_all_instances()
     assert cluster.created == ["trial_orchestrator"]
     assert account.names() == ALL
+
+
+def test_dead_hosts_are_replaced(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    before = {tags_of(one)["Name"]: one["InstanceId"] for one in account.instances()}
+    cluster = make_cluster()
+    cluster.replace_hosts(["trial_factory_0"])
+    plan = cluster.plan()
+    assert [host.name for host in plan.to_replace] == ["trial_factory_0"]
+    assert (plan.to_replace[0].host.instance_id, plan.changes_hosts) == (before["trial_factory_0"], True)
+    assert {one["InstanceId"] for one in account.instances()} == set(before.values())
+    cluster.load_all_instances()
+    after = {tags_of(one)["Name"]: one["InstanceId"] for one in account.instances()}
+    assert {name: before[name] == after[name] for name in before} == {
+        "trial_orchestrator": True, "trial_factory_0": False, "trial_factory_1": True,
+    }  # fmt: skip
+    assert cluster.created == ["trial_factory_0"]
+    assert not cluster.has_alarm(before["trial_factory_0"])
+    assert all(host.age < 60 for host in cluster.hosts)
+
+
+def test_a_replacement_that_cannot_be_created_terminates_nothing(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    before = account.instances()
+    cluster = make_cluster(factory_ami="ami-99999999999999999")
+    cluster.replace_hosts(["trial_factory_0"])
+    with pytest.raises(ClusterConfigurationError):
+        cluster.load_all_instances()
+    assert [one["InstanceId"] for one in account.instances()] == [one["InstanceId"] for one in before]
+
+
+def test_hosts_that_started_long_ago_get_the_short_limit(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    cluster = make_cluster(boot_timeout=1000, answer_timeout=40)
+    cluster.load_all_instances()
+    [host, *_] = cluster.hosts
+    limits = [cluster._limits.for_launch(replace(host, started=host.started - age)) for age in (0, 900, 2000)]
+    assert [(round(one.seconds, -2), one.reach, one.setting) for one in limits] == [
+        (1000, None, "boot_timeout"), (100, None, "boot_timeout"), (0, 20, "answer_timeout"),
+    ]  # fmt: skip
+
+
+def test_stopped_hosts_get_the_limit_of_booting_hosts(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    account.ec2.stop_instances(InstanceIds=[one["InstanceId"] for one in account.instances()][:1])
+    cluster = make_cluster()
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+
+    def show(parsed: dict[str, Any], **_: Any) -> None:
+        for group in parsed["Reservations"]:
+            for one in group["Instances"]:
+                one["LaunchTime"] = long_ago
+
+    cluster.clients.ec2.meta.events.register("after-call.ec2.DescribeInstances", show)
+    cluster.load_all_instances()
+    assert sum(host.age < 60 for host in cluster.hosts) == 1
 
 
 def test_a_smaller_number_of_factories_is_reported_and_changes_nothing(make_cluster: Any, account: Account) -> None:
@@ -424,7 +481,7 @@ def test_an_error_in_the_block_terminates_new_hosts_unless_they_were_launched(
     converge = create_autospec(launch_module.converge, side_effect=[outcome if launched else failure])
     monkeypatch.setattr(launch_module, "converge", converge)
     with pytest.raises(SystemExit if launched else PlaybookError), make_cluster(key=str(key)) as cluster:
-        monkeypatch.setattr(cluster, "connect", create_autospec(cluster.connect))
+        monkeypatch.setattr(cluster, "connect_each", create_autospec(cluster.connect_each, return_value=[]))
         monkeypatch.setattr(Reservation, "take", create_autospec(Reservation.take))
         monkeypatch.setattr(Jobs, "list_active", create_autospec(Jobs.list_active, return_value=[]))
         cluster.run()

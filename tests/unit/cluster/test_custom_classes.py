@@ -8,10 +8,12 @@ from unittest.mock import create_autospec
 import pytest
 
 from flambe_ansible import Cluster
-from flambe_ansible.errors import ClusterConfigurationError, ClusterError
-from flambe_ansible.fleet import records
+from flambe_ansible.errors import ClusterConfigurationError, ClusterError, HostConnectionError, UnsupportedHostError
+from flambe_ansible.fleet import records, reservation
 from flambe_ansible.hosts import Host
 from flambe_ansible.launch.plan import Action
+from flambe_ansible.launch.status import ClusterState
+from flambe_ansible.ssh import Completed
 
 
 class Mine(Cluster):
@@ -42,9 +44,9 @@ class Empty(Mine):
 
 def connect(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connect without real hosts."""
-    for name, answer in (("wait", None), ("probe", {})):
+    for name in ("wait_each", "probe_each"):
         method = getattr(cluster.connections, name)
-        monkeypatch.setattr(cluster.connections, name, create_autospec(method, return_value=answer))
+        monkeypatch.setattr(cluster.connections, name, create_autospec(method, return_value={}))
     cluster.connect()
 
 
@@ -105,3 +107,40 @@ def test_a_broken_record_is_ignored(tmp_path: Path) -> None:
     for text in ("", "{", '[{"name": "a"}]', '[{"role": "x", "state": "y"}]', "[1]"):
         (tmp_path / records.HOSTS_FILE).write_text(text)
         assert records.read_hosts(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "dead", [["a_orchestrator"], ["a_orchestrator", "a_factory_0", "a_factory_1"], ["a_factory_1"]]
+)
+def test_a_status_has_the_reason_of_each_host_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, dead: list[str]
+) -> None:
+    cluster = Mine("a", 2, "key", "me", runtime="none", answer_timeout=12)
+    cluster.load_all_instances()
+    records.write_hosts(cluster.state_dir, cluster.hosts)
+    wait = create_autospec(cluster.connections.wait_each)
+    wait.return_value = {name: HostConnectionError(f"{name}: no SSH", host=name) for name in dead}
+    monkeypatch.setattr(cluster.connections, "wait_each", wait)
+    monkeypatch.setattr(reservation, "find_holder", create_autospec(reservation.find_holder, return_value=None))
+    answer = Completed(returncode=0, stdout="", stderr="")
+    monkeypatch.setattr(cluster.connections, "ask", create_autospec(cluster.connections.ask, return_value=answer))
+    found = cluster.status()
+    assert (found.state, dict(found.silent)) == (ClusterState.DEGRADED, {name: f"{name}: no SSH" for name in dead})
+    assert found.unreachable == ("a_orchestrator: no SSH" if "a_orchestrator" in dead else "")
+    limits = [wait.call_args.kwargs["patience"](host) for host in cluster.hosts]
+    assert {(limit.seconds, limit.reach) for limit in limits} == {(12, 2)}
+
+
+def test_a_launch_goes_on_without_factories_that_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Mine("a", 2, "key", "me")
+    cluster.load_all_instances()
+    everyone = cluster.hosts
+    error = UnsupportedHostError("old", host="a_factory_1")
+    for name, answer in (("wait_each", {}), ("probe_each", {"a_factory_1": error})):
+        method = getattr(cluster.connections, name)
+        monkeypatch.setattr(cluster.connections, name, create_autospec(method, return_value=answer))
+    assert [(one.host.name, one.error) for one in cluster.connect_each()] == [("a_factory_1", error)]
+    assert [host.name for host in cluster.hosts] == ["a_orchestrator", "a_factory_0"]
+    assert records.read_hosts(cluster.state_dir) == everyone
+    with pytest.raises(UnsupportedHostError):
+        cluster._unload({"a_orchestrator": error})

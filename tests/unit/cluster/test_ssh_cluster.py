@@ -148,13 +148,14 @@ def test_a_wrong_key_is_reported_with_the_field_to_correct(
     cluster = make(proxy_jump="you@bastion")
     hosts = cluster.find_hosts()
 
-    wait = create_autospec(cluster.connections.wait)
-    monkeypatch.setattr(cluster.connections, "wait", wait)
-    wait.side_effect = HostKeyError("x", host="a", hint="elsewhere")
+    wait = create_autospec(cluster.connections.wait_each)
+    monkeypatch.setattr(cluster.connections, "wait_each", wait)
+    name = hosts[0].name
+    wait.return_value = {name: HostKeyError("x", host=name, hint="elsewhere")}
     with pytest.raises(HostKeyError) as caught:
         cluster.attach(hosts)
     assert "host_keys" in (caught.value.hint or "")
-    wait.side_effect = BastionKeyError("x", host="a", hint="elsewhere")
+    wait.return_value = {name: BastionKeyError("x", host=name, hint="elsewhere")}
     with pytest.raises(BastionKeyError) as unknown:
         cluster.attach(hosts)
     assert "ssh you@bastion" in (unknown.value.hint or "")
@@ -179,12 +180,17 @@ class Answers:
         self.answers = answers
         self.asked: list[str] = []
 
-    def run(self, host: Host, _command: str, *, input: str, timeout: float) -> Completed:  # noqa: A002 - as in ssh
+    def ask(
+        self,
+        host: Host,
+        _command: str,
+        *,
+        about: str,
+        input: str = "",  # noqa: A002 - as in ssh
+        check: bool = True,
+    ) -> Completed:
         self.asked.append(input)
         return Completed(returncode=0, stdout=self.answers[host.name], stderr="")
-
-    def run_all(self, hosts: list[Host], _command: str, **_more: object) -> dict[str, Completed]:
-        return {host.name: Completed(returncode=0, stdout=self.answers[host.name], stderr="") for host in hosts}
 
 
 def test_private_names_are_resolved_once(make: Callable[..., SSHCluster]) -> None:
@@ -208,15 +214,19 @@ def test_a_private_address_must_belong_to_the_host(make: Callable[..., SSHCluste
     hosts = make().find_hosts()
     own = {host.name: f"{host.private_ip} fd00::1 172.17.0.1\n" for host in hosts}
     right: Any = Answers(**own)
-    addresses.check(right, hosts)
+    assert addresses.check_each(right, hosts) == {}
     silent: Any = Answers(**{**own, "rack_factory_0": ""})
-    addresses.check(silent, hosts)
+    assert addresses.check_each(silent, hosts) == {}
     wrong: Any = Answers(**{**own, "rack_factory_0": "192.168.1.6 172.17.0.1\n"})
-    with pytest.raises(
-        UnsupportedHostError, match=r"rack_factory_0: 10\.0\.0\.6 is not an address of this host"
-    ) as caught:
-        addresses.check(wrong, hosts)
-    assert "[10.0.0.6, 192.168.1.6]" in (caught.value.hint or "")
+    [error] = addresses.check_each(wrong, hosts).values()
+    assert isinstance(error, UnsupportedHostError)
+    assert error.message.startswith("rack_factory_0: 10.0.0.6 is not an address of this host")
+    assert "[10.0.0.6, 192.168.1.6]" in (error.hint or "")
+
+
+def test_hosts_are_never_replaced(make: Callable[..., SSHCluster]) -> None:
+    with pytest.raises(ClusterConfigurationError, match="SSHCluster are not managed by flambe-ans"):
+        make().find_dead()
 
 
 def test_arguments_are_checked(make: Callable[..., SSHCluster]) -> None:

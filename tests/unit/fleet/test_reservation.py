@@ -33,25 +33,25 @@ def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen(["/bin/sh", "-c", f"echo Welcome; {command}"], **pipes)  # type: ignore[call-overload,no-any-return]
 
-    def run(_host: Host, command: str, *, input: bytes, timeout: float, check: bool) -> Completed:  # noqa: A002
-        del timeout, check
+    def ask(_host: Host, command: str, *, input: bytes, about: str, check: bool) -> Completed:  # noqa: A002
+        del about, check
         done = subprocess.run(["/bin/sh", "-c", command], input=input, capture_output=True, check=False)
         return Completed(returncode=done.returncode, stdout=done.stdout.decode(), stderr=done.stderr.decode())
 
     monkeypatch.setattr(reservation, "_write_program", write_program)
     made = create_autospec(Connections, instance=True)
-    made.start.side_effect, made.run.side_effect = start, run
+    made.start.side_effect, made.ask.side_effect = start, ask
     return made
 
 
 def test_another_process_is_refused_until_it_is_released(connections: Any) -> None:
-    assert find_holder(connections, HEAD, timeout=30) is None
+    assert find_holder(connections, HEAD) is None
     with Reservation("launch", cluster="demo") as first:
         first.take(connections, HEAD)
         first.take(connections, HEAD)
         first.check()
         assert connections.start.call_count == 1
-        holder = find_holder(connections, HEAD, timeout=30)
+        holder = find_holder(connections, HEAD)
         assert holder is not None
         assert (holder.what, "@" in holder.who, holder.origin) == ("launch", True, "")
         with Reservation("submit", cluster="demo") as second, pytest.raises(ClusterBusyError) as caught:
@@ -100,11 +100,11 @@ def test_a_host_without_python_is_probed(connections: Any) -> None:
 
 def test_no_answer_is_an_error(connections: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A login shell that runs another program does not mean that the cluster is free."""
-    connections.run.side_effect = lambda *_, **__: Completed(returncode=0, stdout="Welcome\n", stderr="")
+    connections.ask.side_effect = lambda *_, **__: Completed(returncode=0, stdout="Welcome\n", stderr="")
     with pytest.raises(RemoteCommandError, match="could not be read or taken: Welcome"):
-        find_holder(connections, HEAD, timeout=30)
-    connections.run.side_effect = lambda *_, **__: Completed(returncode=127, stdout="", stderr="")
-    assert find_holder(connections, HEAD, timeout=30) is None
+        find_holder(connections, HEAD)
+    connections.ask.side_effect = lambda *_, **__: Completed(returncode=127, stdout="", stderr="")
+    assert find_holder(connections, HEAD) is None
     for command, message in (("echo hello", "read or taken: hello"), ("exec sleep 60", "no answer within 0.5 s")):
         monkeypatch.setattr(reservation, "ANSWER_SECONDS", 0.5 if "sleep" in command else 60.0)
         connections.start.side_effect = lambda *_, command=command: subprocess.Popen(

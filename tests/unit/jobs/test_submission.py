@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ from flambe_ansible.hosts import Host
 from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import make_runnable
-from flambe_ansible.launch.launch import LaunchResult
+from flambe_ansible.launch.launch import FailedHost, LaunchResult
 from flambe_ansible.runnable import read
 from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.runtimes import RuntimeVersion
 from flambe_ansible.ssh import Completed
-from tests.unit.cli.made_up import HOSTS
+from tests.unit.cli.made_up import HOSTS, make_nodes
 from tests.unit.fleets import HOME, make_connections
 
 TAKEN: list[str] = []  # the commands that have reserved the cluster
@@ -56,11 +56,12 @@ class Submitting(Cluster):
         failure: Exception | None = None,
         unbuildable: Exception | None = None,
         started_job: JobState | None = None,
+        dead: Sequence[str] = (),
         runtime: str = "flambe",
     ) -> None:
         super().__init__("demo", 2, "key", "ml", runtime=runtime)
         self.log: list[tuple[Any, ...]] = []
-        self.failure, self.unbuildable, self.started_job = failure, unbuildable, started_job
+        self.failure, self.unbuildable, self.started_job, self.dead = failure, unbuildable, started_job, dead
         found = make_connections(results)
         found.put.side_effect = lambda _host, source, target, **options: self.log.append(("send", source, target))
         answer = Completed(returncode=0, stdout="", stderr="")
@@ -92,7 +93,7 @@ class Submitting(Cluster):
         access.open_each.return_value = {}
         return access
 
-    def attach(self, hosts: Any = None, *, timeout: float = 10.0) -> None:
+    def attach(self, hosts: Any = None, *, timeout: float | None = None) -> None:
         assert [host.name for host in hosts] == ["demo_orchestrator"]
         if self.failure:
             raise self.failure
@@ -103,10 +104,11 @@ class Submitting(Cluster):
             raise self.unbuildable
         return RuntimeVersion(version="0.4.18")
 
-    def connect(self, *, timeout: float | None = None) -> None:
+    def connect_each(self, *, timeout: float | None = None) -> list[FailedHost]:
         self.log.append(("connect", self.options.rerun_setup))
         if self.started_job:
             self.service.get.return_value = self.started_job
+        return self._unload({name: HostConnectionError(f"{name}: no SSH", host=name) for name in self.dead})
 
     @property
     def fleet(self) -> Fleet:
@@ -165,11 +167,18 @@ def experiment(tmp_path: Path) -> Callable[..., RunnableFile]:
 def _launched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the part of a launch that changes hosts."""
 
-    def converge(player: Player, *_: Any, **__: Any) -> LaunchResult:
+    def converge(player: Player, *_: Any, unreached: Sequence[FailedHost], **__: Any) -> LaunchResult:
         cluster = player.variables.__self__  # type: ignore[attr-defined]
         cluster.log.append(("converge",))
         return LaunchResult(
-            hosts=HOSTS, created=(), version=RuntimeVersion(), playbook={}, ray=None, seconds=1.0, log=Path("/log")
+            hosts=tuple(player.fleet.hosts),
+            failed=tuple(unreached),
+            created=(),
+            version=RuntimeVersion(),
+            playbook={},
+            ray=make_nodes(),
+            seconds=1.0,
+            log=Path("/log"),
         )
 
     def take(reservation: Reservation, _connections: Any, host: Host) -> None:
@@ -364,6 +373,24 @@ def test_a_job_started_in_the_meantime_is_found_before_anything_changes(
     forced = Submitting(failure=failure, started_job=RUNNING)
     assert submit(forced, experiment(), force=True).replaced
     assert [call[0] for call in forced.log[:3]] == ["connect", "stop", "converge"]
+
+
+def test_a_job_runs_on_the_factories_that_answer(experiment: Callable[..., RunnableFile]) -> None:
+    cluster = Submitting(dead=["demo_factory_0"])
+    cluster.service.prepare.side_effect = lambda variables: False
+    done = submit(cluster, experiment())
+    assert [one.host.name for one in done.launch.failed] == ["demo_factory_0"]
+    _, text, _ = cluster.log[-1]
+    assert "10.0.0.12" in text
+    assert "10.0.0.11" not in text
+    assert ("refresh_ray", True) in cluster.log  # the lost factory would run tasks: its node is alive
+
+
+def test_a_job_without_a_factory_that_answers_is_refused(experiment: Callable[..., RunnableFile]) -> None:
+    cluster = Submitting(dead=["demo_factory_0", "demo_factory_1"])
+    with pytest.raises(HostConnectionError, match="demo_factory_0: no SSH\ndemo_factory_1: no SSH"):
+        submit(cluster, experiment())
+    assert [call[0] for call in cluster.log] == ["connect"]
 
 
 def test_a_wrong_host_key_stops_the_submission(experiment: Callable[..., RunnableFile]) -> None:

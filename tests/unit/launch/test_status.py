@@ -69,6 +69,7 @@ def test_the_state_is_derived(
     ("health", "expected"),
     [
         (Health(prepared=True), ClusterState.RUNNING),
+        (Health(prepared=True, silent={"c_factory_0": "no SSH"}), ClusterState.DEGRADED),
         (Health(), ClusterState.PROVISIONING),
         (Health(unreachable="no answer"), ClusterState.DEGRADED),
     ],
@@ -102,6 +103,7 @@ def test_the_document_counts_the_hosts_on_which_ray_is_alive() -> None:
         "public_ip": None,
         "private_ip": "10.0.0.1",
         "ray": True,
+        "error": "",
     }
     assert [factory["ray"] for factory in document["factories"]] == [False, True]
 

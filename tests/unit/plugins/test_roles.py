@@ -85,4 +85,13 @@ def test_readme_lists_every_variable_and_shows_an_example(role: Path) -> None:
 
 def test_every_role_of_the_site_has_its_tag() -> None:
     [play] = read(collection() / "playbooks/site.yml")
-    assert [role["role"] for role in play["roles"]] == [f"flambe.cluster.{role['tags'][0]}" for role in play["roles"]]
+    for task in play["tasks"][::2]:
+        assert task["ansible.builtin.import_role"]["name"] == f"flambe.cluster.{task['tags'][0]}"
+
+
+def test_the_site_ends_after_each_role_that_failed_on_the_orchestrator() -> None:
+    [play] = read(collection() / "playbooks/site.yml")
+    roles, ends = play["tasks"][::2], play["tasks"][1::2]
+    assert all("ansible.builtin.import_role" in task for task in roles)
+    assert all((task["ansible.builtin.meta"], task["tags"]) == ("end_play", ["always"]) for task in ends)
+    assert len(roles) == len(ends) + 1

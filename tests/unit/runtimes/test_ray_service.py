@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
-from flambe_ansible.errors import RayError
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.runtimes import ray_service as ray
 from flambe_ansible.runtimes.flambe import FlambeRuntime
-from flambe_ansible.ssh import Completed
+from flambe_ansible.ssh import Completed, Connections, Patience
 
 SERVICE = FlambeRuntime.ray
 assert SERVICE is not None
@@ -20,6 +21,7 @@ HOSTS = [
     Host(name="c_factory_0", role=Role.FACTORY, index=0, private_ip="10.0.0.2"),
     Host(name="c_factory_1", role=Role.FACTORY, index=1, private_ip="10.0.0.3"),
 ]
+ADDRESSES = [host.private_ip for host in HOSTS]
 
 
 def answer(*alive: str, dead: Sequence[str] = ()) -> str:
@@ -27,18 +29,19 @@ def answer(*alive: str, dead: Sequence[str] = ()) -> str:
     return json.dumps({"ray_version": "0.7.6", "nodes": nodes})
 
 
-class FakeConnections:
-    """Returns answers instead of real hosts."""
+def make_connections(*answers: str, limit: float = 60.0) -> Any:
+    """Make connections that return these answers of Ray, the last one again and again."""
+    connections = create_autospec(Connections, instance=True, answer=Patience(seconds=limit, setting="answer_timeout"))
+    left = list(answers)
 
-    def __init__(self, stdout: str) -> None:
-        self.stdout = stdout
+    def ask(host: Host, command: str, **_: Any) -> Completed:
+        if "journalctl" in command:
+            return Completed(returncode=0, stdout=f"log of {host.name}\n", stderr="")
+        assert command.endswith(f"ray-nodes --timeout {max(limit - 1, 1):g}")
+        return Completed(returncode=0, stdout=left.pop(0) if len(left) > 1 else left[0], stderr="")
 
-    def run(self, host: Host, command: str, **_: object) -> Completed:
-        return Completed(returncode=0, stdout=self.stdout, stderr="")
-
-    def run_all(self, hosts: Sequence[Host], command: str, **_: object) -> dict[str, Completed]:
-        assert "journalctl" in command
-        return {host.name: Completed(returncode=0, stdout=f"log of {host.name}\n", stderr="") for host in hosts}
+    connections.ask.side_effect = ask
+    return connections
 
 
 @pytest.mark.parametrize(
@@ -56,22 +59,33 @@ def test_parse(text: str, error: str, addresses: set[str]) -> None:
     assert (nodes.error, nodes.addresses) == (error, addresses)
 
 
-def test_check_passes_when_every_host_has_a_live_node() -> None:
-    nodes = SERVICE.check(FakeConnections(answer("10.0.0.1", "10.0.0.2", "10.0.0.3")), HOSTS)  # type: ignore[arg-type]
+def test_nodes_are_awaited_until_every_host_has_a_live_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "_PAUSE", 0.001)
+    reported: list[list[str]] = []
+    connections = make_connections('{"error": "no Ray"}', answer("10.0.0.1", "10.0.0.3"), answer(*ADDRESSES))
+    nodes = SERVICE.await_nodes(
+        connections, HOSTS, report=lambda missing: reported.append([host.name for host in missing])
+    )
     assert nodes.count_alive(HOSTS) == 3
+    assert reported == [[host.name for host in HOSTS], ["c_factory_0"], []]
 
 
 @pytest.mark.parametrize(
-    ("text", "missing"),
+    ("text", "missing", "message"),
     [
-        (answer("10.0.0.1", "10.0.0.3"), ("c_factory_0",)),
-        (answer("10.0.0.1", "10.0.0.3", dead=["10.0.0.2"]), ("c_factory_0",)),
-        ('{"error": "no Ray"}', ("c_orchestrator", "c_factory_0", "c_factory_1")),
+        (answer("10.0.0.1", "10.0.0.3"), ("c_factory_0",), "no live node on c_factory_0, after 0.01 s"),
+        (answer("10.0.0.1", "10.0.0.3", dead=["10.0.0.2"]), ("c_factory_0",), "no live node on c_factory_0"),
+        ('{"error": "x\\nno Ray"}', ("c_orchestrator", "c_factory_0", "c_factory_1"), "did not answer: no Ray"),
     ],
 )
-def test_check_reports_the_missing_hosts_with_their_logs(text: str, missing: tuple[str, ...]) -> None:
-    with pytest.raises(RayError) as caught:
-        SERVICE.check(FakeConnections(text), HOSTS)  # type: ignore[arg-type]
-    assert caught.value.missing == missing
-    assert caught.value.logs == {name: f"log of {name}" for name in missing}
-    assert caught.value.exit_code == 7
+def test_missing_hosts_are_reported_with_their_logs_and_the_setting(
+    text: str, missing: tuple[str, ...], message: str
+) -> None:
+    connections = make_connections(text, limit=0.01)
+    nodes = SERVICE.await_nodes(connections, HOSTS)
+    error = SERVICE.explain(connections, nodes, nodes.find_missing(HOSTS))
+    assert error.missing == missing
+    assert error.logs == {name: f"log of {name}" for name in missing}
+    assert message in error.message
+    assert "raise answer_timeout (now 0.01 s)" in (error.hint or "")
+    assert error.exit_code == 7

@@ -33,6 +33,17 @@ def test_replace_keeps_the_keys_of_other_hosts(tmp_path: Path) -> None:
     assert "root@host" not in file.read_text()
 
 
+def test_marking_a_key_as_pinned_keeps_revoked_keys_and_those_of_other_hosts(tmp_path: Path) -> None:
+    file, keys = tmp_path / "known_hosts", tmp_path / "keys"
+    keys.mkdir()
+    one, two = (" ".join(make_key(keys).split()[:2]) for _ in range(2))
+    file.write_text(f"i-1 {one}\n@revoked i-1 {two}\ni-2 {two}\n")
+    known_hosts.mark_pinned(file, "i-1")
+    assert (known_hosts.is_pinned(file, "i-1"), known_hosts.is_pinned(file, "i-2")) == (True, False)
+    assert known_hosts.keys_of(file, "i-1") == [one]
+    assert f"@revoked i-1 {two}\ni-2 {two}\n" in file.read_text()
+
+
 def test_fingerprint_is_the_same_as_that_of_ssh_keygen(tmp_path: Path) -> None:
     key = make_key(tmp_path)
     output = subprocess.run(["ssh-keygen", "-lf", "-"], input=key, capture_output=True, text=True, check=True).stdout

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
-from flambe_ansible.errors import BastionKeyError, CancelledError, HostConnectionError, HostKeyError, RevokedKeyError
+from flambe_ansible.errors import (
+    BastionKeyError,
+    CancelledError,
+    HostConnectionError,
+    HostKeyError,
+    RemoteCommandError,
+    RevokedKeyError,
+)
+from flambe_ansible.events import Event, Notice
 from flambe_ansible.hosts import Host, Role
-from flambe_ansible.ssh import Connections
+from flambe_ansible.ssh import Connections, Patience, routes, waiting
 from flambe_ansible.ssh.masters import Diagnosis, Failure
 from flambe_ansible.ssh.messages import explain
 
@@ -69,17 +80,6 @@ def test_a_failed_wait_does_not_stop_another(connections: Connections, monkeypat
     assert stopped == {TWO.name: False}
 
 
-def test_a_failed_host_ends_the_wait_for_the_others(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(host: Host, *, stop: threading.Event, **_: Any) -> None:
-        if host is ONE:
-            raise HostConnectionError("no", host=host.name)
-        assert stop.wait(10)
-
-    monkeypatch.setattr(connections, "_connect", connect)
-    with pytest.raises(HostConnectionError):
-        connections.wait([TWO, ONE])
-
-
 def test_wait_each_goes_on_without_the_hosts_that_fail(
     connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,11 +95,9 @@ def test_wait_each_goes_on_without_the_hosts_that_fail(
         connected.append(host.name)
 
     monkeypatch.setattr(connections, "_connect", connect)
-    errors = connections.wait_each([ONE, TWO], timeout=10)
+    errors = connections.wait_each([ONE, TWO], patience=lambda _host: Patience(seconds=10))
     assert {name: error.message for name, error in errors.items()} == {ONE.name: "no"}
     assert connected == [TWO.name]
-    with pytest.raises(HostConnectionError):
-        connections.wait_each([ONE], timeout=10)
 
 
 def test_a_tunnel_that_hangs_is_a_typed_error(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +124,46 @@ def test_a_tunnel_that_hangs_when_it_is_closed_is_killed(
     monkeypatch.setattr(subprocess, "run", hang)
     with connections.tunnel(ONE, 22, local_port=1234) as port:
         assert port == 1234
+
+
+@pytest.mark.parametrize(("jump", "used"), [(None, True), ("none", False)])
+def test_none_is_a_direct_connection_in_spite_of_a_jump_host_in_the_users_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: str | None, used: bool
+) -> None:
+    answer = "proxyjump me@bastion.example\n"
+    monkeypatch.setattr(routes, "read_config", create_autospec(routes.read_config, return_value=answer))
+    with Connections(
+        username="me", key=tmp_path / "key", known_hosts=tmp_path / "known_hosts", proxy_jump=jump
+    ) as made:
+        target = made._target(ONE)
+    diagnosis = Diagnosis(failure=Failure.UNREACHABLE, message="Connection closed by UNKNOWN port 65535")
+    error = explain(ONE, target, diagnosis, expected=[])
+    assert ("through the jump host bastion.example" in error.message) is used
+    assert error.unreachable
+    assert not explain(ONE, target, replace(diagnosis, failure=Failure.DENIED), expected=[]).unreachable
+
+
+def test_a_query_without_an_answer_names_the_host_the_query_the_limit_and_the_setting(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: list[Event] = []
+    connections.answer = Patience(seconds=0.1, setting="answer_timeout")
+    connections.observer = received.append
+
+    def hang(argv: Sequence[str], *, timeout: float, **_: Any) -> None:
+        time.sleep(0.2)
+        raise subprocess.TimeoutExpired(argv, timeout, b"half an answ")
+
+    monkeypatch.setattr(waiting, "_NOTICE_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "_master", lambda _host: SimpleNamespace(target=None, socket=Path("/nonexistent")))
+    monkeypatch.setattr(connections, "_processes", SimpleNamespace(run=hang, cancel=lambda: None, reset=lambda: None))
+    monkeypatch.setattr("flambe_ansible.ssh.connections.client_argv", lambda *_: ["ssh"])
+    with pytest.raises(RemoteCommandError) as caught:
+        connections.ask(ONE, "uptime", about="its load")
+    assert caught.value.message == "c_factory_0: no answer within 0.1 s to the query for its load"
+    assert caught.value.output == "half an answ"
+    assert caught.value.hint == "if the host is slow, raise answer_timeout (now 0.1 s)"
+    assert received == [Notice(message="c_factory_0: waiting for its load (limit 0.1 s)")]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from flambe_ansible.errors import HostConnectionError
-from flambe_ansible.ssh import waiting
+from flambe_ansible.ssh import Patience, waiting
 from flambe_ansible.ssh.masters import ConnectFailedError, Diagnosis, Failure
 
 
@@ -99,11 +99,11 @@ def serve(port: socket.socket, replies: Sequence[bytes]) -> None:
 )
 def test_banner(replies: list[bytes]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as port:
-        thread = threading.Thread(target=serve, args=(port, replies))
+        thread = threading.Thread(target=serve, args=(port, replies), daemon=True)
         thread.start()
         number = port.getsockname()[1]
-        deadline = time.monotonic() + 120
-        waiting.wait_for_banner("h", "127.0.0.1", port=number, deadline=deadline, stop=threading.Event())
+        limit = Patience(seconds=120)
+        waiting.wait_for_banner("h", "127.0.0.1", port=number, patience=limit, stop=threading.Event())
         thread.join()
 
 
@@ -113,13 +113,40 @@ def test_no_banner_is_an_error_with_the_address() -> None:
     with pytest.raises(
         HostConnectionError, match=f"h: no SSH at 127.0.0.1 port {number}: connection refused"
     ) as caught:
-        deadline = time.monotonic() + 0.3
-        waiting.wait_for_banner("h", "127.0.0.1", port=number, deadline=deadline, stop=threading.Event())
+        limit = Patience(seconds=60, reach=0.3, setting="answer_timeout")
+        waiting.wait_for_banner("h", "127.0.0.1", port=number, patience=limit, stop=threading.Event())
     assert caught.value.host == "h"
-    assert caught.value.hint
+    assert caught.value.unreachable
+    assert "raise answer_timeout (now 60 s)" in (caught.value.hint or "")
+
+
+def test_a_slow_sshd_gets_more_time_than_a_host_that_accepts_no_connection() -> None:
+    limit = Patience(seconds=20, reach=0.2)
+    with socket.create_server(("127.0.0.1", 0)) as port:
+
+        def answer_late() -> None:
+            connection, _ = port.accept()
+            with connection:
+                time.sleep(0.8)
+                connection.sendall(b"SSH-2.0-x\r\n")
+
+        thread = threading.Thread(target=answer_late, daemon=True)
+        thread.start()
+        number = port.getsockname()[1]
+        waiting.wait_for_banner("h", "127.0.0.1", port=number, patience=limit, stop=threading.Event())
+        thread.join()
+
+
+def test_a_hanging_sshd_is_reported_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        number = port.getsockname()[1]
+        with pytest.raises(HostConnectionError, match="accepts connections, but sshd sends no banner, for 1 s"):
+            waiting.wait_for_banner(
+                "h", "127.0.0.1", port=number, patience=Patience(seconds=0.6, reach=0.1), stop=threading.Event()
+            )
 
 
 def test_a_stop_event_ends_the_wait() -> None:
     stop = threading.Event()
     stop.set()
-    waiting.wait_for_banner("h", "127.0.0.1", port=1, deadline=time.monotonic() + 60, stop=stop)
+    waiting.wait_for_banner("h", "127.0.0.1", port=1, patience=Patience(seconds=60), stop=stop)
