@@ -43,7 +43,8 @@ class AWSCluster(Cluster):
         orchestrator_ami: The orchestrator's image; None is the newest Ubuntu LTS.
         factory_ami: The factories' image; None is the newest Ubuntu LTS, with NVIDIA's driver for types with GPUs.
         dedicated: Whether the hosts run on hardware that is dedicated to this account.
-        orchestrator_timeout: Idle hours after which the orchestrator is terminated; -1 never, 0 five minutes.
+        orchestrator_timeout: Idle hours after which an alarm terminates the orchestrator; -1 never, 0 five minutes.
+            A host on which Ray runs is never idle.
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB.
         setup_cmds: Commands for bash that run in order on every host.

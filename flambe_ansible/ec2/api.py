@@ -142,20 +142,11 @@ def delete_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
 
 
 @aws_call("find alarms")
-def describe_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> list[MetricAlarmTypeDef]:
-    """Return the existing alarms with these names."""
-    paginator = cloudwatch.get_paginator("describe_alarms")
-    found: list[MetricAlarmTypeDef] = []
-    for start in range(0, len(names), ALARMS_PER_CALL):
-        chunk = list(names[start : start + ALARMS_PER_CALL])
-        found += [alarm for page in paginator.paginate(AlarmNames=chunk) for alarm in page.get("MetricAlarms", [])]
-    return found
-
-
-@aws_call("find alarms")
 def find_alarms(cloudwatch: CloudWatchClient, prefix: str) -> list[MetricAlarmTypeDef]:
     """Return the alarms whose names have this prefix."""
-    pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
+    pages = cloudwatch.get_paginator("describe_alarms").paginate(
+        AlarmNamePrefix=prefix, PaginationConfig={"PageSize": ALARMS_PER_CALL}
+    )
     return [alarm for page in pages for alarm in page.get("MetricAlarms", [])]
 
 

@@ -31,6 +31,7 @@ class StartContext:
     cluster: tags.ClusterTags
     journal: Journal
     settings: launching.InstanceSettings
+    alarm_owner: str  # the mark of the cluster's alarms
     alarm_for: Callable[[EC2Instance], Mapping[str, Any] | None]  # None: no alarm
     observer: Observer
     tokens: set[str]  # the tokens in use are added
@@ -57,7 +58,8 @@ def bring_up(start: StartContext, existing: Existing, missing: Missing, images: 
 
     After a failure, created instances are in the journal and have their alarms.
     """
-    alarms.reset(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in existing.all})
+    _reset_alarms(start, existing.all)
+    alarms.remove_strays(start.cloudwatch, start.ec2, start.alarm_owner, [instance.id for instance in existing.all])
     made = _create(start, missing, images) if missing else []
     together = instances.arrange(start.cluster.name, [*existing.all, *made])
     _start_and_wait(start, together)
@@ -93,7 +95,7 @@ def _create_role(start: StartContext, role: Role, indices: Sequence[int], image:
     try:
         made = launching.create(start.ec2, start.journal, request, role=role, tokens=start.tokens)
         start.created.extend(names)
-        alarms.reset(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in made}, new=True)
+        _reset_alarms(start, made)
     except BaseException:
         for name in names:
             start.observer(StepEvent(host=name, step="create", status=Status.FAILED, seconds=time.monotonic() - began))
@@ -102,6 +104,10 @@ def _create_role(start: StartContext, role: Role, indices: Sequence[int], image:
     for name, instance in zip(names, made, strict=True):
         start.observer(StepEvent(host=name, step="create", status=Status.CHANGED, seconds=seconds, detail=instance.id))
     return sorted(made, key=lambda instance: instance.order)
+
+
+def _reset_alarms(start: StartContext, found: Sequence[EC2Instance]) -> None:
+    alarms.reset(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in found})
 
 
 def _start_and_wait(start: StartContext, existing: Existing) -> None:

@@ -100,7 +100,7 @@ class EC2Spec:
         tags: The cluster's tags.
         factories_num: The number of factories.
         settings: What hosts are created with.
-        timeouts: Idle hours of each role after which its hosts are terminated; ``alarms.NEVER`` sets no alarm.
+        timeouts: Idle hours of each role after which an alarm terminates its hosts; ``alarms.NEVER`` sets none.
         use_public: Whether this machine connects to public addresses.
     """
 
@@ -206,6 +206,7 @@ class AWSProvider:
             cluster=spec.tags,
             journal=journal,
             settings=spec.settings,
+            alarm_owner=spec.alarm_owner,
             alarm_for=self.build_alarm,
             observer=observer,
             tokens=self._tokens,

@@ -261,14 +261,14 @@ TIMEOUTS = tuple(
         name=f"{hosts}_timeout",
         kind=Kind.INTEGER,
         expected=_HOURS,
-        doc=f"Idle hours after which {label} terminated.{more}",
+        doc=f"Idle hours after which an alarm terminates {label}. A host on which Ray runs is never idle.{more}",
         change_note="each launch restarts the idle time",
         default=default,
         rule=rules.within(NEVER, LONGEST_TIMEOUT),
     )
     for hosts, label, more, default in (
-        ("orchestrator", "the orchestrator is", " Must not be shorter than `factories_timeout`.", -1),
-        ("factories", "the factories are", "", 1),
+        ("orchestrator", "the orchestrator", " Must not be shorter than `factories_timeout`.", -1),
+        ("factories", "the factories", "", 1),
     )
 )
 VOLUME_SIZE = Field(

@@ -120,7 +120,7 @@ def test_a_second_launch_only_resets_the_alarms(make_cluster: Any, account: Acco
     before = account.instances()
     again = make_cluster()
     again.load_all_instances()
-    assert again.calls.changing == ["DeleteAlarms", "PutMetricAlarm", "PutMetricAlarm"]
+    assert again.calls.changing == ["PutMetricAlarm", "PutMetricAlarm", "DeleteAlarms"]
     assert again.created == []
     assert [one["InstanceId"] for one in account.instances()] == [one["InstanceId"] for one in before]
     without = make_cluster(factories_timeout=-1)
