@@ -27,6 +27,7 @@ class StartContext:
     """The clients, settings and callbacks of one start."""
 
     ec2: EC2Client
+    sender: EC2Client  # sends each request once
     cloudwatch: CloudWatchClient
     cluster: tags.ClusterTags
     journal: Journal
@@ -93,7 +94,7 @@ def _create_role(start: StartContext, role: Role, indices: Sequence[int], image:
         start.observer(StepEvent(host=name, step="create", status=Status.RUNNING))
     request = launching.build_request(start.settings, image, cluster=start.cluster, role=role, indices=indices)
     try:
-        made = launching.create(start.ec2, start.journal, request, role=role, tokens=start.tokens)
+        made = launching.create(start.ec2, start.journal, request, role=role, tokens=start.tokens, sender=start.sender)
         start.created.extend(names)
         _reset_alarms(start, made)
     except BaseException:

@@ -82,7 +82,7 @@ class Gate:
             answer = answers.error(service, kind, error.code, str(error))
         except Exception:
             _log.exception("%s %s failed", service, operation)
-            answer = answers.error(service, kind, "InternalError", "The lab failed; see its daemon.log", status=500)
+            answer = answers.error(service, kind, "InternalError", "The lab failed; see its daemon.log")
         code = read_error_code(answer)
         self._log.write(service=service, operation=operation, parameters=parameters, status=answer.status, error=code)
         headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]

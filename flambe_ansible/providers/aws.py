@@ -13,6 +13,7 @@ from flambe_ansible.ec2 import alarms, api, console, instances, launching, sessi
 from flambe_ansible.ec2.checks import Checked, check
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
+from flambe_ansible.ec2.session import ATTEMPTS
 from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing
 from flambe_ansible.ec2.tags import ClusterTags, read_index
 from flambe_ansible.errors import AWSError
@@ -71,6 +72,12 @@ class Clients:
         return client
 
     @cached_property
+    def sender(self) -> EC2Client:
+        """The client of EC2 that sends each request once; ``launching`` repeats a creation itself."""
+        client: EC2Client = self.make("ec2", attempts=1)
+        return client
+
+    @cached_property
     def cloudwatch(self) -> CloudWatchClient:
         """The client of CloudWatch."""
         client: CloudWatchClient = self.make("cloudwatch")
@@ -87,9 +94,9 @@ class Clients:
         """The region."""
         return self.ec2.meta.region_name
 
-    def make(self, service: str) -> Any:
-        """Create a client of a service."""
-        return session.make_client(self.session, service, endpoint_url=self.endpoint_url)
+    def make(self, service: str, *, attempts: int = ATTEMPTS) -> Any:
+        """Create a client of a service, which sends a request at most so many times."""
+        return session.make_client(self.session, service, endpoint_url=self.endpoint_url, attempts=attempts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +209,7 @@ class AWSProvider:
         self._end([instance for instance in found if instance.id in self._replaced])
         start = StartContext(
             ec2=self._clients.ec2,
+            sender=self._clients.sender,
             cloudwatch=self._clients.cloudwatch,
             cluster=spec.tags,
             journal=journal,

@@ -198,6 +198,10 @@ def test_a_client_token_creates_instances_once(lab: LabInfo) -> None:
         ec2.run_instances(**{**same, "InstanceType": "t3.large"})
     assert caught.value.response["Error"]["Code"] == "IdempotentParameterMismatch"
     ec2.terminate_instances(InstanceIds=ids)
+    cloud.wait_for(lab, ids, "terminated")
+    with pytest.raises(ClientError) as caught:
+        ec2.run_instances(**same)
+    assert caught.value.response["Error"]["Code"] == "IdempotentInstanceTerminated"
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -237,6 +237,21 @@ def test_7_a_wrong_runtime_is_refused_before_anything_changes(cluster: Cluster) 
     cluster.write(3)
 
 
+def test_7_a_lack_of_capacity_is_final_and_creates_nothing(cluster: Cluster) -> None:
+    """EC2 answers with HTTP 500, which is otherwise an unclear answer."""
+    cluster.write(40)
+    output = cluster.call("launch", str(cluster.file), "--yes", code=4)
+    assert "InsufficientInstanceCapacity" in output
+    assert "another type" in output
+    lines = (cluster.lab.state_dir / "calls.jsonl").read_text().splitlines()
+    calls = [call for call in map(json.loads, lines) if call["operation"] == "RunInstances" and not call["dry_run"]]
+    token = calls[-1]["parameters"]["ClientToken"]
+    assert (calls[-1]["status"], calls[-1]["error"]) == (500, "InsufficientInstanceCapacity")
+    assert [call["parameters"]["ClientToken"] for call in calls].count(token) == 1
+    cluster.write(3)
+    assert len(cluster.document("status")["factories"]) == 3
+
+
 def test_8_down_leaves_nothing(cluster: Cluster) -> None:
     assert len(cluster.document("down", "--yes")["terminated"]) == 4
     assert cluster.document("status")["state"] == "absent"

@@ -22,7 +22,7 @@ from tests.unit.ec2.support import REGION, Account, Calls
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instances, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(launching, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(launching, "RETRY_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(launching, "RETRY_PAUSES", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,7 @@ class Calls:
             client = cluster.clients.make(service)
             client.meta.events.register("provide-client-params.*.*", calls._record)
             cluster.clients.__dict__[service] = client
+        cluster.clients.__dict__["sender"] = cluster.clients.ec2
         return calls
 
     def _record(self, params: dict[str, Any], model: Any, **_: Any) -> None:
