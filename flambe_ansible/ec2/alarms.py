@@ -16,7 +16,6 @@ seven days for longer ones. Without detailed monitoring, EC2 reports every five 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -38,7 +37,6 @@ SHORT_PERIOD = 300  # seconds between two points of basic monitoring
 LONG_PERIOD = 3600
 SHORT_LIMIT = 86_400
 MAX_WARM_UP = 2880  # minutes
-THREADS = 8
 
 
 def alarm_name(instance_id: str, number: int = 1) -> str:
@@ -112,9 +110,8 @@ def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] |
     """
     existing = find(cloudwatch, list(alarms))
     wanted = [{**alarm, "AlarmName": _free_name(one, existing)} for one, alarm in alarms.items() if alarm]
-    if wanted:
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(lambda alarm: api.put_metric_alarm(cloudwatch, alarm), wanted))
+    for alarm in wanted:
+        api.put_metric_alarm(cloudwatch, alarm)
     api.delete_alarms(cloudwatch, existing)
 
 

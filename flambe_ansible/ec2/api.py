@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2.errors import aws_call
+from flambe_ansible.ec2.pacing import Pace
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.client import CloudWatchClient
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         KeyPairInfoTypeDef,
         SecurityGroupTypeDef,
         SubnetTypeDef,
+        TagTypeDef,
         VolumeTypeDef,
     )
     from mypy_boto3_ssm.client import SSMClient
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 Filters = Mapping[str, Sequence[str]]
 
 ALARMS_PER_CALL = 100  # the limit of DeleteAlarms and DescribeAlarms
+IDS_PER_CALL = 1000  # the limit of CreateTags, StartInstances and TerminateInstances
+
+# CloudWatch allows three calls of each a second, in an account and region.
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html
+_PUT_ALARM_PACE = Pace(3)
+_DELETE_ALARMS_PACE = Pace(3)
 
 
 @aws_call("find instances")
@@ -46,19 +54,23 @@ def run_instances(ec2: EC2Client, request: Mapping[str, Any]) -> list[InstanceTy
 @aws_call("start instances")
 def start_instances(ec2: EC2Client, ids: Sequence[str]) -> None:
     """Start stopped instances."""
-    ec2.start_instances(InstanceIds=list(ids))
+    for chunk in _split(ids, IDS_PER_CALL):
+        ec2.start_instances(InstanceIds=chunk)
 
 
 @aws_call("terminate instances")
 def terminate_instances(ec2: EC2Client, ids: Sequence[str]) -> None:
     """Terminate instances."""
-    ec2.terminate_instances(InstanceIds=list(ids))
+    for chunk in _split(ids, IDS_PER_CALL):
+        ec2.terminate_instances(InstanceIds=chunk)
 
 
 @aws_call("tag instances and volumes")
 def create_tags(ec2: EC2Client, resources: Sequence[str], tags: Mapping[str, str]) -> None:
     """Add tags to resources, or overwrite them."""
-    ec2.create_tags(Resources=list(resources), Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+    pairs: list[TagTypeDef] = [{"Key": key, "Value": value} for key, value in tags.items()]
+    for chunk in _split(resources, IDS_PER_CALL):
+        ec2.create_tags(Resources=chunk, Tags=pairs)
 
 
 @aws_call("find volumes")
@@ -131,14 +143,16 @@ def get_parameter(ssm: SSMClient, name: str) -> str:
 @aws_call("set an alarm")
 def put_metric_alarm(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
     """Create an alarm, or replace the one with the same name."""
+    _PUT_ALARM_PACE.wait()
     cloudwatch.put_metric_alarm(**alarm)
 
 
 @aws_call("remove alarms")
 def delete_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
     """Remove alarms; unknown names are ignored."""
-    for start in range(0, len(names), ALARMS_PER_CALL):
-        cloudwatch.delete_alarms(AlarmNames=list(names[start : start + ALARMS_PER_CALL]))
+    for chunk in _split(names, ALARMS_PER_CALL):
+        _DELETE_ALARMS_PACE.wait()
+        cloudwatch.delete_alarms(AlarmNames=chunk)
 
 
 @aws_call("find alarms")
@@ -148,6 +162,11 @@ def find_alarms(cloudwatch: CloudWatchClient, prefix: str) -> list[MetricAlarmTy
         AlarmNamePrefix=prefix, PaginationConfig={"PageSize": ALARMS_PER_CALL}
     )
     return [alarm for page in pages for alarm in page.get("MetricAlarms", [])]
+
+
+def _split(values: Sequence[str], size: int) -> list[list[str]]:
+    """Split values into lists of at most this size."""
+    return [list(values[start : start + size]) for start in range(0, len(values), size)]
 
 
 def _build_filters(filters: Filters) -> Any:

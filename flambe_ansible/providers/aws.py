@@ -80,7 +80,7 @@ class Clients:
     @cached_property
     def cloudwatch(self) -> CloudWatchClient:
         """The client of CloudWatch."""
-        client: CloudWatchClient = self.make("cloudwatch")
+        client: CloudWatchClient = self.make("cloudwatch", attempts=10)  # other users of the account count too
         return client
 
     @cached_property

@@ -14,12 +14,13 @@ from moto.core.botocore_stubber import BotocoreStubber
 from moto.ec2.models import amis
 
 from flambe_ansible.cluster.aws import AWSCluster
-from flambe_ansible.ec2 import instances, launching
+from flambe_ansible.ec2 import instances, launching, pacing
 from tests.unit.ec2.support import REGION, Account, Calls
 
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing.Pace, "wait", lambda _self: None)
     monkeypatch.setattr(instances, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(launching, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(launching, "RETRY_PAUSES", (0.0, 0.0, 0.0))

@@ -22,10 +22,9 @@ def _alarms_per_host(account: Account) -> dict[str, int]:
 @pytest.mark.parametrize("moment", ["before-call", "after-call"])
 @pytest.mark.parametrize("cut", range(6))
 def test_no_host_is_without_an_alarm_if_a_relaunch_is_killed(
-    make_cluster: Any, account: Account, monkeypatch: pytest.MonkeyPatch, moment: str, cut: int
+    make_cluster: Any, account: Account, moment: str, cut: int
 ) -> None:
     """A relaunch calls CloudWatch six times: it lists, sets three alarms, deletes three, and lists again."""
-    monkeypatch.setattr(alarms, "THREADS", 1)
     make_cluster(orchestrator_timeout=2).load_all_instances()
     cluster = make_cluster(orchestrator_timeout=2)
     made: list[str] = []
