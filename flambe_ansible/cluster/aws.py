@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
@@ -262,6 +263,7 @@ class AWSCluster(Cluster):
             types={Role.ORCHESTRATOR: self.orchestrator_type, Role.FACTORY: self.factories_type},
             images={Role.ORCHESTRATOR: self.orchestrator_ami, Role.FACTORY: self.factory_ami},
             key_name=self.key_name,
+            key=Path(self.key),
             security_group=self.security_group,
             subnet_id=self.subnet_id,
             volume_type=self.volume_type,

@@ -130,6 +130,7 @@ class LabCluster(AWSCluster):
             configured,
             images={role: configured.images[role] or info.image_id for role in Role},
             key_name=info.key_name,
+            key=info.key,
             security_group=info.security_group,
             subnet_id=info.subnet_id,
         )

@@ -114,8 +114,8 @@ def describe_security_group(ec2: EC2Client, group_id: str) -> SecurityGroupTypeD
 
 @aws_call("read the key pairs")
 def describe_key_pairs(ec2: EC2Client) -> list[KeyPairInfoTypeDef]:
-    """Return all key pairs of the region."""
-    return ec2.describe_key_pairs()["KeyPairs"]
+    """Return all key pairs of the region, with their public keys."""
+    return ec2.describe_key_pairs(IncludePublicKey=True)["KeyPairs"]
 
 
 @aws_call("read the instance type")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, Problem
 from flambe_ansible.hosts import Role
+from flambe_ansible.validation.keyfile import read_public_key
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -103,15 +106,24 @@ class _Checks:
         return problems
 
     def check_key(self) -> list[Problem]:
-        """Check that the key pair exists."""
+        """Check that the key pair exists, and that it is the one of the private key."""
         key_name = self.settings.key_name
-        existing = [pair.get("KeyName", "") for pair in api.describe_key_pairs(self.ec2)]
+        existing = {pair.get("KeyName", ""): pair for pair in api.describe_key_pairs(self.ec2)}
         if key_name in existing:
-            return []
+            return self._compare_keys(existing[key_name].get("PublicKey", ""))
         message = f"there is no key pair {key_name} in {self.ec2.meta.region_name}"
         expected = "the name of a key pair of the region"
         suggestion = _closest(key_name, existing)
         return [_problem(self.names.key_name, message, expected=expected, suggestion=suggestion)]
+
+    def _compare_keys(self, public_key: str) -> list[Problem]:
+        """Compare the key pair's public key with the private key, if both can be read."""
+        expected, found = " ".join(public_key.split()[:2]), read_public_key(self.settings.key)
+        if not expected or not found or expected == found:
+            return []
+        message = f"{self.settings.key} ({_fingerprint(found)}) is not the private key of the key pair "
+        message += f"{self.settings.key_name} ({_fingerprint(expected)})"
+        return [_problem(self.names.key, message, expected="the private key of this key pair, or another key pair")]
 
     def check_role(self, role: Role, zone: str) -> _RoleResult:
         """Check one role's instance type and image, and that they fit together."""
@@ -171,6 +183,12 @@ def _look_up(call: Callable[[], T], name: str, value: str) -> tuple[T | None, li
 def _problem(name: str, message: str, *, expected: str = "", suggestion: str = "") -> Problem:
     """Make a problem of one setting; the caller may add its file, line and column."""
     return Problem(file="", line=0, column=0, message=message, expected=expected, suggestion=suggestion, field=name)
+
+
+def _fingerprint(public_key: str) -> str:
+    """Return the fingerprint of a public key, as ssh-keygen -l shows it."""
+    digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
 def _closest(word: str, candidates: Iterable[str]) -> str:

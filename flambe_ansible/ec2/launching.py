@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import api, instances, tags
@@ -34,6 +35,7 @@ class InstanceSettings:
     types: Mapping[Role, str]  # by role
     images: Mapping[Role, str | None]  # None is the default image
     key_name: str
+    key: Path  # the private key of the key pair, on this machine
     security_group: str  # its id
     subnet_id: str
     volume_type: str  # gp2, gp3 or io1
@@ -54,6 +56,7 @@ class SettingNames:
     types: Mapping[Role, str]
     images: Mapping[Role, str]
     key_name: str
+    key: str
     security_group: str
     subnet_id: str
     volume_size: str

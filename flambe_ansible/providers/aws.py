@@ -35,6 +35,7 @@ FIELD_NAMES = SettingNames(
     types={Role.ORCHESTRATOR: "orchestrator_type", Role.FACTORY: "factories_type"},
     images={Role.ORCHESTRATOR: "orchestrator_ami", Role.FACTORY: "factory_ami"},
     key_name="key_name",
+    key="key",
     security_group="security_group",
     subnet_id="subnet_id",
     volume_size="volume_size",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -31,7 +32,7 @@ from flambe_ansible.paths import collection
 from flambe_ansible.runtimes import RuntimeVersion, flambe_version
 from flambe_ansible.validation.fields import EXTRA_FIELDS
 from tests.unit.ec2.support import REGION, Account, client_error, refuse, tags_of
-from tests.unit.keys import private_key
+from tests.unit.keys import private_key, public_key, write_key
 
 REQUIRED = [
     *("name", "factories_num", "factories_type", "orchestrator_type", "key_name", "security_group", "subnet_id"),
@@ -741,6 +742,38 @@ def test_a_security_group_of_another_network_is_refused(make_cluster: Any, accou
     group = account.ec2.create_security_group(GroupName="o", Description="o", VpcId=other)["GroupId"]
     with pytest.raises(ClusterConfigurationError, match=rf"{group} is in {other}"):
         make_cluster(security_group=group).plan()
+
+
+@pytest.mark.parametrize(("kind", "file_format"), [("rsa", "RFC4716"), ("rsa", "PEM")])
+def test_the_private_key_must_be_the_one_of_the_key_pair(
+    make_cluster: Any, account: Account, tmp_path: Path, kind: str, file_format: str
+) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeKeyPairs.html, IncludePublicKey."""
+    content = private_key(kind, file_format=file_format)
+    key = write_key(tmp_path / "key.pem", content)
+    account.ec2.import_key_pair(KeyName="mine", PublicKeyMaterial=f"{public_key(content).strip()} comment".encode())
+    assert len(make_cluster(key_name="mine", key=str(key)).plan().to_create) == 3
+    cluster = make_cluster(key=str(key))
+    with pytest.raises(ClusterConfigurationError) as caught:
+        cluster.plan()
+    (problem,) = caught.value.problems
+    assert problem.field == "key"
+    shown = subprocess.run(["ssh-keygen", "-l", "-f", key], capture_output=True, check=True, text=True).stdout
+    assert f"{key} ({shown.split()[1]}) is not the private key of the key pair work (SHA256:" in problem.message
+    assert caught.value.exit_code == 3
+    assert cluster.calls.changing == []
+
+
+def test_a_key_with_a_passphrase_is_compared_by_its_public_file(
+    make_cluster: Any, account: Account, tmp_path: Path
+) -> None:
+    key = write_key(tmp_path / "key.pem", private_key(passphrase="secret"))
+    assert make_cluster(key=str(key)).plan()
+    (tmp_path / "key.pem.pub").write_text(public_key(private_key()))
+    assert make_cluster(key=str(key)).plan()
+    (tmp_path / "key.pem.pub").write_text(public_key(private_key("ecdsa")))
+    with pytest.raises(ClusterConfigurationError, match="is not the private key"):
+        make_cluster(key=str(key)).plan()
 
 
 def test_a_missing_permission_is_reported_before_the_question(make_cluster: Any, account: Account) -> None:

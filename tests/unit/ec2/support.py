@@ -10,9 +10,9 @@ import boto3
 from botocore.exceptions import ClientError
 
 from flambe_ansible.cluster.aws import AWSCluster
+from tests.unit.keys import private_key, public_key
 
 REGION = "eu-west-1"
-PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA%s test@example.org" % (b"A" * 42)
 READING = ("Describe", "Get", "List")
 
 
@@ -29,7 +29,7 @@ class Account:
         ec2 = session.client("ec2")
         subnet = ec2.describe_subnets()["Subnets"][0]
         group = ec2.create_security_group(GroupName="flambe", Description="flambe", VpcId=subnet["VpcId"])
-        ec2.import_key_pair(KeyName="work", PublicKeyMaterial=PUBLIC_KEY)  # generating a key pair is slower
+        ec2.import_key_pair(KeyName="work", PublicKeyMaterial=public_key(private_key()).encode())
         image = ec2.describe_images()["Images"][0]["ImageId"]
         return cls(
             ec2,

@@ -28,6 +28,7 @@ def _settings(**changes: Any) -> launching.InstanceSettings:
         "types": {Role.ORCHESTRATOR: "t3.small", Role.FACTORY: "t3.large"},
         "images": {Role.ORCHESTRATOR: None, Role.FACTORY: None},
         "key_name": "work",
+        "key": Path("/nowhere/key.pem"),
         "security_group": "sg-1",
         "subnet_id": "subnet-1",
         "volume_type": "gp2",
