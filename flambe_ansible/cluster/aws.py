@@ -255,6 +255,7 @@ class AWSCluster(Cluster):
             settings=self._settings,
             timeouts={Role.ORCHESTRATOR: int(self.orchestrator_timeout), Role.FACTORY: int(self.factories_timeout)},
             use_public=self.use_public,
+            connected=self._runtime.ray is not None,
         )
 
     @property

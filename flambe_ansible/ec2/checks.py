@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
+import ipaddress
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from flambe_ansible.ec2 import api, images
+from flambe_ansible.ec2 import api, images, rules
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, Problem
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
 
 T = TypeVar("T")
+UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104 # no address to listen on
+OUTSIDE = "192.0.2.1"  # an address of no network (RFC 5737)
 
 
 @dataclass(frozen=True)
@@ -41,23 +45,35 @@ def check(
     *,
     names: SettingNames,
     public: bool,
+    connected: bool,
 ) -> Checked:
     """Check that hosts can be created with these settings; only the roles in ``counts`` are checked.
 
-    Raises ``ClusterConfigurationError`` with all problems; each has the caller's name of its setting.
+    Args:
+        ec2: The client of EC2.
+        ssm: The client of SSM.
+        settings: The settings.
+        counts: The number of hosts to create, by role.
+        names: The caller's names of the settings, for messages.
+        public: Whether this machine connects to public addresses.
+        connected: Whether the cluster does not work unless its hosts connect to each other.
+
+    Raises:
+        ClusterConfigurationError: Everything that does not fit; each problem has the caller's name of its setting.
     """
     checks = _Checks(ec2, ssm, settings, names)
     subnet, problems = checks.check_subnet(sum(counts.values()))
     zone = subnet.get("AvailabilityZone", "") if subnet else ""
     with ThreadPoolExecutor(4) as pool:
-        common = [pool.submit(checks.check_security_group, subnet), pool.submit(checks.check_key)]
+        group = pool.submit(checks.check_security_group, subnet, public=public, connected=connected)
+        key = pool.submit(checks.check_key)
         roles = {role: pool.submit(checks.check_role, role, zone) for role in counts}
     notes = []
     if public and subnet and not subnet.get("MapPublicIpOnLaunch"):
         notes.append(f"subnet {settings.subnet_id} assigns no public addresses: private addresses will be used")
     found: dict[Role, Image] = {}
-    for task in common:
-        problems += task.result()
+    problems += group.result()[0] + key.result()
+    notes += group.result()[1]
     for role, result in ((role, task.result()) for role, task in roles.items()):
         problems += result.problems
         notes += result.notes
@@ -96,14 +112,33 @@ class _Checks:
             problems.append(_problem(name, message, expected="a subnet with more free addresses"))
         return subnet, problems
 
-    def check_security_group(self, subnet: SubnetTypeDef | None) -> list[Problem]:
-        """Check that the security group exists in the subnet's VPC."""
+    def check_security_group(
+        self, subnet: SubnetTypeDef | None, *, public: bool, connected: bool
+    ) -> tuple[list[Problem], list[str]]:
+        """Check that the security group exists in the subnet's VPC and has the rules that hosts need."""
         name, group_id = self.names.security_group, self.settings.security_group
         group, problems = _look_up(lambda: api.describe_security_group(self.ec2, group_id), name, group_id)
-        if group and subnet and group.get("VpcId") != subnet.get("VpcId"):
+        notes: list[str] = []
+        if not group or not subnet:
+            return problems, notes
+        if group.get("VpcId") != subnet.get("VpcId"):
             message = f"security group {group_id} is in {group.get('VpcId')}, the subnet in {subnet.get('VpcId')}"
             problems.append(_problem(name, message, expected="a security group of the subnet's VPC"))
-        return problems
+            return problems, notes
+        sources = rules.find_ssh_sources(group)
+        if not sources:
+            message = f"security group {group_id} has no rule that lets SSH in (TCP port 22, IPv4)"
+            problems.append(_problem(name, message, expected="an inbound rule for port 22 from this machine"))
+        elif not sources.include(_find_own_address(public=public)):
+            notes.append(f"security group {group_id} lets SSH in only from {sources}; connect from there")
+        if not rules.connects_members(group, subnet["CidrBlock"]):
+            message = f"security group {group_id} does not let its members connect to each other"
+            if connected:
+                expected = "an inbound rule for all traffic whose source is the group itself"
+                problems.append(_problem(name, message, expected=expected))
+            else:
+                notes.append(message)
+        return problems, notes
 
     def check_key(self) -> list[Problem]:
         """Check that the key pair exists, and that it is the one of the private key."""
@@ -168,6 +203,20 @@ class _Checks:
         if image.size > size:
             message = f"{size_name} is {size}, image {image.id} needs {image.size} GB"
             result.problems.append(_problem(size_name, message, expected=f"at least {image.size}"))
+
+
+def _find_own_address(*, public: bool) -> str:
+    """Return the address from which this machine connects; 0.0.0.0, which only all networks include, if unknown.
+
+    A private address says nothing about connections to public addresses, which pass a gateway. Nothing is sent.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((OUTSIDE, 9))
+            address: str = probe.getsockname()[0]
+    except OSError:
+        return UNKNOWN_ADDRESS
+    return UNKNOWN_ADDRESS if public and ipaddress.IPv4Address(address).is_private else address
 
 
 def _look_up(call: Callable[[], T], name: str, value: str) -> tuple[T | None, list[Problem]]:

@@ -110,6 +110,7 @@ class EC2Spec:
         settings: What hosts are created with.
         timeouts: Idle hours of each role after which an alarm terminates its hosts; ``alarms.NEVER`` sets none.
         use_public: Whether this machine connects to public addresses.
+        connected: Whether the cluster does not work unless its hosts connect to each other.
     """
 
     tags: ClusterTags
@@ -117,6 +118,7 @@ class EC2Spec:
     settings: InstanceSettings
     timeouts: Mapping[Role, int]
     use_public: bool
+    connected: bool
 
     @property
     def name(self) -> str:
@@ -314,7 +316,15 @@ class AWSProvider:
             return Checked({}, ())
         if self._checked is None or self._checked[0] != counts:
             ec2, spec = self._clients.ec2, self.spec
-            checked = check(ec2, self._clients.ssm, spec.settings, counts, names=FIELD_NAMES, public=spec.use_public)
+            checked = check(
+                ec2,
+                self._clients.ssm,
+                spec.settings,
+                counts,
+                names=FIELD_NAMES,
+                public=spec.use_public,
+                connected=spec.connected,
+            )
             for role, indices in missing.items():
                 image = checked.images[role]
                 request = launching.build_request(spec.settings, image, cluster=spec.tags, role=role, indices=indices)

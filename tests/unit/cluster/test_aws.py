@@ -31,7 +31,7 @@ from flambe_ansible.launch.plan import Action
 from flambe_ansible.paths import collection
 from flambe_ansible.runtimes import RuntimeVersion, flambe_version
 from flambe_ansible.validation.fields import EXTRA_FIELDS
-from tests.unit.ec2.support import REGION, Account, client_error, refuse, tags_of
+from tests.unit.ec2.support import REGION, SSH_RULE, Account, client_error, refuse, tags_of
 from tests.unit.keys import private_key, public_key, write_key
 
 REQUIRED = [
@@ -742,6 +742,42 @@ def test_a_security_group_of_another_network_is_refused(make_cluster: Any, accou
     group = account.ec2.create_security_group(GroupName="o", Description="o", VpcId=other)["GroupId"]
     with pytest.raises(ClusterConfigurationError, match=rf"{group} is in {other}"):
         make_cluster(security_group=group).plan()
+
+
+def _make_group(account: Account, *permissions: dict[str, Any]) -> str:
+    vpc = account.ec2.describe_subnets(SubnetIds=[account.arguments["subnet_id"]])["Subnets"][0]["VpcId"]
+    group: str = account.ec2.create_security_group(GroupName="g", Description="g", VpcId=vpc)["GroupId"]
+    if permissions:
+        account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=list(permissions))
+    return group
+
+
+def test_a_security_group_without_the_needed_rules_is_refused(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster(security_group=_make_group(account))
+    with pytest.raises(ClusterConfigurationError) as caught:
+        cluster.plan()
+    assert {one.field for one in caught.value.problems} == {"security_group"}
+    first, second = (one.message for one in caught.value.problems)
+    assert "has no rule that lets SSH in (TCP port 22, IPv4)" in first
+    assert "does not let its members connect to each other" in second
+
+
+def test_a_plan_shows_where_a_security_group_lets_ssh_in_from(make_cluster: Any, account: Account) -> None:
+    group = _make_group(account, {**SSH_RULE, "IpRanges": [{"CidrIp": "203.0.113.7/32"}]})
+    plan = make_cluster(security_group=group, runtime="none").plan()
+    assert plan.notes == (
+        f"security group {group} lets SSH in only from 203.0.113.7/32; connect from there",
+        f"security group {group} does not let its members connect to each other",
+    )
+
+
+def test_a_private_source_is_not_compared_if_the_hosts_have_public_addresses(
+    make_cluster: Any, account: Account
+) -> None:
+    ranges = [{"CidrIp": "127.0.0.0/8"}, {"CidrIp": "172.31.0.0/16"}]
+    group = _make_group(account, {"IpProtocol": "-1", "IpRanges": ranges})
+    assert len(make_cluster(security_group=group).plan().notes) == 1
+    assert make_cluster(security_group=group, use_public=False).plan().notes == ()
 
 
 @pytest.mark.parametrize(("kind", "file_format"), [("rsa", "RFC4716"), ("rsa", "PEM")])

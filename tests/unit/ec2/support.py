@@ -13,6 +13,7 @@ from flambe_ansible.cluster.aws import AWSCluster
 from tests.unit.keys import private_key, public_key
 
 REGION = "eu-west-1"
+SSH_RULE = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 READING = ("Describe", "Get", "List")
 
 
@@ -29,6 +30,10 @@ class Account:
         ec2 = session.client("ec2")
         subnet = ec2.describe_subnets()["Subnets"][0]
         group = ec2.create_security_group(GroupName="flambe", Description="flambe", VpcId=subnet["VpcId"])
+        own = {"UserIdGroupPairs": [{"GroupId": group["GroupId"]}]}
+        ec2.authorize_security_group_ingress(
+            GroupId=group["GroupId"], IpPermissions=[SSH_RULE, {"IpProtocol": "-1", **own}]
+        )
         ec2.import_key_pair(KeyName="work", PublicKeyMaterial=public_key(private_key()).encode())
         image = ec2.describe_images()["Images"][0]["ImageId"]
         return cls(
