@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
+from flambe_ansible.ec2.checks import Needs
 from flambe_ansible.ec2.instances import EC2Instance
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
 from flambe_ansible.hosts import Host, HostState, Role
@@ -254,8 +255,11 @@ class AWSCluster(Cluster):
             factories_num=self.factories_num,
             settings=self._settings,
             timeouts={Role.ORCHESTRATOR: int(self.orchestrator_timeout), Role.FACTORY: int(self.factories_timeout)},
-            use_public=self.use_public,
-            connected=self._runtime.ray is not None,
+            needs=Needs(
+                public=self.use_public,
+                connected=self._runtime.ray is not None,
+                capability=self._runtime.cuda_capability,
+            ),
         )
 
     @property

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Filters = Mapping[str, Sequence[str]]
 
 ALARMS_PER_CALL = 100  # the limit of DeleteAlarms and DescribeAlarms
+TYPES_PER_CALL = 100  # the limit of DescribeInstanceTypes
 IDS_PER_CALL = 1000  # the limit of CreateTags, StartInstances and TerminateInstances
 
 # CloudWatch allows three calls of each a second, in an account and region.
@@ -122,6 +123,15 @@ def describe_key_pairs(ec2: EC2Client) -> list[KeyPairInfoTypeDef]:
 def describe_instance_type(ec2: EC2Client, instance_type: str) -> InstanceTypeInfoTypeDef:
     """Return the description of an instance type."""
     return ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"][0]  # type: ignore[list-item]
+
+
+@aws_call("read the instance types")
+def describe_instance_types(ec2: EC2Client, instance_types: Sequence[str]) -> list[InstanceTypeInfoTypeDef]:
+    """Return the descriptions of existing instance types."""
+    found: list[InstanceTypeInfoTypeDef] = []
+    for chunk in _split(instance_types, TYPES_PER_CALL):
+        found += ec2.describe_instance_types(InstanceTypes=chunk)["InstanceTypes"]  # type: ignore[arg-type]
+    return found
 
 
 @aws_call("read the instance types of a zone")

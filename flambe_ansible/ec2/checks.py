@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from flambe_ansible.ec2 import api, images, rules
+from flambe_ansible.ec2 import api, gpus, images, rules
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, Problem
@@ -37,6 +37,21 @@ class Checked:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a cluster needs of its network and hosts.
+
+    Attributes:
+        public: Whether this machine connects to public addresses.
+        connected: Whether the cluster does not work unless its hosts connect to each other.
+        capability: The highest CUDA compute capability that the factories' GPUs may have; None is no limit.
+    """
+
+    public: bool
+    connected: bool
+    capability: float | None
+
+
 def check(
     ec2: EC2Client,
     ssm: SSMClient,
@@ -44,8 +59,7 @@ def check(
     counts: Mapping[Role, int],
     *,
     names: SettingNames,
-    public: bool,
-    connected: bool,
+    needs: Needs,
 ) -> Checked:
     """Check that hosts can be created with these settings; only the roles in ``counts`` are checked.
 
@@ -55,21 +69,20 @@ def check(
         settings: The settings.
         counts: The number of hosts to create, by role.
         names: The caller's names of the settings, for messages.
-        public: Whether this machine connects to public addresses.
-        connected: Whether the cluster does not work unless its hosts connect to each other.
+        needs: What else the cluster needs.
 
     Raises:
         ClusterConfigurationError: Everything that does not fit; each problem has the caller's name of its setting.
     """
-    checks = _Checks(ec2, ssm, settings, names)
+    checks = _Checks(ec2, ssm, settings, names, needs)
     subnet, problems = checks.check_subnet(sum(counts.values()))
     zone = subnet.get("AvailabilityZone", "") if subnet else ""
     with ThreadPoolExecutor(4) as pool:
-        group = pool.submit(checks.check_security_group, subnet, public=public, connected=connected)
+        group = pool.submit(checks.check_security_group, subnet)
         key = pool.submit(checks.check_key)
         roles = {role: pool.submit(checks.check_role, role, zone) for role in counts}
     notes = []
-    if public and subnet and not subnet.get("MapPublicIpOnLaunch"):
+    if needs.public and subnet and not subnet.get("MapPublicIpOnLaunch"):
         notes.append(f"subnet {settings.subnet_id} assigns no public addresses: private addresses will be used")
     found: dict[Role, Image] = {}
     problems += group.result()[0] + key.result()
@@ -101,6 +114,7 @@ class _Checks:
     ssm: SSMClient
     settings: InstanceSettings
     names: SettingNames
+    needs: Needs
 
     def check_subnet(self, count: int) -> tuple[SubnetTypeDef | None, list[Problem]]:
         """Check that the subnet exists and has enough free addresses."""
@@ -112,9 +126,7 @@ class _Checks:
             problems.append(_problem(name, message, expected="a subnet with more free addresses"))
         return subnet, problems
 
-    def check_security_group(
-        self, subnet: SubnetTypeDef | None, *, public: bool, connected: bool
-    ) -> tuple[list[Problem], list[str]]:
+    def check_security_group(self, subnet: SubnetTypeDef | None) -> tuple[list[Problem], list[str]]:
         """Check that the security group exists in the subnet's VPC and has the rules that hosts need."""
         name, group_id = self.names.security_group, self.settings.security_group
         group, problems = _look_up(lambda: api.describe_security_group(self.ec2, group_id), name, group_id)
@@ -129,11 +141,11 @@ class _Checks:
         if not sources:
             message = f"security group {group_id} has no rule that lets SSH in (TCP port 22, IPv4)"
             problems.append(_problem(name, message, expected="an inbound rule for port 22 from this machine"))
-        elif not sources.include(_find_own_address(public=public)):
+        elif not sources.include(_find_own_address(public=self.needs.public)):
             notes.append(f"security group {group_id} lets SSH in only from {sources}; connect from there")
         if not rules.connects_members(group, subnet["CidrBlock"]):
             message = f"security group {group_id} does not let its members connect to each other"
-            if connected:
+            if self.needs.connected:
                 expected = "an inbound rule for all traffic whose source is the group itself"
                 problems.append(_problem(name, message, expected=expected))
             else:
@@ -167,13 +179,28 @@ class _Checks:
         info, result.problems = _look_up(lambda: api.describe_instance_type(self.ec2, kind), name, kind)
         if zone and kind not in api.list_offered_types(self.ec2, zone, kind):
             message = f"{zone}, the zone of the subnet, does not offer {kind}"
-            suggestion = _closest(kind, api.list_offered_types(self.ec2, zone))
+            suggestion = self._suggest_type(kind, zone)
             result.problems = [_problem(name, message, expected="an instance type of the zone", suggestion=suggestion)]
+            info = None
         if info and images.ARCHITECTURE not in info.get("ProcessorInfo", {}).get("SupportedArchitectures", []):
             message = f"{kind} is not an x86_64 machine"
             result.problems.append(_problem(name, message, expected="an x86_64 instance type"))
+        limit = self.needs.capability if role is Role.FACTORY else None
+        if info and limit and (gpus.read_capability(info) or 0.0) > limit:
+            message = f"the GPUs of {kind} are newer than the runtime supports (CUDA compute capability {limit})"
+            expected, suggestion = "a type with older GPUs, or none", self._suggest_type(kind, zone)
+            result.problems.append(_problem(name, message, expected=expected, suggestion=suggestion))
         self._check_image(role, info, result)
         return result
+
+    def _suggest_type(self, kind: str, zone: str) -> str:
+        """Return a type of the zone that the user may have meant; one with GPUs for the name of one with GPUs."""
+        offered = api.list_offered_types(self.ec2, zone) if zone else set()
+        if not gpus.has_gpu_name(kind):
+            return _closest(kind, offered)
+        found = api.describe_instance_types(self.ec2, sorted(filter(gpus.has_gpu_name, offered)))
+        fitting = [one for one in found if images.ARCHITECTURE in one["ProcessorInfo"]["SupportedArchitectures"]]
+        return gpus.suggest(kind, fitting, limit=self.needs.capability)
 
     def _check_image(self, role: Role, info: InstanceTypeInfoTypeDef | None, result: _RoleResult) -> None:
         """Find the role's image, and add its problems to the result."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import alarms, api, console, instances, launching, session
-from flambe_ansible.ec2.checks import Checked, check
+from flambe_ansible.ec2.checks import Checked, Needs, check
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
 from flambe_ansible.ec2.session import ATTEMPTS
@@ -109,16 +109,14 @@ class EC2Spec:
         factories_num: The number of factories.
         settings: What hosts are created with.
         timeouts: Idle hours of each role after which an alarm terminates its hosts; ``alarms.NEVER`` sets none.
-        use_public: Whether this machine connects to public addresses.
-        connected: Whether the cluster does not work unless its hosts connect to each other.
+        needs: What the cluster needs of its network and hosts.
     """
 
     tags: ClusterTags
     factories_num: int
     settings: InstanceSettings
     timeouts: Mapping[Role, int]
-    use_public: bool
-    connected: bool
+    needs: Needs
 
     @property
     def name(self) -> str:
@@ -316,15 +314,7 @@ class AWSProvider:
             return Checked({}, ())
         if self._checked is None or self._checked[0] != counts:
             ec2, spec = self._clients.ec2, self.spec
-            checked = check(
-                ec2,
-                self._clients.ssm,
-                spec.settings,
-                counts,
-                names=FIELD_NAMES,
-                public=spec.use_public,
-                connected=spec.connected,
-            )
+            checked = check(ec2, self._clients.ssm, spec.settings, counts, names=FIELD_NAMES, needs=spec.needs)
             for role, indices in missing.items():
                 image = checked.images[role]
                 request = launching.build_request(spec.settings, image, cluster=spec.tags, role=role, indices=indices)
@@ -337,4 +327,4 @@ class AWSProvider:
 
     def _make_host(self, name: str, instance: EC2Instance) -> Host:
         index = read_index(self.spec.name, name) or 0
-        return instances.to_host(instance, name=name, index=index, use_public=self.spec.use_public)
+        return instances.to_host(instance, name=name, index=index, use_public=self.spec.needs.public)

@@ -172,7 +172,7 @@ TYPES = tuple(
         rule=rules.form(rules.INSTANCE_TYPE, hint=" "),
     )
     for name, hosts in (
-        ("factories_type", "the factories: x86_64; torch 1.3 supports GPUs up to CUDA 10.1: g4dn."),
+        ("factories_type", "the factories: x86_64. flambe supports GPUs up to the T4 of g4dn."),
         ("orchestrator_type", "the orchestrator: x86_64, at least t2.small; no GPU needed."),
     )
 )

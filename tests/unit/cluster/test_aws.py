@@ -682,6 +682,10 @@ def test_find_hosts_includes_hosts_that_are_shutting_down(make_cluster: Any, acc
         ({"security_group": "sg-00000000"}, "security_group", "sg-00000000"),
         ({"key_name": "wrok"}, "key_name", "did you mean work?"),
         ({"factories_type": "t3.lagre"}, "factories_type", "did you mean t3.large?"),
+        ({"factories_type": "g3.4xlagre"}, "factories_type", "did you mean g4dn.4xlarge?"),
+        ({"factories_type": "g5.xlarge"}, "factories_type", "supports (CUDA compute capability 7.5)"),
+        ({"factories_type": "g6.xlarge"}, "factories_type", "did you mean g4dn.xlarge?"),
+        ({"factories_type": "p4d.24xlarge"}, "factories_type", "does not offer p4d.24xlarge"),
         ({"orchestrator_type": "t4g.small"}, "orchestrator_type", "not an x86_64 machine"),
         ({"factory_ami": "ami-00000000"}, "factory_ami", "ami-00000000"),
     ],
@@ -698,6 +702,11 @@ def test_missing_resources_are_reported_before_anything_is_created(
         assert cluster.calls.changing == []
     assert account.instances() == []
     assert not account.alarms()
+
+
+def test_newer_gpus_are_accepted_on_the_orchestrator_and_without_a_runtime(make_cluster: Any) -> None:
+    assert make_cluster(orchestrator_type="g5.xlarge").plan()
+    assert make_cluster(factories_type="g5.xlarge", runtime="none").plan()
 
 
 def test_all_problems_are_reported_together(make_cluster: Any) -> None:
