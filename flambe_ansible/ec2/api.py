@@ -150,6 +150,13 @@ def get_parameter(ssm: SSMClient, name: str) -> str:
     return ssm.get_parameter(Name=name)["Parameter"]["Value"]
 
 
+@aws_call("read the account")
+def get_account(sts: Any) -> str:
+    """Return the id of the account; this needs no permission."""
+    account: str = sts.get_caller_identity()["Account"]
+    return account
+
+
 @aws_call("set an alarm")
 def put_metric_alarm(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
     """Create an alarm, or replace the one with the same name."""

@@ -10,13 +10,18 @@ from botocore import exceptions
 from flambe_ansible.errors import AWSError
 
 LOGIN_HINT = "run 'aws configure', or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+# AWS rejects valid credentials in the same way in a region that the account has not enabled.
+REJECTED_HINT = (
+    "AWS rejects these credentials, or the account has not enabled this region "
+    "(aws account list-regions), or the clock of this machine is wrong; " + LOGIN_HINT
+)
 EXPIRED_HINT = "log in again with 'aws sso login', or get new temporary credentials"
 PERMISSION_HINT = "these credentials lack a permission; docs/aws.md lists the permissions that are needed"
 
 HINTS = {
-    "AuthFailure": "AWS rejects these credentials, or the clock of this machine is wrong; " + LOGIN_HINT,
-    "InvalidClientTokenId": "unknown credentials; " + LOGIN_HINT,
-    "UnrecognizedClientException": "unknown credentials; " + LOGIN_HINT,
+    "AuthFailure": REJECTED_HINT,
+    "InvalidClientTokenId": REJECTED_HINT,
+    "UnrecognizedClientException": REJECTED_HINT,
     "SignatureDoesNotMatch": "the secret key or the clock of this machine is wrong; " + LOGIN_HINT,
     "ExpiredToken": EXPIRED_HINT,
     "ExpiredTokenException": EXPIRED_HINT,

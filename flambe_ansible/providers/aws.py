@@ -19,11 +19,13 @@ from flambe_ansible.ec2.tags import ClusterTags, read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice, Observer
 from flambe_ansible.fleet.access import AccessPolicy
-from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Role
+from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role
 from flambe_ansible.journal import Journal
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.plan import HostPlan
+from flambe_ansible.providers import places
 from flambe_ansible.providers.ec2_plan import list_notes, plan_hosts
+from flambe_ansible.providers.places import Place
 
 if TYPE_CHECKING:
     import boto3
@@ -89,6 +91,14 @@ class Clients:
         """The client of SSM."""
         client: SSMClient = self.make("ssm")
         return client
+
+    @cached_property
+    def account(self) -> str:
+        """The account's id; "" if STS does not answer."""
+        try:
+            return api.get_account(self.make("sts"))
+        except AWSError:
+            return ""
 
     @property
     def region(self) -> str:
@@ -165,6 +175,26 @@ class AWSProvider:
         """Return creator, region and endpoint."""
         return (self.spec.tags.creator, self._clients.region, self._clients.endpoint_url or "")
 
+    def location(self) -> Location:
+        """Return region and account, and a note for each other place in which this machine created the cluster."""
+        here = self._place
+        notes = [
+            f"this machine also created a cluster {here.cluster} in {other}, which is not part of this one"
+            for other in places.find_others(self._state_dir(), here)
+        ]
+        return Location(region=here.region, account=here.account, notes=tuple(notes))
+
+    @property
+    def _place(self) -> Place:
+        clients, tags = self._clients, self.spec.tags
+        return Place(
+            cluster=tags.name,
+            creator=tags.creator,
+            endpoint=clients.endpoint_url or "",
+            region=clients.region,
+            account=clients.account,
+        )
+
     def find(self, *, strict: bool = True) -> list[Host]:
         """Return the live hosts, the orchestrator first, then hosts that are shutting down.
 
@@ -190,10 +220,12 @@ class AWSProvider:
         spec, existing = self.spec, self.find_existing()
         missing = find_missing(existing, spec.factories_num)
         checked = self._check(missing)
-        notes = (*checked.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num))
+        location = self.location()
+        changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
+        notes = (*location.notes, *checked.notes, *changes)
         self._shown.update(notes)
         hosts = plan_hosts(spec.name, existing, missing, spec.settings, checked, make_host=self._make_host)
-        return HostPlan(region=self._clients.region, hosts=hosts, notes=notes)
+        return HostPlan(region=location.region, account=location.account, hosts=hosts, notes=notes)
 
     def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
         """Create missing hosts, start stopped ones, and update names, tags and alarms."""
@@ -221,6 +253,7 @@ class AWSProvider:
             tokens=self._tokens,
             created=created,
         )
+        places.record(self._state_dir(), self._place)
         hosts = self._make_hosts(bring_up(start, existing, missing, checked.images))
         self._replaced.clear()
         return [host if host.instance_id in awake else replace(host, started=time.time()) for host in hosts]
@@ -238,6 +271,7 @@ class AWSProvider:
             self._end([*found, *ending])
             self._remove_alarms()
             journal.close({creation.token for creation in journal.unfinished()}, "terminated")
+            places.forget(self._state_dir(), self._place)
         return [replace(self._make_host(one.name, one), state=HostState.TERMINATED) for one in found]
 
     def roll_back(self, *, unfinished: bool = False) -> set[str]:

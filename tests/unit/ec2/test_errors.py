@@ -24,6 +24,8 @@ from tests.unit.ec2.support import client_error
         (exceptions.ConnectionClosedError(endpoint_url="https://x"), errors.UnclearAnswerError, "network"),
         (exceptions.ProxyConnectionError(proxy_url="http://p"), errors.UnclearAnswerError, "network"),
         (client_error("AuthFailure"), AWSError, "aws configure"),
+        (client_error("AuthFailure", status=401), AWSError, "has not enabled this region"),
+        (client_error("UnrecognizedClientException"), AWSError, "has not enabled this region"),
         (client_error("ExpiredToken"), AWSError, "aws sso login"),
         (client_error("RequestExpired"), AWSError, "clock"),
         (client_error("UnauthorizedOperation"), AWSError, "docs/aws.md"),
