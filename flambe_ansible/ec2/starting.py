@@ -121,9 +121,10 @@ def _start_and_wait(start: StartContext, existing: Existing) -> None:
     began = time.monotonic()
     for instance in waiting:
         start.observer(StepEvent(host=names[instance.id], step="boot", status=Status.RUNNING))
+    timeout = instances.wait_seconds(instance.type for instance in waiting)
     stopping = [instance.id for instance in waiting if instance.state is HostState.STOPPING]
     if stopping:
-        instances.wait_for(start.ec2, stopping, HostState.STOPPED)
+        instances.wait_for(start.ec2, stopping, HostState.STOPPED, timeout=timeout)
     stopped = [one.id for one in waiting if one.state in (HostState.STOPPED, HostState.STOPPING)]
     if stopped:
         api.start_instances(start.ec2, stopped)
@@ -134,4 +135,5 @@ def _start_and_wait(start: StartContext, existing: Existing) -> None:
         name = names[instance.id]
         start.observer(StepEvent(host=name, step="boot", status=Status.OK, seconds=seconds, detail=detail))
 
-    instances.wait_for(start.ec2, [instance.id for instance in waiting], HostState.RUNNING, on_arrival=report)
+    ids = [instance.id for instance in waiting]
+    instances.wait_for(start.ec2, ids, HostState.RUNNING, timeout=timeout, on_arrival=report)

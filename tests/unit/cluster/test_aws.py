@@ -329,6 +329,18 @@ def test_each_launch_updates_names_and_tags(make_cluster: Any, account: Account)
     assert cluster.calls.changing == []
 
 
+def test_volumes_that_a_user_attached_are_not_tagged(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    zone = account.instances()[0]["Placement"]["AvailabilityZone"]
+    data = account.ec2.create_volume(Size=10, AvailabilityZone=zone)["VolumeId"]
+    account.ec2.create_tags(Resources=[data], Tags=[{"Key": "Name", "Value": "my data"}])
+    account.ec2.attach_volume(Device="/dev/sdf", InstanceId=account.instances()[0]["InstanceId"], VolumeId=data)
+    make_cluster(tags={"company": "engines"}).load_all_instances()
+    volumes = {one["VolumeId"]: tags_of(one) for one in account.ec2.describe_volumes()["Volumes"]}
+    assert volumes.pop(data) == {"Name": "my data"}
+    assert all(tags["company"] == "engines" for tags in volumes.values())
+
+
 def test_unnamed_factories_get_their_names(make_cluster: Any, account: Account) -> None:
     """A launch killed between creation and naming leaves factories with their common base name."""
     cluster = make_cluster()
