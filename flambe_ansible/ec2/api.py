@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         InstanceTypeDef,
         InstanceTypeInfoTypeDef,
         KeyPairInfoTypeDef,
+        RouteTableTypeDef,
         SecurityGroupTypeDef,
         SubnetTypeDef,
         TagTypeDef,
@@ -105,6 +106,13 @@ def find_images(ec2: EC2Client, owner: str, filters: Filters) -> list[ImageTypeD
 def describe_subnet(ec2: EC2Client, subnet_id: str) -> SubnetTypeDef:
     """Return a subnet."""
     return ec2.describe_subnets(SubnetIds=[subnet_id])["Subnets"][0]
+
+
+@aws_call("read the route tables")
+def describe_route_tables(ec2: EC2Client, filters: Filters) -> list[RouteTableTypeDef]:
+    """Return the route tables that match all filters."""
+    pages = ec2.get_paginator("describe_route_tables").paginate(Filters=_build_filters(filters))
+    return [table for page in pages for table in page["RouteTables"]]
 
 
 @aws_call("read the security group")

@@ -31,10 +31,17 @@ OUTSIDE = "192.0.2.1"  # an address of no network (RFC 5737)
 
 @dataclass(frozen=True)
 class Checked:
-    """The result of the checks: the image of each role's new hosts, and messages for the user."""
+    """The result of the checks.
+
+    Attributes:
+        images: The image of each role's new hosts.
+        notes: Messages for the user.
+        public_address: Whether new hosts must request public addresses.
+    """
 
     images: Mapping[Role, Image]
     notes: tuple[str, ...]
+    public_address: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +88,11 @@ def check(
         group = pool.submit(checks.check_security_group, subnet)
         key = pool.submit(checks.check_key)
         roles = {role: pool.submit(checks.check_role, role, zone) for role in counts}
-    notes = []
+    notes, public_address = [], False
     if needs.public and subnet and not subnet.get("MapPublicIpOnLaunch"):
-        notes.append(f"subnet {settings.subnet_id} assigns no public addresses: private addresses will be used")
+        public_address = checks.has_internet_gateway(subnet)
+        use = "the hosts request them" if public_address else "private addresses will be used"
+        notes.append(f"subnet {settings.subnet_id} assigns no public addresses: {use}")
     found: dict[Role, Image] = {}
     problems += group.result()[0] + key.result()
     notes += group.result()[1]
@@ -94,7 +103,7 @@ def check(
             found[role] = result.image
     if problems:
         raise _make_error(problems)
-    return Checked(found, tuple(notes))
+    return Checked(found, tuple(notes), public_address)
 
 
 @dataclass
@@ -125,6 +134,26 @@ class _Checks:
             message = f"subnet {subnet_id} has {left} free addresses, {count} hosts are to be created"
             problems.append(_problem(name, message, expected="a subnet with more free addresses"))
         return subnet, problems
+
+    def has_internet_gateway(self, subnet: SubnetTypeDef) -> bool:
+        """Return whether a subnet routes to an internet gateway; False if this account may not read the routes.
+
+        https://docs.aws.amazon.com/vpc/latest/userguide/configure-subnets.html (public subnets)
+        """
+        try:
+            tables = api.describe_route_tables(self.ec2, {"association.subnet-id": [subnet["SubnetId"]]})
+            if not tables:
+                main = {"vpc-id": [subnet["VpcId"]], "association.main": ["true"]}
+                tables = api.describe_route_tables(self.ec2, main)
+        except AWSError as error:
+            if error.code != "UnauthorizedOperation":
+                raise
+            return False
+        routes = [route for table in tables for route in table["Routes"]]
+        return any(
+            route.get("DestinationCidrBlock") == "0.0.0.0/0" and route.get("GatewayId", "").startswith("igw-")
+            for route in routes
+        )
 
     def check_security_group(self, subnet: SubnetTypeDef | None) -> tuple[list[Problem], list[str]]:
         """Check that the security group exists in the subnet's VPC and has the rules that hosts need."""

@@ -41,6 +41,7 @@ class InstanceSettings:
     volume_type: str  # gp2, gp3 or io1
     volume_size: int  # GB, of the root volume
     dedicated: bool  # run on dedicated hardware
+    public_address: bool = False  # request public addresses, which the subnet does not assign by itself
 
     @property
     def volume(self) -> str:
@@ -82,8 +83,7 @@ def build_request(
         "MinCount": len(indices),
         "MaxCount": len(indices),
         "KeyName": settings.key_name,
-        "SubnetId": settings.subnet_id,
-        "SecurityGroupIds": [settings.security_group],
+        **_build_network(settings),
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": volume}],
         "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},
         "InstanceInitiatedShutdownBehavior": "stop",  # a poweroff on the host keeps its disk; a launch starts it again
@@ -92,6 +92,14 @@ def build_request(
     if settings.dedicated:
         request["Placement"] = {"Tenancy": "dedicated"}
     return request
+
+
+def _build_network(settings: InstanceSettings) -> dict[str, Any]:
+    """Build the part of a request that is about the network; public addresses need a network interface in it."""
+    if not settings.public_address:
+        return {"SubnetId": settings.subnet_id, "SecurityGroupIds": [settings.security_group]}
+    interface = {"DeviceIndex": 0, "SubnetId": settings.subnet_id, "Groups": [settings.security_group]}
+    return {"NetworkInterfaces": [{**interface, "AssociatePublicIpAddress": True, "DeleteOnTermination": True}]}
 
 
 def rehearse(ec2: EC2Client, request: Mapping[str, Any]) -> None:

@@ -246,7 +246,7 @@ class AWSProvider:
             cloudwatch=self._clients.cloudwatch,
             cluster=spec.tags,
             journal=journal,
-            settings=spec.settings,
+            settings=replace(spec.settings, public_address=checked.public_address),
             alarm_owner=spec.alarm_owner,
             alarm_for=self.build_alarm,
             observer=observer,
@@ -349,9 +349,10 @@ class AWSProvider:
         if self._checked is None or self._checked[0] != counts:
             ec2, spec = self._clients.ec2, self.spec
             checked = check(ec2, self._clients.ssm, spec.settings, counts, names=FIELD_NAMES, needs=spec.needs)
+            settings = replace(spec.settings, public_address=checked.public_address)
             for role, indices in missing.items():
                 image = checked.images[role]
-                request = launching.build_request(spec.settings, image, cluster=spec.tags, role=role, indices=indices)
+                request = launching.build_request(settings, image, cluster=spec.tags, role=role, indices=indices)
                 launching.rehearse(ec2, request)
             self._checked = (counts, checked)
         return self._checked[1]

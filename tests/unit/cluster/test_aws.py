@@ -851,6 +851,42 @@ def test_a_subnet_without_public_addresses_is_noted(make_cluster: Any, account: 
     assert all(host.address == host.private_ip and host.public_ip is None for host in cluster.hosts)
 
 
+def _make_subnet(account: Account, *, gateway: bool) -> str:
+    """Make a subnet that assigns no public addresses, with its own route table."""
+    known = account.ec2.describe_subnets(SubnetIds=[account.arguments["subnet_id"]])["Subnets"][0]
+    subnet: str = account.ec2.create_subnet(VpcId=known["VpcId"], CidrBlock="172.31.240.0/24")["Subnet"]["SubnetId"]
+    table = account.ec2.create_route_table(VpcId=known["VpcId"])["RouteTable"]["RouteTableId"]
+    account.ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
+    if gateway:
+        igw = account.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        account.ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=igw)
+    return subnet
+
+
+@pytest.mark.parametrize(
+    ("gateway", "use_public", "public"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_public_addresses_are_requested_in_a_subnet_that_assigns_none(
+    make_cluster: Any, account: Account, gateway: bool, use_public: bool, public: bool
+) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html."""
+    cluster = make_cluster(subnet_id=_make_subnet(account, gateway=gateway), use_public=use_public)
+    assert any("the hosts request them" in note for note in cluster.plan().notes) is public
+    cluster.load_all_instances()
+    assert all((host.public_ip is not None) is public for host in cluster.hosts)
+    assert all(host.address == (host.public_ip if public else host.private_ip) for host in cluster.hosts)
+    for one in account.instances():
+        (interface,) = one["NetworkInterfaces"]
+        assert [group["GroupId"] for group in interface["Groups"]] == [account.arguments["security_group"]]
+        assert one["SubnetId"] == cluster.subnet_id
+
+
+def test_routes_that_may_not_be_read_count_as_private(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster(subnet_id=_make_subnet(account, gateway=True))
+    refuse(cluster.clients.ec2, "DescribeRouteTables", [client_error("UnauthorizedOperation", status=403)])
+    assert any("private addresses will be used" in note for note in cluster.plan().notes)
+
+
 def test_use_public_selects_the_address(make_cluster: Any) -> None:
     make_cluster().load_all_instances()
     assert all(host.address == host.public_ip for host in make_cluster().find_hosts())
