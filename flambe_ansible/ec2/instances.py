@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 VISIBLE_SECONDS = 90.0  # the time EC2 may need until it shows a new instance
 WAIT_SECONDS = 600.0
-# Bare metal and servers with eight large GPUs test their hardware before they run.
-SLOW_TYPE = re.compile(r"(p[4-9]|trn|inf|u-)|.*\.metal")
+# Bare metal and servers with many large GPUs need long until they run.
+SLOW_TYPE = re.compile(r"p[4-9]|.*\.metal")
 SLOW_WAIT_SECONDS = 2400.0
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 IDS_PER_CALL = 200  # values of one filter

@@ -284,6 +284,8 @@ class AWSProvider:
         own = launching.find_own(self._clients.ec2, self.spec.tags, journal, tokens)
         self._end(own)
         journal.close(tokens, "rolled back")
+        if not instances.find(self._clients.ec2, self.spec.tags):
+            places.forget(self._state_dir(), self._place)
         self._tokens.clear()
         return {instance.id for instance in own}
 

@@ -105,9 +105,18 @@ def test_1_a_launch_configures_hosts_and_installs_nothing(cluster: Cluster) -> N
     assert {result["stdout"] for result in found.values()} == {"was-set-up\n"}
 
 
-def test_2_a_second_launch_changes_nothing(cluster: Cluster) -> None:
+def test_2_a_second_launch_changes_nothing_but_the_alarm(cluster: Cluster) -> None:
+    """The factory has an alarm by default; its new one has another name."""
+    known = _list_alarms(cluster)
     document = cluster.document("launch", "--yes")
     assert (document["created"], set(document["changed"].values())) == ([], {0})
+    assert (document["region"], document["account"]) == ("us-east-1", "123456789012")
+    assert [name.partition("_i-")[2] for name in _list_alarms(cluster)] == [f"{known[0].partition('_i-')[2]}_2"]
+
+
+def _list_alarms(cluster: Cluster) -> list[str]:
+    found = cloud.client(cluster.lab, "cloudwatch").describe_alarms(AlarmNamePrefix="Flambe_")["MetricAlarms"]
+    return [alarm["AlarmName"] for alarm in found if "cluster plain of" in alarm["AlarmDescription"]]
 
 
 def test_3_a_larger_number_adds_a_host_and_all_reach_each_other(cluster: Cluster) -> None:

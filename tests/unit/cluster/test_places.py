@@ -60,6 +60,17 @@ def test_a_cluster_in_another_region_is_reported_until_it_is_terminated(make_clu
     assert other.location().notes == ()
 
 
+def test_a_rollback_of_all_hosts_removes_the_record(make_cluster: Any) -> None:
+    cluster = make_cluster(factories_num=1)
+    cluster.load_all_instances()
+    larger = make_cluster(factories_num=2)
+    larger.load_all_instances()
+    larger.rollback_env()
+    assert places.read(cluster.state_dir)
+    cluster.rollback_env()
+    assert places.read(cluster.state_dir) == []
+
+
 def test_unreadable_records_are_ignored(make_cluster: Any) -> None:
     cluster = make_cluster()
     (cluster.state_dir / places.FILE).write_text("[{}]")
