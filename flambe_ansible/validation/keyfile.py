@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import os
@@ -35,7 +36,11 @@ def read_public_key(path: Path) -> str:
     if not text:
         with contextlib.suppress(OSError, ValueError):
             text = path.with_name(f"{path.name}.pub").read_text()
-    return " ".join(text.split()[:2])
+    kind, _, content = " ".join(text.split()[:2]).partition(" ")
+    try:
+        return f"{kind} {content}" if base64.b64decode(content, validate=True) else ""
+    except ValueError:
+        return ""
 
 
 def _find_flaw(path: Path) -> Flaw | None:

@@ -826,8 +826,9 @@ def test_a_key_with_a_passphrase_is_compared_by_its_public_file(
 ) -> None:
     key = write_key(tmp_path / "key.pem", private_key(passphrase="secret"))
     assert make_cluster(key=str(key)).plan()
-    (tmp_path / "key.pem.pub").write_text(public_key(private_key()))
-    assert make_cluster(key=str(key)).plan()
+    for content in (public_key(private_key()), "", "ssh-rsa", "ssh-rsa no/base64?", "\xe9"):
+        (tmp_path / "key.pem.pub").write_text(content, encoding="latin-1")
+        assert make_cluster(key=str(key)).plan()
     (tmp_path / "key.pem.pub").write_text(public_key(private_key("ecdsa")))
     with pytest.raises(ClusterConfigurationError, match="is not the private key"):
         make_cluster(key=str(key)).plan()
