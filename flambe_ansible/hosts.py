@@ -62,6 +62,24 @@ class Host:
         return time.time() - self.started
 
 
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """Where the hosts of a cluster are.
+
+    Attributes:
+        region: The provider's region, "" if it has none.
+        account: The provider's account, "" if it has none or it is unknown.
+        notes: What the user should know about it.
+    """
+
+    region: str = ""
+    account: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, (self.region, f"account {self.account}" if self.account else "")))
+
+
 def make_host(
     name: str,
     role: Role,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
+from flambe_ansible.ec2.checks import Needs
 from flambe_ansible.ec2.instances import EC2Instance
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
 from flambe_ansible.hosts import Host, HostState, Role
@@ -43,7 +45,8 @@ class AWSCluster(Cluster):
         orchestrator_ami: The orchestrator's image; None is the newest Ubuntu LTS.
         factory_ami: The factories' image; None is the newest Ubuntu LTS, with NVIDIA's driver for types with GPUs.
         dedicated: Whether the hosts run on hardware that is dedicated to this account.
-        orchestrator_timeout: Idle hours after which the orchestrator is terminated; -1 never, 0 five minutes.
+        orchestrator_timeout: Idle hours after which an alarm terminates the orchestrator; -1 never, 0 five minutes.
+            A host on which Ray runs is never idle.
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB.
         setup_cmds: Commands for bash that run in order on every host.
@@ -252,7 +255,11 @@ class AWSCluster(Cluster):
             factories_num=self.factories_num,
             settings=self._settings,
             timeouts={Role.ORCHESTRATOR: int(self.orchestrator_timeout), Role.FACTORY: int(self.factories_timeout)},
-            use_public=self.use_public,
+            needs=Needs(
+                public=self.use_public,
+                connected=self._runtime.ray is not None,
+                capability=self._runtime.cuda_capability,
+            ),
         )
 
     @property
@@ -261,6 +268,7 @@ class AWSCluster(Cluster):
             types={Role.ORCHESTRATOR: self.orchestrator_type, Role.FACTORY: self.factories_type},
             images={Role.ORCHESTRATOR: self.orchestrator_ami, Role.FACTORY: self.factory_ami},
             key_name=self.key_name,
+            key=Path(self.key),
             security_group=self.security_group,
             subnet_id=self.subnet_id,
             volume_type=self.volume_type,

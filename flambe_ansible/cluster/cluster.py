@@ -34,7 +34,7 @@ from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.fleet.reservation import Reservation
-from flambe_ansible.hosts import Host, HostState, Role, factory_name, make_host, orchestrator_name
+from flambe_ansible.hosts import Host, HostState, Location, Role, factory_name, make_host, orchestrator_name
 from flambe_ansible.jobs import state, submission
 from flambe_ansible.jobs.jobs import Executable, Jobs, require_jobs
 from flambe_ansible.jobs.state import JobState
@@ -521,6 +521,7 @@ class Cluster(ABC):
             cluster=self.name,
             provider=self.provider or type(self).__name__,
             region=hosts.region,
+            account=hosts.account,
             hosts=mark_replaced(hosts.hosts, self._replaced),
             runtime=self.runtime,
             version=version,
@@ -547,6 +548,10 @@ class Cluster(ABC):
             hint = f"to stop Ray on them: flambe-ans exec CLUSTER -- {ray.disable_command}" if ray else None
             raise not_managed(self.name, type(self).__name__, hint=hint)
         return self.find_hosts()
+
+    def location(self) -> Location:
+        """Return where the hosts are, or are created."""
+        return self._provider.location()
 
     def find_dead(self) -> dict[str, HostConnectionError]:
         """Return why running hosts do not answer, by name; a host that refuses the login or shows a wrong key answers.
@@ -708,6 +713,7 @@ class Cluster(ABC):
             silent=health.silent,
             run=health.job,
             reserved=health.reserved,
+            location=self.location(),
         )
 
     def inventory(self) -> dict[str, Any]:

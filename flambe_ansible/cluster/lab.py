@@ -32,7 +32,8 @@ class LabCluster(AWSCluster):
         orchestrator_type: The instance type of the orchestrator.
         creator: The owner of the cluster; None is this machine's user.
         tags: More tags for hosts and volumes.
-        orchestrator_timeout: Idle hours after which the orchestrator is terminated; -1 never, 0 five minutes.
+        orchestrator_timeout: Idle hours after which an alarm terminates the orchestrator; -1 never, 0 five minutes.
+            A host on which Ray runs is never idle.
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB, as the API shows it.
         setup_cmds: Commands for bash that run in order on every host.
@@ -129,6 +130,7 @@ class LabCluster(AWSCluster):
             configured,
             images={role: configured.images[role] or info.image_id for role in Role},
             key_name=info.key_name,
+            key=info.key,
             security_group=info.security_group,
             subnet_id=info.subnet_id,
         )

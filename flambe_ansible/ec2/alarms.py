@@ -1,25 +1,32 @@
 """CloudWatch alarms that terminate idle hosts.
 
+An alarm terminates its host if the average CPU use of the whole machine stays below the threshold in every period.
+Ray alone uses more than the threshold: an alarm never ends a host on which Ray runs.
+
 A new alarm evaluates past metrics: on a host that was idle for hours it would fire at once. CloudWatch's warm-up period
 prevents this: the alarm does not act until the idle time has passed (at most 48 hours; the window then includes the
-launch's own work on the host). The warm-up of an existing alarm cannot be restarted, so an alarm is reset by removing
-and creating it.
+launch's own work on the host). The warm-up of an existing alarm cannot be restarted. Therefore a launch sets a new
+alarm under another name, and then deletes the previous one: a host that has an alarm is never without one.
 
-Limits, from https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html: the
-period times the evaluation periods is at most 86,400 s for periods below an hour, and at most seven days for longer
-ones. Without detailed monitoring, EC2 reports every five minutes.
+Limits, from https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html: a name has at
+most 255 characters; the period times the evaluation periods is at most 86,400 s for periods below an hour, and at most
+seven days for longer ones. Without detailed monitoring, EC2 reports every five minutes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from flambe_ansible.ec2 import api
+from flambe_ansible.ec2 import api, instances
+from flambe_ansible.hosts import LIVE_STATES
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.client import CloudWatchClient
+    from mypy_boto3_cloudwatch.type_defs import MetricAlarmTypeDef
+    from mypy_boto3_ec2.client import EC2Client
 
 PREFIX = "Flambe_Instance_Terminate_CPU_Utilization_"
 NEVER = -1  # hours
@@ -30,12 +37,16 @@ SHORT_PERIOD = 300  # seconds between two points of basic monitoring
 LONG_PERIOD = 3600
 SHORT_LIMIT = 86_400
 MAX_WARM_UP = 2880  # minutes
-THREADS = 8
 
 
-def alarm_name(instance_id: str) -> str:
-    """Name the alarm of an instance, as flambé does."""
-    return PREFIX + instance_id
+def alarm_name(instance_id: str, number: int = 1) -> str:
+    """Name an alarm of an instance; the first one as flambé does, the others with a number."""
+    return PREFIX + instance_id + (f"_{number}" if number > 1 else "")
+
+
+def read_instance_id(name: str) -> str:
+    """Read the id of the instance from the name of its alarm."""
+    return name.removeprefix(PREFIX).partition("_")[0]
 
 
 def minutes_of(hours: int) -> int:
@@ -53,8 +64,8 @@ def build_alarm(
     owner: str,
 ) -> dict[str, Any]:
     """Build the arguments of PutMetricAlarm; the idle minutes are rounded up to whole monitoring periods."""
-    period, count = split_time(minutes)
-    total = period * count // 60
+    period, periods = split_time(minutes)
+    total = period * periods // 60
     return {
         "AlarmName": alarm_name(instance_id),
         "AlarmDescription": f"{owner}: terminates {instance_id} after {total} minutes below {cpu_thresh} % CPU",
@@ -67,8 +78,8 @@ def build_alarm(
         "ComparisonOperator": "LessThanThreshold",
         "Threshold": cpu_thresh,
         "Period": period,
-        "EvaluationPeriods": count,
-        "DatapointsToAlarm": count,
+        "EvaluationPeriods": periods,
+        "DatapointsToAlarm": periods,
         "TreatMissingData": "notBreaching",  # a stopped host is not idle
         "WarmUpConfiguration": {
             "WarmUpPeriodDurationInMinutes": min(total, MAX_WARM_UP),
@@ -91,14 +102,17 @@ def describe_owner(cluster: str, creator: str) -> str:
     return f"flambe cluster {cluster} of {creator}"
 
 
-def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] | None], *, new: bool = False) -> None:
-    """Replace the alarm of each instance; its idle time starts now. ``new`` instances have no alarm to remove."""
-    if not new:
-        remove(cloudwatch, list(alarms))
-    wanted = [alarm for alarm in alarms.values() if alarm]
-    if wanted:
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(lambda alarm: api.put_metric_alarm(cloudwatch, alarm), wanted))
+def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """Replace the alarms of instances; their idle time starts now. None removes the alarms of an instance.
+
+    All new alarms are set before an existing one is deleted. An interrupted reset can leave several alarms of one
+    instance; the next reset deletes them.
+    """
+    existing = find(cloudwatch, list(alarms))
+    wanted = [{**alarm, "AlarmName": _free_name(one, existing)} for one, alarm in alarms.items() if alarm]
+    for alarm in wanted:
+        api.put_metric_alarm(cloudwatch, alarm)
+    api.delete_alarms(cloudwatch, existing)
 
 
 def remove(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> None:
@@ -108,11 +122,41 @@ def remove(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> None:
 
 def find(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> list[str]:
     """Return the names of the existing alarms of these instances."""
-    names = [alarm_name(instance_id) for instance_id in instance_ids]
-    return [alarm["AlarmName"] for alarm in api.describe_alarms(cloudwatch, names)]
+    if not instance_ids:
+        return []
+    found = api.find_alarms(cloudwatch, PREFIX if len(instance_ids) > 1 else alarm_name(instance_ids[0]))
+    return [alarm["AlarmName"] for alarm in found if read_instance_id(alarm["AlarmName"]) in instance_ids]
 
 
 def find_owned(cloudwatch: CloudWatchClient, owner: str) -> list[str]:
     """Return the names of all alarms of a cluster, including those of hosts that no longer exist."""
+    return [alarm["AlarmName"] for alarm in _list_owned(cloudwatch, owner)]
+
+
+def remove_strays(cloudwatch: CloudWatchClient, ec2: EC2Client, owner: str, known: Collection[str]) -> None:
+    """Remove the alarms of a cluster's instances that have ended; ``known`` are the ids of those that exist.
+
+    The alarm of an instance that EC2 does not show is kept while it is too new for this to mean that it has ended.
+    """
+    unknown = {alarm["AlarmName"]: alarm for alarm in _list_owned(cloudwatch, owner)}
+    unknown = {name: alarm for name, alarm in unknown.items() if read_instance_id(name) not in known}
+    shown = instances.describe(ec2, sorted({read_instance_id(name) for name in unknown}))
+
+    def has_ended(name: str) -> bool:
+        instance = shown.get(read_instance_id(name))
+        if instance:
+            return instance.state not in LIVE_STATES
+        age = datetime.now(UTC) - unknown[name]["AlarmConfigurationUpdatedTimestamp"]
+        return age.total_seconds() > instances.VISIBLE_SECONDS
+
+    api.delete_alarms(cloudwatch, [name for name in unknown if has_ended(name)])
+
+
+def _list_owned(cloudwatch: CloudWatchClient, owner: str) -> list[MetricAlarmTypeDef]:
     found = api.find_alarms(cloudwatch, PREFIX)
-    return [alarm["AlarmName"] for alarm in found if alarm.get("AlarmDescription", "").startswith(f"{owner}: ")]
+    return [alarm for alarm in found if alarm.get("AlarmDescription", "").startswith(f"{owner}: ")]
+
+
+def _free_name(instance_id: str, taken: Collection[str]) -> str:
+    """Return the first name for an instance's alarm that is not taken."""
+    return next(name for number in count(1) if (name := alarm_name(instance_id, number)) not in taken)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2.errors import aws_call
+from flambe_ansible.ec2.pacing import Pace
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.client import CloudWatchClient
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
         InstanceTypeDef,
         InstanceTypeInfoTypeDef,
         KeyPairInfoTypeDef,
+        RouteTableTypeDef,
         SecurityGroupTypeDef,
         SubnetTypeDef,
+        TagTypeDef,
         VolumeTypeDef,
     )
     from mypy_boto3_ssm.client import SSMClient
@@ -28,6 +31,13 @@ if TYPE_CHECKING:
 Filters = Mapping[str, Sequence[str]]
 
 ALARMS_PER_CALL = 100  # the limit of DeleteAlarms and DescribeAlarms
+TYPES_PER_CALL = 100  # the limit of DescribeInstanceTypes
+IDS_PER_CALL = 1000  # the limit of CreateTags, StartInstances and TerminateInstances
+
+# CloudWatch allows three calls of each a second, in an account and region.
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html
+_PUT_ALARM_PACE = Pace(3)
+_DELETE_ALARMS_PACE = Pace(3)
 
 
 @aws_call("find instances")
@@ -46,19 +56,23 @@ def run_instances(ec2: EC2Client, request: Mapping[str, Any]) -> list[InstanceTy
 @aws_call("start instances")
 def start_instances(ec2: EC2Client, ids: Sequence[str]) -> None:
     """Start stopped instances."""
-    ec2.start_instances(InstanceIds=list(ids))
+    for chunk in _split(ids, IDS_PER_CALL):
+        ec2.start_instances(InstanceIds=chunk)
 
 
 @aws_call("terminate instances")
 def terminate_instances(ec2: EC2Client, ids: Sequence[str]) -> None:
     """Terminate instances."""
-    ec2.terminate_instances(InstanceIds=list(ids))
+    for chunk in _split(ids, IDS_PER_CALL):
+        ec2.terminate_instances(InstanceIds=chunk)
 
 
 @aws_call("tag instances and volumes")
 def create_tags(ec2: EC2Client, resources: Sequence[str], tags: Mapping[str, str]) -> None:
     """Add tags to resources, or overwrite them."""
-    ec2.create_tags(Resources=list(resources), Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+    pairs: list[TagTypeDef] = [{"Key": key, "Value": value} for key, value in tags.items()]
+    for chunk in _split(resources, IDS_PER_CALL):
+        ec2.create_tags(Resources=chunk, Tags=pairs)
 
 
 @aws_call("find volumes")
@@ -94,6 +108,13 @@ def describe_subnet(ec2: EC2Client, subnet_id: str) -> SubnetTypeDef:
     return ec2.describe_subnets(SubnetIds=[subnet_id])["Subnets"][0]
 
 
+@aws_call("read the route tables")
+def describe_route_tables(ec2: EC2Client, filters: Filters) -> list[RouteTableTypeDef]:
+    """Return the route tables that match all filters."""
+    pages = ec2.get_paginator("describe_route_tables").paginate(Filters=_build_filters(filters))
+    return [table for page in pages for table in page["RouteTables"]]
+
+
 @aws_call("read the security group")
 def describe_security_group(ec2: EC2Client, group_id: str) -> SecurityGroupTypeDef:
     """Return a security group."""
@@ -102,14 +123,23 @@ def describe_security_group(ec2: EC2Client, group_id: str) -> SecurityGroupTypeD
 
 @aws_call("read the key pairs")
 def describe_key_pairs(ec2: EC2Client) -> list[KeyPairInfoTypeDef]:
-    """Return all key pairs of the region."""
-    return ec2.describe_key_pairs()["KeyPairs"]
+    """Return all key pairs of the region, with their public keys."""
+    return ec2.describe_key_pairs(IncludePublicKey=True)["KeyPairs"]
 
 
 @aws_call("read the instance type")
 def describe_instance_type(ec2: EC2Client, instance_type: str) -> InstanceTypeInfoTypeDef:
     """Return the description of an instance type."""
     return ec2.describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"][0]  # type: ignore[list-item]
+
+
+@aws_call("read the instance types")
+def describe_instance_types(ec2: EC2Client, instance_types: Sequence[str]) -> list[InstanceTypeInfoTypeDef]:
+    """Return the descriptions of existing instance types."""
+    found: list[InstanceTypeInfoTypeDef] = []
+    for chunk in _split(instance_types, TYPES_PER_CALL):
+        found += ec2.describe_instance_types(InstanceTypes=chunk)["InstanceTypes"]  # type: ignore[arg-type]
+    return found
 
 
 @aws_call("read the instance types of a zone")
@@ -128,35 +158,40 @@ def get_parameter(ssm: SSMClient, name: str) -> str:
     return ssm.get_parameter(Name=name)["Parameter"]["Value"]
 
 
+@aws_call("read the account")
+def get_account(sts: Any) -> str:
+    """Return the id of the account; this needs no permission."""
+    account: str = sts.get_caller_identity()["Account"]
+    return account
+
+
 @aws_call("set an alarm")
 def put_metric_alarm(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
     """Create an alarm, or replace the one with the same name."""
+    _PUT_ALARM_PACE.wait()
     cloudwatch.put_metric_alarm(**alarm)
 
 
 @aws_call("remove alarms")
 def delete_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
     """Remove alarms; unknown names are ignored."""
-    for start in range(0, len(names), ALARMS_PER_CALL):
-        cloudwatch.delete_alarms(AlarmNames=list(names[start : start + ALARMS_PER_CALL]))
-
-
-@aws_call("find alarms")
-def describe_alarms(cloudwatch: CloudWatchClient, names: Sequence[str]) -> list[MetricAlarmTypeDef]:
-    """Return the existing alarms with these names."""
-    paginator = cloudwatch.get_paginator("describe_alarms")
-    found: list[MetricAlarmTypeDef] = []
-    for start in range(0, len(names), ALARMS_PER_CALL):
-        chunk = list(names[start : start + ALARMS_PER_CALL])
-        found += [alarm for page in paginator.paginate(AlarmNames=chunk) for alarm in page.get("MetricAlarms", [])]
-    return found
+    for chunk in _split(names, ALARMS_PER_CALL):
+        _DELETE_ALARMS_PACE.wait()
+        cloudwatch.delete_alarms(AlarmNames=chunk)
 
 
 @aws_call("find alarms")
 def find_alarms(cloudwatch: CloudWatchClient, prefix: str) -> list[MetricAlarmTypeDef]:
     """Return the alarms whose names have this prefix."""
-    pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=prefix)
+    pages = cloudwatch.get_paginator("describe_alarms").paginate(
+        AlarmNamePrefix=prefix, PaginationConfig={"PageSize": ALARMS_PER_CALL}
+    )
     return [alarm for page in pages for alarm in page.get("MetricAlarms", [])]
+
+
+def _split(values: Sequence[str], size: int) -> list[list[str]]:
+    """Split values into lists of at most this size."""
+    return [list(values[start : start + size]) for start in range(0, len(values), size)]
 
 
 def _build_filters(filters: Filters) -> Any:

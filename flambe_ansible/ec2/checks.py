@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
+import hashlib
+import ipaddress
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from flambe_ansible.ec2 import api, images
+from flambe_ansible.ec2 import api, gpus, images, rules
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, Problem
 from flambe_ansible.hosts import Role
+from flambe_ansible.validation.keyfile import read_public_key
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -20,14 +25,38 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
 
 T = TypeVar("T")
+UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104 # no address to listen on
+OUTSIDE = "192.0.2.1"  # an address of no network (RFC 5737)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The result of the checks: the image of each role's new hosts, and messages for the user."""
+    """The result of the checks.
+
+    Attributes:
+        images: The image of each role's new hosts.
+        notes: Messages for the user.
+        public_address: Whether new hosts must request public addresses.
+    """
 
     images: Mapping[Role, Image]
     notes: tuple[str, ...]
+    public_address: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a cluster needs of its network and hosts.
+
+    Attributes:
+        public: Whether this machine connects to public addresses.
+        connected: Whether the cluster does not work unless its hosts connect to each other.
+        capability: The highest CUDA compute capability that the factories' GPUs may have; None is no limit.
+    """
+
+    public: bool
+    connected: bool
+    capability: float | None
 
 
 def check(
@@ -37,24 +66,36 @@ def check(
     counts: Mapping[Role, int],
     *,
     names: SettingNames,
-    public: bool,
+    needs: Needs,
 ) -> Checked:
     """Check that hosts can be created with these settings; only the roles in ``counts`` are checked.
 
-    Raises ``ClusterConfigurationError`` with all problems; each has the caller's name of its setting.
+    Args:
+        ec2: The client of EC2.
+        ssm: The client of SSM.
+        settings: The settings.
+        counts: The number of hosts to create, by role.
+        names: The caller's names of the settings, for messages.
+        needs: What else the cluster needs.
+
+    Raises:
+        ClusterConfigurationError: Everything that does not fit; each problem has the caller's name of its setting.
     """
-    checks = _Checks(ec2, ssm, settings, names)
+    checks = _Checks(ec2, ssm, settings, names, needs)
     subnet, problems = checks.check_subnet(sum(counts.values()))
     zone = subnet.get("AvailabilityZone", "") if subnet else ""
     with ThreadPoolExecutor(4) as pool:
-        common = [pool.submit(checks.check_security_group, subnet), pool.submit(checks.check_key)]
+        group = pool.submit(checks.check_security_group, subnet)
+        key = pool.submit(checks.check_key)
         roles = {role: pool.submit(checks.check_role, role, zone) for role in counts}
-    notes = []
-    if public and subnet and not subnet.get("MapPublicIpOnLaunch"):
-        notes.append(f"subnet {settings.subnet_id} assigns no public addresses: private addresses will be used")
+    notes, public_address = [], False
+    if needs.public and subnet and not subnet.get("MapPublicIpOnLaunch"):
+        public_address = checks.has_internet_gateway(subnet)
+        use = "the hosts request them" if public_address else "private addresses will be used"
+        notes.append(f"subnet {settings.subnet_id} assigns no public addresses: {use}")
     found: dict[Role, Image] = {}
-    for task in common:
-        problems += task.result()
+    problems += group.result()[0] + key.result()
+    notes += group.result()[1]
     for role, result in ((role, task.result()) for role, task in roles.items()):
         problems += result.problems
         notes += result.notes
@@ -62,7 +103,7 @@ def check(
             found[role] = result.image
     if problems:
         raise _make_error(problems)
-    return Checked(found, tuple(notes))
+    return Checked(found, tuple(notes), public_address)
 
 
 @dataclass
@@ -82,6 +123,7 @@ class _Checks:
     ssm: SSMClient
     settings: InstanceSettings
     names: SettingNames
+    needs: Needs
 
     def check_subnet(self, count: int) -> tuple[SubnetTypeDef | None, list[Problem]]:
         """Check that the subnet exists and has enough free addresses."""
@@ -93,25 +135,71 @@ class _Checks:
             problems.append(_problem(name, message, expected="a subnet with more free addresses"))
         return subnet, problems
 
-    def check_security_group(self, subnet: SubnetTypeDef | None) -> list[Problem]:
-        """Check that the security group exists in the subnet's VPC."""
+    def has_internet_gateway(self, subnet: SubnetTypeDef) -> bool:
+        """Return whether a subnet routes to an internet gateway; False if this account may not read the routes.
+
+        https://docs.aws.amazon.com/vpc/latest/userguide/configure-subnets.html (public subnets)
+        """
+        try:
+            tables = api.describe_route_tables(self.ec2, {"association.subnet-id": [subnet["SubnetId"]]})
+            if not tables:
+                main = {"vpc-id": [subnet["VpcId"]], "association.main": ["true"]}
+                tables = api.describe_route_tables(self.ec2, main)
+        except AWSError as error:
+            if error.code != "UnauthorizedOperation":
+                raise
+            return False
+        routes = [route for table in tables for route in table["Routes"]]
+        return any(
+            route.get("DestinationCidrBlock") == "0.0.0.0/0" and route.get("GatewayId", "").startswith("igw-")
+            for route in routes
+        )
+
+    def check_security_group(self, subnet: SubnetTypeDef | None) -> tuple[list[Problem], list[str]]:
+        """Check that the security group exists in the subnet's VPC and has the rules that hosts need."""
         name, group_id = self.names.security_group, self.settings.security_group
         group, problems = _look_up(lambda: api.describe_security_group(self.ec2, group_id), name, group_id)
-        if group and subnet and group.get("VpcId") != subnet.get("VpcId"):
+        notes: list[str] = []
+        if not group or not subnet:
+            return problems, notes
+        if group.get("VpcId") != subnet.get("VpcId"):
             message = f"security group {group_id} is in {group.get('VpcId')}, the subnet in {subnet.get('VpcId')}"
             problems.append(_problem(name, message, expected="a security group of the subnet's VPC"))
-        return problems
+            return problems, notes
+        sources = rules.find_ssh_sources(group)
+        if not sources:
+            message = f"security group {group_id} has no rule that lets SSH in (TCP port 22, IPv4)"
+            problems.append(_problem(name, message, expected="an inbound rule for port 22 from this machine"))
+        elif not sources.include(_find_own_address(public=self.needs.public)):
+            notes.append(f"security group {group_id} lets SSH in only from {sources}; connect from there")
+        if not rules.connects_members(group, subnet["CidrBlock"]):
+            message = f"security group {group_id} does not let its members connect to each other"
+            if self.needs.connected:
+                expected = "an inbound rule for all traffic whose source is the group itself"
+                problems.append(_problem(name, message, expected=expected))
+            else:
+                notes.append(message)
+        return problems, notes
 
     def check_key(self) -> list[Problem]:
-        """Check that the key pair exists."""
+        """Check that the key pair exists, and that it is the one of the private key."""
         key_name = self.settings.key_name
-        existing = [pair.get("KeyName", "") for pair in api.describe_key_pairs(self.ec2)]
+        existing = {pair.get("KeyName", ""): pair for pair in api.describe_key_pairs(self.ec2)}
         if key_name in existing:
-            return []
+            return self._compare_keys(existing[key_name].get("PublicKey", ""))
         message = f"there is no key pair {key_name} in {self.ec2.meta.region_name}"
         expected = "the name of a key pair of the region"
         suggestion = _closest(key_name, existing)
         return [_problem(self.names.key_name, message, expected=expected, suggestion=suggestion)]
+
+    def _compare_keys(self, public_key: str) -> list[Problem]:
+        """Compare the key pair's public key with the private key, if both can be read."""
+        expected, found = " ".join(public_key.split()[:2]), read_public_key(self.settings.key)
+        if not expected or not found or expected == found:
+            return []
+        message = f"{self.settings.key} ({_fingerprint(found)}) is not the private key of the key pair "
+        message += f"{self.settings.key_name} ({_fingerprint(expected)})"
+        return [_problem(self.names.key, message, expected="the private key of this key pair, or another key pair")]
 
     def check_role(self, role: Role, zone: str) -> _RoleResult:
         """Check one role's instance type and image, and that they fit together."""
@@ -120,13 +208,28 @@ class _Checks:
         info, result.problems = _look_up(lambda: api.describe_instance_type(self.ec2, kind), name, kind)
         if zone and kind not in api.list_offered_types(self.ec2, zone, kind):
             message = f"{zone}, the zone of the subnet, does not offer {kind}"
-            suggestion = _closest(kind, api.list_offered_types(self.ec2, zone))
+            suggestion = self._suggest_type(kind, zone)
             result.problems = [_problem(name, message, expected="an instance type of the zone", suggestion=suggestion)]
+            info = None
         if info and images.ARCHITECTURE not in info.get("ProcessorInfo", {}).get("SupportedArchitectures", []):
             message = f"{kind} is not an x86_64 machine"
             result.problems.append(_problem(name, message, expected="an x86_64 instance type"))
+        limit = self.needs.capability if role is Role.FACTORY else None
+        if info and limit and (gpus.read_capability(info) or 0.0) > limit:
+            message = f"the GPUs of {kind} are newer than the runtime supports (CUDA compute capability {limit})"
+            expected, suggestion = "a type with older GPUs, or none", self._suggest_type(kind, zone)
+            result.problems.append(_problem(name, message, expected=expected, suggestion=suggestion))
         self._check_image(role, info, result)
         return result
+
+    def _suggest_type(self, kind: str, zone: str) -> str:
+        """Return a type of the zone that the user may have meant; one with GPUs for the name of one with GPUs."""
+        offered = api.list_offered_types(self.ec2, zone) if zone else set()
+        if not gpus.has_gpu_name(kind):
+            return _closest(kind, offered)
+        found = api.describe_instance_types(self.ec2, sorted(filter(gpus.has_gpu_name, offered)))
+        fitting = [one for one in found if images.ARCHITECTURE in one["ProcessorInfo"]["SupportedArchitectures"]]
+        return gpus.suggest(kind, fitting, limit=self.needs.capability)
 
     def _check_image(self, role: Role, info: InstanceTypeInfoTypeDef | None, result: _RoleResult) -> None:
         """Find the role's image, and add its problems to the result."""
@@ -158,6 +261,20 @@ class _Checks:
             result.problems.append(_problem(size_name, message, expected=f"at least {image.size}"))
 
 
+def _find_own_address(*, public: bool) -> str:
+    """Return the address from which this machine connects; 0.0.0.0, which only all networks include, if unknown.
+
+    A private address says nothing about connections to public addresses, which pass a gateway. Nothing is sent.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((OUTSIDE, 9))
+            address: str = probe.getsockname()[0]
+    except OSError:
+        return UNKNOWN_ADDRESS
+    return UNKNOWN_ADDRESS if public and ipaddress.IPv4Address(address).is_private else address
+
+
 def _look_up(call: Callable[[], T], name: str, value: str) -> tuple[T | None, list[Problem]]:
     """Call AWS; that the resource does not exist is a problem of the setting with this name."""
     try:
@@ -171,6 +288,12 @@ def _look_up(call: Callable[[], T], name: str, value: str) -> tuple[T | None, li
 def _problem(name: str, message: str, *, expected: str = "", suggestion: str = "") -> Problem:
     """Make a problem of one setting; the caller may add its file, line and column."""
     return Problem(file="", line=0, column=0, message=message, expected=expected, suggestion=suggestion, field=name)
+
+
+def _fingerprint(public_key: str) -> str:
+    """Return the fingerprint of a public key, as ssh-keygen -l shows it."""
+    digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
 def _closest(word: str, candidates: Iterable[str]) -> str:

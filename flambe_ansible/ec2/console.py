@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flambe_ansible.ec2 import api
+from flambe_ansible.ec2.errors import ThrottledError, UnclearAnswerError
 from flambe_ansible.errors import AWSError
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ def parse_host_keys(output: str) -> list[str]:
 
 
 def read_host_keys(ec2: EC2Client, instance_id: str, *, wait: float = 0.0) -> list[str] | None:
-    """Read an instance's host keys; poll for ``wait`` seconds. None if the console shows none."""
+    """Read an instance's host keys; poll for ``wait`` seconds. None if the console shows none.
+
+    A call that is throttled or gets no clear answer shows none; it is repeated like others.
+    """
     deadline = time.monotonic() + wait
     while True:
         keys = parse_host_keys(_read_console(ec2, instance_id))
@@ -47,10 +51,15 @@ def _read_console(ec2: EC2Client, instance_id: str) -> str:
     """Read the newest output, or the older one if the instance does not support it."""
     try:
         return api.get_console_output(ec2, instance_id, latest=True)
+    except (ThrottledError, UnclearAnswerError):
+        return ""
     except AWSError as error:
         if error.code not in NO_LATEST:
             raise
-    return api.get_console_output(ec2, instance_id, latest=False)
+    try:
+        return api.get_console_output(ec2, instance_id, latest=False)
+    except (ThrottledError, UnclearAnswerError):
+        return ""
 
 
 def _is_key(kind: str, key: str) -> bool:

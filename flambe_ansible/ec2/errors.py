@@ -10,13 +10,18 @@ from botocore import exceptions
 from flambe_ansible.errors import AWSError
 
 LOGIN_HINT = "run 'aws configure', or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+# AWS rejects valid credentials in the same way in a region that the account has not enabled.
+REJECTED_HINT = (
+    "AWS rejects these credentials, or the account has not enabled this region "
+    "(aws account list-regions), or the clock of this machine is wrong; " + LOGIN_HINT
+)
 EXPIRED_HINT = "log in again with 'aws sso login', or get new temporary credentials"
 PERMISSION_HINT = "these credentials lack a permission; docs/aws.md lists the permissions that are needed"
 
 HINTS = {
-    "AuthFailure": "AWS rejects these credentials, or the clock of this machine is wrong; " + LOGIN_HINT,
-    "InvalidClientTokenId": "unknown credentials; " + LOGIN_HINT,
-    "UnrecognizedClientException": "unknown credentials; " + LOGIN_HINT,
+    "AuthFailure": REJECTED_HINT,
+    "InvalidClientTokenId": REJECTED_HINT,
+    "UnrecognizedClientException": REJECTED_HINT,
     "SignatureDoesNotMatch": "the secret key or the clock of this machine is wrong; " + LOGIN_HINT,
     "ExpiredToken": EXPIRED_HINT,
     "ExpiredTokenException": EXPIRED_HINT,
@@ -38,14 +43,20 @@ HINTS = {
     "IncorrectInstanceState": "the instance is changing its state; try again in a minute",
     "RequestLimitExceeded": "AWS throttles this account; try again in a minute",
     "Throttling": "AWS throttles this account; try again in a minute",
+    "ThrottlingException": "AWS throttles this account; try again in a minute",
     "InvalidSubnetID.NotFound": "check the subnet id and the region",
     "InvalidGroup.NotFound": "check the security group id and the region",
     "InvalidKeyPair.NotFound": "check the key pair's name and the region",
     "InvalidAMIID.NotFound": "check the image ids and the region",
 }
 
-# Codes after which it is unknown whether the request was carried out.
+# The code decides before the HTTP status: AWS refuses some requests with the status of a server error.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 UNCLEAR_CODES = frozenset({"InternalError", "InternalFailure", "Unavailable", "ServiceUnavailable", "RequestTimeout"})
+THROTTLING_CODES = frozenset(
+    {"RequestLimitExceeded", "RequestThrottled", "Throttling", "ThrottlingException", "TooManyRequestsException"}
+)
+NO_CAPACITY = "Insufficient"  # the beginning of the codes for a lack of capacity, which have the HTTP status 500
 SERVER_ERROR = 500  # HTTP status codes from this one on are errors of the server
 NETWORK_ERRORS = (exceptions.HTTPClientError, exceptions.ConnectionError)
 ENCODED = "Encoded authorization failure message:"
@@ -53,6 +64,10 @@ ENCODED = "Encoded authorization failure message:"
 
 class UnclearAnswerError(AWSError):
     """There was no answer, or one that leaves it unknown whether the request was carried out."""
+
+
+class ThrottledError(AWSError):
+    """The account made too many requests; this one was not carried out."""
 
 
 @contextmanager
@@ -82,10 +97,19 @@ def _convert_answer(error: exceptions.ClientError, phrase: str) -> AWSError:
     if encoded.strip():
         hint = f"{PERMISSION_HINT}; why: aws sts decode-authorization-message --encoded-message {encoded.strip()}"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    kind = UnclearAnswerError if code in UNCLEAR_CODES or status >= SERVER_ERROR else AWSError
+    kind = _classify(code, status)
     reason = f"{message.strip() or 'no reason given'} ({code})"
     text = f"Failed to {phrase}: {reason}"
     return kind(text, operation=error.operation_name, code=code, reason=reason, hint=hint)
+
+
+def _classify(code: str, status: int) -> type[AWSError]:
+    """Return the class of an error response with this code and HTTP status."""
+    if code in THROTTLING_CODES:
+        return ThrottledError
+    if code.startswith(NO_CAPACITY):
+        return AWSError
+    return UnclearAnswerError if code in UNCLEAR_CODES or status >= SERVER_ERROR else AWSError
 
 
 def _find_local_hint(error: exceptions.BotoCoreError) -> str | None:

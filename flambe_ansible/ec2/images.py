@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flambe_ansible.ec2 import api
+from flambe_ansible.ec2 import api, gpus
 from flambe_ansible.ec2.errors import UnclearAnswerError
 from flambe_ansible.errors import AWSError
 
@@ -35,7 +35,7 @@ GPU_NAME = "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu {release}) *"
 GPU_OWNER = "amazon"
 
 # The open kernel modules of these images need a GPU of the Turing generation or newer.
-TOO_OLD_FOR_GPU_IMAGE = frozenset({"K520", "K80", "M60", "V100"})
+LOWEST_CAPABILITY = 7.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,8 @@ class _Source:
 
 def wants_gpu_image(info: InstanceTypeInfoTypeDef) -> bool:
     """Return whether a type has NVIDIA GPUs that the deep learning image supports."""
-    gpus = info.get("GpuInfo", {}).get("Gpus", [])
-    return any(
-        gpu.get("Manufacturer", "").upper() == "NVIDIA" and gpu.get("Name") not in TOO_OLD_FOR_GPU_IMAGE for gpu in gpus
-    )
+    capability = gpus.read_capability(info)
+    return capability is not None and capability >= LOWEST_CAPABILITY
 
 
 def has_undriven_gpu(info: InstanceTypeInfoTypeDef) -> bool:

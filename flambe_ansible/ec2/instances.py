@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 VISIBLE_SECONDS = 90.0  # the time EC2 may need until it shows a new instance
 WAIT_SECONDS = 600.0
+# Bare metal and servers with many large GPUs need long until they run.
+SLOW_TYPE = re.compile(r"p[4-9]|.*\.metal")
+SLOW_WAIT_SECONDS = 2400.0
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 IDS_PER_CALL = 200  # values of one filter
 
@@ -40,7 +44,8 @@ class EC2Instance:
     launched: datetime = LONG_AGO  # the time of its last start
     order: int = 0  # its index in the request that created it
     token: str = ""  # the client token of that request
-    volumes: tuple[str, ...] = ()  # their ids
+    volumes: tuple[str, ...] = ()  # the ids of all attached ones
+    root_volume: str = ""  # its id
     reason: str = ""  # AWS's reason for its last change of state
 
 
@@ -66,6 +71,11 @@ def read(description: InstanceTypeDef) -> EC2Instance:
     """Read an instance from the output of DescribeInstances or RunInstances."""
     found = {tag["Key"]: tag["Value"] for tag in description.get("Tags", [])}
     reason = description.get("StateReason", {})
+    attached = {
+        mapping.get("DeviceName", ""): mapping["Ebs"]["VolumeId"]
+        for mapping in description.get("BlockDeviceMappings", [])
+        if mapping.get("Ebs", {}).get("VolumeId")
+    }
     return EC2Instance(
         id=description["InstanceId"],
         state=HostState(description["State"]["Name"]),
@@ -80,11 +90,8 @@ def read(description: InstanceTypeDef) -> EC2Instance:
         launched=description.get("LaunchTime", LONG_AGO),
         order=description.get("AmiLaunchIndex", 0),
         token=description.get("ClientToken", ""),
-        volumes=tuple(
-            mapping["Ebs"]["VolumeId"]
-            for mapping in description.get("BlockDeviceMappings", [])
-            if mapping.get("Ebs", {}).get("VolumeId")
-        ),
+        volumes=tuple(attached.values()),
+        root_volume=attached.get(description.get("RootDeviceName", ""), ""),
         reason=f"{reason.get('Message', '')} {description.get('StateTransitionReason', '')}".strip(),
     )
 
@@ -136,6 +143,11 @@ def describe(ec2: EC2Client, ids: Sequence[str]) -> dict[str, EC2Instance]:
         for description in api.describe_instances(ec2, {"instance-id": chunk}):
             found[description["InstanceId"]] = read(description)
     return found
+
+
+def wait_seconds(instance_types: Iterable[str]) -> float:
+    """Return how long instances of these types may need until they run."""
+    return SLOW_WAIT_SECONDS if any(map(SLOW_TYPE.match, instance_types)) else WAIT_SECONDS
 
 
 def wait_for(

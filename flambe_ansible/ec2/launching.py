@@ -7,10 +7,11 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import api, instances, tags
-from flambe_ansible.ec2.errors import UnclearAnswerError
+from flambe_ansible.ec2.errors import ThrottledError, UnclearAnswerError
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.instances import VISIBLE_SECONDS, EC2Instance
 from flambe_ansible.errors import AWSError
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
 IO1_IOPS = 5000  # the value in flambé
-RETRY_PAUSES = (2.0, 5.0, 10.0)  # seconds before an unclear request is repeated
+RETRY_PAUSES = (1.0, 2.0, 5.0, 10.0)  # seconds before an unclear or throttled request is repeated
+INSTANCES_ENDED = "IdempotentInstanceTerminated"  # the code for a token whose instances have been terminated
+HINT_UNCLEAR = "it is unknown whether the hosts were created; launch again: the same request creates no host twice"
 POLL_SECONDS = 1.0
 
 
@@ -32,11 +35,13 @@ class InstanceSettings:
     types: Mapping[Role, str]  # by role
     images: Mapping[Role, str | None]  # None is the default image
     key_name: str
+    key: Path  # the private key of the key pair, on this machine
     security_group: str  # its id
     subnet_id: str
     volume_type: str  # gp2, gp3 or io1
     volume_size: int  # GB, of the root volume
     dedicated: bool  # run on dedicated hardware
+    public_address: bool = False  # request public addresses, which the subnet does not assign by itself
 
     @property
     def volume(self) -> str:
@@ -52,6 +57,7 @@ class SettingNames:
     types: Mapping[Role, str]
     images: Mapping[Role, str]
     key_name: str
+    key: str
     security_group: str
     subnet_id: str
     volume_size: str
@@ -77,8 +83,7 @@ def build_request(
         "MinCount": len(indices),
         "MaxCount": len(indices),
         "KeyName": settings.key_name,
-        "SubnetId": settings.subnet_id,
-        "SecurityGroupIds": [settings.security_group],
+        **_build_network(settings),
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": volume}],
         "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},
         "InstanceInitiatedShutdownBehavior": "stop",  # a poweroff on the host keeps its disk; a launch starts it again
@@ -87,6 +92,14 @@ def build_request(
     if settings.dedicated:
         request["Placement"] = {"Tenancy": "dedicated"}
     return request
+
+
+def _build_network(settings: InstanceSettings) -> dict[str, Any]:
+    """Build the part of a request that is about the network; public addresses need a network interface in it."""
+    if not settings.public_address:
+        return {"SubnetId": settings.subnet_id, "SecurityGroupIds": [settings.security_group]}
+    interface = {"DeviceIndex": 0, "SubnetId": settings.subnet_id, "Groups": [settings.security_group]}
+    return {"NetworkInterfaces": [{**interface, "AssociatePublicIpAddress": True, "DeleteOnTermination": True}]}
 
 
 def rehearse(ec2: EC2Client, request: Mapping[str, Any]) -> None:
@@ -115,27 +128,29 @@ def find_instances(
 
 
 def create(
-    ec2: EC2Client, journal: Journal, request: Mapping[str, Any], *, role: Role, tokens: set[str]
+    ec2: EC2Client, journal: Journal, request: Mapping[str, Any], *, role: Role, tokens: set[str], sender: EC2Client
 ) -> list[EC2Instance]:
     """Create instances; repeating this after any failure creates no instance twice.
 
-    The request is recorded in the journal, and its token added to ``tokens``, before it is sent. After an unclear
-    answer (``UnclearAnswerError``) the next launch repeats the request with the same token.
+    The request is recorded in the journal, and its token added to ``tokens``, before ``sender`` sends it. After an
+    unclear answer (``UnclearAnswerError``) the next launch repeats the request with the same token.
     """
-    creation = _find_or_open(ec2, journal, request, role=role)
-    tokens.add(creation.token)
-    try:
-        made = _send(ec2, {**request, "ClientToken": creation.token})
-    except AWSError as error:
-        if not isinstance(error, UnclearAnswerError):
-            journal.close({creation.token}, f"refused: {error.code}")
-        raise
-    journal.answer(creation.token, [instance.id for instance in made])
-    if any(instance.state not in LIVE_STATES for instance in made):
-        # An interrupted launch used this token, and its hosts have ended since.
+    while True:
+        creation = _find_or_open(ec2, journal, request, role=role)
+        tokens.add(creation.token)
+        try:
+            made = _send(sender, {**request, "ClientToken": creation.token})
+        except AWSError as error:
+            if error.code != INSTANCES_ENDED:
+                if not isinstance(error, UnclearAnswerError):
+                    journal.close({creation.token}, f"refused: {error.code}")
+                raise
+        else:
+            journal.answer(creation.token, [instance.id for instance in made])
+            if all(instance.state in LIVE_STATES for instance in made):
+                return made
+        # An interrupted launch used this token, and its hosts have ended since: a new token is needed.
         journal.close({creation.token}, "ended")
-        return create(ec2, journal, request, role=role, tokens=tokens)
-    return made
 
 
 def make_digest(request: Mapping[str, Any]) -> str:
@@ -151,20 +166,24 @@ def find_own(ec2: EC2Client, cluster: tags.ClusterTags, journal: Journal, tokens
     return [instance for instance in live if instance.token in tokens or instance.id in ids]
 
 
-def _send(ec2: EC2Client, request: Mapping[str, Any]) -> list[EC2Instance]:
-    """Call RunInstances; repeat it with the same token while the answer is unclear."""
-    for pause in RETRY_PAUSES:
+def _send(sender: EC2Client, request: Mapping[str, Any]) -> list[EC2Instance]:
+    """Call RunInstances; repeat it with the same token while the answer is unclear or AWS throttles the account.
+
+    If one answer was unclear and none after it is clear, the error is that unclear answer.
+    """
+    unclear: UnclearAnswerError | None = None
+    pauses = iter(RETRY_PAUSES)
+    while True:
         try:
-            return [instances.read(description) for description in api.run_instances(ec2, request)]
-        except UnclearAnswerError:
-            time.sleep(pause)
-    try:
-        return [instances.read(description) for description in api.run_instances(ec2, request)]
-    except UnclearAnswerError as error:
-        error.hint = (
-            "it is unknown whether the hosts were created; launch again: the same request creates no host twice"
-        )
-        raise
+            return [instances.read(description) for description in api.run_instances(sender, request)]
+        except (ThrottledError, UnclearAnswerError) as error:
+            if isinstance(error, UnclearAnswerError):
+                error.hint = HINT_UNCLEAR
+                unclear = error
+            pause = next(pauses, None)
+            if pause is None:
+                raise unclear or error from error.__cause__
+        time.sleep(pause)
 
 
 def _find_or_open(ec2: EC2Client, journal: Journal, request: Mapping[str, Any], *, role: Role) -> Creation:

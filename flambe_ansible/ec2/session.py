@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import botocore.session
 
 DEFAULT_REGION = "us-east-1"
+ATTEMPTS = 5
 
 _client_lock = threading.Lock()
 
@@ -42,17 +43,23 @@ def make_isolated_session(region_name: str, *, access_key: str, secret_key: str)
 
 
 @aws_call("create an AWS client")
-def make_client(session: boto3.Session, service: Any, *, endpoint_url: str | None = None) -> Any:
+def make_client(
+    session: boto3.Session, service: Any, *, endpoint_url: str | None = None, attempts: int = ATTEMPTS
+) -> Any:
     """Make the client of a service, such as ``ec2``; threads may share it.
 
-    Without ``endpoint_url``, it uses the endpoint in the user's configuration, or AWS's own.
+    Args:
+        session: The session.
+        service: The service's name.
+        endpoint_url: The API's address; None is the endpoint in the user's configuration, or AWS's own.
+        attempts: How often the client sends a request that fails for a reason that may pass.
     """
     from botocore.config import Config
 
     config = Config(
         connect_timeout=10,
         read_timeout=60,
-        retries={"mode": "standard", "max_attempts": 5},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         user_agent_extra="flambe-ansible",
     )
     with _client_lock:  # making two clients of one session at the same time is not safe

@@ -27,10 +27,12 @@ class StartContext:
     """The clients, settings and callbacks of one start."""
 
     ec2: EC2Client
+    sender: EC2Client  # sends each request once
     cloudwatch: CloudWatchClient
     cluster: tags.ClusterTags
     journal: Journal
     settings: launching.InstanceSettings
+    alarm_owner: str  # the mark of the cluster's alarms
     alarm_for: Callable[[EC2Instance], Mapping[str, Any] | None]  # None: no alarm
     observer: Observer
     tokens: set[str]  # the tokens in use are added
@@ -57,7 +59,8 @@ def bring_up(start: StartContext, existing: Existing, missing: Missing, images: 
 
     After a failure, created instances are in the journal and have their alarms.
     """
-    alarms.reset(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in existing.all})
+    _reset_alarms(start, existing.all)
+    alarms.remove_strays(start.cloudwatch, start.ec2, start.alarm_owner, [instance.id for instance in existing.all])
     made = _create(start, missing, images) if missing else []
     together = instances.arrange(start.cluster.name, [*existing.all, *made])
     _start_and_wait(start, together)
@@ -91,9 +94,9 @@ def _create_role(start: StartContext, role: Role, indices: Sequence[int], image:
         start.observer(StepEvent(host=name, step="create", status=Status.RUNNING))
     request = launching.build_request(start.settings, image, cluster=start.cluster, role=role, indices=indices)
     try:
-        made = launching.create(start.ec2, start.journal, request, role=role, tokens=start.tokens)
+        made = launching.create(start.ec2, start.journal, request, role=role, tokens=start.tokens, sender=start.sender)
         start.created.extend(names)
-        alarms.reset(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in made}, new=True)
+        _reset_alarms(start, made)
     except BaseException:
         for name in names:
             start.observer(StepEvent(host=name, step="create", status=Status.FAILED, seconds=time.monotonic() - began))
@@ -102,6 +105,10 @@ def _create_role(start: StartContext, role: Role, indices: Sequence[int], image:
     for name, instance in zip(names, made, strict=True):
         start.observer(StepEvent(host=name, step="create", status=Status.CHANGED, seconds=seconds, detail=instance.id))
     return sorted(made, key=lambda instance: instance.order)
+
+
+def _reset_alarms(start: StartContext, found: Sequence[EC2Instance]) -> None:
+    alarms.reset(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in found})
 
 
 def _start_and_wait(start: StartContext, existing: Existing) -> None:
@@ -114,9 +121,10 @@ def _start_and_wait(start: StartContext, existing: Existing) -> None:
     began = time.monotonic()
     for instance in waiting:
         start.observer(StepEvent(host=names[instance.id], step="boot", status=Status.RUNNING))
+    timeout = instances.wait_seconds(instance.type for instance in waiting)
     stopping = [instance.id for instance in waiting if instance.state is HostState.STOPPING]
     if stopping:
-        instances.wait_for(start.ec2, stopping, HostState.STOPPED)
+        instances.wait_for(start.ec2, stopping, HostState.STOPPED, timeout=timeout)
     stopped = [one.id for one in waiting if one.state in (HostState.STOPPED, HostState.STOPPING)]
     if stopped:
         api.start_instances(start.ec2, stopped)
@@ -127,4 +135,5 @@ def _start_and_wait(start: StartContext, existing: Existing) -> None:
         name = names[instance.id]
         start.observer(StepEvent(host=name, step="boot", status=Status.OK, seconds=seconds, detail=detail))
 
-    instances.wait_for(start.ec2, [instance.id for instance in waiting], HostState.RUNNING, on_arrival=report)
+    ids = [instance.id for instance in waiting]
+    instances.wait_for(start.ec2, ids, HostState.RUNNING, timeout=timeout, on_arrival=report)

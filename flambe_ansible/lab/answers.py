@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
 _CBOR = "application/cbor"
+# The HTTP statuses of errors that AWS does not report with 400.
+_STATUSES = {"InsufficientInstanceCapacity": 500, "InternalError": 500, "RequestLimitExceeded": 503}
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,12 @@ class RefusedError(Exception):
         self.code = code
 
 
-def error(service: str, content_type: str, code: str, message: str, *, status: int = 400) -> Answer:
-    """Return an error in the protocol of a service, given by its signing name and the request's content type."""
+def error(service: str, content_type: str, code: str, message: str, *, status: int | None = None) -> Answer:
+    """Return an error in the protocol of a service, given by its signing name and the request's content type.
+
+    Without ``status``, it has the HTTP status that AWS uses for the code.
+    """
+    status = status or _STATUSES.get(code, 400)
     if content_type.startswith(_CBOR):
         document = b"\xa2" + b"".join(map(_cbor_text, ("__type", code, "message", message)))
         return Answer(status, _CBOR, document, {"smithy-protocol": "rpc-v2-cbor"})

@@ -54,6 +54,7 @@ class Cloud:
         cloud = cls(settings)
         if cloud._path.exists():
             cloud._read()
+            _open_group(cloud.ec2, cloud.security_group)
             ec2_backends[ACCOUNT][REGION] = cloud.ec2
             cloudwatch_backends[ACCOUNT][REGION] = cloud.cloudwatch
         else:
@@ -130,10 +131,18 @@ class Cloud:
         subnet.default_for_az = True
         subnet.add_tags({"Name": f"flambe-lab-{settings.name}"})
         group = ec2.create_security_group("flambe-lab", f"The hosts of lab {settings.name}", vpc.id)
+        _open_group(ec2, group.id)
         ec2.import_key_pair(KEY_NAME, public_key.encode(), {})
         image = _make_image(ec2)
         ec2.amis[image.id] = image
         self.subnet_id, self.security_group, self.image_id = subnet.id, group.id, image.id
+
+
+def _open_group(ec2: Any, group_id: str) -> None:
+    """Give the lab's security group the rules of a cluster, unless it has rules."""
+    if not ec2.get_security_group_from_id(group_id).ingress_rules:
+        ec2.authorize_security_group_ingress(group_id, "tcp", "22", "22", [{"CidrIp": "0.0.0.0/0"}])
+        ec2.authorize_security_group_ingress(group_id, "-1", None, None, [], source_groups=[{"GroupId": group_id}])
 
 
 def _make_image(ec2: Any) -> Any:

@@ -19,6 +19,7 @@ from flambe_ansible.lab.fleet import Fleet, set_state
 from flambe_ansible.lab.launching import Forward, replaced
 from flambe_ansible.lab.signing import Request, SignatureError, read_scope, verify
 from flambe_ansible.lab.state import Settings
+from flambe_ansible.lab.throttling import Throttle
 
 BODY_LIMIT = 1 << 20
 CONSOLE_LIMIT = 65_536  # EC2 keeps the last 64 KB
@@ -51,6 +52,7 @@ class Gate:
         self._moto = moto
         self._access_key, self._secret_key = secrets
         self._log = log
+        self._throttle = Throttle()
         self._handlers: dict[str, Callable[[Mapping[str, Any], Forward], Answer]] = {
             "RunInstances": partial(launching.run_instances, cloud, fleet),
             "TerminateInstances": self._terminate_instances,
@@ -82,7 +84,7 @@ class Gate:
             answer = answers.error(service, kind, error.code, str(error))
         except Exception:
             _log.exception("%s %s failed", service, operation)
-            answer = answers.error(service, kind, "InternalError", "The lab failed; see its daemon.log", status=500)
+            answer = answers.error(service, kind, "InternalError", "The lab failed; see its daemon.log")
         code = read_error_code(answer)
         self._log.write(service=service, operation=operation, parameters=parameters, status=answer.status, error=code)
         headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
@@ -102,8 +104,10 @@ class Gate:
             return self._get_parameter(operation, parameters)
 
         forward = partial(self._forward, environ, body)
-        if service == "monitoring" and operation == "PutMetricAlarm":
-            check_alarm(parameters)
+        if service == "monitoring":
+            self._throttle.check(operation)
+            if operation == "PutMetricAlarm":
+                check_alarm(parameters)
         dry = calls.is_true(parameters, "DryRun")
         handler = None if dry or service != "ec2" else self._handlers.get(operation)
         answer = forward() if handler is None else handler(parameters, forward)

@@ -21,7 +21,7 @@ Forward = Callable[[], Answer]
 def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], forward: Forward) -> Answer:
     """Launch instances, each a host; ``forward`` calls moto, which calls the replacement of its own function."""
     token = parameters.get("ClientToken", "")
-    if earlier := cloud.ec2.reservations.get(cloud.tokens.find(token, parameters)):
+    if earlier := _find_earlier(cloud, token, parameters):
         with replaced(cloud.ec2, "run_instances", lambda *_args, **_kwargs: earlier):
             return forward()
     script = _check(cloud, parameters)
@@ -51,6 +51,18 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
         for instance in reservation.instances:
             fleet.launch(instance, script)
     return answer
+
+
+def _find_earlier(cloud: Cloud, token: str, parameters: Mapping[str, str]) -> Any | None:
+    """Find the reservation of an earlier request with this token; refuse a token whose instances are terminated."""
+    known = cloud.tokens.find(token, parameters)
+    if known is None:
+        return None
+    earlier = cloud.ec2.reservations.get(known)
+    if earlier is None or all(instance.state == "terminated" for instance in earlier.instances):
+        reason = f"The instances of an earlier request with the client token {token} have been terminated"
+        raise RefusedError("IdempotentInstanceTerminated", reason)
+    return earlier
 
 
 @contextmanager

@@ -51,11 +51,13 @@ class HostPlan:
 
     Attributes:
         region: The region, or "".
+        account: The account, or "".
         hosts: The orchestrator, then the factories by index.
         notes: Messages for the user before the launch.
     """
 
     region: str = ""
+    account: str = ""
     hosts: tuple[PlannedHost, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -68,6 +70,7 @@ class Plan:
         cluster: The cluster's name.
         provider: ``aws``, ``lab``, ``ssh``, or the name of a custom class.
         region: The region, or "".
+        account: The account, or "".
         hosts: The orchestrator, then the factories by index.
         runtime: The runtime's name.
         version: What the hosts get installed.
@@ -77,6 +80,7 @@ class Plan:
     cluster: str
     provider: str
     region: str = ""
+    account: str = ""
     hosts: tuple[PlannedHost, ...] = ()
     runtime: str = "flambe"
     version: RuntimeVersion = field(default_factory=RuntimeVersion)
@@ -103,6 +107,7 @@ class Plan:
             "cluster": self.cluster,
             "provider": self.provider,
             "region": self.region,
+            "account": self.account,
             "hosts": [asdict(host) for host in self.hosts],
             "runtime": self.runtime,
             f"{self.runtime}_version": self.version.version,

@@ -11,7 +11,7 @@ from flambe_ansible.errors import FlambeAnsibleError
 from flambe_ansible.fleet import reservation
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.reservation import Holder
-from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.hosts import Host, HostState, Location, Role
 from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes import Runtime
@@ -71,6 +71,7 @@ class ClusterStatus:
         silent: Why running hosts did not answer, by name.
         run: The last job; None if it was not asked.
         reserved: Who has reserved the cluster, or None.
+        location: Where its hosts are.
     """
 
     name: str
@@ -84,6 +85,7 @@ class ClusterStatus:
     silent: Mapping[str, str] = field(default_factory=dict)
     run: JobState | None = None
     reserved: Holder | None = None
+    location: Location = field(default_factory=Location)
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -100,6 +102,8 @@ class ClusterStatus:
         return {
             "name": self.name,
             "state": str(self.state),
+            "region": self.location.region,
+            "account": self.location.account,
             "orchestrator": self._describe(self.orchestrator) if self.orchestrator else None,
             "factories": [self._describe(host) for host in self.factories],
             "runtime": self.runtime,

@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import alarms, api, console, instances, launching, session
-from flambe_ansible.ec2.checks import Checked, check
+from flambe_ansible.ec2.checks import Checked, Needs, check
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
+from flambe_ansible.ec2.session import ATTEMPTS
 from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing
 from flambe_ansible.ec2.tags import ClusterTags, read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice, Observer
 from flambe_ansible.fleet.access import AccessPolicy
-from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Role
+from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role
 from flambe_ansible.journal import Journal
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.plan import HostPlan
+from flambe_ansible.providers import places
 from flambe_ansible.providers.ec2_plan import list_notes, plan_hosts
+from flambe_ansible.providers.places import Place
 
 if TYPE_CHECKING:
     import boto3
@@ -34,6 +37,7 @@ FIELD_NAMES = SettingNames(
     types={Role.ORCHESTRATOR: "orchestrator_type", Role.FACTORY: "factories_type"},
     images={Role.ORCHESTRATOR: "orchestrator_ami", Role.FACTORY: "factory_ami"},
     key_name="key_name",
+    key="key",
     security_group="security_group",
     subnet_id="subnet_id",
     volume_size="volume_size",
@@ -71,9 +75,15 @@ class Clients:
         return client
 
     @cached_property
+    def sender(self) -> EC2Client:
+        """The client of EC2 that sends each request once; ``launching`` repeats a creation itself."""
+        client: EC2Client = self.make("ec2", attempts=1)
+        return client
+
+    @cached_property
     def cloudwatch(self) -> CloudWatchClient:
         """The client of CloudWatch."""
-        client: CloudWatchClient = self.make("cloudwatch")
+        client: CloudWatchClient = self.make("cloudwatch", attempts=10)  # other users of the account count too
         return client
 
     @cached_property
@@ -82,14 +92,22 @@ class Clients:
         client: SSMClient = self.make("ssm")
         return client
 
+    @cached_property
+    def account(self) -> str:
+        """The account's id; "" if STS does not answer."""
+        try:
+            return api.get_account(self.make("sts"))
+        except AWSError:
+            return ""
+
     @property
     def region(self) -> str:
         """The region."""
         return self.ec2.meta.region_name
 
-    def make(self, service: str) -> Any:
-        """Create a client of a service."""
-        return session.make_client(self.session, service, endpoint_url=self.endpoint_url)
+    def make(self, service: str, *, attempts: int = ATTEMPTS) -> Any:
+        """Create a client of a service, which sends a request at most so many times."""
+        return session.make_client(self.session, service, endpoint_url=self.endpoint_url, attempts=attempts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +118,15 @@ class EC2Spec:
         tags: The cluster's tags.
         factories_num: The number of factories.
         settings: What hosts are created with.
-        timeouts: Idle hours of each role after which its hosts are terminated; ``alarms.NEVER`` sets no alarm.
-        use_public: Whether this machine connects to public addresses.
+        timeouts: Idle hours of each role after which an alarm terminates its hosts; ``alarms.NEVER`` sets none.
+        needs: What the cluster needs of its network and hosts.
     """
 
     tags: ClusterTags
     factories_num: int
     settings: InstanceSettings
     timeouts: Mapping[Role, int]
-    use_public: bool
+    needs: Needs
 
     @property
     def name(self) -> str:
@@ -157,6 +175,26 @@ class AWSProvider:
         """Return creator, region and endpoint."""
         return (self.spec.tags.creator, self._clients.region, self._clients.endpoint_url or "")
 
+    def location(self) -> Location:
+        """Return region and account, and a note for each other place in which this machine created the cluster."""
+        here = self._place
+        notes = [
+            f"this machine also created a cluster {here.cluster} in {other}, which is not part of this one"
+            for other in places.find_others(self._state_dir(), here)
+        ]
+        return Location(region=here.region, account=here.account, notes=tuple(notes))
+
+    @property
+    def _place(self) -> Place:
+        clients, tags = self._clients, self.spec.tags
+        return Place(
+            cluster=tags.name,
+            creator=tags.creator,
+            endpoint=clients.endpoint_url or "",
+            region=clients.region,
+            account=clients.account,
+        )
+
     def find(self, *, strict: bool = True) -> list[Host]:
         """Return the live hosts, the orchestrator first, then hosts that are shutting down.
 
@@ -182,10 +220,12 @@ class AWSProvider:
         spec, existing = self.spec, self.find_existing()
         missing = find_missing(existing, spec.factories_num)
         checked = self._check(missing)
-        notes = (*checked.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num))
+        location = self.location()
+        changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
+        notes = (*location.notes, *checked.notes, *changes)
         self._shown.update(notes)
         hosts = plan_hosts(spec.name, existing, missing, spec.settings, checked, make_host=self._make_host)
-        return HostPlan(region=self._clients.region, hosts=hosts, notes=notes)
+        return HostPlan(region=location.region, account=location.account, hosts=hosts, notes=notes)
 
     def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
         """Create missing hosts, start stopped ones, and update names, tags and alarms."""
@@ -202,15 +242,18 @@ class AWSProvider:
         self._end([instance for instance in found if instance.id in self._replaced])
         start = StartContext(
             ec2=self._clients.ec2,
+            sender=self._clients.sender,
             cloudwatch=self._clients.cloudwatch,
             cluster=spec.tags,
             journal=journal,
-            settings=spec.settings,
+            settings=replace(spec.settings, public_address=checked.public_address),
+            alarm_owner=spec.alarm_owner,
             alarm_for=self.build_alarm,
             observer=observer,
             tokens=self._tokens,
             created=created,
         )
+        places.record(self._state_dir(), self._place)
         hosts = self._make_hosts(bring_up(start, existing, missing, checked.images))
         self._replaced.clear()
         return [host if host.instance_id in awake else replace(host, started=time.time()) for host in hosts]
@@ -228,6 +271,7 @@ class AWSProvider:
             self._end([*found, *ending])
             self._remove_alarms()
             journal.close({creation.token for creation in journal.unfinished()}, "terminated")
+            places.forget(self._state_dir(), self._place)
         return [replace(self._make_host(one.name, one), state=HostState.TERMINATED) for one in found]
 
     def roll_back(self, *, unfinished: bool = False) -> set[str]:
@@ -240,6 +284,8 @@ class AWSProvider:
         own = launching.find_own(self._clients.ec2, self.spec.tags, journal, tokens)
         self._end(own)
         journal.close(tokens, "rolled back")
+        if not instances.find(self._clients.ec2, self.spec.tags):
+            places.forget(self._state_dir(), self._place)
         self._tokens.clear()
         return {instance.id for instance in own}
 
@@ -304,10 +350,11 @@ class AWSProvider:
             return Checked({}, ())
         if self._checked is None or self._checked[0] != counts:
             ec2, spec = self._clients.ec2, self.spec
-            checked = check(ec2, self._clients.ssm, spec.settings, counts, names=FIELD_NAMES, public=spec.use_public)
+            checked = check(ec2, self._clients.ssm, spec.settings, counts, names=FIELD_NAMES, needs=spec.needs)
+            settings = replace(spec.settings, public_address=checked.public_address)
             for role, indices in missing.items():
                 image = checked.images[role]
-                request = launching.build_request(spec.settings, image, cluster=spec.tags, role=role, indices=indices)
+                request = launching.build_request(settings, image, cluster=spec.tags, role=role, indices=indices)
                 launching.rehearse(ec2, request)
             self._checked = (counts, checked)
         return self._checked[1]
@@ -317,4 +364,4 @@ class AWSProvider:
 
     def _make_host(self, name: str, instance: EC2Instance) -> Host:
         index = read_index(self.spec.name, name) or 0
-        return instances.to_host(instance, name=name, index=index, use_public=self.spec.use_public)
+        return instances.to_host(instance, name=name, index=index, use_public=self.spec.needs.public)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from flambe_ansible.events import Observer
 from flambe_ansible.fleet.access import AccessPolicy
-from flambe_ansible.hosts import Host
+from flambe_ansible.hosts import Host, Location
 from flambe_ansible.launch.plan import HostPlan
 
 
@@ -24,6 +24,9 @@ class Provider(Protocol):
 
     def identity(self) -> tuple[str, ...]:
         """Return what distinguishes this cluster from others of the same name."""
+
+    def location(self) -> Location:
+        """Return where the hosts are, or are created."""
 
     def find(self) -> list[Host]:
         """Return the existing hosts, the orchestrator first; change nothing."""

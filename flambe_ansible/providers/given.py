@@ -9,7 +9,7 @@ from flambe_ansible.errors import ClusterConfigurationError
 from flambe_ansible.events import Observer
 from flambe_ansible.fleet import records
 from flambe_ansible.fleet.access import AccessPolicy
-from flambe_ansible.hosts import Host
+from flambe_ansible.hosts import Host, Location
 from flambe_ansible.launch.plan import HostPlan, plan_reuse
 
 
@@ -48,6 +48,10 @@ class RecordedProvider:
     def identity(self) -> tuple[str, ...]:
         """Return the class."""
         return self._identity
+
+    def location(self) -> Location:
+        """Return nothing: there are no regions."""
+        return Location()
 
     def find(self) -> list[Host]:
         """Return the recorded hosts."""

@@ -10,7 +10,7 @@ from flambe_ansible import lab as labs
 from flambe_ansible.errors import LabError
 from flambe_ansible.events import Notice, Observer
 from flambe_ansible.fleet.access import AccessPolicy
-from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Role, factory_name, orchestrator_name
+from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role, factory_name, orchestrator_name
 from flambe_ansible.lab import LabHost
 from flambe_ansible.launch.plan import Action, HostPlan, PlannedHost
 from flambe_ansible.providers.aws import AWSProvider
@@ -42,6 +42,10 @@ class LabProvider:
     def identity(self) -> tuple[str, ...]:
         """Return creator and lab."""
         return (self._creator, "lab", self._lab)
+
+    def location(self) -> Location:
+        """Return the lab's region and account, if the lab is running."""
+        return self._aws.location() if labs.status(self._lab).up else Location()
 
     def find(self, *, strict: bool = True) -> list[Host]:
         """Return the existing hosts; none if there is no lab."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from flambe_ansible.errors import FlambeAnsibleError
 from flambe_ansible.events import Observer
 from flambe_ansible.fleet.access import AccessPolicy
-from flambe_ansible.hosts import Host, Role, factory_name, make_host, orchestrator_name
+from flambe_ansible.hosts import Host, Location, Role, factory_name, make_host, orchestrator_name
 from flambe_ansible.launch.plan import HostPlan, plan_reuse
 from flambe_ansible.providers import addresses
 from flambe_ansible.providers.given import not_managed
@@ -64,6 +64,10 @@ class SSHProvider:
         """Return the address of the orchestrator."""
         private = parse_host_address(self._configured.orchestrator_ip).private
         return ("ssh", name_host(private, port=self._configured.port))
+
+    def location(self) -> Location:
+        """Return nothing: there are no regions."""
+        return Location()
 
     def find(self) -> list[Host]:
         """Return the configured hosts; a private name is replaced by the address that it was last resolved to."""

@@ -55,6 +55,7 @@ class Runtime(Protocol):
             Ray or changing its runtime.
         marker: A file on the orchestrator that exists once a launch has prepared it; a relative path starts at the
             home folder.
+        cuda_capability: The highest CUDA compute capability of GPUs that it can use; None is no limit.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Runtime(Protocol):
     jobs: JobRunner | None
     protection: Mapping[str, Any]
     marker: str
+    cuda_capability: float | None
 
     def resolve(self, *, observer: Observer) -> RuntimeVersion:
         """Determine which version the hosts get; build a checkout unless its content was built before.

@@ -43,6 +43,7 @@ class FlambeRuntime:
     jobs: JobRunner | None = JobRunner(command=JOB_COMMAND, log=JOB_LOG)
     protection: Mapping[str, Any] = {"flambe_unless_active": RAY_UNIT, "ray_node_restart": False}
     marker = RAY_NODES
+    cuda_capability: float | None = 7.5  # torch 1.3 with CUDA 10.1: up to the T4 of g4dn
 
     def __init__(self, version: str | None = None, source: str | None = None) -> None:
         self._version = version

@@ -20,6 +20,7 @@ class PlainRuntime:
     jobs: JobRunner | None = None
     protection: Mapping[str, Any] = {}
     marker = KEY_FILE
+    cuda_capability: float | None = None
 
     def resolve(self, *, observer: Observer) -> RuntimeVersion:
         """Return an empty version: nothing is installed."""

@@ -172,7 +172,7 @@ TYPES = tuple(
         rule=rules.form(rules.INSTANCE_TYPE, hint=" "),
     )
     for name, hosts in (
-        ("factories_type", "the factories: x86_64; torch 1.3 supports GPUs up to CUDA 10.1: g4dn."),
+        ("factories_type", "the factories: x86_64. flambe supports GPUs up to the T4 of g4dn."),
         ("orchestrator_type", "the orchestrator: x86_64, at least t2.small; no GPU needed."),
     )
 )
@@ -261,14 +261,14 @@ TIMEOUTS = tuple(
         name=f"{hosts}_timeout",
         kind=Kind.INTEGER,
         expected=_HOURS,
-        doc=f"Idle hours after which {label} terminated.{more}",
+        doc=f"Idle hours after which an alarm terminates {label}. A host on which Ray runs is never idle.{more}",
         change_note="each launch restarts the idle time",
         default=default,
         rule=rules.within(NEVER, LONGEST_TIMEOUT),
     )
     for hosts, label, more, default in (
-        ("orchestrator", "the orchestrator is", " Must not be shorter than `factories_timeout`.", -1),
-        ("factories", "the factories are", "", 1),
+        ("orchestrator", "the orchestrator", " Must not be shorter than `factories_timeout`.", -1),
+        ("factories", "the factories", "", 1),
     )
 )
 VOLUME_SIZE = Field(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import functools
 import os
 import shlex
@@ -22,6 +24,23 @@ def private_key(value: str | os.PathLike[str]) -> list[Flaw]:
     if "-----BEGIN" in os.fspath(value):
         return [Flaw(message="contains the key itself", expected="the path of the key file")]
     return check_path(value, _find_flaw)
+
+
+def read_public_key(path: Path) -> str:
+    """Return the type and the content of the public half of a private key.
+
+    It is "" if the key cannot be read, or has a passphrase and no file with the suffix ``.pub``.
+    """
+    done = _run("ssh-keygen", "-y", "-P", "", "-f", str(path))
+    text = done.stdout if done and not done.returncode else ""
+    if not text:
+        with contextlib.suppress(OSError, ValueError):
+            text = path.with_name(f"{path.name}.pub").read_text()
+    kind, _, content = " ".join(text.split()[:2]).partition(" ")
+    try:
+        return f"{kind} {content}" if base64.b64decode(content, validate=True) else ""
+    except ValueError:
+        return ""
 
 
 def _find_flaw(path: Path) -> Flaw | None:

@@ -18,6 +18,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from flambe_ansible import lab as labs
+from flambe_ansible.cluster.lab import LabCluster
+from flambe_ansible.ec2 import alarms, session
 from flambe_ansible.errors import LabError
 from flambe_ansible.lab import LabInfo, python37, state
 from tests.e2e import cloud
@@ -198,6 +200,10 @@ def test_a_client_token_creates_instances_once(lab: LabInfo) -> None:
         ec2.run_instances(**{**same, "InstanceType": "t3.large"})
     assert caught.value.response["Error"]["Code"] == "IdempotentParameterMismatch"
     ec2.terminate_instances(InstanceIds=ids)
+    cloud.wait_for(lab, ids, "terminated")
+    with pytest.raises(ClientError) as caught:
+        ec2.run_instances(**same)
+    assert caught.value.response["Error"]["Code"] == "IdempotentInstanceTerminated"
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -382,6 +388,28 @@ def test_alarms_are_evaluated_like_in_cloudwatch_and_terminate_hosts(lab: LabInf
     cloud.wait_for(lab, [instance], "terminated")
     (found,) = cloudwatch.describe_alarms(AlarmNames=[alarm["AlarmName"]])["MetricAlarms"]
     assert found["StateValue"] == "ALARM"
+
+
+def test_alarms_are_throttled_like_in_cloudwatch(lab: LabInfo) -> None:
+    """The product keeps to the rate: its calls succeed, and almost none is repeated."""
+    cluster = LabCluster("throttled", lab=lab.name)
+    wanted = {f"i-{number:017x}": cluster.aws.build_alarm_of(f"i-{number:017x}", 60) for number in range(8)}
+    log = lab.state_dir / "calls.jsonl"
+    start = len(log.read_text().splitlines())
+    alarms.reset(cluster.clients.cloudwatch, wanted)
+    assert sorted(map(alarms.read_instance_id, alarms.find(cluster.clients.cloudwatch, list(wanted)))) == list(wanted)
+    calls = [json.loads(line) for line in log.read_text().splitlines()[start:]]
+    assert sum(call["error"] == "Throttling" for call in calls) <= 1
+    once = session.make_client(cluster.clients.session, "cloudwatch", endpoint_url=lab.endpoint, attempts=1)
+    refused = []
+    for alarm in wanted.values():
+        try:
+            once.put_metric_alarm(**alarm)
+        except ClientError as error:
+            refused.append(error.response["Error"]["Code"])
+    assert len(refused) >= 3
+    assert set(refused) == {"Throttling"}
+    alarms.remove(cluster.clients.cloudwatch, list(wanted))
 
 
 def idle_alarm(instance: str) -> dict[str, Any]:

@@ -105,9 +105,18 @@ def test_1_a_launch_configures_hosts_and_installs_nothing(cluster: Cluster) -> N
     assert {result["stdout"] for result in found.values()} == {"was-set-up\n"}
 
 
-def test_2_a_second_launch_changes_nothing(cluster: Cluster) -> None:
+def test_2_a_second_launch_changes_nothing_but_the_alarm(cluster: Cluster) -> None:
+    """The factory has an alarm by default; its new one has another name."""
+    known = _list_alarms(cluster)
     document = cluster.document("launch", "--yes")
     assert (document["created"], set(document["changed"].values())) == ([], {0})
+    assert (document["region"], document["account"]) == ("us-east-1", "123456789012")
+    assert [name.partition("_i-")[2] for name in _list_alarms(cluster)] == [f"{known[0].partition('_i-')[2]}_2"]
+
+
+def _list_alarms(cluster: Cluster) -> list[str]:
+    found = cloud.client(cluster.lab, "cloudwatch").describe_alarms(AlarmNamePrefix="Flambe_")["MetricAlarms"]
+    return [alarm["AlarmName"] for alarm in found if "cluster plain of" in alarm["AlarmDescription"]]
 
 
 def test_3_a_larger_number_adds_a_host_and_all_reach_each_other(cluster: Cluster) -> None:
@@ -235,6 +244,21 @@ def test_7_a_wrong_runtime_is_refused_before_anything_changes(cluster: Cluster) 
     output = cluster.call("launch", str(cluster.file), "--yes", code=3)
     assert "did you mean none?" in output
     cluster.write(3)
+
+
+def test_7_a_lack_of_capacity_is_final_and_creates_nothing(cluster: Cluster) -> None:
+    """EC2 answers with HTTP 500, which is otherwise an unclear answer."""
+    cluster.write(40)
+    output = cluster.call("launch", str(cluster.file), "--yes", code=4)
+    assert "InsufficientInstanceCapacity" in output
+    assert "another type" in output
+    lines = (cluster.lab.state_dir / "calls.jsonl").read_text().splitlines()
+    calls = [call for call in map(json.loads, lines) if call["operation"] == "RunInstances" and not call["dry_run"]]
+    token = calls[-1]["parameters"]["ClientToken"]
+    assert (calls[-1]["status"], calls[-1]["error"]) == (500, "InsufficientInstanceCapacity")
+    assert [call["parameters"]["ClientToken"] for call in calls].count(token) == 1
+    cluster.write(3)
+    assert len(cluster.document("status")["factories"]) == 3
 
 
 def test_8_down_leaves_nothing(cluster: Cluster) -> None:

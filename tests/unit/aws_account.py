@@ -14,15 +14,16 @@ from moto.core.botocore_stubber import BotocoreStubber
 from moto.ec2.models import amis
 
 from flambe_ansible.cluster.aws import AWSCluster
-from flambe_ansible.ec2 import instances, launching
+from flambe_ansible.ec2 import checks, instances, launching, pacing
 from tests.unit.ec2.support import REGION, Account, Calls
 
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing.Pace, "wait", lambda _self: None)
     monkeypatch.setattr(instances, "POLL_SECONDS", 0.001)
     monkeypatch.setattr(launching, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(launching, "RETRY_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(launching, "RETRY_PAUSES", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +52,7 @@ def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.Mon
     # Two images are enough; loading the hundreds of images in moto takes longer than a test.
     monkeypatch.setenv("MOTO_AMIS_PATH", "see below")
     monkeypatch.setattr(amis, "AMIS", [one for one in amis.AMIS if one["architecture"] == "x86_64"][:2])
+    monkeypatch.setattr(checks, "OUTSIDE", "127.0.0.1")  # this machine's own address
     monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
     with mock_aws():
         yield Account.make(aws_session)

@@ -18,6 +18,14 @@ def private_key(kind: str = "ed25519", *, passphrase: str = "", file_format: str
         return path.read_text()
 
 
+@functools.cache
+def public_key(content: str) -> str:
+    """Return the public half of a private key without passphrase."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_key(Path(folder) / "key", content)
+        return subprocess.run(["ssh-keygen", "-y", "-f", path], check=True, capture_output=True, text=True).stdout
+
+
 def write_key(path: Path, content: str | bytes = "") -> Path:
     """Write a private key that only its owner can read."""
     content = content or private_key()

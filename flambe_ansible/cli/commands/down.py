@@ -7,6 +7,7 @@ import rich_click as click
 from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.words import count, label_host
+from flambe_ansible.events import Notice
 
 
 @options.command("flambe-ans down cluster.yaml", "flambe-ans down cluster.yaml --yes")
@@ -22,11 +23,15 @@ def down(output: Output, file: str, yes: bool) -> None:
     """
     from flambe_ansible.cli.interrupts import interruptible
     from flambe_ansible.cli.launching import require_yes
-    from flambe_ansible.events import Notice
 
     output.next_command = output.command
     with options.open_cluster(output, file) as cluster:
         hosts = cluster.check_termination()
+        location = cluster.location()
+        for note in location.notes:
+            output.show_notice(Notice(message=note, warning=True))
+        if str(location):
+            output.say(f"{cluster.name} in {location}:")
         for host in hosts:
             about = " ".join(filter(None, (host.instance_id, host.instance_type, str(host.state), host.private_ip)))
             output.say(f"  {label_host(host):<14}{about}")

@@ -121,5 +121,5 @@ def _finish(
     output.say("With plain OpenSSH:")
     output.say_command(ssh)
     if output.json:
-        document = describe_launch(result, cluster=cluster.name)
+        document = describe_launch(result, cluster=cluster.name, location=cluster.location())
         output.write_document({**document, "steps": progress.board.to_list(), "notices": output.notices, **facts})

@@ -6,6 +6,7 @@ import rich_click as click
 
 from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
+from flambe_ansible.events import Notice
 
 
 @options.command("flambe-ans status cluster.yaml", "flambe-ans status cluster.yaml --json | jq -r .state")
@@ -22,6 +23,8 @@ def status(output: Output, file: str) -> None:
 
     with options.open_cluster(output, file) as cluster:
         found = cluster.status()
+    for note in found.location.notes:
+        output.show_notice(Notice(message=note, warning=True))
     if output.json:
         output.write_document(found.to_dict())
     else:

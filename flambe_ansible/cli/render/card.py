@@ -13,7 +13,7 @@ from rich.text import Text
 
 from flambe_ansible.cli.render.failure import describe_error
 from flambe_ansible.cli.render.words import count, format_seconds, label_host, make_grid, make_table, shorten_host
-from flambe_ansible.hosts import Host, Role
+from flambe_ansible.hosts import Host, Location, Role
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
 from flambe_ansible.ssh.options import quote_value
 
@@ -44,7 +44,7 @@ def write_ssh_line(host: Host, *, username: str, key: str, known_hosts: Path, pr
     return shlex.join(["ssh", "-i", key, *words, *port, f"{username}@{host.address}"])
 
 
-def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
+def describe_launch(result: LaunchResult, *, cluster: str, location: Location) -> dict[str, Any]:
     """Return the launch as plain data: the document of ``status``, and the result of the launch."""
     orchestrator = next((host for host in result.hosts if host.role is Role.ORCHESTRATOR), None)
     members = [*result.hosts, *(one.host for one in result.failed)]
@@ -58,6 +58,7 @@ def describe_launch(result: LaunchResult, *, cluster: str) -> dict[str, Any]:
         has_ray=result.ray is not None,
         ray=result.ray,
         silent={one.host.name: one.error.message for one in result.failed},
+        location=location,
     )
     return {
         **status.to_dict(),

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.words import count, make_grid, make_table, shorten_host
-from flambe_ansible.hosts import Role
+from flambe_ansible.hosts import Location, Role
 from flambe_ansible.launch.plan import Action, Plan, PlannedHost
 
 STYLES = {Action.CREATE: "green", Action.START: "yellow", Action.REPLACE: "bold red", Action.REUSE: "dim"}
@@ -19,7 +19,9 @@ WORDS = {Action.CREATE: "create", Action.START: "start", Action.REPLACE: "replac
 
 def render_plan(plan: Plan) -> RenderableType:
     """Draw the plan: properties of the cluster, a line per host, a summary, notes."""
-    title = Text.assemble((plan.cluster, "bold"), f"  on {plan.provider}", f", {plan.region}" if plan.region else "")
+    location = Location(region=plan.region, account=plan.account)
+    where = ", ".join(filter(None, (plan.provider, str(location))))
+    title = Text.assemble((plan.cluster, "bold"), f"  on {where}")
     parts: list[RenderableType] = [title, _render_facts(plan), Text(), _render_hosts(plan), Text()]
     parts.append(Text(summarize(plan), style="bold"))
     parts += [Text.assemble(("note: ", "yellow"), note) for note in plan.notes]

@@ -69,7 +69,7 @@ def describe_submission(done: Submission, run: JobState, *, cluster: Cluster) ->
 
     exposed = cluster.expose_sites and bool(run.save_path)
     sites = asdict(find_public_sites(done.launch.hosts[0], done.run)) if exposed else None
-    document = describe_launch(done.launch, cluster=cluster.name)
+    document = describe_launch(done.launch, cluster=cluster.name, location=cluster.location())
     return {**document, "run": run.to_dict(), "replaced": done.replaced, "sites": sites}
 
 

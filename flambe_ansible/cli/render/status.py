@@ -22,6 +22,8 @@ def render_status(status: ClusterStatus) -> RenderableType:
     state = ClusterState.RUNNING if restarting else status.state
     title = Text.assemble((status.name, "bold"), " is ", (str(state), STATE_STYLES.get(state, "bold yellow")))
     title.append("; Ray is restarting after the job" if restarting else "")
+    where = str(status.location)
+    title.append(f"  ({where})" if where else "", style="dim")
     if not status.hosts:
         return title
     lines = [render_run(status.run)] if status.run else []

@@ -11,7 +11,7 @@ from typing import Any
 from flambe_ansible import events
 from flambe_ansible.errors import HostConnectionError
 from flambe_ansible.fleet.reservation import Reservation
-from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.hosts import Host, HostState, Location, Role
 from flambe_ansible.launch.launch import FailedHost, LaunchResult
 from flambe_ansible.launch.plan import Action, Plan, PlannedHost
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
@@ -104,6 +104,7 @@ class FakeCluster:
     calls: list[Any] = field(default_factory=list)
     observer: events.Observer = events.ignore
     unanswered: str = ""
+    where: Location = field(default_factory=Location)
 
     def plan(self) -> Plan:
         return self.planned
@@ -158,6 +159,9 @@ class FakeCluster:
         reservation = Reservation(what, cluster=self.name)
         reservation.unanswered = self.unanswered
         yield reservation
+
+    def location(self) -> Location:
+        return self.where
 
     def check_termination(self) -> list[Host]:
         return self.hosts

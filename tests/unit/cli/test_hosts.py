@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from flambe_ansible.errors import HostConnectionError
-from flambe_ansible.hosts import Host, HostState
+from flambe_ansible.hosts import Host, HostState, Location
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.made_up import FakeCluster, make_host
 
@@ -125,6 +126,23 @@ def test_down_of_a_cluster_that_does_not_answer_warns(cluster: FakeCluster, run:
     done = run("down", "c.yaml", "--yes")
     assert "demo_orchestrator: no answer; so it is unknown whether another user works on the cluster" in done.stderr
     assert "terminate" in cluster.calls
+
+
+def test_down_shows_region_account_and_other_places(cluster: FakeCluster, run: Run) -> None:
+    cluster.where = Location(region="eu-west-1", account="123456789012", notes=("also in us-east-1",))
+    done = run("down", "c.yaml", "--yes")
+    assert "demo in eu-west-1, account 123456789012:" in done.stdout
+    assert "warning: also in us-east-1" in done.stderr
+
+
+def test_status_shows_region_account_and_other_places(cluster: FakeCluster, run: Run) -> None:
+    where = Location(region="eu-west-1", account="123456789012", notes=("also in us-east-1",))
+    cluster.found = replace(cluster.found, location=where)
+    done = run("status", "c.yaml")
+    assert "(eu-west-1, account 123456789012)" in done.stdout
+    assert "warning: also in us-east-1" in done.stderr
+    document = json.loads(run("status", "c.yaml", "--json").stdout)
+    assert (document["region"], document["account"]) == ("eu-west-1", "123456789012")
 
 
 def test_down_without_hosts_succeeds_without_a_question(cluster: FakeCluster, run: Run) -> None:

@@ -27,6 +27,7 @@ from flambe_ansible.errors import (
     TaskFailure,
 )
 from flambe_ansible.fleet.reservation import Holder
+from flambe_ansible.hosts import Location
 from flambe_ansible.jobs.state import JobState, LostHost
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.launch.plan import Action, Plan
@@ -162,7 +163,9 @@ def test_a_card_shows_a_checkout_instead_of_a_release() -> None:
     card = draw(render_card(make_result(checkout), file="c.yaml", cluster="demo", changes=[]))
     assert "flambe: 0.4.18+content.1a (built from /me/flambe)\n" in card
     assert "flambe: " not in draw(render_card(make_result(), file="c.yaml", cluster="demo", changes=[]))
-    document = describe_launch(make_result(checkout), cluster="demo")
+    where = Location(region="us-east-1", account="123456789012")
+    document = describe_launch(make_result(checkout), cluster="demo", location=where)
+    assert (document["region"], document["account"]) == ("us-east-1", "123456789012")
     assert document["flambe"] == {"version": "0.4.18+content.1a", "origin": "built from /me/flambe"}
 
 

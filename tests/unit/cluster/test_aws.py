@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -30,8 +31,8 @@ from flambe_ansible.launch.plan import Action
 from flambe_ansible.paths import collection
 from flambe_ansible.runtimes import RuntimeVersion, flambe_version
 from flambe_ansible.validation.fields import EXTRA_FIELDS
-from tests.unit.ec2.support import REGION, Account, client_error, refuse, tags_of
-from tests.unit.keys import private_key
+from tests.unit.ec2.support import REGION, SSH_RULE, Account, client_error, refuse, tags_of
+from tests.unit.keys import private_key, public_key, write_key
 
 REQUIRED = [
     *("name", "factories_num", "factories_type", "orchestrator_type", "key_name", "security_group", "subnet_id"),
@@ -120,7 +121,7 @@ def test_a_second_launch_only_resets_the_alarms(make_cluster: Any, account: Acco
     before = account.instances()
     again = make_cluster()
     again.load_all_instances()
-    assert again.calls.changing == ["DeleteAlarms", "PutMetricAlarm", "PutMetricAlarm"]
+    assert again.calls.changing == ["PutMetricAlarm", "PutMetricAlarm", "DeleteAlarms"]
     assert again.created == []
     assert [one["InstanceId"] for one in account.instances()] == [one["InstanceId"] for one in before]
     without = make_cluster(factories_timeout=-1)
@@ -326,6 +327,18 @@ def test_each_launch_updates_names_and_tags(make_cluster: Any, account: Account)
     cluster.calls.clear()
     cluster.load_all_instances()
     assert cluster.calls.changing == []
+
+
+def test_volumes_that_a_user_attached_are_not_tagged(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    zone = account.instances()[0]["Placement"]["AvailabilityZone"]
+    data = account.ec2.create_volume(Size=10, AvailabilityZone=zone)["VolumeId"]
+    account.ec2.create_tags(Resources=[data], Tags=[{"Key": "Name", "Value": "my data"}])
+    account.ec2.attach_volume(Device="/dev/sdf", InstanceId=account.instances()[0]["InstanceId"], VolumeId=data)
+    make_cluster(tags={"company": "engines"}).load_all_instances()
+    volumes = {one["VolumeId"]: tags_of(one) for one in account.ec2.describe_volumes()["Volumes"]}
+    assert volumes.pop(data) == {"Name": "my data"}
+    assert all(tags["company"] == "engines" for tags in volumes.values())
 
 
 def test_unnamed_factories_get_their_names(make_cluster: Any, account: Account) -> None:
@@ -681,6 +694,10 @@ def test_find_hosts_includes_hosts_that_are_shutting_down(make_cluster: Any, acc
         ({"security_group": "sg-00000000"}, "security_group", "sg-00000000"),
         ({"key_name": "wrok"}, "key_name", "did you mean work?"),
         ({"factories_type": "t3.lagre"}, "factories_type", "did you mean t3.large?"),
+        ({"factories_type": "g3.4xlagre"}, "factories_type", "did you mean g4dn.4xlarge?"),
+        ({"factories_type": "g5.xlarge"}, "factories_type", "supports (CUDA compute capability 7.5)"),
+        ({"factories_type": "g6.xlarge"}, "factories_type", "did you mean g4dn.xlarge?"),
+        ({"factories_type": "p4d.24xlarge"}, "factories_type", "does not offer p4d.24xlarge"),
         ({"orchestrator_type": "t4g.small"}, "orchestrator_type", "not an x86_64 machine"),
         ({"factory_ami": "ami-00000000"}, "factory_ami", "ami-00000000"),
     ],
@@ -697,6 +714,11 @@ def test_missing_resources_are_reported_before_anything_is_created(
         assert cluster.calls.changing == []
     assert account.instances() == []
     assert not account.alarms()
+
+
+def test_newer_gpus_are_accepted_on_the_orchestrator_and_without_a_runtime(make_cluster: Any) -> None:
+    assert make_cluster(orchestrator_type="g5.xlarge").plan()
+    assert make_cluster(factories_type="g5.xlarge", runtime="none").plan()
 
 
 def test_all_problems_are_reported_together(make_cluster: Any) -> None:
@@ -743,6 +765,75 @@ def test_a_security_group_of_another_network_is_refused(make_cluster: Any, accou
         make_cluster(security_group=group).plan()
 
 
+def _make_group(account: Account, *permissions: dict[str, Any]) -> str:
+    vpc = account.ec2.describe_subnets(SubnetIds=[account.arguments["subnet_id"]])["Subnets"][0]["VpcId"]
+    group: str = account.ec2.create_security_group(GroupName="g", Description="g", VpcId=vpc)["GroupId"]
+    if permissions:
+        account.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=list(permissions))
+    return group
+
+
+def test_a_security_group_without_the_needed_rules_is_refused(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster(security_group=_make_group(account))
+    with pytest.raises(ClusterConfigurationError) as caught:
+        cluster.plan()
+    assert {one.field for one in caught.value.problems} == {"security_group"}
+    first, second = (one.message for one in caught.value.problems)
+    assert "has no rule that lets SSH in (TCP port 22, IPv4)" in first
+    assert "does not let its members connect to each other" in second
+
+
+def test_a_plan_shows_where_a_security_group_lets_ssh_in_from(make_cluster: Any, account: Account) -> None:
+    group = _make_group(account, {**SSH_RULE, "IpRanges": [{"CidrIp": "203.0.113.7/32"}]})
+    plan = make_cluster(security_group=group, runtime="none").plan()
+    assert plan.notes == (
+        f"security group {group} lets SSH in only from 203.0.113.7/32; connect from there",
+        f"security group {group} does not let its members connect to each other",
+    )
+
+
+def test_a_private_source_is_not_compared_if_the_hosts_have_public_addresses(
+    make_cluster: Any, account: Account
+) -> None:
+    ranges = [{"CidrIp": "127.0.0.0/8"}, {"CidrIp": "172.31.0.0/16"}]
+    group = _make_group(account, {"IpProtocol": "-1", "IpRanges": ranges})
+    assert len(make_cluster(security_group=group).plan().notes) == 1
+    assert make_cluster(security_group=group, use_public=False).plan().notes == ()
+
+
+@pytest.mark.parametrize(("kind", "file_format"), [("rsa", "RFC4716"), ("rsa", "PEM")])
+def test_the_private_key_must_be_the_one_of_the_key_pair(
+    make_cluster: Any, account: Account, tmp_path: Path, kind: str, file_format: str
+) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeKeyPairs.html, IncludePublicKey."""
+    content = private_key(kind, file_format=file_format)
+    key = write_key(tmp_path / "key.pem", content)
+    account.ec2.import_key_pair(KeyName="mine", PublicKeyMaterial=f"{public_key(content).strip()} comment".encode())
+    assert len(make_cluster(key_name="mine", key=str(key)).plan().to_create) == 3
+    cluster = make_cluster(key=str(key))
+    with pytest.raises(ClusterConfigurationError) as caught:
+        cluster.plan()
+    (problem,) = caught.value.problems
+    assert problem.field == "key"
+    shown = subprocess.run(["ssh-keygen", "-l", "-f", key], capture_output=True, check=True, text=True).stdout
+    assert f"{key} ({shown.split()[1]}) is not the private key of the key pair work (SHA256:" in problem.message
+    assert caught.value.exit_code == 3
+    assert cluster.calls.changing == []
+
+
+def test_a_key_with_a_passphrase_is_compared_by_its_public_file(
+    make_cluster: Any, account: Account, tmp_path: Path
+) -> None:
+    key = write_key(tmp_path / "key.pem", private_key(passphrase="secret"))
+    assert make_cluster(key=str(key)).plan()
+    for content in (public_key(private_key()), "", "ssh-rsa", "ssh-rsa no/base64?", "\xe9"):
+        (tmp_path / "key.pem.pub").write_text(content, encoding="latin-1")
+        assert make_cluster(key=str(key)).plan()
+    (tmp_path / "key.pem.pub").write_text(public_key(private_key("ecdsa")))
+    with pytest.raises(ClusterConfigurationError, match="is not the private key"):
+        make_cluster(key=str(key)).plan()
+
+
 def test_a_missing_permission_is_reported_before_the_question(make_cluster: Any, account: Account) -> None:
     cluster = make_cluster()
     refuse(cluster.clients.ec2, "RunInstances", [client_error("UnauthorizedOperation", status=403)])
@@ -759,6 +850,42 @@ def test_a_subnet_without_public_addresses_is_noted(make_cluster: Any, account: 
     cluster = make_cluster()
     cluster.load_all_instances()
     assert all(host.address == host.private_ip and host.public_ip is None for host in cluster.hosts)
+
+
+def _make_subnet(account: Account, *, gateway: bool) -> str:
+    """Make a subnet that assigns no public addresses, with its own route table."""
+    known = account.ec2.describe_subnets(SubnetIds=[account.arguments["subnet_id"]])["Subnets"][0]
+    subnet: str = account.ec2.create_subnet(VpcId=known["VpcId"], CidrBlock="172.31.240.0/24")["Subnet"]["SubnetId"]
+    table = account.ec2.create_route_table(VpcId=known["VpcId"])["RouteTable"]["RouteTableId"]
+    account.ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
+    if gateway:
+        igw = account.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        account.ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=igw)
+    return subnet
+
+
+@pytest.mark.parametrize(
+    ("gateway", "use_public", "public"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_public_addresses_are_requested_in_a_subnet_that_assigns_none(
+    make_cluster: Any, account: Account, gateway: bool, use_public: bool, public: bool
+) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-instance-addressing.html."""
+    cluster = make_cluster(subnet_id=_make_subnet(account, gateway=gateway), use_public=use_public)
+    assert any("the hosts request them" in note for note in cluster.plan().notes) is public
+    cluster.load_all_instances()
+    assert all((host.public_ip is not None) is public for host in cluster.hosts)
+    assert all(host.address == (host.public_ip if public else host.private_ip) for host in cluster.hosts)
+    for one in account.instances():
+        (interface,) = one["NetworkInterfaces"]
+        assert [group["GroupId"] for group in interface["Groups"]] == [account.arguments["security_group"]]
+        assert one["SubnetId"] == cluster.subnet_id
+
+
+def test_routes_that_may_not_be_read_count_as_private(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster(subnet_id=_make_subnet(account, gateway=True))
+    refuse(cluster.clients.ec2, "DescribeRouteTables", [client_error("UnauthorizedOperation", status=403)])
+    assert any("private addresses will be used" in note for note in cluster.plan().notes)
 
 
 def test_use_public_selects_the_address(make_cluster: Any) -> None:

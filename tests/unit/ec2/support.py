@@ -10,9 +10,10 @@ import boto3
 from botocore.exceptions import ClientError
 
 from flambe_ansible.cluster.aws import AWSCluster
+from tests.unit.keys import private_key, public_key
 
 REGION = "eu-west-1"
-PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA%s test@example.org" % (b"A" * 42)
+SSH_RULE = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 READING = ("Describe", "Get", "List")
 
 
@@ -29,7 +30,11 @@ class Account:
         ec2 = session.client("ec2")
         subnet = ec2.describe_subnets()["Subnets"][0]
         group = ec2.create_security_group(GroupName="flambe", Description="flambe", VpcId=subnet["VpcId"])
-        ec2.import_key_pair(KeyName="work", PublicKeyMaterial=PUBLIC_KEY)  # generating a key pair is slower
+        own = {"UserIdGroupPairs": [{"GroupId": group["GroupId"]}]}
+        ec2.authorize_security_group_ingress(
+            GroupId=group["GroupId"], IpPermissions=[SSH_RULE, {"IpProtocol": "-1", **own}]
+        )
+        ec2.import_key_pair(KeyName="work", PublicKeyMaterial=public_key(private_key()).encode())
         image = ec2.describe_images()["Images"][0]["ImageId"]
         return cls(
             ec2,
@@ -80,6 +85,7 @@ class Calls:
             client = cluster.clients.make(service)
             client.meta.events.register("provide-client-params.*.*", calls._record)
             cluster.clients.__dict__[service] = client
+        cluster.clients.__dict__["sender"] = cluster.clients.ec2
         return calls
 
     def _record(self, params: dict[str, Any], model: Any, **_: Any) -> None:

@@ -92,19 +92,38 @@ def _make_alarm(instance_id: str, owner: str = "flambe cluster c of ada") -> dic
     return alarms.build_alarm(instance_id, minutes=60, region="eu-west-1", owner=owner)
 
 
-def test_reset_deletes_an_alarm_before_creating_it_again(account: Any) -> None:
+def _names(*numbered: tuple[str, int]) -> list[str]:
+    return [alarms.alarm_name(one, number) for one, number in numbered]
+
+
+def test_reset_sets_a_new_alarm_before_it_deletes_the_previous_one(account: Any) -> None:
     log: list[tuple[str, Any]] = []
     client = account.cloudwatch
     client.meta.events.register(
         "provide-client-params.*.*", lambda params, model, **_: log.append((model.name, dict(params)))
     )
-    alarms.reset(client, {"i-1": _make_alarm("i-1"), "i-2": _make_alarm("i-2")}, new=True)
-    assert [name for name, _ in log] == ["PutMetricAlarm", "PutMetricAlarm"]
+    alarms.reset(client, {"i-1": _make_alarm("i-1"), "i-2": _make_alarm("i-2")})
+    assert [name for name, _ in log] == ["DescribeAlarms", "PutMetricAlarm", "PutMetricAlarm"]
+    assert sorted(account.alarms()) == _names(("i-1", 1), ("i-2", 1))
     log.clear()
     alarms.reset(client, {"i-1": _make_alarm("i-1"), "i-2": None})
-    assert [name for name, _ in log] == ["DescribeAlarms", "DeleteAlarms", "PutMetricAlarm"]
-    assert sorted(log[1][1]["AlarmNames"]) == [alarms.alarm_name("i-1"), alarms.alarm_name("i-2")]
-    assert list(account.alarms()) == [alarms.alarm_name("i-1")]
+    assert [name for name, _ in log] == ["DescribeAlarms", "PutMetricAlarm", "DeleteAlarms"]
+    assert sorted(log[2][1]["AlarmNames"]) == _names(("i-1", 1), ("i-2", 1))
+    assert list(account.alarms()) == _names(("i-1", 2))  # a new name: CloudWatch starts its warm-up
+    alarms.reset(client, {"i-1": _make_alarm("i-1")})
+    assert list(account.alarms()) == _names(("i-1", 1))
+
+
+def test_the_longest_name_is_within_the_limit_of_cloudwatch() -> None:
+    assert len(alarms.alarm_name("i-0123456789abcdef0", 1000)) <= 255
+    assert alarms.read_instance_id(alarms.alarm_name("i-0123456789abcdef0", 1000)) == "i-0123456789abcdef0"
+
+
+def test_alarms_of_instances_with_longer_ids_are_kept(account: Any) -> None:
+    for one in ("i-1", "i-12"):
+        account.cloudwatch.put_metric_alarm(**_make_alarm(one))
+    alarms.remove(account.cloudwatch, ["i-1"])
+    assert list(account.alarms()) == _names(("i-12", 1))
 
 
 def test_reset_without_instances_calls_nothing() -> None:
@@ -124,14 +143,15 @@ def test_find_owned_returns_only_alarms_of_the_cluster(account: Any) -> None:
     assert owned == [alarms.alarm_name("i-1")]
 
 
-def test_alarms_are_described_in_chunks_of_100() -> None:
+def test_alarms_are_deleted_in_chunks_of_100() -> None:
     client = boto3.client("cloudwatch", region_name="eu-west-1")
     ids = [f"i-{number}" for number in range(150)]
     names = [alarms.alarm_name(one) for one in ids]
     with Stubber(client) as stub:
-        found = [{"AlarmName": name} for name in names]
-        stub.add_response("describe_alarms", {"MetricAlarms": found[:100]}, {"AlarmNames": names[:100]})
-        stub.add_response("describe_alarms", {"MetricAlarms": found[100:]}, {"AlarmNames": names[100:]})
+        listed = {"AlarmNamePrefix": alarms.PREFIX, "MaxRecords": 100}
+        found: list[Any] = [{"AlarmName": name} for name in names]
+        stub.add_response("describe_alarms", {"MetricAlarms": found[:100], "NextToken": "more"}, listed)
+        stub.add_response("describe_alarms", {"MetricAlarms": found[100:]}, {**listed, "NextToken": "more"})
         stub.add_response("delete_alarms", {}, {"AlarmNames": names[:100]})
         stub.add_response("delete_alarms", {}, {"AlarmNames": names[100:]})
         alarms.remove(client, ids)

@@ -67,6 +67,22 @@ def test_read_host_keys_polls_until_there_are_keys(stub: Stubber, monkeypatch: p
     stub.assert_no_pending_responses()
 
 
+@pytest.mark.parametrize(("code", "status"), [("RequestLimitExceeded", 503), ("InternalError", 500)])
+def test_a_failure_that_passes_is_repeated_and_ends_no_launch(
+    stub: Stubber, monkeypatch: pytest.MonkeyPatch, code: str, status: int
+) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html."""
+    monkeypatch.setattr(console, "POLL_SECONDS", 0.01)
+    stub.add_client_error("get_console_output", code, http_status_code=status)
+    stub.add_response("get_console_output", _answer(_block(NEW)), {"InstanceId": "i-1", "Latest": True})
+    stub.add_client_error("get_console_output", "UnsupportedOperation")
+    stub.add_client_error("get_console_output", code, http_status_code=status)
+    with stub:
+        assert console.read_host_keys(stub.client, "i-1", wait=5) == [NEW]
+        assert console.read_host_keys(stub.client, "i-1") is None
+    stub.assert_no_pending_responses()
+
+
 def test_read_host_keys_without_a_wait_asks_once(stub: Stubber) -> None:
     stub.add_response("get_console_output", {"InstanceId": "i-1"}, {"InstanceId": "i-1", "Latest": True})
     with stub:

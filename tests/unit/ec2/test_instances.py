@@ -44,6 +44,23 @@ def stub() -> Stubber:
     return Stubber(boto3.client("ec2", region_name="eu-west-1"))
 
 
+@pytest.mark.parametrize(
+    ("types", "slow"),
+    [
+        (["t3.large"], False),
+        (["t3.large", "p4d.24xlarge"], True),
+        (["p5.48xlarge"], True),
+        (["m5.metal"], True),
+        (["c7i.metal-24xl"], True),
+        (["g4dn.xlarge", "p3.2xlarge"], False),
+        ([], False),
+    ],
+)
+def test_large_machines_may_need_longer_to_start(types: list[str], slow: bool) -> None:
+    wait = instances.wait_seconds(types)
+    assert wait == (instances.SLOW_WAIT_SECONDS if slow else instances.WAIT_SECONDS)
+
+
 def test_find_follows_pages_and_sorts_by_age(stub: Stubber) -> None:
     stub.add_response("describe_instances", _answer(_describe(2), _describe(1), token="more"), {"Filters": FILTERS})
     stub.add_response("describe_instances", _answer(_describe(0)), {"Filters": FILTERS, "NextToken": "more"})

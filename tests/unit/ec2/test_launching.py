@@ -12,7 +12,7 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
 from flambe_ansible.ec2 import instances, launching, tags
-from flambe_ansible.ec2.errors import UnclearAnswerError
+from flambe_ansible.ec2.errors import ThrottledError, UnclearAnswerError
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.errors import AWSError
 from flambe_ansible.hosts import Role
@@ -28,6 +28,7 @@ def _settings(**changes: Any) -> launching.InstanceSettings:
         "types": {Role.ORCHESTRATOR: "t3.small", Role.FACTORY: "t3.large"},
         "images": {Role.ORCHESTRATOR: None, Role.FACTORY: None},
         "key_name": "work",
+        "key": Path("/nowhere/key.pem"),
         "security_group": "sg-1",
         "subnet_id": "subnet-1",
         "volume_type": "gp2",
@@ -136,7 +137,7 @@ def _tokens_sent(client: Any) -> list[str]:
 
 
 def _create(account: Account, folder: Path, request: dict[str, Any]) -> list[instances.EC2Instance]:
-    return launching.create(account.ec2, Journal(folder), request, role=Role.FACTORY, tokens=set())
+    return launching.create(account.ec2, Journal(folder), request, role=Role.FACTORY, tokens=set(), sender=account.ec2)
 
 
 def test_create_writes_the_journal_before_the_request(account: Account, tmp_path: Path) -> None:
@@ -149,7 +150,9 @@ def test_create_writes_the_journal_before_the_request(account: Account, tmp_path
 
     account.ec2.meta.events.register("provide-client-params.ec2.RunInstances", look)
     tokens: set[str] = set()
-    made = launching.create(account.ec2, Journal(tmp_path), _real(account), role=Role.FACTORY, tokens=tokens)
+    made = launching.create(
+        account.ec2, Journal(tmp_path), _real(account), role=Role.FACTORY, tokens=tokens, sender=account.ec2
+    )
     assert seen == [True]
     (entry,) = Journal(tmp_path).read()
     assert entry.stage is Stage.ANSWERED
@@ -178,7 +181,7 @@ def test_a_request_with_an_unclear_answer_is_repeated_with_the_same_token(
 
 def test_the_next_launch_uses_the_token_of_an_unclear_answer(account: Account, tmp_path: Path) -> None:
     sent = _tokens_sent(account.ec2)
-    refuse(account.ec2, "RunInstances", [client_error("InternalError", status=500)] * 3)
+    refuse(account.ec2, "RunInstances", [client_error("InternalError", status=500)] * 4)
     with pytest.raises(UnclearAnswerError) as caught:
         _create(account, tmp_path, _real(account))
     assert "creates no host twice" in (caught.value.hint or "")
@@ -188,10 +191,22 @@ def test_the_next_launch_uses_the_token_of_an_unclear_answer(account: Account, t
     assert len(account.instances()) == 2
 
 
-@pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "InvalidParameterCombination"])
-def test_the_attempt_after_a_refusal_has_a_new_token(account: Account, tmp_path: Path, code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("InsufficientInstanceCapacity", 500),
+        ("InsufficientHostCapacity", 500),
+        ("VcpuLimitExceeded", 400),
+        ("InvalidParameterCombination", 400),
+    ],
+)
+def test_the_attempt_after_a_refusal_has_a_new_token(account: Account, tmp_path: Path, code: str, status: int) -> None:
+    """A lack of capacity is a refusal, although AWS answers with the status of a server error.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+    """
     sent = _tokens_sent(account.ec2)
-    refuse(account.ec2, "RunInstances", [client_error(code)])
+    refuse(account.ec2, "RunInstances", [client_error(code, status=status)])
     with pytest.raises(AWSError) as caught:
         _create(account, tmp_path, _real(account))
     assert caught.value.code == code
@@ -199,6 +214,34 @@ def test_the_attempt_after_a_refusal_has_a_new_token(account: Account, tmp_path:
     assert Journal(tmp_path).read()[0].outcome == f"refused: {code}"
     _create(account, tmp_path, _real(account))
     assert len(set(sent)) == len(sent) == 2
+
+
+THROTTLED = client_error("RequestLimitExceeded", message="Request limit exceeded.", status=503)
+
+
+def test_a_throttled_request_is_repeated(account: Account, tmp_path: Path) -> None:
+    """https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html."""
+    sent = _tokens_sent(account.ec2)
+    refuse(account.ec2, "RunInstances", [THROTTLED, THROTTLED])
+    assert len(_create(account, tmp_path, _real(account))) == 2
+    assert len(sent) == 3
+    assert len(set(sent)) == 1
+
+
+def test_a_request_that_is_always_throttled_was_not_carried_out(account: Account, tmp_path: Path) -> None:
+    refuse(account.ec2, "RunInstances", [THROTTLED] * 4)
+    with pytest.raises(ThrottledError, match="Request limit exceeded") as caught:
+        _create(account, tmp_path, _real(account))
+    assert "throttles this account" in (caught.value.hint or "")
+    assert Journal(tmp_path).read()[0].outcome == "refused: RequestLimitExceeded"
+
+
+def test_a_throttled_request_after_an_unclear_answer_stays_unclear(account: Account, tmp_path: Path) -> None:
+    refuse(account.ec2, "RunInstances", [client_error("InternalError", status=500), *[THROTTLED] * 3])
+    with pytest.raises(UnclearAnswerError, match="InternalError") as caught:
+        _create(account, tmp_path, _real(account))
+    assert "creates no host twice" in (caught.value.hint or "")
+    assert Journal(tmp_path).unfinished()[0].stage is Stage.ASKED
 
 
 def _kill_before_the_answer(account: Account, folder: Path, request: dict[str, Any], *, carried_out: bool) -> str:
@@ -256,19 +299,25 @@ def test_late_hosts_of_an_interrupted_creation_prevent_a_different_creation(acco
     assert len(account.instances()) == 2
 
 
-def test_a_token_whose_hosts_have_ended_is_not_used_again(account: Account, tmp_path: Path) -> None:
-    """AWS answers a used token with its instances, even if they are terminated."""
+@pytest.mark.parametrize("answer", ["terminated", "IdempotentInstanceTerminated"])
+def test_a_token_whose_hosts_have_ended_is_not_used_again(account: Account, tmp_path: Path, answer: str) -> None:
+    """AWS refuses the token of a terminated instance; it returns instances that are shutting down.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+    """
     ec2 = Stubber(boto3.client("ec2", region_name="eu-west-1"))
-    numbers = itertools.count(1)
     request = _real(account, count=1)
     old = _kill_before_the_answer(account, tmp_path, request, carried_out=False)
     tokens: set[str] = set()
-    for state in ("terminated", "pending"):
-        ec2.add_response(
-            "run_instances", {"Instances": [{"InstanceId": f"i-{next(numbers)}", "State": {"Name": state}}]}
-        )
+    if answer == "terminated":
+        ec2.add_response("run_instances", {"Instances": [{"InstanceId": "i-1", "State": {"Name": "terminated"}}]})
+    else:
+        ec2.add_client_error("run_instances", answer, "The instance has been terminated.", http_status_code=400)
+    ec2.add_response("run_instances", {"Instances": [{"InstanceId": "i-2", "State": {"Name": "pending"}}]})
     with ec2:
-        made = launching.create(ec2.client, Journal(tmp_path), request, role=Role.FACTORY, tokens=tokens)
+        made = launching.create(
+            ec2.client, Journal(tmp_path), request, role=Role.FACTORY, tokens=tokens, sender=ec2.client
+        )
     assert [one.id for one in made] == ["i-2"]
     assert old in tokens
     assert len(tokens) == 2

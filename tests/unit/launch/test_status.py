@@ -113,6 +113,8 @@ def test_the_document_without_hosts() -> None:
     assert document == {
         "name": "c",
         "state": "absent",
+        "region": "",
+        "account": "",
         "orchestrator": None,
         "factories": [],
         "runtime": "flambe",

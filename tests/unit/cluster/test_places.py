@@ -1,0 +1,77 @@
+"""The regions and accounts of clusters on EC2, with moto in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from flambe_ansible.ec2 import api
+from flambe_ansible.hosts import Location
+from flambe_ansible.providers import places
+from tests.unit.ec2.support import REGION
+
+ACCOUNT = "123456789012"  # moto's
+
+
+def _use_account(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
+    monkeypatch.setattr(api, "get_account", lambda _sts: account)
+
+
+def test_a_plan_and_the_status_show_region_and_account(make_cluster: Any) -> None:
+    """https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html."""
+    plan = make_cluster().plan()
+    assert (plan.region, plan.account, plan.notes) == (REGION, ACCOUNT, ())
+    assert (plan.to_dict()["region"], plan.to_dict()["account"]) == (REGION, ACCOUNT)
+    assert make_cluster().status().location == Location(region=REGION, account=ACCOUNT)
+
+
+def test_the_account_may_be_unknown(make_cluster: Any) -> None:
+    cluster = make_cluster()
+    sts = cluster.clients.make("sts")
+
+    def fail(**_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="https://sts")
+
+    sts.meta.events.register_first("before-call.sts", fail)
+    cluster.clients.make = lambda *_args, **_options: sts
+    assert str(cluster.location()) == REGION
+
+
+def test_a_cluster_in_another_account_is_reported(make_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_cluster().load_all_instances()
+    _use_account(monkeypatch, "999999999999")
+    note = f"this machine also created a cluster trial in {REGION}, account {ACCOUNT}, which is not part of this one"
+    assert make_cluster().location().notes == (note,)
+    assert make_cluster().plan().notes == (note,)
+    assert make_cluster(name="trial2").location().notes == ()
+    assert make_cluster(creator="eve").location().notes == ()
+    _use_account(monkeypatch, "")
+    assert make_cluster().location().notes == ()
+
+
+def test_a_cluster_in_another_region_is_reported_until_it_is_terminated(make_cluster: Any) -> None:
+    make_cluster().load_all_instances()
+    other = make_cluster(region_name="us-east-1")
+    (note,) = other.location().notes
+    assert f"{REGION}, account {ACCOUNT}" in note
+    make_cluster().terminate_instances()
+    assert other.location().notes == ()
+
+
+def test_a_rollback_of_all_hosts_removes_the_record(make_cluster: Any) -> None:
+    cluster = make_cluster(factories_num=1)
+    cluster.load_all_instances()
+    larger = make_cluster(factories_num=2)
+    larger.load_all_instances()
+    larger.rollback_env()
+    assert places.read(cluster.state_dir)
+    cluster.rollback_env()
+    assert places.read(cluster.state_dir) == []
+
+
+def test_unreadable_records_are_ignored(make_cluster: Any) -> None:
+    cluster = make_cluster()
+    (cluster.state_dir / places.FILE).write_text("[{}]")
+    assert cluster.location().notes == ()
