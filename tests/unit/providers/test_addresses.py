@@ -27,8 +27,7 @@ def connections() -> Any:
         return Completed(returncode=0, stdout=done.stdout, stderr=done.stderr)
 
     found = create_autospec(Connections, instance=True)
-    found.run.side_effect = run
-    found.run_all.side_effect = lambda hosts, command, **_: {host.name: run(host, command) for host in hosts}
+    found.ask.side_effect = run
     return found
 
 
@@ -42,5 +41,6 @@ def test_an_address_of_another_host_is_refused(connections: Any) -> None:
     if not own:
         pytest.fail("this machine has no address")
     wrong = Host(name="a_orchestrator", role=Role.ORCHESTRATOR, private_ip="192.0.2.7")
-    with pytest.raises(UnsupportedHostError, match=r"192\.0\.2\.7 is not an address of this host"):
-        addresses.check(connections, [wrong])
+    errors = addresses.check_each(connections, [wrong])
+    assert isinstance(errors[wrong.name], UnsupportedHostError)
+    assert "192.0.2.7 is not an address of this host" in errors[wrong.name].message
