@@ -150,9 +150,8 @@ class Node:
         head = f"{self.head_address}:{self.port}"
         files.ensure_folder(os.path.dirname(self.command), 0o755, dry=self.dry)
         self.systemd.write(self.script, self.params["script"], 0o644)
-        self.systemd.write(
-            self.command, ray_unit.wrapper_text(self.runtime, self.script, head, self.query_options()), 0o755
-        )
+        wrapper = ray_unit.wrapper_text(self.runtime, self.script, head, *self.query_options())
+        self.systemd.write(self.command, wrapper, 0o755)
         self.systemd.write(TMPFILES, "x {}\n".format(self.params["temp_dir"] or ray_unit.TEMP_DIR), 0o644)
         sites = os.path.join(glob.escape(self.runtime), "lib/python3.*/site-packages")
         for site in glob.glob(sites) if address_script else ():
@@ -161,22 +160,25 @@ class Node:
             self.systemd.write(os.path.join(site, NODE_ADDRESS + ".pth"), line, 0o644)
 
     def query_options(self):
-        """Return the options of ray-nodes for the HTTP API of Ray 2; none for a Ray without it."""
+        """Return the options of ray-nodes, and variables for its import of a Ray without the HTTP API of Ray 2."""
         has_api = ray_versions.parse(self.version) >= ray_versions.STATE_API and DASHBOARD_PACKAGE in self.packages
         token = ["--token", self.token.path] if self.token else []
         if not has_api or "agent_http" not in self.params["ports"]:
-            return token
+            return [*(["--head"] if self.params["head"] and token else []), *token], self.token_variables()
         if self.params["head"]:
-            return ["--head", "--dashboard", "http://127.0.0.1:{}".format(self.params["dashboard_port"]), *token]
+            return ["--head", "--dashboard", "http://127.0.0.1:{}".format(self.params["dashboard_port"]), *token], {}
         agent = "http://127.0.0.1:{}".format(self.params["ports"]["agent_http"])
-        return ["--dashboard", agent, "--node", self.address, "--ray-version", self.version, *token]
+        return ["--dashboard", agent, "--node", self.address, "--ray-version", self.version, *token], {}
+
+    def token_variables(self):
+        """Return the variables with which Ray requires the token."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": self.token.path} if self.token else {}
 
     def unit_text(self, depends):
         """Write the text of the wanted unit."""
         head = self.params["head"]
         options = ray_unit.start_options(self.version, head, self.address, self.head_address, self.params)
         wait = [self.command, "--wait", "--timeout", str(ray_unit.HEAD_TIMEOUT)]
-        variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": self.token.path} if self.token else {}
         return ray_unit.unit_text(
             description="Ray (%s)" % ("head" if head else "worker"),
             user=self.account.pw_name,
@@ -186,7 +188,7 @@ class Node:
             start_pre=[*self.firewall_command("start"), *([wait] if self.token or not head else [])],
             stop_post=self.firewall_command("stop"),
             depends=depends,
-            variables=variables,
+            variables=self.token_variables(),
             restart=self.rejoins,
         )
 

@@ -131,9 +131,10 @@ def read_depends(text, name):
     return match.group(1) if match else ""
 
 
-def wrapper_text(runtime, script, address, options=()):
+def wrapper_text(runtime, script, address, options=(), variables=None):
     """Write the command ray-nodes: it runs the script on the runtime's Python with the address of the head."""
-    command = shlex.join([runtime + "/bin/python", script, "--address", address, *options])
+    words = [f"{name}={value}" for name, value in sorted((variables or {}).items())]
+    command = shlex.join([*words, runtime + "/bin/python", script, "--address", address, *options])
     clean = " ".join(f"-u {name}" for name in accounts.FOREIGN_PYTHON)
     return f'#!/bin/sh\n# Print the nodes of the Ray cluster as one JSON document.\nexec env {clean} {command} "$@"\n'
 

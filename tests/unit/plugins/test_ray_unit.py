@@ -136,6 +136,11 @@ def test_wrapper_quotes() -> None:
     assert text.endswith("'/my venv/bin/python' /s.py --address 10.0.0.9:12345 \"$@\"\n")
 
 
+def test_wrapper_sets_variables() -> None:
+    text = ray_unit.wrapper_text("/venv", "/s.py", "10.0.0.9:6379", ["--head"], {"RAY_AUTH_MODE": "token"})
+    assert " RAY_AUTH_MODE=token /venv/bin/python /s.py --address 10.0.0.9:6379 --head " in text
+
+
 def test_wrapper_ignores_another_python(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin/python"

@@ -413,3 +413,32 @@ def test_the_firewall_is_applied_when_it_changes_or_is_gone(
     assert converge("10.0.0.3", "10.0.0.2").warnings == [
         "Ray's ports are open to the network: neither nft nor iptables is installed"
     ]
+
+
+@pytest.mark.parametrize(
+    ("head", "dashboard", "expected"),
+    [
+        (True, True, "--head --dashboard http://127.0.0.1:8265 --token {token}"),
+        (False, True, "--dashboard http://127.0.0.1:6384 --node 10.0.0.1 --ray-version 2.60.0 --token {token}"),
+        # Without --head it would wait for its own start.
+        (True, False, "--head --token {token}"),
+        (False, False, "--token {token}"),
+    ],
+)
+def test_the_options_of_ray_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bool, dashboard: bool, expected: str
+) -> None:
+    if dashboard:
+        (tmp_path / "venv/lib/python3.7/site-packages/aiohttp_cors-0.8.1.dist-info").mkdir(parents=True)
+    monkeypatch.setattr(ray_service.ray_token.Token, "_read", lambda _self: "x" * 32)
+    node = make_node(
+        tmp_path,
+        monkeypatch,
+        ray="2.60.0",
+        head=head,
+        head_address="" if head else "10.0.0.9",
+        ports={"agent_http": 6384},
+    )
+    options, variables = node.query_options()
+    assert " ".join(options) == expected.format(token=node.token.path)
+    assert ("RAY_AUTH_MODE" in variables) is not dashboard
