@@ -27,6 +27,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils.systemd import RUNN
 SCRIPT = "ray_nodes.py"
 NODE_ADDRESS = "flambe_node_address"
 TMPFILES = "/etc/tmpfiles.d/flambe-ray.conf"
+CLIENT_PACKAGE = "grpcio"  # comes with ray[client] and ray[default]
 DASHBOARD_PACKAGE = "aiohttp-cors"  # comes with ray[default]
 BLOCKED_SECONDS = 20  # until a port of a live node that the head cannot reach is an error
 CONNECT_SECONDS = 5  # for a connection from the head to another host
@@ -177,7 +178,10 @@ class Node:
     def unit_text(self, depends):
         """Write the text of the wanted unit."""
         head = self.params["head"]
-        options = ray_unit.start_options(self.version, head, self.address, self.head_address, self.params)
+        # Without the package Ray refuses the option.
+        client_port = self.params["client_port"] if CLIENT_PACKAGE in self.packages else 0
+        settings = {**self.params, "client_port": client_port}
+        options = ray_unit.start_options(self.version, head, self.address, self.head_address, settings)
         wait = [self.command, "--wait", "--timeout", str(ray_unit.HEAD_TIMEOUT)]
         return ray_unit.unit_text(
             description="Ray (%s)" % ("head" if head else "worker"),

@@ -42,8 +42,8 @@ def start_options(version, head, address, head_address, settings):
         options += [
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={settings['dashboard_port']}",
-            f"--ray-client-server-port={settings['client_port']}",
         ]
+        options += [f"--ray-client-server-port={settings['client_port']}"] if settings["client_port"] else []
     if redis:
         options += _old_port_options(head, port)
     else:
