@@ -36,14 +36,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def name_group(nodeid: str) -> str:
     """Return the group of a test. All tests of a group run on one worker, in order.
 
-    The tests of roles share one cluster, and so do both modules of ``submit``. Other end-to-end tests share resources
-    within their module; each unit test is a separate group. The largest groups start first.
+    The tests of roles share one cluster, and so do the modules of ``submit`` and those of ``ray``. Other end-to-end
+    tests share resources within their module; each unit test is a separate group. The largest groups start first.
     """
     path = PurePosixPath(nodeid.split("::")[0])
     if path.parent.name == "roles":
         return "roles"
     if path.parent.name == "e2e":
-        return "submit" if path.stem.startswith("test_submit") else path.stem
+        shared = (name for name in ("submit", "ray") if path.stem.startswith(f"test_{name}"))
+        return next(shared, path.stem)
     return nodeid
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
 from flambe_ansible.ec2.checks import Needs
+from flambe_ansible.ec2.images import ARM, X86
 from flambe_ansible.ec2.instances import EC2Instance
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
 from flambe_ansible.hosts import Host, HostState, Role
@@ -23,6 +24,8 @@ from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
 
 if TYPE_CHECKING:
     import boto3
+
+ARCHITECTURES = {"x86_64": X86, "aarch64": ARM}  # uname's words for a processor to EC2's
 
 
 class AWSCluster(Cluster):
@@ -190,6 +193,7 @@ class AWSCluster(Cluster):
                 a tag is reserved for the cluster.
         """
         check_arguments(self.schema, {name: getattr(self, name) for name in self.schema.by_name})
+        self._runtime.check()
 
     def _get_alarm_name(self, instance_id: str) -> str:
         """Return the name of an instance's alarm."""
@@ -274,4 +278,5 @@ class AWSCluster(Cluster):
             volume_type=self.volume_type,
             volume_size=int(self.volume_size),
             dedicated=self.dedicated,
+            architectures=tuple(ARCHITECTURES[machine] for machine in self._runtime.machines),
         )

@@ -47,7 +47,7 @@ from flambe_ansible.paths import cluster_state
 from flambe_ansible.providers import Provider
 from flambe_ansible.providers.given import RecordedProvider, not_managed
 from flambe_ansible.runnable.environment import RemoteEnvironment
-from flambe_ansible.runtimes import Runtime, RuntimeVersion, make_runtime
+from flambe_ansible.runtimes import NodeOptions, Runtime, RuntimeVersion, make_runtime
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from flambe_ansible.ssh import Connections, Patience
 from flambe_ansible.ssh.parallel import join
@@ -73,7 +73,7 @@ class Submission:
 class ClusterOptions(TypedDict, total=False):
     """The keyword arguments that all clusters share; ``Cluster`` documents them."""
 
-    runtime: str
+    runtime: str | Mapping[str, Any]
     flambe_version: str | None
     flambe_source: str | None
     use_public: bool
@@ -83,6 +83,9 @@ class ClusterOptions(TypedDict, total=False):
     expose_sites: bool
     answer_timeout: float
     boot_timeout: float
+    factories_resources: Mapping[str, float] | None
+    orchestrator_resources: Mapping[str, float] | None
+    factories_labels: Mapping[str, str] | None
 
 
 class Cluster(ABC):
@@ -97,7 +100,7 @@ class Cluster(ABC):
         key: The path of the user's private SSH key, the same for all hosts.
         username: The user to log in as, the same on all hosts.
         setup_cmds: Commands for bash that run in order on every host. They must be idempotent and read no input.
-        runtime: What the hosts get installed: ``flambe`` or ``none``.
+        runtime: What the hosts get installed: ``flambe``, ``ray`` or ``none``; a mapping has the options of ``ray``.
         flambe_version: The release of flambe; None is the flambe installed on this machine.
         flambe_source: The path of a checkout of flambe that is installed instead of a release.
         use_public: Whether this machine connects to public addresses, otherwise to private ones.
@@ -107,6 +110,9 @@ class Cluster(ABC):
         expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
         answer_timeout: Seconds for a running host to accept a login, or to answer one query.
         boot_timeout: Seconds from the start of a host until it accepts a login.
+        factories_resources: Resources of each factory for Ray's scheduler, name to amount.
+        orchestrator_resources: Resources of the orchestrator; without them it has no CPUs for tasks.
+        factories_labels: Labels of each factory for Ray's scheduler.
         proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config``, ``none`` is no bastion.
 
     Attributes:
@@ -133,7 +139,7 @@ class Cluster(ABC):
         username: str,
         setup_cmds: list[str] | None = None,
         *,
-        runtime: str = "flambe",
+        runtime: str | Mapping[str, Any] = "flambe",
         flambe_version: str | None = None,
         flambe_source: str | None = None,
         use_public: bool = True,
@@ -143,6 +149,9 @@ class Cluster(ABC):
         expose_sites: bool = False,
         answer_timeout: float = ANSWER_TIMEOUT,
         boot_timeout: float = BOOT_TIMEOUT,
+        factories_resources: Mapping[str, float] | None = None,
+        orchestrator_resources: Mapping[str, float] | None = None,
+        factories_labels: Mapping[str, str] | None = None,
         proxy_jump: str | None = None,
     ) -> None:
         self.name = name
@@ -160,6 +169,9 @@ class Cluster(ABC):
         self.expose_sites = expose_sites
         self.answer_timeout = answer_timeout
         self.boot_timeout = boot_timeout
+        self.factories_resources = factories_resources
+        self.orchestrator_resources = orchestrator_resources
+        self.factories_labels = factories_labels
         self.proxy_jump = proxy_jump
         self.observer: events.Observer = events.ignore
         self.orchestrator: Instance | None = None
@@ -523,7 +535,7 @@ class Cluster(ABC):
             region=hosts.region,
             account=hosts.account,
             hosts=mark_replaced(hosts.hosts, self._replaced),
-            runtime=self.runtime,
+            runtime=self._runtime.name,
             version=version,
             notes=(*version.warnings, *hosts.notes),
         )
@@ -625,7 +637,9 @@ class Cluster(ABC):
         patience = self._limits.for_launch if timeout is None else _fixed(timeout)
         errors = access.open_each(hosts, patience=patience, observer=self.observer)
         errors |= access.connections.probe_each(
-            [host for host in hosts if host.name not in errors], observer=self.observer
+            [host for host in hosts if host.name not in errors],
+            machines=self._runtime.machines,
+            observer=self.observer,
         )
         if self._provider.records_hosts:
             records.write_hosts(self.state_dir, hosts)
@@ -706,7 +720,7 @@ class Cluster(ABC):
             ),
             orchestrator=head,
             factories=tuple(host for host in hosts if host.role is Role.FACTORY),
-            runtime=self.runtime,
+            runtime=self._runtime.name,
             has_ray=has_ray,
             ray=health.ray,
             unreachable=health.unreachable,
@@ -887,7 +901,14 @@ class Cluster(ABC):
 
     @cached_property
     def _runtime(self) -> Runtime:
-        return make_runtime(self.runtime, flambe_version=self.flambe_version, flambe_source=self.flambe_source)
+        nodes = NodeOptions(
+            orchestrator_resources=self.orchestrator_resources or {},
+            factories_resources=self.factories_resources or {},
+            factories_labels=self.factories_labels or {},
+        )
+        return make_runtime(
+            self.runtime, flambe_version=self.flambe_version, flambe_source=self.flambe_source, nodes=nodes
+        )
 
     @cached_property
     def _provider(self) -> Provider:
@@ -927,7 +948,7 @@ class Cluster(ABC):
             ClusterConfigurationError: The runtime has no Ray.
         """
         if self._runtime.ray is None:
-            raise ClusterConfigurationError(f"cluster {self.name} has runtime {self.runtime}, which has no Ray")
+            raise ClusterConfigurationError(f"cluster {self.name} has runtime {self._runtime.name}, which has no Ray")
         return self._runtime.ray
 
     def _launch(self, options: LaunchOptions, *, check: Callable[[], None]) -> LaunchResult:
@@ -936,6 +957,7 @@ class Cluster(ABC):
         self.options = options
         self.parse()
         options.check()
+        self._check_rotation(options)
         version = self.resolve_runtime()
         with lock.hold(self.state_dir), self.reserve("launch") as reservation:
             answered = reservation.held
@@ -1007,6 +1029,12 @@ class Cluster(ABC):
     @property
     def _limits(self) -> Limits:
         return Limits(answer_timeout=self.answer_timeout, boot_timeout=self.boot_timeout)
+
+    def _check_rotation(self, options: LaunchOptions) -> None:
+        """Refuse to rotate a token that the runtime does not have."""
+        if options.rotate_token and not (self._runtime.ray and self._runtime.ray.token_file):
+            message = f"cluster {self.name} has runtime {self._runtime.name}, whose Ray has no token to rotate"
+            raise ClusterConfigurationError(message)
 
     @property
     def _player(self) -> Player:

@@ -73,6 +73,7 @@ class SSHCluster(Cluster):
             ClusterConfigurationError: An argument has a wrong value, or two hosts have the same address.
         """
         check_arguments(SSH_CLUSTER, {name: getattr(self, name) for name in SSH_CLUSTER.by_name})
+        self._runtime.check()
 
     def load_all_instances(self) -> None:
         """Load the configured hosts."""

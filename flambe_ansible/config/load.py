@@ -17,6 +17,7 @@ from flambe_ansible.config.scalars import STANDARD
 from flambe_ansible.errors import ClusterConfigurationError, Problem
 from flambe_ansible.validation import Field, Flaw, Kind, Schema, find_flaws
 from flambe_ansible.validation.check import as_problem, normalize
+from flambe_ansible.validation.runtime_fields import is_local
 from flambe_ansible.validation.schema import format_path, show, suggest
 
 
@@ -167,8 +168,17 @@ def _note_unknown(reader: Reader, entry: Entry, schema: Schema, *, given: set[st
 
 def _resolve(field_: Field, value: Any, folder: Path) -> Any:
     """Make a path absolute, relative to the file's folder and with ``~`` expanded; other values are unchanged."""
+    if isinstance(value, dict) and field_.options:
+        options = {one.name: one for one in field_.options}
+        return {name: _resolve(options[name], one, folder) if name in options else one for name, one in value.items()}
+    if field_.kind is Kind.PACKAGES and isinstance(value, list):
+        return [_make_absolute(one, folder) if is_local(one) else one for one in value]
     if field_.kind is not Kind.PATH or not isinstance(value, str) or not value.strip() or "-----BEGIN" in value:
         return value
+    return _make_absolute(value, folder)
+
+
+def _make_absolute(value: str, folder: Path) -> str:
     try:
         path = Path(value).expanduser()
     except RuntimeError:  # unknown user; the field's rule reports it

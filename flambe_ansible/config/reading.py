@@ -66,6 +66,9 @@ class Reader:
             Kind.ADDRESS: self._read_texts,
             Kind.ADDRESSES: self._read_texts,
             Kind.HOST_KEYS: self._read_texts,
+            Kind.PACKAGES: self._read_texts,
+            Kind.AMOUNTS: self._read_amounts,
+            Kind.OPTIONS: self._read_options,
             Kind.ANY: self._read_any,
         }
 
@@ -238,6 +241,33 @@ class Reader:
         else:
             texts = self._read_text(node, field, path)
         return texts if len(self.flaws) == before else None
+
+    def _read_amounts(self, node: yaml.Node, field: Field, path: Path) -> dict[str, Any] | None:
+        if not isinstance(node, yaml.MappingNode):
+            self.note(f"is {name_node(node)}", node, path, expected=field.expected)
+            return None
+        before = len(self.flaws)
+        found = {}
+        for entry in self.read_entries(node, path):
+            self.positions[(*path, entry.key)] = Position.of(entry.value)
+            found[entry.key] = self._read_number(entry.value, field, (*path, entry.key))
+        return found if len(self.flaws) == before else None
+
+    def _read_options(self, node: yaml.Node, field: Field, path: Path) -> Any:
+        """Read text, or a mapping of the field's options; an unknown option is left to the check of the values."""
+        if not isinstance(node, yaml.MappingNode):
+            return self._read_text(node, field, path)
+        known = {one.name: one for one in field.options}
+        found: dict[str, Any] = {}
+        before = len(self.flaws)
+        for entry in self.read_entries(node, path):
+            option, place = known.get(entry.key), (*path, entry.key)
+            self.positions[place] = Position.of(entry.value)
+            if option is None or is_null(entry.value) or not self._has_plain_tag(entry.value, place, option.expected):
+                found[entry.key] = None
+            else:
+                found[entry.key] = self._readers[option.kind](entry.value, option, place)
+        return found if len(self.flaws) == before else None
 
     def _read_any(self, node: yaml.Node, _field: Field, path: Path) -> Any:
         try:

@@ -211,9 +211,10 @@ class _Checks:
             suggestion = self._suggest_type(kind, zone)
             result.problems = [_problem(name, message, expected="an instance type of the zone", suggestion=suggestion)]
             info = None
-        if info and images.ARCHITECTURE not in info.get("ProcessorInfo", {}).get("SupportedArchitectures", []):
-            message = f"{kind} is not an x86_64 machine"
-            result.problems.append(_problem(name, message, expected="an x86_64 instance type"))
+        accepted = self.settings.architectures
+        if info and images.find_architecture(info) not in accepted:
+            message = f"{kind} is not an {' or '.join(accepted)} machine"
+            result.problems.append(_problem(name, message, expected=f"an {' or '.join(accepted)} instance type"))
         limit = self.needs.capability if role is Role.FACTORY else None
         if info and limit and (gpus.read_capability(info) or 0.0) > limit:
             message = f"the GPUs of {kind} are newer than the runtime supports (CUDA compute capability {limit})"
@@ -228,7 +229,7 @@ class _Checks:
         if not gpus.has_gpu_name(kind):
             return _closest(kind, offered)
         found = api.describe_instance_types(self.ec2, sorted(filter(gpus.has_gpu_name, offered)))
-        fitting = [one for one in found if images.ARCHITECTURE in one["ProcessorInfo"]["SupportedArchitectures"]]
+        fitting = [one for one in found if images.find_architecture(one) in self.settings.architectures]
         return gpus.suggest(kind, fitting, limit=self.needs.capability)
 
     def _check_image(self, role: Role, info: InstanceTypeInfoTypeDef | None, result: _RoleResult) -> None:
@@ -240,7 +241,12 @@ class _Checks:
             )
             result.problems += problems
         elif info:
-            result.image = images.find_default(self.ec2, self.ssm, gpu=images.wants_gpu_image(info))
+            architecture = images.find_architecture(info)
+            if architecture not in self.settings.architectures:
+                return
+            result.image = images.find_default(
+                self.ec2, self.ssm, gpu=images.wants_gpu_image(info), architecture=architecture
+            )
             if images.has_undriven_gpu(info):
                 result.notes.append(
                     f"the default image has no driver for the GPUs of {self.settings.types[role]}: "
@@ -249,9 +255,12 @@ class _Checks:
         image = result.image
         if not image:
             return
-        if image.architecture != images.ARCHITECTURE:
+        accepted = self.settings.architectures
+        fitting = images.find_architecture(info) if info else ""
+        if image.architecture not in ((fitting,) if fitting in accepted else accepted):
             message = f"image {image.id} is for {image.architecture}"
-            result.problems.append(_problem(name, message, expected=f"an image for {images.ARCHITECTURE}"))
+            expected = fitting if fitting in accepted else " or ".join(accepted)
+            result.problems.append(_problem(name, message, expected=f"an image for {expected}"))
         if image.state != "available":
             message = f"image {image.id} is {image.state}"
             result.problems.append(_problem(name, message, expected="an image that is available"))

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import ImageTypeDef, InstanceTypeInfoTypeDef
     from mypy_boto3_ssm.client import SSMClient
 
-ARCHITECTURE = "x86_64"
+X86, ARM = "x86_64", "arm64"  # EC2's names of the architectures
 
 # Ubuntu LTS releases that the roles support, with their code names; the preferred one first.
 RELEASES = {"24.04": "noble", "22.04": "jammy"}
 
 # https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
 CANONICAL = {"aws": "099720109477", "aws-cn": "837727238323", "aws-us-gov": "513442679011"}
-UBUNTU_PARAMETER = "/aws/service/canonical/ubuntu/server/{release}/stable/current/amd64/hvm/ebs-gp3/ami-id"
-UBUNTU_NAME = "ubuntu/images/hvm-ssd*/ubuntu-{codename}-{release}-amd64-server-*"
+UBUNTU_PARAMETER = "/aws/service/canonical/ubuntu/server/{release}/stable/current/{debian}/hvm/ebs-gp3/ami-id"
+UBUNTU_NAME = "ubuntu/images/hvm-ssd*/ubuntu-{codename}-{release}-{debian}-server-*"
 
 # https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
-GPU_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-{release}/latest/ami-id"
-GPU_NAME = "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu {release}) *"
+GPU_PARAMETER = "/aws/service/deeplearning/ami/{architecture}/base-oss-nvidia-driver-gpu-ubuntu-{release}/latest/ami-id"
+GPU_NAME = "Deep Learning{label} Base OSS Nvidia Driver GPU AMI (Ubuntu {release}) *"
 GPU_OWNER = "amazon"
 
 # The open kernel modules of these images need a GPU of the Turing generation or newer.
@@ -58,6 +58,13 @@ class _Source:
     owner: str
     name: str
     words: str
+    architecture: str
+
+
+def find_architecture(info: InstanceTypeInfoTypeDef) -> str:
+    """Return the architecture of a type; "" if it is neither x86_64 nor arm64."""
+    supported = info.get("ProcessorInfo", {}).get("SupportedArchitectures", [])
+    return next((one for one in (X86, ARM) if one in supported), "")
 
 
 def wants_gpu_image(info: InstanceTypeInfoTypeDef) -> bool:
@@ -85,12 +92,13 @@ def get_image(ec2: EC2Client, image_id: str, *, origin: str) -> Image:
 
 def find_default_for(ec2: EC2Client, ssm: SSMClient, instance_type: str) -> Image:
     """Find the default image for hosts of an instance type."""
-    return find_default(ec2, ssm, gpu=wants_gpu_image(api.describe_instance_type(ec2, instance_type)))
+    info = api.describe_instance_type(ec2, instance_type)
+    return find_default(ec2, ssm, gpu=wants_gpu_image(info), architecture=find_architecture(info))
 
 
-def find_default(ec2: EC2Client, ssm: SSMClient, *, gpu: bool = False) -> Image:
+def find_default(ec2: EC2Client, ssm: SSMClient, *, gpu: bool = False, architecture: str = X86) -> Image:
     """Find the newest Ubuntu LTS image, with NVIDIA's driver if ``gpu`` is set; SSM parameters are read first."""
-    sources = _list_sources(ec2.meta.partition, gpu=gpu)
+    sources = _list_sources(ec2.meta.partition, gpu=gpu, architecture=architecture)
     for source in sources:
         if image_id := _read_parameter(ssm, source.parameter):
             return get_image(ec2, image_id, origin=f"{source.words}, {source.parameter}")
@@ -104,19 +112,26 @@ def find_default(ec2: EC2Client, ssm: SSMClient, *, gpu: bool = False) -> Image:
     )
 
 
-def _list_sources(partition: str, *, gpu: bool) -> Sequence[_Source]:
+def _list_sources(partition: str, *, gpu: bool, architecture: str) -> Sequence[_Source]:
     """List the sources of the default image, the preferred one first."""
     if gpu:
         parameter, owner, name = GPU_PARAMETER, GPU_OWNER, GPU_NAME
     else:
         parameter, owner, name = UBUNTU_PARAMETER, CANONICAL.get(partition, CANONICAL["aws"]), UBUNTU_NAME
     origin = "with NVIDIA driver (AWS Deep Learning Base)" if gpu else "by Canonical"
+    is_arm = architecture == ARM
+    words = {
+        "architecture": architecture,
+        "debian": "arm64" if is_arm else "amd64",
+        "label": " ARM64" if is_arm else "",
+    }
     return [
         _Source(
-            parameter.format(release=release),
+            parameter.format(release=release, **words),
             owner,
-            name.format(release=release, codename=codename),
+            name.format(release=release, codename=codename, **words),
             f"Ubuntu {release} {origin}",
+            architecture,
         )
         for release, codename in RELEASES.items()
     ]
@@ -136,7 +151,7 @@ def _find_newest(ec2: EC2Client, source: _Source) -> ImageTypeDef | None:
     """Find the newest image with this name in its owner's account."""
     filters = {
         "name": [source.name],
-        "architecture": [ARCHITECTURE],
+        "architecture": [source.architecture],
         "root-device-type": ["ebs"],
         "virtualization-type": ["hvm"],
         "state": ["available"],

@@ -42,6 +42,7 @@ class InstanceSettings:
     volume_size: int  # GB, of the root volume
     dedicated: bool  # run on dedicated hardware
     public_address: bool = False  # request public addresses, which the subnet does not assign by itself
+    architectures: Sequence[str] = ("x86_64",)  # accepted ones, in EC2's words: x86_64, arm64
 
     @property
     def volume(self) -> str:

@@ -140,7 +140,9 @@ def _nspawn_arguments(settings: Settings, spec: HostSpec) -> list[str]:
         "--quiet", "--boot", "--register=no", "--keep-unit", "--settings=no", "--notify-ready=no",
         f"--directory={home / 'root'}", f"--machine={spec.hostname}", f"--hostname={spec.hostname}",
         f"--uuid={machine_id}", "--network-namespace-path=/proc/self/ns/net", "--resolv-conf=off", "--timezone=off",
-        "--link-journal=no", "--console=read-only", *binds,
+        "--link-journal=no", "--console=read-only",
+        "--capability=CAP_NET_ADMIN",  # for firewalls, in the host's own network
+        *binds,
     ]  # fmt: skip
 
 

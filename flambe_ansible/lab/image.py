@@ -19,7 +19,7 @@ USER_ID = 1000
 
 PACKAGES = (
     "ca-certificates", "curl", "dbus", "git", "iproute2", "iputils-ping", "less", "libpam-systemd", "netbase",
-    "openssh-server", "procps", "psmisc", "python3", "rsync", "sudo", "systemd", "systemd-sysv",
+    "nftables", "openssh-server", "procps", "psmisc", "python3", "rsync", "sudo", "systemd", "systemd-sysv",
 )  # fmt: skip
 
 # Services that a host does not need, and a mount that would hide a part of its disk.

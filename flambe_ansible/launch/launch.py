@@ -21,8 +21,6 @@ from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from flambe_ansible.ssh import Connections
 from flambe_ansible.ssh.parallel import join
 
-RAY_TIMEOUT = 90.0  # seconds at least for Ray to start; the role's default
-
 PROTECTED = "protected"  # the failed step of a module that refuses a change because Ray runs
 
 
@@ -33,12 +31,14 @@ class LaunchOptions:
     Attributes:
         force: Restart Ray and change its runtime even if that ends a running job.
         rerun_setup: Run the setup commands even if nothing changed.
+        rotate_token: Replace the token that Ray requires; Ray restarts on all hosts.
         secrets_file: The user's secrets; None is ``~/.flambe/secrets.ini``, if it exists.
         secrets_sections: The sections to send; None is all.
     """
 
     force: bool = False
     rerun_setup: bool = False
+    rotate_token: bool = False
     secrets_file: Path | None = None
     secrets_sections: Sequence[str] | None = None
 
@@ -101,12 +101,18 @@ def role_variables(
         "setup_cmds_commands": list(setup_cmds or []),
         "setup_cmds_timeout": setup_timeout,
         "setup_cmds_rerun": options.rerun_setup,
-        **({"ray_node_timeout": max(RAY_TIMEOUT, 1.5 * limits.answer_timeout)} if runtime.ray else {}),
+        **_limit_ray(runtime, limits),
         **runtime.variables(version),
+        **({"ray_node_rotate_token": True} if options.rotate_token else {}),
         **dict.fromkeys(_list_install_limits(runtime), install_timeout),
         "secrets_src": str(source) if source else "",
         "secrets_sections": list(options.secrets_sections or []),
     }
+
+
+def _limit_ray(runtime: Runtime, limits: Limits) -> dict[str, float]:
+    """Return the variable that limits the start of Ray."""
+    return {"ray_node_timeout": max(runtime.ray.start_timeout, 1.5 * limits.answer_timeout)} if runtime.ray else {}
 
 
 def _list_install_limits(runtime: Runtime) -> list[str]:

@@ -5,25 +5,37 @@ To add one, write a module with a class of the ``Runtime`` protocol and add it t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from flambe_ansible.runtimes.base import JobRunner, Runtime, RuntimeVersion
 from flambe_ansible.runtimes.flambe import FlambeRuntime
 from flambe_ansible.runtimes.plain import PlainRuntime
+from flambe_ansible.runtimes.ray import NodeOptions, RayRuntime
 
-__all__ = ["JobRunner", "Runtime", "RuntimeVersion", "make_runtime"]
+__all__ = ["JobRunner", "NodeOptions", "Runtime", "RuntimeVersion", "make_runtime"]
 
 
-def make_runtime(name: str, *, flambe_version: str | None = None, flambe_source: str | None = None) -> Runtime:
+def make_runtime(
+    runtime: str | Mapping[str, Any],
+    *,
+    flambe_version: str | None = None,
+    flambe_source: str | None = None,
+    nodes: NodeOptions | None = None,
+) -> Runtime:
     """Return the runtime that a configuration names.
 
     Args:
-        name: The field ``runtime``; one of ``validation.fields.RUNTIMES``.
+        runtime: The field ``runtime``; one of ``validation.fields.RUNTIMES``, or a mapping with the options of Ray.
         flambe_version: The release of flambe, or None.
         flambe_source: The path of a checkout of flambe, or None.
+        nodes: The resources and labels of Ray's nodes, for ``ray``.
     """
+    if not isinstance(runtime, str):
+        return RayRuntime(runtime, nodes)
     runtimes: dict[str, Callable[[], Runtime]] = {
         "flambe": lambda: FlambeRuntime(flambe_version, flambe_source),
         "none": PlainRuntime,
+        "ray": lambda: RayRuntime(nodes=nodes),
     }
-    return runtimes[name]()
+    return runtimes[runtime]()

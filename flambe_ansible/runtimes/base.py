@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from flambe_ansible.events import Observer
 from flambe_ansible.runtimes.ray_service import RayService
+from flambe_ansible.sources import Requirements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class RuntimeVersion:
         origin: Where the version comes from, in words.
         source: The checkout that is installed instead of a release, or None.
         wheel: The wheel of the checkout, once it is built.
+        python: The Python that it runs on, in words; "" if the runtime has only one.
+        requirements: The packages that are installed.
         warnings: What the user should be warned about.
     """
 
@@ -27,6 +30,8 @@ class RuntimeVersion:
     origin: str = ""
     source: Path | None = None
     wheel: Path | None = None
+    python: str = ""
+    requirements: Requirements = field(default_factory=Requirements)
     warnings: tuple[str, ...] = ()
 
 
@@ -53,6 +58,7 @@ class Runtime(Protocol):
         jobs: How jobs run; None if the runtime cannot run jobs.
         protection: Variables with which the roles fail, at the step ``protected``, instead of restarting a running
             Ray or changing its runtime.
+        machines: The processors that it runs on, as ``uname -m`` prints them.
         marker: A file on the orchestrator that exists once a launch has prepared it; a relative path starts at the
             home folder.
         cuda_capability: The highest CUDA compute capability of GPUs that it can use; None is no limit.
@@ -63,8 +69,16 @@ class Runtime(Protocol):
     ray: RayService | None
     jobs: JobRunner | None
     protection: Mapping[str, Any]
+    machines: Sequence[str]
     marker: str
     cuda_capability: float | None
+
+    def check(self) -> None:
+        """Check what the fields cannot show, without a connection.
+
+        Raises:
+            ClusterConfigurationError: The configuration cannot work.
+        """
 
     def resolve(self, *, observer: Observer) -> RuntimeVersion:
         """Determine which version the hosts get; build a checkout unless its content was built before.

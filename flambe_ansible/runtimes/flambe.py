@@ -42,12 +42,16 @@ class FlambeRuntime:
     ray: RayService | None = RayService(unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node")
     jobs: JobRunner | None = JobRunner(command=JOB_COMMAND, log=JOB_LOG)
     protection: Mapping[str, Any] = {"flambe_unless_active": RAY_UNIT, "ray_node_restart": False}
+    machines: Sequence[str] = ("x86_64",)  # torch 1.3 has no other wheels
     marker = RAY_NODES
     cuda_capability: float | None = 7.5  # torch 1.3 with CUDA 10.1: up to the T4 of g4dn
 
     def __init__(self, version: str | None = None, source: str | None = None) -> None:
         self._version = version
         self._source = source
+
+    def check(self) -> None:
+        """Accept every configuration that the fields allow."""
 
     def resolve(self, *, observer: Observer) -> RuntimeVersion:
         """Determine the release or checkout; build a checkout unless its content was built before."""

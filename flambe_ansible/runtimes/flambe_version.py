@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -20,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from flambe_ansible.errors import SourceError
 from flambe_ansible.events import Observer, ignore
-from flambe_ansible.pythons import clean_environment
+from flambe_ansible.pythons import clean_environment, list_script_interpreters
 from flambe_ansible.runtimes.base import RuntimeVersion
 from flambe_ansible.sources import build_wheel
 
@@ -91,37 +90,12 @@ def _find_on_path() -> RuntimeVersion | None:
     script = shutil.which("flambe")
     if not script:
         return None
-    for interpreter in _list_interpreters(Path(script)):
+    for interpreter in list_script_interpreters(Path(script)):
         answer = _ask(interpreter)
         if answer:
             origin = f"installed where {script} comes from"
             return _make(answer["version"], origin, direct_url=answer["direct_url"], folder=answer["source"])
     return None
-
-
-def _list_interpreters(script: Path) -> list[str]:
-    """Return the interpreters that may run a script: that of its first line, those beside it, the first on the PATH.
-
-    flambe's own script is a shell script that calls ``python3``; those that pip writes name their interpreter.
-    """
-    candidates = [_read_shebang(script)]
-    for folder in dict.fromkeys((script.parent, script.resolve().parent)):
-        candidates += [str(folder / name) for name in ("python3", "python")]
-    candidates.append(shutil.which("python3") or "")
-    return [one for one in dict.fromkeys(candidates) if one and os.access(one, os.X_OK)]
-
-
-def _read_shebang(script: Path) -> str:
-    """Return the Python of a script's first line, or ""."""
-    try:
-        with script.open("rb") as file:
-            line = file.readline(1024)
-    except OSError:
-        return ""
-    words = line[2:].decode(errors="replace").split() if line.startswith(b"#!") else []
-    if len(words) > 1 and Path(words[0]).name == "env":
-        words = [shutil.which(words[1]) or ""]
-    return words[0] if words and Path(words[0]).name.startswith(("python", "pypy")) else ""
 
 
 def _ask(interpreter: str) -> dict[str, str] | None:

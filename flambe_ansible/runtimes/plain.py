@@ -19,8 +19,12 @@ class PlainRuntime:
     ray: RayService | None = None
     jobs: JobRunner | None = None
     protection: Mapping[str, Any] = {}
+    machines: Sequence[str] = ("x86_64", "aarch64")
     marker = KEY_FILE
     cuda_capability: float | None = None
+
+    def check(self) -> None:
+        """Accept every configuration that the fields allow."""
 
     def resolve(self, *, observer: Observer) -> RuntimeVersion:
         """Return an empty version: nothing is installed."""

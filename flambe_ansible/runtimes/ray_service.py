@@ -67,11 +67,15 @@ class RayService:
         unit: The unit.
         nodes_command: The program on the hosts that prints Ray's nodes as JSON.
         tag: The tag of the role in site.yml that starts it.
+        start_timeout: Seconds for all nodes to start, at least.
+        token_file: The file of the token that Ray requires, relative to the home folder on every host; "" for none.
     """
 
     unit: str
     nodes_command: str
     tag: str
+    start_timeout: float = 90.0
+    token_file: str = ""
 
     def ask(self, connections: Connections, head: Host) -> RayNodes:
         """Return Ray's nodes; if Ray does not answer within the limit for answers, ``error`` has the reason."""

@@ -40,23 +40,28 @@ class Connections(Links):
     ``login_patience`` seconds. With ``strict_host_keys``, a host without a trusted key is refused.
     """
 
-    def probe(self, hosts: Sequence[Host], *, observer: Observer = ignore) -> dict[str, Probe]:
+    def probe(
+        self, hosts: Sequence[Host], *, machines: Sequence[str] = probing.MACHINES, observer: Observer = ignore
+    ) -> dict[str, Probe]:
         """Read the facts of every host after its cloud-init has ended, and check the requirements.
 
+        ``machines`` are the accepted processors, as ``uname -m`` prints them.
         The facts are kept in :attr:`probes`. The observer receives a warning for each host whose cloud-init failed.
         ``UnsupportedHostError`` has one line for each host that does not meet a requirement.
         """
-        errors = self.probe_each(hosts, observer=observer)
+        errors = self.probe_each(hosts, machines=machines, observer=observer)
         if errors:
             raise join(list(errors.values()))
         return {host.name: self.probes[host.name] for host in hosts}
 
-    def probe_each(self, hosts: Sequence[Host], *, observer: Observer = ignore) -> dict[str, HostError]:
+    def probe_each(
+        self, hosts: Sequence[Host], *, machines: Sequence[str] = probing.MACHINES, observer: Observer = ignore
+    ) -> dict[str, HostError]:
         """Read the facts as :meth:`probe`, but go on if some hosts fail; return their errors by host name."""
 
         def probe_host(host: Host) -> Probe | HostError:
             try:
-                return self._probe_host(host, observer)
+                return self._probe_host(host, machines, observer)
             except HostError as e:
                 return e
 
@@ -64,7 +69,7 @@ class Connections(Links):
         self.probes.update({name: one for name, one in found.items() if isinstance(one, Probe)})
         return {name: one for name, one in found.items() if isinstance(one, HostError)}
 
-    def _probe_host(self, host: Host, observer: Observer) -> Probe:
+    def _probe_host(self, host: Host, machines: Sequence[str], observer: Observer) -> Probe:
         limit = probing.CLOUD_INIT_SECONDS + self.answer.seconds
         waits = f"{host.name}: waiting for its cloud-init and its facts (limit {limit:g} s)"
         with waiting.announce_delay(self.observer, waits):
@@ -74,7 +79,7 @@ class Connections(Links):
             problem = "failed" if probe.cloud_init == "error" else "has not ended"
             message = f"{host.name}: cloud-init {problem}; see /var/log/cloud-init-output.log there"
             observer(Notice(message=message, warning=True))
-        probing.require(host.name, probe)
+        probing.require(host.name, probe, machines)
         return probe
 
     def run(

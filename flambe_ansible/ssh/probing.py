@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flambe_ansible.errors import UnsupportedHostError
 
+MACHINES = ("x86_64",)  # uname -m
 MINIMUM_PYTHON = (3, 8)
 MINIMUM_RELEASES = {"debian": (12,), "ubuntu": (22, 4)}
 CLOUD_INIT_SECONDS = 600
@@ -86,9 +88,9 @@ def parse(output: str) -> Probe:
     )
 
 
-def require(host: str, probe: Probe) -> None:
+def require(host: str, probe: Probe, machines: Sequence[str] = MACHINES) -> None:
     """Raise ``UnsupportedHostError`` with all requirements that are not met, and the commands to fix them."""
-    unsupported = _list_unsupported(probe)
+    unsupported = _list_unsupported(probe, machines)
     if unsupported:
         raise UnsupportedHostError(f"{host}: {'; '.join(unsupported)}", host=host)
     packages = [name for name, there in (("python3", probe.python), ("rsync", probe.rsync)) if not there]
@@ -113,11 +115,11 @@ def require(host: str, probe: Probe) -> None:
 _CLOUD_INIT = {"0": "done", "1": "error", "2": "degraded", "124": "unfinished"}
 
 
-def _list_unsupported(probe: Probe) -> list[str]:
+def _list_unsupported(probe: Probe, machines: Sequence[str]) -> list[str]:
     """List the problems that no command on the host can fix."""
     found = []
-    if probe.machine != "x86_64":
-        found.append(f"its processor is {probe.machine or 'unknown'}; x86_64 is required")
+    if probe.machine not in machines:
+        found.append(f"its processor is {probe.machine or 'unknown'}; {' or '.join(machines)} is required")
     minimum = MINIMUM_RELEASES.get(probe.os)
     name = probe.os_name or "an unknown system"
     # Debian testing and unstable have no version; they are newer than all releases.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from flambe_ansible.errors import ClusterConfigurationError, Problem
-from flambe_ansible.validation.schema import Field, Flaw, Kind, Schema, clean, format_path, show
+from flambe_ansible.validation.schema import Field, Flaw, Kind, Schema, clean, format_path, show, suggest
 
 KINDS: dict[Kind, tuple[type, ...]] = {
     Kind.STRING: (str,),
@@ -21,6 +21,9 @@ KINDS: dict[Kind, tuple[type, ...]] = {
     Kind.ADDRESS: (str, list, tuple),
     Kind.ADDRESSES: (list, tuple),
     Kind.HOST_KEYS: (dict, Mapping),
+    Kind.PACKAGES: (list, tuple),
+    Kind.AMOUNTS: (dict, Mapping),
+    Kind.OPTIONS: (str, dict, Mapping),
     Kind.ANY: (object,),
 }
 
@@ -62,7 +65,7 @@ def check_field(field: Field, value: Any) -> list[Flaw]:
     if value is None:
         flaws = [] if field.nullable else [Flaw(message="has no value")]
     else:
-        flaws = _check_kind(field, value) or field.rule(value)
+        flaws = _check_kind(field, value) or _check_options(field, value) or field.rule(value)
     return [_complete(field, flaw, prefix=(field.name,)) for flaw in flaws]
 
 
@@ -85,6 +88,24 @@ def as_problem(flaw: Flaw, *, file: str, line: int = 0, column: int = 0) -> Prob
         suggestion=clean(flaw.suggestion),
         field=path,
     )
+
+
+def _check_options(field: Field, value: Any) -> list[Flaw]:
+    """Check the keys and values of a mapping of options."""
+    if field.kind is not Kind.OPTIONS or isinstance(value, str):
+        return []
+    known = {one.name: one for one in field.options}
+    flaws = []
+    for name, content in value.items():
+        if name in known:
+            flaws += check_field(known[name], content)
+        else:
+            meant = suggest(str(name), known)
+            expected = "" if meant else f"one of {', '.join(known)}"
+            flaws.append(
+                Flaw(message="is unknown", expected=expected, suggestion=meant, path=(str(name),), at_key=True)
+            )
+    return flaws
 
 
 def _check_kind(field: Field, value: Any) -> list[Flaw]:

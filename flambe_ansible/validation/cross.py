@@ -21,14 +21,15 @@ def check_flambe(_values: Mapping[str, Any]) -> list[Flaw]:
     return [Flaw(message=message, expected="only one: a checkout or a release", path=("flambe_source",))]
 
 
-def check_runtime(field: str) -> Callable[[Mapping[str, Any]], list[Flaw]]:
-    """Return the rule that refuses a field of flambe for a runtime without flambe."""
+def check_runtime(field: str, runtime: str) -> Callable[[Mapping[str, Any]], list[Flaw]]:
+    """Return the rule that refuses a field of one runtime for the others."""
 
     def check(values: Mapping[str, Any]) -> list[Flaw]:
-        if values["runtime"] == "flambe":
+        given = values["runtime"] if isinstance(values["runtime"], str) else "ray"
+        if given == runtime:
             return []
-        message = f"is given, and runtime {values['runtime']} installs no flambe"
-        return [Flaw(message=message, expected=f"runtime: flambe, or no {field}", path=(field,))]
+        message = f"is set, and runtime {given} does not use it"
+        return [Flaw(message=message, expected=f"runtime: {runtime}, or no {field}", path=(field,))]
 
     return check
 
@@ -60,7 +61,12 @@ def check_volume(values: Mapping[str, Any]) -> list[Flaw]:
 
 FLAMBE_RULE = CrossRule(needs=("flambe_version", "flambe_source"), check=check_flambe)
 RUNTIME_RULES = tuple(
-    CrossRule(needs=("runtime", field), check=check_runtime(field)) for field in ("flambe_version", "flambe_source")
+    CrossRule(needs=("runtime", field), check=check_runtime(field, runtime))
+    for runtime, fields in (
+        ("flambe", ("flambe_version", "flambe_source")),
+        ("ray", ("factories_resources", "orchestrator_resources", "factories_labels")),
+    )
+    for field in fields
 )
 TIMEOUTS_RULE = CrossRule(needs=("orchestrator_timeout", "factories_timeout"), check=check_timeouts)
 VOLUME_RULE = CrossRule(needs=("volume_type", "volume_size"), check=check_volume)

@@ -23,6 +23,7 @@ from flambe_ansible.validation.cross import (
     VOLUME_TYPES,
 )
 from flambe_ansible.validation.keyfile import private_key
+from flambe_ansible.validation.runtime_fields import NODE_FIELDS, RUNTIME
 from flambe_ansible.validation.schema import Change, Field, Kind, Schema
 from flambe_ansible.validation.tags import MAX_TAGS, tags
 
@@ -72,16 +73,8 @@ SETUP_CMDS = Field(
     change_note="new and changed commands run again",
     rule=rules.commands,
 )
-RUNTIMES = ("flambe", "none")  # the names that runtimes.make_runtime takes
 EXTRA_FIELDS = (
-    Field(
-        name="runtime",
-        expected=" or ".join(RUNTIMES),
-        doc="What the hosts get installed: flambe with its Ray, or nothing (`none`: keys, setup commands and secrets).",
-        change_note="a runtime that is installed already is not removed",
-        default="flambe",
-        rule=rules.choice(*RUNTIMES),
-    ),
+    RUNTIME,
     Field(
         name="flambe_version",
         expected='a release of flambe, such as "0.4.18"',
@@ -152,6 +145,7 @@ EXTRA_FIELDS = (
         default=300.0,
         rule=rules.within(5, 3600),
     ),
+    *NODE_FIELDS,
 )
 BASE_FIELDS = (
     NAME,

@@ -11,15 +11,17 @@ HEADER = ("Field", "Default", "Allowed values", "Meaning", "If changed on a runn
 
 def as_text(schema: Schema) -> str:
     """Return a schema's fields as a Markdown table between the marks that delimit it in the documentation."""
-    rows = [HEADER, ("---",) * len(HEADER), *(_as_row(one) for one in schema.fields)]
+    rows = [HEADER, ("---",) * len(HEADER)]
+    for one in schema.fields:
+        rows += [_as_row(one), *(_as_row(option, prefix=f"{one.name}.") for option in one.options)]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     name = schema.tag.lstrip("!")
     return f"<!-- fields of {name} -->\n{table}<!-- end of {name} -->"
 
 
-def _as_row(field: Field) -> tuple[str, ...]:
+def _as_row(field: Field, prefix: str = "") -> tuple[str, ...]:
     change = f"{field.change}: {field.change_note}" if field.change_note else str(field.change)
-    return (f"`{field.name}`", _describe_default(field), field.expected, field.doc, change)
+    return (f"`{prefix}{field.name}`", _describe_default(field), field.expected, field.doc, change)
 
 
 def _describe_default(field: Field) -> str:

@@ -24,6 +24,9 @@ class Kind(Enum):
     TAGS = "mapping of text to text"
     ADDRESS = "address, or list of two"
     ADDRESSES = "list of addresses"
+    PACKAGES = "list of requirements and paths"
+    AMOUNTS = "mapping of text to numbers"
+    OPTIONS = "text, or a mapping of options"
     HOST_KEYS = "mapping of text to text or lists of text"
     ANY = "plain data"
 
@@ -69,6 +72,7 @@ class Field:
     default: Any = None  # None if it is determined at run time
     default_note: str = ""  # how it is determined then
     rule: Rule = accept  # returns the flaws of a value of the right type
+    options: tuple[Field, ...] = ()  # the keys of a mapping (``Kind.OPTIONS``)
 
     @property
     def nullable(self) -> bool:

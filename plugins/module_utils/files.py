@@ -28,6 +28,11 @@ def read_json(path):
     return document if isinstance(document, dict) else {}
 
 
+def as_json(document):
+    """Write a JSON document for people and programs."""
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
 def digest(document):
     """Return the SHA-256 of a JSON document."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -61,7 +61,25 @@ def probe(account, path, modules=()):
 
 def find(account, wanted, root):
     """Find a working interpreter of a version among the ``candidates``; return an Interpreter, or None."""
-    for path in candidates(account, wanted, root):
+    return _find_among(candidates(account, wanted, root), account, wanted)
+
+
+def find_own(account, wanted, root):
+    """Find a working interpreter of a version that is not below ``root``; return an Interpreter, or None.
+
+    An empty version means the ``python3`` on the login's PATH.
+    """
+    paths = candidates(account, wanted, root) if wanted else [accounts.which(account, "python3") or ""]
+    return _find_among([path for path in paths if path and not path.startswith(root + "/")], account, wanted or "3")
+
+
+def find_installed(account, wanted, root):
+    """Find a working interpreter of a version that uv installed below ``root``; return an Interpreter, or None."""
+    return _find_among(list_installed(wanted, root), account, wanted)
+
+
+def _find_among(paths, account, wanted):
+    for path in paths:
         try:
             found = probe(account, path)
         except (BrokenError, accounts.CommandTimeoutError):
@@ -76,14 +94,24 @@ def candidates(account, wanted, root):
 
     Those in the runtime's own environment are left out: it is removed before it is created again.
     """
-    command = "python" + ".".join(wanted.split(".")[:2])
+    command = _command(wanted)
     homes = [os.path.join(account.pw_dir, ".pyenv"), "/opt/pyenv", "/usr/local/pyenv", "/opt/.pyenv"]
     patterns = [os.path.join(glob.escape(home), "versions", wanted + "*", "bin", command) for home in homes]
     patterns += ["/opt/*/bin/" + command, "/opt/*/*/bin/" + command]
-    patterns.append(os.path.join(glob.escape(root), "python", f"cpython-{wanted}*", "bin", command))
     found = [accounts.which(account, command) or ""]
     found += [path for pattern in patterns for path in sorted(glob.glob(pattern), reverse=True)]
+    found += list_installed(wanted, root)
     return [path for path in found if path and not path.startswith(os.path.join(root, "venv", ""))]
+
+
+def list_installed(wanted, root):
+    """List the paths of the interpreters that uv installed below ``root``, the newest first."""
+    pattern = os.path.join(glob.escape(root), "python", f"cpython-{wanted}*", "bin", _command(wanted))
+    return sorted(glob.glob(pattern), reverse=True)
+
+
+def _command(wanted):
+    return "python" + ".".join(wanted.split(".")[:2])
 
 
 def describe_download(url, sha256, wanted):

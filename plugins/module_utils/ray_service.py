@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import json
@@ -10,12 +11,27 @@ import socket
 import time
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files, ports, progress, ray_unit, venv
-from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd, UnitError
+from ansible_collections.flambe.cluster.plugins.module_utils import (
+    cluster_ssh,
+    files,
+    ports,
+    progress,
+    ray_firewall,
+    ray_token,
+    ray_unit,
+    ray_versions,
+    venv,
+)
+from ansible_collections.flambe.cluster.plugins.module_utils.systemd import RUNNING, Systemd, UnitError
 
 SCRIPT = "ray_nodes.py"
 NODE_ADDRESS = "flambe_node_address"
 TMPFILES = "/etc/tmpfiles.d/flambe-ray.conf"
+CLIENT_PACKAGE = "grpcio"  # comes with ray[client] and ray[default]
+DASHBOARD_PACKAGE = "aiohttp-cors"  # comes with ray[default]
+BLOCKED_SECONDS = 20  # until a port of a live node that the head cannot reach is an error
+CONNECT_SECONDS = 5  # for a connection from the head to another host
+MAX_RESTARTS = 3  # of the unit by systemd, until a start counts as failed
 _QUERY_SECONDS = 15  # the limit of the first query of Ray; slow hosts get more
 
 
@@ -31,15 +47,25 @@ class Node:
         self.root = params["root"].rstrip("/")
         self.command = os.path.join(self.root, "bin/ray-nodes")
         self.script = os.path.join(self.root, "bin", SCRIPT)
+        self.firewall = os.path.join(self.root, "bin/ray-firewall")
         self.head_address = resolve(params["head_address"]) if params["head_address"] else ""
         self.address = params["address"] or cluster_ssh.own_address(self.head_address or "192.0.2.1")
         if params["head"]:
             self.head_address = self.address
+        self.packages = venv.installed(self.runtime)
+        self.version, self.installation = self.packages.get("ray", ("", ""))
+        self.port = ray_versions.choose_port(self.version, params["port"]) if self.version else params["port"]
+        needs_token = params["auth"] == "auto" and bool(self.version) and ray_versions.has_tokens(self.version)
+        self.token = ray_token.Token(account, dry) if needs_token else None
+        # flambé stops Ray 0.7 on purpose when an experiment ends; its workers do not rejoin a new head either.
+        self.rejoins = bool(self.version) and not ray_versions.is_old(self.version)
+        self.started = False
+        self.warnings = []
+        self.restarts = 0  # of the unit by systemd, before the wait for the nodes
 
     def converge(self):
         """Bring files and unit to the wanted state."""
-        version, installation = venv.installed(self.runtime).get("ray", ("", ""))
-        if not version:
+        if not self.version:
             if not self.dry:
                 raise UnitError(f"Ray is not installed in {self.runtime}")
             self.systemd.note("write and start {}".format(self.params["unit"]))
@@ -48,45 +74,131 @@ class Node:
             raise UnitError(
                 "the private address of this host or the head is unknown: set ray_node_address, ray_node_head_address"
             )
-        address_script = self.params["address_script"] if ray_unit.is_old(version) else ""
+        self.check_versions()
+        address_script = self.params["address_script"] if ray_versions.is_old(self.version) else ""
+        self.write_token()
+        self.write_firewall()
         self.write_helpers(address_script)
         before = files.read(self.systemd.path)
-        serial = venv.read_marker(self.runtime).get("serial") or f"{os.stat(installation).st_mtime:.0f}"
+        serial = venv.read_marker(self.runtime).get("serial") or f"{os.stat(self.installation).st_mtime:.0f}"
         depends = {
-            "runtime": f"{version} {serial}",
-            "head": "" if self.params["head"] else self.params["head_id"] or ray_unit.read_depends(before, "head"),
+            "runtime": f"{self.version} {serial}",
+            "token": self.token.fingerprint if self.token else "",
+            "head": self.find_head_id(before),
             "address": hashlib.sha256(address_script.encode()).hexdigest()[:12] if address_script else "",
         }
-        text = self.unit_text(version, depends)
+        text = self.unit_text(depends)
         if self.params["start"]:
             self.bring_up(before, text)
 
+    def check_versions(self):
+        """Raise UnitError if this worker has another Ray or Python than the head, which Ray refuses later."""
+        own = self.versions()
+        for name, head in self.params["head_versions"].items() if self.rejoins else ():
+            if head and own.get(name) and own[name] != head:
+                raise UnitError(f"{name} {own[name]} here, {head} on the head: all hosts need the same version")
+
+    def versions(self):
+        """Return the versions of Ray and Python that are installed here, "" if unknown."""
+        return {"Ray": self.version, "Python": venv.python_version(self.runtime)}
+
+    def find_head_id(self, before):
+        """Return the id of the head's start that this worker joined; "" if Ray rejoins a new head by itself."""
+        if self.params["head"] or self.rejoins:
+            return ""
+        return self.params["head_id"] or ray_unit.read_depends(before, "head")
+
+    def write_token(self):
+        """Write the cluster's token: on the head a new one if there is none, on other hosts the given one."""
+        if not self.token or not (self.params["head"] or self.params["token"]):
+            return
+        wanted, rotate = self.params["token"], self.params["rotate_token"]
+        if not self.params["restart"] and self.token.is_replaced(wanted, rotate):
+            self.systemd.protect_running("its token changes")
+        done = self.token.ensure(wanted, rotate)
+        if done:
+            self.systemd.note(done)
+
+    def write_firewall(self):
+        """Write the script that closes Ray's ports to hosts outside the cluster, and apply it as far as needed."""
+        if not self.params["firewall"] or not (self.params["head"] or self.params["start"]):
+            return
+        present = files.read(self.firewall)
+        known = ray_firewall.read_allowed(present) if self.params["keep_allowed"] else []
+        allowed = [self.address, *(known or find_addresses(self.params["allow"]))]
+        ports = ray_unit.list_ports(self.version, self.params["head"], self.params)
+        text = ray_firewall.script_text(allowed, ports)
+        changed = present != text or files.mode_of(self.firewall) != 0o755
+        running = self.systemd.show().get("ActiveState") in RUNNING
+        if changed:
+            files.ensure_folder(os.path.dirname(self.firewall), 0o755, dry=self.dry)
+            self.systemd.write(self.firewall, text, 0o755)
+        if self.dry or (not changed and (not running or not self.call_firewall("check")[0])):
+            return
+        code, output = self.call_firewall("start")
+        if code:
+            self.warnings.append(f"Ray's ports are open to the network: {output.strip()}")
+        elif not changed:
+            self.systemd.note("limit Ray's ports to the cluster")
+
+    def call_firewall(self, command):
+        """Run the script of the firewall as root; return (exit code, output)."""
+        root = accounts.find("root")
+        return accounts.run(root, ["/bin/sh", self.firewall, command], timeout=30, shown="ray-firewall")
+
     def write_helpers(self, address_script):
         """Write ray-nodes, exclude /tmp/ray from the cleanup of /tmp, and set the address for old Ray."""
-        head = "{}:{}".format(self.head_address, self.params["port"])
+        head = f"{self.head_address}:{self.port}"
         files.ensure_folder(os.path.dirname(self.command), 0o755, dry=self.dry)
         self.systemd.write(self.script, self.params["script"], 0o644)
-        self.systemd.write(self.command, ray_unit.wrapper_text(self.runtime, self.script, head), 0o755)
-        self.systemd.write(TMPFILES, "x /tmp/ray\n", 0o644)
+        wrapper = ray_unit.wrapper_text(self.runtime, self.script, head, *self.query_options())
+        self.systemd.write(self.command, wrapper, 0o755)
+        self.systemd.write(TMPFILES, "x {}\n".format(self.params["temp_dir"] or ray_unit.TEMP_DIR), 0o644)
         sites = os.path.join(glob.escape(self.runtime), "lib/python3.*/site-packages")
         for site in glob.glob(sites) if address_script else ():
             line = f"import {NODE_ADDRESS}; {NODE_ADDRESS}.towards('{head}')\n"
             self.systemd.write(os.path.join(site, NODE_ADDRESS + ".py"), address_script, 0o644)
             self.systemd.write(os.path.join(site, NODE_ADDRESS + ".pth"), line, 0o644)
 
-    def unit_text(self, version, depends):
+    def query_options(self):
+        """Return the options of ray-nodes, and variables for its import of a Ray without the HTTP API of Ray 2."""
+        has_api = ray_versions.parse(self.version) >= ray_versions.STATE_API and DASHBOARD_PACKAGE in self.packages
+        token = ["--token", self.token.path] if self.token else []
+        if not has_api or "agent_http" not in self.params["ports"]:
+            return [*(["--head"] if self.params["head"] and token else []), *token], self.token_variables()
+        if self.params["head"]:
+            return ["--head", "--dashboard", "http://127.0.0.1:{}".format(self.params["dashboard_port"]), *token], {}
+        agent = "http://127.0.0.1:{}".format(self.params["ports"]["agent_http"])
+        return ["--dashboard", agent, "--node", self.address, "--ray-version", self.version, *token], {}
+
+    def token_variables(self):
+        """Return the variables with which Ray requires the token."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": self.token.path} if self.token else {}
+
+    def unit_text(self, depends):
         """Write the text of the wanted unit."""
         head = self.params["head"]
-        options = ray_unit.start_options(version, head, self.address, self.head_address, self.params["port"])
+        # Without the package Ray refuses the option.
+        client_port = self.params["client_port"] if CLIENT_PACKAGE in self.packages else 0
+        settings = {**self.params, "client_port": client_port}
+        options = ray_unit.start_options(self.version, head, self.address, self.head_address, settings)
+        wait = [self.command, "--wait", "--timeout", str(ray_unit.HEAD_TIMEOUT)]
         return ray_unit.unit_text(
             description="Ray (%s)" % ("head" if head else "worker"),
             user=self.account.pw_name,
             home=self.account.pw_dir,
             runtime=self.runtime,
             command=[os.path.join(self.runtime, "bin/ray"), "start", *options],
-            wait=[] if head else [self.command, "--wait", "--timeout", str(ray_unit.HEAD_TIMEOUT)],
+            start_pre=[*self.firewall_command("start"), *([wait] if self.token or not head else [])],
+            stop_post=self.firewall_command("stop"),
             depends=depends,
+            variables=self.token_variables(),
+            restart=self.rejoins,
         )
+
+    def firewall_command(self, command):
+        """Return the command of the unit for the firewall, which runs as root and may fail; none if it is off."""
+        return [[f"-+{self.firewall}", command]] if self.params["firewall"] else []
 
     def bring_up(self, before, text):
         """Write and enable the unit, start or restart it; does not wait."""
@@ -98,15 +210,18 @@ class Node:
         if not self.params["restart"]:
             self.systemd.protect(text, needs, find_reason)
         outdated = self.systemd.put(text, enabled=True, needs=needs)
-        if outdated and running:
-            self.systemd.note(f"restart Ray: {find_reason(before, text)}")
+        lost_head = self.rejoins and self.params["head_restarted"] and not self.params["head"]
+        if running and (outdated or lost_head):
+            reason = find_reason(before, text) if outdated else "its head was restarted"
+            self.systemd.note(f"restart Ray: {reason}")
         elif not running:
             failed = before and state.get("Result", "") not in ("", "success")
             self.systemd.note("start Ray" + (f" (it had ended: {state['Result']})" if failed else ""))
-        if self.dry or (running and not outdated):
+        if self.dry or (running and not outdated and not lost_head):
             return
+        self.started = True
         if self.params["head"] and not running:
-            found = ports.find_foreign(self.params["port"], self.params["unit"])
+            found = ports.find_foreign(self.port, self.params["unit"])
             if found:
                 raise UnitError(f"{found} or set ray_node_port to a free port")
         # The head forks at once; the start of a worker lasts until it has joined the head.
@@ -115,6 +230,7 @@ class Node:
     def settle(self):
         """Wait for the unit and the expected nodes; return the names of the missing nodes, and Ray's last error."""
         deadline = time.monotonic() + self.params["timeout"]
+        self.restarts = count_restarts(self.systemd.show())
         if not self.params["head"] or self.params["expect"]:
             self.await_unit(deadline)
         return self.await_nodes(deadline) if self.params["expect"] else ([], "")
@@ -128,7 +244,7 @@ class Node:
             if active == "active":
                 return
             progress.report("waiting for the head" if state.get("SubState") == "start-pre" else f"starting {unit}")
-            if active not in ("activating", "deactivating", "reloading"):
+            if active not in ("activating", "deactivating", "reloading") and not has_job(state):
                 raise UnitError(f"{unit} is {active} ({state.get('Result')})")
             if time.monotonic() > deadline:
                 still = f"{unit} is still {active} ({state.get('SubState')}) after {timeout:g} s"
@@ -142,15 +258,48 @@ class Node:
             begun = time.monotonic()
             document = self.read_nodes(max(min(limit, deadline - begun), 5))
             missing = ray_unit.missing_nodes(document, self.params["expect"])
+            error = document.get("error", "")
+            if not missing:
+                missing, error = self.find_blocked()
+                # A port that stays closed on a node that is alive does not open by itself.
+                deadline = min(deadline, begun + BLOCKED_SECONDS) if missing else deadline
             if not missing or time.monotonic() > deadline:
-                return missing, document.get("error", "")
-            if self.systemd.show().get("ActiveState") != "active":
-                raise UnitError("{} ended before all nodes were alive".format(self.params["unit"]))
+                return missing, error
+            self.check_running(self.systemd.show())
             expected = accounts.count(len(self.params["expect"]), "node")
             progress.report("waiting for {} of {}: {}".format(len(missing), expected, ", ".join(missing)))
             # A slow host may need longer only to import Ray.
             limit *= 2 if time.monotonic() - begun >= limit else 1
             time.sleep(0.5)
+
+    def find_blocked(self):
+        """Connect from the head to Ray on the expected hosts; return the names of the others, and the first reason.
+
+        Ray itself notices a closed port only after some time: it lists the node as alive, then as dead.
+        """
+        names = [name for name in ("node_manager", "object_manager") if name in self.params["ports"]]
+        if not self.params["head"] or not self.rejoins:
+            return [], ""
+        missing, reasons = [], []
+        for host, address in self.params["expect"].items():
+            for port in (int(self.params["ports"][name]) for name in names):
+                try:
+                    socket.create_connection((address, port), CONNECT_SECONDS).close()
+                except OSError as error:
+                    missing.append(host)
+                    reasons.append(f"the head cannot connect to {address}:{port} ({host}): {error.strerror or error}")
+                    break
+        return missing, "; ".join(reasons)
+
+    def check_running(self, state):
+        """Raise UnitError if the unit ended; systemd restarts a Ray that rejoins, so that one gets some attempts."""
+        restarts = count_restarts(state) - self.restarts
+        between = has_job(state) or state.get("ActiveState") not in ("failed", "inactive")
+        if self.rejoins and between and restarts < MAX_RESTARTS:
+            return
+        if state.get("ActiveState") != "active" or (self.rejoins and restarts >= MAX_RESTARTS):
+            attempts = f", {restarts} times" if restarts > 1 else ""
+            raise UnitError("{} ended before all nodes were alive{}".format(self.params["unit"], attempts))
 
     def read_nodes(self, limit):
         """Run ray-nodes with a limit in seconds; return its document."""
@@ -165,16 +314,36 @@ class Node:
             return {"error": f"ray-nodes ended with {code}: {accounts.tail(output, 3)}"}
 
 
+def has_job(state):
+    """Return whether systemd is about to start the unit: between the two halves of a restart it may look failed."""
+    return state.get("Job", "0") not in ("", "0")
+
+
+def count_restarts(state):
+    """Return how often systemd has restarted the unit by itself."""
+    return int(state.get("NRestarts") or 0)
+
+
 def find_reason(before, text):
     """Return why Ray is restarted: what differs between the previous and the wanted unit."""
     for name, words in (
         ("runtime", "its runtime changed"),
         ("head", "its head was restarted"),
+        ("token", "its token changed"),
         ("address", "the detection of its address changed"),
     ):
         if ray_unit.read_depends(before, name) != ray_unit.read_depends(text, name):
             return words
     return "its unit changed" if before != text else "its files changed after it was started"
+
+
+def find_addresses(names):
+    """Resolve names; addresses and networks are returned unchanged, and names that cannot be resolved are left out."""
+    found = []
+    for name in names:
+        with contextlib.suppress(OSError):
+            found.append(name if cluster_ssh.is_address(name.partition("/")[0]) else socket.gethostbyname(name))
+    return found
 
 
 def resolve(name):

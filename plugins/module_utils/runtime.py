@@ -9,9 +9,72 @@ import shutil
 import uuid
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import files, interpreters, pip_config, progress, venv
+from ansible_collections.flambe.cluster.plugins.module_utils import (
+    files,
+    interpreters,
+    locks,
+    pip_config,
+    progress,
+    venv,
+)
 from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 from ansible_collections.flambe.cluster.plugins.module_utils.uv_progress import UvProgress
+
+MANAGED = "managed"  # the value of the option ``python`` for a build that uv installs
+
+
+class Installer:
+    """uv and standalone builds of Python below a root; ``step`` is what it does, for messages."""
+
+    def __init__(self, params, account):
+        self.params = params
+        self.account = account
+        self.root = params["root"].rstrip("/")
+        self.step = ""
+
+    def make_folders(self):
+        """Create the folders that uv needs."""
+        for name in ("", "bin"):
+            files.ensure_folder(os.path.join(self.root, name), 0o755)
+        for name in ("python", "tmp"):
+            self.make_user_folder(os.path.join(self.root, name))
+
+    def prepare_uv(self):
+        """Find or fetch uv, and configure its package index."""
+        environ = accounts.environment(self.account)
+        options = pip_config.read(self.account.pw_dir, environ)
+        if self.params["index_url"]:
+            options.update({"index-url": self.params["index_url"], "extra-index-url": "", "no-index": ""})
+        with accounts.acting_as(self.account):
+            configured = pip_config.uv_has_index(self.account.pw_dir, environ) and not self.params["index_url"]
+        binary = uvs.find(self.account, self.params, options)
+        return uvs.Uv(binary, self.account, {} if configured else options, self.params)
+
+    def make_user_folder(self, path):
+        """Create a folder that belongs to the user."""
+        files.ensure_folder(path, 0o755)
+        os.chown(path, self.account.pw_uid, self.account.pw_gid)
+
+    def find_managed(self, wanted):
+        """Find a build of a version that was installed below the root; return an Interpreter, or None."""
+        return interpreters.find_installed(self.account, wanted, self.root)
+
+    def install_managed(self, uv, wanted, url="", sha256=""):
+        """Install a standalone build of a version: that at a URL, or one of uv's own."""
+        self.step = "python"
+        # A broken build of this version may be there already: --reinstall replaces it.
+        argv = ["python", "install", "--reinstall", "--no-bin", "--install-dir", os.path.join(self.root, "python")]
+        version, listed = wanted, "{}"
+        if url:
+            version, listed = interpreters.describe_download(url, sha256, wanted)
+        with uv.workplace(downloads__json=listed) as folder:
+            if url:
+                argv += ["--python-downloads-json-url", os.path.join(folder, "downloads.json")]
+            uv.run(*argv, version, cwd=folder, on_lines=UvProgress(f"downloading Python {version}"))
+        found = self.find_managed(wanted)
+        if not found:
+            raise LookupError(f"the Python installed from {url or 'the builds of uv'} is not a working Python {wanted}")
+        return found
 
 
 class Runtime:
@@ -23,16 +86,18 @@ class Runtime:
     def __init__(self, params, account):
         self.params = params
         self.account = account
+        self.installer = Installer(params, account)
         self.root = params["root"].rstrip("/")
         self.venv = os.path.join(self.root, "venv")
         self.python = os.path.join(self.venv, "bin/python")
         self.marker = os.path.join(self.venv, venv.MARKER)
         inputs = {name: sorted(params[name]) for name in ("requirements", "constraints")}
+        inputs.update({"exact": True} if params["exact"] else {})
         self.digest = files.digest({"python": params["python_version"], **inputs})
         self.todo = []
         self.damaged = []
         self.reinstall = []
-        self.step = ""
+        self.version = ""  # of the environment's Python
 
     def inspect(self):
         """Find out what has to be done; raises CommandTimeoutError if the environment's Python did not answer."""
@@ -40,6 +105,7 @@ class Runtime:
         self.todo, self.damaged, self.reinstall = [], [], []
         marker = venv.read_marker(self.venv)
         found, fault = self.examine(marker)
+        self.version = found.version if found else ""
         self.fresh = bool(fault)
         if self.fresh:
             self.todo.append(fault)
@@ -47,6 +113,11 @@ class Runtime:
             self.compare(marker, found.missing)
         self.installs = bool(self.todo)
         self.todo += [f"link {link}" for link, _ in self.missing_links()]
+
+    @property
+    def step(self):
+        """What ``converge`` does: ``python`` or ``packages``."""
+        return self.installer.step
 
     def examine(self, marker):
         """Start the environment's Python; return (Interpreter, why the environment has to be created again or "")."""
@@ -69,7 +140,11 @@ class Runtime:
         """Compare a completed environment with the wanted one; its Python did not find the modules ``unfound``."""
         requirements = self.params["requirements"]
         changed = marker.get("inputs") != self.digest
-        if changed:
+        if self.params["exact"] and not requirements:  # in check mode, before they are resolved
+            self.todo.append("change to the packages that will be resolved")
+        elif changed and self.params["exact"]:
+            self.todo.append(venv.describe_changes(self.venv, requirements))
+        elif changed:
             self.todo.append("change to {}".format(", ".join(venv.describe(requirements))))
         self.damaged = venv.damaged(self.venv, marker.get("distributions", []))
         wrong = venv.wrong_pins(self.venv, requirements)
@@ -125,11 +200,9 @@ class Runtime:
 
     def install(self):
         """Install the environment, or change it."""
-        files.ensure_folder(os.path.join(self.root, "bin"), 0o755)
         shutil.rmtree(os.path.join(self.root, "tmp"), ignore_errors=True)  # of an installation that was interrupted
-        for name in ("python", "tmp"):
-            self.make_user_folder(os.path.join(self.root, name))
-        uv = self.prepare_uv()
+        self.installer.make_folders()
+        uv = self.installer.prepare_uv()
         before = files.read(self.marker)
         python = venv.read_marker(self.venv).get("python", "")
         # Until the marker is written again, the state of the environment is unknown.
@@ -137,10 +210,11 @@ class Runtime:
             os.unlink(self.marker)
         if self.fresh:
             python = self.make_venv(uv)
+            self.version = interpreters.probe(self.account, self.python).version
         held = venv.installed(self.venv)
-        self.step = "packages"
+        self.installer.step = "packages"
         try:
-            uv.install(self.python, self.params["requirements"], self.params["constraints"], self.reinstall)
+            self.install_packages(uv)
         except accounts.CommandError:
             # If uv changed nothing, the previous installation stays valid.
             if before is not None and not self.fresh and held == venv.installed(self.venv) and not self.damaged:
@@ -156,6 +230,15 @@ class Runtime:
         self.mark(self.describe(python, inputs=self.digest))
         self.remove_old_wheels()
         return python
+
+    def install_packages(self, uv):
+        """Install the requirements, and with ``exact`` remove all other packages."""
+        requirements = self.params["requirements"]
+        if self.params["exact"]:
+            options = locks.torch_options(locks.host_kind(), self.params["torch_backend"])
+            uv.sync(self.python, requirements, self.reinstall, options)
+        else:
+            uv.install(self.python, requirements, self.params["constraints"], self.reinstall)
 
     def remove_old_wheels(self):
         """Remove the wheels of previous installations."""
@@ -181,54 +264,29 @@ class Runtime:
         }
         return json.dumps(document) + "\n"
 
-    def prepare_uv(self):
-        """Find or fetch uv, and configure its package index."""
-        environ = accounts.environment(self.account)
-        options = pip_config.read(self.account.pw_dir, environ)
-        if self.params["index_url"]:
-            options.update({"index-url": self.params["index_url"], "extra-index-url": "", "no-index": ""})
-        with accounts.acting_as(self.account):
-            configured = pip_config.uv_has_index(self.account.pw_dir, environ) and not self.params["index_url"]
-        binary = uvs.find(self.account, self.params, options)
-        return uvs.Uv(binary, self.account, {} if configured else options, self.params)
-
-    def make_user_folder(self, path):
-        """Create a folder that belongs to the user."""
-        files.ensure_folder(path, 0o755)
-        os.chown(path, self.account.pw_uid, self.account.pw_gid)
-
     def make_venv(self, uv):
         """Create an empty environment; return the interpreter that it is based on."""
         wanted = self.params["python_version"]
         progress.report(f"looking for Python {wanted}")
-        found = interpreters.find(self.account, wanted, self.root) or self.install_python(uv)
+        found = self.find_python() or self.installer.install_managed(
+            uv, wanted, self.params["python_url"], self.params["python_sha256"]
+        )
         progress.report(f"creating {self.venv}")
         if os.path.lexists(self.venv):
             old = os.path.join(self.root, "tmp", "venv")
             os.rename(self.venv, old)  # in one step, so that no incomplete environment remains
             shutil.rmtree(old, ignore_errors=True)
-        self.make_user_folder(self.venv)
+        self.installer.make_user_folder(self.venv)
         with uv.workplace() as folder:
             uv.run("venv", "--python", found.path, "--no-project", self.venv, cwd=folder)
         return found.path
 
-    def install_python(self, uv):
-        """Install a standalone build; return an Interpreter."""
-        self.step = "python"
-        url, wanted = self.params["python_url"], self.params["python_version"]
-        # A broken build of this version may be there already: --reinstall replaces it.
-        argv = ["python", "install", "--reinstall", "--no-bin", "--install-dir", os.path.join(self.root, "python")]
-        version, listed = wanted, "{}"
-        if url:
-            version, listed = interpreters.describe_download(url, self.params["python_sha256"], wanted)
-        with uv.workplace(downloads__json=listed) as folder:
-            if url:
-                argv += ["--python-downloads-json-url", os.path.join(folder, "downloads.json")]
-            uv.run(*argv, version, cwd=folder, on_lines=UvProgress(f"downloading Python {version}"))
-        found = interpreters.find(self.account, wanted, self.root)
-        if not found:
-            raise LookupError(f"the Python installed from {url or 'the builds of uv'} is not a working Python {wanted}")
-        return found
+    def find_python(self):
+        """Find the interpreter for a new environment; return an Interpreter, or None if it must be installed."""
+        wanted, given = self.params["python_version"], self.params["python"]
+        if given == MANAGED:
+            return self.installer.find_managed(wanted)
+        return interpreters.probe(self.account, given) if given else interpreters.find(self.account, wanted, self.root)
 
     def verify(self):
         """Check the installed versions, and import the modules."""

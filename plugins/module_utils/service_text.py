@@ -14,7 +14,8 @@ def unit_text(name, spec, user, home, depends):
 
     Args:
         spec: ``description``, ``command``, ``start_pre``, ``stop_post``, ``environment``, ``directory`` (by default
-            ``home``), ``type``, ``options``, ``enabled``; all but the first two are optional.
+            ``home``), ``type``, ``options``, ``enabled``; all but the first two are optional. ``start_pre`` and
+            ``stop_post`` are one command or a list of commands.
         depends: name -> value; a changed value changes the unit, so that the service is restarted.
     """
     environment = spec.get("environment") or {}
@@ -37,11 +38,16 @@ def unit_text(name, spec, user, home, depends):
     if unset:
         lines.append("UnsetEnvironment={}".format(" ".join(unset)))
     commands = (("ExecStartPre", "start_pre"), ("ExecStart", "command"), ("ExecStopPost", "stop_post"))
-    lines += [f"{key}={command_line(spec[name])}" for key, name in commands if spec.get(name)]
+    lines += [f"{key}={command_line(words)}" for key, name in commands for words in _list_commands(spec.get(name))]
     lines += ["{}={}".format(key, plain(str(value))) for key, value in sorted((spec.get("options") or {}).items())]
     if spec.get("enabled", True):
         lines += ["", "[Install]", "WantedBy=multi-user.target"]
     return "\n".join(lines) + "\n"
+
+
+def _list_commands(value):
+    """Return a list of commands, each a list of words."""
+    return [value] if value and isinstance(value[0], str) else list(value or [])
 
 
 def command_line(words):

@@ -15,7 +15,7 @@ PROTECTED = "protected"  # the failed step of a module that refuses a change bec
 RUNNING = ("active", "activating", "reloading")
 _PROPERTIES = (
     "ActiveState,SubState,Result,InvocationID,UnitFileState,NeedDaemonReload,"
-    "ExecMainStartTimestamp,InactiveExitTimestamp"
+    "ExecMainStartTimestamp,InactiveExitTimestamp,NRestarts,Job"
 )
 
 
@@ -77,6 +77,11 @@ class Systemd:
         state, before = self.show(), files.read(self.path)
         if state.get("ActiveState") == "active" and (before != text or is_outdated(state, [self.path, *needs])):
             raise ProtectedError(self.unit, find_reason(before, text))
+
+    def protect_running(self, reason):
+        """Raise ProtectedError if the unit runs."""
+        if self.show().get("ActiveState") == "active":
+            raise ProtectedError(self.unit, reason)
 
     def put(self, text, enabled, needs=()):
         """Write the unit file, reload systemd and enable the unit, as far as needed.

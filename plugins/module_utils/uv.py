@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import platform
 import shutil
 import tempfile
 import zipfile
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import files, package_index, pip_config
+from ansible_collections.flambe.cluster.plugins.module_utils import files, package_index, pip_config, progress
 from ansible_collections.flambe.cluster.plugins.module_utils.uv_progress import UvProgress
 
 CONFIG = "uv.toml"
@@ -22,7 +23,10 @@ ARGUMENTS = {
     "timeout": {"type": "float", "default": 1800},
     "timeout_setting": {"type": "str", "default": "timeout"},
 }
-_WHEEL = "uv-{}-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+_WHEELS = {
+    "x86_64": "uv-{}-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+    "aarch64": "uv-{}-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64.whl",
+}
 
 
 def find(account, params, options):
@@ -34,7 +38,8 @@ def find(account, params, options):
         if path and os.access(path, os.X_OK):
             return path
     version, sha256 = params["uv_version"], params["uv_sha256"]
-    content = package_index.fetch(pip_config.indexes(options), "uv", _WHEEL.format(version), sha256, options)
+    wheel = _WHEELS.get(platform.machine(), _WHEELS["x86_64"]).format(version)
+    content = package_index.fetch(pip_config.indexes(options), "uv", wheel, sha256, options)
     with zipfile.ZipFile(io.BytesIO(content)) as wheel:
         files.write(fetched, wheel.read(f"uv-{version}.data/scripts/uv"), 0o755)
     return fetched
@@ -79,9 +84,28 @@ class Uv:
             argv += [f"--reinstall-package={name}" for name in reinstall]
             self.run(*argv, cwd=folder, on_lines=UvProgress("resolving the packages"))
 
-    def run(self, *argv, cwd, on_lines=None):
+    def sync(self, python, requirements, reinstall, options=()):
+        """Make the packages of a venv equal to exact requirements; others are removed."""
+        with self.workplace(requirements__txt="".join(f"{line}\n" for line in requirements)) as folder:
+            argv = ["pip", "sync", "--python", python, "--allow-empty-requirements", *options, "requirements.txt"]
+            argv += [f"--reinstall-package={name}" for name in reinstall]
+            self.run(*argv, cwd=folder, on_lines=UvProgress("comparing the packages"))
+
+    def compile(self, requirements, constraints, options=(), variables=None):
+        """Resolve requirements; return the exact requirements, one per line, without comments."""
+        texts = {"requirements__in": requirements, "constraints__txt": constraints}
+        with self.workplace(
+            **{name: "".join(f"{line}\n" for line in lines) for name, lines in texts.items()}
+        ) as folder:
+            argv = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--output-file", "lock.txt", *options]
+            progress.report("resolving the packages")
+            self.run(*argv, "-c", "constraints.txt", "requirements.in", cwd=folder, variables=variables)
+            text = files.read(os.path.join(folder, "lock.txt")) or ""
+        return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+    def run(self, *argv, cwd, on_lines=None, variables=None):
         """Run one command of uv in a workplace; raises CommandError. ``on_lines`` as in ``accounts.run``."""
-        env = accounts.environment(self.account)
+        env = {**accounts.environment(self.account), **(variables or {})}
         env.update(pip_config.uv_environment(self.options, env))
         env.update(TMPDIR=self.tmp, UV_NO_PROGRESS="1", NO_COLOR="1", UV_PYTHON_DOWNLOADS="manual")
         env.setdefault("UV_HTTP_TIMEOUT", "120")

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from ansible_collections.flambe.cluster.plugins.module_utils import files
 
 MARKER = "flambe-runtime.json"
+SHOWN = 5  # changed packages in a message
 WHEELS = "wheels"  # the folder below a runtime's root for wheels from the controller
 
 _NAME = re.compile(r"\s*([A-Za-z0-9][\w.-]*)")
@@ -60,6 +61,13 @@ def is_whole(venv, folder):
     return bool(rows)
 
 
+def python_version(venv):
+    """Return the version of a venv's Python as pyvenv.cfg has it; "" if it is unknown."""
+    text = files.read(os.path.join(venv, "pyvenv.cfg")) or ""
+    match = re.search(r"^version(?:_info)?\s*=\s*(\d+\.\d+\.\d+)", text, re.M)
+    return match.group(1) if match else ""
+
+
 def pins(requirements):
     """Return the exact versions in requirements, by ``==`` or as a wheel: normalized name -> version."""
     found = {name: os.path.basename(path).split("-")[1] for name, (path, _) in wheels(requirements).items()}
@@ -86,6 +94,17 @@ def describe(requirements):
     found = wheels(requirements)
     shown = [f"{name}=={version}" for name, version in pins(requirements).items() if name in found]
     return shown + [one for one in requirements if not wheels([one])]
+
+
+def describe_changes(venv, requirements):
+    """Write what changes if a venv gets exactly these pinned requirements, for messages."""
+    present = {name: version for name, (version, _) in installed(venv).items()}
+    wanted = pins(requirements)
+    changes = [f"{name} {present[name]} to {new}" for name, new in wanted.items() if present.get(name, new) != new]
+    changes += [f"add {name} {version}" for name, version in wanted.items() if name not in present]
+    changes += [f"remove {name}" for name in present if name not in wanted]
+    more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+    return "change packages: {}{}".format(", ".join(changes[:SHOWN]) or "others of the same versions", more)
 
 
 def is_wheel(path, sha256):

@@ -28,6 +28,12 @@ options:
     description: Such as V(3.7) or V(3.12.4).
     type: str
     required: true
+  python:
+    description: >-
+      The path of the interpreter for a new environment, or V(managed) for a build that uv installs below O(root). Empty
+      to search for one.
+    type: str
+    default: ""
   python_url:
     description: >-
       An archive of python-build-standalone for hosts without such a Python; empty for the builds that uv offers.
@@ -54,6 +60,16 @@ options:
     type: list
     elements: str
     default: []
+  exact:
+    description: >-
+      Whether O(requirements) are all packages with exact versions, as C(python_lock) returns them; other packages are
+      then removed from the environment.
+    type: bool
+    default: false
+  torch_backend:
+    description: The builds of PyTorch with O(exact), as for M(flambe.cluster.python_lock).
+    type: str
+    default: none
   links:
     description: Commands of the environment that are linked into O(links_dir).
     type: list
@@ -120,6 +136,10 @@ python:
   description: The interpreter that the environment is based on.
   type: str
   returned: when something was installed
+python_version:
+  description: The version of the environment's Python, such as V(3.11.2); empty if nothing is installed.
+  type: str
+  returned: success
 """
 
 import os
@@ -137,11 +157,14 @@ def main():
             "root": {"type": "path", "required": True},
             "user": {"type": "str", "default": ""},
             "python_version": {"type": "str", "required": True},
+            "python": {"type": "str", "default": ""},
             "python_url": {"type": "str", "default": ""},
             "python_sha256": {"type": "str", "default": ""},
             "requirements": {"type": "list", "elements": "str", "required": True},
             "constraints": {"type": "list", "elements": "str", "default": []},
             "imports": {"type": "list", "elements": "str", "default": []},
+            "exact": {"type": "bool", "default": False},
+            "torch_backend": {"type": "str", "default": "none"},
             "links": {"type": "list", "elements": "str", "default": []},
             "links_dir": {"type": "path", "default": "/usr/local/bin"},
             "index_url": {"type": "str", "default": "", "no_log": True},
@@ -152,13 +175,15 @@ def main():
         supports_check_mode=True,
     )
     account = accounts.of_module(module)
+    if module.params["exact"] and not module.params["requirements"] and not module.check_mode:
+        module.fail_json(msg="exact is set without requirements: the packages are not resolved")
     module.no_log_values.update(pip_config.passwords(pip_config.read(account.pw_dir, accounts.environment(account))))
     runtime = Runtime(module.params, account)
     try:
         runtime.inspect()
     except accounts.CommandTimeoutError as error:
         module.fail_json(msg=f"the Python of {runtime.venv} does not answer: {error}", output=error.output)
-    there = {"todo": runtime.todo, "uv_missing": False, "wheel_missing": False}
+    there = {"todo": runtime.todo, "uv_missing": False, "wheel_missing": False, "python_version": runtime.version}
     todo = "; ".join(runtime.todo)
     if not todo:
         module.exit_json(changed=False, msg="nothing to do", **there)
@@ -189,6 +214,7 @@ def main():
         module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
     except (LookupError, OSError, host_lock.LockedError) as error:
         module.fail_json(msg=f"the runtime in {runtime.venv} could not be installed: {error}", failed_step=runtime.step)
+    there["python_version"] = runtime.version
     module.exit_json(changed=True, python=python, msg=todo, **there)
 
 

@@ -51,10 +51,81 @@ options:
     description: The C(head_id) that this module returned on the head; empty if unknown.
     type: str
     default: ""
+  head_versions:
+    description: The RV(versions) of the head; it is an error if those of this host differ. Empty if unknown.
+    type: dict
+    default: {}
+  head_restarted:
+    description: Whether the head was started or restarted just now; workers then join it at once.
+    type: bool
+    default: false
   port:
-    description: The port of the head.
+    description: The port of the head; 0 for V(6379), or V(12345) below Ray 1.0.
     type: int
-    default: 12345
+    default: 0
+  dashboard_port:
+    description: The port of the dashboard, which listens on the head's loopback address.
+    type: int
+    default: 8265
+  client_port:
+    description: The port of the Ray client server on the head.
+    type: int
+    default: 10001
+  ports:
+    description: >-
+      The ports of every node from Ray 1.0 on, V(node_manager), V(object_manager), V(runtime_env_agent),
+      V(agent_grpc), V(agent_http), V(metrics), V(worker_min), V(worker_max).
+    type: dict
+    default: {}
+  resources:
+    description: The resources of this host; the head has no CPUs unless they are set.
+    type: dict
+    default: {}
+  labels:
+    description: The labels of this host, name to value.
+    type: dict
+    default: {}
+  object_store_memory:
+    description: The size of the object store in bytes; 0 for Ray's own choice.
+    type: int
+    default: 0
+  temp_dir:
+    description: Ray's folder for temporary files; empty for C(/tmp/ray).
+    type: str
+    default: ""
+  options:
+    description: Further options of C(ray start).
+    type: list
+    elements: str
+    default: []
+  auth:
+    description: V(auto) requires a token from Ray 2.52 on; V(none) never does.
+    type: str
+    choices: [auto, none]
+    default: auto
+  token:
+    description: The cluster's token for a host that is not the head.
+    type: str
+    default: ""
+  firewall:
+    description: >-
+      Whether only loopback and the addresses in O(allow) reach Ray's ports, by a table of nftables, or a chain of
+      iptables, that exists while the unit runs.
+    type: bool
+    default: true
+  allow:
+    description: The addresses of the cluster's hosts, and further addresses or networks.
+    type: list
+    elements: str
+    default: []
+  keep_allowed:
+    description: Whether the addresses that an earlier run allowed are kept instead of O(allow).
+    type: bool
+    default: false
+  rotate_token:
+    description: Whether the head replaces the cluster's token.
+    type: bool
+    default: false
   start:
     description: V(false) only writes files and returns facts, for workers whose head does not run yet.
     type: bool
@@ -98,6 +169,26 @@ head_id:
   description: On the head, the id of its current start.
   type: str
   returned: success
+started:
+  description: Whether Ray was started or restarted.
+  type: bool
+  returned: success
+rejoins:
+  description: Whether Ray restarts by itself and joins a new head, as from Ray 1.0 on.
+  type: bool
+  returned: success
+token:
+  description: Identifies the token of this host without revealing it; empty if it has none or needs none.
+  type: str
+  returned: success
+needs_token:
+  description: Whether Ray requires a token here.
+  type: bool
+  returned: success
+versions:
+  description: The installed versions of C(Ray) and C(Python), empty if unknown.
+  type: dict
+  returned: success
 failed_step:
   description: C(protected) if Ray runs and O(restart) is V(false).
   type: str
@@ -121,6 +212,7 @@ output:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils.ray_service import Node
+from ansible_collections.flambe.cluster.plugins.module_utils.ray_token import TokenError
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import (
     PROTECTED,
     ProtectedError,
@@ -142,7 +234,23 @@ def main():
             "address": {"type": "str", "default": ""},
             "head_address": {"type": "str", "default": ""},
             "head_id": {"type": "str", "default": ""},
-            "port": {"type": "int", "default": 12345},
+            "head_versions": {"type": "dict", "default": {}},
+            "head_restarted": {"type": "bool", "default": False},
+            "port": {"type": "int", "default": 0},
+            "dashboard_port": {"type": "int", "default": 8265},
+            "client_port": {"type": "int", "default": 10001},
+            "ports": {"type": "dict", "default": {}},
+            "resources": {"type": "dict", "default": {}},
+            "labels": {"type": "dict", "default": {}},
+            "object_store_memory": {"type": "int", "default": 0},
+            "temp_dir": {"type": "str", "default": ""},
+            "options": {"type": "list", "elements": "str", "default": []},
+            "auth": {"type": "str", "choices": ["auto", "none"], "default": "auto"},
+            "token": {"type": "str", "default": "", "no_log": True},
+            "firewall": {"type": "bool", "default": True},
+            "allow": {"type": "list", "elements": "str", "default": []},
+            "keep_allowed": {"type": "bool", "default": False},
+            "rotate_token": {"type": "bool", "default": False, "no_log": False},
             "start": {"type": "bool", "default": True},
             "restart": {"type": "bool", "default": True},
             "expect": {"type": "dict", "default": {}},
@@ -161,13 +269,20 @@ def main():
         module.fail_json(msg=str(error), failed_step=PROTECTED)
     except UnitError as error:
         systemd.fail(module, f"Ray does not run here: {error}")
-    except (accounts.CommandError, OSError) as error:
+    except (accounts.CommandError, TokenError, ValueError, OSError) as error:
         module.fail_json(msg=f"Ray could not be set up: {error}")
+    for warning in node.warnings:
+        module.warn(warning)
     module.exit_json(
         changed=bool(node.systemd.actions),
         actions=node.systemd.actions,
         address=node.address,
         head_id=systemd.show().get("InvocationID", "") if module.params["head"] else "",
+        started=node.started,
+        rejoins=node.rejoins,
+        token=node.token.fingerprint if node.token else "",
+        needs_token=node.token is not None,
+        versions=node.versions(),
         missing=missing,
         answer=answer,
         diff=node.systemd.diff,

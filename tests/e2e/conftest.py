@@ -13,6 +13,7 @@ import pytest
 from flambe_ansible.lab import LabInfo
 from tests.e2e import images
 from tests.e2e.experiments import Cluster
+from tests.e2e.ray_clusters import RayCluster
 
 RELEASE = "0.4.18"
 
@@ -29,6 +30,17 @@ def experiments(lab: LabInfo, runtime_image: str, tmp_path_factory: pytest.TempP
     made = Cluster(tmp_path_factory.mktemp("submit"), lab, image=runtime_image)
     yield made
     made.end()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    """Return a running cluster of two factories with current Ray, launched once for all tests of one worker."""
+    made = RayCluster(tmp_path_factory.mktemp("ray"), lab)
+    try:
+        made.first_launch = made.launch()
+        yield made
+    finally:
+        made.end()
 
 
 @pytest.fixture(scope="session")

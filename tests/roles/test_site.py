@@ -80,6 +80,15 @@ def test_first_run_creates_a_ray_cluster(cluster: Site, variables: dict[str, Any
     assert cluster.ssh("one", "ls ~/secrets.ini; :") == ""
 
 
+def test_hosts_outside_the_cluster_cannot_reach_redis(cluster: Site, strangers: Site) -> None:
+    head = dict(cluster.groups["orchestrator"])["head"].address
+    for port in (12345, 12346):
+        command = f"timeout 5 bash -c 'exec 3<>/dev/tcp/{head}/{port}' 2>/dev/null && echo open || echo closed"
+        assert strangers.ssh("box-a", command) == "closed\n"
+        assert cluster.ssh("one", command) == "open\n"
+        assert cluster.ssh("head", command) == "open\n"
+
+
 def test_second_run_changes_nothing(cluster: Site, variables: dict[str, Any]) -> None:
     cluster.play(SITE, **variables).assert_unchanged()
     cluster.play(SITE, "--check", "--diff", **variables).assert_unchanged()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from flambe_ansible.paths import collection
 from flambe_ansible.pythons import find_uv
 from tests.roles.lab_hosts import Site
 
@@ -96,7 +98,7 @@ def test_another_runtime_with_uv_from_the_package_index(strangers: Site) -> None
 def test_another_version_of_ray(strangers: Site) -> None:
     root = RUNTIME["flambe_root"]
     names = {"ray_node_runtime": f"{root}/venv", "ray_node_root": root, "ray_node_unit": "my-ray.service"}
-    path = playbook(strangers, "ray_node", ray_node_user="ml", ray_node_port=6380, ray_node_head="box-b", **names)
+    path = playbook(strangers, "ray_node", ray_node_user="ml", ray_node_port=6390, ray_node_head="box-b", **names)
     converge_twice(strangers, path)
     answer = json.loads(strangers.ssh("box-a", f"sudo -u ml '{root}/bin/ray-nodes'"))
     expected = {host.address: True for _, host in strangers.groups["gpu_boxes"]}
@@ -106,6 +108,29 @@ def test_another_version_of_ray(strangers: Site) -> None:
         "box-b", "ss -tlnH | grep -c ':8265 ' || true; ss -tlnH | grep ':8265 ' | grep -vc 127.0.0.1 || true"
     )
     assert listening.split()[-1] == "0"
+    strangers.ssh("box-a", "sudo systemctl disable --quiet --now my-ray")
+    strangers.ssh("box-b", "sudo systemctl disable --quiet --now my-ray")
+
+
+def test_the_example_of_current_ray_in_the_readme(strangers: Site) -> None:
+    """The example of role python_env, exactly as printed."""
+    text = (collection() / "roles/python_env/README.md").read_text()
+    [example] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (strangers.folder / "workers").mkdir()
+    workers = Site(strangers.folder / "workers", strangers.key, {"workers": strangers.groups["gpu_boxes"]})
+    path = workers.folder / "example.yml"
+    path.write_text(example)
+    converge_twice(workers, path)
+    answer = json.loads(workers.ssh("box-a", "/opt/ray/bin/ray-nodes"))
+    expected = {host.address: True for _, host in workers.groups["workers"]}
+    assert {node["address"]: node["alive"] for node in answer["nodes"]} == expected
+    assert len({workers.ssh(box, "cat ~/.ray/auth_token") for box in ("box-a", "box-b")}) == 1
+    locks = json.loads(workers.ssh("box-a", "cat /opt/ray/lock.json"))["locks"]
+    assert f"ray=={answer['ray_version']}" in locks["x86_64-cpu"]
+    for box in ("box-a", "box-b"):
+        assert "flambe_ray" in workers.ssh(box, "sudo nft list tables")
+        workers.ssh(box, "sudo systemctl disable --quiet --now flambe-ray")
+        assert "flambe_ray" not in workers.ssh(box, "sudo nft list tables")
 
 
 def test_an_installation_that_was_interrupted_converges(strangers: Site) -> None:

@@ -14,7 +14,7 @@ from flambe_ansible.cli.app import COMMANDS, app
 from flambe_ansible.cluster.loading import CLASSES
 from flambe_ansible.config.kinds import SCHEMAS
 from flambe_ansible.runtimes import make_runtime
-from flambe_ansible.validation.fields import RUNTIMES
+from flambe_ansible.validation.runtime_fields import RUNTIMES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text()

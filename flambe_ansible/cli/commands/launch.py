@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     "--replace-dead", is_flag=True, help="Terminate running hosts that do not answer, and create them anew; asks first."
 )
 @options.rerun_option
+@click.option("--rotate-token", is_flag=True, help="Replace the token that Ray requires. Ray restarts; jobs end.")
 @options.secrets_option("orchestrator")
 @click.option("--dry-run", is_flag=True, help="Show the plan and exit.")
 @options.json_option
@@ -46,6 +47,7 @@ def launch(
     force: bool,
     replace_dead: bool,
     rerun_setup: bool,
+    rotate_token: bool,
     secrets_file: Path | None,
     dry_run: bool,
 ) -> None:
@@ -77,7 +79,12 @@ def launch(
                 output.write_document(plan.to_dict())
             return
         confirm(output, plan, yes=yes)
-        arguments: dict[str, Any] = {"force": force, "rerun_setup": rerun_setup, "secrets_file": secrets_file}
+        arguments: dict[str, Any] = {
+            "force": force,
+            "rerun_setup": rerun_setup,
+            "rotate_token": rotate_token,
+            "secrets_file": secrets_file,
+        }
         result, progress = attempt(output, cluster, plan, lambda: cluster.run(**arguments), on_failure=on_failure)
         facts = {}
         if result.failed:

@@ -60,9 +60,13 @@ def describe_launch(result: LaunchResult, *, cluster: str, location: Location) -
         silent={one.host.name: one.error.message for one in result.failed},
         location=location,
     )
+    document = status.to_dict()
+    installed = {"origin": result.version.origin}
+    if result.version.version:  # else it is known only on the hosts
+        installed["version"] = result.version.version
     return {
-        **status.to_dict(),
-        result.runtime: {"version": result.version.version, "origin": result.version.origin},
+        **document,
+        result.runtime: {"version": "", **document.get(result.runtime, {}), **installed},
         "created": list(result.created),
         "failed": {one.host.name: describe_error(one.error) for one in result.failed},
         "changed": {name: host.changed for name, host in result.playbook.items()},

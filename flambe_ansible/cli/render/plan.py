@@ -60,8 +60,11 @@ def _render_facts(plan: Plan) -> RenderableType:
     for label, value in _describe(plan, "image", _name_image) + _describe(plan, "disk", lambda host: host.volume):
         grid.add_row(label, value)
     if plan.version.version:
+        python = f" on {plan.version.python}" if plan.version.python else ""
         origin = f" ({plan.version.origin})" if plan.version.origin else ""
-        grid.add_row(plan.runtime, f"{plan.version.version}{origin}")
+        grid.add_row(plan.runtime, f"{plan.version.version}{python}{origin}")
+    elif plan.version.origin:
+        grid.add_row(plan.runtime, plan.version.origin)
     elif plan.runtime == "none":
         grid.add_row("runtime", "none: keys, setup commands and secrets only")
     return grid

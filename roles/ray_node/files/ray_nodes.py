@@ -4,6 +4,9 @@
 
 The exit code is 0, or 1 with {"error": "..."}. Runs on the runtime's Python (3.7 and later) on any host of the cluster.
 With --wait it waits until workers can join the head, and prints nothing.
+
+With --dashboard (Ray 2 with its dashboard) Ray is not imported: the head's dashboard lists all nodes. It listens on
+loopback only, so other hosts ask the agent of their own node, and print that node alone.
 """
 
 import argparse
@@ -13,9 +16,13 @@ import socket
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 import warnings
 
 warnings.simplefilter("ignore")
+
+MAX_NODES = 10000  # the largest limit that Ray accepts
 
 
 def main():
@@ -24,16 +31,23 @@ def main():
     parser.add_argument("--address", required=True, help="HOST:PORT of the head")
     parser.add_argument("--timeout", type=float, default=15.0, help="time limit in seconds")
     parser.add_argument("--wait", action="store_true", help="wait until workers can join the head; print nothing")
+    parser.add_argument("--dashboard", default="", help="URL of the dashboard on the head, or of the agent elsewhere")
+    parser.add_argument("--node", default="", help="this host's address, if --dashboard is the agent of its node")
+    parser.add_argument("--ray-version", default="", help="the version of Ray, if --dashboard is an agent")
+    parser.add_argument("--token", default="", help="the file of the cluster's token")
+    parser.add_argument("--head", action="store_true", help="this host is the head: --wait only checks the token")
     options = parser.parse_args()
     # Ray prints to stdout, which must hold only the document.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     threading.Thread(target=give_up, args=(answer, options.timeout, options.address), daemon=True).start()
     if options.wait:
-        wait_for_head(options.address, options.timeout)
+        check_token(options.token)
+        if not options.head:
+            wait_for_head(options.address, options.timeout, imports_ray=not options.dashboard)
         finish(0)
     try:
-        document = read_nodes(options.address, options.timeout)
+        document = ask_dashboard(options) if options.dashboard else read_nodes(options.address, options.timeout)
     except Exception as error:
         finish(1, answer, {"error": str(error) or type(error).__name__})
     finish(0, answer, document)
@@ -65,6 +79,66 @@ def read_nodes(address, timeout):
         ray.init(address=address, log_to_driver=False, configure_logging=False)
         nodes = ray.nodes()
     return {"ray_version": ray.__version__, "nodes": merge(nodes)}
+
+
+def check_token(path):
+    """End the process unless the file of the token exists and only its owner can read it."""
+    if not path:
+        return
+    try:
+        mode = os.stat(path).st_mode
+        with open(path, encoding="utf-8") as file:
+            problem = "" if file.read().strip() else f"{path} is empty"
+    except OSError as error:
+        problem = f"{path}: {error.strerror}"
+    else:
+        problem = problem or (f"other users can read {path}" if mode & 0o077 else "")
+    if problem:
+        print(f"Ray does not start without the token of the cluster: {problem}", file=sys.stderr, flush=True)
+        print("launch the cluster again to write it", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def ask_dashboard(options):
+    """Return Ray's version and its nodes from the HTTP API of Ray 2."""
+    if options.node:
+        text = get(options, "/api/local_raylet_healthz")
+        alive = text.strip() == "success"
+        return {
+            "ray_version": options.ray_version,
+            "nodes": [{"address": options.node, "alive": alive, "resources": {}}],
+        }
+    found = json.loads(get(options, f"/api/v0/nodes?limit={MAX_NODES}"))
+    nodes = [
+        {
+            "Alive": node["state"] == "ALIVE",
+            "NodeManagerAddress": node["node_ip"],
+            "Resources": node.get("resources_total") or {},
+        }
+        for node in found["data"]["result"]["result"]
+    ]
+    return {"ray_version": json.loads(get(options, "/api/version"))["ray_version"], "nodes": merge(nodes)}
+
+
+def get(options, path):
+    """Get a path of the dashboard, with the token of the cluster; raises ConnectionError in plain words."""
+    headers = {}
+    if options.token:
+        with open(options.token, encoding="utf-8") as file:
+            headers["Authorization"] = "Bearer " + file.read().strip()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(options.dashboard + path, headers=headers)  # noqa: S310 - always http
+    try:
+        with opener.open(request, timeout=options.timeout) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            raise ConnectionError(f"Ray at {options.dashboard} refuses the token in {options.token}") from None
+        raise ConnectionError(
+            f"Ray at {options.dashboard} answers {error.code}: {error.read().decode()[:200]}"
+        ) from None
+    except urllib.error.URLError as error:
+        raise ConnectionError(f"nothing answers at {options.dashboard}: {error.reason}") from None
 
 
 def knock(address, timeout):
@@ -104,12 +178,14 @@ def merge(nodes):
     return [found[address] for address in sorted(found)]
 
 
-def wait_for_head(address, timeout):
+def wait_for_head(address, timeout, imports_ray):
     """Wait until workers can join the head; Ray 0.7 opens its port before its own node is registered."""
     printed = ""
     while True:
         try:
             knock(address, timeout)
+            if not imports_ray:
+                return
             import ray
 
             if not is_old(ray) or any(node["alive"] for node in merge(read_redis(ray, address))):

@@ -169,6 +169,12 @@ def test_a_card_shows_a_checkout_instead_of_a_release() -> None:
     assert document["flambe"] == {"version": "0.4.18+content.1a", "origin": "built from /me/flambe"}
 
 
+def test_the_document_of_a_launch_with_current_ray() -> None:
+    version = RuntimeVersion(version="2.60.0", origin="as configured")
+    document = describe_launch(replace(make_result(version), runtime="ray"), cluster="demo")
+    assert document["ray"] == {"alive": len(HOSTS), "version": "2.60.0", "error": "", "origin": "as configured"}
+
+
 def test_a_caret_marks_the_column(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("!LabCluster\nname: demo\n\tkey: [b]\n")

@@ -716,6 +716,13 @@ def test_missing_resources_are_reported_before_anything_is_created(
     assert not account.alarms()
 
 
+def test_arm64_hosts_are_accepted_for_current_ray(make_cluster: Any) -> None:
+    with pytest.raises(ClusterConfigurationError) as caught:
+        make_cluster(runtime="ray", orchestrator_type="t4g.small", orchestrator_ami="ami-00000000").plan()
+    # The image does not exist, and nothing is wrong with the type.
+    assert [one.field for one in caught.value.problems] == ["orchestrator_ami"]
+
+
 def test_newer_gpus_are_accepted_on_the_orchestrator_and_without_a_runtime(make_cluster: Any) -> None:
     assert make_cluster(orchestrator_type="g5.xlarge").plan()
     assert make_cluster(factories_type="g5.xlarge", runtime="none").plan()

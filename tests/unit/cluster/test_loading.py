@@ -62,3 +62,12 @@ def test_every_tag_has_a_class() -> None:
 
 def test_the_public_name() -> None:
     assert flambe_ansible.load_cluster is loading.load_cluster
+
+
+def test_a_python_without_wheels_of_ray_has_its_position(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text("!LabCluster\nname: a\nruntime: {ray: 2.30.0, python: '3.12'}\n")
+    with pytest.raises(ClusterConfigurationError) as caught:
+        loading.load_cluster(path)
+    expected = "runtime.python is 3.12, and Ray 2.30.0 has no wheels for it; expected 3.9 to 3.11"
+    assert str(caught.value.problems[0]) == f"{path}:3:32: {expected}"

@@ -24,6 +24,8 @@ from .conftest import read
 from .test_load import GUIDE
 
 ROOT = Path(__file__).parents[3]
+# Fields that do not go with flambe_source.
+EXCLUDED = {"flambe_version", "factories_resources", "orchestrator_resources", "factories_labels"}
 SCHEMAS = (AWS_CLUSTER, SSH_CLUSTER, LAB_CLUSTER)
 
 
@@ -115,11 +117,12 @@ def test_the_examples_load(folder: Path, write: Callable[[str], Path], name: str
     if uncommented:  # uncomment the commented fields
         head, tag, body = text.partition("Cluster\n\n")
         text = head + tag + re.sub(r"^# (?=[a-z_]+:|  )", "", body, flags=re.MULTILINE)
-        text = re.sub(r"^flambe_version: .*\n", "", text, flags=re.MULTILINE)  # excludes flambe_source
+        others = "|".join(EXCLUDED)
+        text = re.sub(rf"^({others}): .*\n", "", text, flags=re.MULTILINE)
         text = re.sub(r"~/work/flambe", str(folder / "checkout"), text)
     document = read(write(text))
     if uncommented:
         assert set(document.values) >= {"setup_cmds", "flambe_source"}
     if uncommented and name != "lab.yaml":
         known = (AWS_CLUSTER if name == "aws.yaml" else SSH_CLUSTER).by_name
-        assert set(document.values) == set(known) - {"flambe_version"}
+        assert set(document.values) == set(known) - EXCLUDED

@@ -34,9 +34,9 @@ class Clients:
         self.ec2 = Stubber(boto3.client("ec2", region_name=region))
         self.ssm = Stubber(boto3.client("ssm", region_name=region))
 
-    def find(self, *, gpu: bool = False) -> images.Image:
+    def find(self, *, gpu: bool = False, architecture: str = images.X86) -> images.Image:
         with self.ec2, self.ssm:
-            found = images.find_default(self.ec2.client, self.ssm.client, gpu=gpu)
+            found = images.find_default(self.ec2.client, self.ssm.client, gpu=gpu, architecture=architecture)
         self.ec2.assert_no_pending_responses()
         self.ssm.assert_no_pending_responses()
         return found
@@ -53,6 +53,22 @@ def test_find_default_tries_the_newest_release_first(gpu: bool, parameter: str) 
     assert "Ubuntu 24.04" in found.origin
     assert name in found.origin
     assert ("NVIDIA" in found.origin) is gpu
+
+
+def test_find_default_for_arm64() -> None:
+    clients = Clients()
+    name = UBUNTU.format("24.04").replace("amd64", "arm64")
+    clients.ssm.add_response("get_parameter", {"Parameter": {"Name": name, "Value": "ami-1"}}, {"Name": name})
+    image = _image("ami-1", Architecture="arm64")
+    clients.ec2.add_response("describe_images", {"Images": [image]}, {"ImageIds": ["ami-1"]})
+    assert clients.find(architecture=images.ARM).architecture == "arm64"
+
+
+@pytest.mark.parametrize(
+    ("supported", "expected"), [(["i386", "x86_64"], "x86_64"), (["arm64"], "arm64"), (["x86_64_mac"], ""), ([], "")]
+)
+def test_the_architecture_of_a_type(supported: list[Any], expected: str) -> None:
+    assert images.find_architecture({"ProcessorInfo": {"SupportedArchitectures": supported}}) == expected
 
 
 def test_find_default_uses_the_older_release_if_the_newest_is_missing() -> None:

@@ -124,7 +124,7 @@ def test_constants_match_the_defaults_of_the_roles() -> None:
     assert f"{runner['runner_root']}/bin/flambe-run" == flambe.JOB_COMMAND
     assert site["report_site_job_unit"] == flambe.JOB_UNIT
     assert (runner["runner_ray_unit"], runner["runner_ray_nodes"]) == (flambe.RAY_UNIT, flambe.RAY_NODES)
-    assert (ray["ray_node_unit"], ray["ray_node_port"]) == (flambe.RAY_UNIT, flambe.RAY_PORT)
+    assert ray["ray_node_unit"] == flambe.RAY_UNIT
     assert (tensorboard["tensorboard_port"], tensorboard["tensorboard_unit"]) == (
         flambe.TENSORBOARD_PORT,
         flambe.TENSORBOARD_UNIT,

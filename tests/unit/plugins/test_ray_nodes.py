@@ -7,8 +7,12 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -73,3 +77,103 @@ def test_read_from_a_driver(tmp_path: Path) -> None:
     assert code == 0
     assert document["ray_version"] == "2.52.0"
     assert document["nodes"] == [{"address": "10.0.0.1", "alive": True, "resources": {"CPU": 2.0}}]
+
+
+class Api:
+    """Answers like the dashboard of Ray 2."""
+
+    def __init__(self, token: str = "") -> None:
+        self.token = token
+        self.paths: list[str] = []
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                api.paths.append(self.path)
+                code, text = api.answer(self.path, self.headers.get("Authorization", ""))
+                self.send_response(code)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_arguments: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def answer(self, path: str, authorization: str) -> tuple[int, str]:
+        if self.token and authorization != f"Bearer {self.token}":
+            return 401, "Unauthorized"
+        if path == "/api/version":
+            return 200, json.dumps({"ray_version": "2.60.0"})
+        if path == "/api/local_raylet_healthz":
+            return 200, "success"
+        nodes = [
+            {"state": "ALIVE", "node_ip": "10.0.0.1", "resources_total": {"CPU": 2.0}},
+            {"state": "DEAD", "node_ip": "10.0.0.2", "resources_total": {"CPU": 2.0}},
+        ]
+        return 200, json.dumps({"result": True, "data": {"result": {"result": nodes}}})
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    made = Api("t" * 32)
+    yield made
+    made.server.shutdown()
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    path = tmp_path / "auth_token"
+    path.write_text("t" * 32)
+    path.chmod(0o600)
+    return path
+
+
+def test_all_nodes_from_the_dashboard(api: Api, token: Path) -> None:
+    code, document = run("--address", "127.0.0.1:1", "--head", "--dashboard", api.url, "--token", str(token))
+    assert (code, document) == (
+        0,
+        {
+            "ray_version": "2.60.0",
+            "nodes": [
+                {"address": "10.0.0.1", "alive": True, "resources": {"CPU": 2.0}},
+                {"address": "10.0.0.2", "alive": False, "resources": {}},
+            ],
+        },
+    )
+
+
+def test_the_own_node_from_the_agent(api: Api, token: Path) -> None:
+    words = ["--address", "10.0.0.9:6379", "--dashboard", api.url, "--node", "10.0.0.2", "--ray-version", "2.60.0"]
+    code, document = run(*words, "--token", str(token))
+    node = {"address": "10.0.0.2", "alive": True, "resources": {}}
+    assert (code, document) == (0, {"ray_version": "2.60.0", "nodes": [node]})
+
+
+def test_a_wrong_token_is_an_error(api: Api, token: Path) -> None:
+    token.write_text("u" * 32)
+    code, document = run("--address", "127.0.0.1:1", "--head", "--dashboard", api.url, "--token", str(token))
+    assert (code, document) == (1, {"error": f"Ray at {api.url} refuses the token in {token}"})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda path: path.unlink(), "No such file or directory"),
+        (lambda path: path.write_text(""), "is empty"),
+        (lambda path: path.chmod(0o644), "other users can read"),
+    ],
+)
+def test_the_start_is_refused_without_a_private_token(token: Path, change: Callable[[Path], None], reason: str) -> None:
+    words = [sys.executable, SCRIPT, "--address", "127.0.0.1:1", "--head", "--wait", "--token", str(token)]
+    assert subprocess.run(words, check=False).returncode == 0
+    change(token)
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Ray does not start without the token of the cluster" in done.stderr
+    assert reason in done.stderr

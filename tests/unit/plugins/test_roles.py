@@ -16,7 +16,7 @@ GROUPS = ("orchestrator", "factories")
 ALLOWED = ("ansible.builtin.", "flambe.cluster.")
 KEYWORDS = {
     "name", "register", "become", "when", "vars", "no_log", "diff", "delegate_to", "run_once", "changed_when",
-    "module_defaults", "block",
+    "module_defaults", "block", "loop",
 }  # fmt: skip
 
 

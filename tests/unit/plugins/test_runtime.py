@@ -31,6 +31,9 @@ def make(tmp_path: Path, **changes: Any) -> Any:
     params = {
         "root": str(tmp_path),
         "python_version": VERSION,
+        "python": "",
+        "exact": False,
+        "torch_backend": "none",
         "requirements": [],
         "constraints": [],
         "imports": ["flambe"],
@@ -69,7 +72,7 @@ def test_an_interrupted_environment_is_replaced(tmp_path: Path, monkeypatch: pyt
             raise accounts.CommandError("uv venv failed", "uv venv", "")
 
     made = make(tmp_path)
-    monkeypatch.setattr(made, "prepare_uv", Uv)
+    monkeypatch.setattr(made.installer, "prepare_uv", Uv)
     made.inspect()
     with pytest.raises(accounts.CommandError):
         made.converge()

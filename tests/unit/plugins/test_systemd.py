@@ -140,8 +140,8 @@ def test_timestamps_of_systemctl(text: str, expected: int) -> None:
     assert systemd.read_time(text) == expected
 
 
-def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
-    (tmp_path / "venv/lib/python3.7/site-packages/ray-0.7.6.dist-info").mkdir(parents=True, exist_ok=True)
+def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ray: str = "0.7.6", **changes: Any) -> Any:
+    (tmp_path / f"venv/lib/python3.7/site-packages/ray-{ray}.dist-info").mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(ray_service, "TMPFILES", str(tmp_path / "tmpfiles.conf"))
     params = {
         "unit": "ray.service",
@@ -153,7 +153,23 @@ def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -
         "address": "10.0.0.1",
         "head_address": "",
         "head_id": "",
+        "head_restarted": False,
+        "head_versions": {},
         "port": 12345,
+        "ports": {},
+        "resources": {},
+        "labels": {},
+        "object_store_memory": 0,
+        "temp_dir": "",
+        "options": [],
+        "auth": "auto",
+        "token": "",
+        "rotate_token": False,
+        "firewall": False,
+        "allow": [],
+        "keep_allowed": False,
+        "dashboard_port": 8265,
+        "client_port": 10001,
         "start": True,
         "expect": {},
         "restart": True,
@@ -264,6 +280,74 @@ def test_the_limit_reaches_ray_nodes(tmp_path: Path, systemctl: Systemctl, monke
     assert make_node(tmp_path, monkeypatch).read_nodes(42.0) == {"error": "--timeout 42"}
 
 
+def test_a_worker_with_another_python_is_refused_before_it_starts(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv/pyvenv.cfg").write_text("home = /usr/bin\nversion_info = 3.11.4\n")
+    worker = {"head": False, "head_address": "10.0.0.9", "auth": "none"}
+    head = {"Ray": "2.60.0", "Python": "3.11.2"}
+    node = make_node(tmp_path, monkeypatch, ray="2.60.0", head_versions=head, **worker)
+    with pytest.raises(systemd.UnitError, match=r"Python 3\.11\.4 here, 3\.11\.2 on the head: all hosts need the same"):
+        node.converge()
+    assert "restart" not in systemctl.calls
+    make_node(tmp_path, monkeypatch, ray="2.60.0", head_versions={"Ray": "2.60.0", "Python": ""}, **worker).converge()
+    assert "restart" in systemctl.calls
+
+
+def test_a_host_that_the_head_cannot_connect_to_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(address: tuple[str, int], timeout: float) -> Any:
+        if address == ("10.0.0.2", 6381):
+            raise TimeoutError("timed out")
+        return socket.socket()
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    expect = {"one": "10.0.0.1", "two": "10.0.0.2"}
+    ports = {"node_manager": 6380, "object_manager": 6381}
+    node = make_node(tmp_path, monkeypatch, ray="2.60.0", expect=expect, ports=ports, auth="none")
+    assert node.find_blocked() == (["two"], "the head cannot connect to 10.0.0.2:6381 (two): timed out")
+    old = make_node(tmp_path / "old", monkeypatch, expect=expect, ports=ports)
+    assert old.find_blocked() == ([], "")
+
+
+def test_ray_that_ends_again_and_again_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = make_node(tmp_path, monkeypatch, ray="2.60.0", auth="none")
+    node.restarts = 5
+    for state in ("activating", "deactivating", "active"):
+        node.check_running({"ActiveState": state, "NRestarts": "7"})
+    with pytest.raises(systemd.UnitError, match=r"ended before all nodes were alive, 3 times"):
+        node.check_running({"ActiveState": "activating", "NRestarts": "8"})
+    node.check_running({"ActiveState": "failed", "NRestarts": "5", "Job": "12"})
+    with pytest.raises(systemd.UnitError, match=r"ended before all nodes were alive$"):
+        node.check_running({"ActiveState": "failed", "NRestarts": "5"})
+
+
+def test_a_unit_that_waits_for_its_start_has_not_ended(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a stop that took too long, the unit is ``failed`` until systemd starts it again."""
+    node = make_node(tmp_path, monkeypatch, ray="2.60.0", auth="none")
+    states = [{"ActiveState": "failed", "Result": "timeout", "Job": "7"}, {"ActiveState": "active"}]
+    monkeypatch.setattr(node.systemd, "show", lambda: states.pop(0))
+    node.await_unit(time.monotonic() + 60)
+    assert states == []
+    monkeypatch.setattr(node.systemd, "show", lambda: {"ActiveState": "failed", "Result": "timeout", "Job": "0"})
+    with pytest.raises(systemd.UnitError, match=r"ray.service is failed \(timeout\)"):
+        node.await_unit(time.monotonic() + 60)
+
+
+@pytest.mark.parametrize(("head_restarted", "expected"), [(True, ["restart Ray: its head was restarted"]), (False, [])])
+def test_a_worker_is_restarted_only_if_its_head_was(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, head_restarted: bool, expected: list[str]
+) -> None:
+    worker = {"ray": "2.60.0", "head": False, "head_address": "10.0.0.9", "auth": "none"}
+    make_node(tmp_path, monkeypatch, **worker).converge()
+    systemctl.run(age(tmp_path / "ray.service", 60) + 1)
+    node = make_node(tmp_path, monkeypatch, head_restarted=head_restarted, head_id="another", **worker)
+    node.converge()
+    assert node.systemd.actions == expected
+
+
 def test_a_wait_for_nodes_is_reported(
     tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, progress_file: Path
 ) -> None:
@@ -296,3 +380,65 @@ def test_a_service_that_does_not_listen_in_time(
     expected = f"demo.service does not listen at 127.0.0.1:{port} after 0.2 s: "
     assert str(caught.value).startswith(expected)
     assert str(caught.value).endswith("; raise site_timeout to allow more")
+
+
+def test_the_firewall_is_applied_when_it_changes_or_is_gone(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    answers = {"check": (0, ""), "start": (0, "")}
+
+    def call(self: Any, command: str) -> tuple[int, str]:
+        calls.append(command)
+        return answers[command]
+
+    monkeypatch.setattr(ray_service.Node, "call_firewall", call)
+
+    def converge(*allow: str) -> Any:
+        calls.clear()
+        node = make_node(tmp_path, monkeypatch, ray="2.60.0", auth="none", firewall=True, allow=list(allow))
+        node.converge()
+        return node
+
+    assert converge("10.0.0.2").warnings == []
+    assert calls == ["start"]
+    systemctl.run(age(tmp_path / "ray.service", 60) + 1)
+    assert (converge("10.0.0.2").systemd.actions, calls) == ([], ["check"])
+    # Another address does not restart Ray.
+    assert converge("10.0.0.2", "10.0.0.3").systemd.actions == [f"write {tmp_path}/bin/ray-firewall"]
+    assert calls == ["start"]
+    answers["check"] = (1, "")
+    assert converge("10.0.0.2", "10.0.0.3").systemd.actions == ["limit Ray's ports to the cluster"]
+    answers.update(check=(3, ""), start=(3, "neither nft nor iptables is installed\n"))
+    assert converge("10.0.0.3", "10.0.0.2").warnings == [
+        "Ray's ports are open to the network: neither nft nor iptables is installed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "dashboard", "expected"),
+    [
+        (True, True, "--head --dashboard http://127.0.0.1:8265 --token {token}"),
+        (False, True, "--dashboard http://127.0.0.1:6384 --node 10.0.0.1 --ray-version 2.60.0 --token {token}"),
+        # Without --head it would wait for its own start.
+        (True, False, "--head --token {token}"),
+        (False, False, "--token {token}"),
+    ],
+)
+def test_the_options_of_ray_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bool, dashboard: bool, expected: str
+) -> None:
+    if dashboard:
+        (tmp_path / "venv/lib/python3.7/site-packages/aiohttp_cors-0.8.1.dist-info").mkdir(parents=True)
+    monkeypatch.setattr(ray_service.ray_token.Token, "_read", lambda _self: "x" * 32)
+    node = make_node(
+        tmp_path,
+        monkeypatch,
+        ray="2.60.0",
+        head=head,
+        head_address="" if head else "10.0.0.9",
+        ports={"agent_http": 6384},
+    )
+    options, variables = node.query_options()
+    assert " ".join(options) == expected.format(token=node.token.path)
+    assert ("RAY_AUTH_MODE" in variables) is not dashboard

@@ -1,0 +1,79 @@
+"""Locks: requirements resolved once to exact versions, for each kind of host of a cluster."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+
+from ansible_collections.flambe.cluster.plugins.module_utils import files
+
+FILE = "lock.json"
+NO_DRIVER = "cpu"
+AUTO = "auto"
+_DRIVER = "/proc/driver/nvidia/version"
+
+
+def host_kind(path=_DRIVER):
+    """Return the kind of this host: its machine, and the version of NVIDIA's driver, such as ``x86_64-cpu``.
+
+    Hosts of one kind get the same packages.
+    """
+    match = re.search(r"Module\s.*?(\d+(?:\.\d+)+)", files.read(path) or "")
+    return "{}-{}".format(platform.machine(), f"cuda-{match.group(1)}" if match else NO_DRIVER)
+
+
+def torch_backend(kind, wanted):
+    """Return the value of uv's ``--torch-backend`` for a kind of host; "" for none."""
+    if wanted == "none":
+        return ""
+    return NO_DRIVER if wanted == AUTO and kind.endswith(f"-{NO_DRIVER}") else wanted
+
+
+def torch_options(kind, wanted):
+    """Return the options of uv that choose the build of PyTorch for a kind of host."""
+    backend = torch_backend(kind, wanted)
+    return [f"--torch-backend={backend}"] if backend else []
+
+
+def public_version(line):
+    """Return an exact requirement without the local part of its version: the same release in another build."""
+    return re.sub(r"(==[^\s;+]+)\+[^\s;]+", r"\1", line)
+
+
+class Lock:
+    """The lock below a root, as a module's parameters describe it; ``kinds`` are the kinds of the cluster's hosts.
+
+    ``todo``: the kinds to resolve. ``found``: the exact requirements by kind.
+    """
+
+    def __init__(self, params):
+        self.params = params
+        self.path = os.path.join(params["root"].rstrip("/"), FILE)
+        names = ("requirements", "constraints", "python_version", "torch_backend")
+        self.inputs = files.digest({name: params[name] for name in names})
+        recorded = files.read_json(self.path)
+        current = recorded.get("inputs") == self.inputs
+        self.found = dict(recorded.get("locks") or {}) if current else {}
+        self.todo = [kind for kind in sorted(set(params["kinds"])) if kind not in self.found]
+
+    def resolve(self, uv):
+        """Resolve the missing kinds, and record them; kinds that follow get the releases of the first."""
+        for kind in self.todo:
+            self.found[kind] = self._compile(uv, kind)
+        document = {"inputs": self.inputs, "python_version": self.params["python_version"], "locks": self.found}
+        files.write(self.path, files.as_json(document), 0o644)
+
+    def _compile(self, uv, kind):
+        first = next(iter(self.found.values()), [])
+        constraints = [*self.params["constraints"], *(public_version(line) for line in first if "==" in line)]
+        machine, _, driver = kind.partition("-")
+        options = [
+            "--python-version",
+            self.params["python_version"],
+            *torch_options(kind, self.params["torch_backend"]),
+        ]
+        if machine != platform.machine():
+            options += ["--python-platform", f"{machine}-manylinux_2_28"]
+        variables = {"UV_CUDA_DRIVER_VERSION": driver.partition("-")[2]} if driver != NO_DRIVER else {}
+        return uv.compile(self.params["requirements"], constraints, options, variables)

@@ -1,0 +1,124 @@
+#!/usr/bin/python
+# Copyright: the flambe-ansible contributors. MIT license.
+"""Resolve Python requirements to exact versions."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: python_lock
+short_description: Resolve Python requirements to exact versions, once for all hosts
+description:
+  - Resolves O(requirements) with uv for each kind of host, and records the result in O(root)C(/lock.json).
+  - Nothing is resolved again while the inputs are the same, so a new release on the index changes no host.
+  - A kind that is added later gets the same releases as the kinds before.
+  - With O(managed) it also installs the build of Python below O(root); a version that does not exist fails here.
+options:
+  root:
+    description: The folder of the environment.
+    type: path
+    required: true
+  requirements:
+    description: The packages, as PEP 508 requirements.
+    type: list
+    elements: str
+    required: true
+  constraints:
+    description: Version limits for dependencies.
+    type: list
+    elements: str
+    default: []
+  python_version:
+    description: The version of Python to resolve for, such as V(3.12).
+    type: str
+    required: true
+  managed:
+    description: Whether the Python is a build that uv installs.
+    type: bool
+    default: false
+  kinds:
+    description: The kinds of the hosts, as M(flambe.cluster.python_info) returns them.
+    type: list
+    elements: str
+    required: true
+  torch_backend:
+    description: >-
+      The builds of PyTorch. V(auto) is the CUDA build for the host's driver, and the CPU build on hosts without one;
+      V(none) is the package index's own build; other values are those of uv's C(--torch-backend).
+    type: str
+    default: auto
+  index_url:
+    description: The package index; empty for the one that the host is configured for. It may contain a password.
+    type: str
+    default: ""
+author: [the flambe-ansible contributors]
+extends_documentation_fragment: [flambe.cluster.common, flambe.cluster.common.uv]
+"""
+
+EXAMPLES = r"""
+- name: Resolve Ray
+  flambe.cluster.python_lock:
+    root: /opt/ray
+    requirements: ["ray[default]==2.60.0"]
+    python_version: "3.11"
+    kinds: [x86_64-cpu]
+    uv_version: "0.13.9"
+    uv_sha256: "{{ uv_sha256 }}"
+"""
+
+RETURN = r"""
+locks:
+  description: The exact requirements by kind of host.
+  type: dict
+  returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
+from ansible_collections.flambe.cluster.plugins.module_utils import locks, package_index, pip_config
+from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Installer
+from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "default": ""},
+            "requirements": {"type": "list", "elements": "str", "required": True},
+            "constraints": {"type": "list", "elements": "str", "default": []},
+            "python_version": {"type": "str", "required": True},
+            "managed": {"type": "bool", "default": False},
+            "kinds": {"type": "list", "elements": "str", "required": True},
+            "torch_backend": {"type": "str", "default": "auto"},
+            "index_url": {"type": "str", "default": "", "no_log": True},
+            **ARGUMENTS,
+        },
+        supports_check_mode=True,
+    )
+    account = accounts.of_module(module)
+    module.no_log_values.update(pip_config.passwords(pip_config.read(account.pw_dir, accounts.environment(account))))
+    lock = locks.Lock(module.params)
+    installer = Installer(module.params, account)
+    lacks_python = module.params["managed"] and not installer.find_managed(module.params["python_version"])
+    todo = [f"install Python {module.params['python_version']}"] if lacks_python else []
+    todo += [f"resolve the packages for {', '.join(lock.todo)}"] if lock.todo else []
+    message = "; ".join(todo) or "nothing to do"
+    if not todo or module.check_mode:
+        module.exit_json(changed=bool(todo), locks=lock.found, msg=f"would {message}" if todo else message)
+    try:
+        installer.make_folders()
+        uv = installer.prepare_uv()
+        if lacks_python:
+            installer.install_managed(uv, module.params["python_version"])
+        lock.resolve(uv)
+    except accounts.CommandError as error:
+        module.fail_json(msg=f"the packages could not be resolved: {error}\n{error.output}", output=error.output)
+    except package_index.PackageNotFoundError as error:
+        module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
+    except (LookupError, OSError) as error:
+        module.fail_json(msg=f"the packages could not be resolved: {error}")
+    module.exit_json(changed=True, locks=lock.found, msg=message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""A cluster with ``runtime: ray`` for tests: its configuration, and commands on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flambe_ansible.lab import LabInfo
+
+NAME = "e2e_ray"
+VERSION = "2.60.0"
+TOKEN = ".ray/auth_token"
+NODES = "/opt/ray/bin/ray-nodes"
+
+
+class RayCluster:
+    """A configuration of one orchestrator and two factories, and commands on it."""
+
+    def __init__(self, folder: Path, lab: LabInfo) -> None:
+        self.folder = folder
+        self.lab = lab
+        self.file = folder / "cluster.yaml"
+        self.first_launch: dict[str, Any] = {}
+        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
+        self.write()
+
+    def write(self, **changes: Any) -> None:
+        """Write the configuration; ``runtime`` and other fields can be changed."""
+        fields = {
+            "name": NAME,
+            "lab": self.lab.name,
+            "factories_num": 2,
+            "runtime": {"ray": VERSION},
+            "factories_resources": {"accelerator": 1},
+            **changes,
+        }
+        self.file.write_text("!LabCluster\n" + yaml.safe_dump(fields))
+
+    def call(
+        self, command: str, *arguments: Any, code: int | None = 0, environment: dict[str, str] | None = None
+    ) -> str:
+        """Run a command of flambe-ans on the cluster; return stdout, or both outputs after a failure."""
+        argv = [Path(sys.executable).with_name("flambe-ans"), command, self.file, *arguments]
+        done = subprocess.run(
+            [str(word) for word in argv],
+            env={**self.environment, **(environment or {})},
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        return done.stdout if done.returncode == 0 else done.stdout + done.stderr
+
+    def document(self, command: str, *arguments: Any) -> Any:
+        """Run a command and return its JSON document."""
+        return json.loads(self.call(command, "--json", *arguments))
+
+    def launch(self, *arguments: Any) -> dict[str, Any]:
+        """Launch, and return the document."""
+        document: dict[str, Any] = self.document("launch", "--yes", *arguments)
+        return document
+
+    def on(self, host: str, command: str, *, code: int | None = 0) -> str:
+        """Run a command on a host: ``orchestrator``, ``factory 0`` or ``factory 1``."""
+        words = [] if host == "orchestrator" else host.split()
+        return self.call("ssh", *words, "--", command, code=code)
+
+    def on_all(self, command: str) -> dict[str, str]:
+        """Run a command on all hosts; return their outputs by name."""
+        return {name: one["stdout"] for name, one in self.document("exec", "--", command).items()}
+
+    def wait_for_nodes(self, count: int = 3, *, seconds: float = 300) -> dict[str, Any]:
+        """Wait until Ray reports a number of live nodes; return the status."""
+        end = time.monotonic() + seconds
+        while (status := self.document("status"))["ray"]["alive"] != count:
+            assert time.monotonic() < end, status
+            time.sleep(2)
+        document: dict[str, Any] = status
+        return document
+
+    def end(self) -> None:
+        """Terminate the hosts, if there are any."""
+        self.call("down", "--yes", code=None)

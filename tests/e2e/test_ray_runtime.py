@@ -1,0 +1,242 @@
+"""A cluster with ``runtime: ray`` in the lab: current Ray with a token, closed to hosts outside the cluster.
+
+The tests share one cluster and run in their order; each leaves it with three live nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flambe_ansible.lab import LabInfo
+from tests.e2e import cloud
+from tests.e2e.ray_clusters import NODES, TOKEN, VERSION, RayCluster
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+
+HOSTS = ("e2e_ray_orchestrator", "e2e_ray_factory_0", "e2e_ray_factory_1")
+NODE_PORTS = {6380, 6381, 6382, 6383, 6384, 6385}
+HEAD_PORTS = NODE_PORTS | {6379, 10001, 44217, 44227}
+LISTENERS = "sudo ss -tlnH | awk '{print $4}'"
+UNIT = "flambe-ray.service"
+
+
+@pytest.fixture(scope="module")
+def stranger(lab: LabInfo) -> Iterator[str]:
+    """Return a host of the same network that is not in the cluster."""
+    [instance] = cloud.run(lab)
+    yield instance
+    cloud.client(lab).terminate_instances(InstanceIds=[instance])
+
+
+def read_token(cluster: RayCluster) -> str:
+    [token] = set(cluster.on_all(f"cat ~/{TOKEN}").values())
+    assert re.fullmatch(r"[0-9a-f]{64}", token)
+    return token
+
+
+def list_listeners(cluster: RayCluster) -> dict[str, set[int]]:
+    """Return the ports on which a host listens beyond loopback, without sshd."""
+    found = {}
+    for host, output in cluster.on_all(LISTENERS).items():
+        places = (line.rpartition(":") for line in output.split())
+        found[host] = {int(port) for address, _, port in places if "127.0.0." not in address} - {22}
+    return found
+
+
+def is_open(lab: LabInfo, stranger: str, address: str, port: int, tmp: Path) -> bool:
+    command = f"timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed"
+    return cloud.ssh(lab, stranger, command, tmp) == "open"
+
+
+def test_a_launch_starts_ray_on_all_hosts(ray_cluster: RayCluster) -> None:
+    document = ray_cluster.first_launch
+    assert sorted(document["created"]) == sorted(HOSTS)
+    assert (document["state"], document["runtime"], document["ray"]["alive"]) == ("running", "ray", 3)
+    assert (document["ray"]["version"], document["ray"]["error"]) == (VERSION, "")
+    nodes = {node["address"]: node["resources"] for node in json.loads(ray_cluster.on("orchestrator", NODES))["nodes"]}
+    head = nodes[document["orchestrator"]["private_ip"]]
+    assert "CPU" not in head
+    for factory in document["factories"]:
+        assert nodes[factory["private_ip"]]["accelerator"] == 1
+        assert nodes[factory["private_ip"]]["CPU"] >= 1
+    assert len(set(ray_cluster.on_all("/opt/ray/venv/bin/python -V").values())) == 1
+
+
+def test_a_second_launch_changes_nothing(ray_cluster: RayCluster) -> None:
+    document = ray_cluster.launch()
+    assert (document["created"], set(document["changed"].values())) == ([], {0})
+
+
+def test_the_plan_and_the_status_name_versions(ray_cluster: RayCluster) -> None:
+    plan = ray_cluster.document("launch", "--dry-run")
+    assert (plan["runtime"], plan["ray_version"], plan["ray_origin"]) == ("ray", VERSION, "as configured")
+    assert f"Ray: 3 of 3 nodes alive ({VERSION})" in ray_cluster.call("status")
+
+
+def test_the_token_is_private_and_in_no_output(ray_cluster: RayCluster) -> None:
+    token = read_token(ray_cluster)
+    modes = set(ray_cluster.on_all(f"stat -c '%a %U' ~/.ray ~/{TOKEN}").values())
+    assert modes == {"700 ubuntu\n600 ubuntu\n"}
+    texts = [json.dumps(ray_cluster.first_launch), Path(ray_cluster.first_launch["log"]).read_text()]
+    texts += ray_cluster.on_all(
+        f"ps -eww -o args; systemctl cat {UNIT}; sudo journalctl -q --no-pager; sudo sh -c 'cat /proc/[0-9]*/environ' "
+        "2>/dev/null | tr '\\0' '\\n'; sudo grep -r . /opt/ray/bin /opt/ray/lock.json; true"
+    ).values()
+    assert not [text for text in texts if token in text]
+
+
+def test_it_listens_on_the_documented_ports_alone(ray_cluster: RayCluster) -> None:
+    for host, ports in list_listeners(ray_cluster).items():
+        named = HEAD_PORTS if host.endswith("orchestrator") else NODE_PORTS
+        assert named >= {port for port in ports if not 10002 <= port <= 19999}, host
+        assert ports
+
+
+def test_hosts_outside_the_cluster_reach_no_port(
+    ray_cluster: RayCluster, lab: LabInfo, stranger: str, tmp_path: Path
+) -> None:
+    orchestrator = ray_cluster.first_launch["orchestrator"]["private_ip"]
+    factory = ray_cluster.first_launch["factories"][0]["private_ip"]
+    assert is_open(lab, stranger, orchestrator, 22, tmp_path)
+    for address, ports in ((orchestrator, HEAD_PORTS | {8265}), (factory, NODE_PORTS)):
+        assert not [port for port in sorted(ports) if is_open(lab, stranger, address, port, tmp_path)]
+    # Without the firewall, the dashboard is still on loopback alone.
+    ray_cluster.on("orchestrator", "sudo /opt/ray/bin/ray-firewall stop")
+    assert is_open(lab, stranger, orchestrator, 6379, tmp_path)
+    assert not is_open(lab, stranger, orchestrator, 8265, tmp_path)
+    changed = ray_cluster.launch()["changed"]
+    assert changed == {**dict.fromkeys(HOSTS, 0), HOSTS[0]: 1}
+    assert not is_open(lab, stranger, orchestrator, 6379, tmp_path)
+
+
+def test_ray_refuses_clients_without_the_token(ray_cluster: RayCluster) -> None:
+    address = ray_cluster.first_launch["orchestrator"]["private_ip"]
+    code = "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8265/api/jobs/"
+    assert ray_cluster.on("orchestrator", code) == "401"
+    assert ray_cluster.on("orchestrator", f'{code} -H "Authorization: Bearer $(cat ~/{TOKEN})"') == "200"
+    check = f"/opt/ray/venv/bin/ray health-check --address {address}:6379"
+    ray_cluster.on("factory 0", f"RAY_AUTH_MODE=token {check}")
+    wrong = f"echo {'0' * 64} > /tmp/wrong; RAY_AUTH_TOKEN_PATH=/tmp/wrong RAY_AUTH_MODE=token {check} 2>&1; echo $?"
+    output = ray_cluster.on("factory 0", wrong)
+    assert output.split()[-1] != "0", output
+
+
+def test_a_unit_does_not_start_without_its_token(ray_cluster: RayCluster) -> None:
+    ray_cluster.on("factory 0", f"mv ~/{TOKEN} /tmp/kept; sudo systemctl restart {UNIT}; true")
+    log = f"sudo journalctl -q -o cat -n 20 -u {UNIT}"
+    cloud.wait_until(lambda: "does not start without the token" in ray_cluster.on("factory 0", log), "refused")
+    ray_cluster.wait_for_nodes(2)
+    changed = ray_cluster.launch()["changed"]
+    assert changed["e2e_ray_factory_0"] > 0
+    assert changed["e2e_ray_orchestrator"] == 0
+    read_token(ray_cluster)
+
+
+def test_a_host_with_another_token_is_named_and_repaired(ray_cluster: RayCluster) -> None:
+    ray_cluster.on("factory 1", f"printf {'0' * 64} > ~/{TOKEN}; sudo systemctl restart {UNIT}; true")
+    ray_cluster.wait_for_nodes(2)
+    output = ray_cluster.call("launch", "--yes")
+    assert "replace the token" in output
+    read_token(ray_cluster)
+    ray_cluster.wait_for_nodes()
+
+
+def test_a_rotated_token_replaces_the_old_one(ray_cluster: RayCluster) -> None:
+    before = read_token(ray_cluster)
+    document = ray_cluster.launch("--rotate-token")
+    assert document["ray"]["alive"] == 3
+    assert read_token(ray_cluster) != before
+    assert set(ray_cluster.launch()["changed"].values()) == {0}
+
+
+def test_a_rebooted_factory_rejoins_by_itself(ray_cluster: RayCluster, lab: LabInfo) -> None:
+    instance = ray_cluster.first_launch["factories"][1]["instance_id"]
+    boot = ray_cluster.on("factory 1", "cat /proc/sys/kernel/random/boot_id; systemctl show -P UserspaceTimestamp")
+    cloud.client(lab).reboot_instances(InstanceIds=[instance])
+    ray_cluster.wait_for_nodes(2)
+    ray_cluster.wait_for_nodes()
+    assert boot != ray_cluster.on(
+        "factory 1", "cat /proc/sys/kernel/random/boot_id; systemctl show -P UserspaceTimestamp"
+    )
+    assert set(ray_cluster.launch()["changed"].values()) == {0}
+
+
+def test_factories_rejoin_a_restarted_head_by_themselves(ray_cluster: RayCluster) -> None:
+    before = ray_cluster.on("orchestrator", f"systemctl show -P MainPID {UNIT}; sudo systemctl restart {UNIT}")
+    ray_cluster.wait_for_nodes()
+    assert before != ray_cluster.on("orchestrator", f"systemctl show -P MainPID {UNIT}")
+    assert set(ray_cluster.launch()["changed"].values()) == {0}
+
+
+def test_a_host_with_a_blocked_port_is_named(ray_cluster: RayCluster) -> None:
+    table = "add table inet other; add chain inet other input { type filter hook input priority 0; }"
+    rule = "add rule inet other input iif != lo tcp flags syn tcp dport 6381 drop"
+    ray_cluster.on("factory 0", f"sudo nft '{table}; {rule}'")
+    output = " ".join(ray_cluster.call("launch", "--yes", code=6).split())
+    address = ray_cluster.first_launch["factories"][0]["private_ip"]
+    assert f"the head cannot connect to {address}:6381 (e2e_ray_factory_0)" in output
+    assert ray_cluster.document("status")["ray"]["alive"] == 3
+    ray_cluster.on("factory 0", "sudo nft delete table inet other")
+    assert set(ray_cluster.launch()["changed"].values()) == {0}
+
+
+def test_requirements_that_do_not_resolve_change_nothing(ray_cluster: RayCluster) -> None:
+    before = ray_cluster.on_all("cat /opt/ray/venv/flambe-runtime.json")
+    for runtime, reason in (
+        ({"ray": "2.60.99"}, "no version of ray[default]==2.60.99"),
+        ({"ray": VERSION, "packages": ["six==1.16.0", "six==1.17.0"]}, "requirements are unsatisfiable"),
+        ({"ray": VERSION, "python": "3.12.99"}, "No download found for request: cpython-3.12.99"),
+    ):
+        ray_cluster.write(runtime=runtime)
+        output = " ".join(ray_cluster.call("launch", "--yes", code=6).split())
+        assert output.count(reason) == 1, output
+    ray_cluster.write()
+    assert set(ray_cluster.launch()["changed"].values()) == {0}
+    assert ray_cluster.on_all("cat /opt/ray/venv/flambe-runtime.json") == before
+
+
+def test_more_packages_converge_and_restart_ray(ray_cluster: RayCluster) -> None:
+    """One package from the index, and one from a folder beside the file."""
+    project = ray_cluster.folder / "tiny"
+    project.mkdir()
+    (project / "setup.py").write_text(
+        "from setuptools import setup\nsetup(name='tiny', version='1.0', py_modules=['tiny'])\n"
+    )
+    (project / "tiny.py").write_text("answer = 42\n")
+    requirements = ray_cluster.folder / "requirements.txt"
+    requirements.write_text("iniconfig==2.0.0  # a comment\n./tiny\n")
+    ray_cluster.write(runtime={"ray": VERSION, "requirements": "requirements.txt"})
+    output = ray_cluster.call("launch", "--yes")
+    assert "add iniconfig 2.0.0" in output
+    assert "restart Ray: its runtime changed" in output
+    versions = ray_cluster.on_all("cd /opt/ray/venv/lib/python3*/site-packages && ls -d iniconfig-*")
+    assert set(versions.values()) == {"iniconfig-2.0.0.dist-info\n"}
+    answers = ray_cluster.on_all("/opt/ray/venv/bin/python -c 'import tiny; print(tiny.answer)'")
+    assert set(answers.values()) == {"42\n"}
+    assert set(ray_cluster.launch()["changed"].values()) == {0}
+    ray_cluster.write()
+    assert "remove iniconfig" in ray_cluster.call("launch", "--yes")
+    assert set(ray_cluster.on_all("ls -d /opt/ray/venv/lib/python3*/site-packages/iniconfig; :").values()) == {""}
+
+
+def test_a_prepared_environment_with_another_python_is_named(ray_cluster: RayCluster) -> None:
+    ray_cluster.on_all("sudo mkdir -p /opt/env && sudo ln -sfn /opt/ray/venv /opt/env/ray")
+    ray_cluster.on("factory 1", "/usr/local/lib/flambe-uv venv -q --python python3.7 /tmp/other; "
+                   "sudo ln -sfn /tmp/other /opt/env/ray")  # fmt: skip
+    ray_cluster.write(runtime={"venv": "/opt/env/ray"})
+    output = " ".join(ray_cluster.call("launch", "--yes", code=6).split())
+    assert re.search(r"Python 3\.7\.\d+ on e2e_ray_factory_1, 3\.\d+\.\d+ on e2e_ray_orchestrator", output), output
+    assert "ray is not installed in /opt/env/ray on e2e_ray_factory_1" in output
+    assert ray_cluster.document("status")["ray"]["alive"] == 3
+    ray_cluster.on("factory 1", "sudo ln -sfn /opt/ray/venv /opt/env/ray")
+    document: dict[str, Any] = ray_cluster.launch()
+    assert document["ray"]["alive"] == 3
+    assert set(ray_cluster.launch()["changed"].values()) == {0}
+    ray_cluster.write()
+    assert ray_cluster.launch()["ray"]["alive"] == 3
