@@ -16,7 +16,7 @@ import pytest
 
 from flambe_ansible.lab import LabInfo
 from tests.e2e import cloud
-from tests.e2e.ray_clusters import RayCluster
+from tests.e2e.ray_clusters import PACKAGES, VERSION, RayCluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -127,6 +127,9 @@ def test_two_users_run_jobs_at_once(ray_cluster: RayCluster, work: Path) -> None
         wait(ray_cluster, user, "running")
     refused = submit(ray_cluster, "--workdir", work, "--name", "one", "--", "python", "count.py", code=11)
     assert "a job named one is running" in refused
+    ray_cluster.write(runtime={"ray": VERSION, "packages": [*PACKAGES, "humanize"]})
+    assert "and this launch would end it; nothing was changed" in ray_cluster.call("launch", "--yes", code=11)
+    ray_cluster.write()
     assert "several jobs are running" in ray_cluster.call("stop", code=11)
     assert ray_cluster.document("stop", "one")["job"]["state"] == "stopped"
     assert ray_cluster.document("stop")["job"]["name"] == "two"
