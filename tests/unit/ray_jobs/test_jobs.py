@@ -139,6 +139,30 @@ def test_a_stopped_job(settings: Any, submit: Submit) -> None:
     assert (again["stopped"], again["job"]["id"]) == (False, job)
 
 
+def test_a_job_that_was_stopped_before_it_started_does_not_start(settings: Any, submit: Submit, ray: Ray) -> None:
+    from flambe_ray_jobs import control
+
+    ray.starts = False
+    job = submit("print('started')")
+    Path(settings.folder, job, "request.json").write_text('{"state": "stopped"}')
+    assert control.show(settings, job)["state"] == "stopped"
+    assert subprocess.run([settings.program, "run", job], check=False).returncode == 143
+    assert not Path(settings.folder, job, "log").exists()
+
+
+def test_a_stop_without_an_answer_of_ray_leaves_the_job(settings: Any, submit: Submit) -> None:
+    from flambe_ray_jobs import control
+    from flambe_ray_jobs.settings import JobError
+
+    job = submit(SLEEP)
+    wait(settings, job, active=True)
+    settings.dashboard = "http://127.0.0.1:9"
+    with pytest.raises(JobError, match="does not answer"):
+        control.stop(settings, job)
+    assert control.show(settings, job)["state"] == "running"
+    assert not Path(settings.folder, job, "request.json").exists()
+
+
 def test_several_jobs_run_at_once_and_stop_needs_one(settings: Any, submit: Submit) -> None:
     from flambe_ray_jobs import control
     from flambe_ray_jobs.settings import JobError

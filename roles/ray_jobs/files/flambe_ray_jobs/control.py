@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from flambe_ray_jobs import ray_api, records, states, working
@@ -48,7 +49,11 @@ def stop(settings, word):
     if not before["active"]:
         return {"stopped": False, "job": before}
     record.save("request", {"state": "stopped"})
-    ray_api.stop(settings, record.id)
+    try:
+        ray_api.stop(settings, record.id)
+    except JobError:  # it goes on
+        os.unlink(record.path("request"))
+        raise
     end = time.monotonic() + settings.stop_grace + _STOP_SECONDS
     while True:
         document = states.describe(settings, record)

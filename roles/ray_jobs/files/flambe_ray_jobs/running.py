@@ -20,6 +20,8 @@ _PR_SET_PDEATHSIG = 1
 def run(settings, job):
     """Run the command of a job; return its exit code, 128 and the signal's number after a signal."""
     record = records.get(settings, job)
+    if record.load("request") or record.load("end"):  # it was stopped before it started
+        return 128 + signal.SIGTERM
     asked = []  # the reasons for SIGTERM; Ray and systemd send it to the command too
     signal.signal(signal.SIGTERM, lambda *_: asked.append(evidence.explain_termination(settings)))
     clock = time.time()
