@@ -8,6 +8,7 @@ from flambe_ansible import __version__
 from flambe_ansible.cli.commands.down import down
 from flambe_ansible.cli.commands.exec import execute
 from flambe_ansible.cli.commands.inventory import inventory
+from flambe_ansible.cli.commands.jobs import jobs
 from flambe_ansible.cli.commands.lab import lab
 from flambe_ansible.cli.commands.launch import launch
 from flambe_ansible.cli.commands.logs import logs
@@ -18,6 +19,7 @@ from flambe_ansible.cli.commands.ssh import ssh
 from flambe_ansible.cli.commands.status import status
 from flambe_ansible.cli.commands.stop import stop
 from flambe_ansible.cli.commands.submit import submit
+from flambe_ansible.cli.commands.tunnel import tunnel
 from flambe_ansible.cli.options import CONTEXT, debug_option, write_examples
 
 click.rich_click.MAX_WIDTH = 100
@@ -25,7 +27,7 @@ click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 click.rich_click.COMMAND_GROUPS = {
     "flambe-ans": [
         {"name": "Clusters", "commands": ["launch", "status", "ssh", "exec", "inventory", "down"]},
-        {"name": "Jobs", "commands": ["submit", "run", "logs", "open", "pull", "stop"]},
+        {"name": "Jobs", "commands": ["submit", "run", "jobs", "logs", "open", "tunnel", "pull", "stop"]},
         {"name": "Lab: EC2 on this machine", "commands": ["lab"]},
     ]
 }
@@ -60,6 +62,6 @@ def app() -> None:
     """  # noqa: D301 - click reads the character
 
 
-COMMANDS = (launch, status, ssh, execute, inventory, down, submit, run, logs, open_sites, pull, stop, lab)
+COMMANDS = (launch, status, ssh, execute, inventory, down, submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab)
 for command in COMMANDS:
     app.add_command(command)

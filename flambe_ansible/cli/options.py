@@ -19,6 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 cluster_argument = click.argument("file", metavar="CLUSTER", type=click.Path(path_type=str))
+job_argument = click.argument("job", metavar="[JOB]", default="")
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 rerun_option = click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again, even if nothing changed.")
 
@@ -95,6 +96,12 @@ def open_cluster(output: Output, file: str) -> Iterator[Cluster]:
     cluster.observer = output.show_notice
     with closing(cluster):
         yield cluster
+
+
+def refuse_job(job: str) -> None:
+    """Refuse the name of a job on a cluster that runs one at a time."""
+    if job:
+        raise click.UsageError(f"JOB is {job!r}, and this cluster's runtime runs one job at a time; leave it out")
 
 
 def find_tail(ctx: click.Context) -> str:

@@ -115,7 +115,7 @@ def show_log(cluster: Cluster, *, follow: bool = False, lines: int = 0, to: IO[s
     After Ctrl-C, or if the stream's reader exits, the job keeps running.
     """
     host = cluster.fleet.head
-    command = cluster.jobs.log_command(follow=follow, lines=lines)
+    command = cluster.file_jobs.log_command(follow=follow, lines=lines)
     sink = to or sys.stdout
     sink.flush()
     process = start(cluster.connections.argv(host), command=command)

@@ -36,6 +36,8 @@ from flambe_ansible.fleet.player import Player
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Location, Role, factory_name, make_host, orchestrator_name
 from flambe_ansible.jobs import state, submission
+from flambe_ansible.jobs.command_state import CommandJob
+from flambe_ansible.jobs.commands import ClusterJobs, require_commands
 from flambe_ansible.jobs.jobs import Executable, Jobs, require_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
@@ -335,7 +337,7 @@ class Cluster(ABC):
 
     def existing_flambe_execution(self) -> list[Instance]:
         """Return the hosts on which a job runs: the orchestrator, or none."""
-        return [self.fleet.orchestrator] if self.jobs.list_active() else []
+        return [self.fleet.orchestrator] if self._list_active(self.fleet) else []
 
     def shutdown_flambe_execution(self, *, replaced: bool = False) -> JobState:
         """Stop the job that runs, if there is one, and make all hosts ready for the next.
@@ -347,12 +349,12 @@ class Cluster(ABC):
             ClusterBusyError: Another process has reserved the cluster.
             RunError: It could not be stopped.
         """
-        found = self.jobs.get()
+        found = self.file_jobs.get()
         if not (found.active or found.settling):
             return found
         with self.reserve("stop") as reservation:
             reservation.take(self.connections, self.fleet.head)
-            return self.jobs.stop(replaced=replaced)
+            return self.file_jobs.stop(replaced=replaced)
 
     def existing_dir(self, _dir: str) -> bool:
         """Return whether a folder exists on at least one host.
@@ -448,8 +450,8 @@ class Cluster(ABC):
             RunError: A job runs, or the start failed.
         """
         if force:
-            self.jobs.stop(replaced=True)
-        return self.jobs.start(cluster_runnable, extensions, secrets_path=new_secrets)
+            self.file_jobs.stop(replaced=True)
+        return self.file_jobs.start(cluster_runnable, extensions, secrets_path=new_secrets)
 
     def remove_dir(self, _dir: str, content_only: bool = True, all_hosts: bool = True) -> None:
         """Remove a folder below the home folder; a missing folder is not an error.
@@ -498,11 +500,11 @@ class Cluster(ABC):
             PlaybookError: An extension could not be installed; names it, the host and the installer's message.
             ClusterError: The orchestrator is not loaded.
         """
-        self.jobs.install_extensions([self.fleet.head], extensions)
+        self.file_jobs.install_extensions([self.fleet.head], extensions)
 
     def install_extensions_in_factories(self, extensions: Mapping[str, str]) -> None:
         """Install extensions in the runtimes of all factories, as ``install_extensions_in_orchestrator``."""
-        self.jobs.install_extensions([one.data for one in self.factories], extensions)
+        self.file_jobs.install_extensions([one.data for one in self.factories], extensions)
 
     def get_remote_env(self, user_provider: Callable[[], str]) -> RemoteEnvironment:
         """Describe the cluster for a runnable on the orchestrator.
@@ -660,6 +662,18 @@ class Cluster(ABC):
         patience = self._limits.for_query if timeout is None else _fixed(timeout)
         self._access.open(self.hosts, patience=patience, observer=self.observer)
 
+    def attach_orchestrator(self) -> None:
+        """Load and connect to the orchestrator alone; change nothing.
+
+        Raises:
+            ClusterNotFoundError: It is not running.
+            HostConnectionError: It does not answer.
+        """
+        running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
+        if not running:
+            raise ClusterNotFoundError(f"the orchestrator of cluster {self.name} is not running")
+        self.attach(running)
+
     def attach_each(self, hosts: Sequence[Host]) -> dict[str, HostError]:
         """Connect to running hosts, and load those that answer; return the errors of the others by name.
 
@@ -728,6 +742,7 @@ class Cluster(ABC):
             run=health.job,
             reserved=health.reserved,
             location=self.location(),
+            jobs=health.jobs,
         )
 
     def inventory(self) -> dict[str, Any]:
@@ -752,7 +767,7 @@ class Cluster(ABC):
 
     def get_run(self) -> JobState:
         """Return the state of the last job."""
-        return self.jobs.get()
+        return self.file_jobs.get()
 
     def attach_job(self) -> JobState:
         """Attach to the orchestrator and return its last job.
@@ -763,15 +778,28 @@ class Cluster(ABC):
             RunError: No job was started yet.
         """
         require_jobs(self._runtime, self.name)
-        running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
-        if not running:
-            raise ClusterNotFoundError(f"the orchestrator of cluster {self.name} is not running")
-        self.attach(running)
-        found = self.jobs.get()
+        self.attach_orchestrator()
+        found = self.file_jobs.get()
         if found.state == state.NONE:
             hint = "flambe-ans submit FILE --cluster CLUSTER starts one"
             raise RunError(f"no job was started on cluster {self.name} yet", hint=hint)
         return found
+
+    def check_command_jobs(self) -> None:
+        """Check that the runtime runs commands.
+
+        Raises:
+            ClusterConfigurationError: It does not.
+        """
+        require_commands(self._runtime, self.name)
+
+    def check_file_jobs(self) -> None:
+        """Check that the runtime runs experiments and runnables.
+
+        Raises:
+            ClusterConfigurationError: It does not.
+        """
+        require_jobs(self._runtime, self.name)
 
     def check_free(self, runnable: Submittable, *, force: bool = False) -> bool:
         """Check that a job may start; attach to the orchestrator if it answers, and change nothing.
@@ -791,12 +819,12 @@ class Cluster(ABC):
             if not running:
                 return False  # the launch creates or starts it
             self.attach(running)
-            job = self.jobs.get()
+            job = self.file_jobs.get()
         except HostKeyError:
             raise
         except (ClusterNotFoundError, HostConnectionError):
             return False  # the launch waits for it; it is asked again then
-        return submission.check_free(self.name, job, self.jobs, runnable, force=force)
+        return submission.check_free(self.name, job, self.file_jobs, runnable, force=force)
 
     def submit(self, runnable: Submittable, *, force: bool = False, **kwargs: Any) -> Submission:
         """Launch the cluster, send all that a runnable needs, and start it on the hosts that are ready.
@@ -818,7 +846,7 @@ class Cluster(ABC):
 
         def make_free() -> None:  # asked again, since a job may have started before the cluster was reserved
             nonlocal replaced
-            if submission.check_free(self.name, self.jobs.get(), self.jobs, runnable, force=force):
+            if submission.check_free(self.name, self.file_jobs.get(), self.file_jobs, runnable, force=force):
                 self.shutdown_flambe_execution(replaced=True)
                 replaced = True
 
@@ -830,7 +858,7 @@ class Cluster(ABC):
                 make_free()
             launched = self._launch(options, check=make_free)
             job = submission.start(
-                self.jobs,
+                self.file_jobs,
                 runnable,
                 extensions,
                 cluster=self,
@@ -876,13 +904,32 @@ class Cluster(ABC):
         return self._make_fleet(self.orchestrator, self.factories)
 
     @property
-    def jobs(self) -> Jobs:
-        """The jobs of the cluster.
+    def file_jobs(self) -> Jobs:
+        """The jobs that a file describes: experiments and runnables, one at a time.
 
         Raises:
-            ClusterConfigurationError: The runtime cannot run jobs.
+            ClusterConfigurationError: The runtime cannot run them.
         """
         return self._make_jobs(self.fleet)
+
+    @property
+    def jobs(self) -> ClusterJobs:
+        """The jobs that are commands, several at once; connects to the orchestrator if it is not loaded.
+
+        Raises:
+            ClusterConfigurationError: The runtime cannot run commands.
+            ClusterNotFoundError: The orchestrator is not running.
+            HostConnectionError: It does not answer.
+        """
+        runner = require_commands(self._runtime, self.name)
+        if self.orchestrator is None:
+            self.attach_orchestrator()
+        return ClusterJobs(self.fleet, runner)
+
+    @property
+    def runs_commands(self) -> bool:
+        """Whether jobs are commands, not files."""
+        return self._runtime.commands is not None
 
     @property
     def connections(self) -> Connections:
@@ -999,10 +1046,10 @@ class Cluster(ABC):
 
     def _protect_jobs(self, find: Callable[[], Sequence[Host]]) -> None:
         """Refuse a launch that would end a job on the hosts found; the orchestrator is reserved, so it answers."""
-        if self.options.force or self._runtime.jobs is None:
+        if self.options.force:
             return
         head = self._make_instance(_sort(find())[0])
-        jobs = self._make_jobs(self._make_fleet(head)).list_active()
+        jobs = self._list_active(self._make_fleet(head))
         if not jobs:
             return
         self._resolve_names()
@@ -1012,6 +1059,12 @@ class Cluster(ABC):
         fleet = self._make_fleet(first, others)
         self.connections.probe(fleet.hosts)
         launch.protect(self._make_player(fleet), self._runtime, cluster=self.name, job=jobs[0])
+
+    def _list_active(self, fleet: Fleet) -> Sequence[JobState | CommandJob]:
+        """Return the jobs that a restart of Ray would end; none if the runtime has no jobs."""
+        if self._runtime.commands:
+            return ClusterJobs(fleet, self._runtime.commands).list_active()
+        return self._make_jobs(fleet).list_active() if self._runtime.jobs else ()
 
     def _resolve_names(self) -> None:  # noqa: B027 - only addresses can be names
         """Resolve the names of hosts, if the orchestrator answers."""
@@ -1050,8 +1103,14 @@ class Cluster(ABC):
         if head is None or head not in running or head.name in errors:
             return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent)
         fleet = self._make_fleet(self._make_instance(head))
-        jobs = (lambda: self._make_jobs(fleet)) if self._runtime.jobs else None
-        return replace(status.ask(fleet, self._runtime, jobs), silent=silent)
+        runtime, runner = self._runtime, self._runtime.commands
+        health = status.ask(
+            fleet,
+            runtime,
+            (lambda: self._make_jobs(fleet)) if runtime.jobs else None,
+            (lambda: ClusterJobs(fleet, runner)) if runner else None,
+        )
+        return replace(health, silent=silent)
 
     def _make_instance(self, host: Host) -> Instance:
         return Instance(host, lambda: self._access.reach(host))

@@ -165,8 +165,12 @@ class Jobs:
 def require_jobs(runtime: Runtime, cluster: str) -> JobRunner:
     """Return how a runtime runs jobs; raise ``ClusterConfigurationError`` if it cannot."""
     if runtime.jobs is None:
+        message = f"cluster {cluster} has runtime {runtime.name}, which cannot run "
+        if runtime.commands:
+            raise ClusterConfigurationError(
+                f"{message}experiments and runnables", hint="flambe-ans submit --cluster CLUSTER -- python train.py"
+            )
         raise ClusterConfigurationError(
-            f"cluster {cluster} has runtime {runtime.name}, which cannot run jobs",
-            hint="set `runtime: flambe` in the cluster's file and launch it again",
+            f"{message}jobs", hint="set `runtime: flambe` in the cluster's file and launch it again"
         )
     return runtime.jobs

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flambe_ansible.errors import ClusterConfigurationError, RemoteCommandError, RunError
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.experiment import RESOURCES, results_folder
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runnable.checks import NAME
 
+RAY_RESULTS = "ray_results"  # Ray's own name, in the home folder
 _CHECKPOINTS = ("*.pt", "checkpoint_*")
 _VANISHED = 24  # rsync's exit code if files were removed while it copied, as a running job may do
 
@@ -50,6 +53,22 @@ def pull_results(
     _get(fleet, f"{folder}/", target, excluded=[RESOURCES, *excluded])
     if job.log and job.name == wanted:
         _get(fleet, job.log, target)
+    return Pulled(path=target)
+
+
+def pull_command(fleet: Fleet, job: CommandJob, destination: Path, *, checkpoints: bool = True) -> Pulled:
+    """Copy the log and the results of a command's job into ``destination/ID``, and Ray's own results beside it."""
+    excluded = () if checkpoints else _CHECKPOINTS
+    target = _make_folder(destination, job.id)
+    if fleet.orchestrator.ask(f"test ! -e {shlex.quote(job.log)} || echo yes").strip():
+        _get(fleet, job.log, target)
+    if fleet.orchestrator.existing_dir(RAY_RESULTS):
+        _get(fleet, f"{RAY_RESULTS}/", _make_folder(destination, RAY_RESULTS), excluded=excluded)
+    folder = f"{job.folder}/{job.results}"
+    if not fleet.orchestrator.existing_dir(folder):
+        what = f"{job.id} has written no folder {job.results}"
+        return Pulled(path=target, missing=f"{what}; `submit --results DIR` sets its name")
+    _get(fleet, f"{folder}/", target / job.results, excluded=excluded)
     return Pulled(path=target)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flambe_ansible.errors import RunError
 from flambe_ansible.hosts import Host
 from flambe_ansible.jobs.state import JobState
-from flambe_ansible.runtimes.flambe import REPORT_SITE_PORT, TENSORBOARD_PORT
+from flambe_ansible.runtimes import CommandRunner
+from flambe_ansible.runtimes.flambe import REPORT_SITE_PORT, REPORT_SITE_UNIT, TENSORBOARD_PORT, TENSORBOARD_UNIT
 
 LOOPBACK = "127.0.0.1"
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - only if the configuration has expose_sites
@@ -25,6 +27,21 @@ class Sites:
 
     report_site: str | None
     tensorboard: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dashboards:
+    """The addresses of a Ray cluster's sites for a browser on this machine.
+
+    Attributes:
+        dashboard: Ray's dashboard.
+        tensorboard: TensorBoard.
+        token_file: The file with the token that the dashboard asks for, or "".
+    """
+
+    dashboard: str
+    tensorboard: str
+    token_file: str
 
 
 def require_results(job: JobState) -> None:
@@ -44,6 +61,30 @@ def make_sites(host: str, report_site: int | None = REPORT_SITE_PORT, tensorboar
         report_site=f"http://{name}:{report_site}/" if report_site else None,
         tensorboard=f"http://{name}:{tensorboard}/",
     )
+
+
+def list_units(job: JobState) -> dict[int, str]:
+    """Return the units that serve the sites of a job, by port; only an experiment has a report site."""
+    units = {REPORT_SITE_PORT: REPORT_SITE_UNIT} if job.is_experiment else {}
+    return {**units, TENSORBOARD_PORT: TENSORBOARD_UNIT}
+
+
+def list_command_units(runner: CommandRunner) -> dict[int, str]:
+    """Return the units that serve Ray's dashboard and TensorBoard, by port."""
+    return {runner.dashboard_port: runner.dashboard_unit, TENSORBOARD_PORT: TENSORBOARD_UNIT}
+
+
+def make_dashboards(runner: CommandRunner, ports: Mapping[int, int], *, token: str) -> Dashboards:
+    """Return the addresses of Ray's dashboard and TensorBoard; ``ports``: the local port of each remote one."""
+    dashboard, tensorboard = ports[runner.dashboard_port], ports[TENSORBOARD_PORT]
+    return Dashboards(
+        dashboard=f"http://{LOOPBACK}:{dashboard}/", tensorboard=f"http://{LOOPBACK}:{tensorboard}/", token_file=token
+    )
+
+
+def make_local_sites(ports: Mapping[int, int]) -> Sites:
+    """Return the addresses of the sites on this machine; ``ports``: the local port of each remote one."""
+    return make_sites(LOOPBACK, ports.get(REPORT_SITE_PORT), ports[TENSORBOARD_PORT])
 
 
 def find_public_sites(orchestrator: Host, job: JobState) -> Sites:

@@ -1,4 +1,4 @@
-"""Tunnels from this machine's loopback to the sites on the orchestrator."""
+"""Tunnels from this machine's loopback to services on the orchestrator."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import contextlib
 import http.client
 import socket
 import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from flambe_ansible.errors import HostConnectionError, HostError
 from flambe_ansible.events import Notice
 from flambe_ansible.fleet.fleet import Fleet
-from flambe_ansible.jobs.sites import LOOPBACK, Sites, make_sites
-from flambe_ansible.jobs.state import JobState
-from flambe_ansible.runtimes.flambe import REPORT_SITE_PORT, REPORT_SITE_UNIT, TENSORBOARD_PORT, TENSORBOARD_UNIT
+from flambe_ansible.jobs.sites import LOOPBACK
 
 _LOOK_SECONDS = 5.0
 _ANSWER_SECONDS = 20.0
@@ -23,30 +22,26 @@ _ASK_ON_HOST = (
     "bash -c 'exec 3<>/dev/tcp/{address} && printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3 && timeout 20 head -c 1 <&3'"
     " 2>/dev/null; :"
 )
-_UNITS = {REPORT_SITE_PORT: REPORT_SITE_UNIT, TENSORBOARD_PORT: TENSORBOARD_UNIT}
 
 
 class Tunnels:
-    """Tunnels to the sites of a job through the connection to the orchestrator; a context manager.
+    """Tunnels to services on the orchestrator through the connection to it; a context manager.
 
     Args:
         fleet: The connected orchestrator.
-        job: The last job; only an experiment has a report site.
+        units: The unit that serves each port of its loopback over HTTP.
+        others: Further ports, which are forwarded without a check.
 
     Attributes:
         ports: The local port of each remote port.
     """
 
-    def __init__(self, fleet: Fleet, job: JobState) -> None:
+    def __init__(self, fleet: Fleet, units: Mapping[int, str], *, others: Sequence[int] = ()) -> None:
         self.ports: dict[int, int] = {}
         self._fleet = fleet
-        self._units = _UNITS if job.is_experiment else {TENSORBOARD_PORT: TENSORBOARD_UNIT}
+        self._units = units
+        self._remote = (*units, *others)
         self._open = contextlib.ExitStack()
-
-    @property
-    def sites(self) -> Sites:
-        """The addresses of the sites on this machine."""
-        return make_sites(LOOPBACK, self.ports.get(REPORT_SITE_PORT), self.ports[TENSORBOARD_PORT])
 
     def __enter__(self) -> Self:
         self._connect()
@@ -98,7 +93,7 @@ class Tunnels:
 
     def _connect(self) -> None:
         """Open all tunnels: on the ports used before, else on the remote port numbers, else on free ports."""
-        for remote in self._units:
+        for remote in self._remote:
             wanted = self.ports.get(remote) or (remote if _is_free(remote) else 0)
             tunnel = self._fleet.connections.tunnel(self._fleet.head, remote, local_port=wanted)
             try:

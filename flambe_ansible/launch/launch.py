@@ -14,6 +14,7 @@ from flambe_ansible.fleet.access import Limits
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.player import SITE, Player
 from flambe_ansible.hosts import Host, Role
+from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
@@ -139,17 +140,16 @@ def static_inventory(
     return inventory.build(hosts, connection=connection, variables=variables)
 
 
-def protect(player: Player, runtime: Runtime, *, cluster: str, job: JobState) -> None:
+def protect(player: Player, runtime: Runtime, *, cluster: str, job: JobState | CommandJob) -> None:
     """Refuse a launch that would end a running job; the roles that may do so are played in check mode.
 
     Raises:
         ClusterBusyError: Ray would be restarted, or its runtime changed, on a host on which it runs.
         PlaybookError: The check failed.
     """
+    name = job.name or job.id
     tags = [*runtime.install_tags, *([runtime.ray.tag] if runtime.ray else [])]
-    player.fleet.observer(
-        events.Notice(message=f"{job.name} is {job.state}; checking that this launch does not end it")
-    )
+    player.fleet.observer(events.Notice(message=f"{name} is {job.state}; checking that this launch does not end it"))
     quiet = replace(player, fleet=replace(player.fleet, observer=events.ignore))
     try:
         quiet.play(variables=runtime.protection, tags=tags, check=True)
@@ -162,7 +162,7 @@ def protect(player: Player, runtime: Runtime, *, cluster: str, job: JobState) ->
             raise
         reasons = "; ".join(f"{', '.join(names)}: {message}" for message, names in hosts.items())
         raise ClusterBusyError(
-            f"cluster {cluster} is busy: {job.name} is {job.state} since {job.since or 'just now'}, and this launch"
+            f"cluster {cluster} is busy: {name} is {job.state} since {job.since or 'just now'}, and this launch"
             f" would end it; nothing was changed; {reasons}",
             state=job.state,
             hint="wait for it (flambe-ans logs CLUSTER --follow), stop it (flambe-ans stop CLUSTER), or end it with"

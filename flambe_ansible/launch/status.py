@@ -12,6 +12,8 @@ from flambe_ansible.fleet import reservation
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.reservation import Holder
 from flambe_ansible.hosts import Host, HostState, Location, Role
+from flambe_ansible.jobs.command_state import CommandJob
+from flambe_ansible.jobs.commands import ClusterJobs
 from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes import Runtime
@@ -41,7 +43,8 @@ class Health:
     Attributes:
         prepared: Whether a launch has prepared it.
         ray: Ray's nodes; None if Ray was not asked or the runtime has none.
-        job: The last job; None if it was not asked or the runtime has no jobs.
+        job: The last job; None if it was not asked or the runtime has no such jobs.
+        jobs: The active jobs that are commands; None if they were not asked or the runtime has no such jobs.
         unreachable: Why the orchestrator did not answer, or "".
         reserved: Who has reserved the cluster, or None.
         silent: Why running hosts did not answer, by name.
@@ -50,6 +53,7 @@ class Health:
     prepared: bool = False
     ray: RayNodes | None = None
     job: JobState | None = None
+    jobs: tuple[CommandJob, ...] | None = None
     unreachable: str = ""
     reserved: Holder | None = None
     silent: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +76,7 @@ class ClusterStatus:
         run: The last job; None if it was not asked.
         reserved: Who has reserved the cluster, or None.
         location: Where its hosts are.
+        jobs: The active jobs that are commands; None if they were not asked.
     """
 
     name: str
@@ -86,6 +91,7 @@ class ClusterStatus:
     run: JobState | None = None
     reserved: Holder | None = None
     location: Location = field(default_factory=Location)
+    jobs: tuple[CommandJob, ...] | None = None
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -114,6 +120,7 @@ class ClusterStatus:
             },
             "run": self.run.to_dict() if self.run else None,
             "reservation": self.reserved.to_dict() if self.reserved else None,
+            **({"jobs": [job.to_dict() for job in self.jobs]} if self.jobs is not None else {}),
         }
 
     def _describe(self, host: Host) -> dict[str, Any]:
@@ -128,14 +135,21 @@ class ClusterStatus:
         }
 
 
-def ask(fleet: Fleet, runtime: Runtime, jobs: Callable[[], Jobs] | None) -> Health:
-    """Ask the orchestrator for Ray's nodes, the last job, and who has reserved the cluster."""
+def ask(
+    fleet: Fleet,
+    runtime: Runtime,
+    jobs: Callable[[], Jobs] | None,
+    commands: Callable[[], ClusterJobs] | None = None,
+) -> Health:
+    """Ask the orchestrator for Ray's nodes, for the last job or the active ones, and who has reserved the cluster."""
     try:
         holder = reservation.find_holder(fleet.connections, fleet.head)
         marker = f"cd && test -e {runtime.marker}"
         prepared = fleet.connections.ask(fleet.head, marker, about="its files", check=False).returncode == 0
         nodes = runtime.ray.ask(fleet.connections, fleet.head) if prepared and runtime.ray else None
-        return Health(prepared=prepared, ray=nodes, job=jobs().get() if jobs else None, reserved=holder)
+        active = commands().list_active() if prepared and commands else None
+        last = jobs().get() if jobs else None
+        return Health(prepared=prepared, ray=nodes, job=last, jobs=active, reserved=holder)
     except FlambeAnsibleError as error:
         return Health(unreachable=error.message)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flambe_ansible.runtimes.base import JobRunner, Runtime, RuntimeVersion
+from flambe_ansible.runtimes.base import CommandRunner, JobRunner, Runtime, RuntimeVersion
 from flambe_ansible.runtimes.flambe import FlambeRuntime
 from flambe_ansible.runtimes.plain import PlainRuntime
 from flambe_ansible.runtimes.ray import NodeOptions, RayRuntime
 
-__all__ = ["JobRunner", "NodeOptions", "Runtime", "RuntimeVersion", "make_runtime"]
+__all__ = ["CommandRunner", "JobRunner", "NodeOptions", "Runtime", "RuntimeVersion", "make_runtime"]
 
 
 def make_runtime(

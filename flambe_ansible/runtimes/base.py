@@ -48,6 +48,25 @@ class JobRunner:
     log: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class CommandRunner:
+    """How commands run as jobs on the orchestrator, several at once.
+
+    Attributes:
+        command: The program that submits, lists, shows and stops them; role ``ray_jobs`` installs it.
+        dashboard_port: The port of Ray's dashboard, which serves the Jobs API, on the orchestrator's loopback.
+        dashboard_unit: The unit that runs it.
+        client_port: The port of the Ray client server.
+        token: The file with Ray's token, relative to the home folder.
+    """
+
+    command: str
+    dashboard_port: int
+    dashboard_unit: str
+    client_port: int
+    token: str
+
+
 class Runtime(Protocol):
     """What the hosts of a cluster get installed; the other parts use only this data.
 
@@ -55,7 +74,8 @@ class Runtime(Protocol):
         name: The value of the configuration's field ``runtime``.
         install_tags: Tags of the roles in site.yml that install it; none if there is nothing to install.
         ray: How Ray is queried and stopped; None if the runtime has no Ray.
-        jobs: How jobs run; None if the runtime cannot run jobs.
+        jobs: How jobs run that a file describes; None if the runtime cannot run them.
+        commands: How jobs run that are commands; None if the runtime cannot run them.
         protection: Variables with which the roles fail, at the step ``protected``, instead of restarting a running
             Ray or changing its runtime.
         machines: The processors that it runs on, as ``uname -m`` prints them.
@@ -68,6 +88,7 @@ class Runtime(Protocol):
     install_tags: Sequence[str]
     ray: RayService | None
     jobs: JobRunner | None
+    commands: CommandRunner | None
     protection: Mapping[str, Any]
     machines: Sequence[str]
     marker: str

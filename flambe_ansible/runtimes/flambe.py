@@ -11,7 +11,7 @@ from typing import Any
 from flambe_ansible.events import Observer
 from flambe_ansible.pythons import find_uv
 from flambe_ansible.runtimes import flambe_version
-from flambe_ansible.runtimes.base import JobRunner, RuntimeVersion
+from flambe_ansible.runtimes.base import CommandRunner, JobRunner, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayService
 
 ROOT = "/opt/flambe"
@@ -41,6 +41,7 @@ class FlambeRuntime:
     install_tags: Sequence[str] = ("flambe",)
     ray: RayService | None = RayService(unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node")
     jobs: JobRunner | None = JobRunner(command=JOB_COMMAND, log=JOB_LOG)
+    commands: CommandRunner | None = None
     protection: Mapping[str, Any] = {"flambe_unless_active": RAY_UNIT, "ray_node_restart": False}
     machines: Sequence[str] = ("x86_64",)  # torch 1.3 has no other wheels
     marker = RAY_NODES

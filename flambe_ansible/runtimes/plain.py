@@ -7,7 +7,7 @@ from typing import Any
 
 from flambe_ansible.events import Observer
 from flambe_ansible.fleet.copying import KEY_FILE
-from flambe_ansible.runtimes.base import JobRunner, RuntimeVersion
+from flambe_ansible.runtimes.base import CommandRunner, JobRunner, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayService
 
 
@@ -18,6 +18,7 @@ class PlainRuntime:
     install_tags: Sequence[str] = ()
     ray: RayService | None = None
     jobs: JobRunner | None = None
+    commands: CommandRunner | None = None
     protection: Mapping[str, Any] = {}
     machines: Sequence[str] = ("x86_64", "aarch64")
     marker = KEY_FILE

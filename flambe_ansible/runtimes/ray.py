@@ -16,7 +16,7 @@ from flambe_ansible.errors import ClusterConfigurationError, Problem
 from flambe_ansible.events import Observer
 from flambe_ansible.pythons import find_uv
 from flambe_ansible.runtimes import ray_versions
-from flambe_ansible.runtimes.base import JobRunner, RuntimeVersion
+from flambe_ansible.runtimes.base import CommandRunner, JobRunner, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayService
 from flambe_ansible.sources import Requirements, read_requirements
 
@@ -24,10 +24,12 @@ ROOT = "/opt/ray"
 VENV = f"{ROOT}/venv"
 RAY_UNIT = "flambe-ray.service"
 RAY_NODES = f"{ROOT}/bin/ray-nodes"
+JOBS_COMMAND = f"{ROOT}/bin/ray-jobs"
 RAY_PORT = 6379
 CLIENT_PORT = 10001
 DASHBOARD_PORT = 8265
 DASHBOARD_URL = f"http://127.0.0.1:{DASHBOARD_PORT}"  # on the orchestrator
+BOARDS = ".flambe/tensorboard"  # what TensorBoard shows, in the home folder
 TOKEN_FILE = ".ray/auth_token"  # noqa: S105 - a path in the home folder of the login user, on every host; Ray's default
 START_TIMEOUT = 300  # seconds for all nodes; Ray gives up after 30 s on a slow host, and systemd starts it again
 
@@ -61,6 +63,13 @@ class RayRuntime:
         unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node", start_timeout=START_TIMEOUT, token_file=TOKEN_FILE
     )
     jobs: JobRunner | None = None
+    commands: CommandRunner | None = CommandRunner(
+        command=JOBS_COMMAND,
+        dashboard_port=DASHBOARD_PORT,
+        dashboard_unit=RAY_UNIT,
+        client_port=CLIENT_PORT,
+        token=TOKEN_FILE,
+    )
     protection: Mapping[str, Any] = {"python_env_unless_active": RAY_UNIT, "ray_node_restart": False}
     cuda_capability: float | None = None
     machines: Sequence[str] = ("x86_64", "aarch64")
@@ -102,7 +111,7 @@ class RayRuntime:
         )
 
     def variables(self, version: RuntimeVersion) -> dict[str, Any]:
-        """Return the variables of roles ``python_env`` and ``ray_node``."""
+        """Return the variables of the roles that install Ray, run it, and run jobs on it."""
         options, required = self._options, version.requirements
         venv = options.get("venv") or ""
         return {
@@ -124,6 +133,10 @@ class RayRuntime:
             "ray_node_root": ROOT,
             "ray_node_object_store_memory": options.get("object_store_memory") or 0,
             "ray_node_temp_dir": options.get("temp_dir") or "",
+            "ray_jobs_root": ROOT,
+            "ray_jobs_runtime": venv or VENV,
+            "tensorboard_logdir": BOARDS,
+            "tensorboard_uv_src": find_uv(),
             "cluster_orchestrator_resources": dict(self._nodes.orchestrator_resources),
             "cluster_factories_resources": dict(self._nodes.factories_resources),
             "cluster_factories_labels": dict(self._nodes.factories_labels),

@@ -16,6 +16,7 @@ from flambe_ansible.lab import LabInfo
 
 NAME = "e2e_ray"
 VERSION = "2.60.0"
+PACKAGES = ["ray[tune]", "tensorboardX"]  # of examples/ray
 TOKEN = ".ray/auth_token"
 NODES = "/opt/ray/bin/ray-nodes"
 
@@ -37,7 +38,7 @@ class RayCluster:
             "name": NAME,
             "lab": self.lab.name,
             "factories_num": 2,
-            "runtime": {"ray": VERSION},
+            "runtime": {"ray": VERSION, "packages": PACKAGES},
             "factories_resources": {"accelerator": 1},
             **changes,
         }

@@ -133,6 +133,18 @@ def test_the_example_of_current_ray_in_the_readme(strangers: Site) -> None:
         assert "flambe_ray" not in workers.ssh(box, "sudo nft list tables")
 
 
+def test_ray_jobs(strangers: Site) -> None:
+    path = playbook(
+        strangers, "ray_jobs", ray_jobs_user="ml", ray_jobs_root="/opt/ml jobs", ray_jobs_unit="ml-jobs.service"
+    )
+    converge_twice(strangers, path)
+    program = "sudo -u ml '/opt/ml jobs/bin/ray-jobs'"
+    assert json.loads(strangers.ssh("box-a", f"{program} running"))["running"] == []
+    strangers.ssh("box-a", 'sudo systemctl start ml-jobs && test "$(systemctl is-enabled ml-jobs)" = enabled')
+    question = """'{"command": ["no-such-tool"], "source": "here"}'"""
+    assert "command not found: no-such-tool" in strangers.ssh("box-b", f"echo {question} | {program} prepare; :")
+
+
 def test_an_installation_that_was_interrupted_converges(strangers: Site) -> None:
     venv = f"{RUNTIME['flambe_root']}/venv"
     strangers.ssh(

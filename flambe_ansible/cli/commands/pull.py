@@ -17,7 +17,7 @@ from flambe_ansible.cli.output import Output
 )
 @options.cluster_argument
 @click.argument("destination", metavar="DEST", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--name", metavar="NAME", help="Download this experiment instead of the last job.")
+@click.option("--name", metavar="NAME", help="Download this experiment or job instead of the last job.")
 @click.option("--without-checkpoints", is_flag=True, help="Skip models: *.pt and Ray's checkpoints.")
 @options.json_option
 @click.pass_obj
@@ -27,13 +27,21 @@ def pull(output: Output, file: str, destination: Path, name: str | None, without
     Unchanged files are not downloaded again. While the job is running, the results that are on the orchestrator so far
     are downloaded. For a ClusterRunnable this is the folder that its class sets as `results`; without one, only the log
     is downloaded.
+
+    With `runtime: ray`, the log and the results folder of a job (`submit --results`) are downloaded to DEST/ID, and
+    Ray's own results of all jobs (~/ray_results) to DEST/ray_results.
     """
     from flambe_ansible.cli.render.words import count
-    from flambe_ansible.jobs.results import pull_results
+    from flambe_ansible.jobs.results import pull_command, pull_results
 
+    checkpoints = not without_checkpoints
     with options.open_cluster(output, file) as cluster:
-        run = cluster.attach_job()
-        pulled = pull_results(cluster.fleet, run, destination, name=name, checkpoints=not without_checkpoints)
+        if cluster.runs_commands:
+            job = cluster.jobs.get(name or "")
+            pulled = pull_command(cluster.fleet, job, destination, checkpoints=checkpoints)
+        else:
+            run = cluster.attach_job()
+            pulled = pull_results(cluster.fleet, run, destination, name=name, checkpoints=checkpoints)
     files = sum(1 for one in pulled.path.rglob("*") if one.is_file())
     if pulled.missing:
         output.say(pulled.missing)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.words import format_seconds, make_grid
-from flambe_ansible.jobs.sites import Sites, find_public_sites
+from flambe_ansible.jobs.sites import Dashboards, Sites, find_public_sites
 from flambe_ansible.jobs.state import NONE, JobState
 
 if TYPE_CHECKING:
@@ -80,6 +80,18 @@ def render_sites(sites: Sites) -> RenderableType:
     grid.add_row("Report site", Text(sites.report_site, style="bold") if sites.report_site else none)
     grid.add_row("TensorBoard", Text(sites.tensorboard, style="bold"))
     return grid
+
+
+def render_dashboards(found: Dashboards) -> RenderableType:
+    """Draw the addresses of Ray's dashboard and TensorBoard."""
+    grid = make_grid(style="bold")
+    grid.add_row("Ray dashboard", found.dashboard)
+    grid.add_row("TensorBoard", found.tensorboard)
+    if not found.token_file:
+        return grid
+    return Group(
+        grid, Text(), Text("The dashboard asks for the cluster's token. It is in the file"), Text(found.token_file)
+    )
 
 
 def _render_stages(run: JobState) -> Text:

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from flambe_ansible.cli.render.commands import render_active
 from flambe_ansible.cli.render.run import render_run
 from flambe_ansible.cli.render.words import format_time, label_host, make_table
 from flambe_ansible.fleet.reservation import Holder
@@ -27,6 +28,8 @@ def render_status(status: ClusterStatus) -> RenderableType:
     if not status.hosts:
         return title
     lines = [render_run(status.run)] if status.run else []
+    if status.jobs is not None:
+        lines.append(render_active(status.jobs))
     if status.reserved:
         lines.append(Text(f"Reserved: {describe_holder(status.reserved)}", style="yellow"))
     silent = [Text(f"{label_host(host)}: no answer: {_reason(status, host)}") for host in _list_silent(status)]

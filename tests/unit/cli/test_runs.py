@@ -94,11 +94,14 @@ class Cluster(FakeCluster):
         return make_fleet()
 
     @property
-    def jobs(self) -> Any:
+    def file_jobs(self) -> Any:
         return SimpleNamespace(get=lambda: self.state)
 
     _runtime = make_runtime("flambe")
     attach_job = RealCluster.attach_job
+    attach_orchestrator = RealCluster.attach_orchestrator
+    check_file_jobs = RealCluster.check_file_jobs
+    runs_commands = RealCluster.runs_commands
     check_free = RealCluster.check_free
     submit = RealCluster.submit
 

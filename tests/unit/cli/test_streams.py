@@ -26,7 +26,8 @@ from tests.unit.cli.test_hosts import LocalConnections
 class Local(FakeCluster):
     connections = LocalConnections()
     fleet = SimpleNamespace(head=HOSTS[0])
-    jobs = Jobs(SimpleNamespace(fleet=fleet), SimpleNamespace(command="./flambe-run"))
+    runs_commands = False
+    file_jobs = Jobs(SimpleNamespace(fleet=fleet), SimpleNamespace(command="./flambe-run"))
     def attach_each(self, hosts):
         return {}
     def attach_job(self):

@@ -28,6 +28,7 @@ from flambe_ansible.errors import (
 )
 from flambe_ansible.fleet.reservation import Holder
 from flambe_ansible.hosts import Location
+from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.state import JobState, LostHost
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.launch.plan import Action, Plan
@@ -308,3 +309,11 @@ def test_a_status_distinguishes_dead_nodes_from_hosts_that_do_not_answer() -> No
     assert "factory 2: no answer: no SSH at 10.0.0.13 port 22: timed out, for 10 s" in text
     lost = make_status(ClusterState.DEGRADED, hosts[:2], ray=RayNodes(error="no answer"))
     assert "dead" not in draw(render_status(lost), width=120)
+
+
+def test_the_status_of_a_ray_cluster_lists_its_active_jobs() -> None:
+    job = CommandJob(id="train-3f2a9c", state="running", active=True)
+    assert draw(render_status(make_status(jobs=(job,)))).splitlines()[-1] == "Jobs: train-3f2a9c running"
+    assert draw(render_status(make_status(jobs=()))).splitlines()[-1] == "Jobs: none is active"
+    assert make_status(jobs=(job,)).to_dict()["jobs"][0]["id"] == "train-3f2a9c"
+    assert "jobs" not in make_status().to_dict()

@@ -12,6 +12,7 @@ import pytest
 from flambe_ansible.errors import HostConnectionError, RunError
 from flambe_ansible.events import Event, Notice
 from flambe_ansible.jobs import sites
+from flambe_ansible.jobs.sites import list_units, make_local_sites
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.tunnels import Tunnels
 from tests.unit.cli.made_up import HOSTS
@@ -71,10 +72,11 @@ def test_a_tunnel_for_each_site(run: JobState, units: dict[int, str]) -> None:
     received: list[Event] = []
     connections = make_connections()
     connections.tunnel.side_effect = unused_port
-    with Tunnels(make_fleet(connections, received=received), run) as tunnels:
+    with Tunnels(make_fleet(connections, received=received), list_units(run)) as tunnels:
         assert [call.args[1] for call in connections.tunnel.call_args_list] == list(units)
-        assert (tunnels.sites.report_site is None) is not run.is_experiment
-        assert tunnels.sites.tensorboard == f"http://127.0.0.1:{tunnels.ports[49556]}/"
+        sites = make_local_sites(tunnels.ports)
+        assert (sites.report_site is None) is not run.is_experiment
+        assert sites.tensorboard == f"http://127.0.0.1:{tunnels.ports[49556]}/"
     messages = [event.message for event in received if isinstance(event, Notice)]
     assert [message.split()[1] for message in messages] == list(units.values())
 
@@ -84,7 +86,7 @@ def test_a_site_that_only_the_tunnel_does_not_reach_is_an_error() -> None:
     connections.tunnel.side_effect = unused_port
     with (
         pytest.raises(HostConnectionError, match="answers on the host, but not through an SSH tunnel") as caught,
-        Tunnels(make_fleet(connections), CUSTOM),
+        Tunnels(make_fleet(connections), list_units(CUSTOM)),
     ):
         pass
     assert "AllowTcpForwarding" in (caught.value.hint or "")

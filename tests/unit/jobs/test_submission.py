@@ -115,7 +115,7 @@ class Submitting(Cluster):
         return replace(super().fleet, connections=self._found)
 
     @property
-    def jobs(self) -> Jobs:
+    def file_jobs(self) -> Jobs:
         return self._make_jobs(self.fleet)
 
     def _make_jobs(self, fleet: Fleet) -> Jobs:

@@ -11,6 +11,7 @@ import yaml
 
 from flambe_ansible.errors import ClusterConfigurationError
 from flambe_ansible.events import ignore
+from flambe_ansible.fleet import holding
 from flambe_ansible.paths import collection
 from flambe_ansible.runtimes import NodeOptions, make_runtime, ray, ray_versions
 from flambe_ansible.runtimes.ray_versions import LocalRay
@@ -34,6 +35,12 @@ def test_the_constants_are_those_of_the_roles() -> None:
     assert env["python_env_root"] == ray.ROOT
     assert (node["ray_node_unit"], node["ray_node_dashboard_port"]) == (ray.RAY_UNIT, ray.DASHBOARD_PORT)
     assert node["ray_node_client_port"] == ray.CLIENT_PORT
+    jobs = read("ray_jobs")
+    assert (jobs["ray_jobs_root"], jobs["ray_jobs_runtime"]) == (ray.ROOT, ray.VENV)
+    assert (f"{jobs['ray_jobs_root']}/bin/ray-jobs", jobs["ray_jobs_ray_unit"]) == (ray.JOBS_COMMAND, ray.RAY_UNIT)
+    assert (jobs["ray_jobs_dashboard"], jobs["ray_jobs_token"]) == (ray.DASHBOARD_URL, f"~/{ray.TOKEN_FILE}")
+    assert jobs["ray_jobs_boards"] == f"~/{ray.BOARDS}"
+    assert any(jobs["ray_jobs_reservation"] == f"{folder}/{holding.FILE}" for folder in holding.FOLDERS)
     assert env["python_env_python_accepted"] == ray_versions.list_pythons(ray_versions.TESTED)
 
 

@@ -1,0 +1,66 @@
+"""``flambe-ans tunnel``: Ray's own tools on this machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+
+import rich_click as click
+
+from flambe_ansible.cli import options
+from flambe_ansible.cli.commands.open import TOKEN_FILE
+from flambe_ansible.cli.output import Output
+
+
+@options.command(
+    "flambe-ans tunnel cluster.yaml",
+    "flambe-ans tunnel cluster.yaml -- ray job list",
+    "flambe-ans tunnel cluster.yaml -- python -c 'import ray; print(ray.init(\"ray://127.0.0.1:10001\"))'",
+    cls=options.TailCommand,
+)
+@options.cluster_argument
+@options.json_option
+@click.pass_context
+def tunnel(ctx: click.Context, file: str) -> None:
+    """Open a tunnel to Ray for its own tools: `ray job submit`, `ray list nodes`, ray.init("ray://...").
+
+    It prints the environment variables for them, and stays open until Ctrl-C. With a COMMAND, it runs the command with
+    these variables, and the exit code is that of the command. Ray must be installed on this machine, for ray:// in the
+    same version as on the cluster, with the same minor version of Python.
+
+    The token is not printed: RAY_AUTH_TOKEN_PATH is a file that only you can read.
+    """
+    from flambe_ansible.cli.interrupts import interruptible
+    from flambe_ansible.jobs.tunnels import Tunnels
+
+    output: Output = ctx.obj
+    command: list[str] = ctx.meta.get("tail", [])
+    try:
+        with options.open_cluster(output, file) as cluster:
+            jobs = cluster.jobs
+            runner = jobs.runner
+            token = cluster.state_dir / TOKEN_FILE
+            has_token = jobs.fetch_token(token)
+            units = {runner.dashboard_port: runner.dashboard_unit}
+            with interruptible(), Tunnels(cluster.fleet, units, others=[runner.client_port]) as tunnels:
+                variables = {"RAY_ADDRESS": f"http://127.0.0.1:{tunnels.ports[runner.dashboard_port]}"}
+                if has_token:
+                    variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+                if command:
+                    ctx.exit(subprocess.run(command, env={**os.environ, **variables}, check=False).returncode)
+                _show(output, variables, client=f"ray://127.0.0.1:{tunnels.ports[runner.client_port]}")
+                tunnels.keep()
+    except KeyboardInterrupt:
+        output.say()
+
+
+def _show(output: Output, variables: dict[str, str], *, client: str) -> None:
+    """Print the variables for a shell, or as a document."""
+    if output.json:
+        output.write_document({**variables, "client": client})
+        return
+    for name, value in variables.items():
+        output.say_command(f"export {name}={shlex.quote(value)}")
+    output.say_command(f'# in Python: ray.init("{client}")')
+    output.say_command("# The tunnel is open until Ctrl-C.")
