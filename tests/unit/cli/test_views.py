@@ -172,7 +172,7 @@ def test_a_card_shows_a_checkout_instead_of_a_release() -> None:
 
 def test_the_document_of_a_launch_with_current_ray() -> None:
     version = RuntimeVersion(version="2.60.0", origin="as configured")
-    document = describe_launch(replace(make_result(version), runtime="ray"), cluster="demo")
+    document = describe_launch(replace(make_result(version), runtime="ray"), cluster="demo", location=Location())
     assert document["ray"] == {"alive": len(HOSTS), "version": "2.60.0", "error": "", "origin": "as configured"}
 
 

@@ -313,7 +313,7 @@ def test_the_list_of_jobs(run: Any, jobs: ClusterJobs, work: Path, ray: Ray) -> 
     ray.states = {"raysubmit_1": {"status": "RUNNING"}}
     _, out, _ = run("jobs", "c.yaml")
     assert "python train.py" in out
-    assert "exit code 3; last line: args [] None" in out
+    assert "exit code 3; last line: args [] None" in " ".join(out.split())  # a narrow column is wrapped
     assert "raysubmit_1" in out
     document = json.loads(run("jobs", "c.yaml", "--json")[1])
     assert (document["jobs"][0]["state"], document["others"][0]["id"]) == ("failed", "raysubmit_1")
