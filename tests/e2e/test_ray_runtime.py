@@ -45,7 +45,7 @@ def list_listeners(cluster: RayCluster) -> dict[str, set[int]]:
     found = {}
     for host, output in cluster.on_all(LISTENERS).items():
         places = (line.rpartition(":") for line in output.split())
-        found[host] = {int(port) for address, _, port in places if "127.0.0." not in address} - {22}
+        found[host] = {int(port) for address, _, port in places if "127.0.0." not in address and address != "[::1]"} - {22}
     return found
 
 
@@ -138,6 +138,7 @@ def test_a_unit_does_not_start_without_its_token(ray_cluster: RayCluster) -> Non
     read_token(ray_cluster)
 
 
+@pytest.mark.long
 def test_a_host_with_another_token_is_named_and_repaired(ray_cluster: RayCluster) -> None:
     ray_cluster.on("factory 1", f"printf {'0' * 64} > ~/{TOKEN}; sudo systemctl restart {UNIT}; true")
     ray_cluster.wait_for_nodes(2)
@@ -147,6 +148,7 @@ def test_a_host_with_another_token_is_named_and_repaired(ray_cluster: RayCluster
     ray_cluster.wait_for_nodes()
 
 
+@pytest.mark.long
 def test_a_rotated_token_replaces_the_old_one(ray_cluster: RayCluster) -> None:
     before = read_token(ray_cluster)
     document = ray_cluster.launch("--rotate-token")
@@ -167,6 +169,7 @@ def test_a_rebooted_factory_rejoins_by_itself(ray_cluster: RayCluster, lab: LabI
     assert set(ray_cluster.launch()["changed"].values()) == {0}
 
 
+@pytest.mark.long
 def test_factories_rejoin_a_restarted_head_by_themselves(ray_cluster: RayCluster) -> None:
     before = ray_cluster.on("orchestrator", f"systemctl show -P MainPID {UNIT}; sudo systemctl restart {UNIT}")
     ray_cluster.wait_for_nodes()
@@ -174,6 +177,7 @@ def test_factories_rejoin_a_restarted_head_by_themselves(ray_cluster: RayCluster
     assert set(ray_cluster.launch()["changed"].values()) == {0}
 
 
+@pytest.mark.long
 def test_a_host_with_a_blocked_port_is_named(ray_cluster: RayCluster) -> None:
     table = "add table inet other; add chain inet other input { type filter hook input priority 0; }"
     rule = "add rule inet other input iif != lo tcp flags syn tcp dport 6381 drop"
@@ -201,6 +205,7 @@ def test_requirements_that_do_not_resolve_change_nothing(ray_cluster: RayCluster
     assert ray_cluster.on_all("cat /opt/ray/venv/flambe-runtime.json") == before
 
 
+@pytest.mark.long
 def test_more_packages_converge_and_restart_ray(ray_cluster: RayCluster) -> None:
     """One package from the index, and one from a folder beside the file."""
     project = ray_cluster.folder / "tiny"
@@ -225,6 +230,7 @@ def test_more_packages_converge_and_restart_ray(ray_cluster: RayCluster) -> None
     assert set(ray_cluster.on_all("ls -d /opt/ray/venv/lib/python3*/site-packages/iniconfig; :").values()) == {""}
 
 
+@pytest.mark.long
 def test_a_prepared_environment_with_another_python_is_named(ray_cluster: RayCluster) -> None:
     ray_cluster.on_all("sudo mkdir -p /opt/env && sudo ln -sfn /opt/ray/venv /opt/env/ray")
     ray_cluster.on("factory 1", "/usr/local/lib/flambe-uv venv -q --python python3.7 /tmp/other; "
