@@ -45,7 +45,9 @@ def list_listeners(cluster: RayCluster) -> dict[str, set[int]]:
     found = {}
     for host, output in cluster.on_all(LISTENERS).items():
         places = (line.rpartition(":") for line in output.split())
-        found[host] = {int(port) for address, _, port in places if "127.0.0." not in address and address != "[::1]"} - {22}
+        found[host] = {int(port) for address, _, port in places if not re.search(r"127\.0\.0\.|\[::1\]", address)} - {
+            22
+        }
     return found
 
 
