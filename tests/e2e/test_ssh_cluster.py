@@ -124,7 +124,8 @@ def test_a_wrong_key_is_refused_before_anything_is_sent(launched: Launched, tmp_
     wrong = launched.hosts.members[2].inner
     file = launched.hosts.write(tmp_path / "cluster.yaml", name="other", wrong=[wrong])
     with load_cluster(file) as cluster, pytest.raises(HostKeyError, match=f"other_factory_1: the host at {wrong}") as e:
-        cluster.run()
+        cluster.load_all_instances()
+        cluster.connect()
     assert "host_keys" in (e.value.hint or "")
     assert e.value.exit_code == 5
 
