@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -46,12 +47,15 @@ def test_the_file_is_private_and_one_line(progress_file: Path) -> None:
     assert abs(json.loads(text)["started"] - time.time()) < 3600
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="changes the owner of a file")
 def test_the_connecting_user_owns_the_file(progress_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_USER", "daemon")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fchown", lambda _file, *owner: owners.append(owner))
     progress.report("text")
-    assert progress_file.owner() == "daemon"
-    assert progress_file.parent.owner() == "root"
+    daemon = pwd.getpwnam("daemon")
+    assert owners == [(daemon.pw_uid, daemon.pw_gid)]
+    assert progress_file.exists()
 
 
 def test_the_file_is_removed_when_the_module_ends(tmp_path: Path) -> None:
