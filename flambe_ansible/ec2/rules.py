@@ -1,4 +1,4 @@
-"""What the inbound rules of a security group let in; pure functions.
+"""What the inbound rules of a security group allow; pure functions.
 
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
 """

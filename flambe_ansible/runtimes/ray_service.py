@@ -45,7 +45,7 @@ class RayNodes:
         """The private addresses of the nodes that are alive."""
         return frozenset(node.address for node in self.nodes if node.alive)
 
-    def knows(self, host: Host) -> bool:
+    def lists(self, host: Host) -> bool:
         """Return whether a host has a node, alive or dead."""
         return any(node.address == host.private_ip for node in self.nodes)
 

@@ -82,7 +82,7 @@ def _describe_node(status: ClusterStatus, host: Host) -> Text:
         return Text("restarting", style="yellow")
     if status.ray is None or status.ray.error:
         return Text("unknown" if status.ray else "-")
-    return Text("dead" if status.ray.knows(host) else "not joined", style="red")
+    return Text("dead" if status.ray.lists(host) else "not joined", style="red")
 
 
 def _list_silent(status: ClusterStatus) -> list[Host]:
