@@ -20,7 +20,15 @@ from pathlib import Path
 from flambe_ansible.ssh.options import READY, Target, control_argv, master_argv
 
 _GOODBYE = 3.0
-_NOISE = ("debug1:", "OpenSSH_", "Warning: Permanently added", "Authenticated to", "Pseudo-terminal", "@@")
+_NOISE = (
+    "debug1:",
+    "OpenSSH_",
+    "Warning: Permanently added",
+    "Authenticated to",
+    "Pseudo-terminal",
+    "@@",
+    "Killed by signal",  # the end of the process by a time limit here
+)
 
 
 class Failure(Enum):

@@ -96,3 +96,7 @@ def test_diagnose(log: str, printed: str, timed_out: bool, failure: Failure, mes
 
 def test_the_key_that_was_offered() -> None:
     assert diagnose(HOST_CHANGED).seen == "ssh-ed25519 SHA256:abcdef"
+
+
+def test_the_end_of_our_own_ssh_is_not_a_reason() -> None:
+    assert diagnose("debug1: connecting\nKilled by signal 15.\n", timed_out=True).message == "no login in time"
