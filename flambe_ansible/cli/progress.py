@@ -55,7 +55,7 @@ class Progress:
             self._show_activity(event)
             return
         cell = self.board.add(event)
-        if self._live is None and event.status is not Status.RUNNING:
+        if self._live is None and event.status not in (Status.RUNNING, Status.SKIPPED):
             took, detail = format_seconds(cell.seconds or 0.0), " ".join(event.detail.split())
             line = f"{event.host}: {event.step} {event.status} in {took}" + (f": {detail}" if detail else "")
             with self._lock:

@@ -58,3 +58,8 @@ def test_a_text_that_came_too_early_is_shown_later(show: Show) -> None:
 def test_nothing_after_the_step(show: Show) -> None:
     done = StepEvent(host="a", step="flambe", status=Status.OK, seconds=4.0)
     assert show((0, start("a")), (4, done), (5, Activity(host="a", text="late"))) == ["a: flambe ok in 4.0s"]
+
+
+def test_no_line_for_a_skipped_step(show: Show) -> None:
+    skipped = StepEvent(host="a", step="python_env", status=Status.SKIPPED, seconds=0.1)
+    assert show((1, skipped)) == []
