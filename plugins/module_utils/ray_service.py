@@ -189,7 +189,11 @@ class Node:
             home=self.account.pw_dir,
             runtime=self.runtime,
             command=[os.path.join(self.runtime, "bin/ray"), "start", *options],
-            start_pre=[*self.firewall_command("start"), *([wait] if self.token or not head else [])],
+            start_pre=[
+                *self.firewall_command("start"),
+                *ray_unit.clean_up(self.version, settings),
+                *([wait] if self.token or not head else []),
+            ],
             stop_post=self.firewall_command("stop"),
             depends=depends,
             variables=self.token_variables(),

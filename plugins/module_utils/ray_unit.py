@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shlex
 
@@ -55,6 +56,17 @@ def start_options(version, head, address, head_address, settings):
         options.append(f"--temp-dir={settings['temp_dir']}")
     known = [one for one in options if ray_versions.has_option(version, one.partition("=")[0])]
     return [*known, f"--node-ip-address={address}", *settings["options"], "--block"]
+
+
+def clean_up(version, settings):
+    """List the commands that make Ray's temporary folder usable after a Ray of another user on this host.
+
+    Ray writes the address of its latest cluster to ``ray_current_cluster`` and fails if it cannot overwrite another
+    user's. All users may write to the folder.
+    """
+    if ray_versions.is_old(version):
+        return []
+    return [["-/bin/rm", "-f", posixpath.join(settings["temp_dir"] or TEMP_DIR, "ray_current_cluster")]]
 
 
 def _old_port_options(head, port):

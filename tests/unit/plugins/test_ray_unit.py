@@ -77,6 +77,13 @@ def test_resources_labels_and_further_options() -> None:
         start("2.40.0", head=False, labels={"zone": "left"})
 
 
+def test_the_address_that_another_users_ray_left_is_removed() -> None:
+    assert ray_unit.clean_up("0.7.6", SETTINGS) == []
+    assert ray_unit.clean_up("2.60.0", SETTINGS) == [["-/bin/rm", "-f", "/tmp/ray/ray_current_cluster"]]
+    own = {**SETTINGS, "temp_dir": "/var/ray"}
+    assert ray_unit.clean_up("2.60.0", own) == [["-/bin/rm", "-f", "/var/ray/ray_current_cluster"]]
+
+
 def test_ports_of_the_firewall() -> None:
     def ports(version: str, head: bool, **changes: Any) -> list[Any]:
         found: list[Any] = ray_unit.list_ports(version, head, {**SETTINGS, **changes})
