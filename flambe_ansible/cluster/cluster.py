@@ -1023,6 +1023,7 @@ class Cluster(ABC):
                 created=self.created,
                 started=started,
                 unreached=unreached,
+                play_all=options.plays_all,
             )
             self.hosts = result.hosts
             reservation.check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from flambe_ansible.errors import ClusterBusyError, ClusterError, PlaybookError
 from flambe_ansible.fleet.access import Limits
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.player import SITE, Player
+from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.state import JobState
@@ -31,6 +33,7 @@ class LaunchOptions:
 
     Attributes:
         force: Restart Ray and change its runtime even if that ends a running job.
+        full: Play all roles on all hosts, also if nothing differs.
         rerun_setup: Run the setup commands even if nothing changed.
         rotate_token: Replace the token that Ray requires; Ray restarts on all hosts.
         secrets_file: The user's secrets; None is ``~/.flambe/secrets.ini``, if it exists.
@@ -38,6 +41,7 @@ class LaunchOptions:
     """
 
     force: bool = False
+    full: bool = False
     rerun_setup: bool = False
     rotate_token: bool = False
     secrets_file: Path | None = None
@@ -46,6 +50,11 @@ class LaunchOptions:
     def check(self) -> None:
         """Check that the secrets can be sent."""
         secrets.check(self.secrets_file, self.secrets_sections)
+
+    @property
+    def plays_all(self) -> bool:
+        """Whether roles are played although nothing on the hosts differs."""
+        return self.full or self.rerun_setup or self.rotate_token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +78,7 @@ class LaunchResult:
         playbook: What the playbook did, by host name.
         ray: Ray's nodes at the end; None if the runtime has no Ray.
         seconds: Its duration.
-        log: The playbook's full log.
+        log: The playbook's full log; None if no playbook was played, because no host differed from its receipt.
     """
 
     hosts: tuple[Host, ...]
@@ -80,7 +89,7 @@ class LaunchResult:
     playbook: Mapping[str, HostResult]
     ray: RayNodes | None
     seconds: float
-    log: Path
+    log: Path | None
 
 
 def role_variables(
@@ -147,6 +156,8 @@ def protect(player: Player, runtime: Runtime, *, cluster: str, job: JobState | C
         ClusterBusyError: Ray would be restarted, or its runtime changed, on a host on which it runs.
         PlaybookError: The check failed.
     """
+    if _inspect(_make_receipts(player), runtime).unchanged:
+        return
     name = job.name or job.id
     tags = [*runtime.install_tags, *([runtime.ray.tag] if runtime.ray else [])]
     player.fleet.observer(events.Notice(message=f"{name} is {job.state}; checking that this launch does not end it"))
@@ -178,8 +189,12 @@ def converge(
     created: Sequence[str],
     started: float,
     unreached: Sequence[FailedHost] = (),
+    play_all: bool = False,
 ) -> LaunchResult:
     """Bring connected hosts to their state, and check Ray.
+
+    The hosts are verified first (``fleet/receipts.py``). If one differs, the roles are played on all of them, from the
+    first role that differs.
 
     Args:
         player: Its fleet has the connected hosts.
@@ -188,13 +203,36 @@ def converge(
         created: Names of the hosts that this launch created.
         started: The start of the launch, a time of ``time.monotonic()``.
         unreached: Factories that did not answer; they stay members of the cluster.
+        play_all: Play all roles, also if no host differs.
 
     Raises:
         ClusterError: The orchestrator failed, or no factory is ready.
     """
-    fleet, log = player.fleet, player.new_log()
-    everyone = [*fleet.hosts, *(one.host for one in unreached)]
-    played = player.play(log=log, absent=[one.host for one in unreached], required=[fleet.head.name])
+    fleet, receipts = player.fleet, _make_receipts(player, unreached)
+    result = partial(
+        LaunchResult,
+        created=tuple(host.name for host in receipts.members if host.name in created),
+        runtime=runtime.name,
+        version=version,
+    )
+    found = _inspect(receipts, runtime, observer=fleet.observer)
+    if found.unchanged and not play_all:
+        return result(
+            hosts=tuple(fleet.hosts),
+            failed=tuple(unreached),
+            playbook={host.name: HostResult(host=host.name) for host in fleet.hosts},
+            ray=found.nodes,
+            seconds=time.monotonic() - started,
+            log=None,
+        )
+    log = player.new_log()
+    receipts.remove()
+    played = player.play(
+        log=log,
+        tags=[] if play_all else found.list_tags(),
+        absent=[one.host for one in unreached],
+        required=[fleet.head.name],
+    )
     failed = [*unreached, *_list_failed(fleet.hosts, played, log=log)]
     ready = keep_ready(fleet.hosts, failed)
     nodes = None
@@ -202,17 +240,66 @@ def converge(
         nodes, lost = _check_ray(fleet, runtime.ray, ready)
         failed += lost
         ready = keep_ready(ready, failed)
-    return LaunchResult(
+    receipts.seal({host.name: _list_roles(found.hosts[host.name], played[host.name]) for host in ready})
+    return result(
         hosts=tuple(ready),
         failed=tuple(sorted(failed, key=lambda one: one.host.index)),
-        created=tuple(host.name for host in sorted(everyone, key=lambda host: host.order) if host.name in created),
-        runtime=runtime.name,
-        version=version,
         playbook=played,
         ray=nodes,
         seconds=time.monotonic() - started,
         log=log,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Findings:
+    """The hosts compared with their receipts; Ray's nodes, and the hosts without one, if all receipts hold."""
+
+    hosts: Mapping[str, Verification]
+    nodes: RayNodes | None = None
+    missing: Sequence[Host] = ()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether nothing has to be played."""
+        return all(one.holds for one in self.hosts.values()) and not self.missing
+
+    def list_tags(self) -> list[str]:
+        """Return the tags of the roles from the first one that differs on any host; none for all roles."""
+        differing = {role for one in self.hosts.values() for role in one.differs}
+        if not differing or any(one.reason for one in self.hosts.values()):
+            return []
+        order, present = list_roles(), {role for one in self.hosts.values() for role in one.roles}
+        first = min(order.index(role) for role in differing)
+        return [role for role in order[first:] if role in present]
+
+
+def _make_receipts(player: Player, unreached: Sequence[FailedHost] = ()) -> Receipts:
+    members = sorted([*player.fleet.hosts, *(one.host for one in unreached)], key=lambda host: host.order)
+    return Receipts(fleet=player.fleet, members=members, variables=player.variables())
+
+
+def _inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer = events.ignore) -> _Findings:
+    """Compare the hosts with their receipts, and ask Ray if all of them hold; the observer receives what differs."""
+    fleet, started = receipts.fleet, time.monotonic()
+    for host in fleet.hosts:
+        observer(events.StepEvent(host=host.name, step="verify", status=events.Status.RUNNING))
+    found = receipts.verify()
+    for name, one in found.items():
+        seconds = time.monotonic() - started
+        observer(events.StepEvent(host=name, step="verify", status=events.Status.OK, seconds=seconds))
+        if one.differs:
+            observer(events.Notice(message=f"{name}: {one}"))
+    if not runtime.ray or not all(one.holds for one in found.values()):
+        return _Findings(hosts=found)
+    nodes = runtime.ray.ask(fleet.connections, fleet.head)
+    return _Findings(hosts=found, nodes=nodes, missing=nodes.find_missing(fleet.hosts))
+
+
+def _list_roles(found: Verification, played: HostResult) -> list[str]:
+    """List the roles that a host has after a playbook: those of its receipt, and those played."""
+    played_now = {name for name, one in played.roles.items() if one.status is not events.Status.SKIPPED}
+    return [role for role in list_roles() if role in played_now or (not found.reason and role in found.roles)]
 
 
 def keep_ready(hosts: Sequence[Host], failed: Sequence[FailedHost]) -> list[Host]:

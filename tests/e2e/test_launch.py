@@ -114,6 +114,8 @@ def test_2_a_second_launch_creates_and_changes_nothing(cluster: Cluster) -> None
     asked = cluster.list_calls(before)
     assert asked
     assert not {"RunInstances", "CreateTags", "TerminateInstances", "StartInstances"} & set(asked)
+    assert document["log"] is None  # no playbook was played
+    assert set(cluster.launch("--full")["changed"].values()) == {0}
 
 
 @pytest.fixture(scope="module")

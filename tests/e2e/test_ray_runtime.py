@@ -75,6 +75,25 @@ def test_a_second_launch_changes_nothing(ray_cluster: RayCluster) -> None:
     assert (document["created"], set(document["changed"].values())) == ([], {0})
 
 
+def test_what_differs_is_found_and_repaired(ray_cluster: RayCluster) -> None:
+    """A package, a program, a rule, a unit and a file that were changed behind the back of the launch."""
+    ray_cluster.on(
+        "factory 0", "cd /opt/ray/venv/lib/python3*/site-packages; touch extra.py; sudo rm /opt/ray/bin/ray-jobs"
+    )
+    ray_cluster.on("factory 1", "sudo nft delete table inet flambe_ray")
+    ray_cluster.on("orchestrator", "sudo systemctl stop flambe-tensorboard; echo >> ~/.ssh/config")
+    document = ray_cluster.launch()
+    assert {notice.partition(": ")[0]: notice.partition(": ")[2] for notice in document["notices"]} == {
+        HOSTS[0]: "/home/ubuntu/.ssh/config changed; flambe-tensorboard.service ActiveState is inactive",
+        HOSTS[1]: "the files in /opt/ray/venv changed; /opt/ray/bin/ray-jobs is missing",
+        HOSTS[2]: "/opt/ray/bin/ray-firewall check: exit code 1",
+    }
+    changes = {(step["host"], step["step"]) for step in document["steps"] if step["status"] == "changed"}
+    assert changes == {(HOSTS[0], "tensorboard"), (HOSTS[1], "ray_jobs"), (HOSTS[2], "ray_node")}
+    assert "setup_cmds" not in {step["step"] for step in document["steps"]}
+    assert ray_cluster.launch()["log"] is None
+
+
 def test_the_plan_and_the_status_name_versions(ray_cluster: RayCluster) -> None:
     plan = ray_cluster.document("launch", "--dry-run")
     assert (plan["runtime"], plan["ray_version"], plan["ray_origin"]) == ("ray", VERSION, "as configured")

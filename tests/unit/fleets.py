@@ -32,6 +32,7 @@ def make_connections(stdout: str = "", *, stderr: str = "", returncode: int = 0)
         return Completed(returncode=0, stdout=f"Welcome\n{mark}\n{text}", stderr=stderr)
 
     connections.run.side_effect = run
+    connections.ansible_variables.return_value = {"ansible_python_interpreter": "/usr/bin/python3"}
     connections.ask.side_effect = lambda host, command, *, about, **options: connections.run(host, command, **options)
     connections.run_all.side_effect = lambda hosts, command, **_options: {
         host.name: Completed(returncode=returncode, stdout=stdout, stderr=stderr) for host in hosts

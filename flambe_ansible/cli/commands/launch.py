@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--replace-dead", is_flag=True, help="Terminate running hosts that do not answer, and create them anew; asks first."
 )
+@click.option("--full", is_flag=True, help="Play all Ansible roles on all hosts, also if nothing differs.")
 @options.rerun_option
 @click.option("--rotate-token", is_flag=True, help="Replace the token that Ray requires. Ray restarts; jobs end.")
 @options.secrets_option("orchestrator")
@@ -46,6 +47,7 @@ def launch(
     on_failure: str | None,
     force: bool,
     replace_dead: bool,
+    full: bool,
     rerun_setup: bool,
     rotate_token: bool,
     secrets_file: Path | None,
@@ -81,6 +83,7 @@ def launch(
         confirm(output, plan, yes=yes)
         arguments: dict[str, Any] = {
             "force": force,
+            "full": full,
             "rerun_setup": rerun_setup,
             "rotate_token": rotate_token,
             "secrets_file": secrets_file,

@@ -71,7 +71,7 @@ def describe_launch(result: LaunchResult, *, cluster: str, location: Location) -
         "failed": {one.host.name: describe_error(one.error) for one in result.failed},
         "changed": {name: host.changed for name, host in result.playbook.items()},
         "seconds": round(result.seconds, 1),
-        "log": str(result.log),
+        "log": None if result.log is None else str(result.log),
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
@@ -12,14 +14,17 @@ import pytest
 from flambe_ansible.errors import HostConnectionError, PlaybookError, RayError, TaskFailure
 from flambe_ansible.events import Event, Status, StepEvent
 from flambe_ansible.fleet.player import Player
+from flambe_ansible.fleet.receipts import Verification
 from flambe_ansible.hosts import Host
 from flambe_ansible.launch import launch
 from flambe_ansible.launch.launch import FailedHost, LaunchResult
+from flambe_ansible.playbook_events import RoleResult
 from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import RuntimeVersion, make_runtime
 from flambe_ansible.runtimes.ray_service import RayNode, RayNodes, RayService
+from flambe_ansible.ssh import Completed
 from tests.unit.cli.made_up import make_host, make_nodes
-from tests.unit.fleets import make_fleet
+from tests.unit.fleets import make_connections, make_fleet
 
 HEAD, ONE, TWO, THREE = make_host(), make_host(0), make_host(1), make_host(2)
 UNREACHED = FailedHost(host=THREE, error=HostConnectionError("no SSH", host=THREE.name, unreachable=True))
@@ -33,23 +38,37 @@ def launch_on(
     nodes: RayNodes | None = None,
     unreached: Sequence[FailedHost] = (),
     received: list[Event] | None = None,
+    receipts: Sequence[str] = (),
+    play_all: bool = False,
 ) -> tuple[LaunchResult, Any]:
-    """Launch; the playbook fails on the broken hosts, and Ray reports the nodes."""
+    """Launch; the playbook fails on the broken hosts, Ray reports the nodes, and the hosts answer with the receipts."""
     played = {host.name: HostResult(host=host.name) for host in hosts} | {
         host.name: HostResult(host=host.name, failures=(TaskFailure(host=host.name, role="r", task="t", message="m"),))
         for host in broken
     }
-    player = create_autospec(Player, instance=True, fleet=make_fleet(hosts=hosts, received=received))
+    connections = make_connections()
+    answers = dict(zip(hosts, receipts, strict=False))
+    connections.run.side_effect = lambda host, *_args, **_options: Completed(
+        returncode=0, stdout=answers.get(host, ""), stderr=""
+    )
+    fleet = make_fleet(connections, hosts=hosts, received=received)
+    player = create_autospec(Player, instance=True, fleet=fleet, variables=dict)
     player.play.return_value = played
     player.new_log.return_value = Path("/log")
     runtime = make_runtime("flambe" if nodes else "none")
-    for name, answer in (("await_nodes", nodes), ("explain", RayError("no live node"))):
+    for name, answer in (("await_nodes", nodes), ("ask", nodes), ("explain", RayError("no live node"))):
         method = create_autospec(getattr(RayService, name), return_value=answer)
         if name == "await_nodes":
             method.side_effect = lambda *_, report, **__: report(nodes.find_missing(hosts) if nodes else []) or nodes
         monkeypatch.setattr(RayService, name, method)
     result = launch.converge(
-        player, runtime, RuntimeVersion(), created=[THREE.name, ONE.name], started=0.0, unreached=unreached
+        player,
+        runtime,
+        RuntimeVersion(),
+        created=[THREE.name, ONE.name],
+        started=0.0,
+        unreached=unreached,
+        play_all=play_all,
     )
     return result, player
 
@@ -76,7 +95,7 @@ def test_factories_without_a_live_node_fail_and_the_others_are_ready(monkeypatch
     result, _ = launch_on([HEAD, ONE, TWO], monkeypatch, nodes=nodes, received=received)
     assert result.hosts == (HEAD, TWO)
     assert [(one.host, type(one.error)) for one in result.failed] == [(ONE, RayError)]
-    steps = [(event.host, event.status) for event in received if isinstance(event, StepEvent)]
+    steps = [(event.host, event.status) for event in received if isinstance(event, StepEvent) and event.step == "ray"]
     assert steps == [
         (HEAD.name, Status.OK), (ONE.name, Status.RUNNING), (TWO.name, Status.OK), (ONE.name, Status.FAILED),
     ]  # fmt: skip
@@ -91,3 +110,63 @@ def test_a_dead_head_is_an_error_for_all(monkeypatch: pytest.MonkeyPatch, nodes:
 def test_without_a_factory_the_launch_fails_with_the_messages_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PlaybookError, match=r"site\.yml failed on demo_factory_0\nno SSH"):
         launch_on([HEAD, ONE], monkeypatch, broken=[ONE], unreached=[UNREACHED])
+
+
+def receipt(reason: str = "", roles: Sequence[str] = ("cluster_keys", "flambe", "ray_node"), **differs: str) -> str:
+    return json.dumps({"reason": reason, "differs": differs, "roles": roles})
+
+
+def calls_of(player: Any) -> list[str]:
+    """Return the calls that were sent to the hosts, without arguments, in their order."""
+    programs = [call.kwargs["input"] for call in player.fleet.connections.run.call_args_list]
+    return [program.rstrip().rpartition("\n")[2].partition("(")[0] for program in programs]
+
+
+def test_nothing_is_played_if_no_host_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[Event] = []
+    alive = make_nodes((HEAD, ONE))
+    result, player = launch_on([HEAD, ONE], monkeypatch, nodes=alive, receipts=[receipt()] * 2, received=received)
+    assert (result.hosts, result.ray, result.log) == ((HEAD, ONE), alive, None)
+    assert {name: one.changed for name, one in result.playbook.items()} == {HEAD.name: 0, ONE.name: 0}
+    assert not player.play.called
+    assert calls_of(player) == ["verify", "verify"]  # one command per host
+    assert [(one.host, one.step) for one in received if isinstance(one, StepEvent) and one.status is Status.OK] == [
+        (HEAD.name, "verify"), (ONE.name, "verify"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("receipts", "options", "tags"),
+    [
+        ((receipt(), receipt(ray_node="a is missing")), {}, ["ray_node"]),
+        ((receipt(ray_node="a is missing"), receipt(flambe="b changed")), {}, ["flambe", "ray_node"]),
+        ((receipt(), receipt("the host was rebooted")), {}, []),
+        ((receipt(ray_node="a is missing"), receipt("the configuration changed")), {}, []),
+        ((receipt(), receipt()), {"play_all": True}, []),
+        ((receipt(), receipt(ray_node="a is missing")), {"play_all": True}, []),
+        ((receipt(), receipt()), {"nodes": make_nodes((HEAD, ONE, TWO), dead=(ONE.name,))}, []),
+        ((receipt(), "no JSON"), {}, []),
+    ],
+)
+def test_the_roles_from_the_first_that_differs_are_played(
+    monkeypatch: pytest.MonkeyPatch, receipts: Sequence[str], options: dict[str, Any], tags: list[str]
+) -> None:
+    _, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=[*receipts, receipt()], **options)
+    assert player.play.call_args.kwargs["tags"] == tags
+    assert calls_of(player)[:6] == [*["verify"] * 3, *["unseal"] * 3]  # a killed launch leaves no receipt
+
+
+def test_receipts_are_written_last_and_only_on_hosts_that_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, player = launch_on([HEAD, ONE, TWO], monkeypatch, broken=[TWO])
+    assert calls_of(player) == [*["verify"] * 3, *["unseal"] * 3, *["seal"] * 2]
+    sealed = [call.args[0] for call in player.fleet.connections.run.call_args_list[-2:]]
+    assert {host.name for host in sealed} == {HEAD.name, ONE.name}
+
+
+def test_a_receipt_has_the_roles_of_the_last_one_and_those_played() -> None:
+    results = {"ray_node": Status.CHANGED, "secrets": Status.SKIPPED}
+    roles = {name: RoleResult(status=status, seconds=1.0) for name, status in results.items()}
+    played = HostResult(host=HEAD.name, roles=roles)
+    before = Verification(roles=("flambe", "ray_node"))
+    assert launch._list_roles(before, played) == ["flambe", "ray_node"]
+    assert launch._list_roles(replace(before, reason="the configuration changed"), played) == ["ray_node"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -14,7 +15,9 @@ from flambe_ansible.fleet.player import Player
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.launch.launch import PROTECTED, protect
 from flambe_ansible.runtimes import make_runtime
-from tests.unit.fleets import make_fleet
+from flambe_ansible.runtimes.ray_service import RayNodes, RayService
+from tests.unit.cli.made_up import HOSTS, make_nodes
+from tests.unit.fleets import make_connections, make_fleet
 
 JOB = JobState(state="running", active=True, name="topics", since="2026-11-29T12:03:00Z")
 REASON = "flambe-ray.service is running and would be restarted: flambe changes from 0.4.18 to 0.4.17"
@@ -24,7 +27,9 @@ def fail(host: str, message: str, step: str) -> TaskFailure:
     return TaskFailure(host=host, role="flambe", task="Install", message=message, step=step)
 
 
-def check(monkeypatch: pytest.MonkeyPatch, *failures: TaskFailure) -> tuple[dict[str, Any], list[Event]]:
+def check(
+    monkeypatch: pytest.MonkeyPatch, *failures: TaskFailure, receipt: str = ""
+) -> tuple[dict[str, Any], list[Event]]:
     """Call ``protect`` with a playbook that fails on hosts; return its arguments, and the events."""
     called: dict[str, Any] = {}
     received: list[Event] = []
@@ -36,8 +41,7 @@ def check(monkeypatch: pytest.MonkeyPatch, *failures: TaskFailure) -> tuple[dict
         return {}
 
     monkeypatch.setattr(players, "run_playbook", run_playbook)
-    fleet = make_fleet(received=received)
-    fleet.connections.ansible_variables.return_value = {}  # type: ignore[attr-defined]
+    fleet = make_fleet(make_connections(receipt), received=received)
     made = Player(fleet=fleet, variables=lambda: {"flambe_version": "0.4.17"}, logs=Path())
     protect(made, make_runtime("flambe"), cluster="demo", job=JOB)
     return called, received
@@ -68,3 +72,12 @@ def test_a_launch_that_would_end_the_job_is_refused(monkeypatch: pytest.MonkeyPa
 def test_a_check_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PlaybookError, match=r"site\.yml failed"):
         check(monkeypatch, fail("demo_factory_0", "no answer", "packages"))
+
+
+@pytest.mark.parametrize(("nodes", "played"), [(make_nodes(), False), (make_nodes(dead=(HOSTS[1].name,)), True)])
+def test_nothing_is_checked_if_no_host_differs_and_all_nodes_are_alive(
+    monkeypatch: pytest.MonkeyPatch, nodes: RayNodes, played: bool
+) -> None:
+    monkeypatch.setattr(RayService, "ask", create_autospec(RayService.ask, return_value=nodes))
+    called, _ = check(monkeypatch, receipt='{"reason": "", "differs": {}, "roles": ["ray_node"]}')
+    assert bool(called) is played

@@ -1,0 +1,178 @@
+"""Receipts: what a launch left on the hosts, so that the next one plays Ansible only if something differs.
+
+A launch that completed writes a receipt on every host (``fleet/observing.py``). It has a digest of all inputs of the
+roles, and the facts that each role's ``meta/receipt.yml`` names. The next launch compares both, with one command per
+host.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flambe_ansible import paths
+from flambe_ansible.fleet import observing
+from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.player import SITE
+from flambe_ansible.hosts import Host
+from flambe_ansible.ssh import quote
+
+_PARTS = ("playbooks", "plugins", "roles")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What was found on one host.
+
+    Attributes:
+        reason: Why its receipt proves nothing, or "".
+        differs: The first difference of each role that differs.
+        roles: The roles of its receipt, in the order of the playbook.
+    """
+
+    reason: str = ""
+    differs: Mapping[str, str] = field(default_factory=dict)
+    roles: Sequence[str] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the host is as the last launch left it."""
+        return not self.reason and not self.differs
+
+    def __str__(self) -> str:
+        return self.reason or "; ".join(self.differs.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipts:
+    """The receipts of a cluster's hosts.
+
+    Attributes:
+        fleet: The hosts, connected and probed.
+        members: All hosts of the cluster, also those that did not answer.
+        variables: The role variables of the launch.
+    """
+
+    fleet: Fleet
+    members: Sequence[Host]
+    variables: Mapping[str, Any]
+
+    def verify(self) -> dict[str, Verification]:
+        """Compare every host with its receipt at once; return what was found by host name."""
+        return self.fleet.on_each(lambda instance: self._verify(instance.data))
+
+    def seal(self, roles: Mapping[str, Sequence[str]]) -> None:
+        """Write the receipts of hosts: name -> the roles that were played on it, in their order."""
+
+        def seal_host(host: Host) -> None:
+            if host.name in roles:
+                proofs = {role: find_proof(role, self.variables) for role in roles[host.name]}
+                self._call(host, f"seal({self._digest(host)!r}, {self.fleet.username!r}, {proofs!r})")
+
+        self.fleet.on_each(lambda instance: seal_host(instance.data))
+
+    def remove(self) -> None:
+        """Remove the receipts of all hosts: what comes next changes them."""
+        self.fleet.on_each(lambda instance: self._call(instance.data, "unseal()"))
+
+    def _verify(self, host: Host) -> Verification:
+        answer = self._call(host, f"verify({self._digest(host)!r})", check=False)
+        try:
+            document = json.loads(answer.strip().rpartition("\n")[2])
+        except ValueError:
+            return Verification(reason="its receipt could not be read")
+        return Verification(reason=document["reason"], differs=document["differs"], roles=tuple(document["roles"]))
+
+    def _call(self, host: Host, call: str, *, check: bool = True) -> str:
+        program = f"{Path(observing.__file__).read_text()}\n{call}\n"
+        argv = ["sudo", "-n", self._find_python(host), "-I", "-"]
+        return self.fleet.connections.run(host, quote(argv), input=program, check=check).stdout
+
+    def _find_python(self, host: Host) -> str:
+        return str(self.fleet.connections.ansible_variables(host)["ansible_python_interpreter"])
+
+    def _digest(self, host: Host) -> str:
+        """Return the digest of everything that the roles of a host depend on."""
+        members = [
+            [one.name, one.role, one.private_ip, one.private_port, one.instance_id, one.key_alias]
+            for one in self.members
+        ]
+        document = {
+            "code": _digest_code(),
+            "python": self._find_python(host),
+            "username": self.fleet.username,
+            "members": members,
+            "variables": _with_content(self.variables),
+        }
+        return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def find_proof(role: str, variables: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return what proves the state of a role: the lists of its ``meta/receipt.yml`` with the variables filled in.
+
+    A text with a variable that is empty is left out.
+    """
+    folder = paths.collection() / "roles" / role
+    values = {**_read(folder / "defaults" / "main.yml"), **variables}
+
+    def fill(text: str) -> list[str]:
+        names = [name for _, name, _, _ in string.Formatter().parse(text) if name]
+        return [text.format_map(values)] if all(values[name] for name in names) else []
+
+    def fill_each(one: str | list[str]) -> list[Any]:
+        return fill(one) if isinstance(one, str) else [[word for text in one for word in fill(text)]]
+
+    return {
+        kind: [filled for one in wanted for filled in fill_each(one)]
+        for kind, wanted in _read(folder / "meta" / "receipt.yml").items()
+    }
+
+
+@functools.cache
+def list_roles() -> list[str]:
+    """Return the roles of the playbook that a launch plays, in its order."""
+    [play] = _read(paths.collection() / "playbooks" / SITE)
+    names = [task.get("ansible.builtin.import_role", {}).get("name", "") for task in play["tasks"]]
+    return [name.rpartition(".")[2] for name in names if name]
+
+
+@functools.cache
+def _read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+@functools.cache
+def _digest_code() -> str:
+    """Return the digest of the collection's playbooks, plugins and roles."""
+    digest = hashlib.sha256()
+    root = paths.collection()
+    for part in _PARTS:
+        for path in sorted((root / part).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _with_content(value: Any) -> Any:
+    """Replace the absolute paths of files on this machine by digests of their content."""
+    if isinstance(value, Mapping):
+        return {key: _with_content(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_content(one) for one in value]
+    if isinstance(value, Path) or (isinstance(value, str) and value.startswith("/") and "\n" not in value):
+        return _digest_file(Path(value)) if len(str(value)) < 4096 and Path(value).is_file() else str(value)
+    return value
+
+
+@functools.cache
+def _digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,95 @@
+"""The digest of a launch's inputs, and what proves the state of each role."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flambe_ansible.fleet.receipts import Receipts, Verification, find_proof, list_roles
+from flambe_ansible.paths import collection
+from tests.unit.cli.made_up import HOSTS
+from tests.unit.fleets import make_connections, make_fleet
+
+HOLDS = {"reason": "", "differs": {}, "roles": ["secrets"]}
+
+
+def make(variables: dict[str, Any] | None = None, *, stdout: str = "") -> tuple[Receipts, Any]:
+    connections = make_connections(stdout)
+    return Receipts(fleet=make_fleet(connections), members=HOSTS, variables=variables or {}), connections
+
+
+def read_digest(receipts: Receipts) -> str:
+    """Return the digest that is sent to the orchestrator."""
+    receipts.verify()
+    connections: Any = receipts.fleet.connections
+    assert connections.run.call_args_list[-1].args[1] == "sudo -n /usr/bin/python3 -I -"
+    program = connections.run.call_args_list[-1].kwargs["input"]
+    [digest] = re.findall(r"\nverify\('([0-9a-f]{64})'\)\n\Z", program)
+    return str(digest)
+
+
+def test_the_digest_depends_on_the_inputs_and_not_on_their_places(tmp_path: Path) -> None:
+    for name, text in (("one", "[A]\n"), ("copy", "[A]\n"), ("other", "[B]\n")):
+        (tmp_path / name).write_text(text)
+    base, _ = make({"secrets_src": str(tmp_path / "one"), "setup_cmds_commands": ["true"]})
+    same, _ = make({"secrets_src": str(tmp_path / "copy"), "setup_cmds_commands": ["true"]})
+    changed = [
+        make({"secrets_src": str(tmp_path / "other"), "setup_cmds_commands": ["true"]})[0],
+        make({"secrets_src": str(tmp_path / "one"), "setup_cmds_commands": ["false"]})[0],
+        replace(base, members=HOSTS[:-1]),
+        replace(base, members=[replace(HOSTS[0], private_ip="10.9.9.9"), *HOSTS[1:]]),
+        replace(base, fleet=replace(base.fleet, username="other")),
+    ]
+    digests = [read_digest(one) for one in (base, *changed)]
+    assert len(set(digests)) == len(digests)
+    assert read_digest(same) == digests[0]
+
+
+@pytest.mark.parametrize(
+    ("stdout", "expected"),
+    [
+        (f"Welcome!\n{json.dumps(HOLDS)}\n", Verification(roles=("secrets",))),
+        ("", Verification(reason="its receipt could not be read")),
+        ("sudo: a password is required", Verification(reason="its receipt could not be read")),
+    ],
+)
+def test_the_answers_of_the_hosts(stdout: str, expected: Verification) -> None:
+    receipts, _ = make(stdout=stdout)
+    assert receipts.verify() == {host.name: expected for host in HOSTS}
+
+
+def test_receipts_are_written_for_the_given_hosts() -> None:
+    receipts, connections = make({"ray_node_root": "/opt/ray"})
+    receipts.seal({HOSTS[1].name: ["secrets"]})
+    [call] = connections.run.call_args_list
+    assert call.args[0] == HOSTS[1]
+    assert call.kwargs["input"].endswith("', 'ml', {'secrets': {'files': ['~/secrets.ini']}})\n")
+
+
+def test_a_text_with_an_empty_variable_is_left_out() -> None:
+    proof = find_proof("python_env", {"python_env_root": "/srv/ray"})
+    assert proof["folders"] == ["/srv/ray/venv", "/srv/ray/python"]
+    assert "/srv/ray/venv/bin/python" in proof["files"]
+    assert find_proof("python_env", {"python_env_venv": "/opt/env"})["folders"][-1] == "/opt/env"
+    assert find_proof("ray_node", {"ray_node_root": "/srv/ray"})["checks"] == [["/srv/ray/bin/ray-firewall", "check"]]
+
+
+def test_every_role_of_the_playbook_has_its_proof() -> None:
+    roles = list_roles()
+    assert roles == [
+        "setup_cmds", "cluster_keys", "flambe", "python_env", "secrets", "ray_node", "ray_jobs", "tensorboard",
+    ]  # fmt: skip
+    for role in roles:
+        folder = collection() / "roles" / role
+        document = yaml.safe_load((folder / "meta/receipt.yml").read_text())
+        assert set(document) <= {"files", "folders", "units", "checks"}
+        assert any(find_proof(role, {}).values())
+    plays = yaml.safe_load((collection() / "playbooks/site.yml").read_text())
+    tags = [task["tags"] for play in plays for task in play["tasks"] if "ansible.builtin.import_role" in task]
+    assert tags == [[role] for role in roles]  # a role is played by its tag
