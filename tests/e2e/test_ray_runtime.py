@@ -89,7 +89,8 @@ def test_what_differs_is_found_and_repaired(ray_cluster: RayCluster) -> None:
         HOSTS[2]: "/opt/ray/bin/ray-firewall check: exit code 1",
     }
     changes = {(step["host"], step["step"]) for step in document["steps"] if step["status"] == "changed"}
-    assert changes == {(HOSTS[0], "tensorboard"), (HOSTS[1], "ray_jobs"), (HOSTS[2], "ray_node")}
+    repaired = {(HOSTS[0], "cluster_keys"), (HOSTS[0], "tensorboard"), (HOSTS[1], "ray_jobs"), (HOSTS[2], "ray_node")}
+    assert changes == repaired
     assert "setup_cmds" not in {step["step"] for step in document["steps"]}
     assert ray_cluster.launch()["log"] is None
 
