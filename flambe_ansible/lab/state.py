@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +91,13 @@ class Settings:
 
 
 def load(name: str) -> Settings | None:
-    """Read a lab's settings; None if it does not exist."""
+    """Read a lab's settings; None if it does not exist. Settings of a newer version are ignored."""
     document = read_json(lab_dir(name) / _SETTINGS)
     if document is None:
         return None
-    document["python37"] = tuple((a, b) for a, b in document.get("python37", ()))
-    return Settings(**document)
+    known = {field.name: document[field.name] for field in fields(Settings) if field.name in document}
+    known["python37"] = tuple((a, b) for a, b in known.get("python37", ()))
+    return Settings(**known)
 
 
 def save(settings: Settings) -> None:
