@@ -983,7 +983,11 @@ class Cluster(ABC):
                 observer=lambda event: self.observer(event),
             )
             self._open_access = Access(
-                connections, policy, find_keys=self.expected_host_keys, jump_keys=self._provider.jump_keys
+                connections,
+                policy,
+                find_keys=self.expected_host_keys,
+                find_late_keys=self._provider.late_host_keys,
+                jump_keys=self._provider.jump_keys,
             )
         return self._open_access
 

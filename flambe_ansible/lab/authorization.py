@@ -148,8 +148,7 @@ def _find(cloud: Cloud, identifier: str) -> tuple[str, str] | None:
         return None
     if kind == "instance" and all(one.id != identifier for one in cloud.instances()):
         return None
-    public = kind == "image" and identifier not in {image.id for image in cloud.images()}
-    return _arn(kind, identifier, account="" if public else ACCOUNT), identifier
+    return _arn(kind, identifier), identifier
 
 
 def _list_alarms(cloud: Cloud, operation: str, parameters: Mapping[str, Any]) -> Iterator[Need]:
@@ -185,5 +184,6 @@ def _read_pairs(parameters: Mapping[str, str], prefix: str) -> dict[str, list[st
     return {parameters[key].lower(): [parameters.get(f"{key.removesuffix('Key')}Value", "")] for key in keys}
 
 
-def _arn(kind: str, name: str, *, account: str = ACCOUNT) -> str:
+def _arn(kind: str, name: str) -> str:
+    account = "" if kind in ("image", "snapshot") else ACCOUNT
     return f"arn:aws:ec2:{REGION}:{account}:{kind}/{name}"

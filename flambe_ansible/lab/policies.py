@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -168,9 +168,7 @@ def _read_condition(operator: str, key: str, values: Any) -> tuple[str, str, tup
     """Read one condition."""
     if operator.removesuffix(_IF_EXISTS) not in _OPERATORS:
         known = ", ".join(_OPERATORS)
-        raise _FlawError(
-            operator, f"the lab does not evaluate the condition operator {operator}; expected one of {known}"
-        )
+        raise _FlawError(operator, f"the lab does not evaluate the operator {operator}; expected one of {known}")
     if not any(key.lower().startswith(one) if one.endswith("/") else key.lower() == one for one in CONDITION_KEYS):
         raise _FlawError(key, f"the lab does not evaluate the condition key {key}")
     return operator, key.lower(), _read_list(values)
@@ -216,9 +214,3 @@ def _locate(text: str, word: str) -> str:
     start = max(text.find(json.dumps(word)), 0)
     before = text[:start]
     return f"{before.count(chr(10)) + 1}:{start - before.rfind(chr(10))}"
-
-
-def list_actions(document: Mapping[str, Any]) -> Iterable[str]:
-    """List the actions that the statements of a policy's document name."""
-    for statement in document["Statement"]:
-        yield from _read_list(statement.get("Action", []))
