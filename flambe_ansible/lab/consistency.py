@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from flambe_ansible.lab.cloud import Cloud
 
 STRONG, EVENTUAL = "strong", "eventual"
 DELAY = 5.0  # seconds until a change is shown
+
+_ID = re.compile(r"(?:Instance|Resource)Id(?:\.\d+)?")
 
 
 class Visibility:
@@ -35,7 +38,7 @@ class Visibility:
         now = time.monotonic()
         self._new = {one: until for one, until in self._new.items() if until > now}
         self._old_tags = {one: (tags, until) for one, (tags, until) in self._old_tags.items() if until > now}
-        named = {str(value) for value in parameters.values()} & self._new.keys()
+        named = {str(value) for key, value in parameters.items() if _ID.fullmatch(key)} & self._new.keys()
         if named:
             raise RefusedError("InvalidInstanceID.NotFound", f"The instance ID '{min(named)}' does not exist")
         with self._hiding() if operation.startswith("Describe") else self._recording():
@@ -49,10 +52,10 @@ class Visibility:
         yield
         until = time.monotonic() + DELAY
         self._new |= {instance.id: until for instance in self._cloud.instances() if instance.id not in known}
-        for one, before in tags.items():
-            if before != self._cloud.ec2.tags.get(one):
-                shown = self._old_tags.get(one, (before, until))[0]
-                self._old_tags[one] = shown, until
+        for one, after in self._cloud.ec2.tags.items():
+            before = tags.get(one, {})
+            if one not in self._new and after != before:
+                self._old_tags[one] = self._old_tags.get(one, (before, until))[0], until
 
     @contextmanager
     def _hiding(self) -> Iterator[None]:
