@@ -152,7 +152,8 @@ class Access:
             with announce_delay(observer, f"{host.name}: waiting until its host keys are on its console"):
                 keys = self._find_late_keys(host, stop)
         except AWSError as error:
-            observer(Notice(message=f"{host.name}: its host keys are not verified: {error.message}", warning=True))
+            reason = f"{error.operation} failed with {error.code}" if error.code else error.message
+            observer(Notice(message=f"{host.name}: its host keys are not verified: {reason}", warning=True))
             return
         self._accept(host, keys or [])
 

@@ -162,14 +162,16 @@ def test_late_keys_are_not_looked_up_for_a_host_with_a_key(tmp_path: Path, sshd:
 
 def test_a_console_that_cannot_be_read_is_a_warning(tmp_path: Path, sshd: list[str]) -> None:
     console = Console()
-    console.error = AWSError("Failed to read the console of an instance: no", code="UnauthorizedOperation")
+    console.error = AWSError("a long text", operation="GetConsoleOutput", code="UnauthorizedOperation")
     access = make_access(tmp_path, console)
     events: list[Event] = []
     assert access.open_each([ONE], patience=Limits().for_query, observer=events.append) == {}
     assert sshd == ["sshd answers", "accepts any key"]
     first = next(event for event in events if isinstance(event, Notice))
     assert first.warning
-    assert first.message.startswith(f"{ONE.name}: its host keys are not verified: Failed to read the console")
+    assert first.message == (
+        f"{ONE.name}: its host keys are not verified: GetConsoleOutput failed with UnauthorizedOperation"
+    )
 
 
 def test_without_late_keys_a_strict_cluster_refuses_the_host(tmp_path: Path, sshd: list[str]) -> None:
