@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
 from flambe_ansible.ec2.checks import Needs
+from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.images import ARM, X86
 from flambe_ansible.ec2.instances import EC2Instance
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.providers.aws import AWSProvider, Clients, EC2Spec
+from flambe_ansible.providers.aws import AWSProvider, EC2Spec
 from flambe_ansible.providers.lab import LabProvider
 from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
 
@@ -263,6 +264,7 @@ class AWSCluster(Cluster):
                 public=self.use_public,
                 connected=self._runtime.ray is not None,
                 capability=self._runtime.cuda_capability,
+                priced=self.endpoint_url is None,
             ),
         )
 

@@ -29,7 +29,7 @@ from flambe_ansible.errors import (
     RunError,
 )
 from flambe_ansible.fleet import records
-from flambe_ansible.fleet.access import ANSWER_TIMEOUT, BOOT_TIMEOUT, Access, Limits
+from flambe_ansible.fleet.access import ANSWER_TIMEOUT, Access, Limits
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
@@ -84,7 +84,7 @@ class ClusterOptions(TypedDict, total=False):
     install_timeout: float
     expose_sites: bool
     answer_timeout: float
-    boot_timeout: float
+    boot_timeout: float | None
     factories_resources: Mapping[str, float] | None
     orchestrator_resources: Mapping[str, float] | None
     factories_labels: Mapping[str, str] | None
@@ -111,7 +111,7 @@ class Cluster(ABC):
         install_timeout: Seconds that one command of the installation may take.
         expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
         answer_timeout: Seconds for a running host to accept a login, or to answer one query.
-        boot_timeout: Seconds from the start of a host until it accepts a login.
+        boot_timeout: Seconds from the start of a host until it accepts a login; None depends on its type.
         factories_resources: Resources of each factory for Ray's scheduler, name to amount.
         orchestrator_resources: Resources of the orchestrator; without them it has no CPUs for tasks.
         factories_labels: Labels of each factory for Ray's scheduler.
@@ -150,7 +150,7 @@ class Cluster(ABC):
         install_timeout: float = 1800.0,
         expose_sites: bool = False,
         answer_timeout: float = ANSWER_TIMEOUT,
-        boot_timeout: float = BOOT_TIMEOUT,
+        boot_timeout: float | None = None,
         factories_resources: Mapping[str, float] | None = None,
         orchestrator_resources: Mapping[str, float] | None = None,
         factories_labels: Mapping[str, str] | None = None,

@@ -38,7 +38,11 @@ _CHANGES = {
 }  # fmt: skip
 
 _NO_SUCH_KEY = {"ec2": "AuthFailure", "ssm": "UnrecognizedClientException"}
-_PUBLIC_IMAGES = re.compile(r"/aws/service/(canonical/ubuntu/.*/amd64|deeplearning/ami/x86_64)/.*ami-id")
+# Canonical names the type of the root volume: https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
+_PUBLIC_IMAGES = re.compile(
+    r"/aws/service/(canonical/ubuntu/server/(24\.04/.*/amd64/hvm/ebs-gp3|22\.04/.*/amd64/hvm/ebs-gp2)"
+    r"|deeplearning/ami/x86_64/.*)/ami-id"
+)
 
 _log = logging.getLogger(__name__)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flambe_ansible.ec2 import alarms, api, console, instances, launching, session
-from flambe_ansible.ec2.checks import Checked, Needs, check
+from flambe_ansible.ec2 import alarms, api, console, instances, launching
+from flambe_ansible.ec2.checks import Checked, Needs, examine
+from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
-from flambe_ansible.ec2.session import ATTEMPTS
+from flambe_ansible.ec2.quotas import Demand
 from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing
 from flambe_ansible.ec2.tags import ClusterTags, read_index
 from flambe_ansible.errors import AWSError
@@ -27,12 +27,6 @@ from flambe_ansible.providers import places
 from flambe_ansible.providers.ec2_plan import list_notes, plan_hosts
 from flambe_ansible.providers.places import Place
 
-if TYPE_CHECKING:
-    import boto3
-    from mypy_boto3_cloudwatch.client import CloudWatchClient
-    from mypy_boto3_ec2.client import EC2Client
-    from mypy_boto3_ssm.client import SSMClient
-
 FIELD_NAMES = SettingNames(
     types={Role.ORCHESTRATOR: "orchestrator_type", Role.FACTORY: "factories_type"},
     images={Role.ORCHESTRATOR: "orchestrator_ami", Role.FACTORY: "factory_ami"},
@@ -44,70 +38,6 @@ FIELD_NAMES = SettingNames(
 )
 FRESH_SECONDS = 300.0  # an instance that started this recently may not have printed its host keys yet
 KEYS_WAIT = 60.0
-
-
-class Clients:
-    """The API clients of one cluster, created at their first use.
-
-    Args:
-        make_session: Returns the boto3 session.
-        endpoint_url: Returns the API's address; None is AWS's own, or what the environment has.
-    """
-
-    def __init__(self, make_session: Callable[[], boto3.Session], endpoint_url: Callable[[], str | None]) -> None:
-        self._make_session = make_session
-        self._endpoint_url = endpoint_url
-
-    @property
-    def endpoint_url(self) -> str | None:
-        """The API's address; None is AWS's own."""
-        return self._endpoint_url()
-
-    @cached_property
-    def session(self) -> boto3.Session:
-        """The session."""
-        return self._make_session()
-
-    @cached_property
-    def ec2(self) -> EC2Client:
-        """The client of EC2."""
-        client: EC2Client = self.make("ec2")
-        return client
-
-    @cached_property
-    def sender(self) -> EC2Client:
-        """The client of EC2 that sends each request once; ``launching`` repeats a creation itself."""
-        client: EC2Client = self.make("ec2", attempts=1)
-        return client
-
-    @cached_property
-    def cloudwatch(self) -> CloudWatchClient:
-        """The client of CloudWatch."""
-        client: CloudWatchClient = self.make("cloudwatch", attempts=10)  # other users of the account count too
-        return client
-
-    @cached_property
-    def ssm(self) -> SSMClient:
-        """The client of SSM."""
-        client: SSMClient = self.make("ssm")
-        return client
-
-    @cached_property
-    def account(self) -> str:
-        """The account's id; "" if STS does not answer."""
-        try:
-            return api.get_account(self.make("sts"))
-        except AWSError:
-            return ""
-
-    @property
-    def region(self) -> str:
-        """The region."""
-        return self.ec2.meta.region_name
-
-    def make(self, service: str, *, attempts: int = ATTEMPTS) -> Any:
-        """Create a client of a service, which sends a request at most so many times."""
-        return session.make_client(self.session, service, endpoint_url=self.endpoint_url, attempts=attempts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +89,7 @@ class AWSProvider:
         self._creates = False  # whether ``create`` was called
         self._shown: set[str] = set()  # the notes that a plan has shown
         self._tokens: set[str] = set()  # of the creations of this object
-        self._checked: tuple[dict[Role, int], Checked] | None = None  # the plan's checks, for the launch that follows
+        self._checked: tuple[Demand, Checked] | None = None  # the plan's checks, for the launch that follows
 
     @property
     def spec(self) -> EC2Spec:
@@ -219,7 +149,7 @@ class AWSProvider:
         """Check all that a creation needs, and return what a launch would do; change nothing."""
         spec, existing = self.spec, self.find_existing()
         missing = find_missing(existing, spec.factories_num)
-        checked = self._check(missing)
+        checked = self._check(existing, missing)
         location = self.location()
         changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
         notes = (*location.notes, *checked.notes, *changes)
@@ -235,7 +165,7 @@ class AWSProvider:
         existing = self.arrange(found)
         awake = {instance.id for instance in existing.all if instance.state is HostState.RUNNING}
         missing = find_missing(existing, spec.factories_num)
-        checked = self._check(missing)
+        checked = self._check(existing, missing)
         for note in (*checked.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num)):
             if note not in self._shown:
                 observer(Notice(message=note))
@@ -343,20 +273,42 @@ class AWSProvider:
         if ids:
             alarms.remove(self._clients.cloudwatch, ids)
 
-    def _check(self, missing: Mapping[Role, list[int]]) -> Checked:
-        """Check what creating these hosts needs; the checks of a plan are reused by the launch that follows it."""
+    def examine(self) -> Checked:
+        """Check what a launch needs, and return all results, also those that prevent it."""
+        existing = self.find_existing()
+        return self._examine(self._demand(existing, find_missing(existing, self.spec.factories_num)))
+
+    def _examine(self, demand: Demand) -> Checked:
+        clients, spec = self._clients, self.spec
+        return examine(
+            clients.ec2,
+            clients.ssm,
+            clients.service_quotas,
+            spec.settings,
+            demand,
+            names=FIELD_NAMES,
+            needs=spec.needs,
+        )
+
+    def _demand(self, existing: Existing, missing: Mapping[Role, list[int]]) -> Demand:
+        stopped = [one.type for one in existing.all if one.state in (HostState.STOPPED, HostState.STOPPING)]
         counts = {role: len(indices) for role, indices in missing.items()}
-        if not counts:
-            return Checked({}, ())
-        if self._checked is None or self._checked[0] != counts:
+        return Demand(counts=counts, starting=tuple(stopped), ending=tuple(sorted(self._replaced)))
+
+    def _check(self, existing: Existing, missing: Mapping[Role, list[int]]) -> Checked:
+        """Check what creating these hosts needs; the checks of a plan are reused by the launch that follows it."""
+        demand = self._demand(existing, missing)
+        if not demand:
+            return Checked({})
+        if self._checked is None or self._checked[0] != demand:
             ec2, spec = self._clients.ec2, self.spec
-            checked = check(ec2, self._clients.ssm, spec.settings, counts, names=FIELD_NAMES, needs=spec.needs)
+            checked = self._examine(demand).require()
             settings = replace(spec.settings, public_address=checked.public_address)
             for role, indices in missing.items():
                 image = checked.images[role]
                 request = launching.build_request(settings, image, cluster=spec.tags, role=role, indices=indices)
                 launching.rehearse(ec2, request)
-            self._checked = (counts, checked)
+            self._checked = (demand, checked)
         return self._checked[1]
 
     def _make_hosts(self, existing: Existing) -> list[Host]:
