@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from flambe_ansible.lab import cgroups, host, image, layer, network, pidfile, pr
 from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus
 from flambe_ansible.lab.client import read as read_info
 from flambe_ansible.lab.fleet import HOSTS_FILE
+from flambe_ansible.lab.quotas import parse as parse_quotas
 from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.system import caller, has_systemd, require_packages, require_root, run
 
@@ -28,27 +29,32 @@ def up(
     python: Path | None = None,
     network_range: str | None = None,
     max_hosts: int | None = None,
+    quotas: Sequence[str] = (),
     say: Callable[[str], None] = lambda _message: None,
 ) -> LabInfo:
     """Start a lab, and create it if it does not exist.
 
     A lab that is up is unchanged. A lab whose daemon ended gets a new daemon and keeps its hosts. ``network_range``, a
-    /24 (default: a free one), and ``max_hosts`` (default: 32) are for a new lab. ``python`` is the hosts' Python 3.7
+    /24 (default: a free one), ``max_hosts`` (default: 32) and ``quotas`` for vCPUs, such as ``L-DB2E81BA=0`` (default:
+    large ones), are for a new lab. ``python`` is the hosts' Python 3.7
     (default: one found on this machine), and ``say`` receives progress messages of one line.
     """
-    folder = state.lab_dir(name)
+    folder, values = state.lab_dir(name), parse_quotas(quotas)
     require_root(words("up", name))
     sources.this_release()
     require_packages()
     process.require_moto()
     with lock(state.root() / "locks" / f"{name}.lock"):
         settings = state.load(name)
+        if settings is not None and values and settings.quotas != values:
+            hint = f"sudo flambe-ans {words('down', name)}, then lab up with --quota"
+            raise LabError(f"the lab {name} exists, and --quota is for a new lab", hint=hint)
         if settings is not None and pidfile.find(folder) is not None:
             return get_info(name)
         found = python37.find(python)
         wanted = image.ensure(image.recipe(found.libraries if found else ()), say)
         if settings is None:
-            settings = _make(name, str(wanted), network_range, max_hosts)
+            settings = replace(_make(name, str(wanted), network_range, max_hosts), quotas=values)
         settings = replace(settings, port=process.choose_port(settings.port))
         if not _has_disks(settings):  # hosts and their images need the base that they were created on
             settings = replace(settings, image=str(wanted), python37=found.binds if found else ())

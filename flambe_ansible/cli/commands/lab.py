@@ -38,6 +38,14 @@ def lab() -> None:
     "--max-hosts", metavar="N", type=click.IntRange(1, 200), help="Maximum number of hosts of a new lab. Default: 32."
 )
 @click.option(
+    "--quota",
+    "quotas",
+    metavar="CODE=VCPUS",
+    multiple=True,
+    help="Quota of a new lab's account for running vCPUs, such as L-DB2E81BA=0 (types with G); can be repeated. "
+    "Default: 10000.",
+)
+@click.option(
     "--python",
     metavar="FILE",
     type=click.Path(path_type=Path),
@@ -45,14 +53,21 @@ def lab() -> None:
 )
 @options.json_option
 @click.pass_obj
-def up(output: Output, name: str, network_range: str | None, max_hosts: int | None, python: Path | None) -> None:
+def up(
+    output: Output,
+    name: str,
+    network_range: str | None,
+    max_hosts: int | None,
+    quotas: tuple[str, ...],
+    python: Path | None,
+) -> None:
     """Start a lab.
 
     The first start builds the image of the hosts, which takes a few minutes. A running lab is not changed.
     """
     from flambe_ansible import lab as labs
 
-    info = labs.up(name, python=python, network_range=network_range, max_hosts=max_hosts, say=output.say)
+    info = labs.up(name, python=python, network_range=network_range, max_hosts=max_hosts, quotas=quotas, say=output.say)
     if output.json:
         output.write_document(describe_lab(info))
         return

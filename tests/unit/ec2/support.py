@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from moto.servicequotas.exceptions import NoSuchResource
 
 from flambe_ansible.cluster.aws import AWSCluster
-from flambe_ansible.ec2.quotas import QUOTAS
+from flambe_ansible.ec2.families import QUOTAS
 from tests.unit.keys import private_key, public_key
 
 REGION = "eu-west-1"

@@ -6,7 +6,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from flambe_ansible.ec2 import quotas
+from flambe_ansible.ec2 import families, quotas
 from tests.unit.ec2.support import Account
 
 
@@ -23,7 +23,7 @@ from tests.unit.ec2.support import Account
     ],
 )  # fmt: skip
 def test_the_quota_of_a_type(kind: str, code: str | None) -> None:
-    found = quotas.find_quota(kind)
+    found = families.find_quota(kind)
     assert (found and found.code) == code
 
 
