@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flambe_ansible.errors import Problem
+from flambe_ansible.errors import ClusterConfigurationError, Problem
 
 
 class Level(StrEnum):
@@ -25,7 +25,8 @@ class Finding:
         fact: What is the case, if there is nothing else to report.
         problems: What prevents a launch.
         notes: What the user should know.
-        remedy: What to do about notes that have no remedy of their own, or "".
+        remedy: What to do about the notes, or "".
+        exit_code: The exit code of a launch that fails for these problems.
     """
 
     check: str
@@ -33,6 +34,7 @@ class Finding:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     remedy: str = ""
+    exit_code: int = ClusterConfigurationError.exit_code
 
     @property
     def level(self) -> Level:

@@ -192,11 +192,11 @@ def has_role(iam: Any, name: str) -> bool:
     return True
 
 
-@aws_call("read the account")
-def get_account(sts: Any) -> str:
-    """Return the id of the account; this needs no permission."""
-    account: str = sts.get_caller_identity()["Account"]
-    return account
+@aws_call("read the identity")
+def get_identity(sts: Any) -> dict[str, Any]:
+    """Return the answer about the caller, with its account; this needs no permission."""
+    answer: dict[str, Any] = sts.get_caller_identity()
+    return answer
 
 
 @aws_call("set an alarm")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flambe_ansible.ec2 import api, gpus, images, quotas, rules
 from flambe_ansible.ec2.costs import list_costs
+from flambe_ansible.ec2.errors import is_denied
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
 from flambe_ansible.ec2.quotas import Demand
@@ -191,19 +192,11 @@ class _Checks:
         https://docs.aws.amazon.com/vpc/latest/userguide/configure-subnets.html (public subnets)
         """
         try:
-            tables = api.describe_route_tables(self.ec2, {"association.subnet-id": [subnet["SubnetId"]]})
-            if not tables:
-                main = {"vpc-id": [subnet["VpcId"]], "association.main": ["true"]}
-                tables = api.describe_route_tables(self.ec2, main)
+            return find_default_route(self.ec2, subnet).startswith("igw-")
         except AWSError as error:
-            if error.code != "UnauthorizedOperation":
+            if not is_denied(error):
                 raise
             return False
-        routes = [route for table in tables for route in table["Routes"]]
-        return any(
-            route.get("DestinationCidrBlock") == "0.0.0.0/0" and route.get("GatewayId", "").startswith("igw-")
-            for route in routes
-        )
 
     def check_security_group(self, subnet: SubnetTypeDef | None) -> tuple[list[Problem], list[str]]:
         """Check that the security group exists in the subnet's VPC and has the rules that hosts need."""
@@ -318,6 +311,22 @@ class _Checks:
         if image.size > size:
             message = f"{size_name} is {size}, image {image.id} needs {image.size} GB"
             result.problems.append(_problem(size_name, message, expected=f"at least {image.size}"))
+
+
+def find_default_route(ec2: EC2Client, subnet: SubnetTypeDef) -> str:
+    """Return the id of the gateway to which a subnet sends what is for the internet; "" if there is none.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Route_Tables.html
+    """
+    tables = api.describe_route_tables(ec2, {"association.subnet-id": [subnet["SubnetId"]]})
+    if not tables:
+        main = {"vpc-id": [subnet["VpcId"]], "association.main": ["true"]}
+        tables = api.describe_route_tables(ec2, main)
+    routes = [route for table in tables for route in table["Routes"]]
+    default = next((route for route in routes if route.get("DestinationCidrBlock") == "0.0.0.0/0"), None)
+    kinds = ("GatewayId", "NatGatewayId", "TransitGatewayId", "InstanceId", "NetworkInterfaceId")
+    found: dict[str, Any] = {**default} if default else {}
+    return next((found[kind] for kind in kinds if found.get(kind)), "")
 
 
 def _find_own_address(*, public: bool) -> str:

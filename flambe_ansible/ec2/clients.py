@@ -77,9 +77,15 @@ class Clients:
     def account(self) -> str:
         """The account's id; "" if STS does not answer."""
         try:
-            return api.get_account(self.make("sts"))
+            return str(api.get_identity(self.make("sts"))["Account"])
         except AWSError:
             return ""
+
+    @cached_property
+    def identity_source(self) -> Any:
+        """A client of STS in a region that every account has enabled."""
+        home = session.DEFAULT_REGION if self.ec2.meta.partition == "aws" else self.region
+        return session.make_client(self.session, "sts", endpoint_url=self.endpoint_url, region_name=home)
 
     @property
     def region(self) -> str:

@@ -24,10 +24,10 @@ ROLE_HINT = (
 )
 DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
+REJECTED_CODES = frozenset({"AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException"})
+
 HINTS = {
-    "AuthFailure": REJECTED_HINT,
-    "InvalidClientTokenId": REJECTED_HINT,
-    "UnrecognizedClientException": REJECTED_HINT,
+    **dict.fromkeys(REJECTED_CODES, REJECTED_HINT),
     "SignatureDoesNotMatch": "the secret key or the clock of this machine is wrong; " + LOGIN_HINT,
     "ExpiredToken": EXPIRED_HINT,
     "ExpiredTokenException": EXPIRED_HINT,

@@ -112,10 +112,15 @@ def check(
     try:
         found = measure(ec2, service_quotas, wanted, ending=demand.ending)
     except AWSError as error:
-        reason = "these credentials may not read them" if is_denied(error) else error.message
-        note = f"the vCPU quotas of this account were not compared: {reason}"
-        return [Finding(check=CHECK, notes=(note,), remedy=f"allow {PERMISSIONS} (docs/aws.md)")]
+        return [note_unread(error)]
     return [_judge(usage, ec2.meta.region_name, types, demand, names) for usage in found]
+
+
+def note_unread(error: AWSError) -> Finding:
+    """Make the finding of quotas that cannot be read."""
+    reason = "these credentials may not read them" if is_denied(error) else error.message
+    note = f"the vCPU quotas of this account were not compared: {reason}"
+    return Finding(check=CHECK, notes=(note,), remedy=f"allow {PERMISSIONS} (docs/aws.md)")
 
 
 def _judge(usage: Usage, region: str, types: Mapping[Role, str], demand: Demand, names: SettingNames) -> Finding:
@@ -128,11 +133,11 @@ def _judge(usage: Usage, region: str, types: Mapping[Role, str], demand: Demand,
     return Finding(check=CHECK, problems=(problem,))
 
 
-def request_increase(usage: Usage, region: str) -> str:
-    """Return the command that requests the quota that is needed."""
+def request_increase(usage: Usage, region: str, *, more: int = 0) -> str:
+    """Return the command that requests the quota that is needed, or more."""
     return (
         f"aws service-quotas request-service-quota-increase --region {region} --service-code ec2 "
-        f"--quota-code {usage.quota.code} --desired-value {usage.running + usage.wanted}"
+        f"--quota-code {usage.quota.code} --desired-value {usage.running + usage.wanted + more}"
     )
 
 

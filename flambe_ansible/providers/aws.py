@@ -18,6 +18,7 @@ from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing
 from flambe_ansible.ec2.tags import ClusterTags, read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice, Observer
+from flambe_ansible.findings import Finding
 from flambe_ansible.fleet.access import AccessPolicy
 from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role
 from flambe_ansible.journal import Journal
@@ -237,6 +238,11 @@ class AWSProvider:
         hours = self.spec.timeouts[instance.role]
         return None if hours == alarms.NEVER else self.build_alarm_of(instance.id, alarms.minutes_of(hours))
 
+    def build_sample_alarm(self) -> Mapping[str, Any] | None:
+        """Return an alarm of no instance; None if the cluster has no alarms."""
+        nobody = (EC2Instance(id=alarms.NO_INSTANCE, state=HostState.PENDING, role=role) for role in Role)
+        return next(filter(None, map(self.build_alarm, nobody)), None)
+
     def build_alarm_of(
         self, instance_id: str, minutes: int, cpu_thresh: float = alarms.CPU_THRESHOLD
     ) -> Mapping[str, Any]:
@@ -273,10 +279,20 @@ class AWSProvider:
         if ids:
             alarms.remove(self._clients.cloudwatch, ids)
 
-    def examine(self) -> Checked:
-        """Check what a launch needs, and return all results, also those that prevent it."""
+    def diagnose(self) -> list[Finding]:
+        """Check everything that a launch needs, also of roles whose hosts exist; change nothing.
+
+        Raises:
+            AWSError: A call failed, which leaves unknown whether hosts can be created.
+        """
         existing = self.find_existing()
-        return self._examine(self._demand(existing, find_missing(existing, self.spec.factories_num)))
+        missing = find_missing(existing, self.spec.factories_num)
+        demand = self._demand(existing, missing)
+        roles = [Role.ORCHESTRATOR, *([Role.FACTORY] if self.spec.factories_num else [])]
+        checked = self._examine(replace(demand, counts={role: demand.counts.get(role, 0) for role in roles}))
+        if not any(finding.problems for finding in checked.findings):
+            self._rehearse(checked, missing)
+        return list(checked.findings)
 
     def _examine(self, demand: Demand) -> Checked:
         clients, spec = self._clients, self.spec
@@ -301,15 +317,19 @@ class AWSProvider:
         if not demand:
             return Checked({})
         if self._checked is None or self._checked[0] != demand:
-            ec2, spec = self._clients.ec2, self.spec
             checked = self._examine(demand).require()
-            settings = replace(spec.settings, public_address=checked.public_address)
-            for role, indices in missing.items():
-                image = checked.images[role]
-                request = launching.build_request(settings, image, cluster=spec.tags, role=role, indices=indices)
-                launching.rehearse(ec2, request)
+            self._rehearse(checked, missing)
             self._checked = (demand, checked)
         return self._checked[1]
+
+    def _rehearse(self, checked: Checked, missing: Mapping[Role, list[int]]) -> None:
+        """Send the requests for hosts as dry runs."""
+        spec = self.spec
+        settings = replace(spec.settings, public_address=checked.public_address)
+        for role, indices in missing.items():
+            image = checked.images[role]
+            request = launching.build_request(settings, image, cluster=spec.tags, role=role, indices=indices)
+            launching.rehearse(self._clients.ec2, request)
 
     def _make_hosts(self, existing: Existing) -> list[Host]:
         return [self._make_host(name, instance) for name, instance in existing.named(self.spec.name)]

@@ -22,6 +22,7 @@ LEVELS: list[set[str]] = [
     {"jobs"},
     {"launch"},
     {"providers"},
+    {"doctor"},
     {"cluster"},
     {"cli"},
 ]

@@ -58,7 +58,9 @@ def test_up_prints_how_to_configure_a_client(calls: list[Any], run: Run) -> None
     assert done.code == 0
     assert done.stdout.startswith("starting the lab\nLab default is up: http://127.0.0.1:4001\n")
     assert "  export AWS_ENDPOINT_URL=http://127.0.0.1:4001\n" in done.stdout
-    assert calls == [("default", {"python": None, "network_range": "10.9.0.0/24", "max_hosts": 4, "quotas": ("L-DB2E81BA=0",)})]
+    assert calls == [
+        ("default", {"python": None, "network_range": "10.9.0.0/24", "max_hosts": 4, "quotas": ("L-DB2E81BA=0",)})
+    ]
 
 
 @pytest.mark.parametrize(("name", "field"), [("default", []), ("e2e", ["  lab: e2e"])])
