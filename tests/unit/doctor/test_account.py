@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -171,7 +172,7 @@ def test_missing_credentials(required: bool, level: Level) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "level", "text"),
-    [(3, Level.OK, "ahead of AWS's"), (-90, Level.NOTE, "behind AWS's"), (-4000, Level.FAILED, "4000 s behind")],
+    [(3, Level.OK, "ahead of AWS's"), (-90, Level.NOTE, "behind AWS's"), (-4000, Level.FAILED, "behind AWS's")],
 )
 def test_the_clock_is_compared_with_the_answers(seconds: float, level: Level, text: str) -> None:
     there = datetime.now(UTC) - timedelta(seconds=seconds)
@@ -194,7 +195,7 @@ def test_a_wrong_clock_is_named_if_aws_rejects_the_signature(make_cluster: Any) 
     refuse(cluster.clients.identity_source, "GetCallerIdentity", [error])
     shown = by_check(cluster.diagnose())
     assert set(shown) == {"credentials", "clock", "identity"}
-    assert "7200 s behind" in shown["clock"].problems[0].message
+    assert re.search(r"clock is 7(199|200) s behind AWS's", shown["clock"].problems[0].message)
     assert shown["identity"].level is Level.FAILED
 
 
