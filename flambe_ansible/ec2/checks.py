@@ -61,8 +61,8 @@ class Checked:
         """
         problems = list(dict.fromkeys(problem for one in self.findings for problem in one.problems))
         if problems:
-            lines = [str(one).removeprefix(": ") for one in problems]
-            raise ClusterConfigurationError("\n".join(lines), problems=problems, hint="nothing was created")
+            message = "\n".join(map(str, problems))
+            raise ClusterConfigurationError(message, problems=problems, hint="nothing was created")
         return self
 
 
