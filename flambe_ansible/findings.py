@@ -47,3 +47,9 @@ class Finding:
 def make_problem(field: str, message: str, *, expected: str = "", suggestion: str = "") -> Problem:
     """Make a problem of one setting ("" for none); the caller may add its file, line and column."""
     return Problem(file="", line=0, column=0, message=message, expected=expected, suggestion=suggestion, field=field)
+
+
+def note_denied(check: str, operation: str) -> Finding:
+    """Make the finding of a check for which an optional permission is missing."""
+    note = f"not checked: these credentials may not call {operation}"
+    return Finding(check=check, notes=(note,), remedy="allow it (docs/aws.md)")

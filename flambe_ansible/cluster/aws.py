@@ -198,12 +198,7 @@ class AWSCluster(Cluster):
             findings += self.aws.diagnose()
         except AWSError as error:
             return [*findings, account.report_error("launch", error)]
-        return [*findings, *self._examine_surroundings()]
-
-    def _examine_surroundings(self) -> list[Finding]:
-        """Check what a plan does not: the route of packages, and the permission to set alarms."""
-        route = [account.examine_route(self.clients, self.subnet_id)] if self.subnet_id else []
-        return [*route, account.examine_alarms(self.clients, self.aws.build_sample_alarm())]
+        return [*findings, account.examine_alarms(self.clients, self.aws.build_sample_alarm())]
 
     def parse(self) -> None:
         """Check all arguments, alone and together, without an API call.
@@ -283,7 +278,7 @@ class AWSCluster(Cluster):
                 public=self.use_public,
                 connected=self._runtime.ray is not None,
                 capability=self._runtime.cuda_capability,
-                priced=self.endpoint_url is None,
+                on_aws=self.endpoint_url is None,
             ),
         )
 

@@ -107,10 +107,6 @@ class LabCluster(AWSCluster):
             return [account.report_error("lab", error)]
         return [Finding(check="lab", fact=f"{info.name} is up: {info.endpoint}"), *super().diagnose()]
 
-    def _examine_surroundings(self) -> list[Finding]:
-        """Check the permission to set alarms; the hosts use this machine's route."""
-        return [account.examine_alarms(self.clients, self.aws.build_sample_alarm())]
-
     @property
     def endpoint_url(self) -> str:
         """The lab's address."""

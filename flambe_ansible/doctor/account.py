@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from flambe_ansible.ec2 import alarms, api, checks, quotas, signin
+from flambe_ansible.ec2 import alarms, api, quotas, signin
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.errors import REJECTED_CODES, ROLE_HINT, is_denied
 from flambe_ansible.errors import AWSError, FlambeAnsibleError
-from flambe_ansible.findings import Finding, make_problem
+from flambe_ansible.findings import Finding, make_problem, note_denied
 
 SOON = timedelta(hours=1)  # credentials that expire within it are worth a note
 CLOCK_NOTE, CLOCK_LIMIT = 60.0, 300.0  # seconds; AWS rejects requests that are signed at a time further away
@@ -59,20 +59,6 @@ def examine_quotas(clients: Clients) -> list[Finding]:
     return findings
 
 
-def examine_route(clients: Clients, subnet_id: str) -> Finding:
-    """Check that a subnet has a route to the internet, from which hosts install packages."""
-    check = "internet route"
-    try:
-        route = checks.find_default_route(clients.ec2, api.describe_subnet(clients.ec2, subnet_id))
-    except AWSError as error:
-        return _skip(check, error)
-    if route:
-        return Finding(check=check, fact=f"subnet {subnet_id}: {route}")
-    note = f"subnet {subnet_id} has no route to the internet: hosts install packages only from mirrors that they reach"
-    remedy = "use a subnet with a route to an internet or NAT gateway"
-    return Finding(check=check, notes=(note,), remedy=remedy)
-
-
 def examine_alarms(clients: Clients, alarm: Mapping[str, Any] | None) -> Finding:
     """Check that alarms can be set; ``alarm`` is one of no instance, None if the cluster has no alarms.
 
@@ -84,7 +70,7 @@ def examine_alarms(clients: Clients, alarm: Mapping[str, Any] | None) -> Finding
     try:
         exists = api.has_role(clients.iam, alarms.ROLE)
     except AWSError as error:
-        return _skip(check, error)
+        return note_denied(check, error.operation) if is_denied(error) else report_error(check, error)
     if not exists:
         note = f"the role {alarms.ROLE} does not exist: the launch creates it with the first alarm"
         return Finding(check=check, notes=(note,), remedy=ROLE_HINT)
@@ -140,11 +126,3 @@ def _read_headers(error: AWSError) -> Mapping[str, str]:
     response = getattr(error.__cause__, "response", {})
     headers: Mapping[str, str] = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers
-
-
-def _skip(check: str, error: AWSError) -> Finding:
-    """Make the finding of a check whose permission is optional."""
-    if not is_denied(error):
-        return report_error(check, error)
-    note = f"not checked: these credentials may not call {error.operation}"
-    return Finding(check=check, notes=(note,), remedy="allow it (docs/aws.md)")

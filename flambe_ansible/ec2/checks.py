@@ -19,7 +19,7 @@ from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
 from flambe_ansible.ec2.quotas import Demand
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, Problem
-from flambe_ansible.findings import Finding
+from flambe_ansible.findings import Finding, note_denied
 from flambe_ansible.findings import make_problem as _problem
 from flambe_ansible.hosts import Role
 from flambe_ansible.validation.keyfile import read_public_key
@@ -74,13 +74,13 @@ class Needs:
         public: Whether this machine connects to public addresses.
         connected: Whether the cluster does not work unless its hosts connect to each other.
         capability: The highest CUDA compute capability that the factories' GPUs may have; None is no limit.
-        priced: Whether hosts cost money.
+        on_aws: Whether hosts run on AWS: they cost money, and need a route to the internet.
     """
 
     public: bool
     connected: bool
     capability: float | None
-    priced: bool = True
+    on_aws: bool = True
 
 
 def examine(
@@ -131,10 +131,25 @@ def examine(
         findings.append(_make_finding(str(role).lower(), fact, result.problems, result.notes))
         if result.image:
             found[role] = result.image
-    if needs.priced:
+    if needs.on_aws:
         types = [settings.types[role] for role in demand.counts]
         findings.append(Finding(check="costs", notes=tuple(list_costs(types, dedicated=settings.dedicated))))
     return Checked(found, (*findings, *vcpus.result()), public_address)
+
+
+def examine_route(ec2: EC2Client, subnet_id: str) -> Finding:
+    """Check that a subnet has a route to the internet, from which hosts install packages."""
+    check = "internet route"
+    try:
+        route = _find_default_route(ec2, api.describe_subnet(ec2, subnet_id))
+    except AWSError as error:
+        if not is_denied(error):
+            raise
+        return note_denied(check, error.operation)
+    if route:
+        return Finding(check=check, fact=f"subnet {subnet_id}: {route}")
+    note = f"subnet {subnet_id} has no route to the internet: hosts install packages only from mirrors that they reach"
+    return Finding(check=check, notes=(note,), remedy="use a subnet with a route to an internet or NAT gateway")
 
 
 def _make_finding(check: str, fact: str, problems: Sequence[Problem], notes: Sequence[str] = ()) -> Finding:
@@ -192,7 +207,7 @@ class _Checks:
         https://docs.aws.amazon.com/vpc/latest/userguide/configure-subnets.html (public subnets)
         """
         try:
-            return find_default_route(self.ec2, subnet).startswith("igw-")
+            return _find_default_route(self.ec2, subnet).startswith("igw-")
         except AWSError as error:
             if not is_denied(error):
                 raise
@@ -313,7 +328,7 @@ class _Checks:
             result.problems.append(_problem(size_name, message, expected=f"at least {image.size}"))
 
 
-def find_default_route(ec2: EC2Client, subnet: SubnetTypeDef) -> str:
+def _find_default_route(ec2: EC2Client, subnet: SubnetTypeDef) -> str:
     """Return the id of the gateway to which a subnet sends what is for the internet; "" if there is none.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Route_Tables.html

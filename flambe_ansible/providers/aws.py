@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.ec2 import alarms, api, console, instances, launching
-from flambe_ansible.ec2.checks import Checked, Needs, examine
+from flambe_ansible.ec2.checks import Checked, Needs, examine, examine_route
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
@@ -292,7 +292,9 @@ class AWSProvider:
         checked = self._examine(replace(demand, counts={role: demand.counts.get(role, 0) for role in roles}))
         if not any(finding.problems for finding in checked.findings):
             self._rehearse(checked, missing)
-        return list(checked.findings)
+        spec = self.spec
+        route = [examine_route(self._clients.ec2, spec.settings.subnet_id)] if spec.needs.on_aws else []
+        return [*checked.findings, *route]
 
     def _examine(self, demand: Demand) -> Checked:
         clients, spec = self._clients, self.spec

@@ -15,7 +15,7 @@ from botocore import credentials
 from botocore.exceptions import ClientError, TokenRetrievalError
 
 from flambe_ansible.doctor import account as doctor
-from flambe_ansible.ec2 import alarms, signin
+from flambe_ansible.ec2 import alarms, checks, signin
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.findings import Finding, Level
 from tests.unit.ec2.support import REGION, SSH_RULE, Account, client_error, refuse
@@ -114,7 +114,7 @@ def test_the_route_to_the_internet(make_cluster: Any, account: Account, target: 
         parsed["RouteTables"] = [{"Routes": [{"DestinationCidrBlock": "172.31.0.0/16", "GatewayId": "local"}, route]}]
 
     cluster.clients.ec2.meta.events.register("after-call.ec2.DescribeRouteTables", show)
-    finding = doctor.examine_route(cluster.clients, account.arguments["subnet_id"])
+    finding = checks.examine_route(cluster.clients.ec2, account.arguments["subnet_id"])
     assert (finding.level is Level.OK) is found
     assert f"{target}-1" in finding.fact or not found
 
