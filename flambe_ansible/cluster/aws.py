@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
+from flambe_ansible.doctor import account
 from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
 from flambe_ansible.ec2.checks import Needs
+from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.images import ARM, X86
 from flambe_ansible.ec2.instances import EC2Instance
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
+from flambe_ansible.errors import AWSError
+from flambe_ansible.findings import Finding
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.providers.aws import AWSProvider, Clients, EC2Spec
+from flambe_ansible.providers.aws import AWSProvider, EC2Spec
 from flambe_ansible.providers.lab import LabProvider
 from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
 
@@ -185,6 +189,17 @@ class AWSCluster(Cluster):
         self.hosts = [host for host in self.hosts if host.instance_id not in gone]
         self.created.clear()
 
+    def diagnose(self) -> list[Finding]:
+        """Check the account and all that a launch needs; create nothing that stays."""
+        findings = account.examine_account(self.clients)
+        if any(finding.problems for finding in findings):
+            return findings
+        try:
+            findings += self.aws.diagnose()
+        except AWSError as error:
+            return [*findings, account.report_error("launch", error)]
+        return [*findings, account.examine_alarms(self.clients, self.aws.build_sample_alarm())]
+
     def parse(self) -> None:
         """Check all arguments, alone and together, without an API call.
 
@@ -263,6 +278,7 @@ class AWSCluster(Cluster):
                 public=self.use_public,
                 connected=self._runtime.ray is not None,
                 capability=self._runtime.cuda_capability,
+                on_aws=self.endpoint_url is None,
             ),
         )
 

@@ -8,17 +8,20 @@ method calls a part: ``providers`` for the hosts, ``fleet`` for connections and 
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypedDict
 
 from flambe_ansible import events, secrets
+from flambe_ansible.doctor.hosts import examine_hosts
 from flambe_ansible.errors import (
     ClusterConfigurationError,
     ClusterError,
@@ -28,8 +31,9 @@ from flambe_ansible.errors import (
     HostKeyError,
     RunError,
 )
+from flambe_ansible.findings import Finding
 from flambe_ansible.fleet import records
-from flambe_ansible.fleet.access import ANSWER_TIMEOUT, BOOT_TIMEOUT, Access, Limits
+from flambe_ansible.fleet.access import ANSWER_TIMEOUT, Access, Limits
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
@@ -84,7 +88,7 @@ class ClusterOptions(TypedDict, total=False):
     install_timeout: float
     expose_sites: bool
     answer_timeout: float
-    boot_timeout: float
+    boot_timeout: float | None
     factories_resources: Mapping[str, float] | None
     orchestrator_resources: Mapping[str, float] | None
     factories_labels: Mapping[str, str] | None
@@ -111,7 +115,7 @@ class Cluster(ABC):
         install_timeout: Seconds that one command of the installation may take.
         expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
         answer_timeout: Seconds for a running host to accept a login, or to answer one query.
-        boot_timeout: Seconds from the start of a host until it accepts a login.
+        boot_timeout: Seconds from the start of a host until it accepts a login; None depends on its type.
         factories_resources: Resources of each factory for Ray's scheduler, name to amount.
         orchestrator_resources: Resources of the orchestrator; without them it has no CPUs for tasks.
         factories_labels: Labels of each factory for Ray's scheduler.
@@ -150,7 +154,7 @@ class Cluster(ABC):
         install_timeout: float = 1800.0,
         expose_sites: bool = False,
         answer_timeout: float = ANSWER_TIMEOUT,
-        boot_timeout: float = BOOT_TIMEOUT,
+        boot_timeout: float | None = None,
         factories_resources: Mapping[str, float] | None = None,
         orchestrator_resources: Mapping[str, float] | None = None,
         factories_labels: Mapping[str, str] | None = None,
@@ -567,6 +571,17 @@ class Cluster(ABC):
         """Return where the hosts are, or are created."""
         return self._provider.location()
 
+    def diagnose(self) -> list[Finding]:
+        """Check the existing hosts: the login, the host keys, and what every host must have; change nothing."""
+        hosts = self.find_hosts()
+        with TemporaryDirectory() as folder:  # keys of hosts that are not trusted yet are not kept
+            aside = Path(folder) / "known_hosts"
+            if self.known_hosts.exists():
+                shutil.copy(self.known_hosts, aside)
+            access = self._make_access(aside)
+            with closing(access):
+                return examine_hosts(hosts, access, patience=self._limits.for_query, machines=self._runtime.machines)
+
     def find_dead(self) -> dict[str, HostConnectionError]:
         """Return why running hosts do not answer, by name; a host that refuses the login or shows a wrong key answers.
 
@@ -971,25 +986,28 @@ class Cluster(ABC):
     @property
     def _access(self) -> Access:
         if self._open_access is None:
-            policy = self._provider.access
-            connections = Connections(
-                username=self.username,
-                key=Path(self.key),
-                known_hosts=self.known_hosts,
-                proxy_jump=self.proxy_jump,
-                strict_host_keys=self.strict_host_keys,
-                login_patience=policy.login_patience,
-                answer=self._limits.answer,
-                observer=lambda event: self.observer(event),
-            )
-            self._open_access = Access(
-                connections,
-                policy,
-                find_keys=self.expected_host_keys,
-                find_late_keys=self._provider.late_host_keys,
-                jump_keys=self._provider.jump_keys,
-            )
+            self._open_access = self._make_access(self.known_hosts)
         return self._open_access
+
+    def _make_access(self, known_hosts: Path) -> Access:
+        policy = self._provider.access
+        connections = Connections(
+            username=self.username,
+            key=Path(self.key),
+            known_hosts=known_hosts,
+            proxy_jump=self.proxy_jump,
+            strict_host_keys=self.strict_host_keys,
+            login_patience=policy.login_patience,
+            answer=self._limits.answer,
+            observer=lambda event: self.observer(event),
+        )
+        return Access(
+            connections,
+            policy,
+            find_keys=self.expected_host_keys,
+            find_late_keys=self._provider.late_host_keys,
+            jump_keys=self._provider.jump_keys,
+        )
 
     @property
     def _ray(self) -> RayService:

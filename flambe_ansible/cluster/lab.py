@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 from flambe_ansible import lab as labs
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.cluster import ClusterOptions
+from flambe_ansible.doctor import account
 from flambe_ansible.ec2 import launching, session
+from flambe_ansible.errors import LabError
+from flambe_ansible.findings import Finding
 from flambe_ansible.hosts import Role
 from flambe_ansible.providers.lab import LabProvider, want_hosts
 from flambe_ansible.validation import LAB_CLUSTER, Schema
@@ -95,6 +98,14 @@ class LabCluster(AWSCluster):
     @key.setter
     def key(self, _value: str) -> None:
         """Ignore the value: the lab has its own key."""
+
+    def diagnose(self) -> list[Finding]:
+        """Check the lab, and in it all that a launch needs; create nothing that stays."""
+        try:
+            info = labs.info(self.lab)
+        except LabError as error:
+            return [account.report_error("lab", error)]
+        return [Finding(check="lab", fact=f"{info.name} is up: {info.endpoint}"), *super().diagnose()]
 
     @property
     def endpoint_url(self) -> str:

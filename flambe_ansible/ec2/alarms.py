@@ -21,6 +21,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import api, instances
+from flambe_ansible.ec2.errors import is_denied
+from flambe_ansible.errors import AWSError
 from flambe_ansible.hosts import LIVE_STATES
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 PREFIX = "Flambe_Instance_Terminate_CPU_Utilization_"
 NEVER = -1  # hours
+NO_INSTANCE = "i-00000000000000000"  # for an alarm that is only tried
+ROLE = "AWSServiceRoleForCloudWatchEvents"  # with it, CloudWatch terminates instances; it exists once in an account
 MAX_HOURS = 168
 CPU_THRESHOLD = 0.1  # percent
 
@@ -126,6 +130,25 @@ def find(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> list[str]
         return []
     found = api.find_alarms(cloudwatch, PREFIX if len(instance_ids) > 1 else alarm_name(instance_ids[0]))
     return [alarm["AlarmName"] for alarm in found if read_instance_id(alarm["AlarmName"]) in instance_ids]
+
+
+def rehearse(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
+    """Set an alarm of no instance and delete it; ``AWSError`` if a permission is missing.
+
+    The first alarm of an account that acts on instances creates the role ``AWSServiceRoleForCloudWatchEvents``, for
+    which the user needs a permission of its own:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    """
+    denied = False
+    try:
+        api.put_metric_alarm(cloudwatch, {**alarm, "ActionsEnabled": False})
+    except AWSError as error:
+        denied = is_denied(error)
+        if denied:
+            raise
+    finally:
+        if not denied:
+            api.delete_alarms(cloudwatch, [alarm["AlarmName"]])
 
 
 def find_owned(cloudwatch: CloudWatchClient, owner: str) -> list[str]:

@@ -142,6 +142,16 @@ def describe_instance_types(ec2: EC2Client, instance_types: Sequence[str]) -> li
     return found
 
 
+@aws_call("find instance types")
+def find_instance_types(ec2: EC2Client, instance_types: Sequence[str]) -> list[InstanceTypeInfoTypeDef]:
+    """Return the descriptions of these instance types; unknown ones are left out."""
+    found: list[InstanceTypeInfoTypeDef] = []
+    for chunk in _split(instance_types, TYPES_PER_CALL):
+        pages = ec2.get_paginator("describe_instance_types").paginate(Filters=_build_filters({"instance-type": chunk}))
+        found += [info for page in pages for info in page["InstanceTypes"]]
+    return found
+
+
 @aws_call("read the instance types of a zone")
 def list_offered_types(ec2: EC2Client, zone: str, instance_type: str = "") -> set[str]:
     """Return the instance types that a zone offers, all or (if offered) this one."""
@@ -158,11 +168,35 @@ def get_parameter(ssm: SSMClient, name: str) -> str:
     return ssm.get_parameter(Name=name)["Parameter"]["Value"]
 
 
-@aws_call("read the account")
-def get_account(sts: Any) -> str:
-    """Return the id of the account; this needs no permission."""
-    account: str = sts.get_caller_identity()["Account"]
-    return account
+@aws_call("read a quota")
+def get_service_quota(service_quotas: Any, code: str) -> float:
+    """Return the value of a quota of EC2 that was set for this account."""
+    value: float = service_quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
+    return value
+
+
+@aws_call("read the default of a quota")
+def get_default_service_quota(service_quotas: Any, code: str) -> float:
+    """Return the value of a quota of EC2 for accounts without a value of their own."""
+    value: float = service_quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
+    return value
+
+
+@aws_call("read a role")
+def has_role(iam: Any, name: str) -> bool:
+    """Return whether the account has a role."""
+    try:
+        iam.get_role(RoleName=name)
+    except iam.exceptions.NoSuchEntityException:
+        return False
+    return True
+
+
+@aws_call("read the identity")
+def get_identity(sts: Any) -> dict[str, Any]:
+    """Return the answer about the caller, with its account; this needs no permission."""
+    answer: dict[str, Any] = sts.get_caller_identity()
+    return answer
 
 
 @aws_call("set an alarm")

@@ -55,7 +55,12 @@ def make_isolated_session(region_name: str, *, access_key: str, secret_key: str)
 
 @aws_call("create an AWS client")
 def make_client(
-    session: boto3.Session, service: Any, *, endpoint_url: str | None = None, attempts: int = ATTEMPTS
+    session: boto3.Session,
+    service: Any,
+    *,
+    endpoint_url: str | None = None,
+    attempts: int = ATTEMPTS,
+    region_name: str | None = None,
 ) -> Any:
     """Make the client of a service, such as ``ec2``; threads may share it.
 
@@ -64,6 +69,7 @@ def make_client(
         service: The service's name.
         endpoint_url: The API's address; None is the endpoint in the user's configuration, or AWS's own.
         attempts: How often the client sends a request that fails for a reason that may pass.
+        region_name: The region; None is the session's.
     """
     from botocore.config import Config
 
@@ -74,7 +80,7 @@ def make_client(
         user_agent_extra="flambe-ansible",
     )
     with _client_lock:  # making two clients of one session at the same time is not safe
-        return session.client(service, endpoint_url=endpoint_url, config=config)
+        return session.client(service, region_name=region_name, endpoint_url=endpoint_url, config=config)
 
 
 def _ask_mfa_code(prompt: str) -> str:

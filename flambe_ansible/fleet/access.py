@@ -9,13 +9,12 @@ from pathlib import Path
 
 from flambe_ansible.errors import AWSError, BastionKeyError, HostError, HostKeyError, RevokedKeyError
 from flambe_ansible.events import Notice, Observer
-from flambe_ansible.hosts import Host
+from flambe_ansible.hosts import Host, find_boot_timeout
 from flambe_ansible.ssh import Connections, Patience, known_hosts, on_each
 from flambe_ansible.ssh.parallel import join
 from flambe_ansible.ssh.waiting import announce_delay
 
 ANSWER_TIMEOUT = 60.0
-BOOT_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +23,16 @@ class Limits:
 
     Attributes:
         answer_timeout: Seconds for a running host to accept a login, or to answer one query.
-        boot_timeout: Seconds from the start of a host until it accepts a login.
+        boot_timeout: Seconds from the start of a host until it accepts a login; None depends on its type.
     """
 
     answer_timeout: float = ANSWER_TIMEOUT
-    boot_timeout: float = BOOT_TIMEOUT
+    boot_timeout: float | None = None
 
     def for_launch(self, host: Host) -> Patience:
         """Return the limit of a launch: the rest of its boot time for a booting host, short for others."""
-        left = self.boot_timeout - host.age
+        limit = find_boot_timeout(host.instance_type) if self.boot_timeout is None else self.boot_timeout
+        left = limit - host.age
         return Patience(seconds=left, setting="boot_timeout") if left > self.answer_timeout else self._answer(2)
 
     def for_query(self, _host: Host) -> Patience:

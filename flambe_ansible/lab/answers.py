@@ -10,7 +10,12 @@ from xml.sax.saxutils import escape
 
 _CBOR = "application/cbor"
 # The HTTP statuses of errors that AWS does not report with 400.
-_STATUSES = {"InsufficientInstanceCapacity": 500, "InternalError": 500, "RequestLimitExceeded": 503}
+_STATUSES = {
+    "InsufficientInstanceCapacity": 500,
+    "InternalError": 500,
+    "NoSuchEntity": 404,
+    "RequestLimitExceeded": 503,
+}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from flambe_ansible.lab import answers, authorization, calls, imaging, launching, policies
+from flambe_ansible.lab import answers, authorization, calls, imaging, launching, policies, quotas, roles
 from flambe_ansible.lab.alarms import check_alarm, set_warm_up
 from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.authorization import Guard
@@ -36,11 +36,17 @@ _CHANGES = {
     },
     "monitoring": {"DeleteAlarms", "DisableAlarmActions", "EnableAlarmActions", "PutMetricAlarm", "SetAlarmState"},
     "ssm": set(),
+    "servicequotas": set(),
+    "iam": set(),
     "sts": {"DecodeAuthorizationMessage"},
 }  # fmt: skip
 
 _NO_SUCH_KEY = {"ec2": "AuthFailure", "ssm": "UnrecognizedClientException"}
-_PUBLIC_IMAGES = re.compile(r"/aws/service/(canonical/ubuntu/.*/amd64|deeplearning/ami/x86_64)/.*ami-id")
+# Canonical names the type of the root volume: https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
+_PUBLIC_IMAGES = re.compile(
+    r"/aws/service/(canonical/ubuntu/server/(24\.04/.*/amd64/hvm/ebs-gp3|22\.04/.*/amd64/hvm/ebs-gp2)"
+    r"|deeplearning/ami/x86_64/.*)/ami-id"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +69,7 @@ class Gate:
             "RunInstances": partial(launching.run_instances, cloud, fleet),
             "TerminateInstances": self._terminate_instances,
             "StopInstances": partial(self._change, fleet.stop, "stopped", ("running", "stopping", "stopped")),
-            "StartInstances": partial(self._change, fleet.start, "started", ("stopped", "running", "pending")),
+            "StartInstances": self._start_instances,
             "RebootInstances": partial(self._change, fleet.reboot, "rebooted", ("running",)),
             "CreateImage": partial(imaging.create_image, cloud, fleet),
             "DeregisterImage": partial(imaging.deregister_image, cloud, fleet),
@@ -111,6 +117,10 @@ class Gate:
             return self._get_parameter(operation, parameters)
         if operation == "DecodeAuthorizationMessage":
             return answers.decoded(authorization.decode(str(parameters.get("EncodedMessage", ""))))
+        if service == "servicequotas":
+            return quotas.answer(self._fleet.settings.quotas, operation, parameters)
+        if service == "iam":
+            return roles.answer(self._cloud, operation, parameters)
 
         forward = partial(self._forward, environ, body)
         if service == "monitoring":
@@ -156,6 +166,12 @@ class Gate:
         with replaced(self._cloud.ec2, "terminate_instances", terminate):
             return forward()
 
+    def _start_instances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:
+        """Start instances, if the quotas allow it."""
+        stopped = [one for one in self._cloud.instances() if one.id in _read_ids(parameters) and one.state == "stopped"]
+        quotas.check_start(self._cloud, self._fleet.settings.quotas, stopped)
+        return self._change(self._fleet.start, "started", ("stopped", "running", "pending"), parameters, forward)
+
     def _change(
         self,
         act: Callable[[Any], None],
@@ -165,7 +181,7 @@ class Gate:
         forward: Forward,
     ) -> Answer:
         """Stop, start or reboot instances: those in the first of the allowed states change, the others stay."""
-        wanted = {value for key, value in parameters.items() if key.startswith("InstanceId.")}
+        wanted = _read_ids(parameters)
         chosen = [instance for instance in self._cloud.instances() if instance.id in wanted]
         for instance in chosen:
             if instance.state not in allowed:
@@ -218,6 +234,11 @@ class Gate:
         content = b"".join(self._moto(copy, start_response))
         headers = {key.lower(): value for key, value in seen["headers"] if key.lower() != "content-length"}
         return Answer(seen["status"], headers.pop("content-type", "text/xml"), content, headers)
+
+
+def _read_ids(parameters: Mapping[str, Any]) -> set[str]:
+    """Read the ids of instances from a request."""
+    return {value for key, value in parameters.items() if key.startswith("InstanceId.")}
 
 
 def read_request(environ: Mapping[str, Any]) -> Request:

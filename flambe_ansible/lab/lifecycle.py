@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from flambe_ansible.lab import (
 from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus
 from flambe_ansible.lab.client import read as read_info
 from flambe_ansible.lab.fleet import HOSTS_FILE
+from flambe_ansible.lab.quotas import parse as parse_quotas
 from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.system import caller, has_systemd, require_packages, require_root, run
 
@@ -41,6 +42,7 @@ def up(
     python: Path | None = None,
     network_range: str | None = None,
     max_hosts: int | None = None,
+    quotas: Sequence[str] = (),
     policy: Path | None = None,
     consistency: str | None = None,
     console_delay: float | None = None,
@@ -52,7 +54,8 @@ def up(
     /24 (default: a free one), and ``max_hosts`` (default: 32) are for a new lab. ``python`` is the hosts' Python 3.7
     (default: one found on this machine), and ``say`` receives progress messages of one line.
 
-    How the API behaves is also for a new lab: ``policy`` is the file of an IAM policy for its key (default: everything
+    How the API behaves is also for a new lab: ``quotas`` for vCPUs, such as ``L-DB2E81BA=0`` (default: large ones),
+    ``policy`` is the file of an IAM policy for its key (default: everything
     is allowed), ``consistency`` is ``strong`` (default) or ``eventual``, and ``console_delay`` is the number of seconds
     until the console of a new host shows its host keys (default: 0.5).
 
@@ -62,6 +65,7 @@ def up(
     if policy is not None:
         policies.read_file(policy)
     behaviour: dict[str, Any] = {
+        "quotas": parse_quotas(quotas) or None,
         "policy": policy.read_text() if policy else None,
         "consistency": consistency,
         "console_delay": console_delay,
@@ -143,7 +147,7 @@ def _check_behaviour(settings: Settings, wanted: Mapping[str, Any]) -> None:
     """Refuse to change how the API of an existing lab behaves."""
     for key, value in wanted.items():
         if getattr(settings, key) != value:
-            option = f"--{key.replace('_', '-')}"
+            option = {"quotas": "--quota"}.get(key, f"--{key.replace('_', '-')}")
             hint = f"sudo flambe-ans {words('down', settings.name)}, then lab up with {option}"
             raise LabError(f"the lab {settings.name} exists, and {option} is for a new lab", hint=hint)
 

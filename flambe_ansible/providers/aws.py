@@ -6,19 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flambe_ansible.ec2 import alarms, api, console, instances, launching, session
-from flambe_ansible.ec2.checks import Checked, Needs, check
+from flambe_ansible.ec2 import alarms, api, console, instances, launching
+from flambe_ansible.ec2.checks import Checked, Needs, examine, examine_route
+from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
-from flambe_ansible.ec2.session import ATTEMPTS
+from flambe_ansible.ec2.quotas import Demand
 from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing
 from flambe_ansible.ec2.tags import ClusterTags, read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice, Observer
+from flambe_ansible.findings import Finding
 from flambe_ansible.fleet.access import AccessPolicy
 from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role
 from flambe_ansible.journal import Journal
@@ -27,12 +28,6 @@ from flambe_ansible.launch.plan import HostPlan
 from flambe_ansible.providers import places
 from flambe_ansible.providers.ec2_plan import list_notes, plan_hosts
 from flambe_ansible.providers.places import Place
-
-if TYPE_CHECKING:
-    import boto3
-    from mypy_boto3_cloudwatch.client import CloudWatchClient
-    from mypy_boto3_ec2.client import EC2Client
-    from mypy_boto3_ssm.client import SSMClient
 
 FIELD_NAMES = SettingNames(
     types={Role.ORCHESTRATOR: "orchestrator_type", Role.FACTORY: "factories_type"},
@@ -48,70 +43,6 @@ FRESH_SECONDS = 300.0  # an instance that started this recently may not have pri
 
 # At its next boot a stopped instance has a new console, on which cloud-init prints no keys.
 STOPPED_STATES = (HostState.STOPPED, HostState.STOPPING)
-
-
-class Clients:
-    """The API clients of one cluster, created at their first use.
-
-    Args:
-        make_session: Returns the boto3 session.
-        endpoint_url: Returns the API's address; None is AWS's own, or what the environment has.
-    """
-
-    def __init__(self, make_session: Callable[[], boto3.Session], endpoint_url: Callable[[], str | None]) -> None:
-        self._make_session = make_session
-        self._endpoint_url = endpoint_url
-
-    @property
-    def endpoint_url(self) -> str | None:
-        """The API's address; None is AWS's own."""
-        return self._endpoint_url()
-
-    @cached_property
-    def session(self) -> boto3.Session:
-        """The session."""
-        return self._make_session()
-
-    @cached_property
-    def ec2(self) -> EC2Client:
-        """The client of EC2."""
-        client: EC2Client = self.make("ec2")
-        return client
-
-    @cached_property
-    def sender(self) -> EC2Client:
-        """The client of EC2 that sends each request once; ``launching`` repeats a creation itself."""
-        client: EC2Client = self.make("ec2", attempts=1)
-        return client
-
-    @cached_property
-    def cloudwatch(self) -> CloudWatchClient:
-        """The client of CloudWatch."""
-        client: CloudWatchClient = self.make("cloudwatch", attempts=10)  # other users of the account count too
-        return client
-
-    @cached_property
-    def ssm(self) -> SSMClient:
-        """The client of SSM."""
-        client: SSMClient = self.make("ssm")
-        return client
-
-    @cached_property
-    def account(self) -> str:
-        """The account's id; "" if STS does not answer."""
-        try:
-            return api.get_account(self.make("sts"))
-        except AWSError:
-            return ""
-
-    @property
-    def region(self) -> str:
-        """The region."""
-        return self.ec2.meta.region_name
-
-    def make(self, service: str, *, attempts: int = ATTEMPTS) -> Any:
-        """Create a client of a service, which sends a request at most so many times."""
-        return session.make_client(self.session, service, endpoint_url=self.endpoint_url, attempts=attempts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +94,7 @@ class AWSProvider:
         self._printing: set[str] = set()  # ids of the instances whose consoles may not show their host keys yet
         self._shown: set[str] = set()  # the notes that a plan has shown
         self._tokens: set[str] = set()  # of the creations of this object
-        self._checked: tuple[dict[Role, int], Checked] | None = None  # the plan's checks, for the launch that follows
+        self._checked: tuple[Demand, Checked] | None = None  # the plan's checks, for the launch that follows
 
     @property
     def spec(self) -> EC2Spec:
@@ -223,7 +154,7 @@ class AWSProvider:
         """Check all that a creation needs, and return what a launch would do; change nothing."""
         spec, existing = self.spec, self.find_existing()
         missing = find_missing(existing, spec.factories_num)
-        checked = self._check(missing)
+        checked = self._check(existing, missing)
         location = self.location()
         changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
         notes = (*location.notes, *checked.notes, *changes)
@@ -238,7 +169,7 @@ class AWSProvider:
         existing = self.arrange(found)
         awake = {instance.id for instance in existing.all if instance.state is HostState.RUNNING}
         missing = find_missing(existing, spec.factories_num)
-        checked = self._check(missing)
+        checked = self._check(existing, missing)
         for note in (*checked.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num)):
             if note not in self._shown:
                 observer(Notice(message=note))
@@ -315,6 +246,11 @@ class AWSProvider:
         hours = self.spec.timeouts[instance.role]
         return None if hours == alarms.NEVER else self.build_alarm_of(instance.id, alarms.minutes_of(hours))
 
+    def build_sample_alarm(self) -> Mapping[str, Any] | None:
+        """Return an alarm of no instance; None if the cluster has no alarms."""
+        nobody = (EC2Instance(id=alarms.NO_INSTANCE, state=HostState.PENDING, role=role) for role in Role)
+        return next(filter(None, map(self.build_alarm, nobody)), None)
+
     def build_alarm_of(
         self, instance_id: str, minutes: int, cpu_thresh: float = alarms.CPU_THRESHOLD
     ) -> Mapping[str, Any]:
@@ -351,21 +287,59 @@ class AWSProvider:
         if ids:
             alarms.remove(self._clients.cloudwatch, ids)
 
-    def _check(self, missing: Mapping[Role, list[int]]) -> Checked:
-        """Check what creating these hosts needs; the checks of a plan are reused by the launch that follows it."""
+    def diagnose(self) -> list[Finding]:
+        """Check everything that a launch needs, also of roles whose hosts exist; change nothing.
+
+        Raises:
+            AWSError: A call failed, which leaves unknown whether hosts can be created.
+        """
+        existing = self.find_existing()
+        missing = find_missing(existing, self.spec.factories_num)
+        demand = self._demand(existing, missing)
+        roles = [Role.ORCHESTRATOR, *([Role.FACTORY] if self.spec.factories_num else [])]
+        checked = self._examine(replace(demand, counts={role: demand.counts.get(role, 0) for role in roles}))
+        if not any(finding.problems for finding in checked.findings):
+            self._rehearse(checked, missing)
+        spec = self.spec
+        route = [examine_route(self._clients.ec2, spec.settings.subnet_id)] if spec.needs.on_aws else []
+        return [*checked.findings, *route]
+
+    def _examine(self, demand: Demand) -> Checked:
+        clients, spec = self._clients, self.spec
+        return examine(
+            clients.ec2,
+            clients.ssm,
+            clients.service_quotas,
+            spec.settings,
+            demand,
+            names=FIELD_NAMES,
+            needs=spec.needs,
+        )
+
+    def _demand(self, existing: Existing, missing: Mapping[Role, list[int]]) -> Demand:
+        stopped = [one.type for one in existing.all if one.state in (HostState.STOPPED, HostState.STOPPING)]
         counts = {role: len(indices) for role, indices in missing.items()}
-        if not counts:
-            return Checked({}, ())
-        if self._checked is None or self._checked[0] != counts:
-            ec2, spec = self._clients.ec2, self.spec
-            checked = check(ec2, self._clients.ssm, spec.settings, counts, names=FIELD_NAMES, needs=spec.needs)
-            settings = replace(spec.settings, public_address=checked.public_address)
-            for role, indices in missing.items():
-                image = checked.images[role]
-                request = launching.build_request(settings, image, cluster=spec.tags, role=role, indices=indices)
-                launching.rehearse(ec2, request)
-            self._checked = (counts, checked)
+        return Demand(counts=counts, starting=tuple(stopped), ending=tuple(sorted(self._replaced)))
+
+    def _check(self, existing: Existing, missing: Mapping[Role, list[int]]) -> Checked:
+        """Check what creating these hosts needs; the checks of a plan are reused by the launch that follows it."""
+        demand = self._demand(existing, missing)
+        if not demand:
+            return Checked({})
+        if self._checked is None or self._checked[0] != demand:
+            checked = self._examine(demand).require()
+            self._rehearse(checked, missing)
+            self._checked = (demand, checked)
         return self._checked[1]
+
+    def _rehearse(self, checked: Checked, missing: Mapping[Role, list[int]]) -> None:
+        """Send the requests for hosts as dry runs."""
+        spec = self.spec
+        settings = replace(spec.settings, public_address=checked.public_address)
+        for role, indices in missing.items():
+            image = checked.images[role]
+            request = launching.build_request(settings, image, cluster=spec.tags, role=role, indices=indices)
+            launching.rehearse(self._clients.ec2, request)
 
     def _make_hosts(self, existing: Existing) -> list[Host]:
         return [self._make_host(name, instance) for name, instance in existing.named(self.spec.name)]

@@ -142,7 +142,7 @@ EXTRA_FIELDS = (
         kind=Kind.NUMBER,
         expected="5 to 3600 seconds",
         doc="Seconds from the start of a host until it accepts a login.",
-        default=300.0,
+        default_note="300; 600 for types with GPUs, 1800 for bare metal, p4 and newer",
         rule=rules.within(5, 3600),
     ),
     *NODE_FIELDS,

@@ -12,6 +12,7 @@ from botocore.client import ClientCreator
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.ec2.models import amis
+from moto.servicequotas.models import ServiceQuotasBackend
 
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.ec2 import checks, instances, launching, pacing
@@ -55,7 +56,9 @@ def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.Mon
     monkeypatch.setattr(checks, "OUTSIDE", "127.0.0.1")  # this machine's own address
     monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
     with mock_aws():
-        yield Account.make(aws_session)
+        made = Account.make(aws_session)
+        monkeypatch.setattr(ServiceQuotasBackend, "get_service_quota", made.get_service_quota)
+        yield made
 
 
 def _one_at_a_time(answer: Any) -> Any:

@@ -38,6 +38,14 @@ def lab() -> None:
     "--max-hosts", metavar="N", type=click.IntRange(1, 200), help="Maximum number of hosts of a new lab. Default: 32."
 )
 @click.option(
+    "--quota",
+    "quotas",
+    metavar="CODE=VCPUS",
+    multiple=True,
+    help="Quota of a new lab's account for running vCPUs, such as L-DB2E81BA=0 (types with G); can be repeated. "
+    "Default: 10000.",
+)
+@click.option(
     "--python",
     metavar="FILE",
     type=click.Path(path_type=Path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +181,16 @@ def test_without_late_keys_a_strict_cluster_refuses_the_host(tmp_path: Path, ssh
     [error] = access.open_each([ONE], patience=Limits().for_query, observer=ignore).values()
     assert isinstance(error, HostKeyError)
     assert sshd == ["sshd answers"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds"),
+    [
+        ("t3.large", 300.0), ("g4dn.xlarge", 600.0), ("p4d.24xlarge", 1800.0), ("p5.48xlarge", 1800.0),
+        ("g4dn.metal", 1800.0), ("m7i.metal-24xl", 1800.0), ("", 300.0),
+    ],
+)  # fmt: skip
+def test_the_time_to_boot_depends_on_the_type(kind: str, seconds: float) -> None:
+    host = Host(name="demo_factory_0", role=Role.FACTORY, instance_type=kind, started=time.time())
+    assert round(Limits().for_launch(host).seconds, -1) == seconds
+    assert round(Limits(boot_timeout=100).for_launch(host).seconds, -1) == 100
