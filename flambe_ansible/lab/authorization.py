@@ -70,7 +70,7 @@ class Guard:
 def list_needs(cloud: Cloud, service: str, operation: str, parameters: Mapping[str, Any]) -> list[Need]:
     """List the actions that a request needs, each with its resource and the condition keys."""
     region = {"aws:requestedregion": [REGION], "ec2:region": [REGION]}
-    found = {"ec2": _list_ec2, "monitoring": _list_alarms, "ssm": _list_parameters}.get(service)
+    found = {"ec2": _list_ec2, "monitoring": _list_alarms, "ssm": _list_parameters, "iam": _list_roles}.get(service)
     needs = found(cloud, operation, parameters) if found else [Need(f"{service}:{operation}")]
     return [Need(need.action, need.resource, {**region, **need.context}) for need in needs]
 
@@ -168,6 +168,13 @@ def _list_alarms(cloud: Cloud, operation: str, parameters: Mapping[str, Any]) ->
 def _list_parameters(_cloud: Cloud, operation: str, parameters: Mapping[str, Any]) -> Iterator[Need]:
     """List what a request for a public parameter needs."""
     yield Need(f"ssm:{operation}", f"arn:aws:ssm:{REGION}::parameter/{str(parameters.get('Name', '')).lstrip('/')}")
+
+
+def _list_roles(_cloud: Cloud, operation: str, parameters: Mapping[str, Any]) -> Iterator[Need]:
+    """List what a request for a role needs; the ARN of the linked role has a path."""
+    name = str(parameters.get("RoleName", ""))
+    linked = LINKED_ROLE.endswith(f"/{name}")
+    yield Need(f"iam:{operation}", LINKED_ROLE if linked else f"arn:aws:iam::{ACCOUNT}:role/{name}")
 
 
 def _read_tags(parameters: Mapping[str, str], kind: str) -> dict[str, list[str]]:

@@ -15,6 +15,8 @@ from botocore import xform_name
 
 from flambe_ansible import ec2
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.doctor.account import examine_alarms
+from flambe_ansible.ec2 import alarms, api
 from flambe_ansible.errors import AWSError
 from flambe_ansible.lab import policies
 from flambe_ansible.lab.authorization import WITHOUT_PERMISSION, Guard
@@ -39,7 +41,7 @@ CLIENTS = {
     "sender": "ec2",
     "cloudwatch": "cloudwatch",
     "iam": "iam",
-    "quotas": "service-quotas",
+    "service_quotas": "service-quotas",
     "ssm": "ssm",
     "sts": "sts",
 }
@@ -79,6 +81,12 @@ def find_calls() -> set[str]:
                 operations = {xform_name(one): one for one in session.get_service_model(service).operation_names}
                 found.add(f"{PREFIXES.get(service, service)}:{operations[name]}")
     return found
+
+
+def test_each_client_is_known() -> None:
+    functions = [one for one in ast.parse(Path(api.__file__).read_text()).body if isinstance(one, ast.FunctionDef)]
+    names = {one.args.args[0].arg for one in functions if one.decorator_list}
+    assert names <= CLIENTS.keys()
 
 
 CALLS = find_calls()
@@ -201,9 +209,17 @@ def read_keys(lab: ServedLab) -> object:
     return cluster.aws.host_keys(head)
 
 
+def find_role(lab: ServedLab) -> object:
+    cluster = make_cluster(lab)
+    return examine_alarms(cluster.clients, cluster.aws.build_alarm_of(alarms.NO_INSTANCE, 5))
+
+
 # Flows that go on without their action, with another result.
 DEGRADED: dict[str, Callable[[ServedLab], object]] = {
     "ec2:DescribeRouteTables": plan,
+    "iam:GetRole": find_role,
+    "servicequotas:GetAWSDefaultServiceQuota": plan,
+    "servicequotas:GetServiceQuota": plan,
     "ec2:GetConsoleOutput": read_keys,
     "ssm:GetParameter": read_origin,
 }
