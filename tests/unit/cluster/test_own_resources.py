@@ -226,7 +226,8 @@ def test_down_deletes_them_once_the_hosts_have_ended(make: Any, account: Account
     again.terminate_instances()
     assert (find_group(account), find_pair(account), account.instances()) == (None, None, [])
     assert not (again.state_dir / keypairs.KEY_FILE).exists()
-    assert [one.message for one in notices if isinstance(one, Notice)][0].startswith("deleted security group sg-")
+    (message,) = (one.message for one in notices if isinstance(one, Notice))
+    assert message.startswith("deleted security group sg-")
     calls = again.calls.changing
     assert calls.index("TerminateInstances") < calls.index("DeleteSecurityGroup") < calls.index("DeleteKeyPair")
 
@@ -243,9 +244,7 @@ def test_a_second_down_finishes_an_interrupted_one(make: Any, account: Account) 
     assert (find_group(account), find_pair(account)) == (None, None)
 
 
-def test_down_names_a_group_that_is_still_used(
-    make: Any, account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_down_names_a_group_that_is_still_used(make: Any, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(groups, "IN_USE_SECONDS", 0.0)
     make().load_all_instances()
     cluster = make()
@@ -264,7 +263,9 @@ def test_down_keeps_what_belongs_to_others(make: Any, account: Account) -> None:
     specification = [{"ResourceType": "security-group", "Tags": tags}]
     account.ec2.create_security_group(GroupName="mine", Description="m", VpcId=vpc, TagSpecifications=specification)
     account.ec2.import_key_pair(
-        KeyName="mine", PublicKeyMaterial=b"ssh-ed25519 " + PUBLIC, TagSpecifications=[{**specification[0], "ResourceType": "key-pair"}]
+        KeyName="mine",
+        PublicKeyMaterial=b"ssh-ed25519 " + PUBLIC,
+        TagSpecifications=[{**specification[0], "ResourceType": "key-pair"}],
     )
 
     def list_all() -> list[str]:
