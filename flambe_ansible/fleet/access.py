@@ -56,6 +56,7 @@ class AccessPolicy:
         configured_keys_win: Whether keys from the configuration replace a key that was pinned earlier.
         key_hint: What to do about a wrong host key, or "" for the default.
         bastion_hint: What to do about an unknown key of the bastion, or "".
+        reach_hint: What to do about a host that does not answer, before the default hint, or "".
         own_key: The path of the private key that a launch made for the cluster; None if it uses the user's key.
     """
 
@@ -63,6 +64,7 @@ class AccessPolicy:
     configured_keys_win: bool = False
     key_hint: str = ""
     bastion_hint: str = ""
+    reach_hint: str = ""
     own_key: Path | None = None
 
 
@@ -170,6 +172,8 @@ class Access:
             error.hint = self.policy.key_hint or error.hint
         elif isinstance(error, BastionKeyError):
             error.hint = self.policy.bastion_hint or error.hint
+        elif isinstance(error, HostConnectionError) and error.unreachable:
+            error.hint = "; ".join(filter(None, (self.policy.reach_hint, error.hint))) or None
 
     def close(self) -> None:
         """Close all connections."""

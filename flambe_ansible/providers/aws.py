@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FRESH_SECONDS = 300.0  # an instance that started this recently may not have printed its host keys yet
 KEYS_WAIT = 60.0
+CHANGED_ADDRESS_HINT = "if the address of this machine has changed, launch again: it is then allowed in"
 
 
 class Clients:
@@ -133,7 +134,11 @@ class AWSProvider:
     @property
     def access(self) -> AccessPolicy:
         """How the hosts are reached."""
-        return AccessPolicy(own_key=None if self.spec.settings.key_name else self.own.key_file)
+        settings = self.spec.settings
+        return AccessPolicy(
+            own_key=None if settings.key_name else self.own.key_file,
+            reach_hint="" if settings.security_group else CHANGED_ADDRESS_HINT,
+        )
 
     @property
     def journal(self) -> Journal:
@@ -205,7 +210,7 @@ class AWSProvider:
         existing = self.arrange(found)
         awake = {instance.id for instance in existing.all if instance.state is HostState.RUNNING}
         missing = find_missing(existing, spec.factories_num)
-        prepared = self._prepare(existing, missing)
+        prepared, self._prepared = self._prepare(existing, missing), None
         for note in (*prepared.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num)):
             if note not in self._shown:
                 observer(Notice(message=note))

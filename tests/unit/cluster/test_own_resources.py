@@ -16,7 +16,8 @@ from flambe_ansible.ec2 import caller, groups, keypairs, launching
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, HostConnectionError
 from flambe_ansible.events import Notice
 from flambe_ansible.journal import RESOURCES_FILE, Journal
-from flambe_ansible.providers import own_resources
+from flambe_ansible.providers import aws, own_resources
+from flambe_ansible.ssh import Connections
 from flambe_ansible.validation.keyfile import read_public_key
 from tests.unit.ec2.support import SSH_RULE, Account, client_error, refuse, tags_of
 
@@ -165,6 +166,18 @@ def test_a_launch_lets_this_machine_in_before_it_connects(
     with again.reserve("launch"):
         again.load_all_instances()
     assert again.calls.changing.count("AuthorizeSecurityGroupIngress") == 1
+
+
+def test_an_unreachable_host_may_not_know_the_address_of_this_machine(
+    make: Any, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make().load_all_instances()
+    error = HostConnectionError("no answer", host="trial_orchestrator", hint="check the host", unreachable=True)
+    monkeypatch.setattr(Connections, "wait_each", lambda _self, hosts, **_: {hosts[0].name: error})
+    again = make()
+    with pytest.raises(HostConnectionError) as caught:
+        again.attach(again.find_hosts()[:1])
+    assert caught.value.hint == f"{aws.CHANGED_ADDRESS_HINT}; check the host"
 
 
 @pytest.mark.parametrize("sources", [["192.0.2.0/24", "2001:db8::/48"], ["0.0.0.0/0"]])
