@@ -125,13 +125,17 @@ def test_security_groups_filter(lab: LabInfo, tmp_path: Path) -> None:
     )
     ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
     web = {**ssh, "FromPort": 8000, "ToPort": 8001}
-    (target,) = cloud.run(lab, SecurityGroupIds=[closed])  # no rule lets the lab's own check of sshd in
+    memberships = ([closed], [friends, lab.security_group])  # no rule of the first lets the lab's check of sshd in
+    target, other = (
+        ec2.run_instances(**cloud.request(lab, SecurityGroupIds=groups))["Instances"][0]["InstanceId"]
+        for groups in memberships
+    )
+    cloud.wait_for(lab, [target, other], "running")
     address = cloud.describe(lab, target)[0]["PrivateIpAddress"]
     with pytest.raises(TimeoutError):
-        socket.create_connection((address, 22), timeout=2)
+        socket.create_connection((address, 22), timeout=1)
     ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[ssh])
     cloud.ssh(lab, target, _SERVER.format(port=8001), tmp_path)
-    (other,) = cloud.run(lab, SecurityGroupIds=[friends, lab.security_group])
     get = _GET.format(address=address, port=8001)
     assert cloud.ssh(lab, other, get, tmp_path) == "000"
 
@@ -139,7 +143,7 @@ def test_security_groups_filter(lab: LabInfo, tmp_path: Path) -> None:
     ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[mutual])
     assert cloud.ssh(lab, other, get, tmp_path) == "200"
     with pytest.raises(TimeoutError):
-        socket.create_connection((address, 8001), timeout=2)
+        socket.create_connection((address, 8001), timeout=1)
     ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[web])
     with socket.create_connection((address, 8001), timeout=5) as connection:
         ec2.revoke_security_group_ingress(GroupId=closed, IpPermissions=[web, mutual])

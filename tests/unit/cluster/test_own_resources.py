@@ -49,6 +49,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[Address]:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(caller, "CHECK_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # which must not be used
     yield known
     server.shutdown()
     server.server_close()
