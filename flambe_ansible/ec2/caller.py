@@ -1,10 +1,14 @@
-"""The address from which this machine connects to the hosts."""
+"""The address from which this machine connects to the hosts.
+
+``ray up`` and SkyPilot let SSH in from everywhere; the AWS console ("My IP") and Flintrock ask a service, as here.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
 import urllib.request
+from http.client import HTTPException
 
 CHECK_URL = "https://checkip.amazonaws.com"  # AWS's service for this; the answer is the client's address
 TIMEOUT = 10.0  # seconds
@@ -26,13 +30,13 @@ def find_public_address() -> Network:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(CHECK_URL, timeout=TIMEOUT) as answer:
             text = answer.read(LONGEST_ANSWER).decode(errors="replace").strip()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", "") or error
         raise UnknownAddressError(f"{CHECK_URL} did not answer: {reason}") from error
     try:
-        return ipaddress.ip_network(text)
+        return ipaddress.ip_network(ipaddress.IPv4Address(text))  # the hosts have no others
     except ValueError as error:
-        raise UnknownAddressError(f"{CHECK_URL} did not answer with an address") from error
+        raise UnknownAddressError(f"{CHECK_URL} did not answer with an IPv4 address") from error
 
 
 def find_local_address(toward: str) -> Network:

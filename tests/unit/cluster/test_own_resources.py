@@ -210,7 +210,13 @@ def test_private_addresses_are_reached_from_this_machines_own(
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"), [("<html>", "did not answer with an address"), (None, "did not answer: ")]
+    ("answer", "reason"),
+    [
+        ("<html>", "did not answer with an IPv4 address"),
+        ("0.0.0.0/0", "did not answer with an IPv4 address"),
+        ("2001:db8::1", "did not answer with an IPv4 address"),
+        (None, "did not answer: "),
+    ],
 )
 def test_an_unknown_address_stops_a_creation_and_only_that(
     make: Any, account: Account, address: Address, monkeypatch: pytest.MonkeyPatch, answer: str | None, reason: str
@@ -413,6 +419,11 @@ def test_another_machine_needs_a_copy_of_the_private_key(
         make(factories_num=3).plan()
     make().terminate_instances()
     assert (find_group(account), find_pair(account), account.instances()) == (None, None, [])
+
+
+def test_the_creator_is_required() -> None:
+    with pytest.raises(ClusterConfigurationError, match="creator is empty"):
+        AWSCluster(name="trial", factories_num=1, factories_type="t3.large", orchestrator_type="t3.large").parse()
 
 
 def test_a_region_without_a_default_vpc_is_refused_in_one_line(make: Any, account: Account) -> None:
