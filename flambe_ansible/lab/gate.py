@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from flambe_ansible.lab import answers, calls, disk, imaging, launching, quotas, roles
+from flambe_ansible.lab import answers, calls, disk, groups, imaging, launching, quotas, roles
 from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.calls import CallLog
 from flambe_ansible.lab.cloud import REGION, STATE_CODES
@@ -68,6 +68,7 @@ class Gate:
             "CreateImage": partial(imaging.create_image, cloud, fleet),
             "DeregisterImage": partial(imaging.deregister_image, cloud, fleet),
             "DescribeSnapshots": partial(imaging.describe_snapshots, cloud),
+            "DeleteSecurityGroup": partial(groups.delete_group, cloud),
             "GetConsoleOutput": self._get_console_output,
         }
 
