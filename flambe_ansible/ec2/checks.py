@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104 # no address to listen on
+OWN = "one that belongs to the cluster"
 OUTSIDE = "192.0.2.1"  # an address of no network (RFC 5737)
 
 
@@ -42,11 +43,13 @@ class Checked:
         images: The image of each role's new hosts.
         findings: The result of each check.
         public_address: Whether new hosts must request public addresses.
+        public: Whether this machine connects to public addresses of the new hosts.
     """
 
     images: Mapping[Role, Image]
     findings: tuple[Finding, ...] = ()
     public_address: bool = False
+    public: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -122,8 +125,8 @@ def examine(
     findings = [
         Finding(check="subnet", fact=place, problems=tuple(problems)),
         network,
-        _make_finding("security group", settings.security_group, *group.result()),
-        _make_finding("key pair", settings.key_name, key.result()),
+        _make_finding("security group", settings.security_group or OWN, *group.result()),
+        _make_finding("key pair", settings.key_name or OWN, key.result()),
     ]
     found: dict[Role, Image] = {}
     for role, result in ((role, task.result()) for role, task in roles.items()):
@@ -134,7 +137,9 @@ def examine(
     if needs.on_aws:
         types = [settings.types[role] for role in demand.counts]
         findings.append(Finding(check="costs", notes=tuple(list_costs(types, dedicated=settings.dedicated))))
-    return Checked(found, (*findings, *vcpus.result()), public_address)
+    assigned = bool(subnet and subnet.get("MapPublicIpOnLaunch"))
+    public = needs.public and (public_address or assigned)
+    return Checked(found, (*findings, *vcpus.result()), public_address, public)
 
 
 def examine_route(ec2: EC2Client, subnet_id: str) -> Finding:
@@ -216,6 +221,8 @@ class _Checks:
     def check_security_group(self, subnet: SubnetTypeDef | None) -> tuple[list[Problem], list[str]]:
         """Check that the security group exists in the subnet's VPC and has the rules that hosts need."""
         name, group_id = self.names.security_group, self.settings.security_group
+        if not group_id:
+            return [], []
         group, problems = _look_up(lambda: api.describe_security_group(self.ec2, group_id), name, group_id)
         notes: list[str] = []
         if not group or not subnet:
@@ -242,6 +249,8 @@ class _Checks:
     def check_key(self) -> list[Problem]:
         """Check that the key pair exists, and that it is the one of the private key."""
         key_name = self.settings.key_name
+        if not key_name:
+            return []
         existing = {pair.get("KeyName", ""): pair for pair in api.describe_key_pairs(self.ec2)}
         if key_name in existing:
             return self._compare_keys(existing[key_name].get("PublicKey", ""))
