@@ -17,14 +17,18 @@ from flambe_ansible.ec2.checks import Needs
 from flambe_ansible.ec2.images import ARM, X86
 from flambe_ansible.ec2.instances import EC2Instance
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
+from flambe_ansible.events import Notice
+from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.providers.aws import AWSProvider, Clients, EC2Spec
+from flambe_ansible.providers.aws import AWSProvider, Clients
+from flambe_ansible.providers.ec2_spec import EC2Spec
 from flambe_ansible.providers.lab import LabProvider
 from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
 
 if TYPE_CHECKING:
     import boto3
 
+LAUNCHES = ("launch", "submit")  # the commands that create or update the cluster
 ARCHITECTURES = {"x86_64": X86, "aarch64": ARM}  # uname's words for a processor to EC2's
 
 
@@ -36,11 +40,11 @@ class AWSCluster(Cluster):
         factories_num: How many factories it has.
         factories_type: The instance type of the factories.
         orchestrator_type: The instance type of the orchestrator.
-        key_name: The name of the EC2 key pair that the hosts accept.
-        security_group: The id of the hosts' security group.
-        subnet_id: The subnet the hosts are created in.
-        creator: The owner of the cluster; a tag by which it is found.
-        key: Path of the private key of ``key_name``.
+        key_name: The name of the EC2 key pair that the hosts accept; None is one that belongs to the cluster.
+        security_group: The id of the hosts' security group; None is one that belongs to the cluster.
+        subnet_id: The subnet the hosts are created in; None is a default subnet of the region.
+        creator: The owner of the cluster; a tag by which it is found. Required.
+        key: Path of the private key of ``key_name``; None is the key that belongs to the cluster.
         volume_type: The root volumes' type: ``gp2``, ``gp3``, or ``io1`` with 5000 IOPS.
         region_name: The region; None is the locally configured region, else us-east-1.
         username: The user to log in as.
@@ -53,12 +57,14 @@ class AWSCluster(Cluster):
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB.
         setup_cmds: Commands for bash that run in order on every host.
+        ssh_sources: The networks from which the cluster's own security group lets SSH in; None is this machine.
         options: The keyword arguments that all clusters share; ``Cluster`` documents them.
     """
 
     provider: ClassVar[str] = "aws"
     schema: ClassVar[Schema] = AWS_CLUSTER
     ends_hosts: ClassVar[bool] = True
+    _key: str = ""  # the configured private key
 
     def __init__(
         self,
@@ -66,11 +72,11 @@ class AWSCluster(Cluster):
         factories_num: int,
         factories_type: str,
         orchestrator_type: str,
-        key_name: str,
-        security_group: str,
-        subnet_id: str,
-        creator: str,
-        key: str,
+        key_name: str | None = None,
+        security_group: str | None = None,
+        subnet_id: str | None = None,
+        creator: str = "",
+        key: str | None = None,
         volume_type: str = "gp2",
         region_name: str | None = None,
         username: str = "ubuntu",
@@ -82,12 +88,14 @@ class AWSCluster(Cluster):
         factories_timeout: int = 1,
         volume_size: float = 100,
         setup_cmds: list[str] | None = None,
+        *,
+        ssh_sources: list[str] | None = None,
         **options: Unpack[ClusterOptions],
     ) -> None:
         super().__init__(
             name,
             factories_num,
-            key,
+            key or "",
             username,
             setup_cmds,
             **options,
@@ -107,6 +115,16 @@ class AWSCluster(Cluster):
         self.orchestrator_timeout = orchestrator_timeout
         self.factories_timeout = factories_timeout
         self.volume_size = volume_size
+        self.ssh_sources = ssh_sources
+
+    @property
+    def key(self) -> str:
+        """The path of the private key."""
+        return self._key or str(self.aws.own.key_file)
+
+    @key.setter
+    def key(self, value: str) -> None:
+        self._key = value
 
     # flambé's methods, in its order.
 
@@ -163,16 +181,18 @@ class AWSCluster(Cluster):
         return self._provider.find(strict=False)
 
     def terminate_instances(self) -> list[Host]:
-        """Terminate every instance with the cluster's tags, and remove its alarms; check that both are gone.
+        """Terminate every instance with the cluster's tags, and remove its alarms, security group and key pair.
 
         Returns:
             The terminated hosts; empty if none existed.
 
         Raises:
-            AWSError: An instance or an alarm still exists.
+            AWSError: An instance, an alarm or another resource of the cluster still exists.
         """
         ended = self._provider.terminate()
         self.hosts = []
+        if self.aws.removed:
+            self.observer(Notice(message=f"deleted {' and '.join(self.aws.removed)}"))
         return ended
 
     def rollback_env(self, *, unfinished: bool = False) -> None:
@@ -192,7 +212,8 @@ class AWSCluster(Cluster):
             ClusterConfigurationError: An argument has a wrong value, the factories would outlive the orchestrator, or
                 a tag is reserved for the cluster.
         """
-        check_arguments(self.schema, {name: getattr(self, name) for name in self.schema.by_name})
+        values = {name: getattr(self, name) for name in self.schema.by_name if name != "key"}
+        check_arguments(self.schema, {**values, "key": self._key or None})
         self._runtime.check()
 
     def _get_alarm_name(self, instance_id: str) -> str:
@@ -248,6 +269,11 @@ class AWSCluster(Cluster):
     def _provider(self) -> AWSProvider | LabProvider:
         return self.aws
 
+    def _reserve_running(self, reservation: Reservation) -> None:
+        if reservation.what in LAUNCHES:
+            self.aws.admit()
+        super()._reserve_running(reservation)
+
     @property
     def _tags(self) -> ClusterTags:
         return ClusterTags(name=self.name, creator=self.creator, user_tags=dict(self.tags or {}))
@@ -264,6 +290,7 @@ class AWSCluster(Cluster):
                 connected=self._runtime.ray is not None,
                 capability=self._runtime.cuda_capability,
             ),
+            ssh_sources=tuple(self.ssh_sources or ()),
         )
 
     @property
@@ -271,10 +298,10 @@ class AWSCluster(Cluster):
         return launching.InstanceSettings(
             types={Role.ORCHESTRATOR: self.orchestrator_type, Role.FACTORY: self.factories_type},
             images={Role.ORCHESTRATOR: self.orchestrator_ami, Role.FACTORY: self.factory_ami},
-            key_name=self.key_name,
-            key=Path(self.key),
-            security_group=self.security_group,
-            subnet_id=self.subnet_id,
+            key_name=self.key_name or "",
+            key=Path(self._key),
+            security_group=self.security_group or "",
+            subnet_id=self.subnet_id or "",
             volume_type=self.volume_type,
             volume_size=int(self.volume_size),
             dedicated=self.dedicated,

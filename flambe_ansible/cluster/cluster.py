@@ -540,6 +540,7 @@ class Cluster(ABC):
             runtime=self._runtime.name,
             version=version,
             notes=(*version.warnings, *hosts.notes),
+            resources=hosts.resources,
         )
 
     def terminate_instances(self) -> list[Host]:

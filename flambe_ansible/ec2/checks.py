@@ -37,11 +37,13 @@ class Checked:
         images: The image of each role's new hosts.
         notes: Messages for the user.
         public_address: Whether new hosts must request public addresses.
+        public: Whether this machine connects to public addresses of the new hosts.
     """
 
     images: Mapping[Role, Image]
     notes: tuple[str, ...]
     public_address: bool = False
+    public: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,8 @@ def check(
             found[role] = result.image
     if problems:
         raise _make_error(problems)
-    return Checked(found, tuple(notes), public_address)
+    assigned = bool(subnet and subnet.get("MapPublicIpOnLaunch"))
+    return Checked(found, tuple(notes), public_address, needs.public and (public_address or assigned))
 
 
 @dataclass
@@ -158,6 +161,8 @@ class _Checks:
     def check_security_group(self, subnet: SubnetTypeDef | None) -> tuple[list[Problem], list[str]]:
         """Check that the security group exists in the subnet's VPC and has the rules that hosts need."""
         name, group_id = self.names.security_group, self.settings.security_group
+        if not group_id:
+            return [], []
         group, problems = _look_up(lambda: api.describe_security_group(self.ec2, group_id), name, group_id)
         notes: list[str] = []
         if not group or not subnet:
@@ -184,6 +189,8 @@ class _Checks:
     def check_key(self) -> list[Problem]:
         """Check that the key pair exists, and that it is the one of the private key."""
         key_name = self.settings.key_name
+        if not key_name:
+            return []
         existing = {pair.get("KeyName", ""): pair for pair in api.describe_key_pairs(self.ec2)}
         if key_name in existing:
             return self._compare_keys(existing[key_name].get("PublicKey", ""))

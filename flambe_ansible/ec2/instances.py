@@ -39,6 +39,7 @@ class EC2Instance:
     type: str = ""
     image: str = ""  # its id
     key_name: str = ""
+    subnet_id: str = ""
     private_ip: str = ""  # in the subnet
     public_ip: str | None = None
     launched: datetime = LONG_AGO  # the time of its last start
@@ -85,6 +86,7 @@ def read(description: InstanceTypeDef) -> EC2Instance:
         type=str(description.get("InstanceType", "")),
         image=description.get("ImageId", ""),
         key_name=description.get("KeyName", ""),
+        subnet_id=description.get("SubnetId", ""),
         private_ip=description.get("PrivateIpAddress", ""),
         public_ip=description.get("PublicIpAddress") or None,
         launched=description.get("LaunchTime", LONG_AGO),

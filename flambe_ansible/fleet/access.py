@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flambe_ansible.errors import AWSError, BastionKeyError, HostError, HostKeyError, RevokedKeyError
+from flambe_ansible.errors import (
+    AWSError,
+    BastionKeyError,
+    HostConnectionError,
+    HostError,
+    HostKeyError,
+    RevokedKeyError,
+)
 from flambe_ansible.events import Notice, Observer
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Connections, Patience, known_hosts, on_each
@@ -58,12 +65,16 @@ class AccessPolicy:
         configured_keys_win: Whether keys from the configuration replace a key that was pinned earlier.
         key_hint: What to do about a wrong host key, or "" for the default.
         bastion_hint: What to do about an unknown key of the bastion, or "".
+        reach_hint: What to do about a host that does not answer, before the default hint, or "".
+        own_key: The path of the private key that a launch made for the cluster; None if it uses the user's key.
     """
 
     login_patience: float = 60.0
     configured_keys_win: bool = False
     key_hint: str = ""
     bastion_hint: str = ""
+    reach_hint: str = ""
+    own_key: Path | None = None
 
 
 class Access:
@@ -134,6 +145,8 @@ class Access:
 
     def _trust_each(self, hosts: Sequence[Host]) -> dict[str, HostError]:
         """Pin the provider's keys; return the errors by host name."""
+        if self.policy.own_key and not self.policy.own_key.exists():
+            return {host.name: _make_key_error(host, self.policy.own_key) for host in hosts}
         self._asked.update(host.name for host in hosts)
         found = on_each([host for host in hosts if self._needs_keys(host)], self._find_keys)
         errors: dict[str, HostError] = {}
@@ -183,10 +196,21 @@ class Access:
             error.hint = self.policy.key_hint or error.hint
         elif isinstance(error, BastionKeyError):
             error.hint = self.policy.bastion_hint or error.hint
+        elif isinstance(error, HostConnectionError) and error.unreachable:
+            error.hint = "; ".join(filter(None, (self.policy.reach_hint, error.hint))) or None
 
     def close(self) -> None:
         """Close all connections."""
         self.connections.close()
+
+
+def _make_key_error(host: Host, key: Path) -> HostConnectionError:
+    """Make the error for a host of a cluster that was launched on another machine."""
+    return HostConnectionError(
+        f"{host.name}: the private key of this cluster is not on this machine: {key} does not exist",
+        host=host.name,
+        hint=f"copy the file {key.name} to this path from the machine that launched the cluster (mode 0600)",
+    )
 
 
 def _describe(keys: Sequence[str]) -> str:

@@ -127,6 +127,8 @@ class Cloud:
         ec2.vpcs.clear()
         vpc = ec2.create_vpc(settings.network, is_default=True)
         ec2.default_vpc = vpc
+        default = ec2.get_default_security_group(vpc.id)  # in moto it has no rules
+        ec2.authorize_security_group_ingress(default.id, "-1", None, None, [], source_groups=[{"GroupId": default.id}])
         subnet = ec2.create_subnet(vpc.id, settings.network, availability_zone=ZONE)
         subnet.map_public_ip_on_launch = False
         subnet.default_for_az = True

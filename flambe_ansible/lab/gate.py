@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from flambe_ansible.lab import answers, authorization, calls, imaging, launching, policies
+from flambe_ansible.lab import answers, authorization, calls, groups, imaging, launching, policies
 from flambe_ansible.lab.alarms import check_alarm, set_warm_up
 from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.authorization import Guard
@@ -68,6 +68,7 @@ class Gate:
             "CreateImage": partial(imaging.create_image, cloud, fleet),
             "DeregisterImage": partial(imaging.deregister_image, cloud, fleet),
             "DescribeSnapshots": partial(imaging.describe_snapshots, cloud),
+            "DeleteSecurityGroup": partial(groups.delete_group, cloud),
             "GetConsoleOutput": self._get_console_output,
         }
 

@@ -16,12 +16,14 @@ class Provider(Protocol):
     """Finds, plans, creates and terminates the hosts of one cluster.
 
     Attributes:
-        access: How its hosts are reached.
         records_hosts: Whether the hosts of the last launch are recorded, since no service lists them.
     """
 
-    access: AccessPolicy
     records_hosts: bool
+
+    @property
+    def access(self) -> AccessPolicy:
+        """How its hosts are reached."""
 
     def identity(self) -> tuple[str, ...]:
         """Return what distinguishes this cluster from others of the same name."""

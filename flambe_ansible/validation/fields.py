@@ -15,9 +15,11 @@ from flambe_ansible.validation.cross import (
     GP2_IO1_LARGEST,
     GP3_LARGEST,
     IO1_SMALLEST,
+    KEY_RULES,
     LONGEST_TIMEOUT,
     NEVER,
     RUNTIME_RULES,
+    SOURCES_RULE,
     TIMEOUTS_RULE,
     VOLUME_RULE,
     VOLUME_TYPES,
@@ -178,13 +180,14 @@ CREATOR = Field(
     required=True,
     rule=rules.text(longest=256),
 )
+OWN = "one that the launch makes for the cluster, and `down` deletes"
 NETWORK = (
     Field(
         name="key_name",
         expected="the name of an EC2 key pair, 1 to 255 characters",
         doc="The EC2 key pair whose private half is `key`.",
         change=Change.NEW_HOSTS,
-        required=True,
+        default_note=OWN,
         rule=rules.text(longest=255),
     ),
     Field(
@@ -192,7 +195,7 @@ NETWORK = (
         expected="a security group id such as sg-0987654321",
         doc="The security group. It must allow SSH (port 22) from you and all traffic among its members.",
         change=Change.NEW_HOSTS,
-        required=True,
+        default_note=OWN,
         rule=rules.form(rules.SECURITY_GROUP, hint="sg-"),
     ),
     Field(
@@ -200,9 +203,17 @@ NETWORK = (
         expected="a subnet id such as subnet-0123456789abcdef0",
         doc="The subnet of all hosts.",
         change=Change.NEW_HOSTS,
-        required=True,
+        default_note="a default subnet in a zone that offers the types",
         rule=rules.form(rules.SUBNET, hint="subnet-"),
     ),
+)
+SSH_SOURCES = Field(
+    name="ssh_sources",
+    kind=Kind.ADDRESSES,
+    expected="a list of networks such as 203.0.113.0/24",
+    doc="The networks from which SSH is allowed, if the cluster has its own security group.",
+    default_note="the address of this machine, asked from checkip.amazonaws.com",
+    rule=rules.networks,
 )
 VOLUME_TYPE = Field(
     name="volume_type",
@@ -282,7 +293,7 @@ AWS_CLUSTER = Schema(
         *TYPES,
         *NETWORK,
         CREATOR,
-        KEY,
+        replace(KEY, required=False, default_note=OWN),
         VOLUME_TYPE,
         REGION,
         USERNAME,
@@ -292,7 +303,8 @@ AWS_CLUSTER = Schema(
         *TIMEOUTS,
         VOLUME_SIZE,
         SETUP_CMDS,
+        SSH_SOURCES,
         *EXTRA_FIELDS,
     ),
-    cross_rules=(TIMEOUTS_RULE, VOLUME_RULE, FLAMBE_RULE, *RUNTIME_RULES),
+    cross_rules=(TIMEOUTS_RULE, VOLUME_RULE, *KEY_RULES, SOURCES_RULE, FLAMBE_RULE, *RUNTIME_RULES),
 )

@@ -112,6 +112,60 @@ def test_hosts_start_together_and_reach_each_other(lab: LabInfo, tmp_path: Path)
     cloud.client(lab).terminate_instances(InstanceIds=ids)
 
 
+_SERVER = "sudo systemd-run --quiet --unit=server-{port} python3 -m http.server {port}; sleep 1"
+_GET = "curl --silent --max-time 2 --output /dev/null --write-out %{{http_code}} http://{address}:{port}; :"
+
+
+def test_security_groups_filter(lab: LabInfo, tmp_path: Path) -> None:
+    """Two hosts in different groups: rules apply to running hosts at once, and open connections go on."""
+    ec2 = cloud.client(lab)
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    closed, friends = (
+        ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"] for name in ("shut", "pals")
+    )
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    web = {**ssh, "FromPort": 8000, "ToPort": 8001}
+    memberships = ([closed], [friends, lab.security_group])  # no rule of the first lets the lab's check of sshd in
+    target, other = (
+        ec2.run_instances(**cloud.request(lab, SecurityGroupIds=groups))["Instances"][0]["InstanceId"]
+        for groups in memberships
+    )
+    cloud.wait_for(lab, [target, other], "running")
+    address = cloud.describe(lab, target)[0]["PrivateIpAddress"]
+    with pytest.raises(TimeoutError):
+        socket.create_connection((address, 22), timeout=1)
+    ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[ssh])
+    cloud.ssh(lab, target, _SERVER.format(port=8001), tmp_path)
+    get = _GET.format(address=address, port=8001)
+    assert cloud.ssh(lab, other, get, tmp_path) == "000"
+
+    mutual = {"IpProtocol": "tcp", "FromPort": 8001, "ToPort": 8001, "UserIdGroupPairs": [{"GroupId": friends}]}
+    ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[mutual])
+    assert cloud.ssh(lab, other, get, tmp_path) == "200"
+    with pytest.raises(TimeoutError):
+        socket.create_connection((address, 8001), timeout=1)
+    ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[web])
+    with socket.create_connection((address, 8001), timeout=5) as connection:
+        ec2.revoke_security_group_ingress(GroupId=closed, IpPermissions=[web, mutual])
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.recv(15).startswith(b"HTTP/1.0 200")
+    assert cloud.ssh(lab, other, get, tmp_path) == "000"
+
+    for group in (closed, friends):
+        with pytest.raises(ClientError, match=r"DependencyViolation"):
+            ec2.delete_security_group(GroupId=group)
+    boot = cloud.ssh(lab, target, _BOOT_ID, tmp_path)
+    cloud.ssh(lab, target, "sudo nft flush ruleset", tmp_path)
+    ec2.reboot_instances(InstanceIds=[target])
+    wait_for_other_boot(lab, target, boot, tmp_path)
+    cloud.ssh(lab, target, _SERVER.format(port=8001), tmp_path)
+    assert cloud.ssh(lab, other, get, tmp_path) == "000"
+    ec2.terminate_instances(InstanceIds=[target, other])
+    cloud.wait_for(lab, [target, other], "terminated")
+    for group in (closed, friends):
+        ec2.delete_security_group(GroupId=group)
+
+
 def test_a_host_is_unreachable_from_outside(lab: LabInfo, host: str) -> None:
     """A separate network namespace of this machine has a route to the host and gets no answer."""
     address = cloud.describe(lab, host)[0]["PrivateIpAddress"]

@@ -34,10 +34,7 @@ from flambe_ansible.validation.fields import EXTRA_FIELDS
 from tests.unit.ec2.support import REGION, SSH_RULE, Account, client_error, refuse, tags_of
 from tests.unit.keys import private_key, public_key, write_key
 
-REQUIRED = [
-    *("name", "factories_num", "factories_type", "orchestrator_type", "key_name", "security_group", "subnet_id"),
-    *("creator", "key"),
-]
+REQUIRED = ["name", "factories_num", "factories_type", "orchestrator_type"]
 ALL = ["trial_factory_0", "trial_factory_1", "trial_orchestrator"]
 
 
@@ -45,6 +42,9 @@ def test_the_arguments_are_those_of_flambe_in_their_order() -> None:
     arguments = inspect.signature(AWSCluster).parameters
     assert {name: one.default for name, one in arguments.items() if one.kind is one.POSITIONAL_OR_KEYWORD} == {
         **dict.fromkeys(REQUIRED, inspect.Parameter.empty),
+        **dict.fromkeys(["key_name", "security_group", "subnet_id"]),
+        "creator": "",  # required, after optional ones
+        "key": None,
         "volume_type": "gp2",
         "region_name": None,
         "username": "ubuntu",
