@@ -135,11 +135,34 @@ def stop_all(lab: ServedLab) -> None:
             lab.fleet.stop(instance)
 
 
+def make_own(lab: ServedLab, source: str = "203.0.113.0/24") -> AWSCluster:
+    """Make a cluster with its own security group and key pair."""
+    absent = dict.fromkeys(("key", "key_name", "security_group", "subnet_id"))
+    return lab.cluster(name="own", ssh_sources=[source], **absent)
+
+
+def create_own(lab: ServedLab) -> None:
+    make_own(lab).aws.create(observer=lambda _event: None, created=[])
+
+
+def move(lab: ServedLab) -> None:
+    """Launch from another address, which replaces a rule."""
+    make_own(lab, "198.51.100.0/24").aws.create(observer=lambda _event: None, created=[])
+
+
+def down_own(lab: ServedLab) -> None:
+    make_own(lab).aws.terminate()
+
+
 FLOWS: dict[str, Callable[[ServedLab], object]] = {
     "cloudwatch:DescribeAlarms": create,
     "cloudwatch:PutMetricAlarm": create,
     "cloudwatch:DeleteAlarms": down,
+    "ec2:AuthorizeSecurityGroupIngress": create_own,
+    "ec2:CreateSecurityGroup": create_own,
     "ec2:CreateTags": plan,
+    "ec2:DeleteKeyPair": down_own,
+    "ec2:DeleteSecurityGroup": down_own,
     "ec2:DescribeImages": plan,
     "ec2:DescribeInstanceTypeOfferings": plan,
     "ec2:DescribeInstanceTypes": plan,
@@ -148,6 +171,8 @@ FLOWS: dict[str, Callable[[ServedLab], object]] = {
     "ec2:DescribeSecurityGroups": plan,
     "ec2:DescribeSubnets": plan,
     "ec2:DescribeVolumes": create,
+    "ec2:ImportKeyPair": create_own,
+    "ec2:RevokeSecurityGroupIngress": move,
     "ec2:RunInstances": plan,
     "ec2:StartInstances": create,
     "ec2:TerminateInstances": down,
@@ -168,6 +193,7 @@ def lab(shared: ServedLab, no_pauses: None) -> Iterator[ServedLab]:
     yield shared
     allow_without(shared)
     down(shared)
+    down_own(shared)
     shared.cloud.linked_role = False
 
 
@@ -188,6 +214,8 @@ def test_the_flows_need_each_action_and_no_other(lab: ServedLab, action: str) ->
     allow_without(lab)
     if action in ("cloudwatch:DeleteAlarms", "ec2:StartInstances", "ec2:TerminateInstances"):
         create(lab)
+    if FLOWS[action] in (down_own, move):
+        create_own(lab)
     if action == "ec2:StartInstances":
         stop_all(lab)
     allow_without(lab, action)
