@@ -1002,7 +1002,13 @@ class Cluster(ABC):
             answer=self._limits.answer,
             observer=lambda event: self.observer(event),
         )
-        return Access(connections, policy, find_keys=self.expected_host_keys, jump_keys=self._provider.jump_keys)
+        return Access(
+            connections,
+            policy,
+            find_keys=self.expected_host_keys,
+            find_late_keys=self._provider.late_host_keys,
+            jump_keys=self._provider.jump_keys,
+        )
 
     @property
     def _ray(self) -> RayService:

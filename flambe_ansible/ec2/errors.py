@@ -15,7 +15,7 @@ REJECTED_HINT = (
     "AWS rejects these credentials, or the account has not enabled this region "
     "(aws account list-regions), or the clock of this machine is wrong; " + LOGIN_HINT
 )
-EXPIRED_HINT = "log in again with 'aws sso login', or get new temporary credentials"
+EXPIRED_HINT = "log in again with 'aws login' or 'aws sso login', or get new temporary credentials"
 PERMISSION_HINT = "these credentials lack a permission; docs/aws.md lists the permissions that are needed"
 
 ROLE_HINT = (
@@ -148,7 +148,13 @@ def _classify(code: str, status: int) -> type[AWSError]:
 def _find_local_hint(error: exceptions.BotoCoreError) -> str | None:
     """Return the hint for an error that happened on this machine."""
     missing = (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError)
-    expired = (exceptions.TokenRetrievalError, exceptions.SSOError, exceptions.NoAuthTokenError)
+    expired = (
+        exceptions.LoginError,
+        exceptions.NoAuthTokenError,
+        exceptions.RefreshWithMFAUnsupportedError,
+        exceptions.SSOError,
+        exceptions.TokenRetrievalError,
+    )
     if isinstance(error, missing):
         return LOGIN_HINT
     if isinstance(error, expired):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flambe_ansible.errors import BastionKeyError, HostConnectionError, HostError, HostKeyError, RevokedKeyError
-from flambe_ansible.events import Observer
+from flambe_ansible.errors import (
+    AWSError,
+    BastionKeyError,
+    HostConnectionError,
+    HostError,
+    HostKeyError,
+    RevokedKeyError,
+)
+from flambe_ansible.events import Notice, Observer
 from flambe_ansible.hosts import Host, find_boot_timeout
 from flambe_ansible.ssh import Connections, Patience, known_hosts, on_each
 from flambe_ansible.ssh.parallel import join
+from flambe_ansible.ssh.waiting import announce_delay
 
 ANSWER_TIMEOUT = 60.0
 
@@ -75,6 +84,7 @@ class Access:
         connections: The connections; none is open yet.
         policy: How the provider's hosts are reached.
         find_keys: Returns the host keys (``type base64``) that the provider vouches for, or None.
+        find_late_keys: Returns the host keys of a host that answers and has no trusted key; it may wait for them.
         jump_keys: Returns host keys of bastions by their known_hosts name.
     """
 
@@ -84,11 +94,14 @@ class Access:
         policy: AccessPolicy,
         *,
         find_keys: Callable[[Host], list[str] | None],
+        find_late_keys: Callable[[Host, threading.Event], list[str] | None],
         jump_keys: Callable[[], Mapping[str, Sequence[str]]],
     ) -> None:
         self.connections = connections
         self.policy = policy
         self._find_keys = find_keys
+        self._find_late_keys = find_late_keys
+        connections.on_unknown_key = self._trust_late
         self._jump_keys = jump_keys
         self._asked: set[str] = set()  # names of the hosts whose keys were looked up
 
@@ -145,6 +158,17 @@ class Access:
         for name, jump_keys in self._jump_keys().items():
             known_hosts.replace(self.known_hosts, name, jump_keys)
         return errors
+
+    def _trust_late(self, host: Host, observer: Observer, stop: threading.Event) -> None:
+        """Trust the provider's keys of a host that answers, if there are any by now."""
+        try:
+            with announce_delay(observer, f"{host.name}: waiting until its host keys are on its console"):
+                keys = self._find_late_keys(host, stop)
+        except AWSError as error:
+            reason = f"{error.operation} failed with {error.code}" if error.code else error.message
+            observer(Notice(message=f"{host.name}: its host keys are not verified: {reason}", warning=True))
+            return
+        self._accept(host, keys or [])
 
     def _needs_keys(self, host: Host) -> bool:
         """Return whether the provider's keys of a host are needed: it has no key yet, or one that was not verified."""

@@ -58,6 +58,7 @@ class Fleet:
     def start(self, instance: Any) -> None:
         """Boot the host of a stopped instance again."""
         disk.end_mark(self.settings, instance.id).unlink(missing_ok=True)
+        disk.restart_mark(self.settings, instance.id).touch()
         set_state(instance, "pending")
         self._since[instance.id] = math.inf
         self._pool.submit(self._boot, instance, None)

@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from flambe_ansible.lab import answers, calls, disk, groups, imaging, launching, quotas, roles
+from flambe_ansible.lab import answers, authorization, calls, groups, imaging, launching, policies, quotas, roles
+from flambe_ansible.lab.alarms import check_alarm, set_warm_up
 from flambe_ansible.lab.answers import Answer, RefusedError
+from flambe_ansible.lab.authorization import Guard
 from flambe_ansible.lab.calls import CallLog
 from flambe_ansible.lab.cloud import REGION, STATE_CODES
+from flambe_ansible.lab.consistency import Visibility
+from flambe_ansible.lab.console import Consoles
 from flambe_ansible.lab.fleet import Fleet, set_state
 from flambe_ansible.lab.launching import Forward, replaced
 from flambe_ansible.lab.signing import Request, SignatureError, read_scope, verify
-from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.throttling import Throttle
 
 BODY_LIMIT = 1 << 20
-CONSOLE_LIMIT = 65_536  # EC2 keeps the last 64 KB
 
 _CHANGES = {
     "ec2": {
@@ -36,7 +38,7 @@ _CHANGES = {
     "ssm": set(),
     "servicequotas": set(),
     "iam": set(),
-    "sts": set(),
+    "sts": {"DecodeAuthorizationMessage"},
 }  # fmt: skip
 
 _NO_SUCH_KEY = {"ec2": "AuthFailure", "ssm": "UnrecognizedClientException"}
@@ -59,6 +61,10 @@ class Gate:
         self._access_key, self._secret_key = secrets
         self._log = log
         self._throttle = Throttle()
+        settings = fleet.settings
+        self._guard = Guard(cloud, policies.parse(settings.policy) if settings.policy else None)
+        self._visibility = Visibility(cloud, settings.consistency)
+        self._consoles = Consoles(cloud, settings)
         self._handlers: dict[str, Callable[[Mapping[str, Any], Forward], Answer]] = {
             "RunInstances": partial(launching.run_instances, cloud, fleet),
             "TerminateInstances": self._terminate_instances,
@@ -88,7 +94,7 @@ class Gate:
             code = "RequestExpired" if error.kind == "expired" else code
             answer = answers.error(service, kind, code, str(error), status=401 if service == "ec2" else 403)
         except RefusedError as error:
-            answer = answers.error(service, kind, error.code, str(error))
+            answer = answers.error(service, kind, error.code, str(error), status=error.status)
         except Exception:
             _log.exception("%s %s failed", service, operation)
             answer = answers.error(service, kind, "InternalError", "The lab failed; see its daemon.log")
@@ -107,22 +113,38 @@ class Gate:
             raise RefusedError("UnsupportedOperation", f"The lab has no service {service}")
         if not calls.is_reading(operation) and operation not in changes:
             raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
+        self._guard.check(service, operation, parameters)
         if service == "ssm":
             return self._get_parameter(operation, parameters)
         if service == "servicequotas":
             return quotas.answer(self._fleet.settings.quotas, operation, parameters)
         if service == "iam":
             return roles.answer(self._cloud, operation, parameters)
+        if operation == "DecodeAuthorizationMessage":
+            return answers.decoded(authorization.decode(str(parameters.get("EncodedMessage", ""))))
 
         forward = partial(self._forward, environ, body)
         if service == "monitoring":
             self._throttle.check(operation)
             if operation == "PutMetricAlarm":
-                check_alarm(parameters)
+                return self._put_alarm(parameters, forward)
         dry = calls.is_true(parameters, "DryRun")
         handler = None if dry or service != "ec2" else self._handlers.get(operation)
-        answer = forward() if handler is None else handler(parameters, forward)
+        with self._visibility.around(operation, parameters if service == "ec2" else {}):
+            answer = forward() if handler is None else handler(parameters, forward)
         if not calls.is_reading(operation) and answer.status < 400 and not dry:
+            self._fleet.save()
+        return answer
+
+    def _put_alarm(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:
+        """Create or replace an alarm; the first one creates the role that acts on instances."""
+        check_alarm(parameters)
+        name = parameters.get("AlarmName")
+        before = self._cloud.cloudwatch.alarms.get(name)
+        answer = forward()
+        if answer.status < 400:
+            set_warm_up(self._cloud.cloudwatch.alarms[name], before, parameters)
+            self._cloud.linked_role |= authorization.acts_on_instances(parameters)
             self._fleet.save()
         return answer
 
@@ -179,15 +201,9 @@ class Gate:
         from moto.ec2.responses import general
 
         instance = next((i for i in self._cloud.instances() if i.id == parameters.get("InstanceId")), None)
-        if instance is not None and calls.is_true(parameters, "Latest"):
-            known = self._cloud.ec2.describe_instance_types(filters={"instance-type": [instance.instance_type]})
-            if not known or known[0].get("Hypervisor") != "nitro":
-                reason = "This instance type does not support retrieving latest console logs."
-                raise RefusedError("UnsupportedOperation", reason)
-        shown = ""
-        if instance is not None and instance.state in ("running", "stopping", "stopped"):
-            shown = render_console(self._fleet.settings, instance.id)
-        general.SAMPLE_CONSOLE_OUTPUT = shown  # moto returns it for every instance
+        latest = calls.is_true(parameters, "Latest")
+        # moto returns it for every instance.
+        general.SAMPLE_CONSOLE_OUTPUT = self._consoles.read(instance, latest=latest) if instance else ""
         return forward()
 
     def _get_parameter(self, operation: str, parameters: Mapping[str, Any]) -> Answer:
@@ -241,33 +257,9 @@ def read_request(environ: Mapping[str, Any]) -> Request:
     return Request(method=environ["REQUEST_METHOD"], url=url, headers=headers, body=body)
 
 
-def render_console(settings: Settings, instance: str) -> str:
-    """Return the end of a host's console output: boot messages, and SSH host keys as cloud-init prints them.
-
-    https://cloudinit.readthedocs.io/en/latest/reference/modules.html (Keys to Console)
-    """
-    keys = disk.host_keys(settings, instance)
-    block = ["-----BEGIN SSH HOST KEY KEYS-----", *keys, "-----END SSH HOST KEY KEYS-----"]
-    return "\n".join([disk.console_tail(settings, instance, lines=400), *block, ""])[-CONSOLE_LIMIT:]
-
-
 def read_error_code(answer: Answer) -> str:
     """Read AWS's error code from an answer in any of its forms; "" if it is not an error."""
     if answer.status < 400:
         return ""
     match = re.search(rb"<Code>([\w.]+)</Code>", answer.body) or re.search(rb'"__type":\s*"([^"]+)"', answer.body)
     return match[1].decode().rpartition("#")[2] if match else str(answer.status)
-
-
-def check_alarm(parameters: Mapping[str, Any]) -> None:
-    """Refuse alarms whose period is invalid, or that look back over a day (a week for periods of an hour).
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
-    """
-    period, evaluations = int(parameters.get("Period") or 60), int(parameters.get("EvaluationPeriods") or 1)
-    if period not in (10, 20, 30) and (period < 60 or period % 60):
-        raise RefusedError("ValidationError", f"Invalid period {period}: it must be 10, 20, 30 or a multiple of 60")
-    limit = 604_800 if period >= 3600 else 86_400
-    if period * evaluations > limit:
-        reason = f"EvaluationPeriods * Period must be <= {limit}"
-        raise RefusedError("ValidationError", f"Metrics cannot be checked across more than {limit} seconds ({reason})")

@@ -5,14 +5,27 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flambe_ansible.errors import LabError
 from flambe_ansible.files import lock
-from flambe_ansible.lab import cgroups, host, image, layer, network, pidfile, process, python37, sources, state
+from flambe_ansible.lab import (
+    cgroups,
+    host,
+    image,
+    layer,
+    network,
+    pidfile,
+    policies,
+    process,
+    python37,
+    sources,
+    state,
+)
 from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus
 from flambe_ansible.lab.client import read as read_info
 from flambe_ansible.lab.fleet import HOSTS_FILE
@@ -30,6 +43,9 @@ def up(
     network_range: str | None = None,
     max_hosts: int | None = None,
     quotas: Sequence[str] = (),
+    policy: Path | None = None,
+    consistency: str | None = None,
+    console_delay: float | None = None,
     say: Callable[[str], None] = lambda _message: None,
 ) -> LabInfo:
     """Start a lab, and create it if it does not exist.
@@ -38,23 +54,38 @@ def up(
     /24 (default: a free one), ``max_hosts`` (default: 32) and ``quotas`` for vCPUs, such as ``L-DB2E81BA=0`` (default:
     large ones), are for a new lab. ``python`` is the hosts' Python 3.7
     (default: one found on this machine), and ``say`` receives progress messages of one line.
+
+    How the API behaves is also for a new lab: ``policy`` is the file of an IAM policy for its key (default: everything
+    is allowed), ``consistency`` is ``strong`` (default) or ``eventual``, and ``console_delay`` is the number of seconds
+    until the console of a new host shows its host keys (default: 0.5).
+
+    Raises:
+        LabError: The lab cannot be created or started, or it exists and behaves differently.
     """
-    folder, values = state.lab_dir(name), parse_quotas(quotas)
+    if policy is not None:
+        policies.read_file(policy)
+    behaviour: dict[str, Any] = {
+        "policy": policy.read_text() if policy else None,
+        "consistency": consistency,
+        "console_delay": console_delay,
+        "quotas": parse_quotas(quotas) or None,
+    }
+    behaviour = {key: value for key, value in behaviour.items() if value is not None}
+    folder = state.lab_dir(name)
     require_root(words("up", name))
     sources.this_release()
     require_packages()
     process.require_moto()
     with lock(state.root() / "locks" / f"{name}.lock"):
         settings = state.load(name)
-        if settings is not None and values and settings.quotas != values:
-            hint = f"sudo flambe-ans {words('down', name)}, then lab up with --quota"
-            raise LabError(f"the lab {name} exists, and --quota is for a new lab", hint=hint)
-        if settings is not None and pidfile.find(folder) is not None:
-            return get_info(name)
+        if settings is not None:
+            _check_behaviour(settings, behaviour)
+            if pidfile.find(folder) is not None:
+                return get_info(name)
         found = python37.find(python)
         wanted = image.ensure(image.recipe(found.libraries if found else ()), say)
         if settings is None:
-            settings = replace(_make(name, str(wanted), network_range, max_hosts), quotas=values)
+            settings = _make(name, str(wanted), network_range, max_hosts, behaviour)
         settings = replace(settings, port=process.choose_port(settings.port))
         if not _has_disks(settings):  # hosts and their images need the base that they were created on
             settings = replace(settings, image=str(wanted), python37=found.binds if found else ())
@@ -112,7 +143,18 @@ def words(verb: str, name: str) -> str:
     return f"lab {verb}" if name == DEFAULT else f"lab {verb} --name {name}"
 
 
-def _make(name: str, image_folder: str, network_range: str | None, max_hosts: int | None) -> Settings:
+def _check_behaviour(settings: Settings, wanted: Mapping[str, Any]) -> None:
+    """Refuse to change how the API of an existing lab behaves."""
+    for key, value in wanted.items():
+        if getattr(settings, key) != value:
+            option = f"--{key.replace('_', '-')}"
+            hint = f"sudo flambe-ans {words('down', settings.name)}, then lab up with {option}"
+            raise LabError(f"the lab {settings.name} exists, and {option} is for a new lab", hint=hint)
+
+
+def _make(
+    name: str, image_folder: str, network_range: str | None, max_hosts: int | None, behaviour: Mapping[str, Any]
+) -> Settings:
     """Choose a new lab's settings, and create its folder, key pair and access key."""
     owner = caller()
     with lock(state.root() / "locks" / ".ranges"):
@@ -124,6 +166,7 @@ def _make(name: str, image_folder: str, network_range: str | None, max_hosts: in
             max_hosts=32 if max_hosts is None else max_hosts,
             owner_uid=owner.uid,
             owner_gid=owner.gid,
+            **behaviour,
         )
         for folder in (state.root(), state.root() / "labs", settings.folder):
             folder.mkdir(parents=True, exist_ok=True)

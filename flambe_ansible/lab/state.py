@@ -57,6 +57,9 @@ class Settings:
     python37: tuple[tuple[str, str], ...] = ()  # folders of Python 3.7, as (path on the machine, path in the host)
     max_hosts: int = 32
     quotas: tuple[tuple[str, int], ...] = ()  # of the account: codes with vCPUs; the others have a large default
+    policy: str = ""  # the IAM policy of the lab's key, a JSON document; "" allows everything
+    consistency: str = "strong"  # or "eventual", see consistency.py
+    console_delay: float = 0.5  # seconds until the console of a new host shows its host keys
     owner_uid: int = 0
     owner_gid: int = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -30,8 +31,9 @@ from flambe_ansible.providers.places import Place
 from flambe_ansible.providers.preparing import Prepared, diagnose, prepare
 
 FRESH_SECONDS = 300.0  # an instance that started this recently may not have printed its host keys yet
-KEYS_WAIT = 60.0
 CHANGED_ADDRESS_HINT = "if the address of this machine has changed, launch again: it is then allowed in"
+# At its next boot a stopped instance has a new console, on which cloud-init prints no keys.
+STOPPED_STATES = (HostState.STOPPED, HostState.STOPPING)
 
 
 class AWSProvider:
@@ -51,7 +53,7 @@ class AWSProvider:
         self._state_dir = state_dir
         self.own = OwnResources(lambda: clients.ec2, lambda: self.spec.tags, state_dir, FIELD_NAMES)
         self._replaced: set[str] = set()  # ids of the instances that the next creation replaces
-        self._creates = False  # whether ``create`` was called
+        self._printing: set[str] = set()  # ids of the instances whose consoles may not show their host keys yet
         self._shown: set[str] = set()  # the notes that a plan has shown
         self._tokens: set[str] = set()  # of the creations of this object
         self._prepared: Prepared | None = None  # by the plan, for the launch that follows
@@ -136,7 +138,6 @@ class AWSProvider:
     def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
         """Create missing hosts, start stopped ones, and update names, tags and alarms."""
         spec, journal = self.spec, self.journal
-        self._creates = True
         found = launching.find_instances(self._clients.ec2, spec.tags, journal)
         existing = self.arrange(found)
         awake = {instance.id for instance in existing.all if instance.state is HostState.RUNNING}
@@ -169,6 +170,8 @@ class AWSProvider:
             self._remove_unused(observer)
             raise
         self._replaced.clear()
+        booted = {one.id for one in existing.all if one.state in STOPPED_STATES or not _is_fresh(one)}
+        self._printing = {host.instance_id for host in hosts if host.instance_id} - booted
         return [host if host.instance_id in awake else replace(host, started=time.time()) for host in hosts]
 
     def admit(self) -> None:
@@ -212,10 +215,13 @@ class AWSProvider:
 
     def host_keys(self, host: Host) -> list[str] | None:
         """Return the host keys on the instance's console; None if it shows none."""
-        if host.instance_id is None:
+        return console.read_host_keys(self._clients.ec2, host.instance_id) if host.instance_id else None
+
+    def late_host_keys(self, host: Host, stop: threading.Event) -> list[str] | None:
+        """Wait for the host keys of a new host, which its console shows some time after its sshd answers."""
+        if host.instance_id not in self._printing:
             return None
-        wait = KEYS_WAIT if self._creates and host.age < FRESH_SECONDS else 0.0
-        return console.read_host_keys(self._clients.ec2, host.instance_id, wait=wait)
+        return console.wait_for_host_keys(self._clients.ec2, host.instance_id or "", stop=stop)
 
     def jump_keys(self) -> Mapping[str, Sequence[str]]:
         """Return no keys."""
@@ -314,3 +320,7 @@ class AWSProvider:
     def _make_host(self, name: str, instance: EC2Instance) -> Host:
         index = read_index(self.spec.name, name) or 0
         return instances.to_host(instance, name=name, index=index, use_public=self.spec.needs.public)
+
+
+def _is_fresh(instance: EC2Instance) -> bool:
+    return time.time() - instance.launched.timestamp() < FRESH_SECONDS

@@ -31,11 +31,11 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def aws_session() -> Iterator[boto3.Session]:
     """Return one session for all tests: loading the API's models takes most of a second."""
     with pytest.MonkeyPatch.context() as patch:
-        _keep_client_classes(patch)
+        keep_client_classes(patch)
         yield boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
 
 
-def _keep_client_classes(patch: pytest.MonkeyPatch) -> None:
+def keep_client_classes(patch: pytest.MonkeyPatch) -> None:
     """Cache the class of each client; botocore otherwise creates hundreds of methods for every client."""
     create = ClientCreator._create_client_class
     classes: dict[str, type] = {}

@@ -51,23 +51,33 @@ def lab() -> None:
     type=click.Path(path_type=Path),
     help="Python 3.7 interpreter for the hosts. Default: the one found on this machine, if any.",
 )
+@click.option(
+    "--policy",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="IAM policy that a new lab enforces. Default: everything is allowed.",
+)
+@click.option(
+    "--consistency",
+    type=click.Choice(["strong", "eventual"]),
+    help="With eventual, calls to a new lab show new instances and tags some seconds late. Default: strong.",
+)
+@click.option(
+    "--console-delay",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 3600),
+    help="Time until the console of a new lab's hosts shows their host keys. Default: 0.5.",
+)
 @options.json_option
 @click.pass_obj
-def up(
-    output: Output,
-    name: str,
-    network_range: str | None,
-    max_hosts: int | None,
-    quotas: tuple[str, ...],
-    python: Path | None,
-) -> None:
+def up(output: Output, /, name: str, **settings: Any) -> None:
     """Start a lab.
 
     The first start builds the image of the hosts, which takes a few minutes. A running lab is not changed.
     """
     from flambe_ansible import lab as labs
 
-    info = labs.up(name, python=python, network_range=network_range, max_hosts=max_hosts, quotas=quotas, say=output.say)
+    info = labs.up(name, say=output.say, **settings)
     if output.json:
         output.write_document(describe_lab(info))
         return
