@@ -201,10 +201,17 @@ def read_keys(lab: ServedLab) -> object:
     return cluster.aws.host_keys(head)
 
 
+def examine(lab: ServedLab) -> object:
+    return [finding.notes for finding in make_cluster(lab).diagnose()]
+
+
 # Flows that go on without their action, with another result.
 DEGRADED: dict[str, Callable[[ServedLab], object]] = {
     "ec2:DescribeRouteTables": plan,
     "ec2:GetConsoleOutput": read_keys,
+    "iam:GetRole": examine,
+    "servicequotas:GetAWSDefaultServiceQuota": plan,
+    "servicequotas:GetServiceQuota": plan,
     "ssm:GetParameter": read_origin,
 }
 
