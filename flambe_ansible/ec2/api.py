@@ -239,16 +239,16 @@ def get_parameter(ssm: SSMClient, name: str) -> str:
 
 
 @aws_call("read a quota")
-def get_service_quota(service_quotas: Any, code: str) -> float:
+def get_service_quota(quotas: Any, code: str) -> float:
     """Return the value of a quota of EC2 that was set for this account."""
-    value: float = service_quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
+    value: float = quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
     return value
 
 
 @aws_call("read the default of a quota")
-def get_default_service_quota(service_quotas: Any, code: str) -> float:
+def get_default_service_quota(quotas: Any, code: str) -> float:
     """Return the value of a quota of EC2 for accounts without a value of their own."""
-    value: float = service_quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
+    value: float = quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
     return value
 
 

@@ -42,8 +42,8 @@ class Usage:
 
     @property
     def fits(self) -> bool:
-        """Whether the quota is large enough."""
-        return self.running + self.wanted <= self.limit
+        """Whether the quota is large enough for what is wanted."""
+        return not self.wanted or self.running + self.wanted <= self.limit
 
     def __str__(self) -> str:
         used = f"{self.running} in use, {self.wanted} more needed"

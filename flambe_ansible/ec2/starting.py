@@ -55,6 +55,21 @@ def name_of(cluster: str, role: Role, index: int) -> str:
     return orchestrator_name(cluster) if role is Role.ORCHESTRATOR else factory_name(cluster, index)
 
 
+def rehearse_alarms(
+    cloudwatch: CloudWatchClient,
+    alarm_for: Callable[[EC2Instance], Mapping[str, Any] | None],
+    existing: Existing,
+    missing: Missing,
+) -> None:
+    """Check that missing hosts can get alarms, before anything changes; existing hosts with alarms have shown it."""
+    if any(alarm_for(instance) for instance in existing.all):
+        return
+    nobody = (EC2Instance(id=alarms.NO_INSTANCE, state=HostState.PENDING, role=role) for role in missing)
+    alarm = next(filter(None, map(alarm_for, nobody)), None)
+    if alarm:
+        alarms.rehearse(cloudwatch, alarm)
+
+
 def bring_up(start: StartContext, existing: Existing, missing: Missing, images: Mapping[Role, Image]) -> Existing:
     """Create missing instances, start stopped ones, wait until all run, and update names, tags and alarms.
 
@@ -62,7 +77,6 @@ def bring_up(start: StartContext, existing: Existing, missing: Missing, images: 
     """
     _reset_alarms(start, existing.all)
     alarms.remove_strays(start.cloudwatch, start.ec2, start.alarm_owner, [instance.id for instance in existing.all])
-    _rehearse_alarms(start, existing, missing)
     made = _create(start, missing, images) if missing else []
     together = instances.arrange(start.cluster.name, [*existing.all, *made])
     _start_and_wait(start, together)
@@ -74,16 +88,6 @@ def bring_up(start: StartContext, existing: Existing, missing: Missing, images: 
     answered = [creation for creation in start.journal.unfinished() if creation.stage is Stage.ANSWERED]
     start.journal.close({creation.token for creation in answered}, "done")
     return together
-
-
-def _rehearse_alarms(start: StartContext, existing: Existing, missing: Missing) -> None:
-    """Check before hosts exist that they can get alarms; existing hosts with alarms have shown it."""
-    if any(start.alarm_for(instance) for instance in existing.all):
-        return
-    nobody = (EC2Instance(id=alarms.NO_INSTANCE, state=HostState.PENDING, role=role) for role in missing)
-    alarm = next(filter(None, map(start.alarm_for, nobody)), None)
-    if alarm:
-        alarms.rehearse(start.cloudwatch, alarm)
 
 
 def _create(start: StartContext, missing: Missing, images: Mapping[Role, Image]) -> list[EC2Instance]:

@@ -13,7 +13,7 @@ from flambe_ansible.ec2 import alarms, api, console, instances, launching
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.quotas import Demand
-from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing
+from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing, rehearse_alarms
 from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice, Observer, ignore
@@ -146,6 +146,7 @@ class AWSProvider:
         for note in (*prepared.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num)):
             if note not in self._shown:
                 observer(Notice(message=note))
+        rehearse_alarms(self._clients.cloudwatch, self.build_alarm, existing, missing)
         self._end([instance for instance in found if instance.id in self._replaced])
         places.record(self._state_dir(), self._place)
         try:

@@ -481,6 +481,13 @@ def test_a_missing_permission_for_alarms_is_found_before_hosts_exist(make_cluste
     assert "aws iam create-service-linked-role --aws-service-name events.amazonaws.com" in (caught.value.hint or "")
     assert cluster.calls.of_kind("RunInstances") == []
     assert account.instances() == []
+    make_cluster(factories_num=1, factories_timeout=-1).load_all_instances()
+    again = make_cluster(factories_num=1)
+    again.replace_hosts(["trial_orchestrator", "trial_factory_0"])
+    refuse(again.clients.cloudwatch, "PutMetricAlarm", [refused])
+    with pytest.raises(AWSError, match="iam:CreateServiceLinkedRole"):
+        again.load_all_instances()
+    assert len(account.instances()) == 2  # none was terminated to be replaced
 
 
 @pytest.mark.parametrize(("timeout", "tried"), [(1, True), (-1, False)])
