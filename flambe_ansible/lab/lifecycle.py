@@ -69,7 +69,6 @@ def up(
         "policy": policy.read_text() if policy else None,
         "consistency": consistency,
         "console_delay": console_delay,
-        "quotas": parse_quotas(quotas) or None,
     }
     behaviour = {key: value for key, value in behaviour.items() if value is not None}
     folder = state.lab_dir(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -11,6 +12,7 @@ from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
+    from flambe_ansible.cluster import Cluster
     from flambe_ansible.findings import Finding
 
 
@@ -56,12 +58,20 @@ def _examine(output: Output, file: str) -> Iterator[Finding]:
         return
     try:
         with options.open_cluster(output, file) as cluster:
-            if cluster.key:
+            if _has_key(cluster):
                 yield examine_key(cluster.key)
             yield from cluster.diagnose()
     except ClusterConfigurationError as error:
         problems = error.problems or [make_problem("", error.message, expected=error.hint or "")]
         yield Finding(check="configuration", problems=tuple(problems))
+
+
+def _has_key(cluster: Cluster) -> bool:
+    """Return whether the private key exists before a launch; a launch creates the cluster's own key pair."""
+    from flambe_ansible.cluster.aws import AWSCluster
+
+    creates = isinstance(cluster, AWSCluster) and not cluster.key_name
+    return bool(cluster.key) and (not creates or Path(cluster.key).expanduser().exists())
 
 
 def _examine_account() -> Iterator[Finding]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from flambe_ansible.cli.commands.doctor import _has_key
 from flambe_ansible.cli.render.doctor import render_finding
+from flambe_ansible.cluster import AWSCluster
 from flambe_ansible.doctor import account, local
 from flambe_ansible.errors import ClusterConfigurationError, Problem
 from flambe_ansible.findings import Finding, make_problem
@@ -49,6 +52,13 @@ def test_every_check_has_a_line_and_its_remedy(found: list[Finding], run: Run) -
         "1 problem: a launch would fail",
     ]
     assert done.code == 3
+
+
+def test_a_key_pair_that_a_launch_creates_is_no_problem(tmp_path: Path) -> None:
+    arguments = {"name": "demo", "factories_num": 1, "factories_type": "t3.small", "orchestrator_type": "t3.small"}
+    cluster = AWSCluster(**arguments, creator="ada", region_name="us-east-1")  # type: ignore[arg-type]
+    assert not _has_key(cluster)
+    assert _has_key(AWSCluster(**arguments, creator="ada", key_name="work", key="/nowhere"))  # type: ignore[arg-type]
 
 
 def test_the_exit_code_is_that_of_the_first_problem(found: list[Finding], run: Run) -> None:
