@@ -54,10 +54,10 @@ def up(
     /24 (default: a free one), and ``max_hosts`` (default: 32) are for a new lab. ``python`` is the hosts' Python 3.7
     (default: one found on this machine), and ``say`` receives progress messages of one line.
 
-    How the API behaves is also for a new lab: ``quotas`` for vCPUs, such as ``L-DB2E81BA=0`` (default: large ones),
-    ``policy`` is the file of an IAM policy for its key (default: everything
-    is allowed), ``consistency`` is ``strong`` (default) or ``eventual``, and ``console_delay`` is the number of seconds
-    until the console of a new host shows its host keys (default: 0.5).
+    How the API behaves is also for a new lab: ``quotas`` are those for vCPUs, such as ``L-DB2E81BA=0`` (default: large
+    ones), ``policy`` is the file of an IAM policy for its key (default: everything is allowed), ``consistency`` is
+    ``strong`` (default) or ``eventual``, and ``console_delay`` is the number of seconds until the console of a new host
+    shows its host keys (default: 0.5).
 
     Raises:
         LabError: The lab cannot be created or started, or it exists and behaves differently.
