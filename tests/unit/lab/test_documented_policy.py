@@ -41,7 +41,7 @@ CLIENTS = {
     "sender": "ec2",
     "cloudwatch": "cloudwatch",
     "iam": "iam",
-    "service_quotas": "service-quotas",
+    "quotas": "service-quotas",
     "ssm": "ssm",
     "sts": "sts",
 }
