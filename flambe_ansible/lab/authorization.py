@@ -19,7 +19,8 @@ from flambe_ansible.lab.cloud import ACCOUNT, REGION, Cloud
 from flambe_ansible.lab.policies import Need, Policy
 
 USER = f"arn:aws:iam::{ACCOUNT}:user/flambe-lab"
-LINKED_ROLE = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/events.amazonaws.com/AWSServiceRoleForCloudWatchEvents"
+ROLES = f"arn:aws:iam::{ACCOUNT}:role"
+LINKED_ROLE = f"{ROLES}/aws-service-role/events.amazonaws.com/AWSServiceRoleForCloudWatchEvents"
 WITHOUT_PERMISSION = {"GetCallerIdentity"}
 
 # The error code and HTTP status of a denial, by service; the others use the JSON protocol.
@@ -70,7 +71,7 @@ class Guard:
 def list_needs(cloud: Cloud, service: str, operation: str, parameters: Mapping[str, Any]) -> list[Need]:
     """List the actions that a request needs, each with its resource and the condition keys."""
     region = {"aws:requestedregion": [REGION], "ec2:region": [REGION]}
-    found = {"ec2": _list_ec2, "monitoring": _list_alarms, "ssm": _list_parameters}.get(service)
+    found = {"ec2": _list_ec2, "monitoring": _list_alarms, "ssm": _list_parameters, "iam": _list_roles}.get(service)
     needs = found(cloud, operation, parameters) if found else [Need(f"{service}:{operation}")]
     return [Need(need.action, need.resource, {**region, **need.context}) for need in needs]
 
@@ -168,6 +169,12 @@ def _list_alarms(cloud: Cloud, operation: str, parameters: Mapping[str, Any]) ->
 def _list_parameters(_cloud: Cloud, operation: str, parameters: Mapping[str, Any]) -> Iterator[Need]:
     """List what a request for a public parameter needs."""
     yield Need(f"ssm:{operation}", f"arn:aws:ssm:{REGION}::parameter/{str(parameters.get('Name', '')).lstrip('/')}")
+
+
+def _list_roles(_cloud: Cloud, operation: str, parameters: Mapping[str, Any]) -> Iterator[Need]:
+    """List what a request about a role needs; the account has one role."""
+    name = str(parameters.get("RoleName", ""))
+    yield Need(f"iam:{operation}", LINKED_ROLE if LINKED_ROLE.endswith(f"/{name}") else f"{ROLES}/{name}")
 
 
 def _read_tags(parameters: Mapping[str, str], kind: str) -> dict[str, list[str]]:
