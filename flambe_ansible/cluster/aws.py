@@ -48,8 +48,8 @@ class AWSCluster(Cluster):
         orchestrator_ami: The orchestrator's image; None is the newest Ubuntu LTS.
         factory_ami: The factories' image; None is the newest Ubuntu LTS, with NVIDIA's driver for types with GPUs.
         dedicated: Whether the hosts run on hardware that is dedicated to this account.
-        orchestrator_timeout: Idle hours after which an alarm terminates the orchestrator; -1 never, 0 five minutes.
-            A host on which Ray runs is never idle.
+        orchestrator_timeout: Idle hours after which the orchestrator powers itself off, which terminates it; -1 never,
+            0 five minutes.
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB.
         setup_cmds: Commands for bash that run in order on every host.
@@ -230,6 +230,10 @@ class AWSCluster(Cluster):
     # The parts.
 
     @property
+    def _alarm_percent(self) -> float:
+        return alarms.threshold(self.idle_cpu_percent)
+
+    @property
     def endpoint_url(self) -> str | None:
         """The API's address; None is AWS's own, or what the environment has."""
         return None
@@ -258,7 +262,8 @@ class AWSCluster(Cluster):
             tags=self._tags,
             factories_num=self.factories_num,
             settings=self._settings,
-            timeouts={Role.ORCHESTRATOR: int(self.orchestrator_timeout), Role.FACTORY: int(self.factories_timeout)},
+            timeouts=self._idle.hours,
+            alarm_percent=self._alarm_percent,
             needs=Needs(
                 public=self.use_public,
                 connected=self._runtime.ray is not None,
@@ -278,5 +283,6 @@ class AWSCluster(Cluster):
             volume_type=self.volume_type,
             volume_size=int(self.volume_size),
             dedicated=self.dedicated,
+            ending=frozenset(role for role, hours in self._idle.hours.items() if hours != alarms.NEVER),
             architectures=tuple(ARCHITECTURES[machine] for machine in self._runtime.machines),
         )

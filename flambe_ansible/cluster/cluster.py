@@ -28,9 +28,10 @@ from flambe_ansible.errors import (
     HostKeyError,
     RunError,
 )
-from flambe_ansible.fleet import records
+from flambe_ansible.fleet import idle, records
 from flambe_ansible.fleet.access import ANSWER_TIMEOUT, BOOT_TIMEOUT, Access, Limits
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.fleet.reservation import Reservation
@@ -88,6 +89,9 @@ class ClusterOptions(TypedDict, total=False):
     factories_resources: Mapping[str, float] | None
     orchestrator_resources: Mapping[str, float] | None
     factories_labels: Mapping[str, str] | None
+    idle_cpu_percent: float
+    idle_gpu_percent: float
+    idle_command: str | None
 
 
 class Cluster(ABC):
@@ -115,6 +119,9 @@ class Cluster(ABC):
         factories_resources: Resources of each factory for Ray's scheduler, name to amount.
         orchestrator_resources: Resources of the orchestrator; without them it has no CPUs for tasks.
         factories_labels: Labels of each factory for Ray's scheduler.
+        idle_cpu_percent: A host is idle if its CPU use is below this, in percent of one CPU.
+        idle_gpu_percent: A host is idle if the use of each GPU, and of its memory, is below this, in percent.
+        idle_command: A command for bash; a host is not idle if it exits with 0.
         proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config``, ``none`` is no bastion.
 
     Attributes:
@@ -123,10 +130,14 @@ class Cluster(ABC):
         created: Names of the hosts that this object created; a custom class appends to it.
         observer: Receives events and notices.
         options: The options of the last launch.
+        orchestrator_timeout: Idle hours until the orchestrator powers itself off; -1 never, 0 five minutes.
+        factories_timeout: The same for the factories.
     """
 
     provider: ClassVar[str] = ""  # the provider's name in plans and state folders; "" is the class's name
     ends_hosts: ClassVar[bool] = False  # whether terminate_instances terminates hosts
+    orchestrator_timeout: int = idle.NEVER
+    factories_timeout: int = idle.NEVER
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Record that a class with its own ``terminate_instances`` terminates hosts."""
@@ -154,6 +165,9 @@ class Cluster(ABC):
         factories_resources: Mapping[str, float] | None = None,
         orchestrator_resources: Mapping[str, float] | None = None,
         factories_labels: Mapping[str, str] | None = None,
+        idle_cpu_percent: float = 30.0,
+        idle_gpu_percent: float = 5.0,
+        idle_command: str | None = None,
         proxy_jump: str | None = None,
     ) -> None:
         self.name = name
@@ -174,6 +188,9 @@ class Cluster(ABC):
         self.factories_resources = factories_resources
         self.orchestrator_resources = orchestrator_resources
         self.factories_labels = factories_labels
+        self.idle_cpu_percent = idle_cpu_percent
+        self.idle_gpu_percent = idle_gpu_percent
+        self.idle_command = idle_command
         self.proxy_jump = proxy_jump
         self.observer: events.Observer = events.ignore
         self.orchestrator: Instance | None = None
@@ -743,7 +760,28 @@ class Cluster(ABC):
             reserved=health.reserved,
             location=self.location(),
             jobs=health.jobs,
+            idle=health.idle,
         )
+
+    def keep(self, seconds: float) -> dict[str, IdleState]:
+        """Postpone the automatic shutdown: no host powers itself off within the next seconds; 0 ends a postponement.
+
+        Returns:
+            The state of each host, by name.
+
+        Raises:
+            ClusterConfigurationError: The cluster has no automatic shutdown.
+            ClusterNotFoundError: No host is running.
+            HostError: It failed on a host; it is done on the others.
+        """
+        if not self._idle.enabled:
+            message = f"cluster {self.name} has no automatic shutdown: its timeouts are -1; nothing was changed"
+            raise ClusterConfigurationError(message)
+        errors = self.attach_each(self.find_running())
+        states = idle.keep(self.connections, self.hosts, seconds)
+        if errors:
+            raise join(list(errors.values()))
+        return states
 
     def inventory(self) -> dict[str, Any]:
         """Return the Ansible inventory of the running hosts; it does not depend on this object's connections.
@@ -1101,8 +1139,10 @@ class Cluster(ABC):
         """Ask the running hosts; the loaded hosts are unchanged."""
         errors = self._access.open_each(running, patience=self._limits.for_query, observer=self.observer)
         silent = {name: error.message for name, error in errors.items()}
-        if head is None or head not in running or head.name in errors:
-            return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent)
+        answering = [host for host in running if host.name not in errors]
+        states = idle.read_states(self.connections, answering) if self._idle.enabled else {}
+        if head is None or head not in answering:
+            return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent, idle=states)
         fleet = self._make_fleet(self._make_instance(head))
         runtime, runner = self._runtime, self._runtime.commands
         health = status.ask(
@@ -1111,7 +1151,7 @@ class Cluster(ABC):
             (lambda: self._make_jobs(fleet)) if runtime.jobs else None,
             (lambda: ClusterJobs(fleet, runner)) if runner else None,
         )
-        return replace(health, silent=silent)
+        return replace(health, silent=silent, idle=states)
 
     def _make_instance(self, host: Host) -> Instance:
         return Instance(host, lambda: self._access.reach(host))
@@ -1142,7 +1182,23 @@ class Cluster(ABC):
             setup_timeout=self.setup_timeout,
             install_timeout=self.install_timeout,
             limits=self._limits,
+            idle=self._idle,
         )
+
+    @property
+    def _idle(self) -> IdleOptions:
+        return IdleOptions(
+            hours={Role.ORCHESTRATOR: int(self.orchestrator_timeout), Role.FACTORY: int(self.factories_timeout)},
+            cpu_percent=self.idle_cpu_percent,
+            gpu_percent=self.idle_gpu_percent,
+            command=self.idle_command or "",
+            alarm_percent=self._alarm_percent,
+        )
+
+    @property
+    def _alarm_percent(self) -> float:
+        """The threshold of the hosts' idle alarms, in percent of all CPUs; 0 if they have none."""
+        return 0.0
 
 
 def _fixed(seconds: float) -> Callable[[Host], Patience]:

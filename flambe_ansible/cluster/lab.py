@@ -32,8 +32,8 @@ class LabCluster(AWSCluster):
         orchestrator_type: The instance type of the orchestrator.
         creator: The owner of the cluster; None is this machine's user.
         tags: More tags for hosts and volumes.
-        orchestrator_timeout: Idle hours after which an alarm terminates the orchestrator; -1 never, 0 five minutes.
-            A host on which Ray runs is never idle.
+        orchestrator_timeout: Idle hours after which the orchestrator powers itself off, which terminates it; -1 never,
+            0 five minutes.
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB, as the API shows it.
         setup_cmds: Commands for bash that run in order on every host.

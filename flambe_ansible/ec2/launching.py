@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flambe_ansible.ec2 import api, instances, tags
+from flambe_ansible.ec2 import api, guard, instances, tags
 from flambe_ansible.ec2.errors import ThrottledError, UnclearAnswerError
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.instances import VISIBLE_SECONDS, EC2Instance
@@ -41,6 +41,7 @@ class InstanceSettings:
     volume_type: str  # gp2, gp3 or io1
     volume_size: int  # GB, of the root volume
     dedicated: bool  # run on dedicated hardware
+    ending: frozenset[Role] = frozenset()  # the roles whose hosts power themselves off when they are idle
     public_address: bool = False  # request public addresses, which the subnet does not assign by itself
     architectures: Sequence[str] = ("x86_64",)  # accepted ones, in EC2's words: x86_64, arm64
 
@@ -87,9 +88,12 @@ def build_request(
         **_build_network(settings),
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": volume}],
         "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},
-        "InstanceInitiatedShutdownBehavior": "stop",  # a poweroff on the host keeps its disk; a launch starts it again
+        # Without an idle shutdown, a poweroff on the host keeps its disk, and a launch starts it again.
+        "InstanceInitiatedShutdownBehavior": "terminate" if role in settings.ending else "stop",
         "TagSpecifications": [{"ResourceType": kind, "Tags": tag_list} for kind in ("instance", "volume")],
     }
+    if role in settings.ending:
+        request["UserData"] = guard.write_user_data()
     if settings.dedicated:
         request["Placement"] = {"Tenancy": "dedicated"}
     return request

@@ -13,6 +13,7 @@ from flambe_ansible import events, inventory, secrets
 from flambe_ansible.errors import ClusterBusyError, ClusterError, PlaybookError
 from flambe_ansible.fleet.access import Limits
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.idle import IdleOptions
 from flambe_ansible.fleet.player import SITE, Player
 from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles
 from flambe_ansible.hosts import Host, Role
@@ -102,12 +103,14 @@ def role_variables(
     setup_timeout: float,
     install_timeout: float,
     limits: Limits,
+    idle: IdleOptions,
 ) -> dict[str, Any]:
     """Return the role variables of a cluster; the roles' defaults apply to the rest."""
     source = secrets.find(options.secrets_file)
     return {
         "cluster_name": cluster,
         "cluster_runtime": runtime.name,
+        **idle.variables(),
         "setup_cmds_commands": list(setup_cmds or []),
         "setup_cmds_timeout": setup_timeout,
         "setup_cmds_rerun": options.rerun_setup,

@@ -118,7 +118,9 @@ class EC2Spec:
         tags: The cluster's tags.
         factories_num: The number of factories.
         settings: What hosts are created with.
-        timeouts: Idle hours of each role after which an alarm terminates its hosts; ``alarms.NEVER`` sets none.
+        timeouts: Idle hours of each role after which its hosts power themselves off; the alarms of ``alarms.NEVER``
+            do not exist, others wait for longer.
+        alarm_percent: The threshold of the alarms, in percent of all CPUs.
         needs: What the cluster needs of its network and hosts.
     """
 
@@ -126,6 +128,7 @@ class EC2Spec:
     factories_num: int
     settings: InstanceSettings
     timeouts: Mapping[Role, int]
+    alarm_percent: float
     needs: Needs
 
     @property
@@ -305,7 +308,9 @@ class AWSProvider:
     def build_alarm(self, instance: EC2Instance) -> Mapping[str, Any] | None:
         """Return the idle alarm of an instance; None if its role has none."""
         hours = self.spec.timeouts[instance.role]
-        return None if hours == alarms.NEVER else self.build_alarm_of(instance.id, alarms.minutes_of(hours))
+        if hours == alarms.NEVER:
+            return None
+        return self.build_alarm_of(instance.id, alarms.minutes_of(hours), self.spec.alarm_percent)
 
     def build_alarm_of(
         self, instance_id: str, minutes: int, cpu_thresh: float = alarms.CPU_THRESHOLD

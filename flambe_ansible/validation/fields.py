@@ -146,6 +146,28 @@ EXTRA_FIELDS = (
         rule=rules.within(5, 3600),
     ),
     *NODE_FIELDS,
+    Field(
+        name="idle_cpu_percent",
+        kind=Kind.NUMBER,
+        expected="1 to 1000 percent of one CPU",
+        doc="A host is idle only if its CPU use is below this, in percent of one CPU. Ray itself needs up to 15.",
+        default=30.0,
+        rule=rules.within(1, 1000),
+    ),
+    Field(
+        name="idle_gpu_percent",
+        kind=Kind.NUMBER,
+        expected="1 to 100 percent",
+        doc="A host is idle only if the use of each NVIDIA GPU, and of its memory, is below this, in percent.",
+        default=5.0,
+        rule=rules.within(1, 100),
+    ),
+    Field(
+        name="idle_command",
+        expected="one command for bash",
+        doc="A check of your own, run on each host as `username` every minute: exit code 0 means that it is busy.",
+        rule=rules.text(longest=4096),
+    ),
 )
 BASE_FIELDS = (
     NAME,
@@ -255,14 +277,14 @@ TIMEOUTS = tuple(
         name=f"{hosts}_timeout",
         kind=Kind.INTEGER,
         expected=_HOURS,
-        doc=f"Idle hours after which an alarm terminates {label}. A host on which Ray runs is never idle.{more}",
+        doc=f"Idle hours after which {label} shut{s} down: [Automatic shutdown](idle-shutdown.md).{more}",
         change_note="each launch restarts the idle time",
         default=default,
         rule=rules.within(NEVER, LONGEST_TIMEOUT),
     )
-    for hosts, label, more, default in (
-        ("orchestrator", "the orchestrator", " Must not be shorter than `factories_timeout`.", -1),
-        ("factories", "the factories", "", 1),
+    for hosts, label, s, more, default in (
+        ("orchestrator", "the orchestrator", "s", " Must not be shorter than `factories_timeout`.", -1),
+        ("factories", "the factories", "", "", 1),
     )
 )
 VOLUME_SIZE = Field(
