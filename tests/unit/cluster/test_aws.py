@@ -381,7 +381,7 @@ def test_single_steps_on_names_and_tags(make_cluster: Any, account: Account) -> 
 
 @pytest.mark.parametrize(
     ("orchestrator", "factories", "counts"),
-    [(-1, -1, []), (-1, 1, [12, 12]), (5, 0, [1, 1, 60]), (0, 0, [1, 1, 1]), (168, 24, [168, 288, 288])],
+    [(-1, -1, []), (-1, 1, [24, 24]), (5, 0, [12, 12, 72]), (0, 0, [12, 12, 12]), (168, 23, [168, 288, 288])],
 )
 def test_timeouts_are_set_as_alarms(
     make_cluster: Any, account: Account, orchestrator: int, factories: int, counts: list[int]

@@ -180,6 +180,18 @@ def test_keep_zero_ends_a_postponement(host: SimpleNamespace, idle: Any) -> None
     assert has_ended(host)
 
 
+def test_a_launch_restarts_the_time(host: SimpleNamespace, idle: Any) -> None:
+    for _minute in range(4):
+        check(host, idle)
+    host.now += 30
+    host.clock += 30
+    state = states.publish(checking.restart(idle))
+    assert (state["busy"][0]["signal"], state["idle_since"], state["ends"]) == ("launch", "", "")
+    began = check(host, idle, after=30)["idle_since"]
+    assert began == states.write_time(host.now)
+    assert not has_ended(host)
+
+
 def test_keep_before_the_first_check(host: SimpleNamespace, make_settings: Callable[..., Any]) -> None:
     settings = make_settings()
     state = states.publish(checking.keep(settings, 60))

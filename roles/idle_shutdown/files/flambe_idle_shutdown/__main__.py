@@ -1,7 +1,7 @@
 """Power this host off after it was idle for some time; run by root.
 
 Commands: check (by a timer: look at this host once, and power it off if it was idle for long enough), keep SECONDS
-(postpone that), show. All print the state as one JSON document. Runs on Python 3.8 and later.
+(postpone that), restart (the idle time), show. All print the state as one JSON document. Runs on Python 3.8 and later.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ def main():
     commands.add_parser("check", help="look at this host once; power it off if it was idle for long enough")
     keep = commands.add_parser("keep", help="do not power this host off within the next seconds; 0 ends this")
     keep.add_argument("seconds", type=float)
+    commands.add_parser("restart", help="let the idle time start again")
     commands.add_parser("show", help="print the result of the last check")
     options = parser.parse_args()
     with open(options.settings, encoding="utf-8") as file:
@@ -33,6 +34,8 @@ def main():
         state = checking.check(settings)
     elif options.command == "keep":
         state = checking.keep(settings, options.seconds)
+    elif options.command == "restart":
+        state = checking.restart(settings)
     else:
         state = states.load(settings)
     print(json.dumps(states.publish(state)))

@@ -125,6 +125,14 @@ def keep(settings, seconds):
     return state
 
 
+def restart(settings):
+    """Let the idle time start again: a launch has just configured this host."""
+    os.makedirs(settings.folder, mode=0o755, exist_ok=True)
+    busy = [{"signal": "launch", "reason": "a launch has just configured this host"}]
+    sample = states.load(settings).get("sample")
+    return record(settings, busy, boot=states.read_boot(), sample=sample)
+
+
 def hold_off(settings, state, before, now):
     """On a busy or kept host, use enough CPU to stay above the threshold of the idle alarm, which sees only CPU use."""
     has_alarm = settings.alarm_percent and settings.timeout != states.NEVER
