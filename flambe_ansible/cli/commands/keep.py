@@ -38,7 +38,7 @@ def keep(output: Output, file: str, duration: str) -> None:
 
 def read_duration(text: str) -> float:
     """Read a duration such as ``30m``; return it in seconds."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([mhd])", text)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([mhd])", text)
     seconds = float(match[1]) * UNITS[match[2]] if match else -1.0
     if not 0 <= seconds <= LONGEST or 0 < seconds < 1:
         raise click.UsageError(
