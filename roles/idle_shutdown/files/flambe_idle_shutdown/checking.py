@@ -32,19 +32,17 @@ def check(settings):
 def find_reasons(settings, running, sample, now):
     """Return what keeps this host busy, and the logins that are too young to count."""
     logins, young = signals.find_logins(running)
-    found = [{"signal": "ssh", "reason": text} for text in logins]
     sources = (
         ("job", lambda: signals.find_jobs(settings)),
         ("ray", lambda: signals.find_ray_jobs(settings)),
         ("ray", lambda: signals.find_ray_work(running)),
         ("launch", lambda: signals.find_launch(settings)),
+        ("ssh", lambda: logins),
         ("cpu", lambda: usage.find_cpu(settings, sample, now)),
         ("gpu", lambda: usage.find_gpus(settings)),
         ("command", lambda: signals.ask_command(settings)),
     )
-    for name, find in sources:
-        found += read(name, find)
-    return found, young
+    return [reason for name, find in sources for reason in read(name, find)], young
 
 
 def read(name, find):
