@@ -17,6 +17,7 @@ from flambe_ansible.ssh import Completed, Connections, on_each
 PROGRAM = "/opt/flambe-idle-shutdown/bin/idle-shutdown"
 NEVER = -1  # hours
 SHORTEST_SECONDS = 300  # the meaning of 0 hours
+CLUSTER_SIGNALS = ("job", "ray", "launch")  # of the orchestrator, that keep the factories
 LATE_INTERVALS = 5  # an older check is late
 _LATE_SECONDS = 180
 
@@ -86,6 +87,11 @@ class IdleState:
     def is_late(self) -> bool:
         """Whether the last check is missing or too long ago."""
         return self.age is None or self.age > max(LATE_INTERVALS * self.interval, _LATE_SECONDS)
+
+    @property
+    def keeps_factories(self) -> bool:
+        """Whether this host, the orchestrator, is busy by something that keeps all factories."""
+        return any(one["signal"] in CLUSTER_SIGNALS for one in self.busy)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the documented JSON document."""

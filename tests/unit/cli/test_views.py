@@ -130,10 +130,16 @@ def test_a_status_shows_when_hosts_end(width: int) -> None:
     }
     text = " ".join(draw(render_status(make_status(idle=idle)), width=width).split())
     end = text.partition("Automatic shutdown: ")[2]
+    factories = " factory 0 idle since 12:03, {0} factory 1 idle since 12:03, {1}; kept until 14:03"
+    late = "; the last check was at 12:03"
+    stays = "stays with the orchestrator"
     assert end == (
-        f"orchestrator busy: {job['reason']}, and 1 more; kept until 15:03"
-        " factory 0 idle since 12:03, ends at 13:03"
-        " factory 1 idle since 12:03, ends at 14:03; kept until 14:03; the last check was at 12:03"
+        f"orchestrator busy: {job['reason']}, and 1 more; kept until 15:03" + factories.format(stays, stays) + late
+    )
+    idle["demo_orchestrator"] = IdleState(**checked, busy=(ssh,))
+    end = " ".join(draw(render_status(make_status(idle=idle)), width=width).split()).partition("shutdown: ")[2]
+    assert end == (
+        "orchestrator busy: SSH connection of ubuntu" + factories.format("ends at 13:03", "ends at 14:03") + late
     )
     assert "Automatic shutdown" not in draw(render_status(make_status()))
 

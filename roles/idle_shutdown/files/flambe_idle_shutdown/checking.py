@@ -83,7 +83,8 @@ def confirm(settings, state):
             return wait_for_orchestrator(settings, state, error)
     else:
         if reasons:
-            busy = [{"signal": "cluster", "reason": text} for text in reasons]
+            sys.stderr.write(f"idle, and stays: {reasons[0]}\n")
+            busy = [{"signal": "cluster", "reason": clean(text)} for text in reasons]
             return record(settings, busy, boot=state["boot"], sample=state["sample"])
     sys.stderr.write(f"idle since {states.write_time(state['idle_since'])}; powering off\n")
     code, output, errors = run(["systemctl", "poweroff"])

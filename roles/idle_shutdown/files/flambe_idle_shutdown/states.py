@@ -17,9 +17,11 @@ _TIMES = {"checked": "checked", "idle_since": "idle_since", "kept_until": "kept"
 
 
 def read_boot():
-    """Return the id of this boot of the host."""
+    """Return the id of this boot of the host; in a container the kernel's id stays, and that of its PID 1 does not."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+        kernel = file.read().strip()
+    with open("/proc/1/stat", encoding="utf-8", errors="replace") as file:
+        return f"{kernel} {file.read().rpartition(')')[2].split()[19]}"
 
 
 def derive(settings, before, *, busy, now, clock, boot):
