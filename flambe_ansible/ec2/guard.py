@@ -7,6 +7,7 @@ connection, so that a launch that is killed leaves no host running.
 from __future__ import annotations
 
 UNIT = "flambe-launch-guard"
+ROLE_TIMER = "flambe-idle-shutdown.timer"
 SECONDS = 3600
 INTERVAL = 300
 # Titles of sshd's processes after the login; before it they have brackets, and anyone can cause them.
@@ -17,6 +18,7 @@ mkdir -p /usr/local/sbin
 cat >/usr/local/sbin/{unit} <<'END'
 #!/bin/sh
 mark=/run/{unit}
+if systemctl -q is-enabled {role}; then exec systemctl -q disable --now {unit}.timer; fi
 processes=$(ps -eo args=) || exit 1
 if [ ! -e $mark ] || printf '%s\\n' "$processes" | grep -Eq '{pattern}'; then
     touch $mark
@@ -49,4 +51,4 @@ systemctl enable --now {unit}.timer
 
 def write_user_data(*, seconds: int = SECONDS, interval: int = INTERVAL) -> str:
     """Write the script; it powers a host off after ``seconds`` without a connection, checked each ``interval`` s."""
-    return _SCRIPT.format(unit=UNIT, pattern=_PATTERN, seconds=seconds, interval=interval)
+    return _SCRIPT.format(unit=UNIT, role=ROLE_TIMER, pattern=_PATTERN, seconds=seconds, interval=interval)

@@ -100,7 +100,7 @@ def test_1_a_launch_configures_hosts_and_installs_nothing(cluster: Cluster) -> N
     assert "flambe" not in document
     assert "] plain_orchestrator: setup_cmds: command 2 of 2: fetching the data\n" in cluster.progress
     found = cluster.document(
-        "exec", "--", "ls -d was-set-up /opt/flambe /run/flambe-ans/* /etc/systemd/system/flambe-*; :"
+        "exec", "--", "ls -d was-set-up /opt/flambe /run/flambe-ans/* /etc/systemd/system/flambe-[!i]*; :"
     )
     assert {result["stdout"] for result in found.values()} == {"was-set-up\n"}
 

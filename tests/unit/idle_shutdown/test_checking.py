@@ -125,6 +125,13 @@ def test_a_reboot_counts_as_activity(host: SimpleNamespace, idle: Any) -> None:
     assert state["kept_until"] == states.write_time(kept)
 
 
+def test_a_restart_of_a_container_is_a_reboot() -> None:
+    assert states.read_boot() == states.read_boot()
+    kernel, _, started = states.read_boot().partition(" ")
+    assert len(kernel) == 36
+    assert started.isdigit()
+
+
 def test_an_active_job_keeps_a_host(host: SimpleNamespace, make_settings: Callable[..., Any]) -> None:
     settings = make_settings(units=["flambe-run.service"])
     check(host, settings)

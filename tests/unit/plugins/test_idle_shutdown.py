@@ -116,7 +116,7 @@ def test_absent_removes_everything(host: Host) -> None:
 
 @pytest.mark.parametrize("state", ["present", "absent"])
 def test_the_guard_of_new_hosts_is_removed(host: Host, state: str) -> None:
-    assert f"{guard.UNIT}.timer" == idle_shutdown.GUARD
+    assert (f"{guard.UNIT}.timer", guard.ROLE_TIMER) == (idle_shutdown.GUARD, idle_shutdown.TIMER)
     timer = host.folder / idle_shutdown.GUARD
     timer.touch()
     assert f"remove {idle_shutdown.GUARD}" in host.converge(state=state)
