@@ -109,7 +109,7 @@ class IdleShutdown:
             "description": description,
             "command": [*words, "check"],
             "type": "oneshot",
-            "options": {**options, "StandardOutput": "null"},
+            "options": {**options, "StandardOutput": "null", "StandardError": "journal"},
             "enabled": False,
         }
 

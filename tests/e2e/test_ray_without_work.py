@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 HOSTS = ("orchestrator", "factory 0", "factory 1")
 ENDED = {"shutting-down", "terminated"}
-FACTORIES, ORCHESTRATOR = 6, 16  # idle seconds of the fast clock
+FACTORIES, ORCHESTRATOR = 6, 40  # idle seconds of the fast clock
 
 
 def run_fast(cluster: RayCluster, **variables: Any) -> None:
@@ -49,7 +49,7 @@ def list_hosts(cluster: RayCluster) -> dict[str, dict[str, Any]]:
     return dict(zip(HOSTS, [status["orchestrator"], *status["factories"]], strict=False))
 
 
-def wait_for(cluster: RayCluster, signals: dict[str, set[str]], *, seconds: float = 60) -> dict[str, dict[str, Any]]:
+def wait_for(cluster: RayCluster, signals: dict[str, set[str]], *, seconds: float = 120) -> dict[str, dict[str, Any]]:
     """Wait until exactly these signals keep each of these hosts busy; return the idle states."""
     end = time.monotonic() + seconds
     while True:
@@ -80,19 +80,15 @@ def test_idle_hosts_end_and_a_busy_one_stays(ray_cluster: RayCluster, lab: LabIn
     # A job keeps all hosts, used or not: factory 0 asks the orchestrator at its end.
     wait_for(ray_cluster, {"orchestrator": {"ray"}, "factory 1": {"command"}})
     log = "sudo journalctl -q --no-pager -o cat -u flambe-idle-shutdown | grep stays; true"
-    cloud.wait_until(lambda: f"Ray runs job {job}" in ray_cluster.on("factory 0", log), "factory 0 has asked", 60)
-    ray_cluster.call("keep", "30m")
-    ray_cluster.call("stop", "sleep")
-    states = wait_for(ray_cluster, {"orchestrator": set(), "factory 0": set(), "factory 1": {"command"}})
-    left = datetime.fromisoformat(states["factory 0"]["ends"]) - datetime.now(UTC)
-    assert 1700 < left.total_seconds() < 1801
+    cloud.wait_until(lambda: f"Ray runs job {job}" in ray_cluster.on("factory 0", log), "factory 0 has asked", 120)
+    ray_cluster.call("keep", "0.4m")
     assert "busy: idle_command exits with 0; kept until" in ray_cluster.call("status")
-    time.sleep(FACTORIES)
-    assert {state_of(lab, one) for one in ids.values()} == {"running"}
-    ray_cluster.call("keep", "0m")
-    cloud.wait_until(lambda: state_of(lab, ids["factory 0"]) in ENDED, "factory 0 ended", 60)
+    kept = datetime.fromisoformat(list_hosts(ray_cluster)["factory 0"]["idle"]["kept_until"])
+    ray_cluster.call("stop", "sleep")
+    cloud.wait_until(lambda: state_of(lab, ids["factory 0"]) in ENDED, "factory 0 ended", 120)
+    assert datetime.now(UTC) > kept
     assert state_of(lab, ids["orchestrator"]) == "running"
-    cloud.wait_until(lambda: state_of(lab, ids["orchestrator"]) in ENDED, "the orchestrator ended", 60)
+    cloud.wait_until(lambda: state_of(lab, ids["orchestrator"]) in ENDED, "the orchestrator ended", 120)
     assert state_of(lab, ids["factory 1"]) == "running"
 
 
