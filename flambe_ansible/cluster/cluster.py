@@ -1064,6 +1064,8 @@ class Cluster(ABC):
                 play_all=options.plays_all,
             )
             self.hosts = result.hosts
+            if self._idle.enabled:
+                idle.restart(self.connections, self.hosts)
             reservation.check()
         self._launched, self._replaced = True, []
         return result

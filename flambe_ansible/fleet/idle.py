@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,6 +116,12 @@ def read_states(connections: Connections, hosts: Sequence[Host]) -> dict[str, Id
             return None
 
     return {name: state for name, state in on_each(hosts, ask).items() if state}
+
+
+def restart(connections: Connections, hosts: Sequence[Host]) -> None:
+    """Let the idle time of hosts start again; a host that does not answer is left out."""
+    with suppress(HostError):
+        connections.run_all(hosts, f"sudo -n {PROGRAM} restart", check=False)
 
 
 def keep(connections: Connections, hosts: Sequence[Host], seconds: float) -> dict[str, IdleState]:

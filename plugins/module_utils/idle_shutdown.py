@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 
 from ansible_collections.flambe.cluster.plugins.module_utils import files, service_text
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd
@@ -13,7 +12,6 @@ from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Syst
 SERVICE, TIMER = "flambe-idle-shutdown.service", "flambe-idle-shutdown.timer"
 GUARD = "flambe-launch-guard.timer"  # ends new hosts that no launch configures; ec2/guard.py writes it
 FOLDER = "/var/lib/flambe-idle-shutdown"  # of the state
-_SECONDS = 60  # for a command of the program
 _WRITER = "flambe.cluster.idle_shutdown"
 # Not limited: capabilities and devices, since nvidia-smi may have to create its devices.
 _HARDENING = {
@@ -62,14 +60,7 @@ class IdleShutdown:
             self.remove_folders()
         else:
             self.install()
-            self.restart_time()
         self.remove(self.guard)
-
-    def restart_time(self):
-        """Let the idle time start again; this is no change of the host."""
-        if not self.dry:
-            argv = [os.path.join(self.params["root"], "bin/idle-shutdown"), "restart"]
-            subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=_SECONDS)
 
     def install(self):
         """Write the program, its settings and the units, and start the timer."""

@@ -9,7 +9,6 @@ module: idle_shutdown
 short_description: Power a host off after it was idle for some time
 description:
   - Writes a program with its settings, and a systemd timer that runs it as root.
-  - Each run restarts the idle time, which is no change.
   - Removes the guard that a launch gives to new hosts, which ends hosts that are not configured.
 options:
   state:
@@ -60,8 +59,6 @@ actions:
   returned: success
 """
 
-import subprocess
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils.idle_shutdown import IdleShutdown
@@ -84,7 +81,7 @@ def main():
     idle = IdleShutdown(module.params, accounts.of_module(module), module.check_mode)
     try:
         idle.converge()
-    except (OSError, ValueError, subprocess.SubprocessError, UnitError) as error:
+    except (OSError, ValueError, UnitError) as error:
         module.fail_json(msg=f"the idle shutdown could not be set up: {error}")
     module.exit_json(changed=bool(idle.actions), actions=idle.actions, diff=idle.service.diff, msg=idle.summary)
 

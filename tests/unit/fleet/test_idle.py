@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flambe_ansible.errors import RemoteCommandError
+from flambe_ansible.errors import HostConnectionError, RemoteCommandError
 from flambe_ansible.fleet import idle
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.hosts import Role
@@ -69,6 +69,15 @@ def test_keep_runs_on_all_hosts() -> None:
     assert call.args == (HOSTS, "sudo -n /opt/flambe-idle-shutdown/bin/idle-shutdown keep 7200")
     with pytest.raises(RemoteCommandError, match="malformed"):
         idle.keep(make_connections("nonsense"), HOSTS, 7200)
+
+
+def test_restart_does_not_fail() -> None:
+    connections = make_connections("sudo: idle-shutdown: command not found", returncode=1)
+    idle.restart(connections, HOSTS)
+    [call] = connections.run_all.call_args_list
+    assert call.args == (HOSTS, "sudo -n /opt/flambe-idle-shutdown/bin/idle-shutdown restart")
+    connections.run_all.side_effect = HostConnectionError("no answer", host="a")
+    idle.restart(connections, HOSTS)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import pwd
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ class Host:
         self.folder = folder
         self.active: set[str] = set()
         self.calls: list[tuple[str, ...]] = []
-        self.commands: list[list[str]] = []
 
     def call(self, unit: Any, *argv: str, check: bool = True) -> str:
         if argv[0] == "show":
@@ -60,7 +58,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     made = Host(tmp_path)
     monkeypatch.setattr(systemd.Systemd, "call", lambda unit, *argv, **options: made.call(unit, *argv, **options))
     monkeypatch.setattr(idle_shutdown, "FOLDER", str(tmp_path / "state"))
-    monkeypatch.setattr(subprocess, "run", lambda argv, **_: made.commands.append(argv))
     return made
 
 
@@ -85,14 +82,6 @@ def test_the_timer_is_installed_once(host: Host) -> None:
     host.calls.clear()
     assert host.converge() == host.converge(dry=True) == []
     assert host.calls == []
-
-
-def test_each_run_restarts_the_idle_time(host: Host) -> None:
-    host.converge(dry=True)
-    assert host.commands == []
-    host.converge()
-    host.converge()
-    assert host.commands == [[f"{host.folder}/root/bin/idle-shutdown", "restart"]] * 2
 
 
 def test_changes_reach_the_timer(host: Host) -> None:
