@@ -179,6 +179,14 @@ def test_keep_postpones_the_end(host: SimpleNamespace, idle: Any) -> None:
     assert (state["kept_until"], has_ended(host)) == ("", True)
 
 
+def test_keep_during_the_last_check_counts(host: SimpleNamespace, idle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _minute in range(4):
+        check(host, idle)
+    monkeypatch.setattr(signals, "ask_head", lambda settings: checking.keep(settings, 600) and [])
+    check(host, idle)
+    assert not has_ended(host)
+
+
 def test_keep_zero_ends_a_postponement(host: SimpleNamespace, idle: Any) -> None:
     checking.keep(idle, 3600)
     checking.keep(idle, 0)

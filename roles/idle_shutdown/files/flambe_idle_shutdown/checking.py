@@ -86,6 +86,8 @@ def confirm(settings, state):
             sys.stderr.write(f"idle, and stays: {reasons[0]}\n")
             busy = [{"signal": "cluster", "reason": clean(text)} for text in reasons]
             return record(settings, busy, boot=state["boot"], sample=state["sample"])
+    if states.load(settings).get("kept", 0.0) > time.time():  # it was postponed meanwhile
+        return state
     sys.stderr.write(f"idle since {states.write_time(state['idle_since'])}; powering off\n")
     code, output, errors = run(["systemctl", "poweroff"])
     if code:
