@@ -18,6 +18,7 @@ from flambe_ansible.ssh import Completed, Connections, on_each
 PROGRAM = "/opt/flambe-idle-shutdown/bin/idle-shutdown"
 NEVER = -1  # hours
 SHORTEST_SECONDS = 300  # the meaning of 0 hours
+GRACE_SECONDS = 300  # that the orchestrator stays longer, since the factories ask it before they end
 CLUSTER_SIGNALS = ("job", "ray", "launch")  # of the orchestrator, that keep the factories
 LATE_INTERVALS = 5  # an older check is late
 _LATE_SECONDS = 180
@@ -28,7 +29,8 @@ class IdleOptions:
     """When hosts are idle, and when idle hosts end.
 
     Attributes:
-        hours: Idle hours of each role until its hosts power themselves off; ``NEVER``, or 0 for five minutes.
+        hours: Idle hours of each role until its hosts power themselves off; ``NEVER``, or 0 for five minutes. The
+            orchestrator stays for ``GRACE_SECONDS`` more.
         cpu_percent: CPU use of an idle host is below this, in percent of one CPU.
         gpu_percent: The use of each GPU of an idle host, and of its memory, is below this, in percent.
         command: The user's own check, a command for bash, or "".
@@ -48,10 +50,9 @@ class IdleOptions:
 
     def variables(self) -> dict[str, Any]:
         """Return the role variables."""
-        seconds = {role: _count_seconds(hours) for role, hours in self.hours.items()}
         return {
-            "cluster_orchestrator_idle_seconds": seconds[Role.ORCHESTRATOR],
-            "cluster_factories_idle_seconds": seconds[Role.FACTORY],
+            "cluster_orchestrator_idle_seconds": _count_seconds(self.hours[Role.ORCHESTRATOR], more=GRACE_SECONDS),
+            "cluster_factories_idle_seconds": _count_seconds(self.hours[Role.FACTORY]),
             "idle_shutdown_cpu_percent": self.cpu_percent,
             "idle_shutdown_gpu_percent": self.gpu_percent,
             "idle_shutdown_command": self.command,
@@ -157,8 +158,8 @@ def parse(answer: Completed) -> IdleState | None:
         return None
 
 
-def _count_seconds(hours: int) -> int:
-    return NEVER if hours == NEVER else hours * 3600 or SHORTEST_SECONDS
+def _count_seconds(hours: int, *, more: int = 0) -> int:
+    return NEVER if hours == NEVER else (hours * 3600 or SHORTEST_SECONDS) + more
 
 
 def _plain(text: object) -> str:

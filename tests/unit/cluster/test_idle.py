@@ -20,7 +20,7 @@ def test_the_roles_get_the_options(make_cluster: Any) -> None:
     variables = make_cluster(
         orchestrator_timeout=2, factories_timeout=0, idle_command="true", idle_cpu_percent=60, runtime="none"
     )._role_variables()
-    assert variables["cluster_orchestrator_idle_seconds"] == 7200
+    assert variables["cluster_orchestrator_idle_seconds"] == 7500
     assert variables["cluster_factories_idle_seconds"] == 300
     assert variables["idle_shutdown_command"] == "true"
     assert (variables["idle_shutdown_cpu_percent"], variables["idle_shutdown_alarm_percent"]) == (60, 0.2)

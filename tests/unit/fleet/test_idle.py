@@ -82,7 +82,7 @@ def test_restart_does_not_fail() -> None:
 
 @pytest.mark.parametrize(
     ("orchestrator", "factories", "seconds", "enabled"),
-    [(-1, 1, (-1, 3600), True), (5, 0, (18_000, 300), True), (-1, -1, (-1, -1), False)],
+    [(-1, 1, (-1, 3600), True), (5, 0, (18_300, 300), True), (0, 0, (600, 300), True), (-1, -1, (-1, -1), False)],
 )
 def test_hours_become_seconds(orchestrator: int, factories: int, seconds: tuple[int, int], enabled: bool) -> None:
     hours = {Role.ORCHESTRATOR: orchestrator, Role.FACTORY: factories}
