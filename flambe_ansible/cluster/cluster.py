@@ -38,7 +38,8 @@ from flambe_ansible.hosts import Host, HostState, Location, Role, factory_name, 
 from flambe_ansible.jobs import state, submission
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs, require_commands
-from flambe_ansible.jobs.jobs import Executable, Jobs, require_jobs
+from flambe_ansible.jobs.jobs import Executable, FileJobs, require_jobs
+from flambe_ansible.jobs.runnables import make_file_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
 from flambe_ansible.launch import launch, lock, status
@@ -793,13 +794,13 @@ class Cluster(ABC):
         """
         require_commands(self._runtime, self.name)
 
-    def check_file_jobs(self) -> None:
-        """Check that the runtime runs experiments and runnables.
+    def check_file_jobs(self, *, experiment: bool) -> None:
+        """Check that the runtime runs experiments of flambé, or custom runnables.
 
         Raises:
             ClusterConfigurationError: It does not.
         """
-        require_jobs(self._runtime, self.name)
+        require_jobs(self._runtime, self.name, experiment=experiment)
 
     def check_free(self, runnable: Submittable, *, force: bool = False) -> bool:
         """Check that a job may start; attach to the orchestrator if it answers, and change nothing.
@@ -808,12 +809,12 @@ class Cluster(ABC):
             Whether a job must be stopped or waited for first.
 
         Raises:
-            ClusterConfigurationError: The runtime cannot run jobs.
+            ClusterConfigurationError: The runtime cannot run it.
             ClusterBusyError: A job runs, and ``force`` is False.
             ExistingResultsError: There are results that would be replaced, and ``force`` is False.
             HostKeyError: The orchestrator's key differs from the trusted one.
         """
-        require_jobs(self._runtime, self.name)
+        self.check_file_jobs(experiment=runnable.file.is_experiment)
         try:
             running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
             if not running:
@@ -865,7 +866,7 @@ class Cluster(ABC):
                 force=force,
                 expose=self.expose_sites,
                 with_secrets=secrets.find(options.secrets_file) is not None,
-                check=reservation.check,
+                reservation=reservation,
                 restart_ray=any(
                     launched.ray and one.host.private_ip in launched.ray.addresses for one in launched.failed
                 ),
@@ -904,7 +905,7 @@ class Cluster(ABC):
         return self._make_fleet(self.orchestrator, self.factories)
 
     @property
-    def file_jobs(self) -> Jobs:
+    def file_jobs(self) -> FileJobs:
         """The jobs that a file describes: experiments and runnables, one at a time.
 
         Raises:
@@ -1065,7 +1066,7 @@ class Cluster(ABC):
         """Return the jobs that a restart of Ray would end; none if the runtime has no jobs."""
         if self._runtime.commands:
             return ClusterJobs(fleet, self._runtime.commands).list_active()
-        return self._make_jobs(fleet).list_active() if self._runtime.jobs else ()
+        return [job for job in [self._make_jobs(fleet).get()] if job.active] if self._runtime.jobs else ()
 
     def _resolve_names(self) -> None:  # noqa: B027 - only addresses can be names
         """Resolve the names of hosts, if the orchestrator answers."""
@@ -1128,9 +1129,9 @@ class Cluster(ABC):
     def _make_player(self, fleet: Fleet) -> Player:
         return Player(fleet=fleet, variables=self._role_variables, logs=self.state_dir / "logs")
 
-    def _make_jobs(self, fleet: Fleet) -> Jobs:
-        runner = require_jobs(self._runtime, self.name)
-        return Jobs(self._make_player(fleet), runner, secrets_file=self.options.secrets_file)
+    def _make_jobs(self, fleet: Fleet) -> FileJobs:
+        require_jobs(self._runtime, self.name)
+        return make_file_jobs(self._make_player(fleet), self._runtime, secrets_file=self.options.secrets_file)
 
     def _role_variables(self) -> dict[str, Any]:
         return launch.role_variables(

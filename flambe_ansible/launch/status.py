@@ -14,7 +14,7 @@ from flambe_ansible.fleet.reservation import Holder
 from flambe_ansible.hosts import Host, HostState, Location, Role
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs
-from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.jobs import FileJobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes import Runtime
 from flambe_ansible.runtimes.ray_service import RayNodes
@@ -138,7 +138,7 @@ class ClusterStatus:
 def ask(
     fleet: Fleet,
     runtime: Runtime,
-    jobs: Callable[[], Jobs] | None,
+    jobs: Callable[[], FileJobs] | None,
     commands: Callable[[], ClusterJobs] | None = None,
 ) -> Health:
     """Ask the orchestrator for Ray's nodes, for the last job or the active ones, and who has reserved the cluster."""

@@ -22,6 +22,7 @@ from flambe_ansible.sources import Requirements, read_requirements
 
 ROOT = "/opt/ray"
 VENV = f"{ROOT}/venv"
+EXTENSIONS = f"{ROOT}/extensions"
 RAY_UNIT = "flambe-ray.service"
 RAY_NODES = f"{ROOT}/bin/ray-nodes"
 JOBS_COMMAND = f"{ROOT}/bin/ray-jobs"
@@ -63,13 +64,6 @@ class RayRuntime:
         unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node", start_timeout=START_TIMEOUT, token_file=TOKEN_FILE
     )
     jobs: JobRunner | None = None
-    commands: CommandRunner | None = CommandRunner(
-        command=JOBS_COMMAND,
-        dashboard_port=DASHBOARD_PORT,
-        dashboard_unit=RAY_UNIT,
-        client_port=CLIENT_PORT,
-        token=TOKEN_FILE,
-    )
     protection: Mapping[str, Any] = {"python_env_unless_active": RAY_UNIT, "ray_node_restart": False}
     cuda_capability: float | None = None
     machines: Sequence[str] = ("x86_64", "aarch64")
@@ -78,6 +72,16 @@ class RayRuntime:
     def __init__(self, options: Mapping[str, Any] | None = None, nodes: NodeOptions | None = None) -> None:
         self._options = dict(options or {})
         self._nodes = nodes or NodeOptions()
+        self._venv = self._options.get("venv") or VENV
+        self.commands: CommandRunner | None = CommandRunner(
+            command=JOBS_COMMAND,
+            dashboard_port=DASHBOARD_PORT,
+            dashboard_unit=RAY_UNIT,
+            client_port=CLIENT_PORT,
+            token=TOKEN_FILE,
+            environment=self._venv,
+            extensions=EXTENSIONS,
+        )
 
     def check(self) -> None:
         """Check the versions of Ray and Python against what is known about Ray's releases."""
@@ -113,10 +117,9 @@ class RayRuntime:
     def variables(self, version: RuntimeVersion) -> dict[str, Any]:
         """Return the variables of the roles that install Ray, run it, and run jobs on it."""
         options, required = self._options, version.requirements
-        venv = options.get("venv") or ""
         return {
             "python_env_root": ROOT,
-            "python_env_venv": venv,
+            "python_env_venv": options.get("venv") or "",
             "python_env_expected": {"ray": options.get("ray") or ""},
             "python_env_requirements": list(required.lines),
             "python_env_constraints": list(required.constraints),
@@ -129,12 +132,15 @@ class RayRuntime:
             "python_env_index_url": options.get("index_url") or "",
             "python_env_torch_backend": options.get("torch_backend") or "auto",
             "python_env_uv_src": find_uv(),
-            "ray_node_runtime": venv or VENV,
+            "ray_node_runtime": self._venv,
             "ray_node_root": ROOT,
             "ray_node_object_store_memory": options.get("object_store_memory") or 0,
             "ray_node_temp_dir": options.get("temp_dir") or "",
             "ray_jobs_root": ROOT,
-            "ray_jobs_runtime": venv or VENV,
+            "ray_jobs_runtime": self._venv,
+            "extensions_root": ROOT,
+            "extensions_environment": self._venv,
+            "extensions_overlay": EXTENSIONS,
             "tensorboard_logdir": BOARDS,
             "tensorboard_uv_src": find_uv(),
             "cluster_orchestrator_resources": dict(self._nodes.orchestrator_resources),

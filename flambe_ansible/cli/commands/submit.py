@@ -121,8 +121,8 @@ def _submit_file(
 
     output.next_command = output.command
     try:
-        cluster.check_file_jobs()
         runnable = read(file)
+        cluster.check_file_jobs(experiment=runnable.is_experiment)
         for warning in runnable.warnings:
             output.show_notice(Notice(message=str(warning), warning=True))
         arguments = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}

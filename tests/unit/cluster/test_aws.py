@@ -24,6 +24,7 @@ from flambe_ansible.events import Notice, Status, StepEvent
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import HostState, Role
 from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.state import JobState
 from flambe_ansible.launch import launch as launch_module
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.launch import LaunchResult
@@ -496,7 +497,7 @@ def test_an_error_in_the_block_terminates_new_hosts_unless_they_were_launched(
     with pytest.raises(SystemExit if launched else PlaybookError), make_cluster(key=str(key)) as cluster:
         monkeypatch.setattr(cluster, "connect_each", create_autospec(cluster.connect_each, return_value=[]))
         monkeypatch.setattr(Reservation, "take", create_autospec(Reservation.take))
-        monkeypatch.setattr(Jobs, "list_active", create_autospec(Jobs.list_active, return_value=[]))
+        monkeypatch.setattr(Jobs, "get", create_autospec(Jobs.get, return_value=JobState()))
         cluster.run()
         sys.exit(0)
     assert account.names() == (ALL if launched else [])

@@ -14,8 +14,8 @@ import yaml
 
 from flambe_ansible.errors import ClusterConfigurationError, ClusterError, PlaybookError, RunError, TaskFailure
 from flambe_ansible.jobs import own_package, submission
-from flambe_ansible.jobs.custom import PLAYBOOK, Custom
-from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.custom import Custom
+from flambe_ansible.jobs.jobs import RUNNABLE_PLAYBOOK, Jobs
 from flambe_ansible.paths import collection
 from flambe_ansible.runnable import RemoteEnvironment, read
 from flambe_ansible.runnable.document import from_text
@@ -69,6 +69,8 @@ def make_job_service(python: str = "", error: Exception | None = None) -> Any:
     jobs.fleet = make_fleet(make_connections(f"motd\n{python}\n" if python else ""))
     jobs.prepare.return_value = True
     jobs.prepare.side_effect = error
+    jobs.install_runnable.side_effect = lambda packages: Jobs.install_runnable(jobs, packages)
+    jobs.show_results.side_effect = lambda results, expose: Jobs.show_results(jobs, results, expose=expose)
     return jobs
 
 
@@ -231,7 +233,7 @@ def test_a_missing_python_has_a_hint(folder: Path, wheel: Wheel) -> None:
 
 
 def test_the_playbook_defaults_to_the_runtime_of_a_submit() -> None:
-    [play] = yaml.safe_load((collection() / "playbooks" / PLAYBOOK).read_text())
+    [play] = yaml.safe_load((collection() / "playbooks" / RUNNABLE_PLAYBOOK).read_text())
     found = {name: value for role in play["roles"] for name, value in role.get("vars", {}).items()}
     assert (
         found["flambe_root"] == found["extensions_root"] == f"{{{{ runnable_root | default('{own_package.ROOT}') }}}}"
