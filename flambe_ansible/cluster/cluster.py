@@ -110,7 +110,8 @@ class Cluster(ABC):
         strict_host_keys: Refuse a host without a trusted host key, instead of pinning the first key it offers.
         setup_timeout: Seconds that one setup command may take.
         install_timeout: Seconds that one command of the installation may take.
-        expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
+        expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone. Ray's
+            dashboard never does.
         answer_timeout: Seconds for a running host to accept a login, or to answer one query.
         boot_timeout: Seconds from the start of a host until it accepts a login.
         factories_resources: Resources of each factory for Ray's scheduler, name to amount.
@@ -1143,6 +1144,7 @@ class Cluster(ABC):
             setup_timeout=self.setup_timeout,
             install_timeout=self.install_timeout,
             limits=self._limits,
+            expose_sites=self.expose_sites,
         )
 
 

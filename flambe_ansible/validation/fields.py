@@ -125,8 +125,9 @@ EXTRA_FIELDS = (
         name="expose_sites",
         kind=Kind.BOOLEAN,
         expected="true or false",
-        doc="Whether TensorBoard and the report site are reachable from the network. They have no password.",
-        change_note="with the next submit",
+        doc="Whether TensorBoard and the report site are reachable from the network. They have no password. Ray's"
+        " dashboard never is.",
+        change_note="with the next submit; of `runtime: ray`, with the next launch",
         default=False,
     ),
     Field(

@@ -74,7 +74,7 @@ def submit(ctx: click.Context, /, file: str | None, cluster_file: str, follow: b
 
     With `runtime: ray`, COMMAND runs on the orchestrator in a copy of the working folder, which the hosts of its tasks
     have too. Files that `.gitignore` and `.rayignore` exclude are not sent, and unchanged files are not sent again.
-    Several jobs can run at once.
+    Several jobs can run at once. FILE describes a custom ClusterRunnable, which runs in the cluster's environment.
 
     A job keeps running after you disconnect.
     """
