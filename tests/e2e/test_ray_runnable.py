@@ -88,9 +88,7 @@ def run(cluster: RayCluster, folder: Path, *options: Any, code: int = 0) -> str:
     return submit(cluster, file, "--secrets", secrets, "--yes", "--follow", *options, code=code)
 
 
-def test_its_tasks_run_on_the_factories_with_its_packages(
-    ray_cluster: RayCluster, folder: Path, tmp_path: Path
-) -> None:
+def test_tasks_run_on_the_factories_with_its_packages(ray_cluster: RayCluster, folder: Path, tmp_path: Path) -> None:
     assert "squares of 8 numbers" in run(ray_cluster, folder)
     job = ray_cluster.document("jobs")["jobs"][0]
     assert (job["name"], job["state"], job["exit_code"]) == ("squares.Squares", "succeeded", 0)

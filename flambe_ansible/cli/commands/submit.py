@@ -78,7 +78,7 @@ def submit(ctx: click.Context, /, file: str | None, cluster_file: str, follow: b
 
     A job keeps running after you disconnect.
     """
-    from flambe_ansible.cli.commanding import submit_command
+    from flambe_ansible.cli.command_jobs import submit_command
 
     output: Output = ctx.obj
     command: list[str] = ctx.meta.get("tail", [])
