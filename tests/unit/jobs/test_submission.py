@@ -415,6 +415,10 @@ def test_a_runtime_without_jobs_is_refused(experiment: Callable[..., RunnableFil
     with pytest.raises(ClusterConfigurationError, match="runtime none, which cannot run jobs"):
         cluster.attach_job()
     assert cluster.log == []
+    cluster = Submitting(runtime="ray")
+    with pytest.raises(ClusterConfigurationError, match="demo has runtime ray, which cannot run experiments"):
+        submit(cluster, experiment())
+    assert cluster.log == []
 
 
 def test_a_cluster_without_a_job() -> None:

@@ -27,7 +27,7 @@ def prepare(settings, job):
     with unreserved(settings), settings.locked():
         _check_free(settings, name)
     _check_command(settings, job["command"][0], job.get("path") or "")
-    ray_api.list_active(settings)  # raises an error if Ray does not answer
+    ray_api.check(settings)
     working.clean(settings)
     record = Record(os.path.join(settings.folder, working.INCOMING, f"{name or 'job'}-{secrets.token_hex(3)}"))
     os.makedirs(record.work, mode=0o700)
