@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from flambe_ansible.ec2 import s3
 from flambe_ansible.events import Observer
 from flambe_ansible.jobs import sites
 from flambe_ansible.jobs.jobs import FileJobs
@@ -48,6 +47,8 @@ class Experiment:
 
     def fetch(self, observer: Observer) -> None:
         """Fetch its resources to this machine."""
+        from flambe_ansible.ec2 import s3  # imports boto3
+
         self.resources = fetch_resources(
             self.file.resources, folder=self.file.path.parent, s3_download=s3.download, observer=observer
         )

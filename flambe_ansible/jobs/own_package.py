@@ -16,6 +16,16 @@ ROOT = "/opt/flambe-ansible"
 MODULE = "flambe_ansible"
 ARGUMENTS = ("run", "--installed")
 PROGRAM = (f"{ROOT}/venv/bin/flambe-ans", *ARGUMENTS)
+# What it requires to run a custom runnable; Ansible and boto3 are not needed for that.
+REQUIRED = (
+    "click>=8.1",
+    "packaging>=23",
+    "pathspec>=0.12",
+    "platformdirs>=4",
+    "pyyaml>=6.0",
+    "rich>=13.7",
+    "rich-click>=1.8",
+)
 PYTHONS = ("3.12", "3.11", "3.13", "3.14")  # supported by this package, in order of preference
 FOLDER = ".cache/flambe-ansible"  # for wheels, below the home folder
 _PLACES = (f"{ROOT}/python/cpython-V*/bin", "/opt/*/bin", "/opt/*/*/bin", "~/.pyenv/versions/V*/bin")

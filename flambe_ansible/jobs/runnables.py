@@ -63,8 +63,7 @@ class RunnableJobs:
     def install_extensions(self, hosts: Sequence[Host], extensions: Mapping[str, str]) -> None:
         """Install extensions for the runnables on these hosts."""
         if extensions and hosts:
-            variables = {"extensions_packages": dict(extensions)}
-            self.prepare(variables, limit=[host.name for host in hosts])
+            self.prepare({"extensions_packages": dict(extensions)}, limit=[host.name for host in hosts])
 
     def install_runnable(self, packages: Mapping[str, str]) -> None:
         """Install this package and these extensions on all hosts."""
@@ -72,7 +71,8 @@ class RunnableJobs:
         wheel = own_package.send(self.fleet.orchestrator)
         if self.fleet.factories:
             self.fleet.copy_to_factories([own_package.FOLDER])
-        self.prepare({"extensions_packages": {own_package.MODULE: wheel, **packages}})
+        required = {own_package.MODULE: list(own_package.REQUIRED)}
+        self.prepare({"extensions_packages": {own_package.MODULE: wheel, **packages}, "extensions_requires": required})
 
     def prepare(self, variables: Mapping[str, Any], *, limit: Sequence[str] = ()) -> bool:
         """Install extensions; return whether one was installed."""

@@ -129,18 +129,18 @@ class Extensions:
         """Install all in one resolution, so that they are compatible with each other and the runtime."""
         archives = [distribution_of(requirement) for requirement in wanted.values() if requirement.startswith("/")]
         try:
-            self.install_packages(uv, list(wanted.values()), archives)
+            self.install_packages(uv, wanted, archives)
         except accounts.CommandError as error:
             named = [name for name in wanted if is_named(error.output, name, wanted[name])]
             names = ", ".join(named or wanted)
             raise ExtensionError(f"extension {names} could not be installed", error) from error
 
-    def install_packages(self, uv, requirements, archives):
-        """Install requirements into the environment; the distributions in ``archives`` even if they match."""
+    def install_packages(self, uv, wanted, archives):
+        """Install the extensions, name -> requirement; the distributions in ``archives`` even if they match."""
         present = venv.installed(self.venv)
         kept = [f"{name}=={present[name][0]}" for name in _KEPT if name in present]
         constraints = venv.read_marker(self.venv).get("constraints", [])
-        uv.install(self.python, [*kept, *requirements], constraints, archives)
+        uv.install(self.python, [*kept, *wanted.values()], constraints, archives)
 
     def check_import(self, name):
         """Import the module in the runtime."""

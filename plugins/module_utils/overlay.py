@@ -39,15 +39,20 @@ class Overlay(Extensions):
         with accounts.acting_as(self.account):
             files.write(self.base_path, files.as_json({"base": self.base}), 0o644)
 
-    def install_packages(self, uv, requirements, archives):
+    def install_packages(self, uv, wanted, archives):
         """Resolve the requirements together with the environment, and install what it lacks."""
-        own = {distribution_of(one) for one in requirements}
+        replaced = self.params["requires"]
+        resolved = [requirement for name, requirement in wanted.items() if name not in replaced]
+        alone = [requirement for name, requirement in wanted.items() if name in replaced]
+        own = {distribution_of(one) for one in resolved}
         present = {name: version for name, (version, _) in venv.installed(self.venv).items() if name not in own}
-        local = sorted(venv.not_released(self.venv) & set(present))  # an index may not have them
+        local = venv.not_released(self.venv) & set(present)  # an index may not have them
         pinned = [locks.public_version(f"{name}=={version}") for name, version in present.items() if name not in local]
-        lines = uv.compile(requirements, pinned, ["--python", self.python], excludes=local)
+        excludes = sorted(local | {venv.normalize(name) for name in replaced})
+        more = [requirement for name in wanted for requirement in replaced.get(name, ())]
+        lines = uv.compile([*resolved, *more], pinned, ["--python", self.python], excludes=excludes)
         missing = [line for line in lines if not venv.names([line]) & set(present)]
-        uv.add(self.python, self.target, missing, archives)
+        uv.add(self.python, self.target, [*missing, *alone], archives)
 
     def import_environment(self):
         """Return the environment variables for the import of an extension."""

@@ -33,6 +33,11 @@ options:
     description: Module name to an absolute path, a path below C(~/), or a requirement.
     type: dict
     required: true
+  requires:
+    description:
+      - Module name to requirements that are installed instead of what the extension requires; only with O(overlay).
+    type: dict
+    default: {}
   extra_index_url:
     description: An additional package index. It may contain a password.
     type: str
@@ -86,6 +91,7 @@ def main():
             "environment": {"type": "str", "default": ""},
             "overlay": {"type": "str", "default": ""},
             "packages": {"type": "dict", "required": True},
+            "requires": {"type": "dict", "default": {}},
             "extra_index_url": {"type": "str", "default": "", "no_log": True},
             "trusted_host": {"type": "str", "default": ""},
             **ARGUMENTS,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -261,3 +263,44 @@ def test_the_versions_match_those_of_this_package() -> None:
     assert checkout is not None
     assert 'requires-python = ">=3.11"' in (checkout / "pyproject.toml").read_text()
     assert min(own_package.PYTHONS, key=lambda one: int(one.partition(".")[2])) == "3.11"
+
+
+BLOCKED = """
+import importlib.metadata, re, sys
+from packaging.requirements import Requirement
+required, wanted = sys.argv[1].split(","), {}
+names = [Requirement(one).name for one in required]
+while names:  # and what they require
+    name = re.sub(r"[-_.]+", "-", names.pop()).lower()
+    if name not in wanted:
+        found = importlib.metadata.distribution(name)
+        needs = map(Requirement, found.requires or [])
+        wanted[name] = found
+        names += [one.name for one in needs if not one.marker or one.marker.evaluate({"extra": ""})]
+modules = {path.parts[0].removesuffix(".py") for one in wanted.values() for path in one.files}
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in modules and top not in sys.stdlib_module_names and top != "flambe_ansible":
+            raise ModuleNotFoundError(name + " is not required", name=name)
+sys.meta_path.insert(0, Blocker())
+for name in [name for name in sys.modules if name.partition(".")[0] not in sys.stdlib_module_names]:
+    if name != "__main__":
+        del sys.modules[name]
+from flambe_ansible import Cluster, ClusterRunnable
+from flambe_ansible import cli
+sys.exit(cli.run(["run", "--installed", sys.argv[2]]))
+"""
+
+
+def test_a_runnable_needs_neither_ansible_nor_boto3(folder: Path) -> None:
+    (folder / "mine.yaml").write_text(f"{MODULE}: ext\n---\n!{MODULE}.Alone {{}}\n")
+    argv = [sys.executable, "-c", BLOCKED, ",".join(own_package.REQUIRED), "mine.yaml"]
+    env = {**os.environ, "PYTHONPATH": f"{collection()}:{folder / 'ext'}"}
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_requirements_are_those_of_the_project() -> None:
+    project = tomllib.loads((collection() / "pyproject.toml").read_text())["project"]
+    assert set(own_package.REQUIRED) < set(project["dependencies"])

@@ -14,7 +14,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import extensions
 
 from flambe_ansible.sources import content
 
-OPTIONS = {"missing_ok": False, "environment": "", "overlay": ""}
+OPTIONS = {"missing_ok": False, "environment": "", "overlay": "", "requires": {}}
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(root: Path, packages: dict[str, str]) -> Any:
-    places = {"environment": f"{root}/venv", "overlay": f"{root}/extensions"}
+def make(root: Path, packages: dict[str, str], requires: dict[str, list[str]] | None = None) -> Any:
+    places = {"environment": f"{root}/venv", "overlay": f"{root}/extensions", "requires": requires or {}}
     params = {"root": str(root), "packages": packages, "missing_ok": False, **places}
     made = overlay.Overlay(params, pwd.getpwnam(getpass.getuser()))
     made.inspect()
@@ -52,7 +52,7 @@ class Uv:
 
 def test_only_what_the_environment_lacks_is_installed(root: Path) -> None:
     uv = Uv()
-    make(root, {}).install_packages(uv, ["/tmp/w/mine-1-py3-none-any.whl", "nltk"], ["mine"])
+    make(root, {}).install_packages(uv, {"mine": "/tmp/w/mine-1-py3-none-any.whl", "n": "nltk"}, ["mine"])
     resolved, added = uv.calls
     # An index may not have a local build, or a package that was installed from a file.
     assert resolved[1:] == (["ray==2.60.0", "torch==2.13.0"], ["ours"])
@@ -61,8 +61,18 @@ def test_only_what_the_environment_lacks_is_installed(root: Path) -> None:
 
 def test_an_extension_of_the_environment_is_installed_too(root: Path) -> None:
     uv = Uv()
-    make(root, {}).install_packages(uv, ["/tmp/w/ours-2-py3-none-any.whl"], ["ours"])
+    make(root, {}).install_packages(uv, {"ours": "/tmp/w/ours-2-py3-none-any.whl"}, ["ours"])
     assert uv.calls[0][2] == []
+
+
+def test_requirements_can_replace_those_of_an_extension(root: Path) -> None:
+    uv = Uv()
+    packages = {"big_one": "/tmp/w/big_one-1-py3-none-any.whl", "mine": "/tmp/w/mine-1-py3-none-any.whl"}
+    make(root, {}, {"big_one": ["click>=8"]}).install_packages(uv, packages, [])
+    resolved, added = uv.calls
+    # The resolution does not see it, even if another extension requires it.
+    assert (resolved[0], resolved[2]) == ([packages["mine"], "click>=8"], ["big-one", "ours"])
+    assert added[1][-1] == packages["big_one"]
 
 
 def test_all_are_installed_again_if_the_environment_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
