@@ -278,10 +278,10 @@ while names:  # and what they require
         wanted[name] = found
         names += [one.name for one in needs if not one.marker or one.marker.evaluate({"extra": ""})]
 modules = {path.parts[0].removesuffix(".py") for one in wanted.values() for path in one.files}
+modules |= {*sys.stdlib_module_names, "flambe_ansible", "custom_run_ext"}
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top not in modules and top not in sys.stdlib_module_names and top not in ("flambe_ansible", "custom_run_ext"):
+        if name.partition(".")[0] not in modules:
             raise ModuleNotFoundError(name + " is not required", name=name)
 sys.meta_path.insert(0, Blocker())
 for name in [name for name in sys.modules if name.partition(".")[0] not in sys.stdlib_module_names]:
