@@ -71,13 +71,13 @@ class RunnableJobs:
         wheel = own_package.send(self.fleet.orchestrator)
         if self.fleet.factories:
             self.fleet.copy_to_factories([own_package.FOLDER])
-        required = {own_package.MODULE: list(own_package.REQUIRED)}
-        self.prepare({"extensions_packages": {own_package.MODULE: wheel, **packages}, "extensions_requires": required})
+        self.prepare({"extensions_packages": {own_package.MODULE: wheel, **packages}})
 
     def prepare(self, variables: Mapping[str, Any], *, limit: Sequence[str] = ()) -> bool:
         """Install extensions; return whether one was installed."""
         source = secrets.find(self._secrets_file)
-        given = {"extensions_secrets_src": str(source) if source else "", **variables}
+        required = {own_package.MODULE: list(own_package.REQUIRED)}
+        given = {"extensions_secrets_src": str(source) if source else "", "extensions_requires": required, **variables}
         played = self._player.play(SUBMIT_PLAYBOOK, variables=given, tags=["extensions"], limit=limit)
         roles = [host.roles.get("extensions") for host in played.values()]
         return any(role is not None and role.status is Status.CHANGED for role in roles)
