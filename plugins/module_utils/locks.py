@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
+import shutil
+import subprocess
 
 from ansible_collections.flambe.cluster.plugins.module_utils import files
 
 FILE = "lock.json"
 NO_DRIVER = "cpu"
 AUTO = "auto"
-_DRIVER = "/proc/driver/nvidia/version"
+_MODULE = "/proc/driver/nvidia/version"
+_SMI = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+_SMI_PATH = "/usr/local/nvidia/bin:/usr/bin:/bin:/usr/local/bin"
+_SMI_SECONDS = 30
 
 
-def host_kind(path=_DRIVER):
+def host_kind(module=_MODULE, smi_path=_SMI_PATH):
     """Return the kind of this host: its machine, and the version of NVIDIA's driver, such as ``x86_64-cpu``.
 
     Hosts of one kind get the same packages.
     """
-    match = re.search(r"Module\s.*?(\d+(?:\.\d+)+)", files.read(path) or "")
-    return "{}-{}".format(platform.machine(), f"cuda-{match.group(1)}" if match else NO_DRIVER)
+    driver = read_driver(module, smi_path)
+    return "{}-{}".format(platform.machine(), f"cuda-{driver}" if driver else NO_DRIVER)
+
+
+def read_driver(module=_MODULE, smi_path=_SMI_PATH):
+    """Return the version of NVIDIA's driver, "" if there is none.
+
+    A container or a sandbox with a GPU may not show the kernel module; there nvidia-smi is asked, as uv does.
+    """
+    match = re.search(r"Module\s.*?(\d+(?:\.\d+)+)", files.read(module) or "")
+    return match.group(1) if match else _ask_smi(smi_path)
+
+
+def _ask_smi(path):
+    """Return the version that nvidia-smi prints for the first GPU; "" if it fails or is not installed."""
+    program = shutil.which(_SMI[0], path=path)
+    if not program:
+        return ""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        done = subprocess.run([program, *_SMI[1:]], timeout=_SMI_SECONDS, check=False, **pipes)
+        match = re.match(rb"\s*(\d+(?:\.\d+)+)\s*$", done.stdout.split(b"\n")[0])
+        return match.group(1).decode() if match and done.returncode == 0 else ""
+    return ""
 
 
 def torch_backend(kind, wanted):

@@ -15,7 +15,10 @@ from moto.ec2.models import amis
 
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.ec2 import checks, instances, launching, pacing
+from flambe_ansible.ec2.images import CANONICAL
 from tests.unit.ec2.support import REGION, Account, Calls
+
+UBUNTU = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{}-server-20261101"
 
 
 @pytest.fixture
@@ -49,13 +52,24 @@ def _keep_client_classes(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    # Two images are enough; loading the hundreds of images in moto takes longer than a test.
+    # Few images are enough; loading the hundreds of images in moto takes longer than a test.
     monkeypatch.setenv("MOTO_AMIS_PATH", "see below")
-    monkeypatch.setattr(amis, "AMIS", [one for one in amis.AMIS if one["architecture"] == "x86_64"][:2])
+    some = [one for one in amis.AMIS if one["architecture"] == "x86_64"][:2]
+    monkeypatch.setattr(amis, "AMIS", [*some, *_list_ubuntu_images()])
     monkeypatch.setattr(checks, "OUTSIDE", "127.0.0.1")  # this machine's own address
     monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
     with mock_aws():
         yield Account.make(aws_session)
+
+
+def _list_ubuntu_images() -> list[dict[str, Any]]:
+    """Return today's default images, one for each architecture, with the other facts of Canonical's old ones in moto."""
+    old = next(one for one in amis.AMIS if one["owner_id"] == CANONICAL["aws"])
+    words = {"x86_64": ("amd64", "ami-00000086"), "arm64": ("arm64", "ami-00000064")}
+    return [
+        {**old, "ami_id": ami, "architecture": architecture, "name": UBUNTU.format(word)}
+        for architecture, (word, ami) in words.items()
+    ]
 
 
 def _one_at_a_time(answer: Any) -> Any:

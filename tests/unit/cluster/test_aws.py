@@ -716,11 +716,31 @@ def test_missing_resources_are_reported_before_anything_is_created(
     assert not account.alarms()
 
 
-def test_arm64_hosts_are_accepted_for_current_ray(make_cluster: Any) -> None:
+def test_current_ray_runs_on_arm64_hosts_with_the_image_of_each_type(make_cluster: Any) -> None:
+    types = {"orchestrator_type": "t3.small", "factories_type": "c7g.large"}
+    default = {"orchestrator_ami": None, "factory_ami": None}
+    cluster = make_cluster(runtime="ray", **types, **default)
+    planned = {host.name: (host.instance_type, host.image) for host in cluster.plan().hosts}
+    assert planned == {
+        "trial_orchestrator": ("t3.small", "ami-00000086"),
+        "trial_factory_0": ("c7g.large", "ami-00000064"),
+        "trial_factory_1": ("c7g.large", "ami-00000064"),
+    }
     with pytest.raises(ClusterConfigurationError) as caught:
-        make_cluster(runtime="ray", orchestrator_type="t4g.small", orchestrator_ami="ami-00000000").plan()
-    # The image does not exist, and nothing is wrong with the type.
-    assert [one.field for one in caught.value.problems] == ["orchestrator_ami"]
+        make_cluster(runtime="flambe", **types, **default).plan()
+    assert [one.message for one in caught.value.problems] == ["c7g.large is not an x86_64 machine"]
+
+
+def test_an_image_for_another_processor_than_that_of_its_type_is_refused(make_cluster: Any) -> None:
+    for kind, image, found, wanted in (
+        ("c7g.large", "ami-00000086", "x86_64", "arm64"),
+        ("t3.large", "ami-00000064", "arm64", "x86_64"),
+    ):
+        with pytest.raises(ClusterConfigurationError) as caught:
+            make_cluster(runtime="ray", factories_type=kind, factory_ami=image).plan()
+        [problem] = caught.value.problems
+        assert (problem.field, problem.message) == ("factory_ami", f"image {image} is for {found}")
+        assert problem.expected == f"an image for {wanted}"
 
 
 def test_newer_gpus_are_accepted_on_the_orchestrator_and_without_a_runtime(make_cluster: Any) -> None:
