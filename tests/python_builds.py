@@ -1,4 +1,4 @@
-"""A build of Python that uv can download: the interpreter of the tests, packed like those of python-build-standalone."""
+"""A build of Python that uv can download: the interpreter of the tests, packed as python-build-standalone does."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.Mon
 
 
 def _list_ubuntu_images() -> list[dict[str, Any]]:
-    """Return today's default images, one for each architecture, with the other facts of Canonical's old ones in moto."""
+    """Return a current image of Canonical for each architecture; other facts are those of an old one in moto."""
     old = next(one for one in amis.AMIS if one["owner_id"] == CANONICAL["aws"])
     words = {"x86_64": ("amd64", "ami-00000086"), "arm64": ("arm64", "ami-00000064")}
     return [

@@ -61,7 +61,9 @@ def test_kinds_of_hosts(tmp_path: Path) -> None:
 )
 def test_a_sandbox_without_the_kernel_module_is_asked_by_nvidia_smi(tmp_path: Path, output: str, kind: str) -> None:
     program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\n[ \"$*\" = '--query-gpu=driver_version --format=csv,noheader' ] && cat <<E\n{output}\nE\n")
+    program.write_text(
+        f"#!/bin/sh\n[ \"$*\" = '--query-gpu=driver_version --format=csv,noheader' ] && cat <<E\n{output}\nE\n"
+    )
     program.chmod(0o755)
     assert locks.host_kind(str(tmp_path / "none"), str(tmp_path)) == kind
     assert locks.host_kind(str(tmp_path / "none"), str(tmp_path / "elsewhere")) == CPU
