@@ -81,17 +81,7 @@ class RayRuntime:
 
     def check(self) -> None:
         """Check the versions of Ray and Python against what is known about Ray's releases."""
-        ray, python = self._options.get("ray"), self._options.get("python")
-        if ray is not None and Version(ray) < ray_versions.OLDEST:
-            raise _refuse("ray", f"is {ray}", expected=f"{ray_versions.OLDEST} or later, or runtime: flambe")
-        release = ray or ray_versions.TESTED
-        pythons = ray_versions.list_pythons(release)
-        minor = ".".join(str(python).split(".")[:2])
-        if python is None or minor in pythons or ray_versions.is_newer_than_tested(release):
-            return
-        raise _refuse(
-            "python", f"is {python}, and Ray {release} has no wheels for it", expected=f"{pythons[0]} to {pythons[-1]}"
-        )
+        self._check_release(self._options.get("ray") or ray_versions.TESTED, "ray", verb="is")
 
     def resolve(self, *, observer: Observer) -> RuntimeVersion:
         """Determine the release of Ray, and read the user's requirements; local projects are built."""
@@ -100,6 +90,9 @@ class RayRuntime:
             return self._describe_prepared()
         found = self._read_requirements(observer)
         version, origin = self._choose_release(found)
+        self._check_release(
+            version, "requirements" if self._options.get("requirements") else "packages", verb="pins Ray to"
+        )
         return RuntimeVersion(
             version=version,
             origin=origin,
@@ -141,6 +134,19 @@ class RayRuntime:
             "cluster_factories_resources": dict(self._nodes.factories_resources),
             "cluster_factories_labels": dict(self._nodes.factories_labels),
         }
+
+    def _check_release(self, release: str, field: str, *, verb: str) -> None:
+        """Check that a release of Ray, which a field sets, is supported and has wheels for the configured Python."""
+        if Version(release) < ray_versions.OLDEST:
+            expected = f"{ray_versions.OLDEST} or later, or runtime: flambe"
+            raise _refuse(field, f"{verb} {release}", expected=expected)
+        python, pythons = self._options.get("python"), ray_versions.list_pythons(release)
+        minor = ".".join(str(python).split(".")[:2])
+        if python is None or minor in pythons or ray_versions.is_newer_than_tested(release):
+            return
+        raise _refuse(
+            "python", f"is {python}, and Ray {release} has no wheels for it", expected=f"{pythons[0]} to {pythons[-1]}"
+        )
 
     def _describe_prepared(self) -> RuntimeVersion:
         origin = f"prepared on the hosts in {self._options['venv']}"
