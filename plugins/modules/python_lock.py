@@ -91,6 +91,9 @@ REMEDY = (
     "python-build-standalone, or the same python3 on all"
 )
 
+TORCH_INDEX = "download.pytorch.org"
+TORCH_REMEDY = "torch_backend: none takes the builds of the package index"
+
 
 def install_python(module, installer, uv, version):
     """Install the build of uv and return its version, or fail the module with the reason for it and a remedy."""
@@ -101,7 +104,7 @@ def install_python(module, installer, uv, version):
         problem = f"Python {version} could not be installed: {error}; {REMEDY}"
         if "No download found" in error.output:
             problem = f"uv has no build of Python {version}"
-        return module.fail_json(msg=reason + problem, output=error.output)
+        return module.fail_json(msg=f"{reason}{problem}\n{error.output}", output=error.output)
 
 
 def main():
@@ -141,7 +144,10 @@ def main():
             found["python_version"] = install_python(module, installer, uv, version)
         lock.resolve(uv)
     except accounts.CommandError as error:
-        module.fail_json(msg=f"the packages could not be resolved: {error}\n{error.output}", output=error.output)
+        remedy = f"; {TORCH_REMEDY}" if TORCH_INDEX in error.output else ""
+        module.fail_json(
+            msg=f"the packages could not be resolved: {error}{remedy}\n{error.output}", output=error.output
+        )
     except package_index.PackageNotFoundError as error:
         module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
     except (LookupError, OSError) as error:
