@@ -129,6 +129,8 @@ def unit_text(
         "options": {
             **again,
             "KillMode": "control-group",
+            # Otherwise systemd stops Ray, with all tasks and jobs, when the kernel kills one of them for lack of memory.
+            "OOMPolicy": "continue",
             "TimeoutStopSec": 15,
             "LimitNOFILE": 65536,
             **({"TimeoutStartSec": START_TIMEOUT} if start_pre else {}),
