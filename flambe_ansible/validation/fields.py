@@ -166,7 +166,10 @@ TYPES = tuple(
         rule=rules.form(rules.INSTANCE_TYPE, hint=" "),
     )
     for name, hosts in (
-        ("factories_type", "the factories: x86_64, or arm64 with runtime ray. flambe supports GPUs up to the T4 of g4dn."),
+        (
+            "factories_type",
+            "the factories: x86_64, or arm64 with runtime ray. flambe supports GPUs up to the T4 of g4dn.",
+        ),
         ("orchestrator_type", "the orchestrator: x86_64, or arm64 with runtime ray; at least t2.small, no GPU needed."),
     )
 )

@@ -64,6 +64,12 @@ def torch_options(kind, wanted):
     return [f"--torch-backend={backend}"] if backend else []
 
 
+def torch_variables(kind):
+    """Return the variables for uv's choice of the CUDA build: it need not find the driver itself."""
+    driver = kind.partition("-cuda-")[2]
+    return {"UV_CUDA_DRIVER_VERSION": driver} if driver else {}
+
+
 def public_version(line):
     """Return an exact requirement without the local part of its version: the same release in another build."""
     return re.sub(r"(==[^\s;+]+)\+[^\s;]+", r"\1", line)
@@ -95,7 +101,7 @@ class Lock:
     def _compile(self, uv, kind):
         first = next(iter(self.found.values()), [])
         constraints = [*self.params["constraints"], *(public_version(line) for line in first if "==" in line)]
-        machine, _, driver = kind.partition("-")
+        machine = kind.partition("-")[0]
         options = [
             "--python-version",
             self.params["python_version"],
@@ -103,5 +109,4 @@ class Lock:
         ]
         if machine != platform.machine():
             options += ["--python-platform", f"{machine}-manylinux_2_28"]
-        variables = {"UV_CUDA_DRIVER_VERSION": driver.partition("-")[2]} if driver != NO_DRIVER else {}
-        return uv.compile(self.params["requirements"], constraints, options, variables)
+        return uv.compile(self.params["requirements"], constraints, options, torch_variables(kind))

@@ -129,7 +129,7 @@ def unit_text(
         "options": {
             **again,
             "KillMode": "control-group",
-            # Otherwise systemd stops Ray, with all tasks and jobs, when the kernel kills one of them for lack of memory.
+            # By default systemd stops all of Ray if the kernel kills one of its processes for lack of memory.
             "OOMPolicy": "continue",
             "TimeoutStopSec": 15,
             "LimitNOFILE": 65536,

@@ -235,8 +235,9 @@ class Runtime:
         """Install the requirements, and with ``exact`` remove all other packages."""
         requirements = self.params["requirements"]
         if self.params["exact"]:
-            options = locks.torch_options(locks.host_kind(), self.params["torch_backend"])
-            uv.sync(self.python, requirements, self.reinstall, options)
+            kind = locks.host_kind()
+            options = locks.torch_options(kind, self.params["torch_backend"])
+            uv.sync(self.python, requirements, self.reinstall, options, locks.torch_variables(kind))
         else:
             uv.install(self.python, requirements, self.params["constraints"], self.reinstall)
 

@@ -84,12 +84,12 @@ class Uv:
             argv += [f"--reinstall-package={name}" for name in reinstall]
             self.run(*argv, cwd=folder, on_lines=UvProgress("resolving the packages"))
 
-    def sync(self, python, requirements, reinstall, options=()):
+    def sync(self, python, requirements, reinstall, options=(), variables=None):
         """Make the packages of a venv equal to exact requirements; others are removed."""
         with self.workplace(requirements__txt="".join(f"{line}\n" for line in requirements)) as folder:
             argv = ["pip", "sync", "--python", python, "--allow-empty-requirements", *options, "requirements.txt"]
             argv += [f"--reinstall-package={name}" for name in reinstall]
-            self.run(*argv, cwd=folder, on_lines=UvProgress("comparing the packages"))
+            self.run(*argv, cwd=folder, on_lines=UvProgress("comparing the packages"), variables=variables)
 
     def compile(self, requirements, constraints, options=(), variables=None):
         """Resolve requirements; return the exact requirements, one per line, without comments."""

@@ -6,17 +6,21 @@ uv has the addresses of these indexes built in, so it reaches them through a pro
 from __future__ import annotations
 
 import datetime
+import io
 import os
 import pwd
 import ssl
+import sys
 import threading
+import venv as builtin_venv
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flambe.cluster.plugins.module_utils import locks
+from ansible_collections.flambe.cluster.plugins.module_utils import locks, runtime, venv
 from ansible_collections.flambe.cluster.plugins.module_utils import uv as uvs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,12 +31,14 @@ from flambe_ansible.pythons import find_uv
 
 TORCH, INDEX = "download.pytorch.org", "index.test"
 CPU, CUDA, ARM = "x86_64-cpu", "x86_64-cuda-580.159.04", "aarch64-cpu"
+PYTHON = "{}.{}".format(*sys.version_info[:2])
+TAG = "cp{0}{1}-cp{0}{1}-manylinux_2_28".format(*sys.version_info[:2])
 # What the indexes have, by path; as the real ones, those of PyTorch have local versions.
 BUILDS = {
-    (TORCH, "/whl/cpu/torch/"): ["torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_{}.whl"],
-    (TORCH, "/whl/cu128/torch/"): ["torch-2.13.0+cu128-cp311-cp311-manylinux_2_28_x86_64.whl"],
-    (TORCH, "/whl/cu130/torch/"): ["torch-2.13.0+cu130-cp311-cp311-manylinux_2_28_x86_64.whl"],
-    (INDEX, "/simple/torch/"): [f"torch-2.{minor}.0-cp311-cp311-manylinux_2_28_{{}}.whl" for minor in (13, 14)],
+    (TORCH, "/whl/cpu/torch/"): [f"torch-2.13.0+cpu-{TAG}_{{}}.whl"],
+    (TORCH, "/whl/cu128/torch/"): [f"torch-2.13.0+cu128-{TAG}_x86_64.whl"],
+    (TORCH, "/whl/cu130/torch/"): [f"torch-2.13.0+cu130-{TAG}_x86_64.whl"],
+    (INDEX, "/simple/torch/"): [f"torch-2.{minor}.0-{TAG}_{{}}.whl" for minor in (13, 14)],
     (INDEX, "/simple/six/"): ["six-1.17.0-py3-none-any.whl"],
 }
 METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: {}\n"
@@ -60,23 +66,43 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.host, self.path))  # type: ignore[attr-defined]
         name = self.path.rpartition("/")[2]
         if name.endswith(".metadata"):
-            self.answer(200, METADATA.format(*name.replace("%2B", "+").split("-")[:2]), "text/plain")
+            self.answer(200, METADATA.format(*read_name(name)).encode(), "text/plain")
+        elif name.endswith(".whl"):
+            self.answer(200, build_wheel(name), "application/octet-stream")
         elif files := BUILDS.get((self.host, self.path)):
             wheels = [one.format(machine) for one in files for machine in ("x86_64", "aarch64")]
             links = [f'<a href="{one.replace("+", "%2B")}" data-core-metadata="true">{one}</a>' for one in wheels]
-            self.answer(200, "<!DOCTYPE html><html><body>" + "\n".join(links) + "</body></html>", "text/html")
+            page = "<!DOCTYPE html><html><body>" + "\n".join(links) + "</body></html>"
+            self.answer(200, page.encode(), "text/html")
         else:
-            self.answer(404, "", "text/plain")
+            self.answer(404, b"", "text/plain")
 
-    def answer(self, code: int, text: str, kind: str) -> None:
+    def answer(self, code: int, content: bytes, kind: str) -> None:
         self.send_response(code)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(text.encode())
+        self.wfile.write(content)
 
     def log_message(self, *_arguments: Any) -> None:
         """Print nothing."""
+
+
+def read_name(file: str) -> list[str]:
+    """Return the name and the version in the name of a file."""
+    return file.replace("%2B", "+").split("-")[:2]
+
+
+def build_wheel(file: str) -> bytes:
+    """Build a wheel without modules."""
+    name, version = read_name(file)
+    info, content = f"{name}-{version}.dist-info", io.BytesIO()
+    tag = file.removesuffix(".whl").split("-", 2)[2]
+    with zipfile.ZipFile(content, "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", METADATA.format(name, version))
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return content.getvalue()
 
 
 def write_certificates(folder: Path) -> tuple[Path, Path]:
@@ -140,7 +166,7 @@ def resolve(uv: Any, root: Path, *kinds: str, wanted: str = "auto", line: str = 
         "root": str(root),
         "requirements": [line, "six"],
         "constraints": [],
-        "python_version": "3.11",
+        "python_version": PYTHON,
         "torch_backend": wanted,
         "kinds": list(kinds),
     }
@@ -168,3 +194,17 @@ def test_an_older_driver_gets_an_older_cuda(uv: Any, tmp_path: Path) -> None:
 def test_the_build_can_be_set_for_all_hosts(uv: Any, tmp_path: Path, wanted: str, expected: str) -> None:
     found = resolve(uv, tmp_path, CPU, CUDA, wanted=wanted)
     assert {kind: lines[1] for kind, lines in found.items()} == {CPU: expected, CUDA: expected}
+
+
+def test_a_host_with_a_driver_installs_the_cuda_build(uv: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv need not find the driver itself: this machine has none."""
+    requirements = resolve(uv, tmp_path, CUDA)[CUDA]
+    params = {"root": str(tmp_path), "python_version": PYTHON, "requirements": requirements, "constraints": []}
+    made = runtime.Runtime({**params, "exact": True, "torch_backend": "auto"}, uv.account)
+    builtin_venv.create(made.venv, symlinks=True)
+    monkeypatch.setattr(locks, "host_kind", lambda: CUDA)
+    made.install_packages(uv)
+    assert {name: version for name, (version, _) in venv.installed(made.venv).items()} == {
+        "six": "1.17.0",
+        "torch": "2.13.0+cu130",
+    }
