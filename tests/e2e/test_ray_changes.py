@@ -57,73 +57,6 @@ def count_starts(cluster: RayCluster) -> dict[str, int]:
     return {name: int(text) for name, text in cluster.on_all(STARTS).items()}
 
 
-def test_a_new_release_and_a_package_converge_in_one_launch(ray_cluster: RayCluster, work: Path) -> None:
-    ray_cluster.write(runtime={"ray": OLDER, "packages": PACKAGES})
-    assert ray_cluster.launch()["ray"]["version"] == OLDER
-    submit(ray_cluster, "--workdir", work, "--name", "older", "--", "python", "count.py")
-    wait(ray_cluster, "older", "running")
-    before = count_starts(ray_cluster)
-    ray_cluster.write(runtime={"ray": VERSION, "packages": [*PACKAGES, "iniconfig==2.0.0"]})
-    refused = " ".join(ray_cluster.call("launch", "--yes", code=11).split())
-    assert f"ray changes from {OLDER} to {VERSION}" in refused
-    assert "nothing was changed" in refused
-    assert count_starts(ray_cluster) == before
-    assert (find(ray_cluster, "older")["state"], ray_cluster.document("status")["ray"]["version"]) == ("running", OLDER)
-    document = ray_cluster.launch("--force")
-    assert (document["ray"]["version"], document["ray"]["alive"]) == (VERSION, 3)
-    assert count_starts(ray_cluster) == {name: count + 1 for name, count in before.items()}
-    assert find(ray_cluster, "older")["state"] == "failed"
-    versions = ray_cluster.on_all("cd /opt/ray/venv/lib/python3*/site-packages && ls -d iniconfig-*")
-    assert set(versions.values()) == {"iniconfig-2.0.0.dist-info\n"}
-    assert set(ray_cluster.launch()["changed"].values()) == {0}
-    assert count_starts(ray_cluster) == {name: count + 1 for name, count in before.items()}
-    ray_cluster.write()
-    ray_cluster.launch()
-
-
-def test_a_python_that_differs_on_one_host_is_named_and_replaced_by_a_build_of_uv(
-    ray_cluster: RayCluster, tmp_path: Path
-) -> None:
-    address = ray_cluster.first_launch["orchestrator"]["private_ip"]
-    write_build(tmp_path, f"http://{address}:{MIRROR_PORT}")
-    [archive] = tmp_path.glob("*.tar.gz")
-    ray_cluster.send("factory 1", "/opt/other/build.tar.gz", archive.read_bytes())
-    own = set(ray_cluster.on_all("/usr/bin/python3 -V").values()).pop().split()[1]
-    before = count_starts(ray_cluster)
-    ray_cluster.on(
-        "factory 1", "cd /opt/other && sudo tar xzf build.tar.gz && sudo ln -s $PWD/python/bin/python3 /usr/local/bin"
-    )
-    refused = " ".join(ray_cluster.call("launch", "--yes", code=6).split())
-    named = f"python3 is {own} on e2e_ray_orchestrator, e2e_ray_factory_0, {BUILD} on e2e_ray_factory_1"
-    assert f"{named}, and Python 3.12 could not be installed" in refused
-    assert "UV_PYTHON_INSTALL_MIRROR in /etc/environment" in refused
-    assert (count_starts(ray_cluster), ray_cluster.document("status")["ray"]["alive"]) == (before, 3)
-
-    for path in tmp_path.iterdir():
-        ray_cluster.send("orchestrator", f"/srv/mirror/{path.name}", path.read_bytes())
-    serve = f"python3 -m http.server --bind {address} {MIRROR_PORT}"
-    ray_cluster.on(
-        "orchestrator", f"sudo systemd-run --quiet --unit e2e-mirror -p WorkingDirectory=/srv/mirror {serve}"
-    )
-    line = f"UV_PYTHON_DOWNLOADS_JSON_URL=http://{address}:{MIRROR_PORT}/downloads.json"
-    ray_cluster.on_all(f"echo {line} | sudo tee -a /etc/environment")
-    ray_cluster.write(runtime={"ray": VERSION, "packages": PACKAGES, "python": BUILD})
-    assert f"install Python {BUILD} (Python {BUILD} is missing on" in " ".join(
-        ray_cluster.call("launch", "--yes").split()
-    )
-    assert set(ray_cluster.on_all("/opt/ray/venv/bin/python -V").values()) == {f"Python {BUILD}\n"}
-    bases = ray_cluster.on_all("/opt/ray/venv/bin/python -c 'import sys; print(sys.base_prefix)'")
-    assert all(base.startswith("/opt/ray/python/cpython-") for base in bases.values()), bases
-    assert ray_cluster.document("status")["ray"]["alive"] == 3
-    assert set(ray_cluster.launch()["changed"].values()) == {0}
-
-    ray_cluster.on("orchestrator", "sudo systemctl stop e2e-mirror")
-    ray_cluster.on_all("sudo sed -i /UV_PYTHON/d /etc/environment; sudo rm -f /usr/local/bin/python3")
-    ray_cluster.write()
-    assert ray_cluster.launch()["ray"]["alive"] == 3
-    assert set(ray_cluster.on_all("/opt/ray/venv/bin/python -V").values()) == {f"Python {own}\n"}
-
-
 def test_a_lost_factory_rejoins_and_its_tasks_run_again(ray_cluster: RayCluster, work: Path, lab: LabInfo) -> None:
     settings = state.load(lab.name)
     assert settings is not None
@@ -168,3 +101,71 @@ def test_a_job_that_the_kernel_kills_for_lack_of_memory(ray_cluster: RayCluster,
     job = find(ray_cluster, "hungry")
     assert (job["state"], job["reason"]) == ("failed", "killed by the kernel: the host is out of memory")
     assert ray_cluster.wait_for_nodes()["state"] == "running"
+
+
+def test_a_new_release_and_a_package_converge_in_one_launch(ray_cluster: RayCluster, work: Path) -> None:
+    ray_cluster.write(runtime={"ray": OLDER, "packages": PACKAGES})
+    assert ray_cluster.launch()["ray"]["version"] == OLDER
+    submit(ray_cluster, "--workdir", work, "--name", "older", "--", "python", "count.py")
+    wait(ray_cluster, "older", "running")
+    before = count_starts(ray_cluster)
+    ray_cluster.write(runtime={"ray": VERSION, "packages": [*PACKAGES, "iniconfig==2.0.0"]})
+    refused = " ".join(ray_cluster.call("launch", "--yes", code=11).split())
+    assert f"ray changes from {OLDER} to {VERSION}" in refused
+    assert "nothing was changed" in refused
+    assert count_starts(ray_cluster) == before
+    assert (find(ray_cluster, "older")["state"], ray_cluster.document("status")["ray"]["version"]) == ("running", OLDER)
+    document = ray_cluster.launch("--force")
+    assert (document["ray"]["version"], document["ray"]["alive"]) == (VERSION, 3)
+    assert count_starts(ray_cluster) == {name: count + 1 for name, count in before.items()}
+    assert find(ray_cluster, "older")["state"] == "failed"
+    versions = ray_cluster.on_all("cd /opt/ray/venv/lib/python3*/site-packages && ls -d iniconfig-*")
+    assert set(versions.values()) == {"iniconfig-2.0.0.dist-info\n"}
+    assert set(ray_cluster.launch()["changed"].values()) == {0}
+    assert count_starts(ray_cluster) == {name: count + 1 for name, count in before.items()}
+    ray_cluster.write()
+    ray_cluster.launch()
+
+
+def test_a_python_that_differs_on_one_host_is_named_and_replaced_by_a_build_of_uv(
+    ray_cluster: RayCluster, tmp_path: Path
+) -> None:
+    address = ray_cluster.first_launch["orchestrator"]["private_ip"]
+    write_build(tmp_path, f"http://{address}:{MIRROR_PORT}")
+    [archive] = tmp_path.glob("*.tar.gz")
+    ray_cluster.send("factory 1", "/opt/other/build.tar.gz", archive.read_bytes())
+    own = set(ray_cluster.on_all("/usr/bin/python3 -V").values()).pop().split()[1]
+    before = count_starts(ray_cluster)
+    ray_cluster.on(
+        "factory 1", "cd /opt/other && sudo tar xzf build.tar.gz && sudo ln -s $PWD/python/bin/python3 /usr/local/bin"
+    )
+    ray_cluster.write(runtime={"ray": VERSION, "packages": [*PACKAGES, "iniconfig==2.0.0"]})
+    refused = " ".join(ray_cluster.call("launch", "--yes", code=6).split())
+    named = f"python3 is {own} on e2e_ray_orchestrator, e2e_ray_factory_0, {BUILD} on e2e_ray_factory_1"
+    assert f"{named}, and Python 3.12 could not be installed" in refused
+    assert "UV_PYTHON_INSTALL_MIRROR in /etc/environment" in refused
+    assert (count_starts(ray_cluster), ray_cluster.document("status")["ray"]["alive"]) == (before, 3)
+
+    for path in tmp_path.iterdir():
+        ray_cluster.send("orchestrator", f"/srv/mirror/{path.name}", path.read_bytes())
+    serve = f"python3 -m http.server --bind {address} {MIRROR_PORT}"
+    ray_cluster.on(
+        "orchestrator", f"sudo systemd-run --quiet --unit e2e-mirror -p WorkingDirectory=/srv/mirror {serve}"
+    )
+    line = f"UV_PYTHON_DOWNLOADS_JSON_URL=http://{address}:{MIRROR_PORT}/downloads.json"
+    ray_cluster.on_all(f"echo {line} | sudo tee -a /etc/environment")
+    ray_cluster.write(runtime={"ray": VERSION, "packages": PACKAGES, "python": BUILD})
+    assert f"install Python {BUILD} (Python {BUILD} is missing on" in " ".join(
+        ray_cluster.call("launch", "--yes").split()
+    )
+    assert set(ray_cluster.on_all("/opt/ray/venv/bin/python -V").values()) == {f"Python {BUILD}\n"}
+    bases = ray_cluster.on_all("/opt/ray/venv/bin/python -c 'import sys; print(sys.base_prefix)'")
+    assert all(base.startswith("/opt/ray/python/cpython-") for base in bases.values()), bases
+    assert ray_cluster.document("status")["ray"]["alive"] == 3
+    assert set(ray_cluster.launch()["changed"].values()) == {0}
+
+    ray_cluster.on("orchestrator", "sudo systemctl stop e2e-mirror")
+    ray_cluster.on_all("sudo sed -i /UV_PYTHON/d /etc/environment; sudo rm -f /usr/local/bin/python3")
+    ray_cluster.write()
+    assert ray_cluster.launch()["ray"]["alive"] == 3
+    assert set(ray_cluster.on_all("/opt/ray/venv/bin/python -V").values()) == {f"Python {own}\n"}
