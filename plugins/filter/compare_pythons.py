@@ -60,7 +60,7 @@ def compare_pythons(found, wanted, accepted):
 
 def _name(hosts):
     """Name some hosts, count many."""
-    return ", ".join(hosts) if len(hosts) <= _NAMED else f"{len(hosts)} hosts"
+    return ", ".join(sorted(hosts)) if len(hosts) <= _NAMED else f"{len(hosts)} hosts"
 
 
 class FilterModule:
