@@ -217,7 +217,7 @@ def test_requirements_that_do_not_resolve_change_nothing(ray_cluster: RayCluster
     for runtime, reason in (
         ({"ray": "2.60.99"}, "no version of ray[default]==2.60.99"),
         ({"ray": VERSION, "packages": ["six==1.16.0", "six==1.17.0"]}, "requirements are unsatisfiable"),
-        ({"ray": VERSION, "python": "3.12.99"}, "No download found for request: cpython-3.12.99"),
+        ({"ray": VERSION, "python": "3.12.99"}, "uv has no build of Python 3.12.99"),
     ):
         ray_cluster.write(runtime=runtime)
         output = " ".join(ray_cluster.call("launch", "--yes", code=6).split())
