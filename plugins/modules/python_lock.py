@@ -86,7 +86,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import locks, packa
 from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Installer
 from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
 
-REMEDY = "without access to GitHub, set UV_PYTHON_INSTALL_MIRROR in /etc/environment, or use the same python3 on all hosts"
+REMEDY = "without access to GitHub, set UV_PYTHON_INSTALL_MIRROR in /etc/environment, or use one python3 on all hosts"
 TORCH_INDEX = "download.pytorch.org"
 TORCH_REMEDY = "torch_backend: none takes the builds of the package index"
 
