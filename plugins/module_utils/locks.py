@@ -32,13 +32,13 @@ def host_kind(module=_MODULE, smi_path=_SMI_PATH):
 def read_driver(module=_MODULE, smi_path=_SMI_PATH):
     """Return the version of NVIDIA's driver, "" if there is none.
 
-    A container or a sandbox with a GPU may not show the kernel module; there nvidia-smi is asked, as uv does.
+    A container or a sandbox with a GPU may not show the kernel module; nvidia-smi is used there, as by uv.
     """
     match = re.search(r"Module\s.*?(\d+(?:\.\d+)+)", files.read(module) or "")
-    return match.group(1) if match else _ask_smi(smi_path)
+    return match.group(1) if match else _read_smi(smi_path)
 
 
-def _ask_smi(path):
+def _read_smi(path):
     """Return the version that nvidia-smi prints for the first GPU; "" if it fails or is not installed."""
     program = shutil.which(_SMI[0], path=path)
     if not program:

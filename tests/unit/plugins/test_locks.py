@@ -59,7 +59,7 @@ def test_kinds_of_hosts(tmp_path: Path) -> None:
         ("", CPU),
     ],
 )
-def test_a_sandbox_without_the_kernel_module_is_asked_by_nvidia_smi(tmp_path: Path, output: str, kind: str) -> None:
+def test_the_driver_of_a_sandbox_is_read_from_nvidia_smi(tmp_path: Path, output: str, kind: str) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text(
         f"#!/bin/sh\n[ \"$*\" = '--query-gpu=driver_version --format=csv,noheader' ] && cat <<E\n{output}\nE\n"
