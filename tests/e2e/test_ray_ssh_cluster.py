@@ -37,13 +37,13 @@ def hosts(lab_name: Callable[[str], str]) -> Iterator[RawHosts]:
 
 
 def run(folder: Path, *words: str, code: int = 0) -> str:
-    """Run a command of flambe-ans; return its outputs."""
+    """Run a command of flambe-ans; return stdout, with stderr after a failure."""
     argv = [str(Path(sys.executable).with_name("flambe-ans")), *words]
     environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "COLUMNS": "80"}
-    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
     done = subprocess.run(argv, env=environment, text=True, check=False, cwd=folder, **pipes)
-    assert done.returncode == code, done.stdout
-    return done.stdout
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + (done.stderr if code else "")
 
 
 def test_all_hosts_join_or_are_named(hosts: RawHosts, tmp_path: Path) -> None:
