@@ -54,7 +54,7 @@ class Problem:
 
     def __str__(self) -> str:
         location = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        text = f"{location}: {self.message}"
+        text = f"{location}: {self.message}" if location else self.message
         if self.expected:
             text += f"; expected {self.expected}"
         if self.suggestion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,13 @@ class HostState(StrEnum):
 
 
 LIVE_STATES = (HostState.PENDING, HostState.RUNNING, HostState.STOPPING, HostState.STOPPED)
+
+# Seconds from the start of a host until it accepts a login. Bare metal and servers with many large GPUs test their
+# hardware first; images with a GPU driver are large, and their blocks are read from S3 at the first boot:
+# https://docs.aws.amazon.com/ebs/latest/userguide/initalize-volume.html
+BOOT_TIMEOUT = 300.0
+SLOW_TYPE = re.compile(r"p[4-9]|.*\.metal")
+_BOOT_TIMEOUTS = ((SLOW_TYPE, 1800.0), (re.compile(r"[gp]\d"), 600.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +118,11 @@ def make_host(
         private_port=inner,
         alias=public if port == 22 else f"{public}_{port}",
     )
+
+
+def find_boot_timeout(instance_type: str) -> float:
+    """Return how long a host of a type may boot, in seconds, if nothing else is configured."""
+    return next((seconds for kind, seconds in _BOOT_TIMEOUTS if kind.match(instance_type)), BOOT_TIMEOUT)
 
 
 def orchestrator_name(cluster: str) -> str:

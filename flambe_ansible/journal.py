@@ -19,6 +19,7 @@ from flambe_ansible.errors import ClusterError
 from flambe_ansible.files import lock, write_json
 
 FILE = "journal.json"
+RESOURCES_FILE = "resources.json"  # of the security group and the key pair
 VERSION = 1
 KEPT = 20  # closed creations that are kept in the file for debugging
 
@@ -52,10 +53,10 @@ class Creation:
 
 
 class Journal:
-    """The journal in a cluster's state folder; a change is on the disk when its method returns."""
+    """A journal in a cluster's state folder; a change is on the disk when its method returns."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path, file: str = FILE) -> None:
+        self.path = folder / file
 
     def read(self) -> list[Creation]:
         """Return all creations, the oldest first."""

@@ -17,9 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
-
-from ansible_runner import Runner, RunnerConfig
+from typing import TYPE_CHECKING, Any, TextIO
 
 from flambe_ansible import paths, playbook_guard
 from flambe_ansible.errors import CancelledError, PlaybookError, TaskFailure
@@ -27,6 +25,9 @@ from flambe_ansible.events import Observer, ignore
 from flambe_ansible.files import write_json
 from flambe_ansible.inventory import protect
 from flambe_ansible.playbook_events import HostResult, Recorder
+
+if TYPE_CHECKING:
+    from ansible_runner import RunnerConfig
 
 __all__ = ["HostResult", "run_playbook"]
 
@@ -130,6 +131,8 @@ class _Run:
 
     def _work(self, config: RunnerConfig) -> None:
         try:
+            from ansible_runner import Runner  # slow, and not installed for custom runnables
+
             runner = Runner(config, event_handler=self._handle, cancel_callback=self._cancel.is_set)
             self.status, _returncode = runner.run()
         except BaseException as e:  # raised in the calling thread
@@ -178,6 +181,8 @@ def _configure(
     extra_vars: Mapping[str, Any],
     check: bool,
 ) -> RunnerConfig:
+    from ansible_runner import RunnerConfig
+
     settings = {"suppress_output_file": True, "suppress_ansible_output": True, "pexpect_timeout": _POLL_SECONDS}
     (folder / "env").mkdir(mode=0o700)
     write_json(folder / "env" / "settings", settings)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import rich_click as click
 
 from flambe_ansible import __version__
+from flambe_ansible.cli.commands.doctor import doctor
 from flambe_ansible.cli.commands.down import down
 from flambe_ansible.cli.commands.exec import execute
 from flambe_ansible.cli.commands.inventory import inventory
 from flambe_ansible.cli.commands.jobs import jobs
+from flambe_ansible.cli.commands.keep import keep
 from flambe_ansible.cli.commands.lab import lab
 from flambe_ansible.cli.commands.launch import launch
 from flambe_ansible.cli.commands.logs import logs
@@ -26,7 +28,7 @@ click.rich_click.MAX_WIDTH = 100
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 click.rich_click.COMMAND_GROUPS = {
     "flambe-ans": [
-        {"name": "Clusters", "commands": ["launch", "status", "ssh", "exec", "inventory", "down"]},
+        {"name": "Clusters", "commands": ["doctor", "launch", "status", "ssh", "exec", "keep", "inventory", "down"]},
         {"name": "Jobs", "commands": ["submit", "run", "jobs", "logs", "open", "tunnel", "pull", "stop"]},
         {"name": "Lab: EC2 on this machine", "commands": ["lab"]},
     ]
@@ -62,6 +64,9 @@ def app() -> None:
     """  # noqa: D301 - click reads the character
 
 
-COMMANDS = (launch, status, ssh, execute, inventory, down, submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab)
+COMMANDS = (
+    doctor, launch, status, ssh, execute, keep, inventory, down,
+    submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab,
+)  # fmt: skip
 for command in COMMANDS:
     app.add_command(command)

@@ -12,19 +12,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
+from flambe_ansible.doctor import account
 from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
 from flambe_ansible.ec2.checks import Needs
+from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.images import ARM, X86
 from flambe_ansible.ec2.instances import EC2Instance
 from flambe_ansible.ec2.tags import ClusterTags, initial_name
+from flambe_ansible.errors import AWSError, ClusterConfigurationError
+from flambe_ansible.events import Notice
+from flambe_ansible.findings import Finding
+from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.providers.aws import AWSProvider, Clients, EC2Spec
+from flambe_ansible.providers.aws import AWSProvider
+from flambe_ansible.providers.ec2_spec import EC2Spec
 from flambe_ansible.providers.lab import LabProvider
 from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
 
 if TYPE_CHECKING:
     import boto3
 
+LAUNCHES = ("launch", "submit")  # the commands that create or update the cluster
 ARCHITECTURES = {"x86_64": X86, "aarch64": ARM}  # uname's words for a processor to EC2's
 
 
@@ -36,11 +44,11 @@ class AWSCluster(Cluster):
         factories_num: How many factories it has.
         factories_type: The instance type of the factories.
         orchestrator_type: The instance type of the orchestrator.
-        key_name: The name of the EC2 key pair that the hosts accept.
-        security_group: The id of the hosts' security group.
-        subnet_id: The subnet the hosts are created in.
-        creator: The owner of the cluster; a tag by which it is found.
-        key: Path of the private key of ``key_name``.
+        key_name: The name of the EC2 key pair that the hosts accept; None is one that belongs to the cluster.
+        security_group: The id of the hosts' security group; None is one that belongs to the cluster.
+        subnet_id: The subnet the hosts are created in; None is a default subnet of the region.
+        creator: The owner of the cluster; a tag by which it is found. Required.
+        key: Path of the private key of ``key_name``; None is the key that belongs to the cluster.
         volume_type: The root volumes' type: ``gp2``, ``gp3``, or ``io1`` with 5000 IOPS.
         region_name: The region; None is the locally configured region, else us-east-1.
         username: The user to log in as.
@@ -48,17 +56,19 @@ class AWSCluster(Cluster):
         orchestrator_ami: The orchestrator's image; None is the newest Ubuntu LTS.
         factory_ami: The factories' image; None is the newest Ubuntu LTS, with NVIDIA's driver for types with GPUs.
         dedicated: Whether the hosts run on hardware that is dedicated to this account.
-        orchestrator_timeout: Idle hours after which an alarm terminates the orchestrator; -1 never, 0 five minutes.
-            A host on which Ray runs is never idle.
+        orchestrator_timeout: Idle hours after which the orchestrator powers itself off, which terminates it; -1 never,
+            0 five minutes.
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB.
         setup_cmds: Commands for bash that run in order on every host.
+        ssh_sources: The networks from which the cluster's own security group lets SSH in; None is this machine.
         options: The keyword arguments that all clusters share; ``Cluster`` documents them.
     """
 
     provider: ClassVar[str] = "aws"
     schema: ClassVar[Schema] = AWS_CLUSTER
     ends_hosts: ClassVar[bool] = True
+    _key: str = ""  # the configured private key
 
     def __init__(
         self,
@@ -66,11 +76,11 @@ class AWSCluster(Cluster):
         factories_num: int,
         factories_type: str,
         orchestrator_type: str,
-        key_name: str,
-        security_group: str,
-        subnet_id: str,
-        creator: str,
-        key: str,
+        key_name: str | None = None,
+        security_group: str | None = None,
+        subnet_id: str | None = None,
+        creator: str = "",
+        key: str | None = None,
         volume_type: str = "gp2",
         region_name: str | None = None,
         username: str = "ubuntu",
@@ -82,12 +92,14 @@ class AWSCluster(Cluster):
         factories_timeout: int = 1,
         volume_size: float = 100,
         setup_cmds: list[str] | None = None,
+        *,
+        ssh_sources: list[str] | None = None,
         **options: Unpack[ClusterOptions],
     ) -> None:
         super().__init__(
             name,
             factories_num,
-            key,
+            key or "",
             username,
             setup_cmds,
             **options,
@@ -107,6 +119,16 @@ class AWSCluster(Cluster):
         self.orchestrator_timeout = orchestrator_timeout
         self.factories_timeout = factories_timeout
         self.volume_size = volume_size
+        self.ssh_sources = ssh_sources
+
+    @property
+    def key(self) -> str:
+        """The path of the private key."""
+        return self._key or str(self.aws.own.key_file)
+
+    @key.setter
+    def key(self, value: str) -> None:
+        self._key = value
 
     # flambé's methods, in its order.
 
@@ -163,16 +185,18 @@ class AWSCluster(Cluster):
         return self._provider.find(strict=False)
 
     def terminate_instances(self) -> list[Host]:
-        """Terminate every instance with the cluster's tags, and remove its alarms; check that both are gone.
+        """Terminate every instance with the cluster's tags, and remove its alarms, security group and key pair.
 
         Returns:
             The terminated hosts; empty if none existed.
 
         Raises:
-            AWSError: An instance or an alarm still exists.
+            AWSError: An instance, an alarm or another resource of the cluster still exists.
         """
         ended = self._provider.terminate()
         self.hosts = []
+        if self.aws.removed:
+            self.observer(Notice(message=f"deleted {' and '.join(self.aws.removed)}"))
         return ended
 
     def rollback_env(self, *, unfinished: bool = False) -> None:
@@ -185,6 +209,19 @@ class AWSCluster(Cluster):
         self.hosts = [host for host in self.hosts if host.instance_id not in gone]
         self.created.clear()
 
+    def diagnose(self) -> list[Finding]:
+        """Check the account and all that a launch needs; create nothing that stays."""
+        findings = account.examine_account(self.clients)
+        if any(finding.problems for finding in findings):
+            return findings
+        try:
+            findings += self.aws.diagnose()
+        except ClusterConfigurationError as error:  # there is no subnet, or no private key
+            return [*findings, Finding(check="own resources", problems=error.problems)]
+        except AWSError as error:
+            return [*findings, account.report_error("launch", error)]
+        return [*findings, account.examine_alarms(self.clients, self.aws.build_sample_alarm())]
+
     def parse(self) -> None:
         """Check all arguments, alone and together, without an API call.
 
@@ -192,7 +229,8 @@ class AWSCluster(Cluster):
             ClusterConfigurationError: An argument has a wrong value, the factories would outlive the orchestrator, or
                 a tag is reserved for the cluster.
         """
-        check_arguments(self.schema, {name: getattr(self, name) for name in self.schema.by_name})
+        values = {name: getattr(self, name) for name in self.schema.by_name if name != "key"}
+        check_arguments(self.schema, {**values, "key": self._key or None})
         self._runtime.check()
 
     def _get_alarm_name(self, instance_id: str) -> str:
@@ -230,6 +268,10 @@ class AWSCluster(Cluster):
     # The parts.
 
     @property
+    def _alarm_percent(self) -> float:
+        return alarms.threshold(self.idle_cpu_percent)
+
+    @property
     def endpoint_url(self) -> str | None:
         """The API's address; None is AWS's own, or what the environment has."""
         return None
@@ -248,6 +290,11 @@ class AWSCluster(Cluster):
     def _provider(self) -> AWSProvider | LabProvider:
         return self.aws
 
+    def _reserve_running(self, reservation: Reservation) -> None:
+        if reservation.what in LAUNCHES:
+            self.aws.admit()
+        super()._reserve_running(reservation)
+
     @property
     def _tags(self) -> ClusterTags:
         return ClusterTags(name=self.name, creator=self.creator, user_tags=dict(self.tags or {}))
@@ -258,12 +305,15 @@ class AWSCluster(Cluster):
             tags=self._tags,
             factories_num=self.factories_num,
             settings=self._settings,
-            timeouts={Role.ORCHESTRATOR: int(self.orchestrator_timeout), Role.FACTORY: int(self.factories_timeout)},
+            timeouts=self._idle.hours,
+            alarm_percent=self._alarm_percent,
             needs=Needs(
                 public=self.use_public,
                 connected=self._runtime.ray is not None,
                 capability=self._runtime.cuda_capability,
+                on_aws=self.endpoint_url is None,
             ),
+            ssh_sources=tuple(self.ssh_sources or ()),
         )
 
     @property
@@ -271,12 +321,13 @@ class AWSCluster(Cluster):
         return launching.InstanceSettings(
             types={Role.ORCHESTRATOR: self.orchestrator_type, Role.FACTORY: self.factories_type},
             images={Role.ORCHESTRATOR: self.orchestrator_ami, Role.FACTORY: self.factory_ami},
-            key_name=self.key_name,
-            key=Path(self.key),
-            security_group=self.security_group,
-            subnet_id=self.subnet_id,
+            key_name=self.key_name or "",
+            key=Path(self._key),
+            security_group=self.security_group or "",
+            subnet_id=self.subnet_id or "",
             volume_type=self.volume_type,
             volume_size=int(self.volume_size),
             dedicated=self.dedicated,
+            ending=frozenset(role for role, hours in self._idle.hours.items() if hours != alarms.NEVER),
             architectures=tuple(ARCHITECTURES[machine] for machine in self._runtime.machines),
         )

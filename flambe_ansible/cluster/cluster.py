@@ -8,17 +8,20 @@ method calls a part: ``providers`` for the hosts, ``fleet`` for connections and 
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypedDict
 
 from flambe_ansible import events, secrets
+from flambe_ansible.doctor.hosts import examine_hosts
 from flambe_ansible.errors import (
     ClusterConfigurationError,
     ClusterError,
@@ -28,9 +31,11 @@ from flambe_ansible.errors import (
     HostKeyError,
     RunError,
 )
-from flambe_ansible.fleet import records
-from flambe_ansible.fleet.access import ANSWER_TIMEOUT, BOOT_TIMEOUT, Access, Limits
+from flambe_ansible.findings import Finding
+from flambe_ansible.fleet import idle, records
+from flambe_ansible.fleet.access import ANSWER_TIMEOUT, Access, Limits
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.fleet.reservation import Reservation
@@ -38,7 +43,8 @@ from flambe_ansible.hosts import Host, HostState, Location, Role, factory_name, 
 from flambe_ansible.jobs import state, submission
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs, require_commands
-from flambe_ansible.jobs.jobs import Executable, Jobs, require_jobs
+from flambe_ansible.jobs.jobs import Executable, FileJobs, require_jobs
+from flambe_ansible.jobs.runnables import make_file_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
 from flambe_ansible.launch import launch, lock, status
@@ -84,10 +90,13 @@ class ClusterOptions(TypedDict, total=False):
     install_timeout: float
     expose_sites: bool
     answer_timeout: float
-    boot_timeout: float
+    boot_timeout: float | None
     factories_resources: Mapping[str, float] | None
     orchestrator_resources: Mapping[str, float] | None
     factories_labels: Mapping[str, str] | None
+    idle_cpu_percent: float
+    idle_gpu_percent: float
+    idle_command: str | None
 
 
 class Cluster(ABC):
@@ -109,12 +118,16 @@ class Cluster(ABC):
         strict_host_keys: Refuse a host without a trusted host key, instead of pinning the first key it offers.
         setup_timeout: Seconds that one setup command may take.
         install_timeout: Seconds that one command of the installation may take.
-        expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone.
+        expose_sites: Whether TensorBoard and the report site listen on all addresses, not on loopback alone. Ray's
+            dashboard never does.
         answer_timeout: Seconds for a running host to accept a login, or to answer one query.
-        boot_timeout: Seconds from the start of a host until it accepts a login.
+        boot_timeout: Seconds from the start of a host until it accepts a login; None depends on its type.
         factories_resources: Resources of each factory for Ray's scheduler, name to amount.
         orchestrator_resources: Resources of the orchestrator; without them it has no CPUs for tasks.
         factories_labels: Labels of each factory for Ray's scheduler.
+        idle_cpu_percent: A host is idle if its CPU use is below this, in percent of one CPU.
+        idle_gpu_percent: A host is idle if the use of each GPU, and of its memory, is below this, in percent.
+        idle_command: A command for bash; a host is not idle if it exits with 0.
         proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config``, ``none`` is no bastion.
 
     Attributes:
@@ -123,10 +136,14 @@ class Cluster(ABC):
         created: Names of the hosts that this object created; a custom class appends to it.
         observer: Receives events and notices.
         options: The options of the last launch.
+        orchestrator_timeout: Idle hours until the orchestrator powers itself off; -1 never, 0 five minutes.
+        factories_timeout: The same for the factories.
     """
 
     provider: ClassVar[str] = ""  # the provider's name in plans and state folders; "" is the class's name
     ends_hosts: ClassVar[bool] = False  # whether terminate_instances terminates hosts
+    orchestrator_timeout: int = idle.NEVER
+    factories_timeout: int = idle.NEVER
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Record that a class with its own ``terminate_instances`` terminates hosts."""
@@ -150,10 +167,13 @@ class Cluster(ABC):
         install_timeout: float = 1800.0,
         expose_sites: bool = False,
         answer_timeout: float = ANSWER_TIMEOUT,
-        boot_timeout: float = BOOT_TIMEOUT,
+        boot_timeout: float | None = None,
         factories_resources: Mapping[str, float] | None = None,
         orchestrator_resources: Mapping[str, float] | None = None,
         factories_labels: Mapping[str, str] | None = None,
+        idle_cpu_percent: float = 30.0,
+        idle_gpu_percent: float = 5.0,
+        idle_command: str | None = None,
         proxy_jump: str | None = None,
     ) -> None:
         self.name = name
@@ -174,6 +194,9 @@ class Cluster(ABC):
         self.factories_resources = factories_resources
         self.orchestrator_resources = orchestrator_resources
         self.factories_labels = factories_labels
+        self.idle_cpu_percent = idle_cpu_percent
+        self.idle_gpu_percent = idle_gpu_percent
+        self.idle_command = idle_command
         self.proxy_jump = proxy_jump
         self.observer: events.Observer = events.ignore
         self.orchestrator: Instance | None = None
@@ -540,6 +563,7 @@ class Cluster(ABC):
             runtime=self._runtime.name,
             version=version,
             notes=(*version.warnings, *hosts.notes),
+            resources=hosts.resources,
         )
 
     def terminate_instances(self) -> list[Host]:
@@ -566,6 +590,17 @@ class Cluster(ABC):
     def location(self) -> Location:
         """Return where the hosts are, or are created."""
         return self._provider.location()
+
+    def diagnose(self) -> list[Finding]:
+        """Check the existing hosts: the login, the host keys, and what every host must have; change nothing."""
+        hosts = self.find_hosts()
+        with TemporaryDirectory() as folder:  # keys of hosts that are not trusted yet are not kept
+            aside = Path(folder) / "known_hosts"
+            if self.known_hosts.exists():
+                shutil.copy(self.known_hosts, aside)
+            access = self._make_access(aside)
+            with closing(access):
+                return examine_hosts(hosts, access, patience=self._limits.for_query, machines=self._runtime.machines)
 
     def find_dead(self) -> dict[str, HostConnectionError]:
         """Return why running hosts do not answer, by name; a host that refuses the login or shows a wrong key answers.
@@ -743,7 +778,28 @@ class Cluster(ABC):
             reserved=health.reserved,
             location=self.location(),
             jobs=health.jobs,
+            idle=health.idle,
         )
+
+    def keep(self, seconds: float) -> dict[str, IdleState]:
+        """Postpone the automatic shutdown: no host powers itself off within the next seconds; 0 ends a postponement.
+
+        Returns:
+            The state of each host, by name.
+
+        Raises:
+            ClusterConfigurationError: The cluster has no automatic shutdown.
+            ClusterNotFoundError: No host is running.
+            HostError: It failed on a host; it is done on the others.
+        """
+        if not self._idle.enabled:
+            message = f"cluster {self.name} has no automatic shutdown: its timeouts are -1; nothing was changed"
+            raise ClusterConfigurationError(message)
+        errors = self.attach_each(self.find_running())
+        states = idle.keep(self.connections, self.hosts, seconds)
+        if errors:
+            raise join(list(errors.values()))
+        return states
 
     def inventory(self) -> dict[str, Any]:
         """Return the Ansible inventory of the running hosts; it does not depend on this object's connections.
@@ -793,13 +849,13 @@ class Cluster(ABC):
         """
         require_commands(self._runtime, self.name)
 
-    def check_file_jobs(self) -> None:
-        """Check that the runtime runs experiments and runnables.
+    def check_file_jobs(self, *, experiment: bool) -> None:
+        """Check that the runtime runs experiments of flambé, or custom runnables.
 
         Raises:
             ClusterConfigurationError: It does not.
         """
-        require_jobs(self._runtime, self.name)
+        require_jobs(self._runtime, self.name, experiment=experiment)
 
     def check_free(self, runnable: Submittable, *, force: bool = False) -> bool:
         """Check that a job may start; attach to the orchestrator if it answers, and change nothing.
@@ -808,12 +864,12 @@ class Cluster(ABC):
             Whether a job must be stopped or waited for first.
 
         Raises:
-            ClusterConfigurationError: The runtime cannot run jobs.
+            ClusterConfigurationError: The runtime cannot run it.
             ClusterBusyError: A job runs, and ``force`` is False.
             ExistingResultsError: There are results that would be replaced, and ``force`` is False.
             HostKeyError: The orchestrator's key differs from the trusted one.
         """
-        require_jobs(self._runtime, self.name)
+        self.check_file_jobs(experiment=runnable.file.is_experiment)
         try:
             running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
             if not running:
@@ -865,7 +921,7 @@ class Cluster(ABC):
                 force=force,
                 expose=self.expose_sites,
                 with_secrets=secrets.find(options.secrets_file) is not None,
-                check=reservation.check,
+                reservation=reservation,
                 restart_ray=any(
                     launched.ray and one.host.private_ip in launched.ray.addresses for one in launched.failed
                 ),
@@ -904,7 +960,7 @@ class Cluster(ABC):
         return self._make_fleet(self.orchestrator, self.factories)
 
     @property
-    def file_jobs(self) -> Jobs:
+    def file_jobs(self) -> FileJobs:
         """The jobs that a file describes: experiments and runnables, one at a time.
 
         Raises:
@@ -971,21 +1027,28 @@ class Cluster(ABC):
     @property
     def _access(self) -> Access:
         if self._open_access is None:
-            policy = self._provider.access
-            connections = Connections(
-                username=self.username,
-                key=Path(self.key),
-                known_hosts=self.known_hosts,
-                proxy_jump=self.proxy_jump,
-                strict_host_keys=self.strict_host_keys,
-                login_patience=policy.login_patience,
-                answer=self._limits.answer,
-                observer=lambda event: self.observer(event),
-            )
-            self._open_access = Access(
-                connections, policy, find_keys=self.expected_host_keys, jump_keys=self._provider.jump_keys
-            )
+            self._open_access = self._make_access(self.known_hosts)
         return self._open_access
+
+    def _make_access(self, known_hosts: Path) -> Access:
+        policy = self._provider.access
+        connections = Connections(
+            username=self.username,
+            key=Path(self.key),
+            known_hosts=known_hosts,
+            proxy_jump=self.proxy_jump,
+            strict_host_keys=self.strict_host_keys,
+            login_patience=policy.login_patience,
+            answer=self._limits.answer,
+            observer=lambda event: self.observer(event),
+        )
+        return Access(
+            connections,
+            policy,
+            find_keys=self.expected_host_keys,
+            find_late_keys=self._provider.late_host_keys,
+            jump_keys=self._provider.jump_keys,
+        )
 
     @property
     def _ray(self) -> RayService:
@@ -1026,6 +1089,8 @@ class Cluster(ABC):
                 play_all=options.plays_all,
             )
             self.hosts = result.hosts
+            if self._idle.enabled:
+                idle.restart(self.connections, self.hosts)
             reservation.check()
         self._launched, self._replaced = True, []
         return result
@@ -1065,7 +1130,7 @@ class Cluster(ABC):
         """Return the jobs that a restart of Ray would end; none if the runtime has no jobs."""
         if self._runtime.commands:
             return ClusterJobs(fleet, self._runtime.commands).list_active()
-        return self._make_jobs(fleet).list_active() if self._runtime.jobs else ()
+        return [job for job in [self._make_jobs(fleet).get()] if job.active] if self._runtime.jobs else ()
 
     def _resolve_names(self) -> None:  # noqa: B027 - only addresses can be names
         """Resolve the names of hosts, if the orchestrator answers."""
@@ -1101,8 +1166,10 @@ class Cluster(ABC):
         """Ask the running hosts; the loaded hosts are unchanged."""
         errors = self._access.open_each(running, patience=self._limits.for_query, observer=self.observer)
         silent = {name: error.message for name, error in errors.items()}
-        if head is None or head not in running or head.name in errors:
-            return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent)
+        answering = [host for host in running if host.name not in errors]
+        states = idle.read_states(self.connections, answering) if self._idle.enabled else {}
+        if head is None or head not in answering:
+            return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent, idle=states)
         fleet = self._make_fleet(self._make_instance(head))
         runtime, runner = self._runtime, self._runtime.commands
         health = status.ask(
@@ -1111,7 +1178,7 @@ class Cluster(ABC):
             (lambda: self._make_jobs(fleet)) if runtime.jobs else None,
             (lambda: ClusterJobs(fleet, runner)) if runner else None,
         )
-        return replace(health, silent=silent)
+        return replace(health, silent=silent, idle=states)
 
     def _make_instance(self, host: Host) -> Instance:
         return Instance(host, lambda: self._access.reach(host))
@@ -1128,9 +1195,9 @@ class Cluster(ABC):
     def _make_player(self, fleet: Fleet) -> Player:
         return Player(fleet=fleet, variables=self._role_variables, logs=self.state_dir / "logs")
 
-    def _make_jobs(self, fleet: Fleet) -> Jobs:
-        runner = require_jobs(self._runtime, self.name)
-        return Jobs(self._make_player(fleet), runner, secrets_file=self.options.secrets_file)
+    def _make_jobs(self, fleet: Fleet) -> FileJobs:
+        require_jobs(self._runtime, self.name)
+        return make_file_jobs(self._make_player(fleet), self._runtime, secrets_file=self.options.secrets_file)
 
     def _role_variables(self) -> dict[str, Any]:
         return launch.role_variables(
@@ -1142,7 +1209,24 @@ class Cluster(ABC):
             setup_timeout=self.setup_timeout,
             install_timeout=self.install_timeout,
             limits=self._limits,
+            expose_sites=self.expose_sites,
+            idle=self._idle,
         )
+
+    @property
+    def _idle(self) -> IdleOptions:
+        return IdleOptions(
+            hours={Role.ORCHESTRATOR: int(self.orchestrator_timeout), Role.FACTORY: int(self.factories_timeout)},
+            cpu_percent=self.idle_cpu_percent,
+            gpu_percent=self.idle_gpu_percent,
+            command=self.idle_command or "",
+            alarm_percent=self._alarm_percent,
+        )
+
+    @property
+    def _alarm_percent(self) -> float:
+        """The threshold of the hosts' idle alarms, in percent of all CPUs; 0 if they have none."""
+        return 0.0
 
 
 def _fixed(seconds: float) -> Callable[[Host], Patience]:

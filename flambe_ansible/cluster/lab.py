@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 from flambe_ansible import lab as labs
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.cluster import ClusterOptions
+from flambe_ansible.doctor import account
 from flambe_ansible.ec2 import launching, session
+from flambe_ansible.errors import LabError
+from flambe_ansible.findings import Finding
 from flambe_ansible.hosts import Role
 from flambe_ansible.providers.lab import LabProvider, want_hosts
 from flambe_ansible.validation import LAB_CLUSTER, Schema
@@ -32,8 +35,8 @@ class LabCluster(AWSCluster):
         orchestrator_type: The instance type of the orchestrator.
         creator: The owner of the cluster; None is this machine's user.
         tags: More tags for hosts and volumes.
-        orchestrator_timeout: Idle hours after which an alarm terminates the orchestrator; -1 never, 0 five minutes.
-            A host on which Ray runs is never idle.
+        orchestrator_timeout: Idle hours after which the orchestrator powers itself off, which terminates it; -1 never,
+            0 five minutes.
         factories_timeout: The same for the factories.
         volume_size: The root volumes' size in GB, as the API shows it.
         setup_cmds: Commands for bash that run in order on every host.
@@ -68,11 +71,7 @@ class LabCluster(AWSCluster):
             factories_num=factories_num,
             factories_type=factories_type,
             orchestrator_type=orchestrator_type,
-            key_name="",
-            security_group="",
-            subnet_id="",
             creator=getpass.getuser() if creator is None else creator,
-            key="",
             tags=tags,
             orchestrator_timeout=orchestrator_timeout,
             factories_timeout=factories_timeout,
@@ -95,6 +94,14 @@ class LabCluster(AWSCluster):
     @key.setter
     def key(self, _value: str) -> None:
         """Ignore the value: the lab has its own key."""
+
+    def diagnose(self) -> list[Finding]:
+        """Check the lab, and in it all that a launch needs; create nothing that stays."""
+        try:
+            info = labs.info(self.lab)
+        except LabError as error:
+            return [account.report_error("lab", error)]
+        return [Finding(check="lab", fact=f"{info.name} is up: {info.endpoint}"), *super().diagnose()]
 
     @property
     def endpoint_url(self) -> str:

@@ -33,6 +33,8 @@ class SSHCluster(Cluster):
         port: The port of sshd on hosts whose address has none (``address:port``).
         proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config`` for each address.
         host_keys: SSH host keys by address; for other addresses the user's known_hosts is used.
+        orchestrator_timeout: Idle hours after which the orchestrator is powered off; -1 never, 0 five minutes.
+        factories_timeout: The same for the factories.
         options: The keyword arguments that all clusters share; ``Cluster`` documents them.
     """
 
@@ -50,6 +52,8 @@ class SSHCluster(Cluster):
         port: int = 22,
         proxy_jump: str | None = None,
         host_keys: Mapping[str, str | Sequence[str]] | None = None,
+        orchestrator_timeout: int = -1,
+        factories_timeout: int = -1,
         **options: Unpack[ClusterOptions],
     ) -> None:
         super().__init__(
@@ -65,6 +69,8 @@ class SSHCluster(Cluster):
         self.factories_ips = factories_ips
         self.port = port
         self.host_keys = host_keys
+        self.orchestrator_timeout = orchestrator_timeout
+        self.factories_timeout = factories_timeout
 
     def parse(self) -> None:
         """Check all arguments, alone and together, without a connection.

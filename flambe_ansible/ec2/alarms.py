@@ -1,7 +1,8 @@
-"""CloudWatch alarms that terminate idle hosts.
+"""CloudWatch alarms that terminate hosts whose own idle shutdown is dead.
 
-An alarm terminates its host if the average CPU use of the whole machine stays below the threshold in every period.
-Ray alone uses more than the threshold: an alarm never ends a host on which Ray runs.
+An idle host powers itself off (role ``idle_shutdown``). An alarm waits for an hour longer; it terminates its host if
+the average CPU use of the whole machine stays below the threshold in every period. Low CPU use alone does not show that
+a host is idle: while a host is busy, each check of its idle shutdown uses enough CPU to stay above the threshold.
 
 A new alarm evaluates past metrics: on a host that was idle for hours it would fire at once. CloudWatch's warm-up period
 prevents this: the alarm does not act until the idle time has passed (at most 48 hours; the window then includes the
@@ -21,6 +22,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import api, instances
+from flambe_ansible.ec2.errors import is_denied
+from flambe_ansible.errors import AWSError
 from flambe_ansible.hosts import LIVE_STATES
 
 if TYPE_CHECKING:
@@ -30,8 +33,11 @@ if TYPE_CHECKING:
 
 PREFIX = "Flambe_Instance_Terminate_CPU_Utilization_"
 NEVER = -1  # hours
+NO_INSTANCE = "i-00000000000000000"  # for an alarm that is only tried
+ROLE = "AWSServiceRoleForCloudWatchEvents"  # with it, CloudWatch terminates instances; it exists once in an account
 MAX_HOURS = 168
 CPU_THRESHOLD = 0.1  # percent
+CPUS = 300  # the threshold is below that of the idle shutdown on hosts with up to so many CPUs
 
 SHORT_PERIOD = 300  # seconds between two points of basic monitoring
 LONG_PERIOD = 3600
@@ -50,8 +56,13 @@ def read_instance_id(name: str) -> str:
 
 
 def minutes_of(hours: int) -> int:
-    """Convert an idle timeout in hours to minutes; 0 hours are one monitoring period."""
-    return hours * 60 if hours else SHORT_PERIOD // 60
+    """Return the minutes of the alarm of hosts that power themselves off after idle hours: an hour more."""
+    return min(hours + 1, MAX_HOURS) * 60
+
+
+def threshold(percent: float) -> float:
+    """Return the threshold of alarms, in percent of all CPUs, for that of the idle shutdown, in percent of one CPU."""
+    return percent / CPUS
 
 
 def build_alarm(
@@ -126,6 +137,25 @@ def find(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> list[str]
         return []
     found = api.find_alarms(cloudwatch, PREFIX if len(instance_ids) > 1 else alarm_name(instance_ids[0]))
     return [alarm["AlarmName"] for alarm in found if read_instance_id(alarm["AlarmName"]) in instance_ids]
+
+
+def rehearse(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
+    """Set an alarm of no instance and delete it; ``AWSError`` if a permission is missing.
+
+    The first alarm of an account that acts on instances creates the role ``AWSServiceRoleForCloudWatchEvents``, for
+    which the user needs a permission of its own:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    """
+    denied = False
+    try:
+        api.put_metric_alarm(cloudwatch, {**alarm, "ActionsEnabled": False})
+    except AWSError as error:
+        denied = is_denied(error)
+        if denied:
+            raise
+    finally:
+        if not denied:
+            api.delete_alarms(cloudwatch, [alarm["AlarmName"]])
 
 
 def find_owned(cloudwatch: CloudWatchClient, owner: str) -> list[str]:

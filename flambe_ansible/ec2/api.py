@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ImageTypeDef,
         InstanceTypeDef,
         InstanceTypeInfoTypeDef,
+        IpPermissionTypeDef,
         KeyPairInfoTypeDef,
         RouteTableTypeDef,
         SecurityGroupTypeDef,
@@ -108,6 +109,17 @@ def describe_subnet(ec2: EC2Client, subnet_id: str) -> SubnetTypeDef:
     return ec2.describe_subnets(SubnetIds=[subnet_id])["Subnets"][0]
 
 
+@aws_call("find the default subnets")
+def find_default_subnets(ec2: EC2Client) -> list[SubnetTypeDef]:
+    """Return the available default subnets: at most one in each zone, all in the default VPC.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html (default-for-az)
+    """
+    filters = {"default-for-az": ["true"], "state": ["available"]}
+    pages = ec2.get_paginator("describe_subnets").paginate(Filters=_build_filters(filters))
+    return [subnet for page in pages for subnet in page["Subnets"]]
+
+
 @aws_call("read the route tables")
 def describe_route_tables(ec2: EC2Client, filters: Filters) -> list[RouteTableTypeDef]:
     """Return the route tables that match all filters."""
@@ -119,6 +131,49 @@ def describe_route_tables(ec2: EC2Client, filters: Filters) -> list[RouteTableTy
 def describe_security_group(ec2: EC2Client, group_id: str) -> SecurityGroupTypeDef:
     """Return a security group."""
     return ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"][0]
+
+
+@aws_call("find security groups")
+def find_security_groups(ec2: EC2Client, filters: Filters) -> list[SecurityGroupTypeDef]:
+    """Return the security groups that match all filters."""
+    pages = ec2.get_paginator("describe_security_groups").paginate(Filters=_build_filters(filters))
+    return [group for page in pages for group in page["SecurityGroups"]]
+
+
+@aws_call("create a security group")
+def create_security_group(ec2: EC2Client, request: Mapping[str, Any]) -> str:
+    """Create a security group, and return its id."""
+    return ec2.create_security_group(**request)["GroupId"]
+
+
+@aws_call("add rules to the security group")
+def authorize_ingress(ec2: EC2Client, group_id: str, rules: Sequence[IpPermissionTypeDef]) -> None:
+    """Add inbound rules to a security group, all or none."""
+    ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=rules)
+
+
+@aws_call("remove rules from the security group")
+def revoke_ingress(ec2: EC2Client, group_id: str, rules: Sequence[IpPermissionTypeDef]) -> None:
+    """Remove inbound rules from a security group."""
+    ec2.revoke_security_group_ingress(GroupId=group_id, IpPermissions=rules)
+
+
+@aws_call("delete the security group")
+def delete_security_group(ec2: EC2Client, group_id: str) -> None:
+    """Delete a security group that nothing uses."""
+    ec2.delete_security_group(GroupId=group_id)
+
+
+@aws_call("import a key pair")
+def import_key_pair(ec2: EC2Client, request: Mapping[str, Any]) -> str:
+    """Create a key pair from a public key, and return its id."""
+    return ec2.import_key_pair(**request)["KeyPairId"]
+
+
+@aws_call("delete the key pair")
+def delete_key_pair(ec2: EC2Client, name: str) -> None:
+    """Delete a key pair; an unknown name is ignored."""
+    ec2.delete_key_pair(KeyName=name)
 
 
 @aws_call("read the key pairs")
@@ -142,6 +197,16 @@ def describe_instance_types(ec2: EC2Client, instance_types: Sequence[str]) -> li
     return found
 
 
+@aws_call("find instance types")
+def find_instance_types(ec2: EC2Client, instance_types: Sequence[str]) -> list[InstanceTypeInfoTypeDef]:
+    """Return the descriptions of these instance types; unknown ones are left out."""
+    found: list[InstanceTypeInfoTypeDef] = []
+    for chunk in _split(instance_types, TYPES_PER_CALL):
+        pages = ec2.get_paginator("describe_instance_types").paginate(Filters=_build_filters({"instance-type": chunk}))
+        found += [info for page in pages for info in page["InstanceTypes"]]
+    return found
+
+
 @aws_call("read the instance types of a zone")
 def list_offered_types(ec2: EC2Client, zone: str, instance_type: str = "") -> set[str]:
     """Return the instance types that a zone offers, all or (if offered) this one."""
@@ -152,17 +217,56 @@ def list_offered_types(ec2: EC2Client, zone: str, instance_type: str = "") -> se
     return {str(offer["InstanceType"]) for page in pages for offer in page["InstanceTypeOfferings"]}
 
 
+@aws_call("find the zones of the instance types")
+def find_offers(ec2: EC2Client, instance_types: Sequence[str]) -> dict[str, set[str]]:
+    """Return which of these instance types each zone offers, by the zone's name.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypeOfferings.html
+    """
+    pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
+        LocationType="availability-zone", Filters=_build_filters({"instance-type": instance_types})
+    )
+    found: dict[str, set[str]] = {}
+    for offer in (offer for page in pages for offer in page["InstanceTypeOfferings"]):
+        found.setdefault(offer["Location"], set()).add(str(offer["InstanceType"]))
+    return found
+
+
 @aws_call("read a public parameter")
 def get_parameter(ssm: SSMClient, name: str) -> str:
     """Return the value of an SSM parameter."""
     return ssm.get_parameter(Name=name)["Parameter"]["Value"]
 
 
-@aws_call("read the account")
-def get_account(sts: Any) -> str:
-    """Return the id of the account; this needs no permission."""
-    account: str = sts.get_caller_identity()["Account"]
-    return account
+@aws_call("read a quota")
+def get_service_quota(quotas: Any, code: str) -> float:
+    """Return the value of a quota of EC2 that was set for this account."""
+    value: float = quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
+    return value
+
+
+@aws_call("read the default of a quota")
+def get_default_service_quota(quotas: Any, code: str) -> float:
+    """Return the value of a quota of EC2 for accounts without a value of their own."""
+    value: float = quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
+    return value
+
+
+@aws_call("read a role")
+def has_role(iam: Any, name: str) -> bool:
+    """Return whether the account has a role."""
+    try:
+        iam.get_role(RoleName=name)
+    except iam.exceptions.NoSuchEntityException:
+        return False
+    return True
+
+
+@aws_call("read the identity")
+def get_identity(sts: Any) -> dict[str, Any]:
+    """Return the answer about the caller, with its account; this needs no permission."""
+    answer: dict[str, Any] = sts.get_caller_identity()
+    return answer
 
 
 @aws_call("set an alarm")

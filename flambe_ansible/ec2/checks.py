@@ -7,15 +7,20 @@ import difflib
 import hashlib
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flambe_ansible.ec2 import api, gpus, images, rules
+from flambe_ansible.ec2 import api, gpus, images, quotas, rules
+from flambe_ansible.ec2.costs import list_costs
+from flambe_ansible.ec2.errors import is_denied
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
+from flambe_ansible.ec2.quotas import Demand
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, Problem
+from flambe_ansible.findings import Finding, note_denied
+from flambe_ansible.findings import make_problem as _problem
 from flambe_ansible.hosts import Role
 from flambe_ansible.validation.keyfile import read_public_key
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104 # no address to listen on
+OWN = "one that belongs to the cluster"
 OUTSIDE = "192.0.2.1"  # an address of no network (RFC 5737)
 
 
@@ -35,13 +41,34 @@ class Checked:
 
     Attributes:
         images: The image of each role's new hosts.
-        notes: Messages for the user.
+        findings: The result of each check.
         public_address: Whether new hosts must request public addresses.
+        public: Whether this machine connects to public addresses of the new hosts.
     """
 
     images: Mapping[Role, Image]
-    notes: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
     public_address: bool = False
+    public: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user."""
+        return tuple(note for one in self.findings for note in one.notes)
+
+    def require(self) -> Checked:
+        """Return this result if no check failed.
+
+        Raises:
+            ClusterConfigurationError: All problems; each has the caller's name of its setting.
+        """
+        problems = list(dict.fromkeys(problem for one in self.findings for problem in one.problems))
+        if problems:
+            message = "\n".join(map(str, problems))
+            raise ClusterConfigurationError(
+                message, problems=problems, hint="change this, then launch again; nothing was created"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,58 +79,88 @@ class Needs:
         public: Whether this machine connects to public addresses.
         connected: Whether the cluster does not work unless its hosts connect to each other.
         capability: The highest CUDA compute capability that the factories' GPUs may have; None is no limit.
+        on_aws: Whether hosts run on AWS: they cost money, and need a route to the internet.
     """
 
     public: bool
     connected: bool
     capability: float | None
+    on_aws: bool = True
 
 
-def check(
+def examine(
     ec2: EC2Client,
     ssm: SSMClient,
+    service_quotas: Any,
     settings: InstanceSettings,
-    counts: Mapping[Role, int],
+    demand: Demand,
     *,
     names: SettingNames,
     needs: Needs,
 ) -> Checked:
-    """Check that hosts can be created with these settings; only the roles in ``counts`` are checked.
+    """Check that hosts can be created and started with these settings; only the roles to create are checked.
 
     Args:
         ec2: The client of EC2.
         ssm: The client of SSM.
+        service_quotas: The client of Service Quotas.
         settings: The settings.
-        counts: The number of hosts to create, by role.
+        demand: The hosts to create and start.
         names: The caller's names of the settings, for messages.
         needs: What else the cluster needs.
 
     Raises:
-        ClusterConfigurationError: Everything that does not fit; each problem has the caller's name of its setting.
+        AWSError: A call failed, which leaves unknown whether hosts can be created.
     """
     checks = _Checks(ec2, ssm, settings, names, needs)
-    subnet, problems = checks.check_subnet(sum(counts.values()))
-    zone = subnet.get("AvailabilityZone", "") if subnet else ""
     with ThreadPoolExecutor(4) as pool:
+        vcpus = pool.submit(quotas.check, ec2, service_quotas, settings.types, demand, names=names)
+        if not demand.counts:
+            return Checked({}, tuple(vcpus.result()))
+        subnet, problems = checks.check_subnet(sum(demand.counts.values()))
+        zone = subnet.get("AvailabilityZone", "") if subnet else ""
         group = pool.submit(checks.check_security_group, subnet)
         key = pool.submit(checks.check_key)
-        roles = {role: pool.submit(checks.check_role, role, zone) for role in counts}
-    notes, public_address = [], False
-    if needs.public and subnet and not subnet.get("MapPublicIpOnLaunch"):
-        public_address = checks.has_internet_gateway(subnet)
-        use = "the hosts request them" if public_address else "private addresses will be used"
-        notes.append(f"subnet {settings.subnet_id} assigns no public addresses: {use}")
+        roles = {role: pool.submit(checks.check_role, role, zone) for role in demand.counts}
+    network, public_address = checks.check_public_addresses(subnet)
+    place = f"{settings.subnet_id} in {zone}"
+    findings = [
+        Finding(check="subnet", fact=place, problems=tuple(problems)),
+        network,
+        _make_finding("security group", settings.security_group or OWN, *group.result()),
+        _make_finding("key pair", settings.key_name or OWN, key.result()),
+    ]
     found: dict[Role, Image] = {}
-    problems += group.result()[0] + key.result()
-    notes += group.result()[1]
     for role, result in ((role, task.result()) for role, task in roles.items()):
-        problems += result.problems
-        notes += result.notes
+        fact = f"{settings.types[role]}, {result.image.id} ({result.image.origin})" if result.image else ""
+        findings.append(_make_finding(str(role).lower(), fact, result.problems, result.notes))
         if result.image:
             found[role] = result.image
-    if problems:
-        raise _make_error(problems)
-    return Checked(found, tuple(notes), public_address)
+    if needs.on_aws:
+        types = [settings.types[role] for role in demand.counts]
+        findings.append(Finding(check="costs", notes=tuple(list_costs(types, dedicated=settings.dedicated))))
+    assigned = bool(subnet and subnet.get("MapPublicIpOnLaunch"))
+    public = needs.public and (public_address or assigned)
+    return Checked(found, (*findings, *vcpus.result()), public_address, public)
+
+
+def examine_route(ec2: EC2Client, subnet_id: str) -> Finding:
+    """Check that a subnet has a route to the internet, from which hosts install packages."""
+    check = "internet route"
+    try:
+        route = _find_default_route(ec2, api.describe_subnet(ec2, subnet_id))
+    except AWSError as error:
+        if not is_denied(error):
+            raise
+        return note_denied(check, error.operation)
+    if route:
+        return Finding(check=check, fact=f"subnet {subnet_id}: {route}")
+    note = f"subnet {subnet_id} has no route to the internet: hosts install packages only from mirrors that they reach"
+    return Finding(check=check, notes=(note,), remedy="use a subnet with a route to an internet or NAT gateway")
+
+
+def _make_finding(check: str, fact: str, problems: Sequence[Problem], notes: Sequence[str] = ()) -> Finding:
+    return Finding(check=check, fact=fact, problems=tuple(problems), notes=tuple(notes))
 
 
 @dataclass
@@ -129,11 +186,27 @@ class _Checks:
         """Check that the subnet exists and has enough free addresses."""
         name, subnet_id = self.names.subnet_id, self.settings.subnet_id
         subnet, problems = _look_up(lambda: api.describe_subnet(self.ec2, subnet_id), name, subnet_id)
+        if subnet and subnet.get("Ipv6Native"):
+            message = f"subnet {subnet_id} has IPv6 addresses only"
+            return None, [_problem(name, message, expected="a subnet with IPv4 addresses")]
         if subnet and subnet.get("AvailableIpAddressCount", count) < count:
             left = subnet["AvailableIpAddressCount"]
             message = f"subnet {subnet_id} has {left} free addresses, {count} hosts are to be created"
             problems.append(_problem(name, message, expected="a subnet with more free addresses"))
         return subnet, problems
+
+    def check_public_addresses(self, subnet: SubnetTypeDef | None) -> tuple[Finding, bool]:
+        """Check how this machine reaches the hosts; the second value is whether they must request public addresses."""
+        check, subnet_id = "public addresses", self.settings.subnet_id
+        if not subnet:
+            return Finding(check=check), False
+        if not self.needs.public:
+            return Finding(check=check, fact="not used: use_public is false"), False
+        if subnet.get("MapPublicIpOnLaunch"):
+            return Finding(check=check, fact=f"assigned by subnet {subnet_id}"), False
+        requested = self.has_internet_gateway(subnet)
+        use = "the hosts request them" if requested else "private addresses will be used"
+        return Finding(check=check, notes=(f"subnet {subnet_id} assigns no public addresses: {use}",)), requested
 
     def has_internet_gateway(self, subnet: SubnetTypeDef) -> bool:
         """Return whether a subnet routes to an internet gateway; False if this account may not read the routes.
@@ -141,23 +214,17 @@ class _Checks:
         https://docs.aws.amazon.com/vpc/latest/userguide/configure-subnets.html (public subnets)
         """
         try:
-            tables = api.describe_route_tables(self.ec2, {"association.subnet-id": [subnet["SubnetId"]]})
-            if not tables:
-                main = {"vpc-id": [subnet["VpcId"]], "association.main": ["true"]}
-                tables = api.describe_route_tables(self.ec2, main)
+            return _find_default_route(self.ec2, subnet).startswith("igw-")
         except AWSError as error:
-            if error.code != "UnauthorizedOperation":
+            if not is_denied(error):
                 raise
             return False
-        routes = [route for table in tables for route in table["Routes"]]
-        return any(
-            route.get("DestinationCidrBlock") == "0.0.0.0/0" and route.get("GatewayId", "").startswith("igw-")
-            for route in routes
-        )
 
     def check_security_group(self, subnet: SubnetTypeDef | None) -> tuple[list[Problem], list[str]]:
         """Check that the security group exists in the subnet's VPC and has the rules that hosts need."""
         name, group_id = self.names.security_group, self.settings.security_group
+        if not group_id:
+            return [], []
         group, problems = _look_up(lambda: api.describe_security_group(self.ec2, group_id), name, group_id)
         notes: list[str] = []
         if not group or not subnet:
@@ -184,6 +251,8 @@ class _Checks:
     def check_key(self) -> list[Problem]:
         """Check that the key pair exists, and that it is the one of the private key."""
         key_name = self.settings.key_name
+        if not key_name:
+            return []
         existing = {pair.get("KeyName", ""): pair for pair in api.describe_key_pairs(self.ec2)}
         if key_name in existing:
             return self._compare_keys(existing[key_name].get("PublicKey", ""))
@@ -270,6 +339,22 @@ class _Checks:
             result.problems.append(_problem(size_name, message, expected=f"at least {image.size}"))
 
 
+def _find_default_route(ec2: EC2Client, subnet: SubnetTypeDef) -> str:
+    """Return the id of the gateway to which a subnet sends what is for the internet; "" if there is none.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Route_Tables.html
+    """
+    tables = api.describe_route_tables(ec2, {"association.subnet-id": [subnet["SubnetId"]]})
+    if not tables:
+        main = {"vpc-id": [subnet["VpcId"]], "association.main": ["true"]}
+        tables = api.describe_route_tables(ec2, main)
+    routes = [route for table in tables for route in table["Routes"]]
+    default = next((route for route in routes if route.get("DestinationCidrBlock") == "0.0.0.0/0"), None)
+    kinds = ("GatewayId", "NatGatewayId", "TransitGatewayId", "InstanceId", "NetworkInterfaceId")
+    found: dict[str, Any] = {**default} if default else {}
+    return next((found[kind] for kind in kinds if found.get(kind)), "")
+
+
 def _find_own_address(*, public: bool) -> str:
     """Return the address from which this machine connects; 0.0.0.0, which only all networks include, if unknown.
 
@@ -294,11 +379,6 @@ def _look_up(call: Callable[[], T], name: str, value: str) -> tuple[T | None, li
         return None, [_problem(name, f"{name} {value}: {error.reason or error.message}")]
 
 
-def _problem(name: str, message: str, *, expected: str = "", suggestion: str = "") -> Problem:
-    """Make a problem of one setting; the caller may add its file, line and column."""
-    return Problem(file="", line=0, column=0, message=message, expected=expected, suggestion=suggestion, field=name)
-
-
 def _fingerprint(public_key: str) -> str:
     """Return the fingerprint of a public key, as ssh-keygen -l shows it."""
     digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
@@ -307,10 +387,3 @@ def _fingerprint(public_key: str) -> str:
 
 def _closest(word: str, candidates: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(word, sorted(candidates), n=1)), "")
-
-
-def _make_error(problems: list[Problem]) -> ClusterConfigurationError:
-    """Make one error of all problems, each once."""
-    unique = list(dict.fromkeys(problems))
-    lines = [str(one).removeprefix(": ") for one in unique]
-    return ClusterConfigurationError("\n".join(lines), problems=unique, hint="nothing was created")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flambe_ansible.ec2 import api
@@ -19,7 +21,11 @@ BEGIN, END = "BEGIN SSH HOST KEY KEYS", "END SSH HOST KEY KEYS"
 KEY = re.compile(r"\b(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) (AAAA[A-Za-z0-9+/]+={0,2})")
 # Error codes for an instance that is not on Nitro; it has only the older output.
 NO_LATEST = frozenset({"UnsupportedOperation", "InvalidParameterCombination", "InvalidParameterValue"})
-POLL_SECONDS = 2.0
+# Output of Nitro types is current; other types post theirs once, some minutes after the boot.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html
+LATEST_WAIT = 60.0
+POSTED_WAIT = 300.0
+PAUSES = (0.5, 1.0, 2.0)  # seconds between two calls; the last one is repeated
 
 
 def parse_host_keys(output: str) -> list[str]:
@@ -32,34 +38,54 @@ def parse_host_keys(output: str) -> list[str]:
     return list(dict.fromkeys(f"{kind} {key}" for kind, key in keys if _is_key(kind, key)))
 
 
-def read_host_keys(ec2: EC2Client, instance_id: str, *, wait: float = 0.0) -> list[str] | None:
-    """Read an instance's host keys; poll for ``wait`` seconds. None if the console shows none.
+def read_host_keys(ec2: EC2Client, instance_id: str) -> list[str] | None:
+    """Read an instance's host keys; None if its console shows none, or if the call fails."""
+    try:
+        return _Console(ec2, instance_id).read_keys() or None
+    except AWSError:
+        return None
 
-    A call that is throttled or gets no clear answer shows none; it is repeated like others.
+
+def wait_for_host_keys(ec2: EC2Client, instance_id: str, *, stop: threading.Event) -> list[str] | None:
+    """Read the host keys of a new instance whose sshd answers; poll as long as its type may need to show them.
+
+    A call that is throttled or gets no clear answer is repeated. None if the console shows no keys in time, or if
+    ``stop`` is set.
+
+    Raises:
+        AWSError: The console cannot be read.
     """
-    deadline = time.monotonic() + wait
+    console, started, pauses = _Console(ec2, instance_id), time.monotonic(), list(PAUSES)
     while True:
-        keys = parse_host_keys(_read_console(ec2, instance_id))
-        if keys:
-            return keys
-        if time.monotonic() + POLL_SECONDS > deadline:
+        try:
+            if keys := console.read_keys():
+                return keys
+        except (ThrottledError, UnclearAnswerError):
+            pass
+        pause = pauses.pop(0) if len(pauses) > 1 else pauses[0]
+        wait = LATEST_WAIT if console.latest else POSTED_WAIT
+        if time.monotonic() + pause - started > wait or stop.wait(pause):
             return None
-        time.sleep(POLL_SECONDS)
 
 
-def _read_console(ec2: EC2Client, instance_id: str) -> str:
-    """Read the newest output, or the older one if the instance does not support it."""
-    try:
-        return api.get_console_output(ec2, instance_id, latest=True)
-    except (ThrottledError, UnclearAnswerError):
-        return ""
-    except AWSError as error:
-        if error.code not in NO_LATEST:
-            raise
-    try:
-        return api.get_console_output(ec2, instance_id, latest=False)
-    except (ThrottledError, UnclearAnswerError):
-        return ""
+@dataclass
+class _Console:
+    """The console of an instance; ``latest`` is whether its type has current output, as far as known."""
+
+    ec2: EC2Client
+    instance_id: str
+    latest: bool = True
+
+    def read_keys(self) -> list[str]:
+        """Read the keys in the current output, or in the posted one if the type has no current output."""
+        if self.latest:
+            try:
+                return parse_host_keys(api.get_console_output(self.ec2, self.instance_id, latest=True))
+            except AWSError as error:
+                if error.code not in NO_LATEST:
+                    raise
+            self.latest = False
+        return parse_host_keys(api.get_console_output(self.ec2, self.instance_id, latest=False))
 
 
 def _is_key(kind: str, key: str) -> bool:

@@ -15,21 +15,25 @@ REJECTED_HINT = (
     "AWS rejects these credentials, or the account has not enabled this region "
     "(aws account list-regions), or the clock of this machine is wrong; " + LOGIN_HINT
 )
-EXPIRED_HINT = "log in again with 'aws sso login', or get new temporary credentials"
+EXPIRED_HINT = "log in again with 'aws login' or 'aws sso login', or get new temporary credentials"
 PERMISSION_HINT = "these credentials lack a permission; docs/aws.md lists the permissions that are needed"
 
+ROLE_HINT = (
+    "the first alarm of an account creates a role, which needs iam:CreateServiceLinkedRole; an administrator creates "
+    "it once with: aws iam create-service-linked-role --aws-service-name events.amazonaws.com"
+)
+DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+
+REJECTED_CODES = frozenset({"AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException"})
+
 HINTS = {
-    "AuthFailure": REJECTED_HINT,
-    "InvalidClientTokenId": REJECTED_HINT,
-    "UnrecognizedClientException": REJECTED_HINT,
+    **dict.fromkeys(REJECTED_CODES, REJECTED_HINT),
     "SignatureDoesNotMatch": "the secret key or the clock of this machine is wrong; " + LOGIN_HINT,
     "ExpiredToken": EXPIRED_HINT,
     "ExpiredTokenException": EXPIRED_HINT,
     "RequestExpired": "the credentials expired, or the clock of this machine is wrong; " + EXPIRED_HINT,
     "OptInRequired": "subscribe to the image, or enable the region, in the AWS console, then launch again",
-    "UnauthorizedOperation": PERMISSION_HINT,
-    "AccessDenied": PERMISSION_HINT,
-    "AccessDeniedException": PERMISSION_HINT,
+    **dict.fromkeys(DENIED_CODES, PERMISSION_HINT),
     "InsufficientInstanceCapacity": "no capacity in this zone: try another type, or a subnet in another zone",
     "InsufficientHostCapacity": "no capacity in this zone: try another type, or a subnet in another zone",
     "InsufficientFreeAddressesInSubnet": "use a subnet with more free addresses",
@@ -49,6 +53,27 @@ HINTS = {
     "InvalidKeyPair.NotFound": "check the key pair's name and the region",
     "InvalidAMIID.NotFound": "check the image ids and the region",
 }
+
+# A host that was created earlier cannot change its type or zone.
+STARTING_HINTS = {
+    "InsufficientInstanceCapacity": "AWS has no capacity for the stopped hosts now: launch again later, or terminate "
+    "the cluster (flambe-ans down CLUSTER) and launch it with another type, or in another zone",
+    "VcpuLimitExceeded": "request a higher vCPU limit in the Service Quotas console, or stop other instances",
+    "InstanceLimitExceeded": "request a higher limit in the Service Quotas console, or stop other instances",
+    "IncorrectInstanceState": "an instance is changing its state, or was terminated; launch again in a minute",
+    "Unsupported": "these hosts cannot be started any more: terminate the cluster (flambe-ans down CLUSTER), then "
+    "launch it with another type",
+}
+STARTING_HINTS["InsufficientHostCapacity"] = STARTING_HINTS["InsufficientInstanceCapacity"]
+
+# AWS refuses other types and images on an account with the free plan only when the hosts are created, not in a dry run.
+# https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/free-tier-plans.html
+NOT_FREE = "is not eligible for Free Tier"
+FREE_PLAN_HINT = (
+    "this account has AWS's free plan, which allows few types and images: upgrade to the paid plan in the Billing "
+    "console, or use one of the types that this command lists: aws ec2 describe-instance-types "
+    "--filters Name=free-tier-eligible,Values=true --query 'InstanceTypes[].InstanceType'"
+)
 
 # The code decides before the HTTP status: AWS refuses some requests with the status of a server error.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
@@ -88,12 +113,20 @@ def convert(error: exceptions.ClientError | exceptions.BotoCoreError, phrase: st
     return kind(f"Failed to {phrase}: {error}", hint=_find_local_hint(error))
 
 
+def is_denied(error: AWSError) -> bool:
+    """Return whether AWS refused a call since a permission is missing."""
+    return error.code in DENIED_CODES
+
+
 def _convert_answer(error: exceptions.ClientError, phrase: str) -> AWSError:
     """Convert an error response of AWS."""
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", ""), answer.get("Message", "")
     message, _, encoded = message.partition(ENCODED)
-    hint = HINTS.get(code)
+    hint = STARTING_HINTS.get(code) if error.operation_name == "StartInstances" else None
+    hint = FREE_PLAN_HINT if NOT_FREE in message else hint or HINTS.get(code)
+    if "iam:CreateServiceLinkedRole" in message:
+        hint = ROLE_HINT
     if encoded.strip():
         hint = f"{PERMISSION_HINT}; why: aws sts decode-authorization-message --encoded-message {encoded.strip()}"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -115,7 +148,13 @@ def _classify(code: str, status: int) -> type[AWSError]:
 def _find_local_hint(error: exceptions.BotoCoreError) -> str | None:
     """Return the hint for an error that happened on this machine."""
     missing = (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError)
-    expired = (exceptions.TokenRetrievalError, exceptions.SSOError, exceptions.NoAuthTokenError)
+    expired = (
+        exceptions.LoginError,
+        exceptions.NoAuthTokenError,
+        exceptions.RefreshWithMFAUnsupportedError,
+        exceptions.SSOError,
+        exceptions.TokenRetrievalError,
+    )
     if isinstance(error, missing):
         return LOGIN_HINT
     if isinstance(error, expired):

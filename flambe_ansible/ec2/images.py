@@ -21,12 +21,22 @@ if TYPE_CHECKING:
 
 X86, ARM = "x86_64", "arm64"  # EC2's names of the architectures
 
-# Ubuntu LTS releases that the roles support, with their code names; the preferred one first.
-RELEASES = {"24.04": "noble", "22.04": "jammy"}
+
+@dataclass(frozen=True)
+class _Release:
+    """An Ubuntu LTS release that the roles support."""
+
+    version: str
+    codename: str
+    volume: str  # the type of the root volume in the name of its SSM parameter
+
+
+# The preferred one first.
+RELEASES = (_Release("24.04", "noble", "gp3"), _Release("22.04", "jammy", "gp2"))
 
 # https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
 CANONICAL = {"aws": "099720109477", "aws-cn": "837727238323", "aws-us-gov": "513442679011"}
-UBUNTU_PARAMETER = "/aws/service/canonical/ubuntu/server/{release}/stable/current/{debian}/hvm/ebs-gp3/ami-id"
+UBUNTU_PARAMETER = "/aws/service/canonical/ubuntu/server/{release}/stable/current/{debian}/hvm/ebs-{volume}/ami-id"
 UBUNTU_NAME = "ubuntu/images/hvm-ssd*/ubuntu-{codename}-{release}-{debian}-server-*"
 
 # https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
@@ -127,13 +137,13 @@ def _list_sources(partition: str, *, gpu: bool, architecture: str) -> Sequence[_
     }
     return [
         _Source(
-            parameter.format(release=release, **words),
+            parameter.format(release=one.version, volume=one.volume, **words),
             owner,
-            name.format(release=release, codename=codename, **words),
-            f"Ubuntu {release} {origin}",
+            name.format(release=one.version, codename=one.codename, **words),
+            f"Ubuntu {one.version} {origin}",
             architecture,
         )
-        for release, codename in RELEASES.items()
+        for one in RELEASES
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flambe_ansible.ec2 import api, tags
 from flambe_ansible.errors import AWSError, ClusterError
-from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Role, factory_name, orchestrator_name
+from flambe_ansible.hosts import LIVE_STATES, SLOW_TYPE, Host, HostState, Role, factory_name, orchestrator_name
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 VISIBLE_SECONDS = 90.0  # the time EC2 may need until it shows a new instance
 WAIT_SECONDS = 600.0
-# Bare metal and servers with many large GPUs need long until they run.
-SLOW_TYPE = re.compile(r"p[4-9]|.*\.metal")
 SLOW_WAIT_SECONDS = 2400.0
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 IDS_PER_CALL = 200  # values of one filter
@@ -39,6 +36,7 @@ class EC2Instance:
     type: str = ""
     image: str = ""  # its id
     key_name: str = ""
+    subnet_id: str = ""
     private_ip: str = ""  # in the subnet
     public_ip: str | None = None
     launched: datetime = LONG_AGO  # the time of its last start
@@ -85,6 +83,7 @@ def read(description: InstanceTypeDef) -> EC2Instance:
         type=str(description.get("InstanceType", "")),
         image=description.get("ImageId", ""),
         key_name=description.get("KeyName", ""),
+        subnet_id=description.get("SubnetId", ""),
         private_ip=description.get("PrivateIpAddress", ""),
         public_ip=description.get("PublicIpAddress") or None,
         launched=description.get("LaunchTime", LONG_AGO),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flambe_ansible.ec2 import api, instances, tags
+from flambe_ansible.ec2 import api, guard, instances, tags
 from flambe_ansible.ec2.errors import ThrottledError, UnclearAnswerError
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.instances import VISIBLE_SECONDS, EC2Instance
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 IO1_IOPS = 5000  # the value in flambé
 RETRY_PAUSES = (1.0, 2.0, 5.0, 10.0)  # seconds before an unclear or throttled request is repeated
+NOT_SHOWN_YET = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")  # also the codes for a resource that is new
 INSTANCES_ENDED = "IdempotentInstanceTerminated"  # the code for a token whose instances have been terminated
 HINT_UNCLEAR = "it is unknown whether the hosts were created; launch again: the same request creates no host twice"
 POLL_SECONDS = 1.0
@@ -30,7 +31,10 @@ POLL_SECONDS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceSettings:
-    """The settings of a cluster's instances."""
+    """The settings of a cluster's instances.
+
+    ``key_name``, ``security_group`` and ``subnet_id`` are "" if the cluster gets its own; ``resources`` completes them.
+    """
 
     types: Mapping[Role, str]  # by role
     images: Mapping[Role, str | None]  # None is the default image
@@ -41,6 +45,7 @@ class InstanceSettings:
     volume_type: str  # gp2, gp3 or io1
     volume_size: int  # GB, of the root volume
     dedicated: bool  # run on dedicated hardware
+    ending: frozenset[Role] = frozenset()  # the roles whose hosts power themselves off when they are idle
     public_address: bool = False  # request public addresses, which the subnet does not assign by itself
     architectures: Sequence[str] = ("x86_64",)  # accepted ones, in EC2's words: x86_64, arm64
 
@@ -83,13 +88,16 @@ def build_request(
         "InstanceType": settings.types[role],
         "MinCount": len(indices),
         "MaxCount": len(indices),
-        "KeyName": settings.key_name,
+        **({"KeyName": settings.key_name} if settings.key_name else {}),
         **_build_network(settings),
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": volume}],
         "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},
-        "InstanceInitiatedShutdownBehavior": "stop",  # a poweroff on the host keeps its disk; a launch starts it again
+        # Without an idle shutdown, a poweroff on the host keeps its disk, and a launch starts it again.
+        "InstanceInitiatedShutdownBehavior": "terminate" if role in settings.ending else "stop",
         "TagSpecifications": [{"ResourceType": kind, "Tags": tag_list} for kind in ("instance", "volume")],
     }
+    if role in settings.ending:
+        request["UserData"] = guard.write_user_data()
     if settings.dedicated:
         request["Placement"] = {"Tenancy": "dedicated"}
     return request
@@ -97,9 +105,10 @@ def build_request(
 
 def _build_network(settings: InstanceSettings) -> dict[str, Any]:
     """Build the part of a request that is about the network; public addresses need a network interface in it."""
+    groups = [settings.security_group] if settings.security_group else []
     if not settings.public_address:
-        return {"SubnetId": settings.subnet_id, "SecurityGroupIds": [settings.security_group]}
-    interface = {"DeviceIndex": 0, "SubnetId": settings.subnet_id, "Groups": [settings.security_group]}
+        return {"SubnetId": settings.subnet_id, **({"SecurityGroupIds": groups} if groups else {})}
+    interface = {"DeviceIndex": 0, "SubnetId": settings.subnet_id, **({"Groups": groups} if groups else {})}
     return {"NetworkInterfaces": [{**interface, "AssociatePublicIpAddress": True, "DeleteOnTermination": True}]}
 
 
@@ -170,6 +179,8 @@ def find_own(ec2: EC2Client, cluster: tags.ClusterTags, journal: Journal, tokens
 def _send(sender: EC2Client, request: Mapping[str, Any]) -> list[EC2Instance]:
     """Call RunInstances; repeat it with the same token while the answer is unclear or AWS throttles the account.
 
+    It is also repeated while EC2 does not know a new security group or key pair yet.
+
     If one answer was unclear and none after it is clear, the error is that unclear answer.
     """
     unclear: UnclearAnswerError | None = None
@@ -177,7 +188,9 @@ def _send(sender: EC2Client, request: Mapping[str, Any]) -> list[EC2Instance]:
     while True:
         try:
             return [instances.read(description) for description in api.run_instances(sender, request)]
-        except (ThrottledError, UnclearAnswerError) as error:
+        except AWSError as error:
+            if not isinstance(error, (ThrottledError, UnclearAnswerError)) and error.code not in NOT_SHOWN_YET:
+                raise
             if isinstance(error, UnclearAnswerError):
                 error.hint = HINT_UNCLEAR
                 unclear = error

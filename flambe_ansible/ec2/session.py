@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2.errors import aws_call
+from flambe_ansible.errors import AWSError
 
 if TYPE_CHECKING:
     import boto3
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_REGION = "us-east-1"
 ATTEMPTS = 5
+CLI_CACHE = "~/.aws/cli/cache"  # of the AWS CLI, for the credentials of assumed roles
 
 _client_lock = threading.Lock()
 
@@ -23,12 +28,18 @@ def make_session(region_name: str | None = None) -> boto3.Session:
     """Make a session with the user's own AWS configuration: environment, profile, instance role.
 
     The region is the first of ``region_name``, ``AWS_REGION`` (which boto3 ignores, unlike the AWS CLI),
-    ``AWS_DEFAULT_REGION``, the profile's region, and us-east-1.
+    ``AWS_DEFAULT_REGION``, the profile's region, and us-east-1. The credentials of assumed roles are shared with the
+    AWS CLI: a profile with MFA asks for one code an hour, not for one in every command.
     """
     import boto3
+    import botocore.session
+    from botocore.utils import JSONFileCache
 
-    session = boto3.Session(region_name=region_name or os.environ.get("AWS_REGION") or None)
-    return session if session.region_name else boto3.Session(region_name=DEFAULT_REGION)
+    core = botocore.session.Session()
+    roles = core.get_component("credential_provider").get_provider("assume-role")
+    roles.cache, roles._prompter = JSONFileCache(Path(CLI_CACHE).expanduser()), _ask_mfa_code
+    region = region_name or os.environ.get("AWS_REGION") or core.get_config_variable("region") or DEFAULT_REGION
+    return boto3.Session(botocore_session=core, region_name=region)
 
 
 def make_isolated_session(region_name: str, *, access_key: str, secret_key: str) -> boto3.Session:
@@ -44,7 +55,12 @@ def make_isolated_session(region_name: str, *, access_key: str, secret_key: str)
 
 @aws_call("create an AWS client")
 def make_client(
-    session: boto3.Session, service: Any, *, endpoint_url: str | None = None, attempts: int = ATTEMPTS
+    session: boto3.Session,
+    service: Any,
+    *,
+    endpoint_url: str | None = None,
+    attempts: int = ATTEMPTS,
+    region_name: str | None = None,
 ) -> Any:
     """Make the client of a service, such as ``ec2``; threads may share it.
 
@@ -53,6 +69,7 @@ def make_client(
         service: The service's name.
         endpoint_url: The API's address; None is the endpoint in the user's configuration, or AWS's own.
         attempts: How often the client sends a request that fails for a reason that may pass.
+        region_name: The region; None is the session's.
     """
     from botocore.config import Config
 
@@ -63,7 +80,17 @@ def make_client(
         user_agent_extra="flambe-ansible",
     )
     with _client_lock:  # making two clients of one session at the same time is not safe
-        return session.client(service, endpoint_url=endpoint_url, config=config)
+        return session.client(service, region_name=region_name, endpoint_url=endpoint_url, config=config)
+
+
+def _ask_mfa_code(prompt: str) -> str:
+    """Ask for a code in the terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise AWSError(
+            "the AWS profile needs an MFA code, and there is no terminal to ask for it",
+            hint="run 'aws sts get-caller-identity' in a terminal first: its session is used for an hour",
+        )
+    return getpass.getpass(prompt)
 
 
 def _make_isolated_core(region_name: str) -> botocore.session.Session:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, MutableSequence, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,21 @@ def name_of(cluster: str, role: Role, index: int) -> str:
     return orchestrator_name(cluster) if role is Role.ORCHESTRATOR else factory_name(cluster, index)
 
 
+def rehearse_alarms(
+    cloudwatch: CloudWatchClient,
+    alarm_for: Callable[[EC2Instance], Mapping[str, Any] | None],
+    existing: Existing,
+    missing: Missing,
+) -> None:
+    """Check that missing hosts can get alarms, before anything changes; existing hosts with alarms have shown it."""
+    if any(alarm_for(instance) for instance in existing.all):
+        return
+    nobody = (EC2Instance(id=alarms.NO_INSTANCE, state=HostState.PENDING, role=role) for role in missing)
+    alarm = next(filter(None, map(alarm_for, nobody)), None)
+    if alarm:
+        alarms.rehearse(cloudwatch, alarm)
+
+
 def bring_up(start: StartContext, existing: Existing, missing: Missing, images: Mapping[Role, Image]) -> Existing:
     """Create missing instances, start stopped ones, wait until all run, and update names, tags and alarms.
 
@@ -75,36 +91,75 @@ def bring_up(start: StartContext, existing: Existing, missing: Missing, images: 
 
 
 def _create(start: StartContext, missing: Missing, images: Mapping[Role, Image]) -> list[EC2Instance]:
-    """Create the missing hosts of both roles at the same time."""
+    """Create the missing hosts: first the factories, and the orchestrator when AWS has accepted them.
+
+    Factories are many, and often of a scarce type: if they are refused, no orchestrator is paid for. Each role gets its
+    alarms right after its hosts, while the other one is created.
+    """
+    tasks: list[Future[list[EC2Instance]]] = []
+    errors: list[BaseException] = []
     with ThreadPoolExecutor(len(missing)) as pool:
-        tasks = [pool.submit(_create_role, start, role, indices, images[role]) for role, indices in missing.items()]
-    errors = [error for task in tasks if (error := task.exception())]
-    for error in errors[1:]:
-        start.observer(Notice(message=str(error), warning=True))
+        for role in sorted(missing, key=lambda role: role is Role.ORCHESTRATOR):
+            step = _CreateStep(start, role, missing[role])
+            try:
+                made = step.request(images[role])
+            except Exception as error:
+                errors.append(error)
+                break
+            tasks.append(pool.submit(step.finish, made))
+    errors += filter(None, (task.exception() for task in tasks))
+    for other in errors[1:]:
+        start.observer(Notice(message=str(other), warning=True))
     if errors:
         raise errors[0]
     return [instance for task in tasks for instance in task.result()]
 
 
-def _create_role(start: StartContext, role: Role, indices: Sequence[int], image: Image) -> list[EC2Instance]:
-    """Create the missing hosts of one role, with their alarms."""
-    began = time.monotonic()
-    names = [name_of(start.cluster.name, role, index) for index in indices]
-    for name in names:
-        start.observer(StepEvent(host=name, step="create", status=Status.RUNNING))
-    request = launching.build_request(start.settings, image, cluster=start.cluster, role=role, indices=indices)
-    try:
-        made = launching.create(start.ec2, start.journal, request, role=role, tokens=start.tokens, sender=start.sender)
-        start.created.extend(names)
-        _reset_alarms(start, made)
-    except BaseException:
-        for name in names:
-            start.observer(StepEvent(host=name, step="create", status=Status.FAILED, seconds=time.monotonic() - began))
-        raise
-    seconds = time.monotonic() - began
-    for name, instance in zip(names, made, strict=True):
-        start.observer(StepEvent(host=name, step="create", status=Status.CHANGED, seconds=seconds, detail=instance.id))
-    return sorted(made, key=lambda instance: instance.order)
+class _CreateStep:
+    """The step ``create`` of one role's missing hosts."""
+
+    def __init__(self, start: StartContext, role: Role, indices: Sequence[int]) -> None:
+        self._start = start
+        self._role = role
+        self._indices = indices
+        self._names = [name_of(start.cluster.name, role, index) for index in indices]
+        self._began = time.monotonic()
+
+    def request(self, image: Image) -> list[EC2Instance]:
+        """Create the hosts."""
+        start, role = self._start, self._role
+        for name in self._names:
+            start.observer(StepEvent(host=name, step="create", status=Status.RUNNING))
+        request = launching.build_request(
+            start.settings, image, cluster=start.cluster, role=role, indices=self._indices
+        )
+        with self._reporting_failure():
+            made = launching.create(
+                start.ec2, start.journal, request, role=role, tokens=start.tokens, sender=start.sender
+            )
+        start.created.extend(self._names)
+        return made
+
+    def finish(self, made: list[EC2Instance]) -> list[EC2Instance]:
+        """Set the alarms of the new hosts, and return the hosts in their order."""
+        with self._reporting_failure():
+            _reset_alarms(self._start, made)
+        for name, instance in zip(self._names, made, strict=True):
+            self._report(name, Status.CHANGED, instance.id)
+        return sorted(made, key=lambda instance: instance.order)
+
+    @contextmanager
+    def _reporting_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            for name in self._names:
+                self._report(name, Status.FAILED)
+            raise
+
+    def _report(self, name: str, status: Status, detail: str = "") -> None:
+        seconds = time.monotonic() - self._began
+        self._start.observer(StepEvent(host=name, step="create", status=status, seconds=seconds, detail=detail))
 
 
 def _reset_alarms(start: StartContext, found: Sequence[EC2Instance]) -> None:

@@ -1,11 +1,13 @@
-"""The tags by which a cluster's instances are found, and the names and indices in them; pure functions."""
+"""The tags by which a cluster's instances and resources are found, and the names in them; pure functions."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
+from typing import Any
 
 from flambe_ansible.hosts import Role, factory_name, orchestrator_name
 
@@ -38,18 +40,36 @@ class ClusterTags:
 
     @property
     def filters(self) -> dict[str, list[str]]:
-        """The filters that find the cluster's instances.
-
-        EC2 treats ``*``, ``?`` and backslashes in filter values as patterns: ``matches`` checks such values instead.
-        """
-        wanted = {PURPOSE: PURPOSE_VALUE, CLUSTER: self.name, CREATOR: self.creator}
-        filters = {f"tag:{key}": [value] for key, value in wanted.items() if not WILDCARDS.search(value)}
-        return {**filters, f"tag:{ROLE}": [str(role) for role in Role]}
+        """The filters that find the cluster's instances."""
+        return {**self.resource_filters, f"tag:{ROLE}": [str(role) for role in Role]}
 
     def matches(self, tags: Mapping[str, str]) -> bool:
         """Return whether an instance with these tags belongs to the cluster."""
+        return tags.get(ROLE) in set(Role) and self.owns(tags)
+
+    @property
+    def resource_name(self) -> str:
+        """The name of the cluster's security group and key pair; clusters of other creators have others."""
+        return f"flambe-{self.name}-{hashlib.sha256(self.creator.encode()).hexdigest()[:8]}"
+
+    @property
+    def resource_filters(self) -> dict[str, list[str]]:
+        """The filters that find everything that was created for the cluster.
+
+        EC2 treats ``*``, ``?`` and backslashes in filter values as patterns: ``owns`` checks such values instead.
+        """
+        wanted = {PURPOSE: PURPOSE_VALUE, CLUSTER: self.name, CREATOR: self.creator}
+        return {f"tag:{key}": [value] for key, value in wanted.items() if not WILDCARDS.search(value)}
+
+    def owns(self, tags: Mapping[str, str]) -> bool:
+        """Return whether something with these tags was created for the cluster."""
         own = {CREATOR: self.creator, PURPOSE: PURPOSE_VALUE, CLUSTER: self.name}
-        return tags.get(ROLE) in set(Role) and own.items() <= tags.items()
+        return own.items() <= tags.items()
+
+    def specify(self, kind: str) -> list[dict[str, Any]]:
+        """Build the ``TagSpecifications`` of a request that creates a resource of this kind for the cluster."""
+        pairs = {**self.common, NAME: self.resource_name}
+        return [{"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in pairs.items()]}]
 
 
 def initial_name(cluster: str, role: Role, indices: Sequence[int] = ()) -> str:

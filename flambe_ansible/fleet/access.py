@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flambe_ansible.errors import BastionKeyError, HostError, HostKeyError, RevokedKeyError
-from flambe_ansible.events import Observer
-from flambe_ansible.hosts import Host
+from flambe_ansible.errors import (
+    AWSError,
+    BastionKeyError,
+    HostConnectionError,
+    HostError,
+    HostKeyError,
+    RevokedKeyError,
+)
+from flambe_ansible.events import Notice, Observer
+from flambe_ansible.hosts import Host, find_boot_timeout
 from flambe_ansible.ssh import Connections, Patience, known_hosts, on_each
 from flambe_ansible.ssh.parallel import join
+from flambe_ansible.ssh.waiting import announce_delay
 
 ANSWER_TIMEOUT = 60.0
-BOOT_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +30,16 @@ class Limits:
 
     Attributes:
         answer_timeout: Seconds for a running host to accept a login, or to answer one query.
-        boot_timeout: Seconds from the start of a host until it accepts a login.
+        boot_timeout: Seconds from the start of a host until it accepts a login; None depends on its type.
     """
 
     answer_timeout: float = ANSWER_TIMEOUT
-    boot_timeout: float = BOOT_TIMEOUT
+    boot_timeout: float | None = None
 
     def for_launch(self, host: Host) -> Patience:
         """Return the limit of a launch: the rest of its boot time for a booting host, short for others."""
-        left = self.boot_timeout - host.age
+        limit = find_boot_timeout(host.instance_type) if self.boot_timeout is None else self.boot_timeout
+        left = limit - host.age
         return Patience(seconds=left, setting="boot_timeout") if left > self.answer_timeout else self._answer(2)
 
     def for_query(self, _host: Host) -> Patience:
@@ -56,12 +65,16 @@ class AccessPolicy:
         configured_keys_win: Whether keys from the configuration replace a key that was pinned earlier.
         key_hint: What to do about a wrong host key, or "" for the default.
         bastion_hint: What to do about an unknown key of the bastion, or "".
+        reach_hint: What to do about a host that does not answer, before the default hint, or "".
+        own_key: The path of the private key that a launch made for the cluster; None if it uses the user's key.
     """
 
     login_patience: float = 60.0
     configured_keys_win: bool = False
     key_hint: str = ""
     bastion_hint: str = ""
+    reach_hint: str = ""
+    own_key: Path | None = None
 
 
 class Access:
@@ -71,6 +84,7 @@ class Access:
         connections: The connections; none is open yet.
         policy: How the provider's hosts are reached.
         find_keys: Returns the host keys (``type base64``) that the provider vouches for, or None.
+        find_late_keys: Returns the host keys of a host that answers and has no trusted key; it may wait for them.
         jump_keys: Returns host keys of bastions by their known_hosts name.
     """
 
@@ -80,11 +94,14 @@ class Access:
         policy: AccessPolicy,
         *,
         find_keys: Callable[[Host], list[str] | None],
+        find_late_keys: Callable[[Host, threading.Event], list[str] | None],
         jump_keys: Callable[[], Mapping[str, Sequence[str]]],
     ) -> None:
         self.connections = connections
         self.policy = policy
         self._find_keys = find_keys
+        self._find_late_keys = find_late_keys
+        connections.on_unknown_key = self._trust_late
         self._jump_keys = jump_keys
         self._asked: set[str] = set()  # names of the hosts whose keys were looked up
 
@@ -128,6 +145,8 @@ class Access:
 
     def _trust_each(self, hosts: Sequence[Host]) -> dict[str, HostError]:
         """Pin the provider's keys; return the errors by host name."""
+        if self.policy.own_key and not self.policy.own_key.exists():
+            return {host.name: _make_key_error(host, self.policy.own_key) for host in hosts}
         self._asked.update(host.name for host in hosts)
         found = on_each([host for host in hosts if self._needs_keys(host)], self._find_keys)
         errors: dict[str, HostError] = {}
@@ -139,6 +158,17 @@ class Access:
         for name, jump_keys in self._jump_keys().items():
             known_hosts.replace(self.known_hosts, name, jump_keys)
         return errors
+
+    def _trust_late(self, host: Host, observer: Observer, stop: threading.Event) -> None:
+        """Trust the provider's keys of a host that answers, if there are any by now."""
+        try:
+            with announce_delay(observer, f"{host.name}: waiting until its host keys are on its console"):
+                keys = self._find_late_keys(host, stop)
+        except AWSError as error:
+            reason = f"{error.operation} failed with {error.code}" if error.code else error.message
+            observer(Notice(message=f"{host.name}: its host keys are not verified: {reason}", warning=True))
+            return
+        self._accept(host, keys or [])
 
     def _needs_keys(self, host: Host) -> bool:
         """Return whether the provider's keys of a host are needed: it has no key yet, or one that was not verified."""
@@ -166,10 +196,21 @@ class Access:
             error.hint = self.policy.key_hint or error.hint
         elif isinstance(error, BastionKeyError):
             error.hint = self.policy.bastion_hint or error.hint
+        elif isinstance(error, HostConnectionError) and error.unreachable:
+            error.hint = "; ".join(filter(None, (self.policy.reach_hint, error.hint))) or None
 
     def close(self) -> None:
         """Close all connections."""
         self.connections.close()
+
+
+def _make_key_error(host: Host, key: Path) -> HostConnectionError:
+    """Make the error for a host of a cluster that was launched on another machine."""
+    return HostConnectionError(
+        f"{host.name}: the private key of this cluster is not on this machine: {key} does not exist",
+        host=host.name,
+        hint=f"copy the file {key.name} to this path from the machine that launched the cluster (mode 0600)",
+    )
 
 
 def _describe(keys: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Completed, Connections
 
 # Prints the number of CPUs that the user may use, and the number of GPUs that NVIDIA's driver lists.
-_COUNT_DEVICES = "nproc; ls /proc/driver/nvidia/gpus 2>/dev/null | wc -l"
+_COUNT_DEVICES = "nproc; { ls /proc/driver/nvidia/gpus || nvidia-smi -L | grep '^GPU '; } 2>/dev/null | wc -l"
 
 _MARK = "flambe-answer-begins"
 

@@ -80,13 +80,32 @@ class ClusterJobs:
             folder.check_size()
         check_command(command, folder)
         results = check_results(results)
-        submitter = f"{getpass.getuser()}@{socket.gethostname()}"
+        job = self._describe(command, name=name, source=str(folder.path))
         variables = dict(env or {})
-        job = {"name": name, "command": list(command), "source": f"{submitter}:{folder.path}"}
         prepared = self._call("prepare", document={**job, "path": variables.get("PATH", "")})
         self._send(folder, prepared["work"], mirror=prepared["mirror"])
-        facts = {"submitter": submitter, "workdir": str(folder.path), "results": results}
-        return read_job(self._call("submit", document={**job, **facts, "id": prepared["id"], "env": variables}))
+        facts = {"workdir": str(folder.path), "results": results, "env": variables}
+        return read_job(self._call("submit", document={**job, **facts, "id": prepared["id"]}))
+
+    def start(
+        self, command: Sequence[str], *, directory: str, env: Mapping[str, str], name: str, results: str
+    ) -> CommandJob:
+        """Start a command in a folder of the orchestrator, without a working folder of its own.
+
+        Args:
+            command: The words of the command.
+            directory: The folder, an absolute path.
+            env: As in ``submit``.
+            name: As in ``submit``.
+            results: The folder of its results, relative to ``directory``, or "".
+
+        Raises:
+            RunError, ClusterBusyError, RayError: As in ``submit``.
+        """
+        job = self._describe(command, name=name, source=directory)
+        prepared = self._call("prepare", document={**job, "path": ""})
+        facts = {"workdir": "", "directory": directory, "results": results, "env": dict(env)}
+        return read_job(self._call("submit", document={**job, **facts, "id": prepared["id"]}))
 
     def list(self) -> CommandJobs:
         """Return all jobs, the newest first, also those of before a restart of Ray or of the orchestrator."""
@@ -97,12 +116,16 @@ class ClusterJobs:
 
         A cluster that was never prepared for jobs has none.
         """
+        return self.list_if_prepared().active
+
+    def list_if_prepared(self) -> CommandJobs:
+        """Return all jobs as ``list`` does; none if the cluster was never prepared for jobs."""
         program = shlex.quote(self.runner.command)
         line = f"test ! -x {program} || {program} list"
         done = self._fleet.connections.run(self._fleet.head, line, timeout=_ASK_SECONDS, check=False)
         if done.returncode == 0 and not done.stdout.strip():
-            return ()
-        return read_jobs(self._read(done.stdout, "list", done.returncode, done.stderr or done.stdout)).active
+            return CommandJobs(jobs=())
+        return read_jobs(self._read(done.stdout, "list", done.returncode, done.stderr or done.stdout))
 
     def get(self, job: str = "", *, lines: int = 0) -> CommandJob:
         """Return a job, with the last ``lines`` of its output.
@@ -144,6 +167,10 @@ class ClusterJobs:
         if token:
             write_atomic(path, token)
         return bool(token)
+
+    def _describe(self, command: Sequence[str], *, name: str, source: str) -> dict[str, Any]:
+        submitter = f"{getpass.getuser()}@{socket.gethostname()}"
+        return {"name": name, "command": list(command), "source": f"{submitter}:{source}", "submitter": submitter}
 
     def _send(self, folder: WorkingFolder, target: str, *, mirror: str) -> None:
         """Send the files of a working folder; those that an earlier job was sent are copied on the orchestrator."""

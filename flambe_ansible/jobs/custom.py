@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible import secrets
-from flambe_ansible.errors import ClusterConfigurationError, FlambeAnsibleError, PlaybookError
+from flambe_ansible.errors import ClusterConfigurationError, FlambeAnsibleError
 from flambe_ansible.events import Observer
 from flambe_ansible.fleet.instance import below_home
 from flambe_ansible.jobs import own_package
-from flambe_ansible.jobs.jobs import Jobs
-from flambe_ansible.jobs.sites import tensorboard_variables
+from flambe_ansible.jobs.jobs import FileJobs
 from flambe_ansible.runnable import make
 from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.runnable.importing import import_sources
 from flambe_ansible.runnable.runnable import ClusterRunnable
 from flambe_ansible.runnable.running import describe_failure
-
-PLAYBOOK = "runnable.yml"
 
 
 class Custom:
@@ -62,29 +59,19 @@ class Custom:
     def fetch(self, observer: Observer) -> None:
         """Fetch nothing: it has extensions only."""
 
-    def has_results(self, jobs: Jobs) -> bool:
+    def has_results(self, jobs: FileJobs) -> bool:
         """Return False: its own ``setup`` decides about earlier results."""
         del jobs
         return False
 
-    def prepare(self, jobs: Jobs, packages: Mapping[str, str], *, expose: bool) -> bool:
-        """Install this package and the extensions on the orchestrator; return False, since Ray needs no restart."""
+    def prepare(self, jobs: FileJobs, packages: Mapping[str, str], *, expose: bool) -> bool:
+        """Install this package and the extensions; return False, since Ray needs no restart."""
         del expose
-        orchestrator = jobs.fleet.orchestrator
-        variables = own_package.variables(orchestrator)
-        try:
-            jobs.prepare({"extensions_packages": dict(packages), **variables}, playbook=PLAYBOOK)
-        except PlaybookError as error:
-            if not any(one.step == "python" for one in error.failures):
-                raise
-            message = "the orchestrator has no Python 3.11 or later for custom runnables, and downloading one failed"
-            ways = "apt-get install python3.12 or python3.11, or a build below /opt"
-            hint = f"install one with setup_cmds or in the image: {ways}"
-            raise PlaybookError(message, failures=error.failures, log=error.log, hint=hint) from error
+        jobs.install_runnable(packages)
         return False
 
     def set_up(
-        self, jobs: Jobs, cluster: Any, extensions: Mapping[str, str], *, force: bool, fresh_ray: bool, expose: bool
+        self, jobs: FileJobs, cluster: Any, extensions: Mapping[str, str], *, force: bool, fresh_ray: bool, expose: bool
     ) -> None:
         """Restart Ray if it was used, call the runnable's ``setup`` with the cluster, then show its results."""
         self.options = ("--force",) if force else ()
@@ -98,8 +85,7 @@ class Custom:
         self.results = self._check_results()
         if self.results:
             # Only now: if setup fails, the sites still show the last job's results.
-            variables = tensorboard_variables(f"{jobs.fleet.home}/{self.results}", expose=expose)
-            jobs.prepare(variables, playbook=PLAYBOOK, tags=["tensorboard"])
+            jobs.show_results(self.results, expose=expose)
 
     def to_yaml(self, extensions: Mapping[str, str] | None = None) -> str:
         """Write the file for the orchestrator: its own text with the values that ``setup`` set."""

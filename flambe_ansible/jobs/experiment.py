@@ -7,10 +7,9 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from flambe_ansible.ec2 import s3
 from flambe_ansible.events import Observer
 from flambe_ansible.jobs import sites
-from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.jobs import FileJobs
 from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.runtimes import flambe
 from flambe_ansible.sources import Resource, fetch_resources
@@ -48,25 +47,27 @@ class Experiment:
 
     def fetch(self, observer: Observer) -> None:
         """Fetch its resources to this machine."""
+        from flambe_ansible.ec2 import s3  # imports boto3
+
         self.resources = fetch_resources(
             self.file.resources, folder=self.file.path.parent, s3_download=s3.download, observer=observer
         )
 
-    def has_results(self, jobs: Jobs) -> bool:
+    def has_results(self, jobs: FileJobs) -> bool:
         """Return whether the orchestrator has results of an experiment of this name."""
         excluded = " ".join(f"! -name {shlex.quote(name)}" for name in _BEGINNINGS)
         folder = f"./{self.results}"
         script = f"cd || exit 1; test ! -d {folder} || find {folder} -mindepth 1 -maxdepth 1 {excluded} -print -quit"
         return bool(jobs.fleet.orchestrator.ask(script).strip())
 
-    def prepare(self, jobs: Jobs, packages: Mapping[str, str], *, expose: bool) -> bool:
+    def prepare(self, jobs: FileJobs, packages: Mapping[str, str], *, expose: bool) -> bool:
         """Install extensions, the job's unit and the sites; return whether Ray must be restarted for them."""
         home = jobs.fleet.home
         variables = sites.site_variables(f"{home}/{self.results}", f"{home}/{flambe.JOB_LOG}", expose=expose)
         return jobs.prepare({"extensions_packages": dict(packages), **variables})
 
     def set_up(
-        self, jobs: Jobs, cluster: Any, extensions: Mapping[str, str], *, force: bool, fresh_ray: bool, expose: bool
+        self, jobs: FileJobs, cluster: Any, extensions: Mapping[str, str], *, force: bool, fresh_ray: bool, expose: bool
     ) -> None:
         """Remove earlier results unless they are resumed, send the resources, restart Ray if needed."""
         del cluster, extensions, force, expose
@@ -90,7 +91,7 @@ class Experiment:
         paths = {name: path for name, path in (extensions or {}).items() if name in known}
         return self.file.rewrite(extensions=paths, resources=self._placed, attributes=self._attributes)
 
-    def _remove_results(self, jobs: Jobs) -> None:
+    def _remove_results(self, jobs: FileJobs) -> None:
         """Remove the results of an earlier job; current resources stay, so that they are not sent again."""
         kept = {f"{one.name}__{one.path.absolute().name}" for one in self.resources if one.path}
         folder = f"./{self.results}"

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import posixpath
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from flambe_ansible import secrets
-from flambe_ansible.errors import ClusterConfigurationError, RayError, RunError
+from flambe_ansible.errors import ClusterConfigurationError, PlaybookError, RayError, RunError
 from flambe_ansible.events import Status
+from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.hosts import Host
-from flambe_ansible.jobs import state
+from flambe_ansible.jobs import own_package, state
+from flambe_ansible.jobs.sites import tensorboard_variables
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes import JobRunner, Runtime
 
 SUBMIT_PLAYBOOK = "submit.yml"
+RUNNABLE_PLAYBOOK = "runnable.yml"
 RUNNABLE_FILE = "flambe.yaml"  # flambé's own name, in the home folder
 SETTLE_TIMEOUT = 480.0  # seconds for a job to end and for all hosts to be ready again
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -51,6 +54,37 @@ class Executable(Protocol):
         """Write the file for the orchestrator."""
 
 
+class FileJobs(Protocol):
+    """The jobs that a file describes, one at a time; ``Jobs`` documents the methods."""
+
+    fleet: Fleet
+
+    def get(self) -> JobState: ...  # noqa: D102
+
+    def stop(self, *, replaced: bool = False) -> JobState: ...  # noqa: D102
+
+    def log_command(self, *, follow: bool = False, lines: int = 0) -> str: ...  # noqa: D102
+
+    def install_extensions(self, hosts: Sequence[Host], extensions: Mapping[str, str]) -> None: ...  # noqa: D102
+
+    def install_runnable(self, packages: Mapping[str, str]) -> None: ...  # noqa: D102
+
+    def prepare(self, variables: Mapping[str, Any]) -> bool: ...  # noqa: D102
+
+    def refresh_ray(self, *, always: bool = False) -> None: ...  # noqa: D102
+
+    def show_results(self, results: str, *, expose: bool) -> None: ...  # noqa: D102
+
+    def start(  # noqa: D102
+        self,
+        runnable: Executable,
+        extensions: Mapping[str, str],
+        *,
+        secrets_path: str = "",
+        release: Callable[[], None] = lambda: None,
+    ) -> JobState: ...
+
+
 class Jobs:
     """The jobs of one cluster.
 
@@ -78,10 +112,6 @@ class Jobs:
         script = f"if test -x {program}; then exec {program} state; fi; echo {none}"
         return state.parse(self.fleet.orchestrator.ask(script, about="the last job"), host=self.fleet.head.name)
 
-    def list_active(self) -> list[JobState]:
-        """Return the jobs that run."""
-        return [job for job in [self.get()] if job.active]
-
     def stop(self, *, replaced: bool = False) -> JobState:
         """Stop the job that runs, if there is one, and make all hosts ready for the next."""
         found = self.get()
@@ -101,6 +131,24 @@ class Jobs:
             names = [host.name for host in hosts]
             self._player.play(SUBMIT_PLAYBOOK, variables=variables, tags=["extensions"], limit=names)
 
+    def install_runnable(self, packages: Mapping[str, str]) -> None:
+        """Install this package and these extensions on the orchestrator, for a custom runnable."""
+        variables = own_package.variables(self.fleet.orchestrator)
+        try:
+            self.prepare({"extensions_packages": dict(packages), **variables}, playbook=RUNNABLE_PLAYBOOK)
+        except PlaybookError as error:
+            if not any(one.step == "python" for one in error.failures):
+                raise
+            message = "the orchestrator has no Python 3.11 or later for custom runnables, and downloading one failed"
+            ways = "apt-get install python3.12 or python3.11, or a build below /opt"
+            hint = f"install one with setup_cmds or in the image: {ways}"
+            raise PlaybookError(message, failures=error.failures, log=error.log, hint=hint) from error
+
+    def show_results(self, results: str, *, expose: bool) -> None:
+        """Show the results of a custom runnable in TensorBoard: a folder below the home folder."""
+        variables = tensorboard_variables(f"{self.fleet.home}/{results}", expose=expose)
+        self.prepare(variables, playbook=RUNNABLE_PLAYBOOK, tags=["tensorboard"])
+
     def prepare(
         self, variables: Mapping[str, Any], *, tags: Sequence[str] = (), playbook: str = SUBMIT_PLAYBOOK
     ) -> bool:
@@ -117,8 +165,19 @@ class Jobs:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
             raise RayError(f"Ray could not be restarted: {reasons}", missing=list(failed))
 
-    def start(self, runnable: Executable, extensions: Mapping[str, str], *, secrets_path: str = "") -> JobState:
-        """Start a runnable on the orchestrator as a systemd unit, which does not depend on this process."""
+    def start(
+        self,
+        runnable: Executable,
+        extensions: Mapping[str, str],
+        *,
+        secrets_path: str = "",
+        release: Callable[[], None] = lambda: None,
+    ) -> JobState:
+        """Start a runnable on the orchestrator as a systemd unit, which does not depend on this process.
+
+        ``release`` releases the reservation of the cluster; it is not needed here.
+        """
+        del release
         self.fleet.write_private(RUNNABLE_FILE, runnable.to_yaml(extensions))
         program, home = list(runnable.program), self.fleet.home
         given_secrets = ["--secrets", secrets_path] if secrets_path else []
@@ -162,15 +221,15 @@ class Jobs:
         return {"extensions_secrets_src": str(source) if source else ""}
 
 
-def require_jobs(runtime: Runtime, cluster: str) -> JobRunner:
-    """Return how a runtime runs jobs; raise ``ClusterConfigurationError`` if it cannot."""
-    if runtime.jobs is None:
-        message = f"cluster {cluster} has runtime {runtime.name}, which cannot run "
-        if runtime.commands:
-            raise ClusterConfigurationError(
-                f"{message}experiments and runnables", hint="flambe-ans submit --cluster CLUSTER -- python train.py"
-            )
-        raise ClusterConfigurationError(
-            f"{message}jobs", hint="set `runtime: flambe` in the cluster's file and launch it again"
-        )
-    return runtime.jobs
+def require_jobs(runtime: Runtime, cluster: str, *, experiment: bool = False) -> None:
+    """Raise ``ClusterConfigurationError`` if a runtime cannot run custom runnables, or an experiment."""
+    if runtime.jobs or (runtime.commands and not experiment):
+        return
+    message = f"cluster {cluster} has runtime {runtime.name}, which cannot run "
+    if runtime.commands:
+        hint = "launch a cluster with `runtime: flambe` for it; this one runs custom runnables, and commands:"
+        command = "flambe-ans submit --cluster CLUSTER -- python train.py"
+        raise ClusterConfigurationError(f"{message}experiments of flambé", hint=f"{hint} {command}")
+    raise ClusterConfigurationError(
+        f"{message}jobs", hint="set `runtime: flambe` in the cluster's file and launch it again"
+    )

@@ -13,9 +13,21 @@ from flambe_ansible.sources import build_wheel, rebuild_wheel
 
 NAME = "flambe-ansible"
 ROOT = "/opt/flambe-ansible"
-PROGRAM = (f"{ROOT}/venv/bin/flambe-ans", "run", "--installed")
+MODULE = "flambe_ansible"
+ARGUMENTS = ("run", "--installed")
+PROGRAM = (f"{ROOT}/venv/bin/flambe-ans", *ARGUMENTS)
+# What it requires to run a custom runnable; Ansible and boto3 are not needed for that.
+REQUIRED = (
+    "click>=8.1",
+    "packaging>=23",
+    "pathspec>=0.12",
+    "platformdirs>=4",
+    "pyyaml>=6.0",
+    "rich>=13.7",
+    "rich-click>=1.8",
+)
 PYTHONS = ("3.12", "3.11", "3.13", "3.14")  # supported by this package, in order of preference
-_FOLDER = ".cache/flambe-ansible"  # for wheels, below the home folder
+FOLDER = ".cache/flambe-ansible"  # for wheels, below the home folder
 _PLACES = (f"{ROOT}/python/cpython-V*/bin", "/opt/*/bin", "/opt/*/*/bin", "~/.pyenv/versions/V*/bin")
 
 
@@ -23,7 +35,7 @@ def variables(orchestrator: Instance) -> dict[str, Any]:
     """Send this package if needed, and return the variables of ``runnable.yml`` for its runtime."""
     return {
         "runnable_root": ROOT,
-        "runnable_requirements": [_send(orchestrator)],
+        "runnable_requirements": [f"{NAME} @ file://{send(orchestrator)}"],
         "runnable_python_version": find_python(orchestrator) or PYTHONS[0],
     }
 
@@ -55,10 +67,10 @@ def write_search() -> str:
     return f"bash -lc {shlex.quote('; '.join(tests))}"
 
 
-def _send(orchestrator: Instance) -> str:
-    """Send the wheel of this package, built from its checkout or from its installed files; return its requirement."""
+def send(orchestrator: Instance) -> str:
+    """Send the wheel of this package, built from its checkout or from its installed files; return its path there."""
     checkout = find_checkout()
     wheel = build_wheel(checkout) if checkout else rebuild_wheel(NAME)
-    orchestrator.create_dirs([_FOLDER])
-    orchestrator.send(wheel.path, f"{_FOLDER}/{wheel.path.name}")
-    return f"{NAME} @ file://{orchestrator.get_home_path()}/{_FOLDER}/{wheel.path.name}"
+    orchestrator.create_dirs([FOLDER])
+    orchestrator.send(wheel.path, f"{FOLDER}/{wheel.path.name}")
+    return f"{orchestrator.get_home_path()}/{FOLDER}/{wheel.path.name}"

@@ -64,6 +64,8 @@ def pull_command(fleet: Fleet, job: CommandJob, destination: Path, *, checkpoint
         _get(fleet, job.log, target)
     if fleet.orchestrator.existing_dir(RAY_RESULTS):
         _get(fleet, f"{RAY_RESULTS}/", _make_folder(destination, RAY_RESULTS), excluded=excluded)
+    if not job.results:
+        return Pulled(path=target, missing=f"{job.id} sets no folder of results; only the log was copied")
     folder = f"{job.folder}/{job.results}"
     if not fleet.orchestrator.existing_dir(folder):
         what = f"{job.id} has written no folder {job.results}"

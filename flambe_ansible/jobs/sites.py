@@ -35,7 +35,7 @@ class Dashboards:
 
     Attributes:
         dashboard: Ray's dashboard.
-        tensorboard: TensorBoard.
+        tensorboard: TensorBoard; its public address if it is exposed.
         token_file: The file with the token that the dashboard asks for, or "".
     """
 
@@ -74,12 +74,20 @@ def list_command_units(runner: CommandRunner) -> dict[int, str]:
     return {runner.dashboard_port: runner.dashboard_unit, TENSORBOARD_PORT: TENSORBOARD_UNIT}
 
 
-def make_dashboards(runner: CommandRunner, ports: Mapping[int, int], *, token: str) -> Dashboards:
-    """Return the addresses of Ray's dashboard and TensorBoard; ``ports``: the local port of each remote one."""
-    dashboard, tensorboard = ports[runner.dashboard_port], ports[TENSORBOARD_PORT]
-    return Dashboards(
-        dashboard=f"http://{LOOPBACK}:{dashboard}/", tensorboard=f"http://{LOOPBACK}:{tensorboard}/", token_file=token
-    )
+def make_dashboards(
+    runner: CommandRunner, ports: Mapping[int, int], *, token: str, exposed: Host | None = None
+) -> Dashboards:
+    """Return the addresses of Ray's dashboard and TensorBoard.
+
+    Args:
+        runner: How the runtime runs commands.
+        ports: The local port of each remote one.
+        token: The file with Ray's token, or "".
+        exposed: The orchestrator, if its TensorBoard listens on all addresses. Ray's dashboard never does.
+    """
+    sites = make_sites(_public_address(exposed)) if exposed else make_local_sites(ports)
+    dashboard = f"http://{LOOPBACK}:{ports[runner.dashboard_port]}/"
+    return Dashboards(dashboard=dashboard, tensorboard=sites.tensorboard, token_file=token)
 
 
 def make_local_sites(ports: Mapping[int, int]) -> Sites:
@@ -90,7 +98,7 @@ def make_local_sites(ports: Mapping[int, int]) -> Sites:
 def find_public_sites(orchestrator: Host, job: JobState) -> Sites:
     """Return the addresses of a job's exposed sites."""
     report_site = REPORT_SITE_PORT if job.is_experiment else None
-    return make_sites(orchestrator.public_ip or orchestrator.address, report_site)
+    return make_sites(_public_address(orchestrator), report_site)
 
 
 def site_variables(results: str, log: str, *, expose: bool) -> dict[str, Any]:
@@ -99,14 +107,19 @@ def site_variables(results: str, log: str, *, expose: bool) -> dict[str, Any]:
         **tensorboard_variables(results, expose=expose),
         "report_site_output_dir": results,
         "report_site_output_log": log,
-        "report_site_host": _listen_address(expose),
+        "report_site_host": listen_address(expose=expose),
     }
 
 
 def tensorboard_variables(results: str, *, expose: bool) -> dict[str, Any]:
     """Return the variables of the role ``tensorboard``."""
-    return {"tensorboard_logdir": results, "tensorboard_host": _listen_address(expose)}
+    return {"tensorboard_logdir": results, "tensorboard_host": listen_address(expose=expose)}
 
 
-def _listen_address(expose: bool) -> str:
+def listen_address(*, expose: bool) -> str:
+    """Return the address on which the sites listen."""
     return ALL_ADDRESSES if expose else LOOPBACK
+
+
+def _public_address(orchestrator: Host) -> str:
+    return orchestrator.public_ip or orchestrator.address

@@ -11,9 +11,10 @@ from flambe_ansible import secrets
 from flambe_ansible.errors import ClusterBusyError, ExistingResultsError
 from flambe_ansible.events import Observer
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.jobs.custom import Custom
 from flambe_ansible.jobs.experiment import Experiment
-from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.jobs import FileJobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.sources import Extension, fetch_extensions
@@ -34,7 +35,7 @@ def make_runnable(
     return Custom(file, user_provider=user_provider, secrets_file=secrets_file)
 
 
-def check_free(cluster: str, job: JobState, jobs: Jobs, runnable: Submittable, *, force: bool) -> bool:
+def check_free(cluster: str, job: JobState, jobs: FileJobs, runnable: Submittable, *, force: bool) -> bool:
     """Check that a job may start; return whether another must be stopped or waited for first."""
     if job.active and not force:
         stage = f", in stage {job.stage}" if job.stage else ""
@@ -62,7 +63,7 @@ def fetch(runnable: Submittable, *, observer: Observer) -> tuple[Extension, ...]
 
 
 def start(
-    jobs: Jobs,
+    jobs: FileJobs,
     runnable: Submittable,
     extensions: Sequence[Extension],
     *,
@@ -70,20 +71,20 @@ def start(
     force: bool,
     expose: bool,
     with_secrets: bool,
-    check: Callable[[], None],
+    reservation: Reservation,
     restart_ray: bool = False,
 ) -> JobState:
     """Send all that a runnable needs to a launched cluster, and start it.
 
-    With ``restart_ray``, Ray is restarted. ``check`` fails if the cluster is not reserved any more; then no results are
-    removed.
+    With ``restart_ray``, Ray is restarted. If the cluster is not reserved any more, no results are removed.
     """
     paths = send_extensions(jobs.fleet, extensions)
     packages = {one.name: one.requirement or paths[one.name] for one in extensions}
     fresh_ray = runnable.prepare(jobs, packages, expose=expose) or restart_ray
-    check()
+    reservation.check()
     runnable.set_up(jobs, cluster, paths, force=force, fresh_ray=fresh_ray, expose=expose)
-    return jobs.start(runnable, paths, secrets_path=f"{jobs.fleet.home}/{SECRETS}" if with_secrets else "")
+    secrets_path = f"{jobs.fleet.home}/{SECRETS}" if with_secrets else ""
+    return jobs.start(runnable, paths, secrets_path=secrets_path, release=reservation.release)
 
 
 def send_extensions(fleet: Fleet, extensions: Sequence[Extension]) -> dict[str, str]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass, field
+from typing import Any
 from xml.sax.saxutils import escape
 
 _CBOR = "application/cbor"
 # The HTTP statuses of errors that AWS does not report with 400.
-_STATUSES = {"InsufficientInstanceCapacity": 500, "InternalError": 500, "RequestLimitExceeded": 503}
+_STATUSES = {
+    "InsufficientInstanceCapacity": 500,
+    "InternalError": 500,
+    "NoSuchEntity": 404,
+    "RequestLimitExceeded": 503,
+}
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,12 @@ class Answer:
 
 
 class RefusedError(Exception):
-    """A request is refused as EC2 refuses it, with EC2's error code."""
+    """A request is refused as AWS refuses it, with AWS's error code; ``status`` None is the usual HTTP status."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.status = status
 
 
 def error(service: str, content_type: str, code: str, message: str, *, status: int | None = None) -> Answer:
@@ -49,6 +56,18 @@ def error(service: str, content_type: str, code: str, message: str, *, status: i
     else:
         body = f"<ErrorResponse><Error><Type>Sender</Type>{error}<RequestId>{request}</RequestId></ErrorResponse>"
     return Answer(status, "text/xml;charset=UTF-8", body.encode())
+
+
+def decoded(document: dict[str, Any]) -> Answer:
+    """Return the answer of DecodeAuthorizationMessage."""
+    result = f"<DecodedMessage>{escape(json.dumps(document))}</DecodedMessage>"
+    body = (
+        '<DecodeAuthorizationMessageResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+        f"<DecodeAuthorizationMessageResult>{result}</DecodeAuthorizationMessageResult>"
+        f"<ResponseMetadata><RequestId>{secrets.token_hex(16)}</RequestId></ResponseMetadata>"
+        "</DecodeAuthorizationMessageResponse>"
+    )
+    return Answer(200, "text/xml;charset=UTF-8", body.encode())
 
 
 def _cbor_text(text: str) -> bytes:

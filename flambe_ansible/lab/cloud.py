@@ -41,6 +41,7 @@ class Cloud:
         self._path = settings.folder / "cloud.pickle"
         self.tokens = TokenBook()
         self.layers: dict[str, tuple[str, ...]] = {}
+        self.linked_role = False  # whether CloudWatch's role for actions on instances exists
         self.subnet_id = self.security_group = self.image_id = ""
         self.ec2: Any = None
         self.cloudwatch: Any = None
@@ -97,7 +98,7 @@ class Cloud:
 
     def save(self) -> None:
         """Save the account in a file that only root can read."""
-        kept = ("tokens", "layers", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
+        kept = ("tokens", "layers", "linked_role", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
         document = {"moto": version("moto"), **{name: getattr(self, name) for name in kept}}
         write_atomic(self._path, pickle.dumps(document))
 
@@ -126,6 +127,8 @@ class Cloud:
         ec2.vpcs.clear()
         vpc = ec2.create_vpc(settings.network, is_default=True)
         ec2.default_vpc = vpc
+        default = ec2.get_default_security_group(vpc.id)  # in moto it has no rules
+        ec2.authorize_security_group_ingress(default.id, "-1", None, None, [], source_groups=[{"GroupId": default.id}])
         subnet = ec2.create_subnet(vpc.id, settings.network, availability_zone=ZONE)
         subnet.map_public_ip_on_launch = False
         subnet.default_for_az = True

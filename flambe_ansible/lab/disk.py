@@ -163,6 +163,11 @@ def up_mark(settings: Settings, host: str) -> Path:
     return folder(settings, host) / "was-up"
 
 
+def restart_mark(settings: Settings, host: str) -> Path:
+    """Return the file that exists if a host was started again after it was stopped."""
+    return folder(settings, host) / "restarted"
+
+
 def _write_user_data(upper: Path, spec: HostSpec) -> None:
     """Write the user-data script and its unit, and hide those of the instance that the image was made of."""
     script, unit = upper / _USER_DATA.lstrip("/"), upper / "etc/systemd/system/user-data.service"

@@ -10,10 +10,11 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from flambe_ansible.files import write_json
-from flambe_ansible.lab import disk, host
+from flambe_ansible.lab import disk, groups, host
 from flambe_ansible.lab.cloud import STATE_CODES, Cloud
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.state import Settings
@@ -37,6 +38,7 @@ class Fleet:
         self._works: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._since: dict[str, float] = {}
         self._ended: dict[str, float] = {}
+        self._filters: dict[str, str] = {}  # the rules of each host's security groups
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="host")
 
     def room(self) -> int:
@@ -56,6 +58,7 @@ class Fleet:
     def start(self, instance: Any) -> None:
         """Boot the host of a stopped instance again."""
         disk.end_mark(self.settings, instance.id).unlink(missing_ok=True)
+        disk.restart_mark(self.settings, instance.id).touch()
         set_state(instance, "pending")
         self._since[instance.id] = math.inf
         self._pool.submit(self._boot, instance, None)
@@ -123,8 +126,9 @@ class Fleet:
                     self.save()
 
     def save(self) -> None:
-        """Write the account and the list of hosts that ``lab status`` shows."""
+        """Write the account and the list of hosts that ``lab status`` shows, and update the hosts' inbound rules."""
         self.cloud.save()
+        self._update_filters()
         rows = [
             {
                 "id": instance.id,
@@ -136,6 +140,19 @@ class Fleet:
             for instance in self.cloud.instances()
         ]
         write_json(self.settings.folder / HOSTS_FILE, rows, owner=self.settings.owner)
+
+    def _update_filters(self) -> None:
+        """Update the inbound rules of the hosts for which they changed."""
+        for instance in self.cloud.instances():
+            if instance.state not in _LIVE or not disk.up_mark(self.settings, instance.id).exists():
+                continue  # ``_boot`` sets the rules of a new host
+            text = self._render_filter(instance)
+            if text != self._filters.get(instance.id):
+                self._try(instance, "filter", partial(groups.apply, self.settings, instance.id, text))
+                self._filters[instance.id] = text
+
+    def _render_filter(self, instance: Any) -> str:
+        return groups.render(groups.find_groups(instance), groups.find_members(self.cloud.instances()))
 
     def close(self) -> None:
         """Wait for running changes to end; the hosts keep running."""
@@ -176,7 +193,7 @@ class Fleet:
         if before != "pending":
             return before
         waited = time.monotonic() - self._since.get(instance.id, math.inf)
-        if running and host.answers(instance.private_ip, timeout=0.2):
+        if running and host.answers(self.settings, instance.id, instance.private_ip, timeout=0.2):
             return "running"
         if waited > BOOT_TIMEOUT or disk.end_mark(self.settings, instance.id).exists():
             return "stopping" if disk.up_mark(self.settings, instance.id).exists() else "shutting-down"
@@ -210,6 +227,9 @@ class Fleet:
             try:
                 if spec is not None:
                     disk.create(self.settings, spec)
+                with self.lock:
+                    self._filters[instance.id] = text = self._render_filter(instance)
+                    groups.apply(self.settings, instance.id, text)
                 host.start(self.settings, disk.read_spec(self.settings, instance.id))
                 self._since[instance.id] = time.monotonic()
             except Exception:

@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from flambe_ansible.lab import answers, calls, disk, imaging, launching
+from flambe_ansible.lab import answers, authorization, calls, groups, imaging, launching, policies, quotas, roles
+from flambe_ansible.lab.alarms import check_alarm, set_warm_up
 from flambe_ansible.lab.answers import Answer, RefusedError
+from flambe_ansible.lab.authorization import Guard
 from flambe_ansible.lab.calls import CallLog
 from flambe_ansible.lab.cloud import REGION, STATE_CODES
+from flambe_ansible.lab.consistency import Visibility
+from flambe_ansible.lab.console import Consoles
 from flambe_ansible.lab.fleet import Fleet, set_state
 from flambe_ansible.lab.launching import Forward, replaced
 from flambe_ansible.lab.signing import Request, SignatureError, read_scope, verify
-from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.throttling import Throttle
 
 BODY_LIMIT = 1 << 20
-CONSOLE_LIMIT = 65_536  # EC2 keeps the last 64 KB
 
 _CHANGES = {
     "ec2": {
@@ -34,11 +36,17 @@ _CHANGES = {
     },
     "monitoring": {"DeleteAlarms", "DisableAlarmActions", "EnableAlarmActions", "PutMetricAlarm", "SetAlarmState"},
     "ssm": set(),
-    "sts": set(),
+    "servicequotas": set(),
+    "iam": set(),
+    "sts": {"DecodeAuthorizationMessage"},
 }  # fmt: skip
 
 _NO_SUCH_KEY = {"ec2": "AuthFailure", "ssm": "UnrecognizedClientException"}
-_PUBLIC_IMAGES = re.compile(r"/aws/service/(canonical/ubuntu/.*/amd64|deeplearning/ami/x86_64)/.*ami-id")
+# Canonical names the type of the root volume: https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
+_PUBLIC_IMAGES = re.compile(
+    r"/aws/service/(canonical/ubuntu/server/(24\.04/.*/amd64/hvm/ebs-gp3|22\.04/.*/amd64/hvm/ebs-gp2)"
+    r"|deeplearning/ami/x86_64/.*)/ami-id"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -53,15 +61,20 @@ class Gate:
         self._access_key, self._secret_key = secrets
         self._log = log
         self._throttle = Throttle()
+        settings = fleet.settings
+        self._guard = Guard(cloud, policies.parse(settings.policy) if settings.policy else None)
+        self._visibility = Visibility(cloud, settings.consistency)
+        self._consoles = Consoles(cloud, settings)
         self._handlers: dict[str, Callable[[Mapping[str, Any], Forward], Answer]] = {
             "RunInstances": partial(launching.run_instances, cloud, fleet),
             "TerminateInstances": self._terminate_instances,
             "StopInstances": partial(self._change, fleet.stop, "stopped", ("running", "stopping", "stopped")),
-            "StartInstances": partial(self._change, fleet.start, "started", ("stopped", "running", "pending")),
+            "StartInstances": self._start_instances,
             "RebootInstances": partial(self._change, fleet.reboot, "rebooted", ("running",)),
             "CreateImage": partial(imaging.create_image, cloud, fleet),
             "DeregisterImage": partial(imaging.deregister_image, cloud, fleet),
             "DescribeSnapshots": partial(imaging.describe_snapshots, cloud),
+            "DeleteSecurityGroup": partial(groups.delete_group, cloud),
             "GetConsoleOutput": self._get_console_output,
         }
 
@@ -81,7 +94,7 @@ class Gate:
             code = "RequestExpired" if error.kind == "expired" else code
             answer = answers.error(service, kind, code, str(error), status=401 if service == "ec2" else 403)
         except RefusedError as error:
-            answer = answers.error(service, kind, error.code, str(error))
+            answer = answers.error(service, kind, error.code, str(error), status=error.status)
         except Exception:
             _log.exception("%s %s failed", service, operation)
             answer = answers.error(service, kind, "InternalError", "The lab failed; see its daemon.log")
@@ -100,18 +113,38 @@ class Gate:
             raise RefusedError("UnsupportedOperation", f"The lab has no service {service}")
         if not calls.is_reading(operation) and operation not in changes:
             raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
+        self._guard.check(service, operation, parameters)
         if service == "ssm":
             return self._get_parameter(operation, parameters)
+        if operation == "DecodeAuthorizationMessage":
+            return answers.decoded(authorization.decode(str(parameters.get("EncodedMessage", ""))))
+        if service == "servicequotas":
+            return quotas.answer(self._fleet.settings.quotas, operation, parameters)
+        if service == "iam":
+            return roles.answer(self._cloud, operation, parameters)
 
         forward = partial(self._forward, environ, body)
         if service == "monitoring":
             self._throttle.check(operation)
             if operation == "PutMetricAlarm":
-                check_alarm(parameters)
+                return self._put_alarm(parameters, forward)
         dry = calls.is_true(parameters, "DryRun")
         handler = None if dry or service != "ec2" else self._handlers.get(operation)
-        answer = forward() if handler is None else handler(parameters, forward)
+        with self._visibility.around(operation, parameters if service == "ec2" else {}):
+            answer = forward() if handler is None else handler(parameters, forward)
         if not calls.is_reading(operation) and answer.status < 400 and not dry:
+            self._fleet.save()
+        return answer
+
+    def _put_alarm(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:
+        """Create or replace an alarm; the first one creates the role that acts on instances."""
+        check_alarm(parameters)
+        name = parameters.get("AlarmName")
+        before = self._cloud.cloudwatch.alarms.get(name)
+        answer = forward()
+        if answer.status < 400:
+            set_warm_up(self._cloud.cloudwatch.alarms[name], before, parameters)
+            self._cloud.linked_role |= authorization.acts_on_instances(parameters)
             self._fleet.save()
         return answer
 
@@ -134,6 +167,12 @@ class Gate:
         with replaced(self._cloud.ec2, "terminate_instances", terminate):
             return forward()
 
+    def _start_instances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:
+        """Start instances, if the quotas allow it."""
+        stopped = [one for one in self._cloud.instances() if one.id in _read_ids(parameters) and one.state == "stopped"]
+        quotas.check_start(self._cloud, self._fleet.settings.quotas, stopped)
+        return self._change(self._fleet.start, "started", ("stopped", "running", "pending"), parameters, forward)
+
     def _change(
         self,
         act: Callable[[Any], None],
@@ -143,7 +182,7 @@ class Gate:
         forward: Forward,
     ) -> Answer:
         """Stop, start or reboot instances: those in the first of the allowed states change, the others stay."""
-        wanted = {value for key, value in parameters.items() if key.startswith("InstanceId.")}
+        wanted = _read_ids(parameters)
         chosen = [instance for instance in self._cloud.instances() if instance.id in wanted]
         for instance in chosen:
             if instance.state not in allowed:
@@ -162,15 +201,9 @@ class Gate:
         from moto.ec2.responses import general
 
         instance = next((i for i in self._cloud.instances() if i.id == parameters.get("InstanceId")), None)
-        if instance is not None and calls.is_true(parameters, "Latest"):
-            known = self._cloud.ec2.describe_instance_types(filters={"instance-type": [instance.instance_type]})
-            if not known or known[0].get("Hypervisor") != "nitro":
-                reason = "This instance type does not support retrieving latest console logs."
-                raise RefusedError("UnsupportedOperation", reason)
-        shown = ""
-        if instance is not None and instance.state in ("running", "stopping", "stopped"):
-            shown = render_console(self._fleet.settings, instance.id)
-        general.SAMPLE_CONSOLE_OUTPUT = shown  # moto returns it for every instance
+        latest = calls.is_true(parameters, "Latest")
+        # moto returns it for every instance.
+        general.SAMPLE_CONSOLE_OUTPUT = self._consoles.read(instance, latest=latest) if instance else ""
         return forward()
 
     def _get_parameter(self, operation: str, parameters: Mapping[str, Any]) -> Answer:
@@ -204,6 +237,11 @@ class Gate:
         return Answer(seen["status"], headers.pop("content-type", "text/xml"), content, headers)
 
 
+def _read_ids(parameters: Mapping[str, Any]) -> set[str]:
+    """Read the ids of instances from a request."""
+    return {value for key, value in parameters.items() if key.startswith("InstanceId.")}
+
+
 def read_request(environ: Mapping[str, Any]) -> Request:
     """Read an HTTP request from WSGI's environ; a body over 1 MiB is cut, which makes its signature invalid."""
     headers = {
@@ -219,33 +257,9 @@ def read_request(environ: Mapping[str, Any]) -> Request:
     return Request(method=environ["REQUEST_METHOD"], url=url, headers=headers, body=body)
 
 
-def render_console(settings: Settings, instance: str) -> str:
-    """Return the end of a host's console output: boot messages, and SSH host keys as cloud-init prints them.
-
-    https://cloudinit.readthedocs.io/en/latest/reference/modules.html (Keys to Console)
-    """
-    keys = disk.host_keys(settings, instance)
-    block = ["-----BEGIN SSH HOST KEY KEYS-----", *keys, "-----END SSH HOST KEY KEYS-----"]
-    return "\n".join([disk.console_tail(settings, instance, lines=400), *block, ""])[-CONSOLE_LIMIT:]
-
-
 def read_error_code(answer: Answer) -> str:
     """Read AWS's error code from an answer in any of its forms; "" if it is not an error."""
     if answer.status < 400:
         return ""
     match = re.search(rb"<Code>([\w.]+)</Code>", answer.body) or re.search(rb'"__type":\s*"([^"]+)"', answer.body)
     return match[1].decode().rpartition("#")[2] if match else str(answer.status)
-
-
-def check_alarm(parameters: Mapping[str, Any]) -> None:
-    """Refuse alarms whose period is invalid, or that look back over a day (a week for periods of an hour).
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
-    """
-    period, evaluations = int(parameters.get("Period") or 60), int(parameters.get("EvaluationPeriods") or 1)
-    if period not in (10, 20, 30) and (period < 60 or period % 60):
-        raise RefusedError("ValidationError", f"Invalid period {period}: it must be 10, 20, 30 or a multiple of 60")
-    limit = 604_800 if period >= 3600 else 86_400
-    if period * evaluations > limit:
-        reason = f"EvaluationPeriods * Period must be <= {limit}"
-        raise RefusedError("ValidationError", f"Metrics cannot be checked across more than {limit} seconds ({reason})")

@@ -6,13 +6,12 @@ import os
 import re
 import shutil
 import signal
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flambe_ansible.lab import cgroups, disk, layer, network, state
+from flambe_ansible.lab import cgroups, disk, layer, namespace, network, state
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.image import USER_ID
 from flambe_ansible.lab.state import Settings
@@ -43,10 +42,15 @@ def is_running(settings: Settings, host: str) -> bool:
     return bool(cgroups.processes(settings.name, host))
 
 
-def answers(address: str, *, timeout: float = 0.5) -> bool:
-    """Return whether an sshd at an address sends its banner within ``timeout`` seconds."""
+def answers(settings: Settings, host: str, address: str, *, timeout: float = 0.5) -> bool:
+    """Return whether a host's sshd sends its banner within ``timeout`` seconds, whatever its security groups allow."""
+    process = namespace.find(settings, host)
+    if process is None:
+        return False
     try:
-        with socket.create_connection((address, 22), timeout=timeout) as connection:
+        with namespace.open_socket(process) as connection:
+            connection.settimeout(timeout)
+            connection.connect((address, 22))
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False
@@ -109,7 +113,11 @@ def unit_name(lab: str, host: str) -> str:
 def wait(settings: Settings, spec: HostSpec, *, timeout: float) -> None:
     """Wait until a host's sshd answers or the host has ended, for at most ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
-    while not answers(spec.address) and not disk.end_mark(settings, spec.id).exists() and time.monotonic() < deadline:
+    while (
+        not answers(settings, spec.id, spec.address)
+        and not disk.end_mark(settings, spec.id).exists()
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
 
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from flambe_ansible.lab import quotas
 from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.cloud import ACCOUNT, Cloud
 from flambe_ansible.lab.disk import mac_address
 from flambe_ansible.lab.fleet import Fleet, set_state
 
 USER_DATA_LIMIT = 16_384  # bytes
+DEFAULT_TYPE = "m1.small"
 
 Forward = Callable[[], Answer]
 
@@ -26,6 +28,8 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
             return forward()
     script = _check(cloud, parameters)
     count = _count(parameters, fleet.room())
+    kind = parameters.get("InstanceType", DEFAULT_TYPE)
+    count = quotas.limit(cloud, fleet.settings.quotas, kind, least=int(parameters["MinCount"]), most=count)
     original = cloud.ec2.run_instances
     made: list[Any] = []
 
@@ -149,7 +153,7 @@ def _check_image(cloud: Cloud, image_id: str) -> None:
 
 def _check_architecture(cloud: Cloud, parameters: Mapping[str, str]) -> None:
     """Refuse instance types of another architecture than the image's; moto refuses unknown types."""
-    wanted = parameters.get("InstanceType", "m1.small")
+    wanted = parameters.get("InstanceType", DEFAULT_TYPE)
     known = cloud.ec2.describe_instance_types(filters={"instance-type": [wanted]})
     architectures = known[0]["ProcessorInfo"]["SupportedArchitectures"] if known else ["x86_64"]
     if "x86_64" not in architectures:

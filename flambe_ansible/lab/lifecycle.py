@@ -5,17 +5,31 @@ from __future__ import annotations
 import ipaddress
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flambe_ansible.errors import LabError
 from flambe_ansible.files import lock
-from flambe_ansible.lab import cgroups, host, image, layer, network, pidfile, process, python37, sources, state
+from flambe_ansible.lab import (
+    cgroups,
+    host,
+    image,
+    layer,
+    network,
+    pidfile,
+    policies,
+    process,
+    python37,
+    sources,
+    state,
+)
 from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus
 from flambe_ansible.lab.client import read as read_info
 from flambe_ansible.lab.fleet import HOSTS_FILE
+from flambe_ansible.lab.quotas import parse as parse_quotas
 from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.system import caller, has_systemd, require_packages, require_root, run
 
@@ -28,6 +42,10 @@ def up(
     python: Path | None = None,
     network_range: str | None = None,
     max_hosts: int | None = None,
+    quotas: Sequence[str] = (),
+    policy: Path | None = None,
+    consistency: str | None = None,
+    console_delay: float | None = None,
     say: Callable[[str], None] = lambda _message: None,
 ) -> LabInfo:
     """Start a lab, and create it if it does not exist.
@@ -35,7 +53,24 @@ def up(
     A lab that is up is unchanged. A lab whose daemon ended gets a new daemon and keeps its hosts. ``network_range``, a
     /24 (default: a free one), and ``max_hosts`` (default: 32) are for a new lab. ``python`` is the hosts' Python 3.7
     (default: one found on this machine), and ``say`` receives progress messages of one line.
+
+    How the API behaves is also for a new lab: ``quotas`` are those for vCPUs, such as ``L-DB2E81BA=0`` (default: large
+    ones), ``policy`` is the file of an IAM policy for its key (default: everything is allowed), ``consistency`` is
+    ``strong`` (default) or ``eventual``, and ``console_delay`` is the number of seconds until the console of a new host
+    shows its host keys (default: 0.5).
+
+    Raises:
+        LabError: The lab cannot be created or started, or it exists and behaves differently.
     """
+    if policy is not None:
+        policies.read_file(policy)
+    behaviour: dict[str, Any] = {
+        "quotas": parse_quotas(quotas) or None,
+        "policy": policy.read_text() if policy else None,
+        "consistency": consistency,
+        "console_delay": console_delay,
+    }
+    behaviour = {key: value for key, value in behaviour.items() if value is not None}
     folder = state.lab_dir(name)
     require_root(words("up", name))
     sources.this_release()
@@ -43,12 +78,14 @@ def up(
     process.require_moto()
     with lock(state.root() / "locks" / f"{name}.lock"):
         settings = state.load(name)
-        if settings is not None and pidfile.find(folder) is not None:
-            return get_info(name)
+        if settings is not None:
+            _check_behaviour(settings, behaviour)
+            if pidfile.find(folder) is not None:
+                return get_info(name)
         found = python37.find(python)
         wanted = image.ensure(image.recipe(found.libraries if found else ()), say)
         if settings is None:
-            settings = _make(name, str(wanted), network_range, max_hosts)
+            settings = _make(name, str(wanted), network_range, max_hosts, behaviour)
         settings = replace(settings, port=process.choose_port(settings.port))
         if not _has_disks(settings):  # hosts and their images need the base that they were created on
             settings = replace(settings, image=str(wanted), python37=found.binds if found else ())
@@ -106,7 +143,18 @@ def words(verb: str, name: str) -> str:
     return f"lab {verb}" if name == DEFAULT else f"lab {verb} --name {name}"
 
 
-def _make(name: str, image_folder: str, network_range: str | None, max_hosts: int | None) -> Settings:
+def _check_behaviour(settings: Settings, wanted: Mapping[str, Any]) -> None:
+    """Refuse to change how the API of an existing lab behaves."""
+    for key, value in wanted.items():
+        if getattr(settings, key) != value:
+            option = {"quotas": "--quota"}.get(key, f"--{key.replace('_', '-')}")
+            hint = f"sudo flambe-ans {words('down', settings.name)}, then lab up with {option}"
+            raise LabError(f"the lab {settings.name} exists, and {option} is for a new lab", hint=hint)
+
+
+def _make(
+    name: str, image_folder: str, network_range: str | None, max_hosts: int | None, behaviour: Mapping[str, Any]
+) -> Settings:
     """Choose a new lab's settings, and create its folder, key pair and access key."""
     owner = caller()
     with lock(state.root() / "locks" / ".ranges"):
@@ -118,6 +166,7 @@ def _make(name: str, image_folder: str, network_range: str | None, max_hosts: in
             max_hosts=32 if max_hosts is None else max_hosts,
             owner_uid=owner.uid,
             owner_gid=owner.gid,
+            **behaviour,
         )
         for folder in (state.root(), state.root() / "labs", settings.folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -56,6 +56,10 @@ class Settings:
     image: str  # the folder of the hosts' base image
     python37: tuple[tuple[str, str], ...] = ()  # folders of Python 3.7, as (path on the machine, path in the host)
     max_hosts: int = 32
+    quotas: tuple[tuple[str, int], ...] = ()  # of the account: codes with vCPUs; the others have a large default
+    policy: str = ""  # the IAM policy of the lab's key, a JSON document; "" allows everything
+    consistency: str = "strong"  # or "eventual", see consistency.py
+    console_delay: float = 0.5  # seconds until the console of a new host shows its host keys
     owner_uid: int = 0
     owner_gid: int = 0
 
@@ -96,7 +100,8 @@ def load(name: str) -> Settings | None:
     if document is None:
         return None
     known = {field.name: document[field.name] for field in fields(Settings) if field.name in document}
-    known["python37"] = tuple((a, b) for a, b in known.get("python37", ()))
+    for name in ("python37", "quotas"):
+        known[name] = tuple((a, b) for a, b in known.get(name, ()))
     return Settings(**known)
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs one host of the lab, in a mount and a network namespace that end with it.
-# $1: the host's folder, with run.env (shell assignments) and nspawn.args (an argument a line).
+# $1: the host's folder, with run.env (shell assignments), nspawn.args (an argument a line), and firewall.nft if the
+# host has security groups.
 set -eu
 folder=$1
 trap 'echo $? >"$folder/ended"' EXIT
@@ -19,6 +20,11 @@ enter() {
     done
 }
 enter own
+
+# The lab changes the rules of a running host in the namespace of this process: it is recorded before they are read.
+echo $$ >"$folder/supervisor.pid"
+filter() { if [ -e "$folder/firewall.nft" ]; then nft -f "$folder/firewall.nft"; fi; }
+filter
 
 # The other end of the link is on the machine's bridge; the lab removes it when it ends the host.
 outside() { nsenter --net="$MACHINE_NET" -- "$@"; }
@@ -42,6 +48,7 @@ set --
 while IFS= read -r argument; do set -- "$@" "$argument"; done <"$folder/nspawn.args"
 while :; do
     status=0
+    filter
     (
         enter host
         # /tmp is on the host's disk, as on a cloud host.

@@ -13,10 +13,12 @@ from flambe_ansible import events, inventory, secrets
 from flambe_ansible.errors import ClusterBusyError, ClusterError, PlaybookError
 from flambe_ansible.fleet.access import Limits
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.idle import IdleOptions
 from flambe_ansible.fleet.player import SITE, Player
 from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.jobs.command_state import CommandJob
+from flambe_ansible.jobs.sites import listen_address
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
@@ -102,17 +104,21 @@ def role_variables(
     setup_timeout: float,
     install_timeout: float,
     limits: Limits,
+    expose_sites: bool,
+    idle: IdleOptions,
 ) -> dict[str, Any]:
     """Return the role variables of a cluster; the roles' defaults apply to the rest."""
     source = secrets.find(options.secrets_file)
     return {
         "cluster_name": cluster,
         "cluster_runtime": runtime.name,
+        **idle.variables(),
         "setup_cmds_commands": list(setup_cmds or []),
         "setup_cmds_timeout": setup_timeout,
         "setup_cmds_rerun": options.rerun_setup,
         **_limit_ray(runtime, limits),
         **runtime.variables(version),
+        "tensorboard_host": listen_address(expose=expose_sites),
         **({"ray_node_rotate_token": True} if options.rotate_token else {}),
         **dict.fromkeys(_list_install_limits(runtime), install_timeout),
         "secrets_src": str(source) if source else "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -54,12 +54,15 @@ class HostPlan:
         account: The account, or "".
         hosts: The orchestrator, then the factories by index.
         notes: Messages for the user before the launch.
+        resources: The resources that belong to the cluster besides its hosts, and what the launch does with them, in
+            words by kind.
     """
 
     region: str = ""
     account: str = ""
     hosts: tuple[PlannedHost, ...] = ()
     notes: tuple[str, ...] = ()
+    resources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,7 @@ class Plan:
         runtime: The runtime's name.
         version: What the hosts get installed.
         notes: Messages for the user before the launch.
+        resources: The resources that belong to the cluster besides its hosts, in words by kind.
     """
 
     cluster: str
@@ -85,6 +89,7 @@ class Plan:
     runtime: str = "flambe"
     version: RuntimeVersion = field(default_factory=RuntimeVersion)
     notes: tuple[str, ...] = ()
+    resources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def to_create(self) -> tuple[PlannedHost, ...]:
@@ -113,6 +118,7 @@ class Plan:
             f"{self.runtime}_version": self.version.version,
             f"{self.runtime}_origin": self.version.origin,
             "notes": list(self.notes),
+            "resources": dict(self.resources),
             "changes_hosts": self.changes_hosts,
         }
 

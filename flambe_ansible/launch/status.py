@@ -10,11 +10,12 @@ from typing import Any
 from flambe_ansible.errors import FlambeAnsibleError
 from flambe_ansible.fleet import reservation
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.idle import IdleState
 from flambe_ansible.fleet.reservation import Holder
 from flambe_ansible.hosts import Host, HostState, Location, Role
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs
-from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.jobs import FileJobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes import Runtime
 from flambe_ansible.runtimes.ray_service import RayNodes
@@ -48,6 +49,7 @@ class Health:
         unreachable: Why the orchestrator did not answer, or "".
         reserved: Who has reserved the cluster, or None.
         silent: Why running hosts did not answer, by name.
+        idle: The last check of each host that may end itself, by name.
     """
 
     prepared: bool = False
@@ -57,6 +59,7 @@ class Health:
     unreachable: str = ""
     reserved: Holder | None = None
     silent: Mapping[str, str] = field(default_factory=dict)
+    idle: Mapping[str, IdleState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ class ClusterStatus:
         reserved: Who has reserved the cluster, or None.
         location: Where its hosts are.
         jobs: The active jobs that are commands; None if they were not asked.
+        idle: The last check of each host that may end itself, by name.
     """
 
     name: str
@@ -92,6 +96,7 @@ class ClusterStatus:
     reserved: Holder | None = None
     location: Location = field(default_factory=Location)
     jobs: tuple[CommandJob, ...] | None = None
+    idle: Mapping[str, IdleState] = field(default_factory=dict)
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -132,13 +137,14 @@ class ClusterStatus:
             "private_ip": host.private_ip,
             "ray": bool(self.ray and host.private_ip in self.ray.addresses),
             "error": self.silent.get(host.name, ""),
+            "idle": self.idle[host.name].to_dict() if host.name in self.idle else None,
         }
 
 
 def ask(
     fleet: Fleet,
     runtime: Runtime,
-    jobs: Callable[[], Jobs] | None,
+    jobs: Callable[[], FileJobs] | None,
     commands: Callable[[], ClusterJobs] | None = None,
 ) -> Health:
     """Ask the orchestrator for Ray's nodes, for the last job or the active ones, and who has reserved the cluster."""

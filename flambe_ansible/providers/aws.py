@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flambe_ansible.ec2 import alarms, api, console, instances, launching, session
-from flambe_ansible.ec2.checks import Checked, Needs, check
+from flambe_ansible.ec2 import alarms, api, console, instances, launching
+from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.instances import EC2Instance, Existing
-from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
-from flambe_ansible.ec2.session import ATTEMPTS
-from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing
-from flambe_ansible.ec2.tags import ClusterTags, read_index
+from flambe_ansible.ec2.quotas import Demand
+from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing, rehearse_alarms
+from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.errors import AWSError
-from flambe_ansible.events import Notice, Observer
+from flambe_ansible.events import Notice, Observer, ignore
+from flambe_ansible.findings import Finding
 from flambe_ansible.fleet.access import AccessPolicy
 from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role
 from flambe_ansible.journal import Journal
@@ -25,118 +25,15 @@ from flambe_ansible.launch import lock
 from flambe_ansible.launch.plan import HostPlan
 from flambe_ansible.providers import places
 from flambe_ansible.providers.ec2_plan import list_notes, plan_hosts
+from flambe_ansible.providers.ec2_spec import FIELD_NAMES, EC2Spec
+from flambe_ansible.providers.own_resources import OwnResources
 from flambe_ansible.providers.places import Place
+from flambe_ansible.providers.preparing import Prepared, diagnose, prepare
 
-if TYPE_CHECKING:
-    import boto3
-    from mypy_boto3_cloudwatch.client import CloudWatchClient
-    from mypy_boto3_ec2.client import EC2Client
-    from mypy_boto3_ssm.client import SSMClient
-
-FIELD_NAMES = SettingNames(
-    types={Role.ORCHESTRATOR: "orchestrator_type", Role.FACTORY: "factories_type"},
-    images={Role.ORCHESTRATOR: "orchestrator_ami", Role.FACTORY: "factory_ami"},
-    key_name="key_name",
-    key="key",
-    security_group="security_group",
-    subnet_id="subnet_id",
-    volume_size="volume_size",
-)
 FRESH_SECONDS = 300.0  # an instance that started this recently may not have printed its host keys yet
-KEYS_WAIT = 60.0
-
-
-class Clients:
-    """The API clients of one cluster, created at their first use.
-
-    Args:
-        make_session: Returns the boto3 session.
-        endpoint_url: Returns the API's address; None is AWS's own, or what the environment has.
-    """
-
-    def __init__(self, make_session: Callable[[], boto3.Session], endpoint_url: Callable[[], str | None]) -> None:
-        self._make_session = make_session
-        self._endpoint_url = endpoint_url
-
-    @property
-    def endpoint_url(self) -> str | None:
-        """The API's address; None is AWS's own."""
-        return self._endpoint_url()
-
-    @cached_property
-    def session(self) -> boto3.Session:
-        """The session."""
-        return self._make_session()
-
-    @cached_property
-    def ec2(self) -> EC2Client:
-        """The client of EC2."""
-        client: EC2Client = self.make("ec2")
-        return client
-
-    @cached_property
-    def sender(self) -> EC2Client:
-        """The client of EC2 that sends each request once; ``launching`` repeats a creation itself."""
-        client: EC2Client = self.make("ec2", attempts=1)
-        return client
-
-    @cached_property
-    def cloudwatch(self) -> CloudWatchClient:
-        """The client of CloudWatch."""
-        client: CloudWatchClient = self.make("cloudwatch", attempts=10)  # other users of the account count too
-        return client
-
-    @cached_property
-    def ssm(self) -> SSMClient:
-        """The client of SSM."""
-        client: SSMClient = self.make("ssm")
-        return client
-
-    @cached_property
-    def account(self) -> str:
-        """The account's id; "" if STS does not answer."""
-        try:
-            return api.get_account(self.make("sts"))
-        except AWSError:
-            return ""
-
-    @property
-    def region(self) -> str:
-        """The region."""
-        return self.ec2.meta.region_name
-
-    def make(self, service: str, *, attempts: int = ATTEMPTS) -> Any:
-        """Create a client of a service, which sends a request at most so many times."""
-        return session.make_client(self.session, service, endpoint_url=self.endpoint_url, attempts=attempts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EC2Spec:
-    """The wanted cluster.
-
-    Attributes:
-        tags: The cluster's tags.
-        factories_num: The number of factories.
-        settings: What hosts are created with.
-        timeouts: Idle hours of each role after which an alarm terminates its hosts; ``alarms.NEVER`` sets none.
-        needs: What the cluster needs of its network and hosts.
-    """
-
-    tags: ClusterTags
-    factories_num: int
-    settings: InstanceSettings
-    timeouts: Mapping[Role, int]
-    needs: Needs
-
-    @property
-    def name(self) -> str:
-        """The cluster's name."""
-        return self.tags.name
-
-    @property
-    def alarm_owner(self) -> str:
-        """The mark by which the cluster's alarms are found."""
-        return alarms.describe_owner(self.tags.name, self.tags.creator)
+CHANGED_ADDRESS_HINT = "if the address of this machine has changed, launch again: it is then allowed in"
+# At its next boot a stopped instance has a new console, on which cloud-init prints no keys.
+STOPPED_STATES = (HostState.STOPPED, HostState.STOPPING)
 
 
 class AWSProvider:
@@ -148,18 +45,19 @@ class AWSProvider:
         state_dir: Returns the cluster's state folder, which has its journal and lock.
     """
 
-    access = AccessPolicy()
     records_hosts = False
 
     def __init__(self, spec: Callable[[], EC2Spec], clients: Clients, state_dir: Callable[[], Path]) -> None:
         self._get_spec = spec
         self._clients = clients
         self._state_dir = state_dir
+        self.own = OwnResources(lambda: clients.ec2, lambda: self.spec.tags, state_dir, FIELD_NAMES)
         self._replaced: set[str] = set()  # ids of the instances that the next creation replaces
-        self._creates = False  # whether ``create`` was called
+        self._printing: set[str] = set()  # ids of the instances whose consoles may not show their host keys yet
         self._shown: set[str] = set()  # the notes that a plan has shown
         self._tokens: set[str] = set()  # of the creations of this object
-        self._checked: tuple[dict[Role, int], Checked] | None = None  # the plan's checks, for the launch that follows
+        self._prepared: Prepared | None = None  # by the plan, for the launch that follows
+        self.removed: list[str] = []  # what the last termination deleted besides hosts, in words
 
     @property
     def spec(self) -> EC2Spec:
@@ -167,8 +65,17 @@ class AWSProvider:
         return self._get_spec()
 
     @property
+    def access(self) -> AccessPolicy:
+        """How the hosts are reached."""
+        settings = self.spec.settings
+        return AccessPolicy(
+            own_key=None if settings.key_name else self.own.key_file,
+            reach_hint="" if settings.security_group else CHANGED_ADDRESS_HINT,
+        )
+
+    @property
     def journal(self) -> Journal:
-        """The journal of the cluster's creations."""
+        """The journal of the creations of hosts."""
         return Journal(self._state_dir())
 
     def identity(self) -> tuple[str, ...]:
@@ -219,51 +126,68 @@ class AWSProvider:
         """Check all that a creation needs, and return what a launch would do; change nothing."""
         spec, existing = self.spec, self.find_existing()
         missing = find_missing(existing, spec.factories_num)
-        checked = self._check(missing)
+        prepared = self._prepare(existing, missing)
         location = self.location()
         changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
-        notes = (*location.notes, *checked.notes, *changes)
+        notes = (*location.notes, *prepared.notes, *changes)
         self._shown.update(notes)
-        hosts = plan_hosts(spec.name, existing, missing, spec.settings, checked, make_host=self._make_host)
-        return HostPlan(region=location.region, account=location.account, hosts=hosts, notes=notes)
+        hosts = plan_hosts(spec.name, existing, missing, spec.settings, prepared.checked, make_host=self._make_host)
+        resources = self.own.describe(prepared.found, prepared.sources)
+        return HostPlan(region=location.region, account=location.account, hosts=hosts, notes=notes, resources=resources)
 
     def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
         """Create missing hosts, start stopped ones, and update names, tags and alarms."""
         spec, journal = self.spec, self.journal
-        self._creates = True
         found = launching.find_instances(self._clients.ec2, spec.tags, journal)
         existing = self.arrange(found)
         awake = {instance.id for instance in existing.all if instance.state is HostState.RUNNING}
         missing = find_missing(existing, spec.factories_num)
-        checked = self._check(missing)
-        for note in (*checked.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num)):
+        prepared, self._prepared = self._prepare(existing, missing), None
+        for note in (*prepared.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num)):
             if note not in self._shown:
                 observer(Notice(message=note))
+        rehearse_alarms(self._clients.cloudwatch, self.build_alarm, existing, missing)
         self._end([instance for instance in found if instance.id in self._replaced])
-        start = StartContext(
-            ec2=self._clients.ec2,
-            sender=self._clients.sender,
-            cloudwatch=self._clients.cloudwatch,
-            cluster=spec.tags,
-            journal=journal,
-            settings=replace(spec.settings, public_address=checked.public_address),
-            alarm_owner=spec.alarm_owner,
-            alarm_for=self.build_alarm,
-            observer=observer,
-            tokens=self._tokens,
-            created=created,
-        )
         places.record(self._state_dir(), self._place)
-        hosts = self._make_hosts(bring_up(start, existing, missing, checked.images))
+        try:
+            settings = self.own.make(prepared.found, prepared.sources)
+            start = StartContext(
+                ec2=self._clients.ec2,
+                sender=self._clients.sender,
+                cloudwatch=self._clients.cloudwatch,
+                cluster=spec.tags,
+                journal=journal,
+                settings=replace(settings, public_address=prepared.checked.public_address),
+                alarm_owner=spec.alarm_owner,
+                alarm_for=self.build_alarm,
+                observer=observer,
+                tokens=self._tokens,
+                created=created,
+            )
+            hosts = self._make_hosts(bring_up(start, existing, missing, prepared.checked.images))
+        except AWSError as error:
+            error.hint = self.own.find_hint(prepared.found, error) or error.hint
+            self._remove_unused(observer)
+            raise
         self._replaced.clear()
+        booted = {one.id for one in existing.all if one.state in STOPPED_STATES or not _is_fresh(one)}
+        self._printing = {host.instance_id for host in hosts if host.instance_id} - booted
         return [host if host.instance_id in awake else replace(host, started=time.time()) for host in hosts]
+
+    def admit(self) -> None:
+        """Let this machine in: update the rules of the cluster's own security group, if there is one."""
+        spec = self.spec
+        if not spec.settings.security_group:
+            existing = self.find_existing()
+            prepared = self._prepare(existing, find_missing(existing, spec.factories_num))
+            self.own.update_rules(prepared.found.group, prepared.sources)
 
     def replace(self, hosts: Sequence[Host]) -> None:
         """Plan to terminate these hosts and to create them anew; ``create`` does it."""
         self._replaced = {host.instance_id for host in hosts if host.instance_id}
 
     def terminate(self) -> list[Host]:
-        """Terminate every instance with the cluster's tags, and remove its alarms; check that both are gone."""
+        """Terminate every instance with the cluster's tags, and remove its alarms and its own resources."""
         with lock.hold(self._state_dir()):
             journal, tags = self.journal, self.spec.tags
             found = launching.find_instances(self._clients.ec2, tags, journal, settle=True)
@@ -271,6 +195,7 @@ class AWSProvider:
             self._end([*found, *ending])
             self._remove_alarms()
             journal.close({creation.token for creation in journal.unfinished()}, "terminated")
+            self.removed = self.own.remove()
             places.forget(self._state_dir(), self._place)
         return [replace(self._make_host(one.name, one), state=HostState.TERMINATED) for one in found]
 
@@ -284,17 +209,19 @@ class AWSProvider:
         own = launching.find_own(self._clients.ec2, self.spec.tags, journal, tokens)
         self._end(own)
         journal.close(tokens, "rolled back")
-        if not instances.find(self._clients.ec2, self.spec.tags):
-            places.forget(self._state_dir(), self._place)
+        self._remove_unused(ignore)
         self._tokens.clear()
         return {instance.id for instance in own}
 
     def host_keys(self, host: Host) -> list[str] | None:
         """Return the host keys on the instance's console; None if it shows none."""
-        if host.instance_id is None:
+        return console.read_host_keys(self._clients.ec2, host.instance_id) if host.instance_id else None
+
+    def late_host_keys(self, host: Host, stop: threading.Event) -> list[str] | None:
+        """Wait for the host keys of a new host, which its console shows some time after its sshd answers."""
+        if host.instance_id not in self._printing:
             return None
-        wait = KEYS_WAIT if self._creates and host.age < FRESH_SECONDS else 0.0
-        return console.read_host_keys(self._clients.ec2, host.instance_id, wait=wait)
+        return console.wait_for_host_keys(self._clients.ec2, host.instance_id or "", stop=stop)
 
     def jump_keys(self) -> Mapping[str, Sequence[str]]:
         """Return no keys."""
@@ -305,7 +232,14 @@ class AWSProvider:
     def build_alarm(self, instance: EC2Instance) -> Mapping[str, Any] | None:
         """Return the idle alarm of an instance; None if its role has none."""
         hours = self.spec.timeouts[instance.role]
-        return None if hours == alarms.NEVER else self.build_alarm_of(instance.id, alarms.minutes_of(hours))
+        if hours == alarms.NEVER:
+            return None
+        return self.build_alarm_of(instance.id, alarms.minutes_of(hours), self.spec.alarm_percent)
+
+    def build_sample_alarm(self) -> Mapping[str, Any] | None:
+        """Return an alarm of no instance; None if the cluster has no alarms."""
+        nobody = (EC2Instance(id=alarms.NO_INSTANCE, state=HostState.PENDING, role=role) for role in Role)
+        return next(filter(None, map(self.build_alarm, nobody)), None)
 
     def build_alarm_of(
         self, instance_id: str, minutes: int, cpu_thresh: float = alarms.CPU_THRESHOLD
@@ -343,21 +277,44 @@ class AWSProvider:
         if ids:
             alarms.remove(self._clients.cloudwatch, ids)
 
-    def _check(self, missing: Mapping[Role, list[int]]) -> Checked:
-        """Check what creating these hosts needs; the checks of a plan are reused by the launch that follows it."""
+    def diagnose(self) -> list[Finding]:
+        """Check everything that a launch needs, also of roles whose hosts exist; change nothing.
+
+        Raises:
+            AWSError: A call failed, which leaves unknown whether hosts can be created.
+            ClusterConfigurationError: There is no subnet for the hosts.
+        """
+        spec, existing = self.spec, self.find_existing()
+        missing = find_missing(existing, spec.factories_num)
+        roles = [Role.ORCHESTRATOR, *([Role.FACTORY] if spec.factories_num else [])]
+        wanted = {role: missing.get(role, []) for role in roles}
+        return diagnose(
+            self.own, self._clients, spec, self._demand(existing, wanted), existing=existing, missing=wanted
+        )
+
+    def _demand(self, existing: Existing, missing: Mapping[Role, list[int]]) -> Demand:
+        stopped = [one.type for one in existing.all if one.state in (HostState.STOPPED, HostState.STOPPING)]
         counts = {role: len(indices) for role, indices in missing.items()}
-        if not counts:
-            return Checked({}, ())
-        if self._checked is None or self._checked[0] != counts:
-            ec2, spec = self._clients.ec2, self.spec
-            checked = check(ec2, self._clients.ssm, spec.settings, counts, names=FIELD_NAMES, needs=spec.needs)
-            settings = replace(spec.settings, public_address=checked.public_address)
-            for role, indices in missing.items():
-                image = checked.images[role]
-                request = launching.build_request(settings, image, cluster=spec.tags, role=role, indices=indices)
-                launching.rehearse(ec2, request)
-            self._checked = (counts, checked)
-        return self._checked[1]
+        return Demand(counts=counts, starting=tuple(stopped), ending=tuple(sorted(self._replaced)))
+
+    def _prepare(self, existing: Existing, missing: Mapping[Role, list[int]]) -> Prepared:
+        """Check what creating these hosts needs; what a plan prepared is reused by the launch that follows it."""
+        demand = self._demand(existing, missing)
+        if self._prepared is None or self._prepared.demand != demand:
+            self._prepared = prepare(self.own, self._clients, self.spec, demand, existing=existing, missing=missing)
+        return self._prepared
+
+    def _remove_unused(self, observer: Observer) -> None:
+        """Remove the cluster's own resources if it has no host, and none may appear."""
+        tags = self.spec.tags
+        states = [*LIVE_STATES, HostState.SHUTTING_DOWN]
+        if self.journal.unfinished() or instances.find(self._clients.ec2, tags, states):
+            return
+        try:
+            self.own.remove()
+            places.forget(self._state_dir(), self._place)
+        except AWSError as error:
+            observer(Notice(message=f"{error.message}; flambe-ans down deletes it", warning=True))
 
     def _make_hosts(self, existing: Existing) -> list[Host]:
         return [self._make_host(name, instance) for name, instance in existing.named(self.spec.name)]
@@ -365,3 +322,7 @@ class AWSProvider:
     def _make_host(self, name: str, instance: EC2Instance) -> Host:
         index = read_index(self.spec.name, name) or 0
         return instances.to_host(instance, name=name, index=index, use_public=self.spec.needs.public)
+
+
+def _is_fresh(instance: EC2Instance) -> bool:
+    return time.time() - instance.launched.timestamp() < FRESH_SECONDS

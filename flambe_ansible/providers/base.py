@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -15,12 +16,14 @@ class Provider(Protocol):
     """Finds, plans, creates and terminates the hosts of one cluster.
 
     Attributes:
-        access: How its hosts are reached.
         records_hosts: Whether the hosts of the last launch are recorded, since no service lists them.
     """
 
-    access: AccessPolicy
     records_hosts: bool
+
+    @property
+    def access(self) -> AccessPolicy:
+        """How its hosts are reached."""
 
     def identity(self) -> tuple[str, ...]:
         """Return what distinguishes this cluster from others of the same name."""
@@ -69,6 +72,13 @@ class Provider(Protocol):
 
     def host_keys(self, host: Host) -> list[str] | None:
         """Return the SSH host keys (``type base64``) that the provider vouches for; None if it has none."""
+
+    def late_host_keys(self, host: Host, stop: threading.Event) -> list[str] | None:
+        """Return the SSH host keys of a new host whose sshd answers; wait for them, until ``stop`` is set.
+
+        Raises:
+            AWSError: They cannot be read; the cluster uses the first key that the host offers.
+        """
 
     def jump_keys(self) -> Mapping[str, Sequence[str]]:
         """Return the configured host keys of bastions, by known_hosts name."""

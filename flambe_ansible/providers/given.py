@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -84,6 +85,11 @@ class RecordedProvider:
     def host_keys(self, host: Host) -> list[str] | None:
         """Return None."""
         del host
+        return None
+
+    def late_host_keys(self, host: Host, stop: threading.Event) -> list[str] | None:
+        """Return None."""
+        del host, stop
         return None
 
     def jump_keys(self) -> Mapping[str, Sequence[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -87,6 +88,10 @@ class LabProvider:
     def host_keys(self, host: Host) -> list[str] | None:
         """Return the host keys on the instance's console."""
         return self._aws.host_keys(host)
+
+    def late_host_keys(self, host: Host, stop: threading.Event) -> list[str] | None:
+        """Wait for the host keys of a new host."""
+        return self._aws.late_host_keys(host, stop)
 
     def jump_keys(self) -> Mapping[str, Sequence[str]]:
         """Return no keys."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,6 +110,11 @@ class SSHProvider:
             found = user_config.find_keys(address, port=way_port, username=self._configured.username)
             if found:
                 return found
+        return None
+
+    def late_host_keys(self, host: Host, stop: threading.Event) -> list[str] | None:
+        """Return None: keys do not appear later."""
+        del host, stop
         return None
 
     def jump_keys(self) -> Mapping[str, Sequence[str]]:

@@ -58,6 +58,8 @@ class CommandRunner:
         dashboard_unit: The unit that runs it.
         client_port: The port of the Ray client server.
         token: The file with Ray's token, relative to the home folder.
+        environment: The virtual environment with Ray, on all hosts.
+        extensions: The folder on all hosts for the extensions of runnables, and what they require and it lacks.
     """
 
     command: str
@@ -65,6 +67,8 @@ class CommandRunner:
     dashboard_unit: str
     client_port: int
     token: str
+    environment: str
+    extensions: str
 
 
 class Runtime(Protocol):
@@ -74,7 +78,8 @@ class Runtime(Protocol):
         name: The value of the configuration's field ``runtime``.
         install_tags: Tags of the roles in site.yml that install it; none if there is nothing to install.
         ray: How Ray is queried and stopped; None if the runtime has no Ray.
-        jobs: How jobs run that a file describes; None if the runtime cannot run them.
+        jobs: How experiments and custom runnables run; None if the runtime cannot run experiments. A runtime with
+            ``commands`` runs custom runnables as commands.
         commands: How jobs run that are commands; None if the runtime cannot run them.
         protection: Variables with which the roles fail, at the step ``protected``, instead of restarting a running
             Ray or changing its runtime.

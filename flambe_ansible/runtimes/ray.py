@@ -22,6 +22,7 @@ from flambe_ansible.sources import Requirements, read_requirements
 
 ROOT = "/opt/ray"
 VENV = f"{ROOT}/venv"
+EXTENSIONS = f"{ROOT}/extensions"
 RAY_UNIT = "flambe-ray.service"
 RAY_NODES = f"{ROOT}/bin/ray-nodes"
 JOBS_COMMAND = f"{ROOT}/bin/ray-jobs"
@@ -63,13 +64,6 @@ class RayRuntime:
         unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node", start_timeout=START_TIMEOUT, token_file=TOKEN_FILE
     )
     jobs: JobRunner | None = None
-    commands: CommandRunner | None = CommandRunner(
-        command=JOBS_COMMAND,
-        dashboard_port=DASHBOARD_PORT,
-        dashboard_unit=RAY_UNIT,
-        client_port=CLIENT_PORT,
-        token=TOKEN_FILE,
-    )
     protection: Mapping[str, Any] = {"python_env_unless_active": RAY_UNIT, "ray_node_restart": False}
     cuda_capability: float | None = None
     machines: Sequence[str] = ("x86_64", "aarch64")
@@ -78,20 +72,20 @@ class RayRuntime:
     def __init__(self, options: Mapping[str, Any] | None = None, nodes: NodeOptions | None = None) -> None:
         self._options = dict(options or {})
         self._nodes = nodes or NodeOptions()
+        self._venv = self._options.get("venv") or VENV
+        self.commands: CommandRunner | None = CommandRunner(
+            command=JOBS_COMMAND,
+            dashboard_port=DASHBOARD_PORT,
+            dashboard_unit=RAY_UNIT,
+            client_port=CLIENT_PORT,
+            token=TOKEN_FILE,
+            environment=self._venv,
+            extensions=EXTENSIONS,
+        )
 
     def check(self) -> None:
         """Check the versions of Ray and Python against what is known about Ray's releases."""
-        ray, python = self._options.get("ray"), self._options.get("python")
-        if ray is not None and Version(ray) < ray_versions.OLDEST:
-            raise _refuse("ray", f"is {ray}", expected=f"{ray_versions.OLDEST} or later, or runtime: flambe")
-        release = ray or ray_versions.TESTED
-        pythons = ray_versions.list_pythons(release)
-        minor = ".".join(str(python).split(".")[:2])
-        if python is None or minor in pythons or ray_versions.is_newer_than_tested(release):
-            return
-        raise _refuse(
-            "python", f"is {python}, and Ray {release} has no wheels for it", expected=f"{pythons[0]} to {pythons[-1]}"
-        )
+        self._check_release(self._options.get("ray") or ray_versions.TESTED, "ray", verb="is")
 
     def resolve(self, *, observer: Observer) -> RuntimeVersion:
         """Determine the release of Ray, and read the user's requirements; local projects are built."""
@@ -100,6 +94,9 @@ class RayRuntime:
             return self._describe_prepared()
         found = self._read_requirements(observer)
         version, origin = self._choose_release(found)
+        self._check_release(
+            version, "requirements" if self._options.get("requirements") else "packages", verb="pins Ray to"
+        )
         return RuntimeVersion(
             version=version,
             origin=origin,
@@ -113,10 +110,9 @@ class RayRuntime:
     def variables(self, version: RuntimeVersion) -> dict[str, Any]:
         """Return the variables of the roles that install Ray, run it, and run jobs on it."""
         options, required = self._options, version.requirements
-        venv = options.get("venv") or ""
         return {
             "python_env_root": ROOT,
-            "python_env_venv": venv,
+            "python_env_venv": options.get("venv") or "",
             "python_env_expected": {"ray": options.get("ray") or ""},
             "python_env_requirements": list(required.lines),
             "python_env_constraints": list(required.constraints),
@@ -129,18 +125,34 @@ class RayRuntime:
             "python_env_index_url": options.get("index_url") or "",
             "python_env_torch_backend": options.get("torch_backend") or "auto",
             "python_env_uv_src": find_uv(),
-            "ray_node_runtime": venv or VENV,
+            "ray_node_runtime": self._venv,
             "ray_node_root": ROOT,
             "ray_node_object_store_memory": options.get("object_store_memory") or 0,
             "ray_node_temp_dir": options.get("temp_dir") or "",
             "ray_jobs_root": ROOT,
-            "ray_jobs_runtime": venv or VENV,
+            "ray_jobs_runtime": self._venv,
+            "extensions_root": ROOT,
+            "extensions_environment": self._venv,
+            "extensions_overlay": EXTENSIONS,
             "tensorboard_logdir": BOARDS,
             "tensorboard_uv_src": find_uv(),
             "cluster_orchestrator_resources": dict(self._nodes.orchestrator_resources),
             "cluster_factories_resources": dict(self._nodes.factories_resources),
             "cluster_factories_labels": dict(self._nodes.factories_labels),
         }
+
+    def _check_release(self, release: str, field: str, *, verb: str) -> None:
+        """Check that a release of Ray, which a field sets, is supported and has wheels for the configured Python."""
+        if Version(release) < ray_versions.OLDEST:
+            expected = f"{ray_versions.OLDEST} or later, or runtime: flambe"
+            raise _refuse(field, f"{verb} {release}", expected=expected)
+        python, pythons = self._options.get("python"), ray_versions.list_pythons(release)
+        minor = ".".join(str(python).split(".")[:2])
+        if python is None or minor in pythons or ray_versions.is_newer_than_tested(release):
+            return
+        raise _refuse(
+            "python", f"is {python}, and Ray {release} has no wheels for it", expected=f"{pythons[0]} to {pythons[-1]}"
+        )
 
     def _describe_prepared(self) -> RuntimeVersion:
         origin = f"prepared on the hosts in {self._options['venv']}"

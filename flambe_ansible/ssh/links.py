@@ -55,6 +55,8 @@ class Links:
         self.answer = answer
         self.observer = observer
         self.probes: dict[str, Probe] = {}
+        # Called for a host that answers and has no trusted key, before the key that it offers is accepted.
+        self.on_unknown_key: Callable[[Host, Observer, threading.Event], None] = lambda *_: None
         self._options = dict(options or {})
         self._proxies: dict[tuple[str, int], str | None] = {}
         self._masters: dict[str, Master] = {}
@@ -226,10 +228,15 @@ class Links:
         with lock:
             if master := self._find_open(host):
                 return master
-            target = self._target(host)
+            _require_address(host)
             deadline = time.monotonic() + patience.seconds
-            if not target.proxy_command:
+            if not self._proxy(host):
                 waiting.wait_for_banner(host.name, host.address, port=host.port, patience=patience, stop=stop)
+            if not self.trusted(host):
+                answered = time.monotonic()
+                self.on_unknown_key(host, observer, stop)
+                deadline += time.monotonic() - answered
+            target = self._target(host)
             with self._lock:
                 master = self._masters[host.name] = Master(target, self._socket(host))
             try:
@@ -242,8 +249,7 @@ class Links:
             return master
 
     def _target(self, host: Host) -> Target:
-        if not host.address:
-            raise HostConnectionError(f"{host.name}: the host has no address", host=host.name)
+        _require_address(host)
         known = bool(self.trusted(host))
         if not known and self.strict_host_keys:
             raise HostKeyError(
@@ -280,3 +286,8 @@ class Links:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="flambe-", dir="/tmp"))
             return self._folder / hashlib.sha256(host.name.encode()).hexdigest()[:12]
+
+
+def _require_address(host: Host) -> None:
+    if not host.address:
+        raise HostConnectionError(f"{host.name}: the host has no address", host=host.name)

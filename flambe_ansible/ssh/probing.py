@@ -38,6 +38,7 @@ report cpus "$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
 report memory "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
 gpus=0
 for gpu in /proc/driver/nvidia/gpus/*; do if [ -e "$gpu" ]; then gpus=$((gpus + 1)); fi; done
+if [ "$gpus" = 0 ]; then gpus=$(timeout 30 nvidia-smi -L 2>/dev/null </dev/null | grep -c '^GPU '); fi
 report gpus "$gpus"
 report end yes
 """.replace("@CLOUD_INIT_SECONDS@", str(CLOUD_INIT_SECONDS))

@@ -63,18 +63,16 @@ class Processes:
         """
         process = self._start(argv, subprocess.DEVNULL if data is None else subprocess.PIPE)
         deadline = None if timeout is None else time.monotonic() + timeout
+        output: list[bytes] = []
         try:
-            if on_output is None:
-                stdout, stderr = self._communicate(process, data, deadline)
-            else:
-                stdout, stderr = self._stream(process, on_output, deadline)
+            stderr = self._exchange(process, data or b"", on_output or output.append, output, deadline)
         finally:
             kill_group(process)
             with self._lock:
                 self._running.discard(process)
         if self._cancelled and process.returncode == -signal.SIGKILL:  # killed before the next check
             raise CancelledError("cancelled")
-        return subprocess.CompletedProcess(list(argv), process.returncode, stdout, stderr)
+        return subprocess.CompletedProcess(list(argv), process.returncode, b"".join(output), stderr)
 
     def cancel(self) -> None:
         """Kill all running processes, and start no new ones until :meth:`reset`."""
@@ -99,32 +97,36 @@ class Processes:
             self._running.add(process)
             return process
 
-    def _communicate(
-        self, process: subprocess.Popen[bytes], data: bytes | None, deadline: float | None
-    ) -> tuple[bytes, bytes]:
-        """Collect the output, polling for the limit and for cancellation.
+    def _exchange(
+        self,
+        process: subprocess.Popen[bytes],
+        data: bytes,
+        on_output: Callable[[bytes], None],
+        output: list[bytes],
+        deadline: float | None,
+    ) -> bytes:
+        """Send the input, pass on standard output as it arrives, and return standard error.
 
-        Waiting for the end of the pipes is not enough: a client of a kept connection passes its pipes to the master,
-        which keeps them open until the host's command ends.
+        It polls for the limit and for cancellation: waiting for the end of the pipes is not enough, since a client of a
+        kept connection passes its pipes to the master, which keeps them open until the host's command ends.
+        ``Popen.communicate`` loses the rest of the input if its time limit ends before all is sent.
         """
-        while True:
-            try:
-                return process.communicate(data, _POLL)
-            except subprocess.TimeoutExpired as e:
-                self._check(process, deadline, e.stdout or b"", e.stderr or b"")
-                data = None  # the first call has sent it
-
-    def _stream(
-        self, process: subprocess.Popen[bytes], on_output: Callable[[bytes], None], deadline: float | None
-    ) -> tuple[bytes, bytes]:
-        """Pass on standard output as it arrives, and collect standard error."""
-        errors = b""
+        errors, rest = b"", memoryview(data)
         with selectors.DefaultSelector() as selector:
             for pipe in (process.stdout, process.stderr):
                 if pipe:
                     selector.register(pipe, selectors.EVENT_READ)
+            if process.stdin:
+                os.set_blocking(process.stdin.fileno(), False)
+                selector.register(process.stdin, selectors.EVENT_WRITE)
             while selector.get_map():
                 for key, _ in selector.select(_POLL):
+                    if key.fileobj is process.stdin:
+                        rest = _send(key.fd, rest)
+                        if not rest:
+                            selector.unregister(process.stdin)
+                            process.stdin.close()
+                        continue
                     chunk = os.read(key.fd, 65536)
                     if not chunk:
                         selector.unregister(key.fileobj)
@@ -132,15 +134,25 @@ class Processes:
                         on_output(chunk)
                     else:
                         errors += chunk
-                self._check(process, deadline, b"", errors)
+                self._check(process, deadline, b"".join(output), errors)
         process.wait()
-        return b"", errors
+        return errors
 
     def _check(self, process: subprocess.Popen[bytes], deadline: float | None, stdout: bytes, stderr: bytes) -> None:
         if self._cancelled:
             raise CancelledError("cancelled")
         if deadline is not None and time.monotonic() >= deadline:
             raise subprocess.TimeoutExpired(process.args, 0.0, stdout, stderr)
+
+
+def _send(descriptor: int, data: memoryview) -> memoryview:
+    """Write what a pipe takes; return the rest, which is empty if the pipe has no reader."""
+    try:
+        return data[os.write(descriptor, data) :] if data else data
+    except BlockingIOError:
+        return data
+    except BrokenPipeError:
+        return memoryview(b"")
 
 
 def kill_group(process: subprocess.Popen[bytes], *, wait: bool = True) -> None:

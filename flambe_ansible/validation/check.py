@@ -55,7 +55,8 @@ def find_flaws(schema: Schema, values: Mapping[str, Any], *, invalid: Collection
         right[one.name] = normalize(one, values[one.name]) if not found else None
         wrong.update([one.name] if found else [])
     for rule in schema.cross_rules:
-        if not wrong.intersection(rule.needs) and all(right.get(name) is not None for name in rule.needs):
+        read = (*rule.needs, *rule.reads)
+        if not wrong.intersection(read) and all(right.get(name) is not None for name in rule.needs):
             flaws.extend(_complete(schema.by_name[str(flaw.path[0])], flaw, prefix=()) for flaw in rule.check(right))
     return flaws
 

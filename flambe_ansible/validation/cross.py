@@ -34,6 +34,23 @@ def check_runtime(field: str, runtime: str) -> Callable[[Mapping[str, Any]], lis
     return check
 
 
+def check_pair(field: str, other: str) -> Callable[[Mapping[str, Any]], list[Flaw]]:
+    """Return the rule that refuses one of two fields without the other."""
+
+    def check(values: Mapping[str, Any]) -> list[Flaw]:
+        if values.get(other) is not None:
+            return []
+        return [Flaw(message=f"is set, and {other} is not", expected=f"both, or no {field}", path=(field,))]
+
+    return check
+
+
+def check_sources(_values: Mapping[str, Any]) -> list[Flaw]:
+    """Refuse sources for a security group that does not belong to the cluster."""
+    message = "is set, and the rules of security_group are not changed"
+    return [Flaw(message=message, expected="only one of ssh_sources and security_group", path=("ssh_sources",))]
+
+
 def check_timeouts(values: Mapping[str, Any]) -> list[Flaw]:
     """Check that the orchestrator is not terminated before the factories."""
     orchestrator, factories = values["orchestrator_timeout"], values["factories_timeout"]
@@ -68,5 +85,10 @@ RUNTIME_RULES = tuple(
     )
     for field in fields
 )
+KEY_RULES = tuple(
+    CrossRule(needs=(field,), reads=(other,), check=check_pair(field, other))
+    for field, other in (("key_name", "key"), ("key", "key_name"))
+)
+SOURCES_RULE = CrossRule(needs=("security_group", "ssh_sources"), check=check_sources)
 TIMEOUTS_RULE = CrossRule(needs=("orchestrator_timeout", "factories_timeout"), check=check_timeouts)
 VOLUME_RULE = CrossRule(needs=("volume_type", "volume_size"), check=check_volume)

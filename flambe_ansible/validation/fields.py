@@ -15,9 +15,11 @@ from flambe_ansible.validation.cross import (
     GP2_IO1_LARGEST,
     GP3_LARGEST,
     IO1_SMALLEST,
+    KEY_RULES,
     LONGEST_TIMEOUT,
     NEVER,
     RUNTIME_RULES,
+    SOURCES_RULE,
     TIMEOUTS_RULE,
     VOLUME_RULE,
     VOLUME_TYPES,
@@ -125,8 +127,9 @@ EXTRA_FIELDS = (
         name="expose_sites",
         kind=Kind.BOOLEAN,
         expected="true or false",
-        doc="Whether TensorBoard and the report site are reachable from the network. They have no password.",
-        change_note="with the next submit",
+        doc="Whether TensorBoard and the report site are reachable from the network. They have no password. Ray's"
+        " dashboard never is.",
+        change_note="with the next submit; of `runtime: ray`, with the next launch",
         default=False,
     ),
     Field(
@@ -142,10 +145,32 @@ EXTRA_FIELDS = (
         kind=Kind.NUMBER,
         expected="5 to 3600 seconds",
         doc="Seconds from the start of a host until it accepts a login.",
-        default=300.0,
+        default_note="300; 600 for types with GPUs, 1800 for bare metal, p4 and newer",
         rule=rules.within(5, 3600),
     ),
     *NODE_FIELDS,
+    Field(
+        name="idle_cpu_percent",
+        kind=Kind.NUMBER,
+        expected="1 to 1000 percent of one CPU",
+        doc="A host is idle only if its CPU use is below this, in percent of one CPU. Ray itself needs up to 15.",
+        default=30.0,
+        rule=rules.within(1, 1000),
+    ),
+    Field(
+        name="idle_gpu_percent",
+        kind=Kind.NUMBER,
+        expected="1 to 100 percent",
+        doc="A host is idle only if the use of each NVIDIA GPU, and of its memory, is below this, in percent.",
+        default=5.0,
+        rule=rules.within(1, 100),
+    ),
+    Field(
+        name="idle_command",
+        expected="one command for bash",
+        doc="A check of your own, run on each host as `username` every minute: exit code 0 means that it is busy.",
+        rule=rules.text(longest=4096),
+    ),
 )
 BASE_FIELDS = (
     NAME,
@@ -166,8 +191,11 @@ TYPES = tuple(
         rule=rules.form(rules.INSTANCE_TYPE, hint=" "),
     )
     for name, hosts in (
-        ("factories_type", "the factories: x86_64. flambe supports GPUs up to the T4 of g4dn."),
-        ("orchestrator_type", "the orchestrator: x86_64, at least t2.small; no GPU needed."),
+        (
+            "factories_type",
+            "the factories: x86_64, or arm64 with runtime ray. flambe supports GPUs up to the T4 of g4dn.",
+        ),
+        ("orchestrator_type", "the orchestrator: x86_64, or arm64 with runtime ray; at least t2.small, no GPU needed."),
     )
 )
 CREATOR = Field(
@@ -178,13 +206,14 @@ CREATOR = Field(
     required=True,
     rule=rules.text(longest=256),
 )
+OWN = "one that the launch makes for the cluster, and `down` deletes"
 NETWORK = (
     Field(
         name="key_name",
         expected="the name of an EC2 key pair, 1 to 255 characters",
         doc="The EC2 key pair whose private half is `key`.",
         change=Change.NEW_HOSTS,
-        required=True,
+        default_note=OWN,
         rule=rules.text(longest=255),
     ),
     Field(
@@ -192,7 +221,7 @@ NETWORK = (
         expected="a security group id such as sg-0987654321",
         doc="The security group. It must allow SSH (port 22) from you and all traffic among its members.",
         change=Change.NEW_HOSTS,
-        required=True,
+        default_note=OWN,
         rule=rules.form(rules.SECURITY_GROUP, hint="sg-"),
     ),
     Field(
@@ -200,9 +229,17 @@ NETWORK = (
         expected="a subnet id such as subnet-0123456789abcdef0",
         doc="The subnet of all hosts.",
         change=Change.NEW_HOSTS,
-        required=True,
+        default_note="a default subnet in a zone that offers the types",
         rule=rules.form(rules.SUBNET, hint="subnet-"),
     ),
+)
+SSH_SOURCES = Field(
+    name="ssh_sources",
+    kind=Kind.ADDRESSES,
+    expected="a list of networks such as 203.0.113.0/24",
+    doc="The networks from which SSH is allowed, if the cluster has its own security group.",
+    default_note="the address of this machine, asked from checkip.amazonaws.com",
+    rule=rules.networks,
 )
 VOLUME_TYPE = Field(
     name="volume_type",
@@ -255,14 +292,14 @@ TIMEOUTS = tuple(
         name=f"{hosts}_timeout",
         kind=Kind.INTEGER,
         expected=_HOURS,
-        doc=f"Idle hours after which an alarm terminates {label}. A host on which Ray runs is never idle.{more}",
+        doc=f"Idle hours after which {label} shut{s} down: [Automatic shutdown](idle-shutdown.md).{more}",
         change_note="each launch restarts the idle time",
         default=default,
         rule=rules.within(NEVER, LONGEST_TIMEOUT),
     )
-    for hosts, label, more, default in (
-        ("orchestrator", "the orchestrator", " Must not be shorter than `factories_timeout`.", -1),
-        ("factories", "the factories", "", 1),
+    for hosts, label, s, more, default in (
+        ("orchestrator", "the orchestrator", "s", " Must not be shorter than `factories_timeout`.", -1),
+        ("factories", "the factories", "", "", 1),
     )
 )
 VOLUME_SIZE = Field(
@@ -282,7 +319,7 @@ AWS_CLUSTER = Schema(
         *TYPES,
         *NETWORK,
         CREATOR,
-        KEY,
+        replace(KEY, required=False, default_note=OWN),
         VOLUME_TYPE,
         REGION,
         USERNAME,
@@ -292,7 +329,8 @@ AWS_CLUSTER = Schema(
         *TIMEOUTS,
         VOLUME_SIZE,
         SETUP_CMDS,
+        SSH_SOURCES,
         *EXTRA_FIELDS,
     ),
-    cross_rules=(TIMEOUTS_RULE, VOLUME_RULE, FLAMBE_RULE, *RUNTIME_RULES),
+    cross_rules=(TIMEOUTS_RULE, VOLUME_RULE, *KEY_RULES, SOURCES_RULE, FLAMBE_RULE, *RUNTIME_RULES),
 )

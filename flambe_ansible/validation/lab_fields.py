@@ -13,6 +13,7 @@ FROM_THE_LAB = (
     "key_name",
     "security_group",
     "subnet_id",
+    "ssh_sources",
     "region_name",
     "username",
     "volume_type",

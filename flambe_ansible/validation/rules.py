@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -80,6 +83,22 @@ def region(value: str) -> list[Flaw]:
     if zone:
         return [Flaw(message=f"is the availability zone {show(value)}", suggestion=zone.group(1))]
     return form(REGION, hint=" ")(value)
+
+
+def networks(value: Sequence[Any]) -> list[Flaw]:
+    """Check a list of IPv4 and IPv6 networks in CIDR notation."""
+    if not value:
+        return [Flaw(message="is empty", expected="at least one network")]
+    flaws = []
+    for index, text in enumerate(value):
+        try:
+            ipaddress.ip_network(text if isinstance(text, str) else "")
+        except ValueError:
+            flaws.append(Flaw(message=f"is {show(text)}", expected="a network such as 203.0.113.0/24", path=(index,)))
+            if isinstance(text, str):
+                with contextlib.suppress(ValueError):
+                    flaws[-1] = replace(flaws[-1], suggestion=str(ipaddress.ip_network(text, strict=False)))
+    return flaws
 
 
 def commands(value: Sequence[Any]) -> list[Flaw]:

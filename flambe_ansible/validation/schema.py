@@ -82,10 +82,11 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossRule:
-    """A rule about several fields; it runs only if all fields it needs are set and valid."""
+    """A rule about several fields; it runs only if all fields it needs are set, and none that it reads is invalid."""
 
     needs: tuple[str, ...]
     check: Callable[[Mapping[str, Any]], list[Flaw]]
+    reads: tuple[str, ...] = ()  # besides those that it needs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from flambe_ansible.validation import fields, rules, ssh_rules
 from flambe_ansible.validation.addresses import FORM
-from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES
+from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES, TIMEOUTS_RULE
 from flambe_ansible.validation.schema import Change, Field, Kind, Schema
 
 ORCHESTRATOR_IP = Field(
@@ -50,6 +50,14 @@ HOST_KEYS = Field(
     default_note="the keys for the address in your known_hosts",
     rule=ssh_rules.host_keys,
 )
+TIMEOUTS = tuple(
+    replace(
+        one,
+        default=-1,
+        doc=one.doc.replace("shuts down", "is powered off").replace("shut down", "are powered off"),
+    )
+    for one in fields.TIMEOUTS
+)
 SSH_CLUSTER = Schema(
     tag="!SSHCluster",
     fields=(
@@ -62,6 +70,7 @@ SSH_CLUSTER = Schema(
         PORT,
         PROXY_JUMP,
         HOST_KEYS,
+        *TIMEOUTS,
         *(
             replace(one, doc="Whether to refuse hosts whose SSH key is neither in `host_keys` nor in your known_hosts.")
             if one.name == "strict_host_keys"
@@ -69,6 +78,6 @@ SSH_CLUSTER = Schema(
             for one in fields.EXTRA_FIELDS
         ),
     ),
-    cross_rules=(ssh_rules.HOSTS_RULE, ssh_rules.KEYS_RULE, FLAMBE_RULE, *RUNTIME_RULES),
+    cross_rules=(ssh_rules.HOSTS_RULE, ssh_rules.KEYS_RULE, TIMEOUTS_RULE, FLAMBE_RULE, *RUNTIME_RULES),
     refused={"factories_num": "is the length of factories_ips"},
 )

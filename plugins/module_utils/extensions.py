@@ -34,15 +34,19 @@ class ExtensionError(Exception):
 
 
 class Extensions:
-    """The extensions of one runtime that a module's parameters describe; ``todo`` names those to install."""
+    """The extensions of one runtime that a module's parameters describe; ``todo`` names those to install.
+
+    ``venv``: the environment whose Python imports them. ``target``: the folder into which they are installed.
+    """
 
     def __init__(self, params, account):
         self.params = params
         self.account = account
         self.root = params["root"].rstrip("/")
-        self.venv = os.path.join(self.root, "venv")
+        self.venv = params["environment"] or os.path.join(self.root, "venv")
+        self.target = params["overlay"] or self.venv
         self.python = os.path.join(self.venv, "bin/python")
-        self.record_path = os.path.join(self.venv, RECORD)
+        self.record_path = os.path.join(self.target, RECORD)
         self.record = files.read_json(self.record_path)
         self.sources = {name: self.locate(name, str(given)) for name, given in params["packages"].items()}
         self.todo = []
@@ -58,8 +62,8 @@ class Extensions:
 
     def inspect(self):
         """Find out what has to be installed, without changing anything."""
-        present = venv.installed(self.venv)
-        broken = set(venv.damaged(self.venv)) if self.record else set()
+        present = venv.installed(self.target)
+        broken = set(venv.damaged(self.target)) if self.record else set()
         for name, source in self.sources.items():
             known = self.record.get(name, {})
             distribution = known.get("distribution", "")
@@ -69,6 +73,7 @@ class Extensions:
 
     def converge(self):
         """Install the extensions in ``todo``."""
+        self.make_target()
         environ = accounts.environment(self.account)
         options = self.pip_options(environ)
         binary = uvs.find(self.account, self.params, pip_config.read(self.account.pw_dir, environ))
@@ -85,6 +90,9 @@ class Extensions:
             done[name] = {"digest": digests[name], "distribution": self.find_distribution(name, wanted[name])}
         with accounts.acting_as(self.account):
             self.write_record({**self.record, **done})
+
+    def make_target(self):
+        """Make the folder for the packages; an environment exists already."""
 
     def write_record(self, record):
         """Record what is installed."""
@@ -119,16 +127,20 @@ class Extensions:
 
     def install(self, uv, wanted):
         """Install all in one resolution, so that they are compatible with each other and the runtime."""
-        present = venv.installed(self.venv)
-        kept = [f"{name}=={present[name][0]}" for name in _KEPT if name in present]
-        constraints = venv.read_marker(self.venv).get("constraints", [])
         archives = [distribution_of(requirement) for requirement in wanted.values() if requirement.startswith("/")]
         try:
-            uv.install(self.python, [*kept, *wanted.values()], constraints, archives)
+            self.install_packages(uv, wanted, archives)
         except accounts.CommandError as error:
             named = [name for name in wanted if is_named(error.output, name, wanted[name])]
             names = ", ".join(named or wanted)
             raise ExtensionError(f"extension {names} could not be installed", error) from error
+
+    def install_packages(self, uv, wanted, archives):
+        """Install the extensions, name -> requirement; the distributions in ``archives`` even if they match."""
+        present = venv.installed(self.venv)
+        kept = [f"{name}=={present[name][0]}" for name in _KEPT if name in present]
+        constraints = venv.read_marker(self.venv).get("constraints", [])
+        uv.install(self.python, [*kept, *wanted.values()], constraints, archives)
 
     def check_import(self, name):
         """Import the module in the runtime."""
@@ -136,14 +148,19 @@ class Extensions:
         argv = [self.python, "-W", "ignore", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", name]
         limit, setting = self.params["timeout"], self.params["timeout_setting"]
         try:
-            accounts.check(self.account, argv, limit, f"import {name}", setting=setting)
+            env = self.import_environment()
+            accounts.check(self.account, argv, limit, f"import {name}", setting=setting, env=env)
         except accounts.CommandError as error:
             raise ExtensionError(f"extension {name} is installed, but cannot be imported", error) from error
+
+    def import_environment(self):
+        """Return the environment variables for the import of an extension."""
+        return accounts.environment(self.account)
 
     def find_distribution(self, name, requirement):
         """Return the installed distribution of an extension; "" if its name is unknown."""
         guesses = (distribution_of(requirement), venv.normalize(name))
-        present = venv.installed(self.venv)
+        present = venv.installed(self.target)
         return next((guess for guess in guesses if guess in present), "")
 
 

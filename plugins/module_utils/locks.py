@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
+import shutil
+import subprocess
 
 from ansible_collections.flambe.cluster.plugins.module_utils import files
 
 FILE = "lock.json"
 NO_DRIVER = "cpu"
 AUTO = "auto"
-_DRIVER = "/proc/driver/nvidia/version"
+_MODULE = "/proc/driver/nvidia/version"
+_SMI = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+_SMI_PATH = "/usr/local/nvidia/bin:/usr/bin:/bin:/usr/local/bin"
+_SMI_SECONDS = 30
 
 
-def host_kind(path=_DRIVER):
+def host_kind(module=_MODULE, smi_path=_SMI_PATH):
     """Return the kind of this host: its machine, and the version of NVIDIA's driver, such as ``x86_64-cpu``.
 
     Hosts of one kind get the same packages.
     """
-    match = re.search(r"Module\s.*?(\d+(?:\.\d+)+)", files.read(path) or "")
-    return "{}-{}".format(platform.machine(), f"cuda-{match.group(1)}" if match else NO_DRIVER)
+    driver = read_driver(module, smi_path)
+    return "{}-{}".format(platform.machine(), f"cuda-{driver}" if driver else NO_DRIVER)
+
+
+def read_driver(module=_MODULE, smi_path=_SMI_PATH):
+    """Return the version of NVIDIA's driver, "" if there is none.
+
+    A container or a sandbox with a GPU may not show the kernel module; nvidia-smi is used there, as by uv.
+    """
+    match = re.search(r"Module\s.*?(\d+(?:\.\d+)+)", files.read(module) or "")
+    return match.group(1) if match else _read_smi(smi_path)
+
+
+def _read_smi(path):
+    """Return the version that nvidia-smi prints for the first GPU; "" if it fails or is not installed."""
+    program = shutil.which(_SMI[0], path=path)
+    if not program:
+        return ""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        done = subprocess.run([program, *_SMI[1:]], timeout=_SMI_SECONDS, check=False, **pipes)
+        match = re.match(rb"\s*(\d+(?:\.\d+)+)\s*$", done.stdout.split(b"\n")[0])
+        return match.group(1).decode() if match and done.returncode == 0 else ""
+    return ""
 
 
 def torch_backend(kind, wanted):
@@ -34,6 +62,12 @@ def torch_options(kind, wanted):
     """Return the options of uv that choose the build of PyTorch for a kind of host."""
     backend = torch_backend(kind, wanted)
     return [f"--torch-backend={backend}"] if backend else []
+
+
+def torch_variables(kind):
+    """Return the variables for uv's choice of the CUDA build: it need not find the driver itself."""
+    driver = kind.partition("-cuda-")[2]
+    return {"UV_CUDA_DRIVER_VERSION": driver} if driver else {}
 
 
 def public_version(line):
@@ -67,7 +101,7 @@ class Lock:
     def _compile(self, uv, kind):
         first = next(iter(self.found.values()), [])
         constraints = [*self.params["constraints"], *(public_version(line) for line in first if "==" in line)]
-        machine, _, driver = kind.partition("-")
+        machine = kind.partition("-")[0]
         options = [
             "--python-version",
             self.params["python_version"],
@@ -75,5 +109,4 @@ class Lock:
         ]
         if machine != platform.machine():
             options += ["--python-platform", f"{machine}-manylinux_2_28"]
-        variables = {"UV_CUDA_DRIVER_VERSION": driver.partition("-")[2]} if driver != NO_DRIVER else {}
-        return uv.compile(self.params["requirements"], constraints, options, variables)
+        return uv.compile(self.params["requirements"], constraints, options, torch_variables(kind))

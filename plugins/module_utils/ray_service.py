@@ -62,6 +62,7 @@ class Node:
         self.started = False
         self.warnings = []
         self.restarts = 0  # of the unit by systemd, before the wait for the nodes
+        self.blocked = False  # nodes are missing because the head cannot connect to their ports
 
     def converge(self):
         """Bring files and unit to the wanted state."""
@@ -265,10 +266,13 @@ class Node:
             error = document.get("error", "")
             if not missing:
                 missing, error = self.find_blocked()
+                self.blocked = bool(missing)
                 # A port that stays closed on a node that is alive does not open by itself.
                 deadline = min(deadline, begun + BLOCKED_SECONDS) if missing else deadline
-            if not missing or time.monotonic() > deadline:
-                return missing, error
+            if not missing:
+                return [], ""
+            if time.monotonic() > deadline:
+                return missing, error or self.find_blocked()[1]  # Ray may list a blocked node as dead meanwhile
             self.check_running(self.systemd.show())
             expected = accounts.count(len(self.params["expect"]), "node")
             progress.report("waiting for {} of {}: {}".format(len(missing), expected, ", ".join(missing)))

@@ -129,6 +129,8 @@ def unit_text(
         "options": {
             **again,
             "KillMode": "control-group",
+            # By default systemd stops all of Ray if the kernel kills one of its processes for lack of memory.
+            "OOMPolicy": "continue",
             "TimeoutStopSec": 15,
             "LimitNOFILE": 65536,
             **({"TimeoutStartSec": START_TIMEOUT} if start_pre else {}),

@@ -140,7 +140,7 @@ class Runtime:
         """Compare a completed environment with the wanted one; its Python did not find the modules ``unfound``."""
         requirements = self.params["requirements"]
         changed = marker.get("inputs") != self.digest
-        if self.params["exact"] and not requirements:  # in check mode, before they are resolved
+        if self.params["exact"] and not self.params["resolved"]:  # in check mode
             self.todo.append("change to the packages that will be resolved")
         elif changed and self.params["exact"]:
             self.todo.append(venv.describe_changes(self.venv, requirements))
@@ -235,8 +235,9 @@ class Runtime:
         """Install the requirements, and with ``exact`` remove all other packages."""
         requirements = self.params["requirements"]
         if self.params["exact"]:
-            options = locks.torch_options(locks.host_kind(), self.params["torch_backend"])
-            uv.sync(self.python, requirements, self.reinstall, options)
+            kind = locks.host_kind()
+            options = locks.torch_options(kind, self.params["torch_backend"])
+            uv.sync(self.python, requirements, self.reinstall, options, locks.torch_variables(kind))
         else:
             uv.install(self.python, requirements, self.params["constraints"], self.reinstall)
 

@@ -84,16 +84,27 @@ class Uv:
             argv += [f"--reinstall-package={name}" for name in reinstall]
             self.run(*argv, cwd=folder, on_lines=UvProgress("resolving the packages"))
 
-    def sync(self, python, requirements, reinstall, options=()):
+    def sync(self, python, requirements, reinstall, options=(), variables=None):
         """Make the packages of a venv equal to exact requirements; others are removed."""
         with self.workplace(requirements__txt="".join(f"{line}\n" for line in requirements)) as folder:
             argv = ["pip", "sync", "--python", python, "--allow-empty-requirements", *options, "requirements.txt"]
             argv += [f"--reinstall-package={name}" for name in reinstall]
-            self.run(*argv, cwd=folder, on_lines=UvProgress("comparing the packages"))
+            self.run(*argv, cwd=folder, on_lines=UvProgress("comparing the packages"), variables=variables)
 
-    def compile(self, requirements, constraints, options=(), variables=None):
-        """Resolve requirements; return the exact requirements, one per line, without comments."""
-        texts = {"requirements__in": requirements, "constraints__txt": constraints}
+    def add(self, python, prefix, requirements, reinstall):
+        """Install exact requirements below another folder than the environment, without their dependencies."""
+        with self.workplace(requirements__txt="".join(f"{line}\n" for line in requirements)) as folder:
+            argv = ["pip", "install", "--python", python, "--prefix", prefix, "--no-deps", "-r", "requirements.txt"]
+            argv += [f"--reinstall-package={name}" for name in reinstall]
+            self.run(*argv, cwd=folder, on_lines=UvProgress("installing the packages"))
+
+    def compile(self, requirements, constraints, options=(), variables=None, excludes=()):
+        """Resolve requirements; return the exact requirements, one per line, without comments.
+
+        The packages in ``excludes`` and what they require are left out.
+        """
+        options = [*options, *(["--excludes", "excludes.txt"] if excludes else [])]
+        texts = {"requirements__in": requirements, "constraints__txt": constraints, "excludes__txt": excludes}
         with self.workplace(
             **{name: "".join(f"{line}\n" for line in lines) for name, lines in texts.items()}
         ) as folder:

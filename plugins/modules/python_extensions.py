@@ -18,10 +18,26 @@ options:
     description: The folder of the runtime.
     type: path
     required: true
+  environment:
+    description: The environment; empty for the one of the runtime.
+    type: str
+    default: ""
+  overlay:
+    description: >-
+      A folder that gets the extensions, and the packages that they require and the environment lacks; the environment
+      is not changed. Processes of the environment import them with C(lib/python3.N/site-packages) of this folder on
+      their PYTHONPATH. Empty to install into the environment.
+    type: str
+    default: ""
   packages:
     description: Module name to an absolute path, a path below C(~/), or a requirement.
     type: dict
     required: true
+  requires:
+    description:
+      - Module name to requirements that are installed instead of what the extension requires; only with O(overlay).
+    type: dict
+    default: {}
   extra_index_url:
     description: An additional package index. It may contain a password.
     type: str
@@ -63,6 +79,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import host_lock, package_index, pip_config, venv
 from ansible_collections.flambe.cluster.plugins.module_utils.extensions import ExtensionError, Extensions
+from ansible_collections.flambe.cluster.plugins.module_utils.overlay import Overlay
 from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
 
 
@@ -71,7 +88,10 @@ def main():
         argument_spec={
             "root": {"type": "path", "required": True},
             "user": {"type": "str", "default": ""},
+            "environment": {"type": "str", "default": ""},
+            "overlay": {"type": "str", "default": ""},
             "packages": {"type": "dict", "required": True},
+            "requires": {"type": "dict", "default": {}},
             "extra_index_url": {"type": "str", "default": "", "no_log": True},
             "trusted_host": {"type": "str", "default": ""},
             **ARGUMENTS,
@@ -83,14 +103,16 @@ def main():
     texts = [module.params["extra_index_url"], *map(str, module.params["packages"].values())]
     module.no_log_values.update(pip_config.passwords(options) + pip_config.passwords_in(texts))
     params = {**module.params, "missing_ok": module.check_mode}
+    kind = Overlay if params["overlay"] else Extensions
     try:
-        extensions = Extensions(params, account)
-        if not os.path.exists(os.path.join(extensions.venv, venv.MARKER)) and not module.check_mode:
+        extensions = kind(params, account)
+        complete = extensions.python if params["environment"] else os.path.join(extensions.venv, venv.MARKER)
+        if not os.path.exists(complete) and not module.check_mode:
             module.fail_json(msg=f"no complete runtime in {extensions.venv}: install it with the role flambe")
         extensions.inspect()
         if extensions.todo and not module.check_mode:
             with host_lock.hold(os.path.join(extensions.root, host_lock.NAME), f"installation in {extensions.root}"):
-                extensions = Extensions(params, account)  # an earlier installation may have ended meanwhile
+                extensions = kind(params, account)  # an earlier installation may have ended meanwhile
                 extensions.inspect()
                 if extensions.todo:
                     extensions.converge()

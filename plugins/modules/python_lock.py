@@ -35,6 +35,10 @@ options:
     description: Whether the Python is a build that uv installs.
     type: bool
     default: false
+  reason:
+    description: Why a build is installed, for messages.
+    type: str
+    default: ""
   kinds:
     description: The kinds of the hosts, as M(flambe.cluster.python_info) returns them.
     type: list
@@ -70,6 +74,10 @@ locks:
   description: The exact requirements by kind of host.
   type: dict
   returned: success
+python_version:
+  description: The exact version of the build, such as V(3.12.16); empty without O(managed), and if it is not installed.
+  type: str
+  returned: success
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -77,6 +85,22 @@ from ansible_collections.flambe.cluster.plugins.module_utils import account as a
 from ansible_collections.flambe.cluster.plugins.module_utils import locks, package_index, pip_config
 from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Installer
 from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
+
+REMEDY = "without access to GitHub, set UV_PYTHON_INSTALL_MIRROR in /etc/environment, or use one python3 on all hosts"
+TORCH_INDEX = "download.pytorch.org"
+TORCH_REMEDY = "torch_backend: none takes the builds of the package index"
+
+
+def install_python(module, installer, uv, version):
+    """Install the build of uv and return its version, or fail the module with the reason for it and a remedy."""
+    try:
+        return installer.install_managed(uv, version).version
+    except accounts.CommandError as error:
+        reason = f"{module.params['reason']}, and " if module.params["reason"] else ""
+        problem = f"Python {version} could not be installed: {error}; {REMEDY}"
+        if "No download found" in error.output:
+            problem = f"uv has no build of Python {version}"
+        return module.fail_json(msg=f"{reason}{problem}\n{error.output}", output=error.output)
 
 
 def main():
@@ -88,6 +112,7 @@ def main():
             "constraints": {"type": "list", "elements": "str", "default": []},
             "python_version": {"type": "str", "required": True},
             "managed": {"type": "bool", "default": False},
+            "reason": {"type": "str", "default": ""},
             "kinds": {"type": "list", "elements": "str", "required": True},
             "torch_backend": {"type": "str", "default": "auto"},
             "index_url": {"type": "str", "default": "", "no_log": True},
@@ -99,25 +124,31 @@ def main():
     module.no_log_values.update(pip_config.passwords(pip_config.read(account.pw_dir, accounts.environment(account))))
     lock = locks.Lock(module.params)
     installer = Installer(module.params, account)
-    lacks_python = module.params["managed"] and not installer.find_managed(module.params["python_version"])
-    todo = [f"install Python {module.params['python_version']}"] if lacks_python else []
+    version, reason = module.params["python_version"], module.params["reason"]
+    build = installer.find_managed(version) if module.params["managed"] else None
+    lacks_python = module.params["managed"] and not build
+    todo = [f"install Python {version}" + (f" ({reason})" if reason else "")] if lacks_python else []
     todo += [f"resolve the packages for {', '.join(lock.todo)}"] if lock.todo else []
     message = "; ".join(todo) or "nothing to do"
+    found = {"locks": lock.found, "python_version": build.version if build else ""}
     if not todo or module.check_mode:
-        module.exit_json(changed=bool(todo), locks=lock.found, msg=f"would {message}" if todo else message)
+        module.exit_json(changed=bool(todo), msg=f"would {message}" if todo else message, **found)
     try:
         installer.make_folders()
         uv = installer.prepare_uv()
         if lacks_python:
-            installer.install_managed(uv, module.params["python_version"])
+            found["python_version"] = install_python(module, installer, uv, version)
         lock.resolve(uv)
     except accounts.CommandError as error:
-        module.fail_json(msg=f"the packages could not be resolved: {error}\n{error.output}", output=error.output)
+        remedy = f"; {TORCH_REMEDY}" if TORCH_INDEX in error.output else ""
+        module.fail_json(
+            msg=f"the packages could not be resolved: {error}{remedy}\n{error.output}", output=error.output
+        )
     except package_index.PackageNotFoundError as error:
         module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
     except (LookupError, OSError) as error:
         module.fail_json(msg=f"the packages could not be resolved: {error}")
-    module.exit_json(changed=True, locks=lock.found, msg=message)
+    module.exit_json(changed=True, msg=message, **found)
 
 
 if __name__ == "__main__":

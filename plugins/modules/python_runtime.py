@@ -66,6 +66,10 @@ options:
       then removed from the environment.
     type: bool
     default: false
+  resolved:
+    description: With O(exact), V(false) is for check mode before O(requirements) are resolved.
+    type: bool
+    default: true
   torch_backend:
     description: The builds of PyTorch with O(exact), as for M(flambe.cluster.python_lock).
     type: str
@@ -164,6 +168,7 @@ def main():
             "constraints": {"type": "list", "elements": "str", "default": []},
             "imports": {"type": "list", "elements": "str", "default": []},
             "exact": {"type": "bool", "default": False},
+            "resolved": {"type": "bool", "default": True},
             "torch_backend": {"type": "str", "default": "none"},
             "links": {"type": "list", "elements": "str", "default": []},
             "links_dir": {"type": "path", "default": "/usr/local/bin"},
@@ -175,8 +180,8 @@ def main():
         supports_check_mode=True,
     )
     account = accounts.of_module(module)
-    if module.params["exact"] and not module.params["requirements"] and not module.check_mode:
-        module.fail_json(msg="exact is set without requirements: the packages are not resolved")
+    if module.params["exact"] and not module.params["resolved"] and not module.check_mode:
+        module.fail_json(msg="exact is set with requirements that are not resolved")
     module.no_log_values.update(pip_config.passwords(pip_config.read(account.pw_dir, accounts.environment(account))))
     runtime = Runtime(module.params, account)
     try:

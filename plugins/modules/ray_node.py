@@ -198,6 +198,14 @@ missing:
   type: list
   elements: str
   returned: success
+answer:
+  description: Why they are missing; on the head, the ports that it cannot connect to, or Ray's last error.
+  type: str
+  returned: success
+blocked:
+  description: Whether they are missing because the head cannot connect to their ports.
+  type: bool
+  returned: success
 actions:
   description: What was done; the message is a summary of it.
   type: list
@@ -285,6 +293,7 @@ def main():
         versions=node.versions(),
         missing=missing,
         answer=answer,
+        blocked=node.blocked,
         diff=node.systemd.diff,
         output=systemd.log() if missing else "",
         msg=node.systemd.summary(),

@@ -13,6 +13,8 @@ import boto3
 
 from flambe_ansible.lab import LabInfo
 
+_KEYS: dict[str, set[str]] = {}
+
 
 def client(info: LabInfo, service: str = "ec2", **changed: str) -> Any:
     """Make a boto3 client of the lab; ``access_key``, ``secret_key`` and ``region`` can be overridden."""
@@ -68,18 +70,25 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 180) -
 
 
 def console_keys(info: LabInfo, instance: str) -> set[str]:
-    """Read the SSH host keys from an instance's console, as ``type base64``."""
+    """Read the SSH host keys from an instance's console, as ``type base64``; none after it was stopped and started."""
     output = client(info).get_console_output(InstanceId=instance, Latest=True)["Output"]
     block = re.search(r"-----BEGIN SSH HOST KEY KEYS-----\n(.*?)-----END SSH HOST KEY KEYS-----", output, re.DOTALL)
-    assert block, output
-    return {" ".join(line.split()[:2]) for line in block[1].splitlines()}
+    return {" ".join(line.split()[:2]) for line in block[1].splitlines()} if block else set()
+
+
+def known_keys(info: LabInfo, instance: str) -> set[str]:
+    """Return the SSH host keys that an instance's console showed at its first boot; wait for them."""
+    if instance not in _KEYS:
+        wait_until(lambda: bool(console_keys(info, instance)), f"keys on the console of {instance}", 10)
+        _KEYS[instance] = console_keys(info, instance)
+    return _KEYS[instance]
 
 
 def ssh(info: LabInfo, instance: str, command: str, tmp: Path) -> str:
     """Run a command on a host; its host key must match the console."""
     address = describe(info, instance)[0]["PrivateIpAddress"]
     known = tmp / f"known_hosts.{instance}"
-    known.write_text("".join(f"{address} {key}\n" for key in console_keys(info, instance)))
+    known.write_text("".join(f"{address} {key}\n" for key in known_keys(info, instance)))
     options = ["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes"]
     argv = ["ssh", "-i", str(info.key), *options, "-o", "ConnectTimeout=10", f"ubuntu@{address}", command]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)

@@ -75,6 +75,13 @@ class RayCluster:
         words = [] if host == "orchestrator" else host.split()
         return self.call("ssh", *words, "--", command, code=code)
 
+    def send(self, host: str, path: str, data: bytes) -> None:
+        """Write a file on a host, as root; ``host`` as in ``on``."""
+        words = [] if host == "orchestrator" else host.split()
+        command = f"sudo install -D -m 644 /dev/stdin {path}"
+        argv = [Path(sys.executable).with_name("flambe-ans"), "ssh", self.file, *words, "--", command]
+        subprocess.run([str(word) for word in argv], env=self.environment, input=data, check=True)
+
     def on_all(self, command: str) -> dict[str, str]:
         """Run a command on all hosts; return their outputs by name."""
         return {name: one["stdout"] for name, one in self.document("exec", "--", command).items()}

@@ -86,7 +86,7 @@ def test_a_host_is_a_separate_machine(lab: LabInfo, host: str, tmp_path: Path) -
     address = found["PrivateIpAddress"]
     scanned = subprocess.run(["ssh-keyscan", address], capture_output=True, text=True, check=True).stdout
     keys = {line.split(" ", 1)[1] for line in scanned.splitlines() if line and not line.startswith("#")}
-    assert keys == cloud.console_keys(lab, host)
+    assert keys == cloud.known_keys(lab, host)
     output = cloud.ssh(
         lab,
         host,
@@ -110,6 +110,60 @@ def test_hosts_start_together_and_reach_each_other(lab: LabInfo, tmp_path: Path)
     other = cloud.describe(lab, ids[1])[0]["PrivateIpAddress"]
     assert cloud.ssh(lab, ids[0], f"ping -c 1 -W 5 {other} >/dev/null && echo seen", tmp_path) == "seen"
     cloud.client(lab).terminate_instances(InstanceIds=ids)
+
+
+_SERVER = "sudo systemd-run --quiet --unit=server-{port} python3 -m http.server {port}; sleep 1"
+_GET = "curl --silent --max-time 2 --output /dev/null --write-out %{{http_code}} http://{address}:{port}; :"
+
+
+def test_security_groups_filter(lab: LabInfo, tmp_path: Path) -> None:
+    """Two hosts in different groups: rules apply to running hosts at once, and open connections go on."""
+    ec2 = cloud.client(lab)
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    closed, friends = (
+        ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"] for name in ("shut", "pals")
+    )
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    web = {**ssh, "FromPort": 8000, "ToPort": 8001}
+    memberships = ([closed], [friends, lab.security_group])  # no rule of the first lets the lab's check of sshd in
+    target, other = (
+        ec2.run_instances(**cloud.request(lab, SecurityGroupIds=groups))["Instances"][0]["InstanceId"]
+        for groups in memberships
+    )
+    cloud.wait_for(lab, [target, other], "running")
+    address = cloud.describe(lab, target)[0]["PrivateIpAddress"]
+    with pytest.raises(TimeoutError):
+        socket.create_connection((address, 22), timeout=1)
+    ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[ssh])
+    cloud.ssh(lab, target, _SERVER.format(port=8001), tmp_path)
+    get = _GET.format(address=address, port=8001)
+    assert cloud.ssh(lab, other, get, tmp_path) == "000"
+
+    mutual = {"IpProtocol": "tcp", "FromPort": 8001, "ToPort": 8001, "UserIdGroupPairs": [{"GroupId": friends}]}
+    ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[mutual])
+    assert cloud.ssh(lab, other, get, tmp_path) == "200"
+    with pytest.raises(TimeoutError):
+        socket.create_connection((address, 8001), timeout=1)
+    ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[web])
+    with socket.create_connection((address, 8001), timeout=5) as connection:
+        ec2.revoke_security_group_ingress(GroupId=closed, IpPermissions=[web, mutual])
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.recv(15).startswith(b"HTTP/1.0 200")
+    assert cloud.ssh(lab, other, get, tmp_path) == "000"
+
+    for group in (closed, friends):
+        with pytest.raises(ClientError, match=r"DependencyViolation"):
+            ec2.delete_security_group(GroupId=group)
+    boot = cloud.ssh(lab, target, _BOOT_ID, tmp_path)
+    cloud.ssh(lab, target, "sudo nft flush ruleset", tmp_path)
+    ec2.reboot_instances(InstanceIds=[target])
+    wait_for_other_boot(lab, target, boot, tmp_path)
+    cloud.ssh(lab, target, _SERVER.format(port=8001), tmp_path)
+    assert cloud.ssh(lab, other, get, tmp_path) == "000"
+    ec2.terminate_instances(InstanceIds=[target, other])
+    cloud.wait_for(lab, [target, other], "terminated")
+    for group in (closed, friends):
+        ec2.delete_security_group(GroupId=group)
 
 
 def test_a_host_is_unreachable_from_outside(lab: LabInfo, host: str) -> None:
@@ -312,7 +366,7 @@ def test_user_data_runs_once_at_the_first_boot(lab: LabInfo, tmp_path: Path) -> 
 def test_stop_and_start_keep_the_disk_and_the_address(lab: LabInfo, host: str, tmp_path: Path) -> None:
     ec2 = cloud.client(lab)
     cloud.ssh(lab, host, "echo kept > ~/kept; sync", tmp_path)
-    address, keys = cloud.describe(lab, host)[0]["PrivateIpAddress"], cloud.console_keys(lab, host)
+    address = cloud.describe(lab, host)[0]["PrivateIpAddress"]
     ec2.stop_instances(InstanceIds=[host])
     cloud.wait_for(lab, [host], "stopped")
     with pytest.raises(ClientError) as caught:
@@ -321,8 +375,8 @@ def test_stop_and_start_keep_the_disk_and_the_address(lab: LabInfo, host: str, t
     ec2.start_instances(InstanceIds=[host])
     cloud.wait_for(lab, [host], "running")
     assert cloud.describe(lab, host)[0]["PrivateIpAddress"] == address
-    assert cloud.console_keys(lab, host) == keys
-    assert cloud.ssh(lab, host, "cat ~/kept", tmp_path) == "kept"
+    assert cloud.ssh(lab, host, "cat ~/kept", tmp_path) == "kept", "the keys are those of the first boot"
+    assert cloud.console_keys(lab, host) == set()
 
 
 def test_a_host_that_powers_off_is_stopped(lab: LabInfo, host: str, tmp_path: Path) -> None:
@@ -515,7 +569,7 @@ def test_hosts_of_an_image_have_its_files_and_a_new_identity(lab: LabInfo, tmp_p
         public = " ".join(lab.key.with_suffix(".pem.pub").read_text().split()[:2])
         assert identities[-1][1:] == ["ip-" + address.replace(".", "-"), address, f"{public} {lab.key_name}"]
     assert identities[0][0] != identities[1][0]
-    assert not cloud.console_keys(lab, hosts[0]) & cloud.console_keys(lab, hosts[1])
+    assert not cloud.known_keys(lab, hosts[0]) & cloud.known_keys(lab, hosts[1])
 
     assert ec2.deregister_image(ImageId=image, DeleteAssociatedSnapshots=True)["DeleteSnapshotResults"] == [
         {"SnapshotId": snapshot, "ReturnCode": "success"}
@@ -536,7 +590,7 @@ def test_hosts_of_an_image_have_its_files_and_a_new_identity(lab: LabInfo, tmp_p
 def test_creating_an_image_reboots_the_instance_unless_disabled(lab: LabInfo, host: str, tmp_path: Path) -> None:
     """Images of a running host, of that host again, of a host of an image, and of a stopped host."""
     ec2 = cloud.client(lab)
-    boot, keys = cloud.ssh(lab, host, _BOOT_ID, tmp_path), cloud.console_keys(lab, host)
+    boot, keys = cloud.ssh(lab, host, _BOOT_ID, tmp_path), cloud.known_keys(lab, host)
     cloud.ssh(lab, host, "echo 1 > ~/generation; echo x > ~/removed", tmp_path)
     live = create_image(lab, host, "generation 1", NoReboot=True)
     assert cloud.ssh(lab, host, _BOOT_ID, tmp_path) == boot

@@ -94,15 +94,31 @@ def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def test_1_a_launch_configures_hosts_and_installs_nothing(cluster: Cluster) -> None:
     plan = cluster.document("launch", "--dry-run")
     assert (plan["runtime"], plan["none_version"], len(plan["hosts"])) == ("none", "", 2)
+    _examine(cluster, needed=4)
     document = cluster.document("launch", "--yes")
     assert sorted(document["created"]) == ["plain_factory_0", "plain_orchestrator"]
     assert (document["state"], document["runtime"], document["ray"]["alive"]) == ("running", "none", 0)
     assert "flambe" not in document
     assert "] plain_orchestrator: setup_cmds: command 2 of 2: fetching the data\n" in cluster.progress
     found = cluster.document(
-        "exec", "--", "ls -d was-set-up /opt/flambe /run/flambe-ans/* /etc/systemd/system/flambe-*; :"
+        "exec", "--", "ls -d was-set-up /opt/flambe /run/flambe-ans/* /etc/systemd/system/flambe-[rt]*; :"
     )
     assert {result["stdout"] for result in found.values()} == {"was-set-up\n"}
+
+
+def _examine(cluster: Cluster, *, needed: int) -> None:
+    """Check what the launch needs: nothing prevents it, and nothing stays."""
+    log = cluster.lab.state_dir / "calls.jsonl"
+    before = len(log.read_text().splitlines())
+    document = cluster.document("doctor")
+    assert (document["schema"], document["ok"]) == (1, True), document
+    levels = {one["check"]: one["level"] for one in document["checks"]}
+    assert {levels[name] for name in ("ssh", "rsync", "ansible", "lab", "identity", "clock", "key pair")} == {"ok"}
+    (quota,) = (one["message"] for one in document["checks"] if one["check"] == "vCPU quota")
+    assert quota.endswith(f"{needed} more needed")
+    calls = [json.loads(line) for line in log.read_text().splitlines()[before:]]
+    changes = [one["operation"] for one in calls if not one["read_only"] and not one["dry_run"]]
+    assert changes in ([], ["PutMetricAlarm", "DeleteAlarms"])
 
 
 def test_2_a_second_launch_changes_nothing_but_the_alarm(cluster: Cluster) -> None:

@@ -21,6 +21,7 @@ from flambe_ansible.hosts import Host
 from flambe_ansible.lab import LabInfo
 from flambe_ansible.playbooks import run_playbook
 from flambe_ansible.ssh import Connections, Progress, quote
+from tests.e2e import cloud
 
 pytestmark = pytest.mark.lab
 
@@ -31,6 +32,8 @@ def cluster(lab: LabInfo) -> Iterator[LabCluster]:
     cluster = LabCluster(name="ssh-test", lab=lab.name, factories_num=1)
     cluster.parse()
     cluster.load_all_instances()
+    for host in cluster.hosts:
+        cloud.wait_until(lambda host=host: cluster.expected_host_keys(host), f"{host.name}'s keys on its console", 10)  # type: ignore[misc]
     yield cluster
     cluster.terminate_instances()
 

@@ -220,7 +220,7 @@ def cluster_ssh(cluster: Cluster, *host: str) -> list[str]:
 
 def test_a_a_job_runs_on_the_factories_that_answer(cluster: Cluster, long: Path) -> None:
     cluster.call("ssh", cluster.file, "factory", "1", "--", "sudo systemctl mask --now ssh.service ssh.socket")
-    document = cluster.submit(long, "--force", code=5)  # starts factory 0, which was powered off
+    document = cluster.submit(long, "--force", code=5)  # creates factory 0 anew, which was powered off
     assert {name: error["kind"] for name, error in document["failed"].items()} == {
         f"{NAME}_factory_1": "HostConnectionError"
     }

@@ -33,6 +33,7 @@ def variables(cluster: Site) -> dict[str, Any]:
         "secrets_src": str(secrets),
         "secrets_sections": ["GIT"],
         "setup_cmds_commands": ['echo "$USER $HOME" >> ~/setup.log', "cat > ~/stdin"],
+        "cluster_factories_idle_seconds": 86_400,
     }
 
 
@@ -92,6 +93,27 @@ def test_hosts_outside_the_cluster_cannot_reach_redis(cluster: Site, strangers: 
 def test_second_run_changes_nothing(cluster: Site, variables: dict[str, Any]) -> None:
     cluster.play(SITE, **variables).assert_unchanged()
     cluster.play(SITE, "--check", "--diff", **variables).assert_unchanged()
+
+
+def test_the_idle_shutdown_checks_all_hosts(cluster: Site) -> None:
+    show = "systemctl is-active flambe-idle-shutdown.timer && sudo systemctl start flambe-idle-shutdown && "
+    for host in HOSTS:
+        active, _, text = cluster.ssh(host, show + "/opt/flambe-idle-shutdown/bin/idle-shutdown show").partition("\n")
+        state = json.loads(text)
+        assert (active, state["interval"], state["timeout"]) == ("active", 60, -1 if host == "head" else 86_400)
+        assert state["age"] < 60
+        log = cluster.ssh(host, "sudo journalctl -q --no-pager -o cat -p warning -u flambe-idle-shutdown")
+        assert log == ""
+
+
+def test_timeouts_of_minus_one_remove_the_idle_shutdown(cluster: Site, variables: dict[str, Any]) -> None:
+    found = "ls -d /opt/flambe-idle-shutdown /var/lib/flambe-idle-shutdown /etc/systemd/system/*idle-shutdown*; :"
+    never = {**variables, "cluster_factories_idle_seconds": -1}
+    limits = ("--limit", "two", "--tags", "idle_shutdown")
+    assert cluster.play(SITE, *limits, **never).assert_ok().changed["two"] == 1
+    assert cluster.ssh("two", found) == ""
+    cluster.play(SITE, *limits, **never).assert_unchanged()
+    assert cluster.play(SITE, *limits, **variables).assert_ok().changed["two"] == 1
 
 
 def test_hosts_reach_each_other_with_strict_host_key_checking(cluster: Site) -> None:

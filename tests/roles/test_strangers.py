@@ -112,14 +112,19 @@ def test_another_version_of_ray(strangers: Site) -> None:
     strangers.ssh("box-b", "sudo systemctl disable --quiet --now my-ray")
 
 
-def test_the_example_of_current_ray_in_the_readme(strangers: Site) -> None:
-    """The example of role python_env, exactly as printed."""
-    text = (collection() / "roles/python_env/README.md").read_text()
-    [example] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+def read_example(role: str, language: str = "yaml") -> str:
+    """Return the example in the README of a role, exactly as printed."""
+    text = (collection() / "roles" / role / "README.md").read_text()
+    [example] = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return str(example)
+
+
+def test_the_examples_of_current_ray_in_the_readmes(strangers: Site) -> None:
+    """The examples of the roles python_env and ray_jobs."""
     (strangers.folder / "workers").mkdir()
     workers = Site(strangers.folder / "workers", strangers.key, {"workers": strangers.groups["gpu_boxes"]})
     path = workers.folder / "example.yml"
-    path.write_text(example)
+    path.write_text(read_example("python_env"))
     # As a Ray of another user leaves it.
     left = "/tmp/ray/ray_current_cluster"
     workers.ssh("box-a", f"mkdir -m 777 -p /tmp/ray; sudo sh -c 'echo 10.9.9.9:6379 > {left}; chown ml {left}'")
@@ -130,6 +135,10 @@ def test_the_example_of_current_ray_in_the_readme(strangers: Site) -> None:
     assert len({workers.ssh(box, "cat ~/.ray/auth_token") for box in ("box-a", "box-b")}) == 1
     locks = json.loads(workers.ssh("box-a", "cat /opt/ray/lock.json"))["locks"]
     assert f"ray=={answer['ray_version']}" in locks["x86_64-cpu"]
+    path.write_text(read_example("ray_jobs"))
+    converge_twice(workers, path)
+    output = workers.ssh("box-a", read_example("ray_jobs", "sh"))
+    assert output.endswith("hello 3\n"), output
     for box in ("box-a", "box-b"):
         assert "flambe_ray" in workers.ssh(box, "sudo nft list tables")
         workers.ssh(box, "sudo systemctl disable --quiet --now flambe-ray")

@@ -12,10 +12,14 @@ from botocore.client import ClientCreator
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.ec2.models import amis
+from moto.servicequotas.models import ServiceQuotasBackend
 
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.ec2 import checks, instances, launching, pacing
+from flambe_ansible.ec2.images import CANONICAL
 from tests.unit.ec2.support import REGION, Account, Calls
+
+UBUNTU = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{}-server-20261101"
 
 
 @pytest.fixture
@@ -30,11 +34,11 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def aws_session() -> Iterator[boto3.Session]:
     """Return one session for all tests: loading the API's models takes most of a second."""
     with pytest.MonkeyPatch.context() as patch:
-        _keep_client_classes(patch)
+        keep_client_classes(patch)
         yield boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
 
 
-def _keep_client_classes(patch: pytest.MonkeyPatch) -> None:
+def keep_client_classes(patch: pytest.MonkeyPatch) -> None:
     """Cache the class of each client; botocore otherwise creates hundreds of methods for every client."""
     create = ClientCreator._create_client_class
     classes: dict[str, type] = {}
@@ -49,13 +53,26 @@ def _keep_client_classes(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    # Two images are enough; loading the hundreds of images in moto takes longer than a test.
+    # Few images are enough; loading the hundreds of images in moto takes longer than a test.
     monkeypatch.setenv("MOTO_AMIS_PATH", "see below")
-    monkeypatch.setattr(amis, "AMIS", [one for one in amis.AMIS if one["architecture"] == "x86_64"][:2])
+    some = [one for one in amis.AMIS if one["architecture"] == "x86_64"][:2]
+    monkeypatch.setattr(amis, "AMIS", [*some, *_list_ubuntu_images()])
     monkeypatch.setattr(checks, "OUTSIDE", "127.0.0.1")  # this machine's own address
     monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
     with mock_aws():
-        yield Account.make(aws_session)
+        made = Account.make(aws_session)
+        monkeypatch.setattr(ServiceQuotasBackend, "get_service_quota", made.get_service_quota)
+        yield made
+
+
+def _list_ubuntu_images() -> list[dict[str, Any]]:
+    """Return a current image of Canonical for each architecture; other facts are those of an old one in moto."""
+    old = next(one for one in amis.AMIS if one["owner_id"] == CANONICAL["aws"])
+    words = {"x86_64": ("amd64", "ami-00000086"), "arm64": ("arm64", "ami-00000064")}
+    return [
+        {**old, "ami_id": ami, "architecture": architecture, "name": UBUNTU.format(word)}
+        for architecture, (word, ami) in words.items()
+    ]
 
 
 def _one_at_a_time(answer: Any) -> Any:

@@ -13,7 +13,7 @@ import flambe_ansible
 # The parts of the package, lowest first. A part imports only parts of the same level or below.
 LEVELS: list[set[str]] = [
     {"errors", "events", "files", "paths", "version"},
-    {"hosts", "journal", "pythons", "secrets"},
+    {"findings", "hosts", "journal", "pythons", "secrets"},
     {"sources", "ssh", "validation"},
     {"config", "ec2", "lab", "runnable"},
     {"inventory", "playbook_events", "playbook_guard", "playbooks"},
@@ -22,6 +22,7 @@ LEVELS: list[set[str]] = [
     {"jobs"},
     {"launch"},
     {"providers"},
+    {"doctor"},
     {"cluster"},
     {"cli"},
 ]

@@ -18,8 +18,8 @@ from flambe_ansible.events import Notice
 def down(output: Output, file: str, yes: bool) -> None:
     """Terminate all hosts of a cluster and delete their alarms.
 
-    Hosts are found by the cluster's tags, in any state. The command waits until all of them are terminated. A cluster
-    without hosts is not an error.
+    Hosts are found by the cluster's tags, in any state. The command waits until all of them are terminated. A security
+    group and a key pair that were made for the cluster are deleted too. A cluster without hosts is not an error.
     """
     from flambe_ansible.cli.interrupts import interruptible
     from flambe_ansible.cli.launching import require_yes

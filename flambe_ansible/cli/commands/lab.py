@@ -38,21 +38,46 @@ def lab() -> None:
     "--max-hosts", metavar="N", type=click.IntRange(1, 200), help="Maximum number of hosts of a new lab. Default: 32."
 )
 @click.option(
+    "--quota",
+    "quotas",
+    metavar="CODE=VCPUS",
+    multiple=True,
+    help="Quota of a new lab's account for running vCPUs, such as L-DB2E81BA=0 (types with G); can be repeated. "
+    "Default: 10000.",
+)
+@click.option(
     "--python",
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Python 3.7 interpreter for the hosts. Default: the one found on this machine, if any.",
 )
+@click.option(
+    "--policy",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="IAM policy that a new lab enforces. Default: everything is allowed.",
+)
+@click.option(
+    "--consistency",
+    type=click.Choice(["strong", "eventual"]),
+    help="With eventual, calls to a new lab show new instances and tags some seconds late. Default: strong.",
+)
+@click.option(
+    "--console-delay",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 3600),
+    help="Time until the console of a new lab's hosts shows their host keys. Default: 0.5.",
+)
 @options.json_option
 @click.pass_obj
-def up(output: Output, name: str, network_range: str | None, max_hosts: int | None, python: Path | None) -> None:
+def up(output: Output, /, name: str, **settings: Any) -> None:
     """Start a lab.
 
     The first start builds the image of the hosts, which takes a few minutes. A running lab is not changed.
     """
     from flambe_ansible import lab as labs
 
-    info = labs.up(name, python=python, network_range=network_range, max_hosts=max_hosts, say=output.say)
+    info = labs.up(name, say=output.say, **settings)
     if output.json:
         output.write_document(describe_lab(info))
         return

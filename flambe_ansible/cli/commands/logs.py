@@ -41,7 +41,7 @@ def logs(ctx: click.Context, file: str, job: str, follow: bool, lines: int | Non
 
 def _show(output: Output, cluster: Cluster, job: str, *, follow: bool, lines: int) -> int:
     """Print the output of a command's job; return the exit code."""
-    from flambe_ansible.cli.commanding import find_exit_code, follow_job
+    from flambe_ansible.cli.command_jobs import find_exit_code, follow_job
     from flambe_ansible.cli.following import JobLog
 
     found = cluster.jobs.get(job, lines=lines)

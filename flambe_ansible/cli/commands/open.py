@@ -34,7 +34,8 @@ def open_sites(output: Output, file: str) -> None:
 
     Ray's dashboard asks for the cluster's token; the command prints the path of a file with it.
 
-    With `expose_sites: true` in the cluster's file, the public addresses are printed and no tunnel is opened.
+    With `expose_sites: true` in the cluster's file, the public addresses are printed and no tunnel is opened; with
+    `runtime: ray`, Ray's dashboard still is behind the tunnel.
 
     With --json or without a terminal, the addresses are printed and the tunnel stays open until SIGINT or SIGTERM.
     """
@@ -74,8 +75,10 @@ def _open_dashboards(output: Output, cluster: Cluster) -> None:
     jobs = cluster.jobs
     token = cluster.state_dir / TOKEN_FILE
     has_token = jobs.fetch_token(token)
+    exposed = cluster.fleet.head if cluster.expose_sites else None
     with interruptible(), Tunnels(cluster.fleet, list_command_units(jobs.runner)) as tunnels:
-        found = make_dashboards(jobs.runner, tunnels.ports, token=str(token) if has_token else "")
+        path = str(token) if has_token else ""
+        found = make_dashboards(jobs.runner, tunnels.ports, token=path, exposed=exposed)
         if output.json:
             output.write_document(asdict(found))
         else:

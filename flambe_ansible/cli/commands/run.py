@@ -34,7 +34,7 @@ def run(output: Output, file: str, secrets_file: Path | None, force: bool, verbo
     from flambe_ansible.runnable import make, read, running
     from flambe_ansible.runnable.importing import import_sources
 
-    output.next_command = output.command
+    output.next_command = "" if installed else output.command  # as a job on a cluster, it is submitted again instead
     found = read(file)
     for warning in found.warnings:
         output.show_notice(Notice(message=str(warning), warning=True))

@@ -74,11 +74,11 @@ def submit(ctx: click.Context, /, file: str | None, cluster_file: str, follow: b
 
     With `runtime: ray`, COMMAND runs on the orchestrator in a copy of the working folder, which the hosts of its tasks
     have too. Files that `.gitignore` and `.rayignore` exclude are not sent, and unchanged files are not sent again.
-    Several jobs can run at once.
+    Several jobs can run at once. FILE describes a custom ClusterRunnable, which runs in the cluster's environment.
 
     A job keeps running after you disconnect.
     """
-    from flambe_ansible.cli.commanding import submit_command
+    from flambe_ansible.cli.command_jobs import submit_command
 
     output: Output = ctx.obj
     command: list[str] = ctx.meta.get("tail", [])
@@ -121,8 +121,8 @@ def _submit_file(
 
     output.next_command = output.command
     try:
-        cluster.check_file_jobs()
         runnable = read(file)
+        cluster.check_file_jobs(experiment=runnable.is_experiment)
         for warning in runnable.warnings:
             output.show_notice(Notice(message=str(warning), warning=True))
         arguments = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}

@@ -59,6 +59,8 @@ def _render_facts(plan: Plan) -> RenderableType:
     grid = make_grid()
     for label, value in _describe(plan, "image", _name_image) + _describe(plan, "disk", lambda host: host.volume):
         grid.add_row(label, value)
+    for kind, text in plan.resources.items():
+        grid.add_row(kind, text)
     if plan.version.version:
         python = f" on {plan.version.python}" if plan.version.python else ""
         origin = f" ({plan.version.origin})" if plan.version.origin else ""

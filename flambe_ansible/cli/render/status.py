@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.commands import render_active
+from flambe_ansible.cli.render.idle import render_idle
 from flambe_ansible.cli.render.run import render_run
 from flambe_ansible.cli.render.words import format_time, label_host, make_table
 from flambe_ansible.fleet.reservation import Holder
@@ -27,12 +28,14 @@ def render_status(status: ClusterStatus) -> RenderableType:
     title.append(f"  ({where})" if where else "", style="dim")
     if not status.hosts:
         return title
-    lines = [render_run(status.run)] if status.run else []
+    lines: list[RenderableType] = [render_run(status.run)] if status.run else []
     if status.jobs is not None:
         lines.append(render_active(status.jobs))
     if status.reserved:
         lines.append(Text(f"Reserved: {describe_holder(status.reserved)}", style="yellow"))
     silent = [Text(f"{label_host(host)}: no answer: {_reason(status, host)}") for host in _list_silent(status)]
+    if status.idle:
+        lines += [Text(), Text("Automatic shutdown:"), render_idle(status.hosts, status.idle)]
     return Group(title, Text(), _render_hosts(status), Text(), *silent, Text(describe_ray(status)), *lines)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from flambe_ansible import events
 from flambe_ansible.errors import HostConnectionError
+from flambe_ansible.fleet.idle import IdleState
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Location, Role
 from flambe_ansible.launch.launch import FailedHost, LaunchResult
@@ -149,6 +150,13 @@ class FakeCluster:
 
     def status(self) -> ClusterStatus:
         return self.found
+
+    def keep(self, seconds: float) -> dict[str, IdleState]:
+        self.calls.append(("keep", seconds))
+        if self.failure:
+            raise self.failure
+        state = IdleState(age=1.0, timeout=300.0, idle_since="2026-11-30T10:00:00Z", ends="2026-11-30T12:00:00Z")
+        return {host.name: state for host in self.hosts}
 
     def find_hosts(self) -> list[Host]:
         return self.hosts

@@ -54,11 +54,30 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_up_prints_how_to_configure_a_client(calls: list[Any], run: Run) -> None:
-    done = run("lab", "up", "--network", "10.9.0.0/24", "--max-hosts", "4")
+    done = run("lab", "up", "--network", "10.9.0.0/24", "--max-hosts", "4", "--quota", "L-DB2E81BA=0")
     assert done.code == 0
     assert done.stdout.startswith("starting the lab\nLab default is up: http://127.0.0.1:4001\n")
     assert "  export AWS_ENDPOINT_URL=http://127.0.0.1:4001\n" in done.stdout
-    assert calls == [("default", {"python": None, "network_range": "10.9.0.0/24", "max_hosts": 4})]
+    [(name, options)] = calls
+    assert name == "default"
+    assert {key: value for key, value in options.items() if value} == {
+        "network_range": "10.9.0.0/24",
+        "max_hosts": 4,
+        "quotas": ("L-DB2E81BA=0",),
+    }
+
+
+def test_up_passes_on_how_the_api_behaves(calls: list[Any], run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text("{}")
+    assert run("lab", "up", "--policy", str(path), "--consistency", "eventual", "--console-delay", "2").code == 0
+    [(_, options)] = calls
+    assert {key: value for key, value in options.items() if value} == {
+        "policy": path,
+        "consistency": "eventual",
+        "console_delay": 2.0,
+    }
+    assert run("lab", "up", "--consistency", "weak").code == 2
 
 
 @pytest.mark.parametrize(("name", "field"), [("default", []), ("e2e", ["  lab: e2e"])])

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
 from flambe_ansible.cli.render.failure import render_error
+from flambe_ansible.cli.render.idle import describe
 from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
 from flambe_ansible.cli.render.status import describe_holder, render_status
 from flambe_ansible.cli.render.words import format_seconds, format_time, wrap, wrap_command
@@ -26,6 +27,7 @@ from flambe_ansible.errors import (
     RemoteCommandError,
     TaskFailure,
 )
+from flambe_ansible.fleet.idle import IdleState
 from flambe_ansible.fleet.reservation import Holder
 from flambe_ansible.hosts import Location
 from flambe_ansible.jobs.command_state import CommandJob
@@ -108,6 +110,59 @@ def test_a_status_shows_who_has_reserved_the_cluster() -> None:
     assert describe_holder(Holder()) == "a command by another user"
     older = datetime(2026, 1, 2, 12, 3, tzinfo=UTC)
     assert format_time("2026-01-02T12:03:00Z") == f"{older.astimezone():%Y-%m-%d %H:%M}"
+
+
+def at(hour: int) -> str:
+    """Return the time of today's hour, local time, as ISO 8601 (UTC)."""
+    moment = datetime.now().astimezone().replace(hour=hour, minute=3, second=0)
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@WIDTHS
+def test_a_status_shows_when_hosts_end(width: int) -> None:
+    job = {"signal": "ray", "reason": "Ray runs job " + "train-" * 10}
+    ssh = {"signal": "ssh", "reason": "SSH connection of ubuntu"}
+    checked = {"checked": at(12), "age": 10.0, "interval": 60.0, "timeout": 3600.0}
+    idle = {
+        "demo_orchestrator": IdleState(**checked, busy=(job, ssh), kept_until=at(15)),
+        "demo_factory_0": IdleState(**checked, idle_since=at(12), ends=at(13)),
+        "demo_factory_1": IdleState(**{**checked, "age": 900.0}, idle_since=at(12), ends=at(14), kept_until=at(14)),
+    }
+    text = " ".join(draw(render_status(make_status(idle=idle)), width=width).split())
+    end = text.partition("Automatic shutdown: ")[2]
+    factories = " factory 0 idle since 12:03, {0} factory 1 idle since 12:03, {1}; kept until 14:03"
+    late = "; the last check was at 12:03"
+    stays = "stays with the orchestrator"
+    assert end == (
+        f"orchestrator busy: {job['reason']}, and 1 more; kept until 15:03" + factories.format(stays, stays) + late
+    )
+    idle["demo_orchestrator"] = IdleState(**checked, busy=(ssh,))
+    end = " ".join(draw(render_status(make_status(idle=idle)), width=width).split()).partition("shutdown: ")[2]
+    assert end == (
+        "orchestrator busy: SSH connection of ubuntu" + factories.format("ends at 13:03", "ends at 14:03") + late
+    )
+    assert "Automatic shutdown" not in draw(render_status(make_status()))
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (IdleState(), "not checked yet"),
+        (IdleState(age=1, interval=60, timeout=-1, idle_since=at(9)), "idle since 09:03, never ends itself"),
+        (
+            IdleState(
+                age=1,
+                timeout=300,
+                idle_since=at(9),
+                ends=at(10),
+                busy=({"signal": "cluster", "reason": "the orchestrator does not answer: timed out"},),
+            ),
+            "idle since 09:03, ends at 10:03; the orchestrator does not answer: timed out",
+        ),
+    ],
+)
+def test_the_state_of_a_host_in_words(state: IdleState, text: str) -> None:
+    assert describe(state) == text
 
 
 def test_a_status_after_a_job_reports_that_ray_restarts() -> None:

@@ -24,6 +24,7 @@ from flambe_ansible.events import Notice, Status, StepEvent
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import HostState, Role
 from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.state import JobState
 from flambe_ansible.launch import launch as launch_module
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.launch import LaunchResult
@@ -34,10 +35,8 @@ from flambe_ansible.validation.fields import EXTRA_FIELDS
 from tests.unit.ec2.support import REGION, SSH_RULE, Account, client_error, refuse, tags_of
 from tests.unit.keys import private_key, public_key, write_key
 
-REQUIRED = [
-    *("name", "factories_num", "factories_type", "orchestrator_type", "key_name", "security_group", "subnet_id"),
-    *("creator", "key"),
-]
+REQUIRED = ["name", "factories_num", "factories_type", "orchestrator_type"]
+WITHOUT_COSTS = {"factories_type": "m5.large", "orchestrator_type": "m5.large"}  # types without a note about costs
 ALL = ["trial_factory_0", "trial_factory_1", "trial_orchestrator"]
 
 
@@ -45,6 +44,9 @@ def test_the_arguments_are_those_of_flambe_in_their_order() -> None:
     arguments = inspect.signature(AWSCluster).parameters
     assert {name: one.default for name, one in arguments.items() if one.kind is one.POSITIONAL_OR_KEYWORD} == {
         **dict.fromkeys(REQUIRED, inspect.Parameter.empty),
+        **dict.fromkeys(["key_name", "security_group", "subnet_id"]),
+        "creator": "",  # required, after optional ones
+        "key": None,
         "volume_type": "gp2",
         "region_name": None,
         "username": "ubuntu",
@@ -103,17 +105,53 @@ def test_hosts_and_volumes_carry_the_tags_and_volumes_are_encrypted(make_cluster
         assert one["MetadataOptions"]["HttpTokens"] == "required"
 
 
-def test_both_roles_are_created_at_the_same_time(make_cluster: Any) -> None:
+def test_the_orchestrator_is_created_when_the_factories_are_accepted(make_cluster: Any) -> None:
     cluster = make_cluster()
-    together = threading.Barrier(2, timeout=120)
+    cluster.plan()  # after the dry runs
+    order: list[str] = []
 
-    def wait_for_both(params: dict[str, Any], **_: Any) -> None:
-        if not params.get("DryRun"):
-            together.wait()
+    def ask(params: dict[str, Any], **_: Any) -> None:
+        order.append(tags_of(params["TagSpecifications"][0])["Role"])
 
-    cluster.clients.ec2.meta.events.register("provide-client-params.ec2.RunInstances", wait_for_both)
+    events = cluster.clients.ec2.meta.events
+    events.register("provide-client-params.ec2.RunInstances", ask)
+    events.register("after-call.ec2.RunInstances", lambda **_: order.append("accepted"))
     cluster.load_all_instances()
-    assert not together.broken
+    assert order == ["Factory", "accepted", "Orchestrator", "accepted"]
+
+
+def test_the_alarms_of_the_factories_do_not_delay_the_orchestrator(make_cluster: Any) -> None:
+    cluster = make_cluster()
+    created = threading.Event()
+
+    def wait(params: dict[str, Any], **_: Any) -> None:
+        assert alarms.NO_INSTANCE in params["AlarmName"] or created.wait(60)
+
+    def create(params: dict[str, Any], **_: Any) -> None:
+        if params["InstanceType"] == "t3.small" and not params.get("DryRun"):
+            created.set()
+
+    cluster.clients.cloudwatch.meta.events.register("provide-client-params.cloudwatch.PutMetricAlarm", wait)
+    cluster.clients.ec2.meta.events.register("provide-client-params.ec2.RunInstances", create)
+    cluster.load_all_instances()
+    assert created.is_set()
+
+
+def test_factories_keep_their_alarms_if_the_orchestrator_is_refused(make_cluster: Any, account: Account) -> None:
+    cluster = make_cluster()
+
+    def report_shortage(params: dict[str, Any], **_: Any) -> None:
+        if params["InstanceType"] == "t3.small" and not params.get("DryRun"):
+            raise client_error("InsufficientInstanceCapacity", message="We do not have sufficient capacity", status=500)
+
+    cluster.clients.ec2.meta.events.register("provide-client-params.ec2.RunInstances", report_shortage)
+    with pytest.raises(AWSError, match="sufficient capacity"):
+        cluster.load_all_instances()
+    assert cluster.created == account.names() or len(account.names()) == 2
+    assert len(account.alarms()) == 2
+    cluster.rollback_env()
+    assert account.instances() == []
+    assert account.alarms() == {}
 
 
 def test_a_second_launch_only_resets_the_alarms(make_cluster: Any, account: Account) -> None:
@@ -146,7 +184,7 @@ def test_instances_in_all_live_states_are_found(make_cluster: Any, account: Acco
     plan = cluster.plan()
     assert plan.to_create == ()
     assert plan.changes_hosts is (state in ("stopping", "stopped"))
-    (filters,) = [one["Filters"] for one in cluster.calls.of_kind("DescribeInstances")]
+    filters = cluster.calls.of_kind("DescribeInstances")[0]["Filters"]
     assert state in filters[-1]["Values"]
 
 
@@ -296,7 +334,7 @@ def test_events_of_a_launch(make_cluster: Any) -> None:
     events: list[StepEvent] = []
     cluster.observer = events.append
     cluster.load_all_instances()
-    seen = {(one.host, one.step, one.status) for one in events}
+    seen = {(one.host, one.step, one.status) for one in events if isinstance(one, StepEvent)}
     for name in ALL:
         assert {(name, "create", Status.RUNNING), (name, "create", Status.CHANGED), (name, "boot", Status.OK)} <= seen
 
@@ -381,7 +419,7 @@ def test_single_steps_on_names_and_tags(make_cluster: Any, account: Account) -> 
 
 @pytest.mark.parametrize(
     ("orchestrator", "factories", "counts"),
-    [(-1, -1, []), (-1, 1, [12, 12]), (5, 0, [1, 1, 60]), (0, 0, [1, 1, 1]), (168, 24, [168, 288, 288])],
+    [(-1, -1, []), (-1, 1, [24, 24]), (5, 0, [12, 12, 72]), (0, 0, [12, 12, 12]), (168, 23, [168, 288, 288])],
 )
 def test_timeouts_are_set_as_alarms(
     make_cluster: Any, account: Account, orchestrator: int, factories: int, counts: list[int]
@@ -405,26 +443,62 @@ def test_alarms_are_set_before_hosts_are_awaited(make_cluster: Any) -> None:
         client.meta.events.register(
             f"provide-client-params.{name}",
             lambda params, model, **_: order.append(
-                "wait" if any(one["Name"] == "instance-id" for one in params.get("Filters", [])) else model.name
+                "wait"
+                if any(one["Name"] == "instance-id" for one in params.get("Filters", []))
+                else params.get("AlarmName", model.name)
             ),
         )
     cluster.load_all_instances()
-    assert order.index("wait") > max(place for place, name in enumerate(order) if name == "PutMetricAlarm")
-    assert order.count("PutMetricAlarm") == 3
+    places = [place for place, name in enumerate(order) if name.startswith(alarms.PREFIX)]
+    assert order.index("wait") > max(places)
+    assert len(places) == 4  # one alarm is tried before hosts exist
+    assert alarms.NO_INSTANCE in order[places[0]]
 
 
 def test_an_alarm_that_cannot_be_set_is_an_error_and_hosts_can_be_rolled_back(
     make_cluster: Any, account: Account
 ) -> None:
     cluster = make_cluster()
-    refuse(
-        cluster.clients.cloudwatch, "PutMetricAlarm", [client_error("AccessDenied", "PutMetricAlarm", status=403)] * 9
-    )
+    refused = client_error("AccessDenied", "PutMetricAlarm", status=403)
+    refuse(cluster.clients.cloudwatch, "PutMetricAlarm", [None, *[refused] * 9])
     with pytest.raises(AWSError, match="Failed to set an alarm"):
         cluster.load_all_instances()
     assert sorted(cluster.created) == ALL
     cluster.rollback_env()
     assert account.instances() == []
+
+
+def test_a_missing_permission_for_alarms_is_found_before_hosts_exist(make_cluster: Any, account: Account) -> None:
+    """The first alarm of an account creates a role.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    """
+    cluster = make_cluster()
+    message = "User: ada is not authorized to perform: iam:CreateServiceLinkedRole on resource: arn:aws:iam::1:role/x"
+    refused = client_error("AccessDenied", "PutMetricAlarm", message, status=403)
+    refuse(cluster.clients.cloudwatch, "PutMetricAlarm", [refused])
+    with pytest.raises(AWSError, match="iam:CreateServiceLinkedRole") as caught:
+        cluster.load_all_instances()
+    assert "aws iam create-service-linked-role --aws-service-name events.amazonaws.com" in (caught.value.hint or "")
+    assert cluster.calls.of_kind("RunInstances") == []
+    assert account.instances() == []
+    make_cluster(factories_num=1, factories_timeout=-1).load_all_instances()
+    again = make_cluster(factories_num=1)
+    again.replace_hosts(["trial_orchestrator", "trial_factory_0"])
+    refuse(again.clients.cloudwatch, "PutMetricAlarm", [refused])
+    with pytest.raises(AWSError, match="iam:CreateServiceLinkedRole"):
+        again.load_all_instances()
+    assert len(account.instances()) == 2  # none was terminated to be replaced
+
+
+@pytest.mark.parametrize(("timeout", "tried"), [(1, True), (-1, False)])
+def test_an_alarm_that_was_tried_does_not_stay(make_cluster: Any, account: Account, timeout: int, tried: bool) -> None:
+    cluster = make_cluster(factories_timeout=timeout)
+    cluster.load_all_instances()
+    names = [one["AlarmName"] for one in cluster.calls.of_kind("PutMetricAlarm")]
+    assert any(alarms.NO_INSTANCE in name for name in names) is tried
+    assert not any(alarms.NO_INSTANCE in name for name in account.alarms())
+    assert len(account.alarms()) == (2 if tried else 0)
 
 
 def test_single_steps_on_alarms(make_cluster: Any, account: Account) -> None:
@@ -458,10 +532,12 @@ def test_a_shortage_creates_no_host_of_the_role_and_has_a_hint(make_cluster: Any
     with pytest.raises(AWSError, match="sufficient capacity") as caught:
         cluster.load_all_instances()
     assert "another type" in (caught.value.hint or "")
-    assert cluster.created == ["trial_orchestrator"]
-    assert account.names() == ["trial_orchestrator"]
-    cluster.rollback_env()
+    assert cluster.created == []
     assert account.instances() == []
+    assert [one["MaxCount"] for one in cluster.calls.of_kind("RunInstances")] == [5]
+    assert [one.outcome for one in journal.Journal(cluster.state_dir).read()] == [
+        "refused: InsufficientInstanceCapacity"
+    ]
     make_cluster(factories_num=5).load_all_instances()
     assert len(account.instances()) == 6
 
@@ -496,7 +572,7 @@ def test_an_error_in_the_block_terminates_new_hosts_unless_they_were_launched(
     with pytest.raises(SystemExit if launched else PlaybookError), make_cluster(key=str(key)) as cluster:
         monkeypatch.setattr(cluster, "connect_each", create_autospec(cluster.connect_each, return_value=[]))
         monkeypatch.setattr(Reservation, "take", create_autospec(Reservation.take))
-        monkeypatch.setattr(Jobs, "list_active", create_autospec(Jobs.list_active, return_value=[]))
+        monkeypatch.setattr(Jobs, "get", create_autospec(Jobs.get, return_value=JobState()))
         cluster.run()
         sys.exit(0)
     assert account.names() == (ALL if launched else [])
@@ -525,8 +601,10 @@ def test_a_launch_killed_at_any_moment_can_be_completed_or_undone(
 ) -> None:
     cluster = make_cluster(orchestrator_timeout=3)
 
+    tried = iter([operation == "cloudwatch.PutMetricAlarm"])  # the first alarm is one of no instance
+
     def kill(params: Any = None, **_: Any) -> None:
-        if not (isinstance(params, dict) and params.get("DryRun")):
+        if not (isinstance(params, dict) and params.get("DryRun")) and not next(tried, False):
             raise _KilledError
 
     client = cluster.clients.ec2 if operation.startswith("ec2") else cluster.clients.cloudwatch
@@ -544,7 +622,10 @@ def test_a_launch_killed_at_any_moment_can_be_completed_or_undone(
         again.load_all_instances()
         assert account.names() == ALL
         assert len(account.alarms()) == 3
-        assert {one["ClientToken"] for one in again.calls.of_kind("RunInstances")} <= tokens
+        new = [one for one in again.calls.of_kind("RunInstances") if one["ClientToken"] not in tokens]
+        # The orchestrator is requested after the factories: the killed launch has not requested it.
+        roles = [tags_of(one["TagSpecifications"][0])["Role"] for one in new]
+        assert roles == (["Orchestrator"] if operation == "ec2.RunInstances" else [])
         assert journal.Journal(cluster.state_dir).unfinished() == []
     else:
         _age_creations(cluster.state_dir)
@@ -716,11 +797,31 @@ def test_missing_resources_are_reported_before_anything_is_created(
     assert not account.alarms()
 
 
-def test_arm64_hosts_are_accepted_for_current_ray(make_cluster: Any) -> None:
+def test_current_ray_runs_on_arm64_hosts_with_the_image_of_each_type(make_cluster: Any) -> None:
+    types = {"orchestrator_type": "t3.small", "factories_type": "c7g.large"}
+    default = {"orchestrator_ami": None, "factory_ami": None}
+    cluster = make_cluster(runtime="ray", **types, **default)
+    planned = {host.name: (host.instance_type, host.image) for host in cluster.plan().hosts}
+    assert planned == {
+        "trial_orchestrator": ("t3.small", "ami-00000086"),
+        "trial_factory_0": ("c7g.large", "ami-00000064"),
+        "trial_factory_1": ("c7g.large", "ami-00000064"),
+    }
     with pytest.raises(ClusterConfigurationError) as caught:
-        make_cluster(runtime="ray", orchestrator_type="t4g.small", orchestrator_ami="ami-00000000").plan()
-    # The image does not exist, and nothing is wrong with the type.
-    assert [one.field for one in caught.value.problems] == ["orchestrator_ami"]
+        make_cluster(runtime="flambe", **types, **default).plan()
+    assert [one.message for one in caught.value.problems] == ["c7g.large is not an x86_64 machine"]
+
+
+def test_an_image_for_another_processor_than_that_of_its_type_is_refused(make_cluster: Any) -> None:
+    for kind, image, found, wanted in (
+        ("c7g.large", "ami-00000086", "x86_64", "arm64"),
+        ("t3.large", "ami-00000064", "arm64", "x86_64"),
+    ):
+        with pytest.raises(ClusterConfigurationError) as caught:
+            make_cluster(runtime="ray", factories_type=kind, factory_ami=image).plan()
+        [problem] = caught.value.problems
+        assert (problem.field, problem.message) == ("factory_ami", f"image {image} is for {found}")
+        assert problem.expected == f"an image for {wanted}"
 
 
 def test_newer_gpus_are_accepted_on_the_orchestrator_and_without_a_runtime(make_cluster: Any) -> None:
@@ -792,7 +893,7 @@ def test_a_security_group_without_the_needed_rules_is_refused(make_cluster: Any,
 
 def test_a_plan_shows_where_a_security_group_lets_ssh_in_from(make_cluster: Any, account: Account) -> None:
     group = _make_group(account, {**SSH_RULE, "IpRanges": [{"CidrIp": "203.0.113.7/32"}]})
-    plan = make_cluster(security_group=group, runtime="none").plan()
+    plan = make_cluster(security_group=group, runtime="none", **WITHOUT_COSTS).plan()
     assert plan.notes == (
         f"security group {group} lets SSH in only from 203.0.113.7/32; connect from there",
         f"security group {group} does not let its members connect to each other",
@@ -804,8 +905,8 @@ def test_a_private_source_is_not_compared_if_the_hosts_have_public_addresses(
 ) -> None:
     ranges = [{"CidrIp": "127.0.0.0/8"}, {"CidrIp": "172.31.0.0/16"}]
     group = _make_group(account, {"IpProtocol": "-1", "IpRanges": ranges})
-    assert len(make_cluster(security_group=group).plan().notes) == 1
-    assert make_cluster(security_group=group, use_public=False).plan().notes == ()
+    assert len(make_cluster(security_group=group, **WITHOUT_COSTS).plan().notes) == 1
+    assert make_cluster(security_group=group, use_public=False, **WITHOUT_COSTS).plan().notes == ()
 
 
 @pytest.mark.parametrize(("kind", "file_format"), [("rsa", "RFC4716"), ("rsa", "PEM")])
@@ -853,7 +954,7 @@ def test_a_subnet_without_public_addresses_is_noted(make_cluster: Any, account: 
     subnet = account.arguments["subnet_id"]
     account.ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": False})
     assert any("no public addresses" in note for note in make_cluster().plan().notes)
-    assert make_cluster(use_public=False).plan().notes == ()
+    assert make_cluster(use_public=False, **WITHOUT_COSTS).plan().notes == ()
     cluster = make_cluster()
     cluster.load_all_instances()
     assert all(host.address == host.private_ip and host.public_ip is None for host in cluster.hosts)
@@ -887,6 +988,91 @@ def test_public_addresses_are_requested_in_a_subnet_that_assigns_none(
         (interface,) = one["NetworkInterfaces"]
         assert [group["GroupId"] for group in interface["Groups"]] == [account.arguments["security_group"]]
         assert one["SubnetId"] == cluster.subnet_id
+
+
+def test_a_subnet_without_ipv4_addresses_is_refused(make_cluster: Any, account: Account) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Subnet.html, ipv6Native."""
+    cluster = make_cluster()
+
+    def show(parsed: dict[str, Any], **_: Any) -> None:
+        (subnet,) = parsed["Subnets"]
+        subnet.update(Ipv6Native=True, AvailableIpAddressCount=0)
+        del subnet["CidrBlock"]
+
+    cluster.clients.ec2.meta.events.register("after-call.ec2.DescribeSubnets", show)
+    with pytest.raises(ClusterConfigurationError, match="has IPv6 addresses only") as caught:
+        cluster.plan()
+    assert [one.field for one in caught.value.problems] == ["subnet_id"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "noted"),
+    [
+        ({}, ["t3.large, t3.small: AWS bills CPU use above"]),
+        ({"factories_type": "t2.large", "orchestrator_type": "m5.large"}, []),
+        ({**WITHOUT_COSTS, "dedicated": True}, ["AWS adds a fee for each hour"]),
+    ],
+)
+def test_a_plan_names_costs_beyond_the_price_of_the_types(
+    make_cluster: Any, changes: dict[str, Any], noted: list[str]
+) -> None:
+    notes = make_cluster(**changes).plan().notes
+    assert len(notes) == len(noted)
+    assert all(text in note for text, note in zip(noted, notes, strict=True))
+
+
+# Quotas.
+
+
+def test_a_plan_refuses_hosts_beyond_the_quota(make_cluster: Any, account: Account) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-on-demand-instances.html."""
+    account.quotas["L-DB2E81BA"] = 0.0
+    cluster = make_cluster(factories_type="g4dn.xlarge")
+    with pytest.raises(ClusterConfigurationError) as caught:
+        cluster.plan()
+    (problem,) = caught.value.problems
+    assert problem.field == "factories_type"
+    assert problem.message == (
+        f"in {REGION}, quota L-DB2E81BA (Running On-Demand G and VT instances) is 0 vCPUs: 0 in use, 8 more needed"
+    )
+    assert "request-service-quota-increase --region eu-west-1 --service-code ec2 --quota-code L-DB2E81BA " in (
+        problem.expected
+    )
+    assert problem.expected.endswith("--desired-value 8")
+    assert (caught.value.exit_code, caught.value.hint) == (3, "change this, then launch again; nothing was created")
+    account.quotas["L-DB2E81BA"] = 8.0
+    assert make_cluster(factories_type="g4dn.xlarge").plan()
+
+
+def test_running_hosts_count_towards_the_quota(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()  # 3 hosts with 2 vCPUs each
+    account.quotas["L-1216C47A"] = 9.0
+    assert make_cluster(factories_num=3).plan()
+    with pytest.raises(ClusterConfigurationError, match=r"is 9 vCPUs: 6 in use, 4 more needed"):
+        make_cluster(factories_num=4).plan()
+    replaced = make_cluster(factories_num=3)
+    replaced.replace_hosts(["trial_factory_0"])  # 4 in use after it ended, 4 more for two new hosts
+    assert replaced.plan()
+
+
+def test_stopped_hosts_need_the_quota_when_they_start(make_cluster: Any, account: Account) -> None:
+    make_cluster().load_all_instances()
+    account.ec2.stop_instances(InstanceIds=[one["InstanceId"] for one in account.instances()])
+    account.quotas["L-1216C47A"] = 5.0
+    with pytest.raises(ClusterConfigurationError, match=r"is 5 vCPUs: 0 in use, 6 more needed"):
+        make_cluster().load_all_instances()
+    assert {one["State"]["Name"] for one in account.instances()} == {"stopped"}
+    account.quotas["L-1216C47A"] = 6.0
+    make_cluster().load_all_instances()
+
+
+def test_quotas_that_may_not_be_read_are_noted(make_cluster: Any) -> None:
+    cluster = make_cluster(**WITHOUT_COSTS)
+    refused = client_error("AccessDeniedException", "GetServiceQuota", status=400)
+    refuse(cluster.clients.service_quotas, "GetServiceQuota", [refused])
+    assert cluster.plan().notes == (
+        "the vCPU quotas of this account were not compared: these credentials may not read them",
+    )
 
 
 def test_routes_that_may_not_be_read_count_as_private(make_cluster: Any, account: Account) -> None:

@@ -16,12 +16,12 @@ ACCOUNT = "123456789012"  # moto's
 
 
 def _use_account(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
-    monkeypatch.setattr(api, "get_account", lambda _sts: account)
+    monkeypatch.setattr(api, "get_identity", lambda _sts: {"Account": account})
 
 
 def test_a_plan_and_the_status_show_region_and_account(make_cluster: Any) -> None:
     """https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html."""
-    plan = make_cluster().plan()
+    plan = make_cluster(factories_type="m5.large", orchestrator_type="m5.large").plan()
     assert (plan.region, plan.account, plan.notes) == (REGION, ACCOUNT, ())
     assert (plan.to_dict()["region"], plan.to_dict()["account"]) == (REGION, ACCOUNT)
     assert make_cluster().status().location == Location(region=REGION, account=ACCOUNT)

@@ -202,6 +202,27 @@ MALFORMED = {
         'security_group is "default"',
         "id such as sg-",
     ),
+    "key pair without its key": (aws("key: ", ""), "6:11", "key_name is set, and key is not", "both, or no key_name"),
+    "key without its key pair": (aws("key_name", ""), "10:6", "key is set, and key_name is not", "both, or no key"),
+    "sources for a group of the user": (
+        AWS + "ssh_sources: [192.0.2.0/24]\n",
+        "12:14",
+        "ssh_sources is set, and the rules of security_group are not changed",
+        "only one of ssh_sources and security_group",
+    ),
+    "no sources": (aws("security", "ssh_sources: []"), "7:14", "ssh_sources is empty", "at least one network"),
+    "source is a name": (
+        aws("security", "ssh_sources: [192.0.2.1, office]"),
+        "7:26",
+        'ssh_sources[1] is "office"',
+        "a network such as 203.0.113.0/24",
+    ),
+    "source with host bits": (
+        aws("security", "ssh_sources: [192.0.2.1/24]"),
+        "7:15",
+        'ssh_sources[0] is "192.0.2.1/24"',
+        "did you mean 192.0.2.0/24?",
+    ),
     "image": (AWS + "factory_ami: ubuntu\n", "12:14", 'factory_ami is "ubuntu"', "an image id such as ami-"),
     "instance type": (
         aws("factories_type", "factories_type: large"),

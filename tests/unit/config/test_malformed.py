@@ -42,7 +42,7 @@ def test_all_problems_are_reported_in_the_order_of_their_positions(write: Callab
     with pytest.raises(ClusterConfigurationError) as caught:
         read(path)
     found = [(one.line, one.column, one.message.split()[0]) for one in caught.value.problems]
-    missing = ["factories_type", "orchestrator_type", "key_name", "security_group", "subnet_id", "creator"]
+    missing = ["factories_type", "orchestrator_type", "creator"]
     assert found == [
         *((1, 1, name) for name in missing),
         (2, 8, "tags.name"),

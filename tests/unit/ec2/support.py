@@ -8,8 +8,10 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
+from moto.servicequotas.exceptions import NoSuchResource
 
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.ec2.families import QUOTAS
 from tests.unit.keys import private_key, public_key
 
 REGION = "eu-west-1"
@@ -24,6 +26,7 @@ class Account:
     ec2: Any
     cloudwatch: Any
     arguments: dict[str, Any]
+    quotas: dict[str, float] = field(default_factory=lambda: {one.code: 1000.0 for one in QUOTAS})
 
     @classmethod
     def make(cls, session: boto3.Session) -> Account:
@@ -54,6 +57,12 @@ class Account:
                 "factory_ami": image,
             },
         )
+
+    def get_service_quota(self, service_code: str, quota_code: str) -> dict[str, Any]:
+        """Answer for moto, which has no quotas of EC2."""
+        if quota_code not in self.quotas:
+            raise NoSuchResource
+        return {"ServiceCode": service_code, "QuotaCode": quota_code, "Value": self.quotas[quota_code]}
 
     def instances(self, *states: str) -> list[dict[str, Any]]:
         """All instances in these states (live ones by default), by name."""

@@ -12,16 +12,19 @@ from flambe_ansible.ec2 import alarms
 @pytest.mark.parametrize(
     ("hours", "period", "count"),
     [
-        (0, 300, 1),
-        (1, 300, 12),
-        (5, 300, 60),
-        (24, 300, 288),
-        (25, 3600, 25),
-        (48, 3600, 48),
+        (0, 300, 12),
+        (1, 300, 24),
+        (5, 300, 72),
+        (23, 300, 288),
+        (24, 3600, 25),
+        (48, 3600, 49),
+        (167, 3600, 168),
         (168, 3600, 168),
     ],
 )
-def test_hours_are_converted_to_periods_that_cloudwatch_accepts(hours: int, period: int, count: int) -> None:
+def test_alarms_wait_for_an_hour_longer_than_the_host_in_periods_that_cloudwatch_accepts(
+    hours: int, period: int, count: int
+) -> None:
     assert alarms.split_time(alarms.minutes_of(hours)) == (period, count)
 
 
@@ -31,7 +34,14 @@ def test_all_hours_respect_the_limits_of_cloudwatch(hours: int) -> None:
     assert period >= 300  # EC2 reports every five minutes
     assert period % 60 == 0
     assert period * count <= (86_400 if period < 3600 else 604_800)
-    assert period * count == max(hours * 3600, 300)
+    assert period * count == min((hours + 1) * 3600, 168 * 3600)
+
+
+@pytest.mark.parametrize("percent", [1, 30, 1000])
+def test_the_threshold_is_below_that_of_the_host(percent: float) -> None:
+    for cpus in (1, 2, 96, 192):
+        assert 0 < alarms.threshold(percent) < percent / cpus
+    assert alarms.threshold(30) == alarms.CPU_THRESHOLD
 
 
 @pytest.mark.parametrize(("minutes", "total"), [(1, 300), (5, 300), (6, 600), (61, 3900), (24 * 60 + 1, 25 * 3600)])

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import base64
+import threading
+from typing import Any
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.stub import Stubber
 
 from flambe_ansible.ec2 import console
@@ -58,47 +61,98 @@ def stub() -> Stubber:
     return Stubber(boto3.client("ec2", region_name="eu-west-1"))
 
 
-def test_read_host_keys_polls_until_there_are_keys(stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "POLL_SECONDS", 0.01)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    made = FakeClock()
+    monkeypatch.setattr(console.time, "monotonic", lambda: made.now)
+    return made
+
+
+class FakeClock(threading.Event):
+    """The event that ends a wait; its waits take no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.calls = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += timeout or 0.0
+        self.calls += 1
+        return self.is_set()
+
+
+LATEST = {"InstanceId": "i-1", "Latest": True}
+
+
+def test_the_console_is_read_until_it_shows_keys(stub: Stubber, clock: FakeClock) -> None:
     for text in ("", "booting", _block(NEW)):
-        stub.add_response("get_console_output", _answer(text), {"InstanceId": "i-1", "Latest": True})
+        stub.add_response("get_console_output", _answer(text), LATEST)
     with stub:
-        assert console.read_host_keys(stub.client, "i-1", wait=5) == [NEW]
+        assert console.wait_for_host_keys(stub.client, "i-1", stop=clock) == [NEW]
     stub.assert_no_pending_responses()
+    assert clock.now == 101.5
 
 
 @pytest.mark.parametrize(("code", "status"), [("RequestLimitExceeded", 503), ("InternalError", 500)])
-def test_a_failure_that_passes_is_repeated_and_ends_no_launch(
-    stub: Stubber, monkeypatch: pytest.MonkeyPatch, code: str, status: int
-) -> None:
+def test_a_failure_that_passes_is_repeated(stub: Stubber, clock: FakeClock, code: str, status: int) -> None:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html."""
-    monkeypatch.setattr(console, "POLL_SECONDS", 0.01)
     stub.add_client_error("get_console_output", code, http_status_code=status)
-    stub.add_response("get_console_output", _answer(_block(NEW)), {"InstanceId": "i-1", "Latest": True})
-    stub.add_client_error("get_console_output", "UnsupportedOperation")
-    stub.add_client_error("get_console_output", code, http_status_code=status)
+    stub.add_response("get_console_output", _answer(_block(NEW)), LATEST)
     with stub:
-        assert console.read_host_keys(stub.client, "i-1", wait=5) == [NEW]
-        assert console.read_host_keys(stub.client, "i-1") is None
+        assert console.wait_for_host_keys(stub.client, "i-1", stop=clock) == [NEW]
     stub.assert_no_pending_responses()
 
 
-def test_read_host_keys_without_a_wait_asks_once(stub: Stubber) -> None:
-    stub.add_response("get_console_output", {"InstanceId": "i-1"}, {"InstanceId": "i-1", "Latest": True})
+@pytest.mark.parametrize(("nitro", "limit"), [(True, 60), (False, 300)])
+def test_the_wait_is_as_long_as_the_type_needs(clock: FakeClock, nitro: bool, limit: int) -> None:
+    """Without Nitro, there is no current output, and the posted one comes minutes after the boot."""
+    client = boto3.client("ec2", region_name="eu-west-1")
+    refused = []
+
+    def answer(params: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]]:
+        if params["body"].get("Latest") and not nitro:
+            refused.append(params)
+            error = {"Code": "UnsupportedOperation", "Message": "no"}
+            return AWSResponse("", 400, {}, None), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 400}}
+        return AWSResponse("", 200, {}, None), {"InstanceId": "i-1", "Output": ""}
+
+    client.meta.events.register("before-call.ec2.GetConsoleOutput", answer)
+    assert console.wait_for_host_keys(client, "i-1", stop=clock) is None
+    assert limit - 3 < clock.now - 100 <= limit
+    assert len(refused) == (0 if nitro else 1)
+
+
+def test_a_missing_permission_ends_the_wait_at_once(stub: Stubber, clock: FakeClock) -> None:
+    stub.add_client_error("get_console_output", "UnauthorizedOperation", http_status_code=403)
+    with stub, pytest.raises(AWSError, match="Failed to read the console"):
+        console.wait_for_host_keys(stub.client, "i-1", stop=clock)
+    assert clock.calls == 0
+
+
+def test_a_cancellation_ends_the_wait(stub: Stubber, clock: FakeClock) -> None:
+    clock.set()
+    stub.add_response("get_console_output", _answer(""), LATEST)
+    with stub:
+        assert console.wait_for_host_keys(stub.client, "i-1", stop=clock) is None
+    assert clock.calls == 1
+
+
+def test_a_single_look_calls_once(stub: Stubber) -> None:
+    stub.add_response("get_console_output", {"InstanceId": "i-1"}, LATEST)
     with stub:
         assert console.read_host_keys(stub.client, "i-1") is None
 
 
-def test_read_host_keys_falls_back_on_older_output(stub: Stubber) -> None:
-    stub.add_client_error(
-        "get_console_output", "UnsupportedOperation", expected_params={"InstanceId": "i-1", "Latest": True}
-    )
+def test_a_single_look_falls_back_on_posted_output(stub: Stubber) -> None:
+    stub.add_client_error("get_console_output", "UnsupportedOperation", expected_params=LATEST)
     stub.add_response("get_console_output", _answer(_block(NEW)), {"InstanceId": "i-1"})
     with stub:
         assert console.read_host_keys(stub.client, "i-1") == [NEW]
 
 
-def test_read_host_keys_reports_a_missing_permission(stub: Stubber) -> None:
-    stub.add_client_error("get_console_output", "UnauthorizedOperation")
-    with stub, pytest.raises(AWSError, match="Failed to read the console"):
-        console.read_host_keys(stub.client, "i-1")
+@pytest.mark.parametrize("code", ["UnauthorizedOperation", "InternalError", "RequestLimitExceeded"])
+def test_a_single_look_that_fails_shows_no_keys(stub: Stubber, code: str) -> None:
+    stub.add_client_error("get_console_output", code)
+    with stub:
+        assert console.read_host_keys(stub.client, "i-1") is None

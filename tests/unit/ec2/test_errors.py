@@ -17,6 +17,9 @@ from tests.unit.ec2.support import client_error
         (exceptions.PartialCredentialsError(provider="env", cred_var="secret"), AWSError, "aws configure"),
         (exceptions.UnauthorizedSSOTokenError(), AWSError, "aws sso login"),
         (exceptions.TokenRetrievalError(provider="sso", error_msg="gone"), AWSError, "aws sso login"),
+        (exceptions.LoginRefreshRequired(), AWSError, "aws login"),
+        (exceptions.LoginTokenLoadError(error_msg="gone"), AWSError, "aws login"),
+        (exceptions.RefreshWithMFAUnsupportedError(), AWSError, "aws login"),
         (exceptions.ProfileNotFound(profile="work"), AWSError, "list-profiles"),
         (exceptions.EndpointConnectionError(endpoint_url="https://x"), errors.UnclearAnswerError, "network"),
         (exceptions.ReadTimeoutError(endpoint_url="https://x"), errors.UnclearAnswerError, "network"),
@@ -64,6 +67,27 @@ def test_convert_keeps_operation_and_code_and_cause() -> None:
     assert caught.value.reason == "not now (IncorrectInstanceState)"
     assert str(caught.value) == "Failed to start instances: not now (IncorrectInstanceState)"
     assert isinstance(caught.value.__cause__, exceptions.ClientError)
+
+
+def test_a_stopped_host_is_not_advised_to_change_its_type_or_zone() -> None:
+    hints = [
+        errors.convert(client_error("InsufficientInstanceCapacity", operation, status=500), "x").hint
+        for operation in ("RunInstances", "StartInstances")
+    ]
+    assert "try another type, or a subnet in another zone" in (hints[0] or "")
+    assert "launch again later" in (hints[1] or "")
+
+
+@pytest.mark.parametrize("what", ["instance type", "image"])
+def test_the_refusals_of_the_free_plan_have_a_hint(what: str) -> None:
+    """https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/free-tier-plans.html."""
+    message = (
+        f"The specified {what} is not eligible for Free Tier. For a list of Free Tier instance types, run "
+        "'describe-instance-types' with the filter 'free-tier-eligible=true'."
+    )
+    converted = errors.convert(client_error("InvalidParameterCombination", message=message), "create instances")
+    assert "upgrade to the paid plan" in (converted.hint or "")
+    assert type(converted) is AWSError
 
 
 def test_convert_moves_the_encoded_message_into_a_command() -> None:

@@ -74,7 +74,7 @@ def test_the_architecture_of_a_type(supported: list[Any], expected: str) -> None
 def test_find_default_uses_the_older_release_if_the_newest_is_missing() -> None:
     clients = Clients()
     clients.ssm.add_client_error("get_parameter", "ParameterNotFound", expected_params={"Name": UBUNTU.format("24.04")})
-    name = UBUNTU.format("22.04")
+    name = UBUNTU.format("22.04").replace("gp3", "gp2")  # Canonical publishes this release with a gp2 volume
     clients.ssm.add_response("get_parameter", {"Parameter": {"Name": name, "Value": "ami-2"}}, {"Name": name})
     clients.ec2.add_response("describe_images", {"Images": [_image("ami-2")]}, {"ImageIds": ["ami-2"]})
     assert "Ubuntu 22.04" in clients.find().origin

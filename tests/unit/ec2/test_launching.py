@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
-from flambe_ansible.ec2 import instances, launching, tags
+from flambe_ansible.ec2 import guard, instances, launching, tags
 from flambe_ansible.ec2.errors import ThrottledError, UnclearAnswerError
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.errors import AWSError
@@ -69,6 +69,15 @@ def test_build_request() -> None:
         "InstanceInitiatedShutdownBehavior": "stop",
         "TagSpecifications": [{"ResourceType": "instance", "Tags": own}, {"ResourceType": "volume", "Tags": own}],
     }
+
+
+def test_hosts_that_power_themselves_off_are_terminated_and_get_a_guard() -> None:
+    ending = frozenset({Role.FACTORY})
+    factory, orchestrator = (_build(role, (0,), ending=ending) for role in (Role.FACTORY, Role.ORCHESTRATOR))
+    assert factory["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert factory["UserData"] == guard.write_user_data()
+    assert orchestrator["InstanceInitiatedShutdownBehavior"] == "stop"
+    assert "UserData" not in orchestrator
 
 
 @pytest.mark.parametrize(

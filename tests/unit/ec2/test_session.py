@@ -2,18 +2,96 @@
 
 from __future__ import annotations
 
+import stat
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
-from flambe_ansible.ec2 import session
+from flambe_ansible.ec2 import api, session
 from flambe_ansible.errors import AWSError
 
 ANSWER = b'{"Parameter": {"Value": "answer"}}'
 CLOSED = "http://127.0.0.1:1"
+
+
+ROLE = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+<AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken>
+<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
+PROFILES = """[profile base]
+aws_access_key_id = AKBASE
+aws_secret_access_key = base
+[profile work]
+role_arn = arn:aws:iam::123456789012:role/work
+source_profile = base
+mfa_serial = arn:aws:iam::123456789012:mfa/ada
+region = eu-west-1
+"""
+
+
+class Sts(BaseHTTPRequestHandler):
+    """Answers AssumeRole, and records the requests."""
+
+    requests: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.requests.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(ROLE)))
+        self.end_headers()
+        self.wfile.write(ROLE.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Use a profile with a role and MFA; yield the home folder."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Sts)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Sts.requests.clear()
+    (tmp_path / "config").write_text(PROFILES)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    yield tmp_path
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_profile_with_mfa_asks_once_for_all_commands(role: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command is a process with its own session; the AWS CLI reads the same files."""
+    asked: list[str] = []
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(session.getpass, "getpass", lambda prompt: asked.append(prompt) or "123456")
+    for _ in range(2):
+        made = session.make_session()
+        credentials = made.get_credentials()
+        assert credentials is not None
+        assert credentials.get_frozen_credentials().access_key == "ASIAROLE"
+        assert made.region_name == "eu-west-1"
+    assert asked == ["Enter MFA code for arn:aws:iam::123456789012:mfa/ada: "]
+    [request] = Sts.requests
+    assert "TokenCode=123456" in request
+    [kept] = (role / ".aws/cli/cache").iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_without_a_terminal_a_profile_with_mfa_is_an_error(role: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: False))
+    ec2 = session.make_client(session.make_session(), "ec2")
+    with pytest.raises(AWSError, match="needs an MFA code") as caught:
+        api.start_instances(ec2, ["i-1"])
+    assert "aws sts get-caller-identity" in (caught.value.hint or "")
 
 
 class Api(BaseHTTPRequestHandler):

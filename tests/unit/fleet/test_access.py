@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flambe_ansible.errors import HostKeyError
-from flambe_ansible.events import ignore
+from flambe_ansible.errors import AWSError, HostKeyError
+from flambe_ansible.events import Event, Notice, ignore
 from flambe_ansible.fleet.access import Access, AccessPolicy, Limits
 from flambe_ansible.hosts import Host, Role
-from flambe_ansible.ssh import Connections, known_hosts
+from flambe_ansible.ssh import Connections, known_hosts, links
 
 ONE, TWO = (Host(name=f"c_factory_{index}", role=Role.FACTORY, index=index, address="::1") for index in range(2))
 
@@ -31,7 +33,15 @@ class Console:
 
     def __init__(self, *keys: str) -> None:
         self.keys = list(keys)
+        self.late_keys: list[str] = []
+        self.error: AWSError | None = None
         self.asked: list[str] = []
+
+    def find_late(self, host: Host, stop: threading.Event) -> list[str] | None:
+        self.asked.append(f"{host.name}, late")
+        if self.error:
+            raise self.error
+        return self.late_keys or None
 
     def find(self, host: Host) -> list[str] | None:
         self.asked.append(host.name)
@@ -40,7 +50,13 @@ class Console:
 
 def make_access(tmp_path: Path, console: Console, **policy: Any) -> Access:
     connections = Connections(username="me", key=tmp_path / "key", known_hosts=tmp_path / "known_hosts")
-    return Access(connections, AccessPolicy(**policy), find_keys=console.find, jump_keys=dict)
+    return Access(
+        connections,
+        AccessPolicy(**policy),
+        find_keys=console.find,
+        find_late_keys=console.find_late,
+        jump_keys=dict,
+    )
 
 
 def pin(access: Access, host: Host, key: str) -> None:
@@ -105,3 +121,76 @@ def test_a_wrong_key_of_one_host_does_not_stop_the_others(tmp_path: Path, monkey
     assert connected == [TWO.name]
     with pytest.raises(HostKeyError):
         access.trust([ONE])
+
+
+@pytest.fixture
+def sshd(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace the network by a list of what happened."""
+    happened: list[str] = []
+
+    class Master:
+        alive = True
+
+        def __init__(self, target: Any, _socket: Path) -> None:
+            happened.append("accepts any key" if target.accept_new else "requires the key")
+
+    monkeypatch.setattr(links.waiting, "wait_for_banner", lambda *_args, **_options: happened.append("sshd answers"))
+    monkeypatch.setattr(links.waiting, "open_with_patience", lambda *_args, **_options: None)
+    monkeypatch.setattr(links, "Master", Master)
+    monkeypatch.setattr(links.routes, "find_proxy", lambda *_args, **_options: None)
+    return happened
+
+
+def test_keys_that_the_provider_shows_after_sshd_answers_are_required(tmp_path: Path, sshd: list[str]) -> None:
+    console = Console()
+    console.late_keys = [MINE]
+    access = make_access(tmp_path, console)
+    assert access.open_each([ONE], patience=Limits().for_query, observer=ignore) == {}
+    assert console.asked == [ONE.name, f"{ONE.name}, late"]
+    assert sshd == ["sshd answers", "requires the key"]
+    assert (access.connections.trusted(ONE), access.connections.is_pinned(ONE)) == ([MINE], False)
+
+
+def test_late_keys_are_not_looked_up_for_a_host_with_a_key(tmp_path: Path, sshd: list[str]) -> None:
+    """A host that was stopped and started has none on its console: the pinned key is still required."""
+    console = Console()
+    access = make_access(tmp_path, console)
+    pin(access, ONE, MINE)
+    assert access.open_each([ONE], patience=Limits().for_query, observer=ignore) == {}
+    assert console.asked == [ONE.name]
+    assert sshd == ["sshd answers", "requires the key"]
+
+
+def test_a_console_that_cannot_be_read_is_a_warning(tmp_path: Path, sshd: list[str]) -> None:
+    console = Console()
+    console.error = AWSError("a long text", operation="GetConsoleOutput", code="UnauthorizedOperation")
+    access = make_access(tmp_path, console)
+    events: list[Event] = []
+    assert access.open_each([ONE], patience=Limits().for_query, observer=events.append) == {}
+    assert sshd == ["sshd answers", "accepts any key"]
+    first = next(event for event in events if isinstance(event, Notice))
+    assert first.warning
+    assert first.message == (
+        f"{ONE.name}: its host keys are not verified: GetConsoleOutput failed with UnauthorizedOperation"
+    )
+
+
+def test_without_late_keys_a_strict_cluster_refuses_the_host(tmp_path: Path, sshd: list[str]) -> None:
+    access = make_access(tmp_path, Console())
+    access.connections.strict_host_keys = True
+    [error] = access.open_each([ONE], patience=Limits().for_query, observer=ignore).values()
+    assert isinstance(error, HostKeyError)
+    assert sshd == ["sshd answers"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds"),
+    [
+        ("t3.large", 300.0), ("g4dn.xlarge", 600.0), ("p4d.24xlarge", 1800.0), ("p5.48xlarge", 1800.0),
+        ("g4dn.metal", 1800.0), ("m7i.metal-24xl", 1800.0), ("", 300.0),
+    ],
+)  # fmt: skip
+def test_the_time_to_boot_depends_on_the_type(kind: str, seconds: float) -> None:
+    host = Host(name="demo_factory_0", role=Role.FACTORY, instance_type=kind, started=time.time())
+    assert round(Limits().for_launch(host).seconds, -1) == seconds
+    assert round(Limits(boot_timeout=100).for_launch(host).seconds, -1) == 100

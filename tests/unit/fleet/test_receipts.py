@@ -83,7 +83,8 @@ def test_a_text_with_an_empty_variable_is_left_out() -> None:
 def test_every_role_of_the_playbook_has_its_proof() -> None:
     roles = list_roles()
     assert roles == [
-        "setup_cmds", "cluster_keys", "flambe", "python_env", "secrets", "ray_node", "ray_jobs", "tensorboard",
+        "idle_shutdown", "setup_cmds", "cluster_keys", "flambe", "python_env", "secrets", "ray_node", "ray_jobs",
+        "tensorboard",
     ]  # fmt: skip
     for role in roles:
         folder = collection() / "roles" / role

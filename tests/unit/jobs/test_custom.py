@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ import yaml
 
 from flambe_ansible.errors import ClusterConfigurationError, ClusterError, PlaybookError, RunError, TaskFailure
 from flambe_ansible.jobs import own_package, submission
-from flambe_ansible.jobs.custom import PLAYBOOK, Custom
-from flambe_ansible.jobs.jobs import Jobs
+from flambe_ansible.jobs.custom import Custom
+from flambe_ansible.jobs.jobs import RUNNABLE_PLAYBOOK, Jobs
 from flambe_ansible.paths import collection
 from flambe_ansible.runnable import RemoteEnvironment, read
 from flambe_ansible.runnable.document import from_text
@@ -69,6 +71,8 @@ def make_job_service(python: str = "", error: Exception | None = None) -> Any:
     jobs.fleet = make_fleet(make_connections(f"motd\n{python}\n" if python else ""))
     jobs.prepare.return_value = True
     jobs.prepare.side_effect = error
+    jobs.install_runnable.side_effect = lambda packages: Jobs.install_runnable(jobs, packages)
+    jobs.show_results.side_effect = lambda results, expose: Jobs.show_results(jobs, results, expose=expose)
     return jobs
 
 
@@ -231,7 +235,7 @@ def test_a_missing_python_has_a_hint(folder: Path, wheel: Wheel) -> None:
 
 
 def test_the_playbook_defaults_to_the_runtime_of_a_submit() -> None:
-    [play] = yaml.safe_load((collection() / "playbooks" / PLAYBOOK).read_text())
+    [play] = yaml.safe_load((collection() / "playbooks" / RUNNABLE_PLAYBOOK).read_text())
     found = {name: value for role in play["roles"] for name, value in role.get("vars", {}).items()}
     assert (
         found["flambe_root"] == found["extensions_root"] == f"{{{{ runnable_root | default('{own_package.ROOT}') }}}}"
@@ -259,3 +263,44 @@ def test_the_versions_match_those_of_this_package() -> None:
     assert checkout is not None
     assert 'requires-python = ">=3.11"' in (checkout / "pyproject.toml").read_text()
     assert min(own_package.PYTHONS, key=lambda one: int(one.partition(".")[2])) == "3.11"
+
+
+BLOCKED = """
+import importlib.metadata, re, sys
+from packaging.requirements import Requirement
+required, wanted = sys.argv[1].split(","), {}
+names = [Requirement(one).name for one in required]
+while names:  # and what they require
+    name = re.sub(r"[-_.]+", "-", names.pop()).lower()
+    if name not in wanted:
+        found = importlib.metadata.distribution(name)
+        needs = map(Requirement, found.requires or [])
+        wanted[name] = found
+        names += [one.name for one in needs if not one.marker or one.marker.evaluate({"extra": ""})]
+modules = {path.parts[0].removesuffix(".py") for one in wanted.values() for path in one.files}
+modules |= {*sys.stdlib_module_names, "flambe_ansible", "custom_run_ext"}
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in modules:
+            raise ModuleNotFoundError(name + " is not required", name=name)
+sys.meta_path.insert(0, Blocker())
+for name in [name for name in sys.modules if name.partition(".")[0] not in sys.stdlib_module_names]:
+    if name != "__main__":
+        del sys.modules[name]
+from flambe_ansible import Cluster, ClusterRunnable
+from flambe_ansible import cli
+sys.exit(cli.run(["run", "--installed", sys.argv[2]]))
+"""
+
+
+def test_a_runnable_needs_neither_ansible_nor_boto3(folder: Path) -> None:
+    (folder / "mine.yaml").write_text(f"{MODULE}: ext\n---\n!{MODULE}.Alone {{}}\n")
+    argv = [sys.executable, "-c", BLOCKED, ",".join(own_package.REQUIRED), "mine.yaml"]
+    env = {**os.environ, "PYTHONPATH": f"{collection()}:{folder / 'ext'}"}
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_requirements_are_those_of_the_project() -> None:
+    project = tomllib.loads((collection() / "pyproject.toml").read_text())["project"]
+    assert set(own_package.REQUIRED) < set(project["dependencies"])

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from flambe_ansible import SSHCluster
 from flambe_ansible.errors import HostConnectionError, RunError
 from flambe_ansible.events import Event, Notice
 from flambe_ansible.jobs import sites
 from flambe_ansible.jobs.sites import list_units, make_local_sites
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.tunnels import Tunnels
+from flambe_ansible.runtimes import make_runtime
 from tests.unit.cli.made_up import HOSTS
 from tests.unit.fleets import make_connections, make_fleet
 
@@ -34,6 +36,22 @@ def test_sites_are_private_unless_exposed(expose: bool, host: str) -> None:
     variables = sites.site_variables("/home/ml/a/output__a", "/home/ml/output.log", expose=expose)
     assert variables["tensorboard_host"] == variables["report_site_host"] == host
     assert variables["tensorboard_logdir"] == variables["report_site_output_dir"] == "/home/ml/a/output__a"
+
+
+def test_the_dashboard_of_ray_is_never_exposed() -> None:
+    runner = make_runtime("ray").commands
+    assert runner is not None
+    ports = {runner.dashboard_port: 8001, sites.TENSORBOARD_PORT: 8002}
+    private, exposed = (sites.make_dashboards(runner, ports, token="", exposed=one) for one in (None, HOSTS[0]))
+    assert (private.dashboard, private.tensorboard) == ("http://127.0.0.1:8001/", "http://127.0.0.1:8002/")
+    assert (exposed.dashboard, exposed.tensorboard) == ("http://127.0.0.1:8001/", "http://10.0.0.10:49556/")
+
+
+@pytest.mark.parametrize(("expose", "host"), [(False, "127.0.0.1"), (True, "0.0.0.0")])
+def test_a_launch_sets_where_tensorboard_listens(expose: bool, host: str) -> None:
+    options: Any = {"name": "a", "key": "/k", "username": "u", "runtime": "ray", "expose_sites": expose}
+    cluster = SSHCluster(orchestrator_ip="10.0.0.1", factories_ips=["10.0.0.2"], **options)
+    assert cluster._role_variables()["tensorboard_host"] == host
 
 
 def test_only_an_experiment_has_a_report_site() -> None:

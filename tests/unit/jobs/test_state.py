@@ -38,7 +38,7 @@ def test_a_state_round_trips() -> None:
 @pytest.mark.parametrize("text", ['{"state": "none"}\n', '{"state": "none", "active": false, "settling": false}'])
 def test_an_orchestrator_without_a_job(text: str) -> None:
     jobs = make_jobs(make_connections(text))
-    assert (jobs.get(), jobs.list_active()) == (JobState(), [])
+    assert jobs.get() == JobState()
 
 
 @pytest.mark.parametrize("text", ["", "bash: no such file\n", "[1]\n", '{"lost": [1]}'])
@@ -52,11 +52,6 @@ def test_a_login_shell_that_runs_no_command_is_an_error() -> None:
     connections.run.side_effect = lambda *_, **__: Completed(returncode=0, stdout="Welcome\n", stderr="")
     with pytest.raises(RemoteCommandError, match="the user's login shell did not run a command"):
         make_jobs(connections).get()
-
-
-def test_running_jobs() -> None:
-    [job] = make_jobs(make_connections(json.dumps(DOCUMENT))).list_active()
-    assert job.name == "topics"
 
 
 def test_a_call_sends_its_document_and_reads_the_answer() -> None:
@@ -106,7 +101,10 @@ def test_a_host_without_the_command() -> None:
 
 
 def test_a_runtime_without_jobs_is_refused() -> None:
-    assert require_jobs(make_runtime("flambe"), "demo").command == flambe.JOB_COMMAND
+    require_jobs(make_runtime("flambe"), "demo", experiment=True)
+    require_jobs(make_runtime("ray"), "demo")
+    with pytest.raises(ClusterConfigurationError, match="demo has runtime ray, which cannot run experiments of flamb"):
+        require_jobs(make_runtime("ray"), "demo", experiment=True)
     with pytest.raises(ClusterConfigurationError, match="demo has runtime none, which cannot run jobs") as caught:
         require_jobs(make_runtime("none"), "demo")
     assert "runtime: flambe" in (caught.value.hint or "")

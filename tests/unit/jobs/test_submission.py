@@ -72,7 +72,6 @@ class Submitting(Cluster):
         self.service = create_autospec(Jobs, instance=True)
         current = job or JobState()
         self.service.get.return_value = current
-        self.service.list_active.side_effect = lambda: [job for job in [self.service.get()] if job.active]
         self.service.prepare.side_effect = lambda variables: self.log.append(("prepare", variables)) or True
         self.service.refresh_ray.side_effect = lambda *, always: self.log.append(("refresh_ray", always))
         self.service.stop.side_effect = self._stop
@@ -132,7 +131,7 @@ class Submitting(Cluster):
         self.service.get.return_value = JobState(state="replaced")
         return JobState(state="replaced")
 
-    def _start(self, runnable: Any, extensions: dict[str, str], *, secrets_path: str = "") -> JobState:
+    def _start(self, runnable: Any, extensions: dict[str, str], *, secrets_path: str, release: Any) -> JobState:
         self.log.append(("start", runnable.to_yaml(extensions), secrets_path))
         return JobState(state="running", active=True, name=runnable.name)
 
@@ -415,6 +414,10 @@ def test_a_runtime_without_jobs_is_refused(experiment: Callable[..., RunnableFil
         submit(cluster, experiment())
     with pytest.raises(ClusterConfigurationError, match="runtime none, which cannot run jobs"):
         cluster.attach_job()
+    assert cluster.log == []
+    cluster = Submitting(runtime="ray")
+    with pytest.raises(ClusterConfigurationError, match="demo has runtime ray, which cannot run experiments"):
+        submit(cluster, experiment())
     assert cluster.log == []
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from flambe_ansible.lab import answers, gate
-from flambe_ansible.lab.alarms import average_periods, derive_state
+from flambe_ansible.lab import answers
+from flambe_ansible.lab.alarms import average_periods, check_alarm, derive_state
 from flambe_ansible.lab.answers import RefusedError
 from flambe_ansible.lab.calls import CallLog, hide_secrets, is_reading, read_operation
-from flambe_ansible.lab.gate import check_alarm, read_error_code
+from flambe_ansible.lab.gate import read_error_code
 from flambe_ansible.lab.launching import USER_DATA_LIMIT, read_user_data
-from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.tokens import TokenBook, fingerprint
 
 PARAMETERS = {"ImageId": "ami-1", "MinCount": "1", "ClientToken": "t"}
@@ -98,15 +97,40 @@ def test_samples_are_averaged_by_period(samples: list[tuple[float, float]], aver
 @pytest.mark.parametrize(
     ("averages", "state"),
     [
-        ([], "INSUFFICIENT_DATA"),
-        ([None, 0.0], "INSUFFICIENT_DATA"),
-        ([None, 1.0], "OK"),
-        ([0.0, 0.0], "ALARM"),
-        ([0.0, 1.0], "OK"),
+        ([None, None, None], "INSUFFICIENT_DATA"),
+        ([None, None, 0.0], "ALARM"),
+        ([None, 0.0, 1.0], "OK"),
+        ([0.0, 0.0, 0.0], "ALARM"),
+        ([0.0, 1.0, 0.0], "OK"),
     ],
 )
-def test_an_alarm_is_triggered_when_all_periods_breach(averages: list[float | None], state: str) -> None:
-    assert derive_state(averages, lambda value: value < 0.1) == state
+def test_an_alarm_is_triggered_when_all_known_periods_breach(averages: list[float | None], state: str) -> None:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html."""
+    assert derive_state(averages, lambda value: value < 0.1, needed=3) == state
+
+
+@pytest.mark.parametrize(
+    ("missing", "states"),
+    [
+        ("missing", ["ALARM", "INSUFFICIENT_DATA", "OK"]),
+        ("ignore", ["BEFORE", "BEFORE", "OK"]),
+        ("breaching", ["ALARM", "ALARM", "OK"]),
+        ("notBreaching", ["OK", "OK", "OK"]),
+    ],
+)
+def test_missing_data_count_as_the_alarm_states(missing: str, states: list[str]) -> None:
+    lists = [[0.0, None], [None, None], [1.0, None]]
+    found = [
+        derive_state(averages, lambda value: value < 0.1, needed=2, missing=missing, before="BEFORE")
+        for averages in lists
+    ]
+    assert found == states
+
+
+def test_some_periods_may_be_enough() -> None:
+    assert derive_state([0.0, 1.0, 0.0], lambda value: value < 0.1, needed=2) == "ALARM"
+    assert derive_state([0.0, 1.0, None], lambda value: value < 0.1, needed=2, missing="breaching") == "ALARM"
+    assert derive_state([1.0, 1.0, None], lambda value: value < 0.1, needed=2, missing="ignore") == "OK"
 
 
 def test_operations_are_recognised_in_every_protocol() -> None:
@@ -179,12 +203,3 @@ def test_errors_use_the_protocol_of_the_client(service: str, kind: str, body: by
     assert answer.status == 400
     if "cbor" not in kind:
         assert read_error_code(answer) == "X"
-
-
-def test_the_console_ends_with_host_keys_in_the_format_of_cloud_init(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate.disk, "host_keys", lambda *_args: ["ssh-ed25519 AAAA root@a"])
-    monkeypatch.setattr(gate.disk, "console_tail", lambda *_args, lines: "x" * gate.CONSOLE_LIMIT + "\nlast")
-    shown = gate.render_console(Settings(name="a", network="10.213.4.0/24", port=1, image=""), "i-1")
-    block = "-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 AAAA root@a\n-----END SSH HOST KEY KEYS-----\n"
-    assert shown.endswith(f"x\nlast\n{block}")
-    assert len(shown) == gate.CONSOLE_LIMIT

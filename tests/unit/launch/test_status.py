@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flambe_ansible.fleet.idle import IdleState
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.launch.status import ClusterState, ClusterStatus, Health, derive_state
 from flambe_ansible.runtimes.ray_service import RayNode, RayNodes
@@ -89,8 +90,9 @@ def test_the_document_counts_the_hosts_on_which_ray_is_alive() -> None:
     head, *factories = make_hosts(RUNNING, RUNNING, RUNNING)
     stranger = RayNode(address="10.9.9.9", alive=True)
     answer = RayNodes(version="0.7.6", nodes=(*make_ray(True, False, True).nodes, stranger))
+    idle = {factories[0].name: IdleState(checked="2026-11-30T10:00:00Z", age=5, interval=60, timeout=300)}
     status = ClusterStatus(
-        name="c", state=ClusterState.DEGRADED, orchestrator=head, factories=tuple(factories), ray=answer
+        name="c", state=ClusterState.DEGRADED, orchestrator=head, factories=tuple(factories), ray=answer, idle=idle
     )
     document = status.to_dict()
     assert document["name"] == "c"
@@ -104,7 +106,19 @@ def test_the_document_counts_the_hosts_on_which_ray_is_alive() -> None:
         "private_ip": "10.0.0.1",
         "ray": True,
         "error": "",
+        "idle": None,
     }
+    assert [factory["idle"] for factory in document["factories"]] == [
+        {
+            "checked": "2026-11-30T10:00:00Z",
+            "idle_since": "",
+            "busy": [],
+            "ends": "",
+            "kept_until": "",
+            "late": False,
+        },
+        None,
+    ]
     assert [factory["ray"] for factory in document["factories"]] == [False, True]
 
 

@@ -14,6 +14,8 @@ from ansible_collections.flambe.cluster.plugins.module_utils import extensions
 
 from flambe_ansible.sources import content
 
+OPTIONS = {"missing_ok": False, "environment": "", "overlay": "", "requires": {}}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -60,7 +62,13 @@ def test_packages_named_like_folders_of_builds_are_installed(root: Path, folder:
             (Path(cwd) / "topics" / "wheel" / "topics-1.whl").touch()
 
     account = pwd.getpwnam(getpass.getuser())
-    params = {"root": str(root), "packages": {"topics": f"{folder}/"}, "missing_ok": False}
+    params = {
+        "root": str(root),
+        "packages": {"topics": f"{folder}/"},
+        "missing_ok": False,
+        "environment": "",
+        "overlay": "",
+    }
     extensions.Extensions(params, account).make_requirement(Uv(), str(root), "topics")
     assert built == ["topics/__init__.py", f"topics/{name}/__init__.py"]
 
@@ -108,7 +116,13 @@ def root(tmp_path: Path) -> Path:
 
 def inspect(root: Path, packages: dict[str, str]) -> list[str]:
     account = pwd.getpwnam(getpass.getuser())
-    params: dict[str, Any] = {"root": str(root), "packages": packages, "missing_ok": False}
+    params: dict[str, Any] = {
+        "root": str(root),
+        "packages": packages,
+        "missing_ok": False,
+        "environment": "",
+        "overlay": "",
+    }
     found = extensions.Extensions(params, account)
     found.inspect()
     todo: list[str] = found.todo

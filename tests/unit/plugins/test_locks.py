@@ -43,11 +43,30 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_kinds_of_hosts(tmp_path: Path) -> None:
     version = tmp_path / "version"
-    assert locks.host_kind(str(version)) == CPU
+    assert locks.host_kind(str(version), str(tmp_path)) == CPU
     version.write_text(
         "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\nGCC version: 11.4.0\n"
     )
     assert locks.host_kind(str(version)) == CUDA
+
+
+@pytest.mark.parametrize(
+    ("output", "kind"),
+    [
+        ("580.159.04", "x86_64-cuda-580.159.04"),  # of a machine with an NVIDIA H200
+        ("580.159.04\n580.159.04", "x86_64-cuda-580.159.04"),  # two GPUs
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", CPU),
+        ("", CPU),
+    ],
+)
+def test_the_driver_of_a_sandbox_is_read_from_nvidia_smi(tmp_path: Path, output: str, kind: str) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        f"#!/bin/sh\n[ \"$*\" = '--query-gpu=driver_version --format=csv,noheader' ] && cat <<E\n{output}\nE\n"
+    )
+    program.chmod(0o755)
+    assert locks.host_kind(str(tmp_path / "none"), str(tmp_path)) == kind
+    assert locks.host_kind(str(tmp_path / "none"), str(tmp_path / "elsewhere")) == CPU
 
 
 @pytest.mark.parametrize(

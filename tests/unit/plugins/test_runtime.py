@@ -33,6 +33,7 @@ def make(tmp_path: Path, **changes: Any) -> Any:
         "python_version": VERSION,
         "python": "",
         "exact": False,
+        "resolved": True,
         "torch_backend": "none",
         "requirements": [],
         "constraints": [],
@@ -55,6 +56,15 @@ def test_changed_versions_are_described(tmp_path: Path) -> None:
     same = make(tmp_path, requirements=["flambe==0.4.18"])
     same.inspect()
     assert same.describe_change() == "install"
+
+
+def test_changed_releases_are_described_before_the_packages_are_resolved(tmp_path: Path, installed: Path) -> None:
+    for name in ("ray-2.59.0", "six-1.17.0"):
+        (site_packages(tmp_path) / f"{name}.dist-info").mkdir()
+    made = make(tmp_path, exact=True, resolved=False, requirements=["ray[default]==2.60.0", "iniconfig"], imports=[])
+    made.inspect()
+    assert made.todo[0] == "change to the packages that will be resolved"
+    assert made.describe_change() == "ray changes from 2.59.0 to 2.60.0"
 
 
 def test_an_interrupted_environment_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,7 +305,15 @@ def test_a_host_that_the_head_cannot_connect_to_is_missing(tmp_path: Path, monke
     expect = {"one": "10.0.0.1", "two": "10.0.0.2"}
     ports = {"node_manager": 6380, "object_manager": 6381}
     node = make_node(tmp_path, monkeypatch, ray="2.60.0", expect=expect, ports=ports, auth="none")
-    assert node.find_blocked() == (["two"], "the head cannot connect to 10.0.0.2:6381 (two): timed out")
+    reason = "the head cannot connect to 10.0.0.2:6381 (two): timed out"
+    assert node.find_blocked() == (["two"], reason)
+    # Ray lists the node as alive, and then as dead.
+    nodes = [{"address": address, "alive": True} for address in expect.values()]
+    answers = [{"nodes": nodes}, {"nodes": nodes[:1]}]
+    monkeypatch.setattr(node, "read_nodes", lambda _limit: answers.pop(0) if len(answers) > 1 else answers[0])
+    monkeypatch.setattr(ray_service, "BLOCKED_SECONDS", 0.1)
+    monkeypatch.setattr(node, "check_running", lambda _state: None)
+    assert (node.await_nodes(time.monotonic() + 60), node.blocked) == ((["two"], reason), True)
     old = make_node(tmp_path / "old", monkeypatch, expect=expect, ports=ports)
     assert old.find_blocked() == ([], "")
 

@@ -26,6 +26,8 @@ from flambe_ansible.ssh import Completed, Connections
 from tests.unit.cli.made_up import HOSTS
 from tests.unit.ray_jobs.conftest import TOKEN, Ray
 
+EXPERIMENT = str(Path(__file__).parents[3] / "examples" / "experiment.yaml")
+
 
 class Local(Connections):
     """Connections whose hosts are this machine; ``lost`` connections end at once."""
@@ -246,7 +248,7 @@ def test_a_variable_without_a_value_is_the_one_of_this_machine(
         (["--env", "1x", "--", "python"], 2, "--env: '1x' is not the name of an environment variable"),
         (["--env", "NO_SUCH", "--", "python"], 2, "--env NO_SUCH: the variable is not set here"),
         (["--workdir", "/nope", "--", "python"], 3, "the working folder /nope does not exist"),
-        (["x.yaml"], 3, "cluster demo has runtime ray, which cannot run experiments and runnables"),
+        ([EXPERIMENT], 3, "cluster demo has runtime ray, which cannot run experiments of flamb"),
     ],
 )
 def test_a_wrong_submit_is_refused(run: Any, words: list[str], code: int, message: str) -> None:

@@ -93,6 +93,22 @@ def test_versions_that_do_not_go_together(options: dict[str, str], field: str, m
     assert caught.value.problems[0].field == field
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"packages": ["ray==1.13.0"]}, "runtime.packages pins Ray to 1.13.0; expected 2.10.0 or later"),
+        (
+            {"packages": ["ray==2.30.0"], "python": "3.14"},
+            "runtime.python is 3.14, and Ray 2.30.0 has no wheels for it",
+        ),
+    ],
+)
+def test_a_pinned_release_that_cannot_be_installed(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ClusterConfigurationError) as caught:
+        resolve(**options)
+    assert message in caught.value.message
+
+
 def test_variables() -> None:
     nodes = NodeOptions(factories_resources={"accelerator": 1})
     runtime = make_runtime({"ray": "2.60.0", "packages": ["torch"], "temp_dir": "/var/ray"}, nodes=nodes)

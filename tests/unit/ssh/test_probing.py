@@ -120,3 +120,14 @@ def test_the_script_reports_the_message_of_sudo(tmp_path: Path) -> None:
     )
     probe = probing.parse(completed.stdout)
     assert (probe.sudo, probe.sudo_error) == (False, "sudo: no tty")
+
+
+def test_the_script_counts_the_gpus_that_nvidia_smi_lists(tmp_path: Path) -> None:
+    line = "GPU 0: NVIDIA H200 (UUID: GPU-00000000-0000-0000-0000-000000000001)"  # of a real machine
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n[ $1 = -L ] && echo '{line}'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True, env=environment
+    )
+    assert probing.parse(done.stdout).gpus == 1

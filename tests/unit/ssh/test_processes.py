@@ -31,6 +31,18 @@ def test_input_and_output() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"h\xc3\xa9", b"")
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_slow_reader_receives_the_whole_input(streamed: bool) -> None:
+    received: list[bytes] = []
+    argv = ["sh", "-c", "sleep 1; cat | wc -c"]
+    done = Processes().run(argv, data=b"x" * 1_000_000, timeout=20, on_output=received.append if streamed else None)
+    assert (b"".join(received) if streamed else done.stdout) == b"1000000\n"
+
+
+def test_a_process_that_reads_no_input_ends() -> None:
+    assert Processes().run(["sh", "-c", "exec <&-; sleep 0.5; exit 3"], data=b"x" * 1_000_000).returncode == 3
+
+
 def test_streamed_output() -> None:
     received: list[bytes] = []
     done = Processes().run(["sh", "-c", "echo a; echo e >&2; echo b; exit 3"], on_output=received.append)

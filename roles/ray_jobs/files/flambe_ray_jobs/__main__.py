@@ -14,7 +14,6 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from flambe_ray_jobs import control, reading, running, submitting, worker
 from flambe_ray_jobs.settings import JobError, Settings
 
 
@@ -22,10 +21,14 @@ def main():
     """Parse the command line and run the command."""
     settings, words = read_settings(sys.argv[1:])
     if words[:1] == ["worker"]:  # the other words are those of a Python interpreter
+        from flambe_ray_jobs import worker  # only what a command needs: workers and jobs wait for it
+
         worker.start(settings, words[1], words[2:])
     parser = make_parser()
     options = parser.parse_args(words)
     if options.command == "run":
+        from flambe_ray_jobs import running
+
         sys.exit(running.run(settings, options.job))
     sys.exit(report(settings, options))
 
@@ -62,6 +65,8 @@ def make_parser():
 
 def report(settings, options):
     """Run a command that prints a document, or the log; return the exit code."""
+    from flambe_ray_jobs import control, reading, submitting
+
     commands = {
         "prepare": lambda: submitting.prepare(settings, json.load(sys.stdin)),
         "submit": lambda: submitting.submit(settings, json.load(sys.stdin)),

@@ -45,6 +45,11 @@ def call(settings, method, path, body=None):
         raise JobError(f"Ray's Jobs API at {settings.dashboard} does not answer: {reason}", "ray") from error
 
 
+def check(settings):
+    """Raise an error if Ray does not answer; it does so at once, whatever the number of its jobs."""
+    call(settings, "GET", "/api/version")
+
+
 def submit(settings, job):
     """Submit the entry point of a job; Ray gives both commands to a shell."""
     program = shlex.quote(settings.program)

@@ -11,6 +11,7 @@ import time
 from flambe_ray_jobs import records, states
 
 _LOOK_SECONDS = 0.1
+_SOON_SECONDS = 0.02  # while a job starts
 _ASK_SECONDS = 1.0
 _BLOCK = 65536
 
@@ -20,9 +21,8 @@ def show(settings, word, follow=False, offset=0):
     record = records.find(settings, word)
     out = sys.stdout.buffer
     with contextlib.suppress(BrokenPipeError):
-        while not os.path.exists(record.log) and follow and states.describe(settings, record)["active"]:
-            if _is_gone(out):
-                return
+        if follow:
+            _wait_for_log(settings, record, out)
         if not os.path.exists(record.log):
             return
         with open(record.log, "rb") as file:
@@ -60,6 +60,16 @@ def _find_start(file, lines):
     return 0
 
 
+def _wait_for_log(settings, record, out):
+    """Wait until a job has written its log, has ended, or the reader is gone."""
+    asked = time.monotonic()
+    while not os.path.exists(record.log) and not _is_gone(out, _SOON_SECONDS):
+        if time.monotonic() - asked > _ASK_SECONDS:
+            asked = time.monotonic()
+            if not states.describe(settings, record)["active"]:
+                return
+
+
 def _follow(settings, record, file, out):
     """Print new output until the job ends or the reader is gone."""
     asked = 0.0
@@ -82,8 +92,8 @@ def _copy(file, out):
     return size > 0
 
 
-def _is_gone(out):
+def _is_gone(out, seconds=_LOOK_SECONDS):
     """Wait a moment; return whether the reader of the output is gone."""
     poller = select.poll()
     poller.register(out.fileno(), 0)  # reports only a closed reader
-    return bool(poller.poll(_LOOK_SECONDS * 1000))
+    return bool(poller.poll(seconds * 1000))

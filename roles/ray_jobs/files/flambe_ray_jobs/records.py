@@ -29,6 +29,10 @@ class Record:
         """Return the path of a document."""
         return os.path.join(self.folder, name + ".json")
 
+    def find_directory(self, job):
+        """Return the folder in which the command runs, and that its results are relative to."""
+        return job.get("directory") or self.work
+
     def load(self, name):
         """Read a document; {} if there is none."""
         return files.load(self.path(name))

@@ -44,7 +44,7 @@ def run(settings, job):
 
 def _spawn(settings, record, log):
     """Start the command without a shell. It ends with this process, even if this one is killed."""
-    given = record.load("env")
+    given, job = record.load("env"), record.load("job")
     environment = {
         **os.environ,
         "PATH": settings.path,
@@ -54,8 +54,8 @@ def _spawn(settings, record, log):
     }
     libc = ctypes.CDLL(None)
     return subprocess.Popen(
-        record.load("job")["command"],
-        cwd=record.work,
+        job["command"],
+        cwd=record.find_directory(job),
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -31,7 +31,7 @@ def describe(settings, record):
         "active": state["state"] in ACTIVE,
         "workdir": job.get("workdir", ""),
         "env": job.get("env", []),
-        "folder": record.work,
+        "folder": record.find_directory(job),
         "results": job.get("results", ""),
         "log": record.log,
     }

@@ -27,7 +27,7 @@ def prepare(settings, job):
     with unreserved(settings), settings.locked():
         _check_free(settings, name)
     _check_command(settings, job["command"][0], job.get("path") or "")
-    ray_api.list_active(settings)  # raises an error if Ray does not answer
+    ray_api.check(settings)
     working.clean(settings)
     record = Record(os.path.join(settings.folder, working.INCOMING, f"{name or 'job'}-{secrets.token_hex(3)}"))
     os.makedirs(record.work, mode=0o700)
@@ -38,7 +38,8 @@ def submit(settings, job):
     """Start a prepared job.
 
     ``job``: ``id``, ``name``, ``submitter``, ``command``, ``workdir`` (the folder it was sent from), ``source``,
-    ``results`` (relative to its working folder, or ""), ``env`` (a mapping).
+    ``results`` (relative to its working folder, or ""), ``env`` (a mapping), and ``directory``, another folder of this
+    host in which the command runs, or "".
     """
     incoming = Record(os.path.join(settings.folder, working.INCOMING, os.path.basename(job["id"])))
     record = Record(os.path.join(settings.folder, incoming.id))
@@ -47,6 +48,7 @@ def submit(settings, job):
     incoming.save("env", job["env"])
     working.record_files(incoming)
     description = {name: job[name] for name in ("name", "submitter", "command", "workdir", "results")}
+    description["directory"] = job.get("directory") or ""
     started = {"submitted": now(), "clock": time.time(), "boot": read_boot()}
     try:
         with unreserved(settings), settings.locked():
@@ -58,8 +60,9 @@ def submit(settings, job):
         for one in (incoming, record):
             shutil.rmtree(one.folder, ignore_errors=True)
         raise
-    working.keep_mirror(settings, record, job["source"])
-    working.link_boards(settings, record, job["results"])
+    if not description["directory"]:
+        working.keep_mirror(settings, record, job["source"])
+    working.link_boards(settings, record, description)
     return states.describe(settings, record)
 
 

@@ -72,12 +72,12 @@ def keep_mirror(settings, record, source):
         os.rename(draft, target)
 
 
-def link_boards(settings, record, results):
+def link_boards(settings, record, job):
     """Link Ray's results and those of a job into the folder that TensorBoard shows."""
     os.makedirs(settings.boards, mode=0o700, exist_ok=True)
     links = {"ray_results": os.path.expanduser("~/ray_results")}
-    if results:
-        links[record.id] = os.path.join(record.work, results)
+    if job["results"]:
+        links[record.id] = os.path.join(record.find_directory(job), job["results"])
     for name, target in links.items():
         with contextlib.suppress(FileExistsError):
             os.symlink(target, os.path.join(settings.boards, name))

@@ -1,0 +1,37 @@
+"""The automatic shutdown of each host as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from flambe_ansible.cli.render.words import format_time, label_host, make_grid
+from flambe_ansible.fleet.idle import NEVER, IdleState
+from flambe_ansible.hosts import Host, Role
+
+
+def render_idle(hosts: Sequence[Host], states: Mapping[str, IdleState]) -> Table:
+    """Draw a line per host: since when it is idle, what keeps it busy, and when it ends."""
+    grid = make_grid()
+    orchestrator = next((states.get(host.name) for host in hosts if host.role is Role.ORCHESTRATOR), None)
+    for host in hosts:
+        if host.name in states:
+            stays = host.role is Role.FACTORY and orchestrator is not None and orchestrator.keeps_factories
+            grid.add_row(label_host(host), describe(states[host.name], stays=stays))
+    return grid
+
+
+def describe(state: IdleState, *, stays: bool = False) -> str:
+    """Describe the state of one host: ``idle since 12:03, ends at 13:03``; ``stays``: the orchestrator keeps it."""
+    kept = f"; kept until {format_time(state.kept_until)}" if state.kept_until else ""
+    if state.age is None:
+        return f"not checked yet{kept}"
+    late = f"; the last check was at {format_time(state.checked)}" if state.is_late else ""
+    if state.idle_since:
+        end = "never ends itself" if state.timeout == NEVER else f"ends at {format_time(state.ends)}"
+        end = "stays with the orchestrator" if stays else end
+        waits = f"; {state.busy[0]['reason']}" if state.busy else ""
+        return f"idle since {format_time(state.idle_since)}, {end}{waits}{kept}{late}"
+    more = f", and {len(state.busy) - 1} more" if len(state.busy) > 1 else ""
+    return f"busy: {state.busy[0]['reason'] if state.busy else 'unknown'}{more}{kept}{late}"

@@ -1,0 +1,56 @@
+"""The wanted cluster on EC2, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from flambe_ansible.ec2 import alarms
+from flambe_ansible.ec2.checks import Needs
+from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
+from flambe_ansible.ec2.tags import ClusterTags
+from flambe_ansible.hosts import Role
+
+FIELD_NAMES = SettingNames(
+    types={Role.ORCHESTRATOR: "orchestrator_type", Role.FACTORY: "factories_type"},
+    images={Role.ORCHESTRATOR: "orchestrator_ami", Role.FACTORY: "factory_ami"},
+    key_name="key_name",
+    key="key",
+    security_group="security_group",
+    subnet_id="subnet_id",
+    volume_size="volume_size",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EC2Spec:
+    """The wanted cluster.
+
+    Attributes:
+        tags: The cluster's tags.
+        factories_num: The number of factories.
+        settings: What hosts are created with.
+        timeouts: Idle hours of each role after which its hosts power themselves off; the alarms of ``alarms.NEVER``
+            do not exist, others wait for longer.
+        alarm_percent: The threshold of the alarms, in percent of all CPUs.
+        needs: What the cluster needs of its network and hosts.
+        ssh_sources: The networks from which the cluster's own security group lets SSH in; empty for this machine.
+    """
+
+    tags: ClusterTags
+    factories_num: int
+    settings: InstanceSettings
+    timeouts: Mapping[Role, int]
+    alarm_percent: float
+    needs: Needs
+    ssh_sources: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self.tags.name
+
+    @property
+    def alarm_owner(self) -> str:
+        """The mark by which the cluster's alarms are found."""
+        return alarms.describe_owner(self.tags.name, self.tags.creator)
