@@ -1124,7 +1124,8 @@ class Cluster(ABC):
         first, *others = [self._make_instance(host) for host in _sort(hosts) if host.name not in errors]
         fleet = self._make_fleet(first, others)
         self.connections.probe(fleet.hosts)
-        launch.protect(self._make_player(fleet), self._runtime, cluster=self.name, job=jobs[0])
+        player, play_all = self._make_player(fleet), self.options.plays_all
+        launch.protect(player, self._runtime, cluster=self.name, job=jobs[0], play_all=play_all)
 
     def _list_active(self, fleet: Fleet) -> Sequence[JobState | CommandJob]:
         """Return the jobs that a restart of Ray would end; none if the runtime has no jobs."""

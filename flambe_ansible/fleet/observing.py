@@ -44,7 +44,7 @@ def verify(digest: str, path: str = RECEIPT) -> None:
     print(json.dumps({"reason": reason, "differs": differs, "roles": list(roles)}))
 
 
-def seal(digest: str, user: str, proofs: Mapping[str, Mapping[str, Any]], path: str = RECEIPT) -> None:
+def write(digest: str, user: str, proofs: Mapping[str, Mapping[str, Any]], path: str = RECEIPT) -> None:
     """Write the receipt of this host: the facts of its roles as they are now."""
     roles = {name: {"proof": proof, "facts": observe(proof, user)} for name, proof in proofs.items()}
     document = {"schema": SCHEMA, "digest": digest, "user": user, "boot_id": _read_boot_id(), "roles": roles}
@@ -56,7 +56,7 @@ def seal(digest: str, user: str, proofs: Mapping[str, Mapping[str, Any]], path: 
     Path(draft).replace(target)
 
 
-def unseal(path: str = RECEIPT) -> None:
+def remove(path: str = RECEIPT) -> None:
     """Remove the receipt of this host."""
     with contextlib.suppress(FileNotFoundError):
         Path(path).unlink()

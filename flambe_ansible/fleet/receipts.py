@@ -58,7 +58,7 @@ class Receipts:
     Attributes:
         fleet: The hosts, connected and probed.
         members: All hosts of the cluster, also those that did not answer.
-        variables: The role variables of the launch.
+        variables: The role variables of the launch, without those for one launch only.
     """
 
     fleet: Fleet
@@ -69,19 +69,19 @@ class Receipts:
         """Compare every host with its receipt at once; return what was found by host name."""
         return self.fleet.on_each(lambda instance: self._verify(instance.data))
 
-    def seal(self, roles: Mapping[str, Sequence[str]]) -> None:
+    def write(self, roles: Mapping[str, Sequence[str]]) -> None:
         """Write the receipts of hosts: name -> the roles that were played on it, in their order."""
 
-        def seal_host(host: Host) -> None:
+        def write_on(host: Host) -> None:
             if host.name in roles:
                 proofs = {role: find_proof(role, self.variables) for role in roles[host.name]}
-                self._call(host, f"seal({self._digest(host)!r}, {self.fleet.username!r}, {proofs!r})")
+                self._call(host, f"write({self._digest(host)!r}, {self.fleet.username!r}, {proofs!r})")
 
-        self.fleet.on_each(lambda instance: seal_host(instance.data))
+        self.fleet.on_each(lambda instance: write_on(instance.data))
 
     def remove(self) -> None:
         """Remove the receipts of all hosts: what comes next changes them."""
-        self.fleet.on_each(lambda instance: self._call(instance.data, "unseal()"))
+        self.fleet.on_each(lambda instance: self._call(instance.data, "remove()"))
 
     def _verify(self, host: Host) -> Verification:
         answer = self._call(host, f"verify({self._digest(host)!r})", check=False)

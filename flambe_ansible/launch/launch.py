@@ -26,6 +26,7 @@ from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from flambe_ansible.ssh import Connections
 from flambe_ansible.ssh.parallel import join
 
+ONE_TIME = ("setup_cmds_rerun", "ray_node_rotate_token")  # variables of one launch; receipts do not depend on them
 PROTECTED = "protected"  # the failed step of a module that refuses a change because Ray runs
 
 
@@ -155,14 +156,18 @@ def static_inventory(
     return inventory.build(hosts, connection=connection, variables=variables)
 
 
-def protect(player: Player, runtime: Runtime, *, cluster: str, job: JobState | CommandJob) -> None:
+def protect(
+    player: Player, runtime: Runtime, *, cluster: str, job: JobState | CommandJob, play_all: bool = False
+) -> None:
     """Refuse a launch that would end a running job; the roles that may do so are played in check mode.
+
+    Nothing is played if the launch will not play anything either: no host differs, and not ``play_all``.
 
     Raises:
         ClusterBusyError: Ray would be restarted, or its runtime changed, on a host on which it runs.
         PlaybookError: The check failed.
     """
-    if _inspect(_make_receipts(player), runtime).unchanged:
+    if not play_all and _inspect(_make_receipts(player), runtime).unchanged:
         return
     name = job.name or job.id
     tags = [*runtime.install_tags, *([runtime.ray.tag] if runtime.ray else [])]
@@ -214,6 +219,10 @@ def converge(
     Raises:
         ClusterError: The orchestrator failed, or no factory is ready.
     """
+
+    def passed() -> float:
+        return time.monotonic() - started
+
     fleet, receipts = player.fleet, _make_receipts(player, unreached)
     result = partial(
         LaunchResult,
@@ -223,22 +232,13 @@ def converge(
     )
     found = _inspect(receipts, runtime, observer=fleet.observer)
     if found.unchanged and not play_all:
-        return result(
-            hosts=tuple(fleet.hosts),
-            failed=tuple(unreached),
-            playbook={host.name: HostResult(host=host.name) for host in fleet.hosts},
-            ray=found.nodes,
-            seconds=time.monotonic() - started,
-            log=None,
-        )
-    log = player.new_log()
+        played = {host.name: HostResult(host=host.name) for host in fleet.hosts}
+        hosts, failed = tuple(fleet.hosts), list(unreached)
+        return result(hosts=hosts, failed=tuple(failed), playbook=played, ray=found.nodes, seconds=passed(), log=None)
+    log, absent = player.new_log(), [one.host for one in unreached]
     receipts.remove()
-    played = player.play(
-        log=log,
-        tags=[] if play_all else found.list_tags(),
-        absent=[one.host for one in unreached],
-        required=[fleet.head.name],
-    )
+    tags = [] if play_all else found.list_tags()
+    played = player.play(log=log, tags=tags, absent=absent, required=[fleet.head.name])
     failed = [*unreached, *_list_failed(fleet.hosts, played, log=log)]
     ready = keep_ready(fleet.hosts, failed)
     nodes = None
@@ -246,15 +246,9 @@ def converge(
         nodes, lost = _check_ray(fleet, runtime.ray, ready)
         failed += lost
         ready = keep_ready(ready, failed)
-    receipts.seal({host.name: _list_roles(found.hosts[host.name], played[host.name]) for host in ready})
-    return result(
-        hosts=tuple(ready),
-        failed=tuple(sorted(failed, key=lambda one: one.host.index)),
-        playbook=played,
-        ray=nodes,
-        seconds=time.monotonic() - started,
-        log=log,
-    )
+    receipts.write({host.name: _list_roles(found.hosts[host.name], played[host.name]) for host in ready})
+    failed.sort(key=lambda one: one.host.index)
+    return result(hosts=tuple(ready), failed=tuple(failed), playbook=played, ray=nodes, seconds=passed(), log=log)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +276,8 @@ class _Findings:
 
 def _make_receipts(player: Player, unreached: Sequence[FailedHost] = ()) -> Receipts:
     members = sorted([*player.fleet.hosts, *(one.host for one in unreached)], key=lambda host: host.order)
-    return Receipts(fleet=player.fleet, members=members, variables=player.variables())
+    lasting = {name: value for name, value in player.variables().items() if name not in ONE_TIME}
+    return Receipts(fleet=player.fleet, members=members, variables=lasting)
 
 
 def _inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer = events.ignore) -> _Findings:

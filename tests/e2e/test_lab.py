@@ -24,6 +24,7 @@ from flambe_ansible.errors import LabError
 from flambe_ansible.lab import LabInfo, python37, state
 from tests.e2e import cloud
 from tests.e2e.machine import find_leftovers, look
+from tests.unit.lab.test_groups import RULES, render
 
 pytestmark = pytest.mark.lab
 
@@ -767,3 +768,12 @@ def test_a_large_cluster_runs_at_once(own_lab: str) -> None:
     made = cloud.client(info).run_instances(**cloud.request(info, MinCount=22, MaxCount=22))["Instances"]
     cloud.wait_for(info, [one["InstanceId"] for one in made], "running", timeout=600)
     assert len({one["PrivateIpAddress"] for one in made}) == 22
+
+
+def test_nft_accepts_all_rules() -> None:
+    text = render(*(one for one, _ in RULES))
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", "nft", "--check", "-f", "-"],
+        input=text, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -54,7 +54,7 @@ def verify(host: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
         "checks": [[f"{host}/check", "now"]],
     }
     path = str(host / "lib/receipt.json")
-    observing.seal("d1", getpass.getuser(), {"first": {}, "second": proof}, path=path)
+    observing.write("d1", getpass.getuser(), {"first": {}, "second": proof}, path=path)
 
     def run(digest: str = "d1") -> dict[str, Any]:
         observing.verify(digest, path=path)
@@ -109,5 +109,5 @@ def test_a_receipt_that_proves_nothing(verify: Verify, host: Path) -> None:
         receipt.write_text(text)
         assert verify() == {"reason": "no launch has completed", "differs": {}, "roles": []}
     for _ in range(2):
-        observing.unseal(path=str(receipt))
+        observing.remove(path=str(receipt))
         assert verify()["reason"] == "no launch has completed"

@@ -66,7 +66,7 @@ def test_the_answers_of_the_hosts(stdout: str, expected: Verification) -> None:
 
 def test_receipts_are_written_for_the_given_hosts() -> None:
     receipts, connections = make({"ray_node_root": "/opt/ray"})
-    receipts.seal({HOSTS[1].name: ["secrets"]})
+    receipts.write({HOSTS[1].name: ["secrets"]})
     [call] = connections.run.call_args_list
     assert call.args[0] == HOSTS[1]
     assert call.kwargs["input"].endswith("', 'ml', {'secrets': {'files': ['~/secrets.ini']}})\n")

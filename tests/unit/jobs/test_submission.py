@@ -309,19 +309,21 @@ def test_results_are_kept_if_the_reservation_is_lost(
 def test_a_launch_does_not_end_a_running_job(monkeypatch: pytest.MonkeyPatch, failure: Exception | None) -> None:
     asked: list[Any] = []
 
-    def protect(player: Player, *_: Any, cluster: str, job: JobState) -> None:
-        asked.append((cluster, job, [host.name for host in player.fleet.hosts]))
+    def protect(player: Player, *_: Any, cluster: str, job: JobState, play_all: bool) -> None:
+        asked.append((cluster, job, play_all, [host.name for host in player.fleet.hosts]))
         raise ClusterBusyError("it would end it")
 
     monkeypatch.setattr("flambe_ansible.launch.launch.protect", protect)
     cluster = Submitting(job=RUNNING, failure=failure)
     with pytest.raises(ClusterBusyError, match="would end it"):
         cluster.run()
-    assert asked == [("demo", RUNNING, [host.name for host in HOSTS])]
-    assert [call[0] for call in cluster.log] == (["connect"] if failure else [])
+    with pytest.raises(ClusterBusyError, match="would end it"):
+        cluster.run(full=True)
+    assert asked == [("demo", RUNNING, full, [host.name for host in HOSTS]) for full in (False, True)]
+    assert {call[0] for call in cluster.log} == ({"connect"} if failure else set())
     assert cluster.run(force=True).runtime == "flambe"
     assert Submitting(failure=failure).run().runtime == "flambe"
-    assert len(asked) == 1
+    assert len(asked) == 2
 
 
 def test_a_checkout_that_cannot_be_built_stops_no_job(experiment: Callable[..., RunnableFile]) -> None:

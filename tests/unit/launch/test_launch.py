@@ -153,14 +153,14 @@ def test_the_roles_from_the_first_that_differs_are_played(
 ) -> None:
     _, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=[*receipts, receipt()], **options)
     assert player.play.call_args.kwargs["tags"] == tags
-    assert calls_of(player)[:6] == [*["verify"] * 3, *["unseal"] * 3]  # a killed launch leaves no receipt
+    assert calls_of(player)[:6] == [*["verify"] * 3, *["remove"] * 3]  # a killed launch leaves no receipt
 
 
 def test_receipts_are_written_last_and_only_on_hosts_that_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     _, player = launch_on([HEAD, ONE, TWO], monkeypatch, broken=[TWO])
-    assert calls_of(player) == [*["verify"] * 3, *["unseal"] * 3, *["seal"] * 2]
-    sealed = [call.args[0] for call in player.fleet.connections.run.call_args_list[-2:]]
-    assert {host.name for host in sealed} == {HEAD.name, ONE.name}
+    assert calls_of(player) == [*["verify"] * 3, *["remove"] * 3, *["write"] * 2]
+    written = [call.args[0] for call in player.fleet.connections.run.call_args_list[-2:]]
+    assert {host.name for host in written} == {HEAD.name, ONE.name}
 
 
 def test_a_receipt_has_the_roles_of_the_last_one_and_those_played() -> None:
@@ -170,3 +170,11 @@ def test_a_receipt_has_the_roles_of_the_last_one_and_those_played() -> None:
     before = Verification(roles=("flambe", "ray_node"))
     assert launch._list_roles(before, played) == ["flambe", "ray_node"]
     assert launch._list_roles(replace(before, reason="the configuration changed"), played) == ["ray_node"]
+
+
+def test_a_receipt_does_not_depend_on_options_of_one_launch() -> None:
+    def variables(**once: bool) -> dict[str, Any]:
+        player = create_autospec(Player, instance=True, fleet=make_fleet(), variables=lambda: {"a": 1, **once})
+        return dict(launch._make_receipts(player).variables)
+
+    assert variables(setup_cmds_rerun=True, ray_node_rotate_token=True) == variables(setup_cmds_rerun=False) == {"a": 1}

@@ -28,7 +28,7 @@ def fail(host: str, message: str, step: str) -> TaskFailure:
 
 
 def check(
-    monkeypatch: pytest.MonkeyPatch, *failures: TaskFailure, receipt: str = ""
+    monkeypatch: pytest.MonkeyPatch, *failures: TaskFailure, receipt: str = "", play_all: bool = False
 ) -> tuple[dict[str, Any], list[Event]]:
     """Call ``protect`` with a playbook that fails on hosts; return its arguments, and the events."""
     called: dict[str, Any] = {}
@@ -43,7 +43,7 @@ def check(
     monkeypatch.setattr(players, "run_playbook", run_playbook)
     fleet = make_fleet(make_connections(receipt), received=received)
     made = Player(fleet=fleet, variables=lambda: {"flambe_version": "0.4.17"}, logs=Path())
-    protect(made, make_runtime("flambe"), cluster="demo", job=JOB)
+    protect(made, make_runtime("flambe"), cluster="demo", job=JOB, play_all=play_all)
     return called, received
 
 
@@ -74,10 +74,13 @@ def test_a_check_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
         check(monkeypatch, fail("demo_factory_0", "no answer", "packages"))
 
 
-@pytest.mark.parametrize(("nodes", "played"), [(make_nodes(), False), (make_nodes(dead=(HOSTS[1].name,)), True)])
-def test_nothing_is_checked_if_no_host_differs_and_all_nodes_are_alive(
-    monkeypatch: pytest.MonkeyPatch, nodes: RayNodes, played: bool
+@pytest.mark.parametrize(
+    ("nodes", "play_all", "played"),
+    [(make_nodes(), False, False), (make_nodes(dead=(HOSTS[1].name,)), False, True), (make_nodes(), True, True)],
+)
+def test_nothing_is_checked_if_the_launch_plays_nothing(
+    monkeypatch: pytest.MonkeyPatch, nodes: RayNodes, play_all: bool, played: bool
 ) -> None:
     monkeypatch.setattr(RayService, "ask", create_autospec(RayService.ask, return_value=nodes))
-    called, _ = check(monkeypatch, receipt='{"reason": "", "differs": {}, "roles": ["ray_node"]}')
+    called, _ = check(monkeypatch, receipt='{"reason": "", "differs": {}, "roles": ["ray_node"]}', play_all=play_all)
     assert bool(called) is played
