@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,10 +64,17 @@ def rehearse_alarms(
     """Check that missing hosts can get alarms, before anything changes; existing hosts with alarms have shown it."""
     if any(alarm_for(instance) for instance in existing.all):
         return
-    nobody = (EC2Instance(id=alarms.NO_INSTANCE, state=HostState.PENDING, role=role) for role in missing)
-    alarm = next(filter(None, map(alarm_for, nobody)), None)
+    alarm = make_sample_alarm(alarm_for, missing)
     if alarm:
         alarms.rehearse(cloudwatch, alarm)
+
+
+def make_sample_alarm(
+    alarm_for: Callable[[EC2Instance], Mapping[str, Any] | None], roles: Iterable[Role]
+) -> Mapping[str, Any] | None:
+    """Return an alarm of no instance, as hosts of one of these roles get; None if none of them gets one."""
+    samples = (EC2Instance(id=alarms.NO_INSTANCE, state=HostState.PENDING, role=role) for role in roles)
+    return next(filter(None, map(alarm_for, samples)), None)
 
 
 def bring_up(start: StartContext, existing: Existing, missing: Missing, images: Mapping[Role, Image]) -> Existing:

@@ -18,6 +18,7 @@ from flambe_ansible.hosts import Host
 from flambe_ansible.jobs import own_package, state
 from flambe_ansible.jobs.sites import tensorboard_variables
 from flambe_ansible.jobs.state import JobState
+from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import JobRunner, Runtime
 
 SUBMIT_PLAYBOOK = "submit.yml"
@@ -153,9 +154,9 @@ class Jobs:
         self, variables: Mapping[str, Any], *, tags: Sequence[str] = (), playbook: str = SUBMIT_PLAYBOOK
     ) -> bool:
         """Run the playbook that prepares a job; return whether an extension was installed."""
-        played = self._player.play(playbook, variables={**self._index_variables(), **variables}, tags=tags)
-        roles = [host.roles.get("extensions") for host in played.values()]
-        return any(role is not None and role.status is Status.CHANGED for role in roles)
+        return changed_extensions(
+            self._player.play(playbook, variables={**self._index_variables(), **variables}, tags=tags)
+        )
 
     def refresh_ray(self, *, always: bool = False) -> None:
         """Restart Ray on all hosts, if a job has used it since its start or ``always`` is set."""
@@ -219,6 +220,12 @@ class Jobs:
         """Return the variable with the file of the private package index."""
         source = secrets.find(self._secrets_file)
         return {"extensions_secrets_src": str(source) if source else ""}
+
+
+def changed_extensions(played: Mapping[str, HostResult]) -> bool:
+    """Return whether a playbook installed an extension on a host."""
+    roles = [host.roles.get("extensions") for host in played.values()]
+    return any(role is not None and role.status is Status.CHANGED for role in roles)
 
 
 def require_jobs(runtime: Runtime, cluster: str, *, experiment: bool = False) -> None:

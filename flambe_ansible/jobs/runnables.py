@@ -10,13 +10,12 @@ from typing import Any
 
 from flambe_ansible import secrets
 from flambe_ansible.errors import ClusterConfigurationError
-from flambe_ansible.events import Status
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.hosts import Host
 from flambe_ansible.jobs import own_package
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs
-from flambe_ansible.jobs.jobs import RUNNABLE_FILE, SUBMIT_PLAYBOOK, Executable, FileJobs, Jobs
+from flambe_ansible.jobs.jobs import RUNNABLE_FILE, SUBMIT_PLAYBOOK, Executable, FileJobs, Jobs, changed_extensions
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes import CommandRunner, Runtime
 
@@ -78,9 +77,7 @@ class RunnableJobs:
         source = secrets.find(self._secrets_file)
         required = {own_package.MODULE: list(own_package.REQUIRED)}
         given = {"extensions_secrets_src": str(source) if source else "", "extensions_requires": required, **variables}
-        played = self._player.play(SUBMIT_PLAYBOOK, variables=given, tags=["extensions"], limit=limit)
-        roles = [host.roles.get("extensions") for host in played.values()]
-        return any(role is not None and role.status is Status.CHANGED for role in roles)
+        return changed_extensions(self._player.play(SUBMIT_PLAYBOOK, variables=given, tags=["extensions"], limit=limit))
 
     def refresh_ray(self, *, always: bool = False) -> None:
         """Do nothing: this Ray runs several jobs, and needs no restart between them."""

@@ -13,7 +13,7 @@ from flambe_ansible.ec2 import alarms, api, console, instances, launching
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.quotas import Demand
-from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing, rehearse_alarms
+from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing, make_sample_alarm, rehearse_alarms
 from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice, Observer, ignore
@@ -238,8 +238,7 @@ class AWSProvider:
 
     def build_sample_alarm(self) -> Mapping[str, Any] | None:
         """Return an alarm of no instance; None if the cluster has no alarms."""
-        nobody = (EC2Instance(id=alarms.NO_INSTANCE, state=HostState.PENDING, role=role) for role in Role)
-        return next(filter(None, map(self.build_alarm, nobody)), None)
+        return make_sample_alarm(self.build_alarm, Role)
 
     def build_alarm_of(
         self, instance_id: str, minutes: int, cpu_thresh: float = alarms.CPU_THRESHOLD

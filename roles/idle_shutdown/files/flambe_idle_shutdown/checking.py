@@ -135,7 +135,7 @@ def restart(settings):
 
 
 def hold_off(settings, state, before, now):
-    """On a busy or kept host, use enough CPU to stay above the threshold of the idle alarm, which sees only CPU use."""
+    """On a busy or kept host, use enough CPU to stay above the threshold of the idle alarm, which measures CPU use."""
     has_alarm = settings.alarm_percent and settings.timeout != states.NEVER
     if not (has_alarm and (state["busy"] or state["kept"])):
         return
