@@ -291,10 +291,16 @@ def _inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer 
         observer(events.StepEvent(host=name, step="verify", status=events.Status.OK, seconds=seconds))
         if one.differs:
             observer(events.Notice(message=f"{name}: {one}"))
+    for reason in sorted({one.reason for one in found.values() if one.reason and one.roles}):
+        observer(events.Notice(message=f"all roles are played: {reason}"))
     if not runtime.ray or not all(one.holds for one in found.values()):
         return _Findings(hosts=found)
     nodes = runtime.ray.ask(fleet.connections, fleet.head)
-    return _Findings(hosts=found, nodes=nodes, missing=nodes.find_missing(fleet.hosts))
+    missing = nodes.find_missing(fleet.hosts)
+    if missing:
+        names = ", ".join(host.name for host in missing)
+        observer(events.Notice(message=f"all roles are played: Ray has no live node on {names}"))
+    return _Findings(hosts=found, nodes=nodes, missing=missing)
 
 
 def _list_roles(found: Verification, played: HostResult) -> list[str]:

@@ -12,7 +12,7 @@ from unittest.mock import create_autospec
 import pytest
 
 from flambe_ansible.errors import HostConnectionError, PlaybookError, RayError, TaskFailure
-from flambe_ansible.events import Event, Status, StepEvent
+from flambe_ansible.events import Event, Notice, Status, StepEvent
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.fleet.receipts import Verification
 from flambe_ansible.hosts import Host
@@ -178,3 +178,21 @@ def test_a_receipt_does_not_depend_on_options_of_one_launch() -> None:
         return dict(launch._make_receipts(player).variables)
 
     assert variables(setup_cmds_rerun=True, ray_node_rotate_token=True) == variables(setup_cmds_rerun=False) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("receipts", "dead", "messages"),
+    [
+        ([receipt("the host was rebooted")] * 2, "", ["all roles are played: the host was rebooted"]),
+        ([receipt("no launch has completed", roles=())] * 2, "", []),
+        ([receipt(ray_node="a is missing"), receipt()], "", [f"{HEAD.name}: a is missing"]),
+        ([receipt()] * 2, ONE.name, [f"all roles are played: Ray has no live node on {ONE.name}"]),
+    ],
+)
+def test_the_reason_of_a_playbook_is_reported(
+    monkeypatch: pytest.MonkeyPatch, receipts: list[str], dead: str, messages: list[str]
+) -> None:
+    received: list[Event] = []
+    nodes = make_nodes((HEAD, ONE, TWO), dead=(dead,))
+    launch_on([HEAD, ONE, TWO], monkeypatch, nodes=nodes, receipts=[*receipts, receipt()], received=received)
+    assert [event.message for event in received if isinstance(event, Notice)] == messages
