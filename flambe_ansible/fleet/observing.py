@@ -23,6 +23,7 @@ from typing import Any
 RECEIPT = "/var/lib/flambe-cluster/receipt.json"
 SCHEMA = 1
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_LOST_AT_REBOOT = ("boot", "units", "checks")
 _CHECK_SECONDS = 10
 _UNIT_FACTS = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
@@ -31,14 +32,18 @@ def verify(digest: str, path: str = RECEIPT) -> None:
     """Compare this host with its receipt, and print a JSON document.
 
     Its ``reason`` is why the receipt cannot be used, or ""; ``differs`` has the first difference of each role that
-    differs, and ``roles`` lists all roles of the receipt, in their order.
+    differs, and ``roles`` lists all roles of the receipt, in their order. After a reboot, the roles differ that have
+    units or checks, or set ``boot``.
     """
     receipt = _read(path)
     roles = receipt.get("roles", {})
     reason = _find_reason(receipt, digest)
+    rebooted = not reason and receipt["boot_id"] != _read_boot_id()
     differs = {}
     for name, known in () if reason else roles.items():
         difference = _find_difference(known["facts"], observe(known["proof"], receipt["user"]))
+        if not difference and rebooted and any(known["proof"].get(kind) for kind in _LOST_AT_REBOOT):
+            difference = "the host was rebooted"
         if difference:
             differs[name] = difference
     print(json.dumps({"reason": reason, "differs": differs, "roles": list(roles)}))
@@ -92,9 +97,7 @@ def _find_reason(receipt: Mapping[str, Any], digest: str) -> str:
     """Return why a receipt proves nothing."""
     if not receipt:
         return "no launch has completed"
-    if receipt["digest"] != digest:
-        return "the configuration changed"
-    return "" if receipt["boot_id"] == _read_boot_id() else "the host was rebooted"
+    return "" if receipt["digest"] == digest else "the configuration changed"
 
 
 def _find_difference(known: Mapping[str, str], found: Mapping[str, str]) -> str:

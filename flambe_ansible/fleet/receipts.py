@@ -26,6 +26,7 @@ from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import quote
 
 _PARTS = ("playbooks", "plugins", "roles")
+_PROOFS = ("files", "folders", "units", "checks", "boot")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +80,14 @@ class Receipts:
 
         self.fleet.on_each(lambda instance: write_on(instance.data))
 
-    def remove(self) -> None:
-        """Remove the receipts of all hosts: what comes next changes them."""
-        self.fleet.on_each(lambda instance: self._call(instance.data, "remove()"))
+    def remove(self, names: Sequence[str] = ()) -> None:
+        """Remove the receipts of these hosts (empty: of all): what comes next changes them."""
+
+        def remove_from(host: Host) -> None:
+            if not names or host.name in names:
+                self._call(host, "remove()")
+
+        self.fleet.on_each(lambda instance: remove_from(instance.data))
 
     def _verify(self, host: Host) -> Verification:
         answer = self._call(host, f"verify({self._digest(host)!r})", check=False)
@@ -133,7 +139,22 @@ def find_proof(role: str, variables: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {
         kind: [filled for one in wanted for filled in fill_each(one)]
         for kind, wanted in _read(folder / "meta" / "receipt.yml").items()
+        if kind in _PROOFS
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relations:
+    """What has to be played together with a role: the roles that it affects, and when it needs all hosts."""
+
+    affects: Sequence[str] = ()
+    together: str = ""
+
+
+def read_relations(role: str) -> Relations:
+    """Read the relations of a role from its ``meta/receipt.yml``."""
+    document = _read(paths.collection() / "roles" / role / "meta" / "receipt.yml")
+    return Relations(affects=document.get("affects", ()), together=document.get("together", ""))
 
 
 @functools.cache

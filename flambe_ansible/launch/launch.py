@@ -20,6 +20,7 @@ from flambe_ansible.hosts import Host, Role
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.sites import listen_address
 from flambe_ansible.jobs.state import JobState
+from flambe_ansible.launch.verifying import Selection, inspect
 from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
@@ -167,7 +168,7 @@ def protect(
         ClusterBusyError: Ray would be restarted, or its runtime changed, on a host on which it runs.
         PlaybookError: The check failed.
     """
-    if not play_all and _inspect(_make_receipts(player), runtime).unchanged:
+    if not play_all and inspect(_make_receipts(player), runtime).unchanged:
         return
     name = job.name or job.id
     tags = [*runtime.install_tags, *([runtime.ray.tag] if runtime.ray else [])]
@@ -204,8 +205,7 @@ def converge(
 ) -> LaunchResult:
     """Bring connected hosts to their state, and check Ray.
 
-    The hosts are verified first (``fleet/receipts.py``). If one differs, the roles are played on all of them, from the
-    first role that differs.
+    The hosts are verified first; roles are played only where something differs (``launch/findings.py``).
 
     Args:
         player: Its fleet has the connected hosts.
@@ -230,15 +230,15 @@ def converge(
         runtime=runtime.name,
         version=version,
     )
-    found = _inspect(receipts, runtime, observer=fleet.observer)
+    found = inspect(receipts, runtime, observer=fleet.observer)
     if found.unchanged and not play_all:
         played = {host.name: HostResult(host=host.name) for host in fleet.hosts}
         hosts, failed = tuple(fleet.hosts), list(unreached)
         return result(hosts=hosts, failed=tuple(failed), playbook=played, ray=found.nodes, seconds=passed(), log=None)
     log, absent = player.new_log(), [one.host for one in unreached]
-    receipts.remove()
-    tags = [] if play_all else found.list_tags()
-    played = player.play(log=log, tags=tags, absent=absent, required=[fleet.head.name])
+    chosen = Selection() if play_all else found.select()
+    receipts.remove(chosen.hosts)
+    played = player.play(log=log, tags=chosen.roles, limit=chosen.hosts, absent=absent, required=[fleet.head.name])
     failed = [*unreached, *_list_failed(fleet.hosts, played, log=log)]
     ready = keep_ready(fleet.hosts, failed)
     nodes = None
@@ -246,61 +246,18 @@ def converge(
         nodes, lost = _check_ray(fleet, runtime.ray, ready)
         failed += lost
         ready = keep_ready(ready, failed)
-    receipts.write({host.name: _list_roles(found.hosts[host.name], played[host.name]) for host in ready})
+    receipts.write(
+        {host.name: _list_roles(found.hosts[host.name], played[host.name]) for host in ready if host.name in played}
+    )
+    played = {host.name: played.get(host.name, HostResult(host=host.name)) for host in fleet.hosts}
     failed.sort(key=lambda one: one.host.index)
     return result(hosts=tuple(ready), failed=tuple(failed), playbook=played, ray=nodes, seconds=passed(), log=log)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Findings:
-    """The hosts compared with their receipts; Ray's nodes, and the hosts without one, if all receipts hold."""
-
-    hosts: Mapping[str, Verification]
-    nodes: RayNodes | None = None
-    missing: Sequence[Host] = ()
-
-    @property
-    def unchanged(self) -> bool:
-        """Whether nothing has to be played."""
-        return all(one.holds for one in self.hosts.values()) and not self.missing
-
-    def list_tags(self) -> list[str]:
-        """Return the tags of the roles from the first one that differs on any host; none for all roles."""
-        differing = {role for one in self.hosts.values() for role in one.differs}
-        if not differing or any(one.reason for one in self.hosts.values()):
-            return []
-        order, present = list_roles(), {role for one in self.hosts.values() for role in one.roles}
-        first = min(order.index(role) for role in differing)
-        return [role for role in order[first:] if role in present]
 
 
 def _make_receipts(player: Player, unreached: Sequence[FailedHost] = ()) -> Receipts:
     members = sorted([*player.fleet.hosts, *(one.host for one in unreached)], key=lambda host: host.order)
     lasting = {name: value for name, value in player.variables().items() if name not in ONE_TIME}
     return Receipts(fleet=player.fleet, members=members, variables=lasting)
-
-
-def _inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer = events.ignore) -> _Findings:
-    """Compare the hosts with their receipts, and ask Ray if all of them hold; the observer receives what differs."""
-    fleet, started = receipts.fleet, time.monotonic()
-    for host in fleet.hosts:
-        observer(events.StepEvent(host=host.name, step="verify", status=events.Status.RUNNING))
-    found = receipts.verify()
-    for name, one in found.items():
-        seconds = time.monotonic() - started
-        observer(events.StepEvent(host=name, step="verify", status=events.Status.OK, seconds=seconds))
-        if one.differs:
-            observer(events.Notice(message=f"{name}: {one}"))
-    for reason in sorted({one.reason for one in found.values() if one.reason and one.roles}):
-        observer(events.Notice(message=f"all roles are played: {reason}"))
-    if not runtime.ray or not all(one.holds for one in found.values()):
-        return _Findings(hosts=found)
-    nodes = runtime.ray.ask(fleet.connections, fleet.head)
-    missing = nodes.find_missing(fleet.hosts)
-    if missing:
-        names = ", ".join(host.name for host in missing)
-        observer(events.Notice(message=f"all roles are played: Ray has no live node on {names}"))
-    return _Findings(hosts=found, nodes=nodes, missing=missing)
 
 
 def _list_roles(found: Verification, played: HostResult) -> list[str]:

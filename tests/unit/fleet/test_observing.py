@@ -16,6 +16,7 @@ import pytest
 from flambe_ansible.fleet import observing
 
 Verify = Callable[..., dict[str, Any]]
+ROLES = ["first", "second", "third"]
 SYSTEMCTL = """#!/bin/sh
 echo Id=my.service
 echo LoadState=loaded
@@ -54,7 +55,8 @@ def verify(host: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
         "checks": [[f"{host}/check", "now"]],
     }
     path = str(host / "lib/receipt.json")
-    observing.write("d1", getpass.getuser(), {"first": {}, "second": proof}, path=path)
+    proofs = {"first": {}, "second": proof, "third": {"boot": ["rerun"]}}
+    observing.write("d1", getpass.getuser(), proofs, path=path)
 
     def run(digest: str = "d1") -> dict[str, Any]:
         observing.verify(digest, path=path)
@@ -65,7 +67,7 @@ def verify(host: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
 
 
 def test_an_unchanged_host_holds(verify: Verify) -> None:
-    assert verify() == {"reason": "", "differs": {}, "roles": ["first", "second"]}
+    assert verify() == {"reason": "", "differs": {}, "roles": ROLES}
 
 
 @pytest.mark.parametrize(
@@ -99,10 +101,17 @@ def test_byte_code_is_no_difference(verify: Verify, host: Path) -> None:
     assert verify()["differs"] == {}
 
 
-def test_a_receipt_that_proves_nothing(verify: Verify, host: Path) -> None:
-    assert verify("d2") == {"reason": "the configuration changed", "differs": {}, "roles": ["first", "second"]}
+def test_after_a_reboot_roles_with_units_and_checks_differ(verify: Verify, host: Path) -> None:
     (host / "boot_id").write_text("second\n")
-    assert verify()["reason"] == "the host was rebooted"
+    assert verify() == {
+        "reason": "",
+        "differs": dict.fromkeys(["second", "third"], "the host was rebooted"),
+        "roles": ROLES,
+    }
+
+
+def test_a_receipt_that_proves_nothing(verify: Verify, host: Path) -> None:
+    assert verify("d2") == {"reason": "the configuration changed", "differs": {}, "roles": ROLES}
     receipt = host / "lib/receipt.json"
     assert stat.S_IMODE(receipt.stat().st_mode) == 0o600
     for text in ("", "[]", "{}", json.dumps({"schema": 99})):

@@ -40,9 +40,10 @@ def launch_on(
     received: list[Event] | None = None,
     receipts: Sequence[str] = (),
     play_all: bool = False,
+    played: Sequence[Host] = (),
 ) -> tuple[LaunchResult, Any]:
     """Launch; the playbook fails on the broken hosts, Ray reports the nodes, and the hosts answer with the receipts."""
-    played = {host.name: HostResult(host=host.name) for host in hosts} | {
+    results = {host.name: HostResult(host=host.name) for host in played or hosts} | {
         host.name: HostResult(host=host.name, failures=(TaskFailure(host=host.name, role="r", task="t", message="m"),))
         for host in broken
     }
@@ -53,7 +54,7 @@ def launch_on(
     )
     fleet = make_fleet(connections, hosts=hosts, received=received)
     player = create_autospec(Player, instance=True, fleet=fleet, variables=dict)
-    player.play.return_value = played
+    player.play.return_value = results
     player.new_log.return_value = Path("/log")
     runtime = make_runtime("flambe" if nodes else "none")
     for name, answer in (("await_nodes", nodes), ("ask", nodes), ("explain", RayError("no live node"))):
@@ -136,24 +137,36 @@ def test_nothing_is_played_if_no_host_differs(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("receipts", "options", "tags"),
+    ("receipts", "options", "tags", "limit"),
     [
-        ((receipt(), receipt(ray_node="a is missing")), {}, ["ray_node"]),
-        ((receipt(ray_node="a is missing"), receipt(flambe="b changed")), {}, ["flambe", "ray_node"]),
-        ((receipt(), receipt("the host was rebooted")), {}, []),
-        ((receipt(ray_node="a is missing"), receipt("the configuration changed")), {}, []),
-        ((receipt(), receipt()), {"play_all": True}, []),
-        ((receipt(), receipt(ray_node="a is missing")), {"play_all": True}, []),
-        ((receipt(), receipt()), {"nodes": make_nodes((HEAD, ONE, TWO), dead=(ONE.name,))}, []),
-        ((receipt(), "no JSON"), {}, []),
+        ((receipt(), receipt(ray_node="a is missing")), {}, ["ray_node"], [ONE.name]),
+        ((receipt(ray_node="a is missing"), receipt(flambe="b changed")), {}, ["flambe", "ray_node"], []),
+        ((receipt(), receipt("no launch has completed")), {}, [], []),
+        ((receipt(), receipt()), {"play_all": True}, [], []),
+        ((receipt(), receipt(ray_node="a is missing")), {"play_all": True}, [], []),
+        ((receipt(), receipt()), {"nodes": make_nodes((HEAD, ONE, TWO), dead=(ONE.name,))}, ["ray_node"], [ONE.name]),
+        ((receipt(), "no JSON"), {}, [], []),
     ],
 )
-def test_the_roles_from_the_first_that_differs_are_played(
-    monkeypatch: pytest.MonkeyPatch, receipts: Sequence[str], options: dict[str, Any], tags: list[str]
+def test_what_differs_is_played_where_it_differs(
+    monkeypatch: pytest.MonkeyPatch, receipts: Sequence[str], options: dict[str, Any], tags: list[str], limit: list[str]
 ) -> None:
-    _, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=[*receipts, receipt()], **options)
-    assert player.play.call_args.kwargs["tags"] == tags
-    assert calls_of(player)[:6] == [*["verify"] * 3, *["remove"] * 3]  # a killed launch leaves no receipt
+    result, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=[*receipts, receipt()], **options)
+    played_with = player.play.call_args.kwargs
+    assert (list(played_with["tags"]), list(played_with["limit"])) == (tags, limit)
+    played = set(limit or [HEAD.name, ONE.name, TWO.name])
+    removed = {call.args[0].name for call in player.fleet.connections.run.call_args_list[3 : 3 + len(played)]}
+    assert removed == played
+    # A killed launch leaves no receipt.
+    assert calls_of(player)[: 3 + len(played)] == [*["verify"] * 3, *["remove"] * len(played)]
+    assert list(result.playbook) == [HEAD.name, ONE.name, TWO.name]
+
+
+def test_only_the_hosts_of_the_playbook_get_a_new_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    receipts = [receipt(), receipt(ray_node="a is missing"), receipt()]
+    _, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=receipts, played=[ONE])
+    assert calls_of(player)[3:] == ["remove", "write"]
+    assert player.fleet.connections.run.call_args.args[0] == ONE
 
 
 def test_receipts_are_written_last_and_only_on_hosts_that_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,10 +196,10 @@ def test_a_receipt_does_not_depend_on_options_of_one_launch() -> None:
 @pytest.mark.parametrize(
     ("receipts", "dead", "messages"),
     [
-        ([receipt("the host was rebooted")] * 2, "", ["all roles are played: the host was rebooted"]),
+        ([receipt("the configuration changed")] * 2, "", ["all roles are played: the configuration changed"]),
         ([receipt("no launch has completed", roles=())] * 2, "", []),
         ([receipt(ray_node="a is missing"), receipt()], "", [f"{HEAD.name}: a is missing"]),
-        ([receipt()] * 2, ONE.name, [f"all roles are played: Ray has no live node on {ONE.name}"]),
+        ([receipt()] * 2, ONE.name, [f"{ONE.name}: Ray has no live node on it"]),
     ],
 )
 def test_the_reason_of_a_playbook_is_reported(

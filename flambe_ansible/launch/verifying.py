@@ -1,0 +1,93 @@
+"""What a launch finds on the hosts before it changes anything, and which roles it has to play on which hosts.
+
+Without a valid receipt on every host, all roles are played on all hosts. Otherwise only the roles that differ are, and
+those that depend on them, on the hosts that differ. The ``meta/receipt.yml`` of a role names what else belongs to it:
+``affects`` lists the roles that are played after it, and ``together`` says when all hosts are needed: ``always``, or
+``with_head`` if the orchestrator differs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from flambe_ansible import events
+from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles, read_relations
+from flambe_ansible.hosts import Host
+from flambe_ansible.runtimes import Runtime
+from flambe_ansible.runtimes.ray_service import RayNodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What to play: roles, and names of hosts; empty is all."""
+
+    roles: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """The hosts compared with their receipts, and Ray's nodes; None if it was not asked.
+
+    Attributes:
+        hosts: What was found on each host, by its name. A host without a live node differs in the role of Ray.
+        head: The name of the orchestrator.
+        nodes: Ray's nodes.
+    """
+
+    hosts: Mapping[str, Verification] = field(default_factory=dict)
+    head: str = ""
+    nodes: RayNodes | None = None
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether nothing has to be played."""
+        return all(one.holds for one in self.hosts.values())
+
+    def select(self) -> Selection:
+        """Choose the roles and the hosts that have to be played."""
+        differing = {name for name, one in self.hosts.items() if not one.holds}
+        if not differing or any(one.reason for one in self.hosts.values()):
+            return Selection()
+        relations = {role: read_relations(role) for role in list_roles()}
+        chosen = {role for one in self.hosts.values() for role in one.differs}
+        present = {role for one in self.hosts.values() for role in one.roles} | chosen
+        for role, relation in relations.items():  # in the order of the playbook; a role affects only later ones
+            if role in chosen:
+                chosen |= {*relation.affects} & present
+        together = {relations[role].together for role in chosen}
+        alone = "always" not in together and not ("with_head" in together and self.head in differing)
+        return Selection(
+            roles=[role for role in relations if role in chosen],
+            hosts=[name for name in self.hosts if name in differing] if alone else [],
+        )
+
+
+def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer = events.ignore) -> Findings:
+    """Compare the hosts with their receipts, and ask Ray if all of them hold; the observer receives what differs."""
+    fleet, started = receipts.fleet, time.monotonic()
+    for host in fleet.hosts:
+        observer(events.StepEvent(host=host.name, step="verify", status=events.Status.RUNNING))
+    found = Findings(hosts=receipts.verify(), head=fleet.head.name)
+    seconds = time.monotonic() - started
+    for name in found.hosts:
+        observer(events.StepEvent(host=name, step="verify", status=events.Status.OK, seconds=seconds))
+    if runtime.ray and found.unchanged:
+        nodes = runtime.ray.ask(fleet.connections, fleet.head)
+        found = _mark_missing(replace(found, nodes=nodes), nodes.find_missing(fleet.hosts), runtime.ray.tag)
+    for name, one in found.hosts.items():
+        if one.differs:
+            observer(events.Notice(message=f"{name}: {one}"))
+    for reason in sorted({one.reason for one in found.hosts.values() if one.reason and one.roles}):
+        observer(events.Notice(message=f"all roles are played: {reason}"))
+    return found
+
+
+def _mark_missing(found: Findings, missing: Sequence[Host], role: str) -> Findings:
+    """Mark the hosts without a live node: they differ in the role of Ray."""
+    marked = {
+        host.name: replace(found.hosts[host.name], differs={role: "Ray has no live node on it"}) for host in missing
+    }
+    return replace(found, hosts={**found.hosts, **marked})

@@ -1,0 +1,54 @@
+"""Which roles are played on which hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from flambe_ansible.fleet.receipts import Verification, list_roles, read_relations
+from flambe_ansible.launch.verifying import Findings, Selection
+
+RAY = ("setup_cmds", "cluster_keys", "python_env", "secrets", "ray_node", "ray_jobs", "tensorboard")
+HEAD, ONE, TWO = "head", "one", "two"
+
+
+def select(differs: Mapping[str, Sequence[str]], reasons: Mapping[str, str] | None = None) -> Selection:
+    hosts = {
+        name: Verification(
+            reason=(reasons or {}).get(name, ""),
+            differs=dict.fromkeys(differs.get(name, ()), "a changed"),
+            roles=RAY,
+        )
+        for name in (HEAD, ONE, TWO)
+    }
+    return Findings(hosts=hosts, head=HEAD).select()
+
+
+@pytest.mark.parametrize(
+    ("differs", "roles", "hosts"),
+    [
+        ({ONE: ["ray_node"]}, ["ray_node"], [ONE]),
+        ({ONE: ["ray_node"], TWO: ["ray_jobs"]}, ["ray_node", "ray_jobs"], [ONE, TWO]),
+        ({HEAD: ["secrets", "tensorboard"]}, ["secrets", "tensorboard"], [HEAD]),
+        ({HEAD: ["ray_node"]}, ["ray_node"], []),  # the others join the new head
+        ({TWO: ["cluster_keys"]}, ["cluster_keys"], []),
+        ({TWO: ["python_env"]}, ["python_env", "ray_node"], []),
+        ({ONE: ["setup_cmds"]}, list(RAY), []),
+        ({ONE: ["idle_shutdown"]}, ["idle_shutdown"], [ONE]),
+    ],
+)
+def test_roles_and_hosts(differs: Mapping[str, Sequence[str]], roles: list[str], hosts: list[str]) -> None:
+    assert select(differs) == Selection(roles=roles, hosts=hosts)
+
+
+def test_without_a_receipt_on_every_host_all_roles_are_played_on_all_hosts() -> None:
+    assert select({ONE: ["ray_node"]}, {TWO: "no launch has completed"}) == Selection()
+    assert select({}) == Selection()
+
+
+@pytest.mark.parametrize("role", list_roles())
+def test_a_role_affects_only_later_roles(role: str) -> None:
+    relations, roles = read_relations(role), list_roles()
+    assert set(relations.affects) <= set(roles[roles.index(role) + 1 :])
+    assert relations.together in ("", "always", "with_head")
