@@ -14,32 +14,42 @@ if TYPE_CHECKING:
     from flambe_ansible.cluster.loading import load_cluster
     from flambe_ansible.cluster.ssh import SSHCluster
     from flambe_ansible.fleet.instance import Instance
+    from flambe_ansible.jobs.instances import CPUFactoryInstance, GPUFactoryInstance, OrchestratorInstance
+    from flambe_ansible.runnable.document import read
     from flambe_ansible.runnable.environment import RemoteEnvironment
     from flambe_ansible.runnable.runnable import ClusterRunnable, Runnable
 
 __all__ = [
     "AWSCluster",
+    "CPUFactoryInstance",
     "Cluster",
     "ClusterRunnable",
+    "GPUFactoryInstance",
     "Instance",
     "LabCluster",
+    "OrchestratorInstance",
     "RemoteEnvironment",
     "Runnable",
     "SSHCluster",
     "__version__",
     "load_cluster",
+    "read",
 ]
 
 _MODULES = {
     "AWSCluster": "cluster.aws",
+    "CPUFactoryInstance": "jobs.instances",
     "Cluster": "cluster.cluster",
     "ClusterRunnable": "runnable.runnable",
+    "GPUFactoryInstance": "jobs.instances",
     "Instance": "fleet.instance",
     "LabCluster": "cluster.lab",
+    "OrchestratorInstance": "jobs.instances",
     "RemoteEnvironment": "runnable.environment",
     "Runnable": "runnable.runnable",
     "SSHCluster": "cluster.ssh",
     "load_cluster": "cluster.loading",
+    "read": "runnable.document",
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -40,10 +40,12 @@ from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Location, Role, factory_name, make_host, orchestrator_name
-from flambe_ansible.jobs import state, submission
+from flambe_ansible.jobs import executing, state, submission
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs, require_commands
-from flambe_ansible.jobs.jobs import Executable, FileJobs, require_jobs
+from flambe_ansible.jobs.executing import Startable
+from flambe_ansible.jobs.instances import CPUFactoryInstance, GPUFactoryInstance, HostWork, OrchestratorInstance
+from flambe_ansible.jobs.jobs import FileJobs, require_jobs
 from flambe_ansible.jobs.runnables import make_file_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
@@ -55,6 +57,7 @@ from flambe_ansible.paths import cluster_state
 from flambe_ansible.providers import Provider
 from flambe_ansible.providers.given import RecordedProvider, not_managed
 from flambe_ansible.runnable.environment import RemoteEnvironment
+from flambe_ansible.runnable.runnable import Runnable
 from flambe_ansible.runtimes import NodeOptions, Runtime, RuntimeVersion, make_runtime
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from flambe_ansible.ssh import Connections, Patience
@@ -99,7 +102,7 @@ class ClusterOptions(TypedDict, total=False):
     idle_command: str | None
 
 
-class Cluster(ABC):
+class Cluster(Runnable):
     """A cluster of one orchestrator and N factories.
 
     A context manager: at the end it closes its connections. If the block raises an error, the error is logged, the
@@ -176,6 +179,7 @@ class Cluster(ABC):
         idle_command: str | None = None,
         proxy_jump: str | None = None,
     ) -> None:
+        super().__init__()
         self.name = name
         self.factories_num = factories_num
         self.key = str(Path(key).expanduser().absolute()) if key else ""
@@ -199,15 +203,21 @@ class Cluster(ABC):
         self.idle_command = idle_command
         self.proxy_jump = proxy_jump
         self.observer: events.Observer = events.ignore
-        self.orchestrator: Instance | None = None
-        self.factories: list[Instance] = []
+        self.orchestrator: OrchestratorInstance | None = None
+        self.factories: list[CPUFactoryInstance] = []
         self.created: list[str] = []
         self.options = LaunchOptions()
         self._version: RuntimeVersion | None = None
         self._launched = False  # a launch has succeeded
+        self._gpu_factories: set[str] = set()  # names of the factories from get_gpu_factory
         self._replaced: list[Host] = []  # the hosts that the next launch replaces
         self._open_access: Access | None = None
         self._reservation: Reservation | None = None
+
+    @classmethod
+    def tag(cls) -> str:
+        """Return the YAML tag of this class; those of this package have no module."""
+        return f"!{cls.__name__}" if cls.__module__.startswith("flambe_ansible.") else super().tag()
 
     # flambé's methods, in its order.
 
@@ -279,7 +289,7 @@ class Cluster(ABC):
 
     def get_orchestrator(
         self, ip: str, private_ip: str | None = None, use_public: bool = True, *, port: int = 22
-    ) -> Instance:
+    ) -> OrchestratorInstance:
         """Make the host at an address the cluster's orchestrator.
 
         Args:
@@ -292,7 +302,7 @@ class Cluster(ABC):
             The host; it can be used at once.
         """
         name = self.get_orchestrator_name()
-        self.orchestrator = self._make_instance(
+        self.orchestrator = self._make_orchestrator(
             make_host(
                 name,
                 Role.ORCHESTRATOR,
@@ -314,7 +324,7 @@ class Cluster(ABC):
 
     def get_factory(
         self, ip: str, private_ip: str | None = None, use_public: bool = True, *, port: int = 22
-    ) -> Instance:
+    ) -> CPUFactoryInstance:
         """Make the host at an address the cluster's next factory; the arguments are those of ``get_orchestrator``.
 
         A host that is a factory already is returned unchanged.
@@ -331,15 +341,18 @@ class Cluster(ABC):
         )
         known = next((one for one in self.factories if one.data.alias == host.alias), None)
         if known is None:
-            known = self._make_instance(host)
+            known = self._make_factory(host)
             self.factories.append(known)
         return known
 
     def get_gpu_factory(
         self, ip: str, private_ip: str | None = None, use_public: bool = True, *, port: int = 22
-    ) -> Instance:
-        """Make the host at an address a factory, as ``get_factory``; its GPUs are detected on the host."""
-        return self.get_factory(ip, private_ip, use_public, port=port)
+    ) -> CPUFactoryInstance:
+        """Make the host at an address a ``GPUFactoryInstance``, as ``get_factory``; its GPUs are detected on it."""
+        known = self.get_factory(ip, private_ip, use_public, port=port)
+        self._gpu_factories.add(known.name)
+        self.hosts = self.hosts
+        return next(one for one in self.factories if one.name == known.name)
 
     def launch_ray_cluster(self) -> None:
         """Start Ray on all hosts: the head on the orchestrator (no CPUs), a node on each factory."""
@@ -398,7 +411,7 @@ class Cluster(ABC):
         if gone:
             self.created.clear()
 
-    def parse(self) -> None:  # noqa: B027 - by default there is nothing to check, as in flambé
+    def parse(self) -> None:
         """Check what a single field cannot show.
 
         Raises:
@@ -456,25 +469,35 @@ class Cluster(ABC):
         return f"{self.fleet.home}/{submission.SECRETS}"
 
     def execute(
-        self, cluster_runnable: Executable, extensions: Mapping[str, str], new_secrets: str, force: bool
+        self, cluster_runnable: Startable, extensions: Mapping[str, str], new_secrets: str, force: bool
     ) -> JobState:
         """Start a runnable on the orchestrator as a systemd unit, which does not depend on this process.
 
         Args:
-            cluster_runnable: The runnable, after its setup.
-            extensions: The paths of its extensions on the hosts, by module name.
+            cluster_runnable: What ``flambe_ansible.read`` returned, or a ``ClusterRunnable``. A file's extensions and
+                resources are sent first. ``setup`` is called unless the object has its ``env``.
+            extensions: The paths of extensions on the hosts, by module name.
             new_secrets: The path of the secrets on the orchestrator, or "".
-            force: Stop a job that runs.
+            force: Stop a job that runs, and replace results of the same name.
 
         Returns:
             The state right after the start.
 
         Raises:
-            RunError: A job runs, or the start failed.
+            ClusterConfigurationError: It cannot run on this cluster.
+            RunError: A job runs, there are results of the same name, or the start failed.
         """
-        if force:
-            self.file_jobs.stop(replaced=True)
-        return self.file_jobs.start(cluster_runnable, extensions, secrets_path=new_secrets)
+        return executing.execute(
+            self.file_jobs,
+            cluster_runnable,
+            extensions,
+            cluster=self,
+            force=force,
+            expose=self.expose_sites,
+            secrets_path=new_secrets,
+            secrets_file=self.options.secrets_file,
+            observer=self.observer,
+        )
 
     def remove_dir(self, _dir: str, content_only: bool = True, all_hosts: bool = True) -> None:
         """Remove a folder below the home folder; a missing folder is not an error.
@@ -950,9 +973,9 @@ class Cluster(ABC):
 
     @hosts.setter
     def hosts(self, hosts: Sequence[Host]) -> None:
-        instances = [self._make_instance(host) for host in _sort(hosts)]
-        self.orchestrator = next((one for one in instances if one.data.role is Role.ORCHESTRATOR), None)
-        self.factories = [one for one in instances if one.data.role is Role.FACTORY]
+        heads = [self._make_orchestrator(host) for host in hosts if host.role is Role.ORCHESTRATOR]
+        self.orchestrator = heads[0] if heads else None
+        self.factories = [self._make_factory(host) for host in _sort(hosts) if host.role is Role.FACTORY]
 
     @property
     def fleet(self) -> Fleet:
@@ -1120,15 +1143,15 @@ class Cluster(ABC):
         """Refuse a launch that would end a job on the hosts found; the orchestrator is reserved, so it answers."""
         if self.options.force:
             return
-        head = self._make_instance(_sort(find())[0])
+        head = self._make_orchestrator(_sort(find())[0])
         jobs = self._list_active(self._make_fleet(head))
         if not jobs:
             return
         self._resolve_names()
         hosts = find()
         errors = self._access.open_each(hosts, patience=self._limits.for_query, observer=self._show_notices)
-        first, *others = [self._make_instance(host) for host in _sort(hosts) if host.name not in errors]
-        fleet = self._make_fleet(first, others)
+        first, *others = [host for host in _sort(hosts) if host.name not in errors]
+        fleet = self._make_fleet(self._make_orchestrator(first), [self._make_factory(host) for host in others])
         self.connections.probe(fleet.hosts)
         player, play_all = self._make_player(fleet), self.options.plays_all
         launch.protect(player, self._runtime, cluster=self.name, job=jobs[0], play_all=play_all)
@@ -1139,7 +1162,7 @@ class Cluster(ABC):
             return ClusterJobs(fleet, self._runtime.commands).list_active()
         return [job for job in [self._make_jobs(fleet).get()] if job.active] if self._runtime.jobs else ()
 
-    def _resolve_names(self) -> None:  # noqa: B027 - only addresses can be names
+    def _resolve_names(self) -> None:
         """Resolve the names of hosts, if the orchestrator answers."""
 
     def _show_notices(self, event: events.Event) -> None:
@@ -1177,7 +1200,7 @@ class Cluster(ABC):
         states = idle.read_states(self.connections, answering) if self._idle.enabled else {}
         if head is None or head not in answering:
             return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent, idle=states)
-        fleet = self._make_fleet(self._make_instance(head))
+        fleet = self._make_fleet(self._make_orchestrator(head))
         runtime, runner = self._runtime, self._runtime.commands
         health = status.ask(
             fleet,
@@ -1187,8 +1210,22 @@ class Cluster(ABC):
         )
         return replace(health, silent=silent, idle=states)
 
-    def _make_instance(self, host: Host) -> Instance:
-        return Instance(host, lambda: self._access.reach(host))
+    def _make_orchestrator(self, host: Host) -> OrchestratorInstance:
+        return OrchestratorInstance(host, lambda: self._access.reach(host), self._host_work)
+
+    def _make_factory(self, host: Host) -> CPUFactoryInstance:
+        made = GPUFactoryInstance if host.has_gpu or host.name in self._gpu_factories else CPUFactoryInstance
+        return made(host, lambda: self._access.reach(host), self._host_work)
+
+    def _host_work(self) -> HostWork:
+        return HostWork(
+            runtime=self._runtime,
+            version=lambda: self.resolve_runtime().version,
+            player=lambda: self._player,
+            jobs=lambda: self.file_jobs,
+            stop_job=self.shutdown_flambe_execution,
+            expose=self.expose_sites,
+        )
 
     def _make_fleet(self, orchestrator: Instance, factories: Sequence[Instance] = ()) -> Fleet:
         return Fleet(

@@ -6,15 +6,25 @@ import posixpath
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
-from flambe_ansible.errors import ClusterConfigurationError, RemoteCommandError
+from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError, RemoteCommandError
 from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import Completed, Connections
+from flambe_ansible.ssh import Completed, Connections, Patience
 
 # Prints the number of CPUs that the user may use, and the number of GPUs that NVIDIA's driver lists.
 _COUNT_DEVICES = "nproc; { ls /proc/driver/nvidia/gpus || nvidia-smi -L | grep '^GPU '; } 2>/dev/null | wc -l"
 
 _MARK = "flambe-answer-begins"
+_UP = Patience(seconds=10.0, reach=2.0)
+_ACCESSIBLE_SECONDS = 60.0  # as in flambé
+
+
+class RemoteCommand(NamedTuple):
+    """The result of ``send_cmd``, as in flambé: the standard output of a command that succeeded, else its errors."""
+
+    success: bool
+    msg: bytes
 
 
 class Instance:
@@ -33,6 +43,12 @@ class Instance:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.host}>"
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Do nothing: the connection is the cluster's."""
+
     @property
     def name(self) -> str:
         """The host's name."""
@@ -47,6 +63,29 @@ class Instance:
     def private_host(self) -> str:
         """The address that the other hosts connect to."""
         return self.data.private_ip or self.data.address
+
+    @property
+    def username(self) -> str:
+        """The user to log in as."""
+        return self._connections().username
+
+    @property
+    def key(self) -> str:
+        """The path of the private key to log in with."""
+        return str(self._connections().key)
+
+    def is_up(self) -> bool:
+        """Return whether sshd answers; a host that refuses the login answers."""
+        error = self._connections().wait_each([self.data], patience=lambda _host: _UP).get(self.name)
+        return not (isinstance(error, HostConnectionError) and error.unreachable)
+
+    def wait_until_accessible(self) -> None:
+        """Wait for a minute until the host accepts the login.
+
+        Raises:
+            HostConnectionError: It did not; a subclass of ``ConnectionError``.
+        """
+        self._connections().wait([self.data], timeout=_ACCESSIBLE_SECONDS)
 
     def run(self, command: str, *, timeout: float | None = None, check: bool = True) -> Completed:
         """Run a shell command on the host as the cluster's user.
@@ -89,6 +128,30 @@ class Instance:
                 output=before + answer.stderr,
             )
         return output
+
+    def send_cmd(self, cmd: str, retries: int = 1, wd: str | None = None) -> RemoteCommand:
+        """Run a shell command; a command that fails is no error.
+
+        Args:
+            cmd: A shell command line.
+            retries: How often it runs at most, until it succeeds.
+            wd: The folder to run it in.
+
+        Raises:
+            ValueError: ``retries`` is not positive.
+            HostConnectionError: The host cannot be reached.
+        """
+        if retries <= 0:
+            raise ValueError("'retries' parameter should be > 0")
+        line = f"cd {shlex.quote(wd.removeprefix('~/'))} || exit 1; {cmd}" if wd else cmd
+        for _ in range(retries):
+            done = self.run(line, check=False)
+            if done.returncode == 0:
+                break
+        success = done.returncode == 0
+        return RemoteCommand(success, (done.stdout if success else done.stderr).encode())
+
+    _run_cmd = send_cmd  # flambé's own name
 
     def run_cmds(self, setup_cmds: Sequence[str]) -> None:
         """Run commands in order; stop with ``RemoteCommandError`` at the first one that fails."""
@@ -145,13 +208,28 @@ class Instance:
         """Return whether NVIDIA's driver lists a GPU."""
         return self.num_gpus() > 0
 
-    def send(self, local: str | Path, remote: str) -> None:
-        """Copy a local file, or the content of a local folder, to a path on the host, as flambé's ``send_rsync``.
+    def send(self, local: str | Path, remote: str, *, options: Sequence[str] = ()) -> None:
+        """Copy a local file, or the content of a local folder, to a path on the host.
 
-        Unchanged content is not sent again. A relative path starts at the home folder.
+        Unchanged content is not sent again. A relative path starts at the home folder. ``options`` are those of rsync.
         """
         path = Path(local)
-        self._connections().put(self.data, f"{path}/" if path.is_dir() else path, remote)
+        source = f"{path}/" if path.is_dir() else path
+        self._connections().put(self.data, source, remote, options=options)
+
+    def send_rsync(self, host_path: str, remote_path: str, params: Sequence[str] | None = None) -> None:
+        """Copy a local file, or the content of a local folder, to a path on the host, as ``send``.
+
+        Args:
+            host_path: The local file or folder.
+            remote_path: The path on the host; a relative path starts at the home folder.
+            params: More options of rsync, quoted as for a shell: ``["--exclude='.*'"]``.
+
+        Raises:
+            RemoteCommandError: The transfer failed, or the file does not exist.
+        """
+        options = [word for one in params or () for word in shlex.split(one)]
+        self.send(host_path, remote_path.removeprefix("~/"), options=options)
 
 
 def below_home(path: str, *, home: str = "") -> str:

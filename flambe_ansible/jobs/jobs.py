@@ -20,6 +20,7 @@ from flambe_ansible.jobs.sites import tensorboard_variables
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import JobRunner, Runtime
+from flambe_ansible.runtimes.flambe import TENSORBOARD_PORT
 
 SUBMIT_PLAYBOOK = "submit.yml"
 RUNNABLE_PLAYBOOK = "runnable.yml"
@@ -74,7 +75,7 @@ class FileJobs(Protocol):
 
     def refresh_ray(self, *, always: bool = False) -> None: ...  # noqa: D102
 
-    def show_results(self, results: str, *, expose: bool) -> None: ...  # noqa: D102
+    def show_results(self, results: str, *, expose: bool, port: int = TENSORBOARD_PORT) -> None: ...  # noqa: D102
 
     def start(  # noqa: D102
         self,
@@ -145,9 +146,10 @@ class Jobs:
             hint = f"install one with setup_cmds or in the image: {ways}"
             raise PlaybookError(message, failures=error.failures, log=error.log, hint=hint) from error
 
-    def show_results(self, results: str, *, expose: bool) -> None:
-        """Show the results of a custom runnable in TensorBoard: a folder below the home folder."""
-        variables = tensorboard_variables(f"{self.fleet.home}/{results}", expose=expose)
+    def show_results(self, results: str, *, expose: bool, port: int = TENSORBOARD_PORT) -> None:
+        """Show a folder in TensorBoard; a relative path starts at the home folder."""
+        folder = posixpath.join(self.fleet.home, results)
+        variables = {**tensorboard_variables(folder, expose=expose), "tensorboard_port": port}
         self.prepare(variables, playbook=RUNNABLE_PLAYBOOK, tags=["tensorboard"])
 
     def prepare(

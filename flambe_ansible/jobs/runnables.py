@@ -18,6 +18,7 @@ from flambe_ansible.jobs.commands import ClusterJobs
 from flambe_ansible.jobs.jobs import RUNNABLE_FILE, SUBMIT_PLAYBOOK, Executable, FileJobs, Jobs, changed_extensions
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes import CommandRunner, Runtime
+from flambe_ansible.runtimes.flambe import TENSORBOARD_PORT
 
 _OLDEST_PYTHON = (3, 11)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a job's name
@@ -82,7 +83,7 @@ class RunnableJobs:
     def refresh_ray(self, *, always: bool = False) -> None:
         """Do nothing: this Ray runs several jobs, and needs no restart between them."""
 
-    def show_results(self, results: str, *, expose: bool) -> None:
+    def show_results(self, results: str, *, expose: bool, port: int = TENSORBOARD_PORT) -> None:
         """Do nothing: TensorBoard shows the results of each job from its start."""
 
     def start(

@@ -105,6 +105,13 @@ def site_variables(results: str, log: str, *, expose: bool) -> dict[str, Any]:
     """Return the variables of the roles ``tensorboard`` and ``report_site``."""
     return {
         **tensorboard_variables(results, expose=expose),
+        **report_variables(results, log, expose=expose),
+    }
+
+
+def report_variables(results: str, log: str, *, expose: bool) -> dict[str, Any]:
+    """Return the variables of the role ``report_site``."""
+    return {
         "report_site_output_dir": results,
         "report_site_output_log": log,
         "report_site_host": listen_address(expose=expose),

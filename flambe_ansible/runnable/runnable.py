@@ -74,8 +74,8 @@ class Runnable(ABC):
         return f"!{cls.__module__.split('.')[0]}.{cls.__name__}"
 
     @abstractmethod
-    def run(self, **kwargs: Any) -> None:
-        """Do the work.
+    def run(self, **kwargs: Any) -> Any:
+        """Do the work; what it returns is not used.
 
         Args:
             **kwargs: ``force`` and ``verbose``, from the command line.

@@ -22,6 +22,12 @@ JOB_UNIT = "flambe-run.service"
 JOB_COMMAND = f"{ROOT}/bin/flambe-run"
 JOB_LOG = "output.log"  # flambé's own name, in the home folder
 EXPERIMENT_PROGRAM = (f"{ROOT}/venv/bin/python", "-m", "flambe.runner.run")
+# Prints the version of flambe in its environment; nothing if it is not installed.
+FIND_INSTALLED = f"""
+for one in {ROOT}/venv/lib/python3*/site-packages/flambe-*.dist-info; do
+  if test -f "$one/METADATA"; then basename "$one" .dist-info | cut -d- -f2; fi
+done
+"""
 TENSORBOARD_PORT = 49556
 TENSORBOARD_UNIT = "flambe-tensorboard.service"
 REPORT_SITE_PORT = 49558
@@ -39,7 +45,7 @@ class FlambeRuntime:
 
     name = "flambe"
     install_tags: Sequence[str] = ("flambe",)
-    ray: RayService | None = RayService(unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node")
+    ray: RayService | None = RayService(unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node", port=RAY_PORT)
     jobs: JobRunner | None = JobRunner(command=JOB_COMMAND, log=JOB_LOG)
     commands: CommandRunner | None = None
     protection: Mapping[str, Any] = {"flambe_unless_active": RAY_UNIT, "ray_node_restart": False}

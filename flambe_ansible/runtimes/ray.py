@@ -61,7 +61,12 @@ class RayRuntime:
     name = "ray"
     install_tags: Sequence[str] = ("python_env",)
     ray: RayService | None = RayService(
-        unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node", start_timeout=START_TIMEOUT, token_file=TOKEN_FILE
+        unit=RAY_UNIT,
+        nodes_command=RAY_NODES,
+        tag="ray_node",
+        port=RAY_PORT,
+        start_timeout=START_TIMEOUT,
+        token_file=TOKEN_FILE,
     )
     jobs: JobRunner | None = None
     protection: Mapping[str, Any] = {"python_env_unless_active": RAY_UNIT, "ray_node_restart": False}

@@ -69,6 +69,7 @@ class RayService:
         unit: The unit.
         nodes_command: The program on the hosts that prints Ray's nodes as JSON.
         tag: The tag of the role in site.yml that starts it.
+        port: The port of the head.
         start_timeout: Seconds for all nodes to start, at least.
         token_file: The file of the token that Ray requires, relative to the home folder on every host; "" for none.
     """
@@ -76,6 +77,7 @@ class RayService:
     unit: str
     nodes_command: str
     tag: str
+    port: int
     start_timeout: float = 90.0
     token_file: str = ""
 
