@@ -8,13 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from flambe_ansible import errors
+
 if TYPE_CHECKING:
     from flambe_ansible.cluster.aws import AWSCluster
     from flambe_ansible.cluster.cluster import Cluster
     from flambe_ansible.cluster.lab import LabCluster
     from flambe_ansible.cluster.ssh import SSHCluster
 
-__all__ = ["AWSCluster", "Cluster", "LabCluster", "SSHCluster"]
+__all__ = ["AWSCluster", "Cluster", "LabCluster", "SSHCluster", "errors"]
 
 _MODULES = {"AWSCluster": "aws", "Cluster": "cluster", "LabCluster": "lab", "SSHCluster": "ssh"}
 

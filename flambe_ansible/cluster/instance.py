@@ -5,7 +5,7 @@ flambé's documents name the classes with ``AWS`` too; its code has one class pe
 
 from __future__ import annotations
 
-from flambe_ansible import errors
+from flambe_ansible.cluster import host_errors as errors
 from flambe_ansible.fleet.instance import Instance, RemoteCommand
 from flambe_ansible.jobs.instances import CPUFactoryInstance, GPUFactoryInstance, OrchestratorInstance
 

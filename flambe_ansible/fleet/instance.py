@@ -208,14 +208,12 @@ class Instance:
         """Return whether NVIDIA's driver lists a GPU."""
         return self.num_gpus() > 0
 
-    def send(self, local: str | Path, remote: str, *, options: Sequence[str] = ()) -> None:
+    def send(self, local: str | Path, remote: str) -> None:
         """Copy a local file, or the content of a local folder, to a path on the host.
 
-        Unchanged content is not sent again. A relative path starts at the home folder. ``options`` are those of rsync.
+        Unchanged content is not sent again. A relative path starts at the home folder.
         """
-        path = Path(local)
-        source = f"{path}/" if path.is_dir() else path
-        self._connections().put(self.data, source, remote, options=options)
+        self._connections().put(self.data, _find_content(Path(local)), remote)
 
     def send_rsync(self, host_path: str, remote_path: str, params: Sequence[str] | None = None) -> None:
         """Copy a local file, or the content of a local folder, to a path on the host, as ``send``.
@@ -229,7 +227,13 @@ class Instance:
             RemoteCommandError: The transfer failed, or the file does not exist.
         """
         options = [word for one in params or () for word in shlex.split(one)]
-        self.send(host_path, remote_path.removeprefix("~/"), options=options)
+        content = _find_content(Path(host_path))
+        self._connections().put(self.data, content, remote_path.removeprefix("~/"), options=options)
+
+
+def _find_content(local: Path) -> str | Path:
+    """Return the source for rsync that is the content of a folder, or the file."""
+    return f"{local}/" if local.is_dir() else local
 
 
 def below_home(path: str, *, home: str = "") -> str:

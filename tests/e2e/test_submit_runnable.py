@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import flambe_style
 from tests.e2e.experiments import SURVEY_KEY, Cluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -69,3 +70,15 @@ def test_4_force_is_passed_to_setup_and_a_remote_error_is_reported(cluster: Clus
     document = cluster.submit(file, "--follow", "--force", code=11)
     assert document["run"]["state"] == "failed"
     assert "echo no >&2; exit 3: no" in cluster.call("logs", cluster.file)
+
+
+def test_5_a_runnable_written_for_flambe_runs_with_other_imports(cluster: Cluster, tmp_path: Path) -> None:
+    """Its setup calls flambé's methods of single hosts: it prepares them, sends files, starts nodes and sites."""
+    document = cluster.submit(flambe_style.write(tmp_path), "--follow", "--force")
+    assert (document["run"]["state"], document["run"]["name"]) == ("succeeded", "flambe_style.Count")
+    factories = [factory["private_ip"] for factory in cluster.status()["factories"]]
+    total = json.loads(cluster.on("cat sum/total.json"))
+    assert total == {"total": 6, "workers": sorted(factories), "factories": factories}
+    assert cluster.on("ls -A sum").split() == ["numbers.txt", "output__sum", "total.json"]
+    sites = "for port in 49556 49558; do curl -s -o /dev/null -w '%{http_code} ' http://127.0.0.1:$port/; done"
+    assert cluster.on(sites).split() == ["200", "200"]

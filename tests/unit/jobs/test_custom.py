@@ -146,7 +146,7 @@ def test_results_are_shown_after_a_successful_setup(folder: Path, runnable: str)
     made = make(folder, runnable)
     jobs = set_up(made)
     assert made.results == "a/b"
-    shown = {"tensorboard_logdir": f"{HOME}/a/b", "tensorboard_host": "127.0.0.1"}
+    shown = {"tensorboard_logdir": f"{HOME}/a/b", "tensorboard_host": "127.0.0.1", "tensorboard_port": 49556}
     jobs.prepare.assert_called_once_with(shown, playbook="runnable.yml", tags=["tensorboard"])
 
 

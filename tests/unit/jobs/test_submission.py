@@ -90,6 +90,7 @@ class Submitting(Cluster):
         if isinstance(self.failure, HostConnectionError):
             access.open.side_effect = self.failure
         access.open_each.return_value = {}
+        access.reach.return_value = self._found
         return access
 
     def attach(self, hosts: Any = None, *, timeout: float | None = None) -> None:
@@ -121,17 +122,12 @@ class Submitting(Cluster):
         self.service.fleet = fleet
         return self.service  # type: ignore[no-any-return]
 
-    def _make_instance(self, host: Host) -> Any:
-        instance = super()._make_instance(host)
-        instance._connections = lambda: self._found
-        return instance
-
     def _stop(self, *, replaced: bool = False) -> JobState:
         self.log.append(("stop", replaced))
         self.service.get.return_value = JobState(state="replaced")
         return JobState(state="replaced")
 
-    def _start(self, runnable: Any, extensions: dict[str, str], *, secrets_path: str, release: Any) -> JobState:
+    def _start(self, runnable: Any, extensions: dict[str, str], *, secrets_path: str, release: Any = None) -> JobState:
         self.log.append(("start", runnable.to_yaml(extensions), secrets_path))
         return JobState(state="running", active=True, name=runnable.name)
 
