@@ -27,6 +27,7 @@ from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.providers.aws import AWSProvider
 from flambe_ansible.providers.ec2_spec import EC2Spec
 from flambe_ansible.providers.lab import LabProvider
+from flambe_ansible.ssh import host_entries
 from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ class AWSCluster(Cluster):
         Raises:
             AWSError: An instance, an alarm or another resource of the cluster still exists.
         """
+        host_entries.remove(self.state_dir)
         ended = self._provider.terminate()
         self.hosts = []
         if self.aws.removed:

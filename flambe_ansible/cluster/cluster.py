@@ -60,7 +60,7 @@ from flambe_ansible.runnable.environment import RemoteEnvironment
 from flambe_ansible.runnable.runnable import Runnable
 from flambe_ansible.runtimes import NodeOptions, Runtime, RuntimeVersion, make_runtime
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
-from flambe_ansible.ssh import Connections, Patience
+from flambe_ansible.ssh import Connections, Patience, host_entries
 from flambe_ansible.ssh.parallel import join
 
 logger = logging.getLogger(__name__)
@@ -596,6 +596,7 @@ class Cluster(Runnable):
             ClusterConfigurationError: The hosts are not managed by this project.
         """
         self.check_termination()
+        host_entries.remove(self.state_dir)
         return self._provider.terminate()
 
     def check_termination(self) -> list[Host]:
@@ -840,6 +841,17 @@ class Cluster(Runnable):
         return launch.static_inventory(
             hosts, self.connections, proxy_jump=self.proxy_jump, variables=self._role_variables()
         )
+
+    def ssh_config(self) -> str:
+        """Return the running hosts as entries of ``ssh_config(5)``, which do not depend on this object's connections.
+
+        Raises:
+            ClusterNotFoundError: No host is running.
+            HostKeyError: A host's key differs from the trusted one.
+        """
+        hosts = self.find_running()
+        self._access.trust_known(hosts, observer=self.observer)
+        return self.connections.config_entries(hosts)
 
     def resolve_runtime(self) -> RuntimeVersion:
         """Determine what the hosts get installed; build a checkout unless its content was built before.
@@ -1121,6 +1133,8 @@ class Cluster(Runnable):
             if self._idle.enabled:
                 idle.restart(self.connections, self.hosts)
             reservation.check()
+        if host_entries.is_installed(self.state_dir):
+            host_entries.install(self.state_dir, self.connections.config_entries(self.hosts))
         self._launched, self._replaced = True, []
         return result
 

@@ -143,6 +143,18 @@ class Access:
         if errors:
             raise join(list(errors.values()))
 
+    def trust_known(self, hosts: Sequence[Host], *, observer: Observer) -> None:
+        """Pin keys as ``trust``, and warn of the hosts that have no trusted key then.
+
+        Raises:
+            HostKeyError: A key that was accepted at the first connection is not one of the provider's keys.
+        """
+        self.trust(hosts)
+        unknown = [host.name for host in hosts if not self.connections.trusted(host)]
+        if unknown:
+            problem = f"no trusted host key is known of {', '.join(unknown)}: ssh refuses these hosts"
+            observer(Notice(message=f"{problem} until `flambe-ans status` has reached them", warning=True))
+
     def _trust_each(self, hosts: Sequence[Host]) -> dict[str, HostError]:
         """Pin the provider's keys; return the errors by host name."""
         if self.policy.own_key and not self.policy.own_key.exists():

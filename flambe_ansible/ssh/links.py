@@ -18,6 +18,7 @@ from flambe_ansible.errors import HostConnectionError, HostError, HostKeyError
 from flambe_ansible.events import Observer, Status, StepEvent, ignore
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import known_hosts, routes, waiting
+from flambe_ansible.ssh.host_entries import write_entry
 from flambe_ansible.ssh.masters import ConnectFailedError, Master
 from flambe_ansible.ssh.messages import announce_unseen, explain
 from flambe_ansible.ssh.options import PYTHON, Target, ansible_variables, interactive_argv
@@ -152,6 +153,11 @@ class Links:
         It opens a new connection and needs no open one, so that it can replace this process.
         """
         return interactive_argv(self._target(host), tty=tty)
+
+    def config_entries(self, hosts: Sequence[Host]) -> str:
+        """Write the hosts as entries of ``ssh_config(5)``; they always require a trusted key."""
+        entries = [write_entry(host.name, replace(self._target(host), accept_new=False)) for host in hosts]
+        return "\n".join(entries)
 
     def ansible_variables(self, host: Host, *, multiplexed: bool = True) -> dict[str, Any]:
         """Build the variables with which Ansible connects to a host.

@@ -71,7 +71,7 @@ def test_a_runtime_needs_a_name_and_a_class() -> None:
 def test_no_class_is_more_than_two_steps_from_cluster() -> None:
     for kind in (AWSCluster, LabCluster, SSHCluster):
         assert inspect.getmro(kind).index(Cluster) <= 2
-    assert [one.__name__ for one in inspect.getmro(Cluster)] == ["Cluster", "ABC", "object"]
+    assert [one.__name__ for one in inspect.getmro(Cluster)] == ["Cluster", "Runnable", "ABC", "object"]
 
 
 def test_only_runtimes_contain_constants_of_a_runtime() -> None:

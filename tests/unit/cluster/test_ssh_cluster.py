@@ -236,3 +236,23 @@ def test_arguments_are_checked(make: Callable[..., SSHCluster]) -> None:
     assert fields == ["factories_ips[1]", "port"]
     with pytest.raises(ClusterConfigurationError, match="the address of the orchestrator"):
         make(factories_ips=("10.0.0.5",)).parse()
+
+
+def test_entries_for_plain_ssh_require_the_known_keys(make: Callable[..., SSHCluster]) -> None:
+    cluster = make(host_keys={"10.0.0.5": KEY, "10.0.0.6:2222": KEY}, proxy_jump="me@bastion")
+    notices: list[Any] = []
+    cluster.observer = notices.append
+    first, second, third = cluster.ssh_config().split("\n\n")
+    for line in ("Host rack_orchestrator", "HostName 10.0.0.5", "User me", "HostKeyAlias 10.0.0.5", "Port 22"):
+        assert line in [one.strip() for one in first.splitlines()]
+    assert "    Port 2222\n" in second
+    assert "    HostKeyAlias 10.0.0.6_2222\n" in second
+    assert "    HostName gpu.example.org\n" in third
+    for entry in (first, second, third):
+        assert "    StrictHostKeyChecking yes\n" in entry
+        assert f"    UserKnownHostsFile {cluster.known_hosts}\n" in entry
+        assert "-W '[%h]:%p' -- bastion" in entry
+    assert [one.message for one in notices] == [
+        "no trusted host key is known of rack_factory_1: ssh refuses these hosts until `flambe-ans status` has reached"
+        " them"
+    ]

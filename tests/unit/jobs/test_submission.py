@@ -37,7 +37,7 @@ from flambe_ansible.launch.launch import FailedHost, LaunchResult
 from flambe_ansible.runnable import read
 from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.runtimes import RuntimeVersion
-from flambe_ansible.ssh import Completed
+from flambe_ansible.ssh import Completed, host_entries
 from tests.unit.cli.made_up import HOSTS, make_nodes
 from tests.unit.fleets import HOME, make_connections
 
@@ -211,6 +211,23 @@ def test_all_steps_of_a_submission(experiment: Callable[..., RunnableFile], tmp_
     assert prepare[1]["tensorboard_logdir"] == f"{HOME}/topics/output__topics"
     assert refresh[1] is True
     assert resource[1:] == (str(tmp_path / "data.tsv"), "topics/output__topics/_resources/data__data.tsv")
+
+
+def test_a_launch_updates_installed_entries_of_ssh_and_an_end_removes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLAMBE_ANS_STATE", str(tmp_path))
+    cluster = Submitting()
+    cluster._found.config_entries.side_effect = lambda hosts: f"{len(hosts)} hosts"
+    cluster.run()
+    assert not host_entries.is_installed(cluster.state_dir)
+    path = host_entries.install(cluster.state_dir, "old")
+    cluster.run()
+    assert path.read_text() == "3 hosts"
+    monkeypatch.setattr(Submitting, "ends_hosts", True)
+    monkeypatch.setattr(type(cluster._provider), "terminate", lambda _self: [])
+    cluster.terminate_instances()
+    assert not path.exists()
 
 
 def test_the_file_for_the_orchestrator(experiment: Callable[..., RunnableFile], tmp_path: Path) -> None:
