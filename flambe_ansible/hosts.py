@@ -32,9 +32,9 @@ LIVE_STATES = (HostState.PENDING, HostState.RUNNING, HostState.STOPPING, HostSta
 # hardware first; images with a GPU driver are large, and their blocks are read from S3 at the first boot:
 # https://docs.aws.amazon.com/ebs/latest/userguide/initalize-volume.html
 BOOT_TIMEOUT = 300.0
-_GPU_TYPE = re.compile(r"(?!g4ad)(g|gr|p)\d")  # with NVIDIA GPUs
+GPU_TYPE = re.compile(r"[gp]\d")  # how EC2 names its types with GPUs
 SLOW_TYPE = re.compile(r"p[4-9]|.*\.metal")
-_BOOT_TIMEOUTS = ((SLOW_TYPE, 1800.0), (re.compile(r"[gp]\d"), 600.0))
+_BOOT_TIMEOUTS = ((SLOW_TYPE, 1800.0), (GPU_TYPE, 600.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ class Host:
 
     @property
     def has_gpu(self) -> bool:
-        """Whether its type is one of EC2's types with NVIDIA GPUs; False if the type is unknown."""
-        return bool(_GPU_TYPE.match(self.instance_type))
+        """Whether its type is named as EC2's types with GPUs; False if the type is unknown."""
+        return bool(GPU_TYPE.match(self.instance_type))
 
     @property
     def age(self) -> float:

@@ -8,6 +8,7 @@ from flambe_ansible import __version__
 from flambe_ansible.cli.commands.doctor import doctor
 from flambe_ansible.cli.commands.down import down
 from flambe_ansible.cli.commands.exec import execute
+from flambe_ansible.cli.commands.init import init
 from flambe_ansible.cli.commands.inventory import inventory
 from flambe_ansible.cli.commands.jobs import jobs
 from flambe_ansible.cli.commands.keep import keep
@@ -31,7 +32,18 @@ click.rich_click.COMMAND_GROUPS = {
     "flambe-ans": [
         {
             "name": "Clusters",
-            "commands": ["doctor", "launch", "status", "ssh", "exec", "keep", "inventory", "ssh-config", "down"],
+            "commands": [
+                "init",
+                "doctor",
+                "launch",
+                "status",
+                "ssh",
+                "exec",
+                "keep",
+                "inventory",
+                "ssh-config",
+                "down",
+            ],
         },
         {"name": "Jobs", "commands": ["submit", "run", "jobs", "logs", "open", "tunnel", "pull", "stop"]},
         {"name": "Lab: EC2 on this machine", "commands": ["lab"]},
@@ -69,7 +81,7 @@ def app() -> None:
 
 
 COMMANDS = (
-    doctor, launch, status, ssh, execute, keep, inventory, ssh_config, down,
+    init, doctor, launch, status, ssh, execute, keep, inventory, ssh_config, down,
     submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab,
 )  # fmt: skip
 for command in COMMANDS:

@@ -43,6 +43,12 @@ class NoAnswerError(FlambeAnsibleError):
     exit_code = USAGE
 
 
+class ExistingFileError(FlambeAnsibleError):
+    """A file that would be overwritten."""
+
+    exit_code = USAGE
+
+
 class LocalFileError(FlambeAnsibleError):
     """A file of this machine that cannot be written."""
 

@@ -115,8 +115,17 @@ def find_default_subnets(ec2: EC2Client) -> list[SubnetTypeDef]:
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html (default-for-az)
     """
-    filters = {"default-for-az": ["true"], "state": ["available"]}
-    pages = ec2.get_paginator("describe_subnets").paginate(Filters=_build_filters(filters))
+    return find_subnets(ec2, {"default-for-az": ["true"]})
+
+
+@aws_call("find subnets")
+def find_subnets(ec2: EC2Client, filters: Filters | None = None) -> list[SubnetTypeDef]:
+    """Return the available subnets that match all filters.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html
+    """
+    wanted = {**(filters or {}), "state": ["available"]}
+    pages = ec2.get_paginator("describe_subnets").paginate(Filters=_build_filters(wanted))
     return [subnet for page in pages for subnet in page["Subnets"]]
 
 

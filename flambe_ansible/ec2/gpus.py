@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from flambe_ansible.hosts import GPU_TYPE
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import InstanceTypeInfoTypeDef
@@ -27,7 +28,6 @@ CAPABILITIES = {
     "B200": 10.0,
 }
 NEWEST = 99.0
-GPU_TYPE = re.compile(r"[gp]\d")
 RETIRED = frozenset({"g2", "g3", "g3s", "p2", "p3", "p3dn"})  # AWS has retired these families
 
 

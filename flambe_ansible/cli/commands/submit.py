@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,8 @@ def _submit_file(
         for warning in runnable.warnings:
             output.show_notice(Notice(message=str(warning), warning=True))
         arguments = {"rerun_setup": rerun_setup, "secrets_file": secrets_file}
-        done = _submit(output, cluster, runnable, force=force, yes=yes, arguments=arguments)
+        with redirect_stdout(output.console.file):  # what a runnable prints in its setup is not a part of the document
+            done = _submit(output, cluster, runnable, force=force, yes=yes, arguments=arguments)
     except ClusterBusyError as error:
         if error.state:  # a job runs; otherwise another user has reserved the cluster
             error.hint = _list_choices(output, output.cluster_file)
