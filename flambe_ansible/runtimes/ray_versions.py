@@ -56,8 +56,9 @@ def compare_local(version: str, python: str) -> str:
     same_python = not python or (local and _find_minor(local.python) == _find_minor(python))
     if local is None or (version in ("", local.version) and same_python):
         return ""
-    here, there = f"Ray {local.version} on Python {local.python}", " on ".join(
-        filter(None, (f"Ray {version}" if version else "", f"Python {python}" if python else ""))
+    here, there = (
+        f"Ray {local.version} on Python {local.python}",
+        " on ".join(filter(None, (f"Ray {version}" if version else "", f"Python {python}" if python else ""))),
     )
     return (
         f"{here} is {local.origin}, the cluster has {there}: "
