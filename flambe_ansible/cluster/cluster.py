@@ -779,7 +779,13 @@ class Cluster(ABC):
             location=self.location(),
             jobs=health.jobs,
             idle=health.idle,
+            notes=status.compare_clients(self._runtime, health.ray),
         )
+
+    def compare_clients(self) -> tuple[str, ...]:
+        """Describe why ``ray.init("ray://...")`` from this machine would fail; the orchestrator is loaded."""
+        ray = self._runtime.ray
+        return status.compare_clients(self._runtime, ray.ask(self.fleet.connections, self.fleet.head) if ray else None)
 
     def keep(self, seconds: float) -> dict[str, IdleState]:
         """Postpone the automatic shutdown: no host powers itself off within the next seconds; 0 ends a postponement.

@@ -17,7 +17,7 @@ from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs
 from flambe_ansible.jobs.jobs import FileJobs
 from flambe_ansible.jobs.state import JobState
-from flambe_ansible.runtimes import Runtime
+from flambe_ansible.runtimes import Runtime, ray_versions
 from flambe_ansible.runtimes.ray_service import RayNodes
 
 
@@ -81,6 +81,7 @@ class ClusterStatus:
         location: Where its hosts are.
         jobs: The active jobs that are commands; None if they were not asked.
         idle: The last check of each host that may end itself, by name.
+        notes: How this machine does not fit the cluster.
     """
 
     name: str
@@ -97,6 +98,7 @@ class ClusterStatus:
     location: Location = field(default_factory=Location)
     jobs: tuple[CommandJob, ...] | None = None
     idle: Mapping[str, IdleState] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -126,6 +128,7 @@ class ClusterStatus:
             "run": self.run.to_dict() if self.run else None,
             "reservation": self.reserved.to_dict() if self.reserved else None,
             **({"jobs": [job.to_dict() for job in self.jobs]} if self.jobs is not None else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
     def _describe(self, host: Host) -> dict[str, Any]:
@@ -158,6 +161,13 @@ def ask(
         return Health(prepared=prepared, ray=nodes, job=last, jobs=active, reserved=holder)
     except FlambeAnsibleError as error:
         return Health(unreachable=error.message)
+
+
+def compare_clients(runtime: Runtime, nodes: RayNodes | None) -> tuple[str, ...]:
+    """Describe why the Ray on this machine cannot be a client of the cluster; empty if it can, or if there is none."""
+    if nodes is None or nodes.error or runtime.commands is None:
+        return ()
+    return tuple(filter(None, [ray_versions.compare_local(nodes.version, nodes.python)]))
 
 
 def derive_state(

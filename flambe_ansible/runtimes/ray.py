@@ -185,13 +185,8 @@ class RayRuntime:
         warnings = []
         if ray_versions.is_newer_than_tested(version):
             warnings.append(f"Ray {version} is newer than {ray_versions.TESTED}, the newest release that was tested")
-        local = ray_versions.find_local()
-        if local and local.version != version:
-            warnings.append(
-                f"Ray {local.version} is {local.origin}, the hosts get {version}: "
-                'ray.init("ray://...") from this machine needs the same version'
-            )
-        return warnings
+        skew = ray_versions.compare_local(version, self._options.get("python") or "")
+        return [*warnings, skew] if skew else warnings
 
 
 def _as_release(text: str) -> str:

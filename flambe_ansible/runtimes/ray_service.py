@@ -32,11 +32,13 @@ class RayNodes:
 
     Attributes:
         version: The version of Ray, or "".
+        python: The version of its Python, or "".
         nodes: All nodes, dead ones included.
         error: Why Ray did not answer, or "".
     """
 
     version: str = ""
+    python: str = ""
     nodes: tuple[RayNode, ...] = ()
     error: str = ""
 
@@ -158,4 +160,5 @@ def parse(text: str, *, default: str = "") -> RayNodes:
         RayNode(address=node["address"], alive=bool(node["alive"]), resources=node.get("resources") or {})
         for node in document.get("nodes", ())
     )
-    return RayNodes(version=str(document.get("ray_version", "")), nodes=nodes)
+    versions = {"version": "ray_version", "python": "python_version"}
+    return RayNodes(**{name: str(document.get(key, "")) for name, key in versions.items()}, nodes=nodes)

@@ -43,6 +43,28 @@ class LocalRay:
     origin: str
 
 
+def compare_local(version: str, python: str) -> str:
+    """Describe why the Ray on this machine cannot be a client of a cluster, "" if it can, or if there is none.
+
+    A client needs the same release of Ray, and the same minor version of Python.
+
+    Args:
+        version: The cluster's release of Ray, or "" if it is unknown.
+        python: The version of the cluster's Python, or "" if it is unknown.
+    """
+    local = find_local()
+    same_python = not python or (local and _find_minor(local.python) == _find_minor(python))
+    if local is None or (version in ("", local.version) and same_python):
+        return ""
+    here, there = f"Ray {local.version} on Python {local.python}", " on ".join(
+        filter(None, (f"Ray {version}" if version else "", f"Python {python}" if python else ""))
+    )
+    return (
+        f"{here} is {local.origin}, the cluster has {there}: "
+        'ray.init("ray://...") from this machine needs the same Ray and the same minor version of Python'
+    )
+
+
 def list_pythons(version: str) -> list[str]:
     """Return the versions of Python, such as ``3.11``, that have wheels of a release of Ray."""
     release = Version(version)
@@ -74,6 +96,10 @@ def find_local() -> LocalRay | None:
         if answer:
             return _make(*answer, f"installed where {script} comes from")
     return None
+
+
+def _find_minor(python: str) -> list[str]:
+    return python.split(".")[:2]
 
 
 def _ask(interpreter: str) -> tuple[str, str] | None:

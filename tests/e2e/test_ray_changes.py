@@ -59,6 +59,13 @@ def count_starts(cluster: RayCluster) -> dict[str, int]:
     return {name: sum(1 if line.startswith("Started") else -1 for line in found) for name, found in lines.items()}
 
 
+def set_shutdown_behavior(lab: LabInfo, instance: str, value: str) -> None:
+    """Set what EC2 does with an instance whose host has shut itself down."""
+    cloud.client(lab).modify_instance_attribute(
+        InstanceId=instance, InstanceInitiatedShutdownBehavior={"Value": value}
+    )
+
+
 def test_a_lost_factory_rejoins_and_its_tasks_run_again(ray_cluster: RayCluster, work: Path, lab: LabInfo) -> None:
     settings = state.load(lab.name)
     assert settings is not None
@@ -69,12 +76,16 @@ def test_a_lost_factory_rejoins_and_its_tasks_run_again(ray_cluster: RayCluster,
     job.start()
     cloud.wait_until(lambda: f"on {name}" in ray_cluster.call("logs", "retried", code=None), "a task runs", 120)
     instance = ray_cluster.first_launch["factories"][0]["instance_id"]
-    host.kill(settings, instance)
-    lost = ray_cluster.wait_for_nodes(2)
-    assert lost["state"] != "running"
-    cloud.wait_for(lab, [instance], "stopped")
-    cloud.client(lab).start_instances(InstanceIds=[instance])
-    assert ray_cluster.wait_for_nodes()["state"] == "running"
+    set_shutdown_behavior(lab, instance, "stop")  # for EC2, a killed host has shut itself down
+    try:
+        host.kill(settings, instance)
+        lost = ray_cluster.wait_for_nodes(2)
+        assert lost["state"] != "running"
+        cloud.wait_for(lab, [instance], "stopped")
+        cloud.client(lab).start_instances(InstanceIds=[instance])
+        assert ray_cluster.wait_for_nodes()["state"] == "running"
+    finally:
+        set_shutdown_behavior(lab, instance, "terminate")
     job.join()
     [output] = outputs
     assert "results of" in output

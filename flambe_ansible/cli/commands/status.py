@@ -25,6 +25,8 @@ def status(output: Output, file: str) -> None:
         found = cluster.status()
     for note in found.location.notes:
         output.show_notice(Notice(message=note, warning=True))
+    for note in found.notes:
+        output.show_notice(Notice(message=note))
     if output.json:
         output.write_document(found.to_dict())
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 
 import rich_click as click
@@ -32,16 +33,21 @@ def tunnel(ctx: click.Context, file: str) -> None:
     The token is not printed: RAY_AUTH_TOKEN_PATH is a file that only you can read.
     """
     from flambe_ansible.cli.interrupts import interruptible
+    from flambe_ansible.events import Notice
     from flambe_ansible.jobs.tunnels import Tunnels
 
     output: Output = ctx.obj
     command: list[str] = ctx.meta.get("tail", [])
+    if command and not shutil.which(command[0]):
+        raise click.UsageError(f"{command[0]}: command not found on this machine")
     try:
         with options.open_cluster(output, file) as cluster:
             jobs = cluster.jobs
             runner = jobs.runner
             token = cluster.state_dir / TOKEN_FILE
             has_token = jobs.fetch_token(token)
+            for note in cluster.compare_clients():
+                output.show_notice(Notice(message=note, warning=True))
             units = {runner.dashboard_port: runner.dashboard_unit}
             with interruptible(), Tunnels(cluster.fleet, units, others=[runner.client_port]) as tunnels:
                 variables = {"RAY_ADDRESS": f"http://127.0.0.1:{tunnels.ports[runner.dashboard_port]}"}

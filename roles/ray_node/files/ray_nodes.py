@@ -1,6 +1,7 @@
 """Print the nodes of a Ray cluster as one JSON document.
 
-    {"ray_version": "0.7.6", "nodes": [{"address": "10.0.0.4", "alive": true, "resources": {"CPU": 2.0}}]}
+    {"ray_version": "0.7.6", "python_version": "3.7.9",
+     "nodes": [{"address": "10.0.0.4", "alive": true, "resources": {"CPU": 2.0}}]}
 
 The exit code is 0, or 1 with {"error": "..."}. Runs on the runtime's Python (3.7 and later) on any host of the cluster.
 With --wait it waits until workers can join the head, and prints nothing.
@@ -12,6 +13,7 @@ loopback only, so other hosts ask the agent of their own node, and print that no
 import argparse
 import json
 import os
+import platform
 import socket
 import sys
 import threading
@@ -50,7 +52,7 @@ def main():
         document = ask_dashboard(options) if options.dashboard else read_nodes(options.address, options.timeout)
     except Exception as error:
         finish(1, answer, {"error": str(error) or type(error).__name__})
-    finish(0, answer, document)
+    finish(0, answer, {"python_version": platform.python_version(), **document})
 
 
 def give_up(answer, seconds, address):

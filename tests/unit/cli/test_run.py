@@ -39,6 +39,7 @@ def raise_at_load(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None
         (["exec", "c.yaml"], "no command; write it after `--`"),
         (["exec", "c.yaml", "--on", "moon", "--", "true"], "'moon' is not one of"),
         (["launch", "c.yaml", "--on-failure", "cry"], "'cry' is not one of"),
+        (["tunnel", "c.yaml", "--", "no-such-tool"], "no-such-tool: command not found on this machine"),
     ],
 )
 def test_usage_errors_are_short_and_end_with_2(run: Run, arguments: list[str], message: str) -> None:

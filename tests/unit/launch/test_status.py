@@ -6,7 +6,10 @@ import pytest
 
 from flambe_ansible.fleet.idle import IdleState
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.launch.status import ClusterState, ClusterStatus, Health, derive_state
+from flambe_ansible.launch.status import ClusterState, ClusterStatus, Health, compare_clients, derive_state
+from flambe_ansible.runtimes import ray_versions
+from flambe_ansible.runtimes.flambe import FlambeRuntime
+from flambe_ansible.runtimes.ray import RayRuntime
 from flambe_ansible.runtimes.ray_service import RayNode, RayNodes
 
 RUNNING, PENDING, STOPPED, ENDING = (
@@ -120,6 +123,31 @@ def test_the_document_counts_the_hosts_on_which_ray_is_alive() -> None:
         None,
     ]
     assert [factory["ray"] for factory in document["factories"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("version", "python", "expected"),
+    [
+        ("2.60.0", "3.11.9", ""),
+        ("2.59.0", "3.11.9", "the cluster has Ray 2.59.0 on Python 3.11.9"),
+        ("2.60.0", "3.12.3", "the cluster has Ray 2.60.0 on Python 3.12.3"),
+    ],
+)
+def test_a_client_of_this_machine_that_does_not_fit_is_noted(
+    version: str, python: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = ray_versions.LocalRay(version="2.60.0", python="3.11.2", origin="installed in this environment")
+    monkeypatch.setattr(ray_versions, "find_local", lambda: local)
+    nodes = RayNodes(version=version, python=python)
+    notes = compare_clients(RayRuntime(), nodes)
+    assert bool(notes) == bool(expected)
+    for note in notes:
+        assert note.startswith(f"Ray 2.60.0 on Python 3.11.2 is installed in this environment, {expected}: ray.init(")
+    assert compare_clients(RayRuntime(), RayNodes(error="no answer")) == ()
+    assert compare_clients(FlambeRuntime(), nodes) == ()
+    assert ClusterStatus(name="c", state=ClusterState.RUNNING, notes=notes).to_dict().get("notes", []) == list(notes)
+    monkeypatch.setattr(ray_versions, "find_local", lambda: None)
+    assert compare_clients(RayRuntime(), nodes) == ()
 
 
 def test_the_document_without_hosts() -> None:

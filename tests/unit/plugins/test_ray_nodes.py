@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import platform
 import socket
 import subprocess
 import sys
@@ -139,6 +140,7 @@ def test_all_nodes_from_the_dashboard(api: Api, token: Path) -> None:
     assert (code, document) == (
         0,
         {
+            "python_version": platform.python_version(),
             "ray_version": "2.60.0",
             "nodes": [
                 {"address": "10.0.0.1", "alive": True, "resources": {"CPU": 2.0}},
@@ -152,7 +154,11 @@ def test_the_own_node_from_the_agent(api: Api, token: Path) -> None:
     words = ["--address", "10.0.0.9:6379", "--dashboard", api.url, "--node", "10.0.0.2", "--ray-version", "2.60.0"]
     code, document = run(*words, "--token", str(token))
     node = {"address": "10.0.0.2", "alive": True, "resources": {}}
-    assert (code, document) == (0, {"ray_version": "2.60.0", "nodes": [node]})
+    assert (code, document.pop("python_version"), document) == (
+        0,
+        platform.python_version(),
+        {"ray_version": "2.60.0", "nodes": [node]},
+    )
 
 
 def test_a_wrong_token_is_an_error(api: Api, token: Path) -> None:

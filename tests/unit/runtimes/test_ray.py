@@ -66,7 +66,12 @@ def test_the_release_is_configured_pinned_or_local(tmp_path: Path, monkeypatch: 
     assert (configured.version, configured.origin) == ("2.56.0", "as configured")
     assert configured.python == "Python 3.12"
     [warning] = configured.warnings
-    assert warning.startswith("Ray 2.58.0 is installed in this environment, the hosts get 2.56.0")
+    assert warning.startswith(
+        "Ray 2.58.0 on Python 3.11.2 is installed in this environment, the cluster has Ray 2.56.0 on Python 3.12: "
+    )
+    assert resolve(ray="2.58.0", python="3.11").warnings == resolve(ray="2.58.0").warnings == ()
+    [warning] = resolve(ray="2.58.0", python="3.12").warnings
+    assert "the cluster has Ray 2.58.0 on Python 3.12: " in warning
 
 
 def test_a_newer_release_is_a_warning() -> None:
