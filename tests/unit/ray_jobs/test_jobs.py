@@ -79,6 +79,22 @@ def test_a_driver_that_the_kernel_killed_is_out_of_memory(monkeypatch: pytest.Mo
     assert evidence.explain_signal(11, 1, 0.0, 2) == "killed by signal 11 (SIGSEGV)"
 
 
+def test_a_shell_whose_command_the_kernel_killed_is_out_of_memory(
+    settings: Any, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flambe_ray_jobs import evidence, records, running
+
+    record = records.get(settings, submit(""))
+    wait(settings, record.id)
+    record.save("began", {**record.load("began"), "oom_kills": 2})
+    monkeypatch.setattr(evidence, "count_oom_kills", lambda: 3)
+    killed = {"state": "failed", "exit_code": 137, "reason": "killed by the kernel: the host is out of memory"}
+    assert running._explain(record, 1, 137, []) == killed
+    assert running._explain(record, 1, 3, [])["reason"] == "exit code 3"
+    monkeypatch.setattr(evidence, "count_oom_kills", lambda: 2)
+    assert running._explain(record, 1, 137, [])["reason"] == "exit code 137"
+
+
 def test_a_killed_wrapper_takes_its_command_along_and_is_failed(settings: Any, submit: Submit, ray: Ray) -> None:
     job = submit("import os, time\nopen('pid', 'w').write(str(os.getpid()))\nprint('up', flush=True)\ntime.sleep(60)\n")
     wait(settings, job, active=True)

@@ -9,6 +9,7 @@ import subprocess
 
 from flambe_ray_jobs.settings import read_boot
 
+OUT_OF_MEMORY = "killed by the kernel: the host is out of memory"
 _SECONDS = 20  # for an answer
 
 
@@ -56,6 +57,12 @@ def count_oom_kills():
     return None
 
 
+def has_new_oom_kills(before):
+    """Return whether the kernel has killed a process of this control group since a count."""
+    after = count_oom_kills()
+    return None not in (before, after) and after > before
+
+
 def find_oom_kill(pid, since):
     """Return whether the kernel's log says that it killed a process for lack of memory."""
     log = _ask("sudo", "-n", "journalctl", "--dmesg", "--no-pager", "--output=cat", f"--since=@{since:.0f}")
@@ -65,10 +72,8 @@ def find_oom_kill(pid, since):
 def explain_signal(number, pid, since, oom_kills):
     """Return why a process ended by a signal; ``oom_kills``: the count when it was started."""
     name = signal.Signals(number).name if number in {one.value for one in signal.Signals} else ""
-    if number == signal.SIGKILL:
-        after = count_oom_kills()
-        if (None not in (after, oom_kills) and after > oom_kills) or find_oom_kill(pid, since):
-            return "killed by the kernel: the host is out of memory"
+    if number == signal.SIGKILL and (has_new_oom_kills(oom_kills) or find_oom_kill(pid, since)):
+        return OUT_OF_MEMORY
     return f"killed by signal {number}" + (f" ({name})" if name else "")
 
 
@@ -91,7 +96,7 @@ def explain_loss(settings, began):
     if began["ray"] and (began["ray"] != unit.get("InvocationID") or unit.get("ActiveState") != "active"):
         return f"Ray was stopped or restarted while it ran ({settings.ray_unit})"
     if find_oom_kill(began["pid"], began["clock"]):
-        return "killed by the kernel: the host is out of memory"
+        return OUT_OF_MEMORY
     return "its process was killed"
 
 

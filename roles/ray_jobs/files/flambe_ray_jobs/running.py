@@ -78,6 +78,8 @@ def _explain(record, pid, code, asked):
             return {"state": "stopped", "exit_code": exit_code, "reason": "stopped through Ray's Jobs API"}
     elif code < 0:
         reason = evidence.explain_signal(-code, pid, began["clock"], began["oom_kills"])
+    elif code == 128 + signal.SIGKILL and evidence.has_new_oom_kills(began["oom_kills"]):  # a shell's command
+        reason = evidence.OUT_OF_MEMORY
     else:
         last = [line for line in read_last(record.log, 5)[0] if line.strip()]
         reason = f"exit code {code}" + (f"; last line: {last[-1].strip()}" if last else "")
