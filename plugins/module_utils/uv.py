@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import platform
+import re
 import shutil
 import tempfile
 import zipfile
@@ -23,6 +24,8 @@ ARGUMENTS = {
     "timeout": {"type": "float", "default": 1800},
     "timeout_setting": {"type": "str", "default": "timeout"},
 }
+_ERROR = re.compile(r"^(?:error:| +×) (.+)$", re.MULTILINE)
+_SHORT = 10  # lines
 _WHEELS = {
     "x86_64": "uv-{}-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
     "aarch64": "uv-{}-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64.whl",
@@ -123,13 +126,15 @@ class Uv:
         if self.ignores_system:
             env["UV_CONFIG_FILE"] = os.path.join(cwd, CONFIG)
         shown = " ".join(["uv", *argv[:2]])
-        return accounts.check(
-            self.account,
-            [self.binary, *argv],
-            self.timeout,
-            env=env,
-            cwd=cwd,
-            shown=shown,
-            setting=self.setting,
-            on_lines=on_lines,
-        )
+        options = {"env": env, "cwd": cwd, "shown": shown, "setting": self.setting, "on_lines": on_lines}
+        code, output = accounts.run(self.account, [self.binary, *argv], self.timeout, **options)
+        if code:
+            raise accounts.CommandError(describe_failure(shown, code, output), shown, accounts.tail(output))
+        return output
+
+
+def describe_failure(shown, code, output):
+    """Describe how uv failed, with its own reason if the output goes on, such as with the log of a build."""
+    error = _ERROR.search(output)
+    goes_on = error and output.count("\n", error.end()) >= _SHORT
+    return f"{shown} failed with exit code {code}" + (f": {error.group(1)}" if goes_on else "")

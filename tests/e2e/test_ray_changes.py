@@ -61,9 +61,10 @@ def count_starts(cluster: RayCluster) -> dict[str, int]:
 
 def set_shutdown_behavior(lab: LabInfo, instance: str, value: str) -> None:
     """Set what EC2 does with an instance whose host has shut itself down."""
-    cloud.client(lab).modify_instance_attribute(
-        InstanceId=instance, InstanceInitiatedShutdownBehavior={"Value": value}
-    )
+    name = "instanceInitiatedShutdownBehavior"
+    cloud.client(lab).modify_instance_attribute(InstanceId=instance, Attribute=name, Value=value)
+    found = cloud.client(lab).describe_instance_attribute(InstanceId=instance, Attribute=name)
+    assert found["InstanceInitiatedShutdownBehavior"]["Value"] == value
 
 
 def test_a_lost_factory_rejoins_and_its_tasks_run_again(ray_cluster: RayCluster, work: Path, lab: LabInfo) -> None:

@@ -229,6 +229,16 @@ def test_a_command_of_uv_that_fails(tmp_path: Path) -> None:
     assert (str(caught.value), caught.value.output) == ("uv python install failed with exit code 2", "no torch")
 
 
+@pytest.mark.parametrize("begin", ["error:", "  ×"])
+def test_a_failed_build_is_named_before_its_long_log(tmp_path: Path, begin: str) -> None:
+    lines = ["Resolved 2 packages", f"{begin} Failed to build `old==1.0`", *(f"frame {number}" for number in range(40))]
+    uv = make_uv(tmp_path, "cat <<'END'\n" + "".join(f"{line}\n" for line in lines) + "END\nexit 1\n")
+    with uv.workplace() as folder, pytest.raises(accounts.CommandError) as caught:
+        uv.run("pip", "sync", cwd=folder)
+    assert str(caught.value) == "uv pip sync failed with exit code 1: Failed to build `old==1.0`"
+    assert caught.value.output.splitlines()[-1] == "frame 39"
+
+
 def test_requirements_are_installed_in_one_resolution(tmp_path: Path) -> None:
     uv = make_uv(tmp_path, f'echo "$@" > {tmp_path}/seen; cat requirements.txt constraints.txt >> {tmp_path}/seen\n')
     uv.install("/py", ["a==1", "b"], ["c<2"], ["a"])
