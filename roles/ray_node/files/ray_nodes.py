@@ -126,8 +126,13 @@ def get(options, path):
     """Get a path of the dashboard, with the token of the cluster; raises ConnectionError in plain words."""
     headers = {}
     if options.token:
-        with open(options.token, encoding="utf-8") as file:
-            headers["Authorization"] = "Bearer " + file.read().strip()
+        try:
+            with open(options.token, encoding="utf-8") as file:
+                headers["Authorization"] = "Bearer " + file.read().strip()
+        except OSError as error:
+            raise ConnectionError(
+                f"the token {options.token} cannot be read ({error.strerror}); launch the cluster again to write it"
+            ) from None
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(options.dashboard + path, headers=headers)  # noqa: S310 - always http
     try:

@@ -161,6 +161,13 @@ def test_the_own_node_from_the_agent(api: Api, token: Path) -> None:
     )
 
 
+def test_a_missing_token_is_an_error(api: Api, token: Path) -> None:
+    token.unlink()
+    code, document = run("--address", "127.0.0.1:1", "--head", "--dashboard", api.url, "--token", str(token))
+    reason = f"the token {token} cannot be read (No such file or directory); launch the cluster again to write it"
+    assert (code, document) == (1, {"error": reason})
+
+
 def test_a_wrong_token_is_an_error(api: Api, token: Path) -> None:
     token.write_text("u" * 32)
     code, document = run("--address", "127.0.0.1:1", "--head", "--dashboard", api.url, "--token", str(token))
