@@ -168,7 +168,9 @@ class Node:
         if not has_api or "agent_http" not in self.params["ports"]:
             return [*(["--head"] if self.params["head"] and token else []), *token], self.token_variables()
         if self.params["head"]:
-            return ["--head", "--dashboard", "http://127.0.0.1:{}".format(self.params["dashboard_port"]), *token], {}
+            url = "http://127.0.0.1:{}".format(self.params["dashboard_port"])
+            ports = ["--ports", ",".join(map(str, self.list_reached_ports()))]
+            return ["--head", "--dashboard", url, *ports, *token], {}
         agent = "http://127.0.0.1:{}".format(self.params["ports"]["agent_http"])
         return ["--dashboard", agent, "--node", self.address, "--ray-version", self.version, *token], {}
 
@@ -285,12 +287,11 @@ class Node:
 
         Ray itself notices a closed port only after some time: it lists the node as alive, then as dead.
         """
-        names = [name for name in ("node_manager", "object_manager") if name in self.params["ports"]]
         if not self.params["head"] or not self.rejoins:
             return [], ""
         missing, reasons = [], []
         for host, address in self.params["expect"].items():
-            for port in (int(self.params["ports"][name]) for name in names):
+            for port in self.list_reached_ports():
                 try:
                     socket.create_connection((address, port), CONNECT_SECONDS).close()
                 except OSError as error:
@@ -298,6 +299,11 @@ class Node:
                     reasons.append(f"the head cannot connect to {address}:{port} ({host}): {error.strerror or error}")
                     break
         return missing, "; ".join(reasons)
+
+    def list_reached_ports(self):
+        """Return the ports of every node that the head connects to."""
+        ports = self.params["ports"]
+        return [int(ports[name]) for name in ("node_manager", "object_manager") if name in ports]
 
     def check_running(self, state):
         """Raise UnitError if the unit ended; systemd restarts a Ray that rejoins, so that one gets some attempts."""

@@ -4,7 +4,8 @@
      "nodes": [{"address": "10.0.0.4", "alive": true, "resources": {"CPU": 2.0}}]}
 
 The exit code is 0, or 1 with {"error": "..."}. Runs on the runtime's Python (3.7 and later) on any host of the cluster.
-With --wait it waits until workers can join the head, and prints nothing.
+With --wait it waits until workers can join the head, and prints nothing. With --check-ports it connects to the ports of
+all live nodes, and prints nothing.
 
 With --dashboard (Ray 2 with its dashboard) Ray is not imported: the head's dashboard lists all nodes. It listens on
 loopback only, so other hosts ask the agent of their own node, and print that node alone.
@@ -25,6 +26,7 @@ import warnings
 warnings.simplefilter("ignore")
 
 MAX_NODES = 10000  # the largest limit that Ray accepts
+CONNECT_SECONDS = 3  # for a connection from the head to another host
 
 
 def main():
@@ -38,6 +40,8 @@ def main():
     parser.add_argument("--ray-version", default="", help="the version of Ray, if --dashboard is an agent")
     parser.add_argument("--token", default="", help="the file of the cluster's token")
     parser.add_argument("--head", action="store_true", help="this host is the head: --wait only checks the token")
+    parser.add_argument("--ports", default="", help="ports of every node that the head must reach, on the head")
+    parser.add_argument("--check-ports", action="store_true", help="exit with 1 if a live node has one closed")
     options = parser.parse_args()
     # Ray prints to stdout, which must hold only the document.
     answer = os.fdopen(os.dup(1), "w")
@@ -48,6 +52,8 @@ def main():
         if not options.head:
             wait_for_head(options.address, options.timeout, imports_ray=not options.dashboard)
         finish(0)
+    if options.check_ports:
+        finish(1 if has_closed_port(options) else 0)
     try:
         document = ask_dashboard(options) if options.dashboard else read_nodes(options.address, options.timeout)
     except Exception as error:
@@ -120,6 +126,21 @@ def ask_dashboard(options):
         for node in found["data"]["result"]["result"]
     ]
     return {"ray_version": json.loads(get(options, "/api/version"))["ray_version"], "nodes": merge(nodes)}
+
+
+def has_closed_port(options):
+    """Return whether this host cannot connect to a live node; False if Ray does not answer, or the ports are unknown."""
+    try:
+        nodes = ask_dashboard(options)["nodes"] if options.ports else []
+    except (OSError, ValueError):
+        return False
+    try:
+        for address in (node["address"] for node in nodes if node["alive"]):
+            for port in options.ports.split(","):
+                socket.create_connection((address, int(port)), CONNECT_SECONDS).close()
+    except OSError:
+        return True
+    return False
 
 
 def get(options, path):

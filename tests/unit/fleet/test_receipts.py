@@ -77,7 +77,8 @@ def test_a_text_with_an_empty_variable_is_left_out() -> None:
     assert proof["folders"] == ["/srv/ray/venv", "/srv/ray/python"]
     assert "/srv/ray/venv/bin/python" in proof["files"]
     assert find_proof("python_env", {"python_env_venv": "/opt/env"})["folders"][-1] == "/opt/env"
-    assert find_proof("ray_node", {"ray_node_root": "/srv/ray"})["checks"] == [["/srv/ray/bin/ray-firewall", "check"]]
+    checks = find_proof("ray_node", {"ray_node_root": "/srv/ray"})["checks"]
+    assert checks == [["/srv/ray/bin/ray-firewall", "check"], ["/srv/ray/bin/ray-nodes", "--check-ports"]]
 
 
 def test_every_role_of_the_playbook_has_its_proof() -> None:

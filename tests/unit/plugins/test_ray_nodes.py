@@ -86,6 +86,10 @@ class Api:
     def __init__(self, token: str = "") -> None:
         self.token = token
         self.paths: list[str] = []
+        self.nodes = [
+            {"state": "ALIVE", "node_ip": "10.0.0.1", "resources_total": {"CPU": 2.0}},
+            {"state": "DEAD", "node_ip": "10.0.0.2", "resources_total": {"CPU": 2.0}},
+        ]
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -113,11 +117,7 @@ class Api:
             return 200, json.dumps({"ray_version": "2.60.0"})
         if path == "/api/local_raylet_healthz":
             return 200, "success"
-        nodes = [
-            {"state": "ALIVE", "node_ip": "10.0.0.1", "resources_total": {"CPU": 2.0}},
-            {"state": "DEAD", "node_ip": "10.0.0.2", "resources_total": {"CPU": 2.0}},
-        ]
-        return 200, json.dumps({"result": True, "data": {"result": {"result": nodes}}})
+        return 200, json.dumps({"result": True, "data": {"result": {"result": self.nodes}}})
 
 
 @pytest.fixture
@@ -166,6 +166,23 @@ def test_a_missing_token_is_an_error(api: Api, token: Path) -> None:
     code, document = run("--address", "127.0.0.1:1", "--head", "--dashboard", api.url, "--token", str(token))
     reason = f"the token {token} cannot be read (No such file or directory); launch the cluster again to write it"
     assert (code, document) == (1, {"error": reason})
+
+
+def test_a_closed_port_of_a_live_node_is_found(api: Api, token: Path) -> None:
+    def check(*ports: int) -> int:
+        words = ["--address", "127.0.0.1:1", "--head", "--dashboard", api.url, "--token", str(token), "--check-ports"]
+        argv = [sys.executable, SCRIPT, *words, "--ports", ",".join(map(str, ports))]
+        return subprocess.run(argv, env={}, check=False).returncode
+
+    api.nodes = [{"state": "ALIVE", "node_ip": "127.0.0.1"}, {"state": "DEAD", "node_ip": "127.0.0.2"}]
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [server.getsockname()[1] for server in (one, other)]
+        assert check(*ports) == 0
+        other.close()
+        assert check(*ports) == 1
+        assert check() == 0  # old Ray
+        token.write_text("u" * 32)
+        assert check(*ports) == 0  # a launch asks Ray itself
 
 
 def test_a_wrong_token_is_an_error(api: Api, token: Path) -> None:

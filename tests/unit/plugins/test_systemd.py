@@ -426,7 +426,7 @@ def test_the_firewall_is_applied_when_it_changes_or_is_gone(
 @pytest.mark.parametrize(
     ("head", "dashboard", "expected"),
     [
-        (True, True, "--head --dashboard http://127.0.0.1:8265 --token {token}"),
+        (True, True, "--head --dashboard http://127.0.0.1:8265 --ports 6380 --token {token}"),
         (False, True, "--dashboard http://127.0.0.1:6384 --node 10.0.0.1 --ray-version 2.60.0 --token {token}"),
         # Without --head it would wait for its own start.
         (True, False, "--head --token {token}"),
@@ -445,7 +445,7 @@ def test_the_options_of_ray_nodes(
         ray="2.60.0",
         head=head,
         head_address="" if head else "10.0.0.9",
-        ports={"agent_http": 6384},
+        ports={"agent_http": 6384, "node_manager": 6380},
     )
     options, variables = node.query_options()
     assert " ".join(options) == expected.format(token=node.token.path)
