@@ -15,6 +15,7 @@ from flambe_ansible.cli.commands.lab import lab
 from flambe_ansible.cli.commands.launch import launch
 from flambe_ansible.cli.commands.logs import logs
 from flambe_ansible.cli.commands.open import open_sites
+from flambe_ansible.cli.commands.plan import plan
 from flambe_ansible.cli.commands.pull import pull
 from flambe_ansible.cli.commands.run import run
 from flambe_ansible.cli.commands.ssh import ssh
@@ -28,7 +29,10 @@ click.rich_click.MAX_WIDTH = 100
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 click.rich_click.COMMAND_GROUPS = {
     "flambe-ans": [
-        {"name": "Clusters", "commands": ["doctor", "launch", "status", "ssh", "exec", "keep", "inventory", "down"]},
+        {
+            "name": "Clusters",
+            "commands": ["doctor", "plan", "launch", "status", "ssh", "exec", "keep", "inventory", "down"],
+        },
         {"name": "Jobs", "commands": ["submit", "run", "jobs", "logs", "open", "tunnel", "pull", "stop"]},
         {"name": "Lab: EC2 on this machine", "commands": ["lab"]},
     ]
@@ -65,7 +69,7 @@ def app() -> None:
 
 
 COMMANDS = (
-    doctor, launch, status, ssh, execute, keep, inventory, down,
+    doctor, plan, launch, status, ssh, execute, keep, inventory, down,
     submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab,
 )  # fmt: skip
 for command in COMMANDS:
