@@ -115,6 +115,7 @@ def test_the_document_counts_the_hosts_on_which_ray_is_alive() -> None:
             "busy": [],
             "ends": "",
             "kept_until": "",
+            "latest_end": "",
             "late": False,
         },
         None,
@@ -134,5 +135,6 @@ def test_the_document_without_hosts() -> None:
         "runtime": "flambe",
         "ray": {"alive": 0, "version": "", "error": ""},
         "run": None,
+        "costs": None,
         "reservation": None,
     }
