@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 TAG = "Flambe-Budget"
 SAME_RATE = 0.01  # a smaller relative change of the rate is none: prices of other sources differ by roundings
+_CENT_PART = 1e-6  # US dollars; the tag has six digits
 _FORM = re.compile(r"budget=(?P<budget>\S+) spent=(?P<spent>\S+) rate=(?P<rate>\S+) since=(?P<since>\S+)")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _LAST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
@@ -80,7 +81,7 @@ def update(before: Account | None, *, budget: float, rate: float, spent: float, 
     if before is None:
         return _round(Account(budget=budget, spent=spent, rate=rate, since=now))
     if abs(before.rate - rate) <= SAME_RATE * rate:
-        return before if before.budget == budget else _round(_charge(before, budget, before.rate, now))
+        return before if abs(before.budget - budget) < _CENT_PART else _round(_charge(before, budget, before.rate, now))
     return _round(_charge(before, budget, rate, now))
 
 

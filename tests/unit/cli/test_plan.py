@@ -33,11 +33,6 @@ def make_priced(action: Action = Action.CREATE, *changes: Change, price: HostPri
     return replace(plan, hosts=tuple(hosts), costs=costs)
 
 
-@pytest.fixture
-def cluster(fake_cluster: FakeCluster) -> FakeCluster:
-    return fake_cluster
-
-
 @pytest.mark.parametrize(
     ("plan", "code"),
     [

@@ -27,6 +27,11 @@ def test_later_launches_do_not_move_the_end() -> None:
     assert update(first, rate=2.01, hours=1) == first  # a rounding of the price is no change
 
 
+def test_a_budget_with_many_digits_does_not_move_the_end() -> None:
+    first = update(budget=100 / 3)
+    assert update(first, budget=100 / 3, hours=1) == first
+
+
 def test_added_hosts_move_it_and_what_was_spent_counts() -> None:
     more = update(update(), rate=4, hours=5)  # 10 USD are spent
     assert (more.spent, more.ends) == (10, START + 15 * HOUR)

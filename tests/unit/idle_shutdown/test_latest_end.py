@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,12 +69,10 @@ def test_an_idle_host_that_is_started_later_waits_too(host: SimpleNamespace, mak
 def test_a_state_of_an_earlier_version_is_read(host: SimpleNamespace, settings: Any) -> None:
     host.titles = BUSY
     check(host, settings)
-    path = states._path(settings)
-    with open(path) as file:
-        document = json.load(file)
+    path = Path(states._path(settings))
+    document = json.loads(path.read_text())
     del document["ends_at"], document["first"]
-    with open(path, "w") as file:
-        json.dump(document, file)
+    path.write_text(json.dumps(document))
     assert states.load(settings)
     check(host, settings, after=3600)
     assert not has_ended(host)  # whether it was started since then is unknown
