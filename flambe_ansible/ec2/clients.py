@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
 
 
-PRICING_TIMEOUT = 5.0  # seconds
+PRICING_TIMEOUT = 3.0  # seconds
 
 
 class Clients:
