@@ -14,7 +14,7 @@ from flambe_ansible.launch.plan import Action, Change, Effect, PlannedHost
 from flambe_ansible.providers.ec2_costs import Volume
 from flambe_ansible.providers.ec2_spec import FIELD_NAMES, EC2Spec
 
-KEPT = "existing hosts are kept; flambe-ans down and launch create all hosts anew"
+KEPT = "to apply it to all hosts: flambe-ans down, then launch"
 NO_REMOVAL = "a launch removes no hosts"
 OWN_TAGS = (tags.NAME, tags.CREATOR, tags.PURPOSE, tags.CLUSTER, tags.ROLE)
 TIMEOUTS = {Role.ORCHESTRATOR: "orchestrator_timeout", Role.FACTORY: "factories_timeout"}

@@ -295,7 +295,7 @@ def test_9_a_budget_ends_busy_hosts_at_a_fixed_time(cluster: Cluster) -> None:
     cluster.write(1, setup_cmds=[], more="budget: 1\nmax_price_per_hour: 0.1")
     plan = cluster.call("plan", str(cluster.file), "--detailed-exitcode", code=2)
     assert "Plan: 2 to add, 0 to change, 0 to replace, 0 unchanged" in plan
-    assert "Price: 0.0690 USD per hour, 1.6559 USD per day" in plan
+    assert "Price: 0.0690 USD per hour, 1.66 USD per day" in plan
     cluster.document("launch", "--yes")
     budget = cluster.document("status")["costs"]["budget"]
     assert set(cluster.document("launch", "--yes")["changed"].values()) == {0}

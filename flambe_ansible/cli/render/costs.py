@@ -14,7 +14,7 @@ def render_price(costs: Costs) -> list[Text]:
     if total is None:
         price = f"Price: unknown for {len(costs.unknown)} of {len(costs.prices)} hosts"
     else:
-        price = f"Price: {write_amount(total)} USD per hour, {write_amount(total * 24)} USD per day"
+        price = f"Price: {write_price(total)} USD per hour, {total * 24:.2f} USD per day"
     lines = [Text.assemble((price, "bold"), (f"  ({costs.origin})" if costs.origin else "", "dim"))]
     if costs.limit is not None:
         lines.append(Text(f"Limit: {costs.limit:g} USD per hour"))
@@ -31,7 +31,7 @@ def render_spending(costs: Costs) -> list[Text]:
     if total is None:
         line = f"Costs: unknown for {len(costs.unknown)} of {len(costs.prices)} hosts"
     else:
-        line = f"Costs: {write_amount(total)} USD per hour, {write_amount(so_far or 0.0)} USD so far"
+        line = f"Costs: {write_price(total)} USD per hour, {so_far or 0.0:.2f} USD so far"
     lines = [Text.assemble(line, (f"  ({costs.origin})" if costs.origin else "", "dim"))]
     return [*lines, describe_budget(costs.budget)] if costs.budget else lines
 
@@ -39,9 +39,9 @@ def render_spending(costs: Costs) -> list[Text]:
 def describe_budget(budget: BudgetState) -> Text:
     """Describe a budget: ``Budget: 50 USD, 3.20 spent; hosts power off at 18:00``."""
     end = format_time(write_time(budget.ends))
-    return Text(f"Budget: {budget.budget:g} USD, {write_amount(budget.spent)} spent; hosts power off at {end}")
+    return Text(f"Budget: {budget.budget:g} USD, {budget.spent:.2f} spent; hosts power off at {end}")
 
 
-def write_amount(usd: float) -> str:
-    """Write an amount: small ones with four digits, others with cents."""
-    return f"{usd:.2f}" if usd >= 10 or not usd else f"{usd:.4f}"
+def write_price(usd: float) -> str:
+    """Write a price per hour: of small ones, cents are too coarse."""
+    return f"{usd:.2f}" if usd >= 10 else f"{usd:.4f}"

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from flambe_ansible.cli.render.costs import render_price, write_amount
+from flambe_ansible.cli.render.costs import render_price, write_price
 from flambe_ansible.cli.render.words import count, make_grid, make_table, shorten_host
 from flambe_ansible.hosts import Location, Role
 from flambe_ansible.launch.plan import Action, Change, Effect, Plan, PlannedHost
@@ -108,7 +109,7 @@ def _render_hosts(plan: Plan) -> Table:
 
 def _write_price(planned: PlannedHost) -> str:
     price = planned.price.per_hour if planned.price else None
-    return "unknown" if price is None else write_amount(price)
+    return "unknown" if price is None else write_price(price)
 
 
 def _render_changes(plan: Plan) -> list[RenderableType]:
@@ -122,9 +123,10 @@ def _render_changes(plan: Plan) -> list[RenderableType]:
     lines: list[RenderableType] = [Text("Differences between the hosts and the file:")]
     for change, names in owners.items():
         sign, values = _describe_change(change)
-        why = f": {change.why}" if change.why else ""
-        line = Text.assemble(f"  {sign} ", (change.field, "bold"), f"  {values}  ({', '.join(names)})")
-        lines += [line, Text(f"      {change.effect}{why}", style=EFFECTS[change.effect])]
+        why = f"; {change.why}" if change.why else ""
+        line = Text.assemble(f"{sign} ", (change.field, "bold"), f"  {values}  ({', '.join(names)})")
+        lines.append(Padding(line, (0, 0, 0, 2)))
+        lines.append(Padding(Text(f"{change.effect}{why}", style=EFFECTS[change.effect]), (0, 0, 0, 6)))
     return [*lines, Text()]
 
 

@@ -104,9 +104,9 @@ def test_a_plan_shows_prices_and_differences(width: int) -> None:
     for part in (
         "Plan: 0 to add, 1 to change, 0 to replace, 2 unchanged",
         "Price: 1.5000 USD per hour, 36.00 USD per day (AWS Pricing API)",
-        "~ factories_type t3.small -> t3.large (factory 1) new hosts only: kept",
+        "~ factories_type t3.small -> t3.large (factory 1) new hosts only; kept",
         "+ tags.team ml (factory 1) in place",
-        "~ factories_num 2 -> 1 (cluster) not applied: a launch removes no hosts",
+        "~ factories_num 2 -> 1 (cluster) not applied; a launch removes no hosts",
     ):
         assert part in text
 

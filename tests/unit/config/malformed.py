@@ -358,7 +358,7 @@ MALFORMED = {
     ),
     "the tag of the budget": (LAB + "tags:\n  Flambe-Budget: a\n", "4:3", "is a tag that the cluster sets itself", ""),
     "no budget": (LAB + "budget: 0\n", "3:9", "budget is 0", "an amount in US dollars, above 0"),
-    "a budget with its currency": (LAB + "budget: 5 USD\n", "3:9", 'budget is the text "5 USD"', "an amount in US dollars"),
+    "a budget with its currency": (LAB + "budget: 5 USD\n", "3:9", 'budget is the text "5 USD"', "in US dollars"),
     "an endless price": (
         LAB + "max_price_per_hour: .inf\n",
         "3:21",
