@@ -142,6 +142,9 @@ class PriceBook:
         except AWSError as error:
             self._failures[source] = error.reason or error.message
             return UNKNOWN
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._failures[source] = f"malformed answer: {error!r}"
+            return UNKNOWN
         if usd is None:
             return UNKNOWN
         self._keep(key, usd)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
+
+from flambe_ansible.ec2.budgets import write_time
 
 DIGITS = 6  # of amounts in JSON
 
@@ -100,8 +101,3 @@ def add_up(amounts: Sequence[float | None]) -> float | None:
 
 def _round(amount: float | None) -> float | None:
     return None if amount is None else round(amount, DIGITS)
-
-
-def write_time(seconds: float) -> str:
-    """Format seconds since the epoch as ISO 8601, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -26,7 +26,7 @@ from flambe_ansible.launch import lock
 from flambe_ansible.launch.costs import Costs
 from flambe_ansible.launch.plan import HostPlan
 from flambe_ansible.providers import places
-from flambe_ansible.providers.ec2_changes import Facts, compare_hosts, compare_number
+from flambe_ansible.providers.ec2_changes import Facts, compare_hosts, compare_number, compare_sources
 from flambe_ansible.providers.ec2_costs import EC2Costs
 from flambe_ansible.providers.ec2_plan import list_new, list_notes, plan_hosts
 from flambe_ansible.providers.ec2_spec import FIELD_NAMES, EC2Spec
@@ -147,7 +147,11 @@ class AWSProvider:
             hosts=compare_hosts(hosts, existing, spec, facts, self.build_alarm),
             notes=notes,
             resources=self.own.describe(prepared.found, prepared.sources),
-            changes=(*compare_number(existing, spec.factories_num), *estimate.changes),
+            changes=(
+                *compare_number(existing, spec.factories_num),
+                *compare_sources(self.own.compare_rules(prepared.found, prepared.sources)),
+                *estimate.changes,
+            ),
             costs=estimate.costs,
             problems=estimate.problems,
         )

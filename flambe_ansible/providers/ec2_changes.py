@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flambe_ansible.ec2 import tags
+from flambe_ansible.ec2.groups import RuleChanges
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.hosts import Role
 from flambe_ansible.launch.costs import HostPrice
@@ -69,6 +70,16 @@ def compare_number(existing: Existing, factories_num: int) -> tuple[Change, ...]
         field="factories_num", current=str(number), wanted=str(factories_num), effect=Effect.NONE, why=NO_REMOVAL
     )
     return (change,)
+
+
+def compare_sources(rules: RuleChanges | None) -> tuple[Change, ...]:
+    """Return the differences between the rules of the cluster's own security group and the wanted ones."""
+    if rules is None:
+        return ()
+    pairs = [("", str(one)) for one in rules.added] + [(str(one), "") for one in rules.removed]
+    return tuple(
+        Change(field="ssh_sources", current=current, wanted=wanted, effect=Effect.IN_PLACE) for current, wanted in pairs
+    )
 
 
 def _compare_settings(instance: EC2Instance, spec: EC2Spec, volume: Volume | None) -> Iterator[Change]:

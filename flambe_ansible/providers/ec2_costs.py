@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -100,16 +100,17 @@ class EC2Costs:
         costs = self._make_costs(found)
         if costs.unknown and (spec.max_price_per_hour is not None or spec.budget is not None):
             return Estimate(costs=costs, account=None, changes=(), problems=tuple(self._name_unknown(costs, types)))
-        problems = [make_problem("max_price_per_hour", text) for text in _check_limit(costs, types)]
+        refused = _check_limit(costs, types)
         account = before = None
         if spec.budget is not None:
             before = self.find_account(existing)
             spent = self._count(existing, found, now)
             account = budgets.update(before, budget=spec.budget, rate=costs.per_hour or 0.0, spent=spent, now=now)
             costs = replace(costs, budget=_describe(account, now))
-            problems += [make_problem("budget", text) for text in _check_account(account, now)]
+            refused += _check_account(account, now)
+        changes = [change for _, change in refused] or _compare(before, account, costs)
         return Estimate(
-            costs=costs, account=account, changes=_compare(before, account, costs), problems=tuple(problems)
+            costs=costs, account=account, changes=tuple(changes), problems=tuple(problem for problem, _ in refused)
         )
 
     def settle(self, existing: Existing, new: Mapping[str, Role]) -> Account | None:
@@ -253,35 +254,44 @@ def list_hosts(costs: Costs, types: Mapping[str, str]) -> str:
     )
 
 
-def _check_limit(costs: Costs, types: Mapping[str, str]) -> Sequence[str]:
+def _check_limit(costs: Costs, types: Mapping[str, str]) -> list[tuple[Problem, Change]]:
+    """Return why a launch is refused for its price, and the same as a difference."""
     total = costs.per_hour or 0.0
     if costs.limit is None or total <= costs.limit:
-        return ()
-    listed = list_hosts(costs, types)
-    return [
+        return []
+    message = (
         f"max_price_per_hour is {costs.limit:g} USD, and the cluster would cost {total:.4f} USD per hour with its "
-        f"disks: {listed}"
-    ]
+        f"disks: {list_hosts(costs, types)}"
+    )
+    return [_refuse("max_price_per_hour", message, f"{total:.4f} USD per hour", costs.limit)]
 
 
-def _check_account(account: Account, now: float) -> Sequence[str]:
+def _check_account(account: Account, now: float) -> list[tuple[Problem, Change]]:
+    """Return why a launch is refused for its budget, and the same as a difference."""
     if account.ends > now:
-        return ()
-    return [
-        f"budget is {account.budget:g} USD, and the cluster has spent {account.count_spent(now):.2f} USD. Hosts that "
-        "ended since the last launch count until now. To continue, set a higher budget; flambe-ans down ends the count"
-    ]
+        return []
+    spent = f"{account.count_spent(now):.2f} USD"
+    message = (
+        f"budget is {account.budget:g} USD, and the cluster has spent {spent}. Hosts that ended since the last launch "
+        "count until now. To continue, set a higher budget; flambe-ans down ends the count"
+    )
+    return [_refuse("budget", message, f"{spent} spent", account.budget)]
+
+
+def _refuse(field: str, message: str, current: str, most: float) -> tuple[Problem, Change]:
+    change = Change(field=field, current=current, wanted=f"at most {most:g}", effect=Effect.REFUSED)
+    return make_problem(field, message), change
 
 
 def _describe(account: Account, now: float) -> BudgetState:
     return BudgetState(budget=account.budget, spent=account.count_spent(now), ends=account.ends)
 
 
-def _compare(before: Account | None, account: Account | None, costs: Costs) -> tuple[Change, ...]:
+def _compare(before: Account | None, account: Account | None, costs: Costs) -> list[Change]:
     """Return what a launch changes about the budget's end."""
     if account is None or account == before:
-        return ()
+        return []
     current = f"{before.budget:g} USD, until {budgets.write_time(before.ends)}" if before else ""
     wanted = f"{account.budget:g} USD, until {budgets.write_time(account.ends)}"
     why = f"at {add_up([costs.per_hour]) or 0.0:.4f} USD per hour"
-    return (Change(field="budget", current=current, wanted=wanted, effect=Effect.IN_PLACE, why=why),)
+    return [Change(field="budget", current=current, wanted=wanted, effect=Effect.IN_PLACE, why=why)]

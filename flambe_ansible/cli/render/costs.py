@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 
 from flambe_ansible.cli.render.words import format_time
-from flambe_ansible.launch.costs import BudgetState, Costs, write_time
+from flambe_ansible.ec2.budgets import write_time
+from flambe_ansible.launch.costs import BudgetState, Costs
 
 
 def render_price(costs: Costs) -> list[Text]:

@@ -157,6 +157,14 @@ def test_disks_cost_by_size_and_iops(market: Market, open_book: Any) -> None:
     assert book.find_disk("gp2", 100, 0, region="mars-1") == UNKNOWN
 
 
+def test_a_malformed_answer_is_no_price(market: Market, open_book: Any) -> None:
+    for products in (["{"], ["[]"], ['{"terms": {"OnDemand": {"a": {}}}}']):
+        market.products = products
+        book = open_book()
+        assert find(book) == Price(0.0208, Source.TABLE)
+        assert book.problem.startswith("malformed answer")
+
+
 def test_products_without_a_price_are_ignored() -> None:
     free = json.dumps(PRODUCT).replace("0.0300000000", "0.0000000000")
     assert prices.read_price([free]) is None

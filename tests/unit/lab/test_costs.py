@@ -133,6 +133,7 @@ def test_a_price_above_the_limit_is_refused_before_anything_is_created(lab: Serv
         limited.load_all_instances()
     assert caught.value.exit_code == 3
     assert str(problem) in str(caught.value)
+    assert [(one.field, one.effect) for one in limited.plan().changes] == [("max_price_per_hour", Effect.REFUSED)]
     for part in (
         "max_price_per_hour is 0.2 USD",
         "0.2283 USD per hour",
@@ -293,6 +294,24 @@ def test_each_field_that_differs_is_shown_with_its_effect(lab: ServedLab) -> Non
     after = changed.plan()
     assert {change.field for one in after.hosts for change in one.changes} == {"orchestrator_type", "volume_size"}
     assert not after.changes_anything
+
+
+def test_the_rules_of_the_own_group_are_compared(lab: ServedLab) -> None:
+    absent = dict.fromkeys(("key", "key_name", "security_group", "subnet_id"))
+
+    def make(source: str) -> AWSCluster:
+        return lab.cluster(name="own", factories_num=1, ssh_sources=[source], **absent)
+
+    assert make("203.0.113.0/24").plan().changes == ()  # it is created
+    make("203.0.113.0/24").load_all_instances()
+    assert make("203.0.113.0/24").plan().changes == ()
+    changed = make("198.51.100.0/24").plan()
+    assert [(one.field, one.current, one.wanted, str(one.effect)) for one in changed.changes] == [
+        ("ssh_sources", "", "198.51.100.0/24", "in place"),
+        ("ssh_sources", "203.0.113.0/24", "", "in place"),
+    ]
+    assert changed.changes_anything
+    make("203.0.113.0/24").terminate_instances()
 
 
 def test_the_lab_answers_in_pages_and_refuses_other_services(lab: ServedLab) -> None:
