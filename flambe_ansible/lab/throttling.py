@@ -1,8 +1,7 @@
 """The request rates of CloudWatch and of the Pricing API.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html
-https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-list-query-api-quotas.html names no rate of
-GetProducts; this one is of the order that its users report.
+AWS documents no rate of GetProducts; this one is an assumption.
 """
 
 from __future__ import annotations
