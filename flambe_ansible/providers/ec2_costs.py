@@ -20,7 +20,7 @@ from flambe_ansible.errors import Problem
 from flambe_ansible.files import write_atomic
 from flambe_ansible.findings import make_problem
 from flambe_ansible.hosts import HostState, Role
-from flambe_ansible.launch.costs import BudgetState, Costs, HostPrice, add_up
+from flambe_ansible.launch.costs import BudgetState, Costs, HostPrice
 from flambe_ansible.launch.plan import Change, Effect, refuse
 from flambe_ansible.paths import state_root
 from flambe_ansible.providers.ec2_spec import EC2Spec
@@ -293,5 +293,5 @@ def _compare(before: Account | None, account: Account | None, costs: Costs) -> l
         return []
     current = f"{before.budget:g} USD, until {budgets.write_time(before.ends)}" if before else ""
     wanted = f"{account.budget:g} USD, until {budgets.write_time(account.ends)}"
-    why = f"at {add_up([costs.per_hour]) or 0.0:.4f} USD per hour"
+    why = f"at {costs.per_hour or 0.0:.4f} USD per hour"
     return [Change(field="budget", current=current, wanted=wanted, effect=Effect.IN_PLACE, why=why)]
