@@ -16,6 +16,7 @@ from flambe_ansible.cli.commands.lab import lab
 from flambe_ansible.cli.commands.launch import launch
 from flambe_ansible.cli.commands.logs import logs
 from flambe_ansible.cli.commands.open import open_sites
+from flambe_ansible.cli.commands.plan import plan
 from flambe_ansible.cli.commands.pull import pull
 from flambe_ansible.cli.commands.run import run
 from flambe_ansible.cli.commands.ssh import ssh
@@ -35,6 +36,7 @@ click.rich_click.COMMAND_GROUPS = {
             "commands": [
                 "init",
                 "doctor",
+                "plan",
                 "launch",
                 "status",
                 "ssh",
@@ -81,7 +83,7 @@ def app() -> None:
 
 
 COMMANDS = (
-    init, doctor, launch, status, ssh, execute, keep, inventory, ssh_config, down,
+    init, doctor, plan, launch, status, ssh, execute, keep, inventory, ssh_config, down,
     submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab,
 )  # fmt: skip
 for command in COMMANDS:

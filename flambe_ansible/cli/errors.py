@@ -88,6 +88,8 @@ def show_next(output: Output, choices: str) -> None:
 def find_exit_code(error: BaseException) -> int:
     """Return the exit code of an error."""
     error = _translate(error)
+    if isinstance(error, click.UsageError):
+        return error.exit_code
     if isinstance(error, click.ClickException):
         return error.exit_code if error.exit_code > 1 else USAGE
     return error.exit_code if isinstance(error, FlambeAnsibleError) else UNEXPECTED

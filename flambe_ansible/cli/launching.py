@@ -13,7 +13,7 @@ from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.progress import Progress
 from flambe_ansible.cli.render.plan import write_question
 from flambe_ansible.cli.render.words import count, shorten_host
-from flambe_ansible.errors import CancelledError, HostConnectionError
+from flambe_ansible.errors import CancelledError, ClusterConfigurationError, HostConnectionError
 from flambe_ansible.events import Notice
 
 if TYPE_CHECKING:
@@ -25,9 +25,20 @@ Result = TypeVar("Result")
 
 
 def confirm(output: Output, plan: Plan, *, yes: bool) -> None:
-    """Ask before hosts are created or started."""
+    """Ask before hosts are created or started; fail if the launch is refused."""
+    check(output, plan)
     if plan.changes_hosts and not yes:
         require_yes(output, write_question(plan), "nothing was created")
+
+
+def check(output: Output, plan: Plan) -> None:
+    """Fail if a launch is refused; with ``--json``, the document has the plan, too."""
+    try:
+        plan.check()
+    except ClusterConfigurationError as error:
+        output.next_command = ""
+        errors.show(output, error)
+        raise errors.ShownError(error, **plan.to_dict()) from error
 
 
 def require_yes(output: Output, question: str, outcome: str) -> None:

@@ -24,6 +24,7 @@ from flambe_ansible.events import Notice
 from flambe_ansible.findings import Finding
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.launch.costs import Costs
 from flambe_ansible.providers.aws import AWSProvider
 from flambe_ansible.providers.ec2_spec import EC2Spec
 from flambe_ansible.providers.lab import LabProvider
@@ -63,6 +64,8 @@ class AWSCluster(Cluster):
         volume_size: The root volumes' size in GB.
         setup_cmds: Commands for bash that run in order on every host.
         ssh_sources: The networks from which the cluster's own security group lets SSH in; None is this machine.
+        max_price_per_hour: What all hosts may cost per hour, in US dollars; None is no limit.
+        budget: What the cluster may cost in all, in US dollars; then its hosts power themselves off. None is no limit.
         options: The keyword arguments that all clusters share; ``Cluster`` documents them.
     """
 
@@ -95,6 +98,8 @@ class AWSCluster(Cluster):
         setup_cmds: list[str] | None = None,
         *,
         ssh_sources: list[str] | None = None,
+        max_price_per_hour: float | None = None,
+        budget: float | None = None,
         **options: Unpack[ClusterOptions],
     ) -> None:
         super().__init__(
@@ -121,6 +126,8 @@ class AWSCluster(Cluster):
         self.factories_timeout = factories_timeout
         self.volume_size = volume_size
         self.ssh_sources = ssh_sources
+        self.max_price_per_hour = max_price_per_hour
+        self.budget = budget
 
     @property
     def key(self) -> str:
@@ -274,6 +281,16 @@ class AWSCluster(Cluster):
         return alarms.threshold(self.idle_cpu_percent)
 
     @property
+    def _has_budget(self) -> bool:
+        return self.budget is not None
+
+    def _find_end(self) -> str:
+        return self.aws.find_end() if self._has_budget else ""
+
+    def _measure_costs(self) -> Costs | None:
+        return self.aws.measure_costs()
+
+    @property
     def endpoint_url(self) -> str | None:
         """The API's address; None is AWS's own, or what the environment has."""
         return None
@@ -315,6 +332,8 @@ class AWSCluster(Cluster):
                 capability=self._runtime.cuda_capability,
                 on_aws=self.endpoint_url is None,
             ),
+            max_price_per_hour=self.max_price_per_hour,
+            budget=self.budget,
             ssh_sources=tuple(self.ssh_sources or ()),
         )
 

@@ -50,6 +50,7 @@ from flambe_ansible.jobs.runnables import make_file_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
 from flambe_ansible.launch import launch, lock, status
+from flambe_ansible.launch.costs import Costs
 from flambe_ansible.launch.launch import FailedHost, LaunchOptions, LaunchResult
 from flambe_ansible.launch.plan import Plan, mark_replaced
 from flambe_ansible.launch.status import ClusterStatus, Health
@@ -587,6 +588,9 @@ class Cluster(Runnable):
             version=version,
             notes=(*version.warnings, *hosts.notes),
             resources=hosts.resources,
+            changes=hosts.changes,
+            costs=hosts.costs,
+            problems=hosts.problems,
         )
 
     def terminate_instances(self) -> list[Host]:
@@ -804,6 +808,7 @@ class Cluster(Runnable):
             jobs=health.jobs,
             idle=health.idle,
             notes=status.compare_clients(self._runtime, health.ray),
+            costs=self._measure_costs() if hosts else None,
         )
 
     def compare_clients(self) -> tuple[str, ...]:
@@ -822,7 +827,7 @@ class Cluster(Runnable):
             ClusterNotFoundError: No host is running.
             HostError: It failed on a host; it is done on the others.
         """
-        if not self._idle.enabled:
+        if not self._idle.ends_idle_hosts:
             message = f"cluster {self.name} has no automatic shutdown: its timeouts are -1; nothing was changed"
             raise ClusterConfigurationError(message)
         errors = self.attach_each(self.find_running())
@@ -1268,7 +1273,7 @@ class Cluster(Runnable):
             install_timeout=self.install_timeout,
             limits=self._limits,
             expose_sites=self.expose_sites,
-            idle=self._idle,
+            idle=replace(self._idle, ends_at=self._find_end()),
         )
 
     @property
@@ -1279,12 +1284,25 @@ class Cluster(Runnable):
             gpu_percent=self.idle_gpu_percent,
             command=self.idle_command or "",
             alarm_percent=self._alarm_percent,
+            has_budget=self._has_budget,
         )
 
     @property
     def _alarm_percent(self) -> float:
         """The threshold of the hosts' idle alarms, in percent of all CPUs; 0 if they have none."""
         return 0.0
+
+    @property
+    def _has_budget(self) -> bool:
+        return False
+
+    def _find_end(self) -> str:
+        """Return when the budget ends, ISO 8601 (UTC); "" for never."""
+        return ""
+
+    def _measure_costs(self) -> Costs | None:
+        """Return what the existing hosts cost; None if they have no prices."""
+        return None
 
 
 def _fixed(seconds: float) -> Callable[[Host], Patience]:

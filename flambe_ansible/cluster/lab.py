@@ -42,6 +42,8 @@ class LabCluster(AWSCluster):
         setup_cmds: Commands for bash that run in order on every host.
         orchestrator_ami: The image of the orchestrator, one of the lab; None is the lab's own.
         factory_ami: The same for the factories.
+        max_price_per_hour: What all hosts may cost per hour, by the lab's prices in US dollars; None is no limit.
+        budget: What the cluster may cost in all, by the same prices; then its hosts power themselves off.
         options: The keyword arguments that all clusters share; ``Cluster`` documents them.
     """
 
@@ -64,6 +66,8 @@ class LabCluster(AWSCluster):
         *,
         orchestrator_ami: str | None = None,
         factory_ami: str | None = None,
+        max_price_per_hour: float | None = None,
+        budget: float | None = None,
         **options: Unpack[ClusterOptions],
     ) -> None:
         super().__init__(
@@ -79,6 +83,8 @@ class LabCluster(AWSCluster):
             setup_cmds=setup_cmds,
             orchestrator_ami=orchestrator_ami,
             factory_ami=factory_ami,
+            max_price_per_hour=max_price_per_hour,
+            budget=budget,
             **options,
         )
         self.lab = lab

@@ -139,6 +139,16 @@ def find(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> list[str]
     return [alarm["AlarmName"] for alarm in found if read_instance_id(alarm["AlarmName"]) in instance_ids]
 
 
+def find_settings(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> dict[str, MetricAlarmTypeDef]:
+    """Return the latest alarm of each of these instances, by the instance's id."""
+    if not instance_ids:
+        return {}
+    found = api.find_alarms(cloudwatch, PREFIX if len(instance_ids) > 1 else alarm_name(instance_ids[0]))
+    found = sorted(found, key=lambda alarm: alarm["AlarmConfigurationUpdatedTimestamp"])
+    by_id = {read_instance_id(alarm["AlarmName"]): alarm for alarm in found}
+    return {one: alarm for one, alarm in by_id.items() if one in instance_ids}
+
+
 def rehearse(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
     """Set an alarm of no instance and delete it; ``AWSError`` if a permission is missing.
 

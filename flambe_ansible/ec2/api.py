@@ -6,6 +6,7 @@ Lists are complete: the functions read all pages.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2.errors import aws_call
@@ -300,6 +301,33 @@ def find_alarms(cloudwatch: CloudWatchClient, prefix: str) -> list[MetricAlarmTy
         AlarmNamePrefix=prefix, PaginationConfig={"PageSize": ALARMS_PER_CALL}
     )
     return [alarm for page in pages for alarm in page.get("MetricAlarms", [])]
+
+
+@aws_call("read prices")
+def get_products(pricing: Any, filters: Mapping[str, str]) -> list[str]:
+    """Return the products of EC2 whose attributes match all filters, each as a JSON document.
+
+    https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_pricing_GetProducts.html
+    """
+    terms = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in filters.items()]
+    pages = pricing.get_paginator("get_products").paginate(
+        ServiceCode="AmazonEC2", Filters=terms, FormatVersion="aws_v1"
+    )
+    return [product for page in pages for product in page["PriceList"]]
+
+
+@aws_call("read spot prices")
+def describe_spot_price_history(ec2: EC2Client, instance_type: str, *, now: datetime) -> dict[str, float]:
+    """Return the current spot price (USD per hour) of a type in each zone of the region.
+
+    With the same start and end, AWS returns the price at that time:
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotPriceHistory.html
+    """
+    request: dict[str, Any] = {"InstanceTypes": [instance_type], "ProductDescriptions": ["Linux/UNIX"]}
+    pages = ec2.get_paginator("describe_spot_price_history").paginate(**request, StartTime=now, EndTime=now)
+    found = [price for page in pages for price in page["SpotPriceHistory"]]
+    latest = sorted(found, key=lambda price: price["Timestamp"])
+    return {price["AvailabilityZone"]: float(price["SpotPrice"]) for price in latest}
 
 
 def _split(values: Sequence[str], size: int) -> list[list[str]]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm.client import SSMClient
 
 
+PRICING_TIMEOUT = 3.0  # seconds
+
+
 class Clients:
     """The API clients of one cluster, created at their first use.
 
@@ -67,6 +70,22 @@ class Clients:
     def service_quotas(self) -> Any:
         """The client of Service Quotas; its values are optional."""
         return self.make("service-quotas", attempts=2)
+
+    @cached_property
+    def pricing(self) -> Any:
+        """The client of the Pricing API, whose prices are optional: it fails soon.
+
+        Its endpoint in us-east-1 has the prices of all regions of the partition ``aws``:
+        https://docs.aws.amazon.com/general/latest/gr/billing-pricing.html
+        """
+        return session.make_client(
+            self.session,
+            "pricing",
+            endpoint_url=self.endpoint_url,
+            attempts=1,
+            region_name=session.DEFAULT_REGION,
+            timeout=PRICING_TIMEOUT,
+        )
 
     @cached_property
     def iam(self) -> Any:

@@ -37,6 +37,10 @@ class EC2Instance:
     image: str = ""  # its id
     key_name: str = ""
     subnet_id: str = ""
+    zone: str = ""
+    groups: tuple[str, ...] = ()  # the ids of its security groups
+    dedicated: bool = False  # runs on dedicated hardware
+    spot: bool = False
     private_ip: str = ""  # in the subnet
     public_ip: str | None = None
     launched: datetime = LONG_AGO  # the time of its last start
@@ -84,6 +88,10 @@ def read(description: InstanceTypeDef) -> EC2Instance:
         image=description.get("ImageId", ""),
         key_name=description.get("KeyName", ""),
         subnet_id=description.get("SubnetId", ""),
+        zone=description.get("Placement", {}).get("AvailabilityZone", ""),
+        groups=tuple(one["GroupId"] for one in description.get("SecurityGroups", [])),
+        dedicated=description.get("Placement", {}).get("Tenancy", "default") != "default",
+        spot=description.get("InstanceLifecycle") == "spot",
         private_ip=description.get("PrivateIpAddress", ""),
         public_ip=description.get("PublicIpAddress") or None,
         launched=description.get("LaunchTime", LONG_AGO),

@@ -46,6 +46,7 @@ class InstanceSettings:
     volume_size: int  # GB, of the root volume
     dedicated: bool  # run on dedicated hardware
     ending: frozenset[Role] = frozenset()  # the roles whose hosts power themselves off when they are idle
+    ends_at: float = 0.0  # when the hosts power themselves off even if they are busy, since the epoch; 0 for never
     public_address: bool = False  # request public addresses, which the subnet does not assign by itself
     architectures: Sequence[str] = ("x86_64",)  # accepted ones, in EC2's words: x86_64, arm64
 
@@ -96,8 +97,9 @@ def build_request(
         "InstanceInitiatedShutdownBehavior": "terminate" if role in settings.ending else "stop",
         "TagSpecifications": [{"ResourceType": kind, "Tags": tag_list} for kind in ("instance", "volume")],
     }
-    if role in settings.ending:
-        request["UserData"] = guard.write_user_data()
+    if role in settings.ending or settings.ends_at:
+        seconds = guard.SECONDS if role in settings.ending else 0
+        request["UserData"] = guard.write_user_data(seconds=seconds, ends_at=settings.ends_at)
     if settings.dedicated:
         request["Placement"] = {"Tenancy": "dedicated"}
     return request

@@ -61,6 +61,7 @@ def make_client(
     endpoint_url: str | None = None,
     attempts: int = ATTEMPTS,
     region_name: str | None = None,
+    timeout: float | None = None,
 ) -> Any:
     """Make the client of a service, such as ``ec2``; threads may share it.
 
@@ -70,12 +71,13 @@ def make_client(
         endpoint_url: The API's address; None is the endpoint in the user's configuration, or AWS's own.
         attempts: How often the client sends a request that fails for a reason that may pass.
         region_name: The region; None is the session's.
+        timeout: Seconds for a connection, and for an answer; None is 10 and 60.
     """
     from botocore.config import Config
 
     config = Config(
-        connect_timeout=10,
-        read_timeout=60,
+        connect_timeout=timeout or 10,
+        read_timeout=timeout or 60,
         retries={"mode": "standard", "total_max_attempts": attempts},
         user_agent_extra="flambe-ansible",
     )

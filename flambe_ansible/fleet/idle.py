@@ -35,6 +35,8 @@ class IdleOptions:
         gpu_percent: The use of each GPU of an idle host, and of its memory, is below this, in percent.
         command: The user's own check, a command for bash, or "".
         alarm_percent: The threshold of the hosts' idle alarms, in percent of all CPUs; 0 if they have none.
+        has_budget: Whether the hosts power themselves off at the end of a budget, also while they are busy.
+        ends_at: When that is, in ISO 8601 (UTC), or "".
     """
 
     hours: Mapping[Role, int]
@@ -42,10 +44,17 @@ class IdleOptions:
     gpu_percent: float
     command: str = ""
     alarm_percent: float = 0.0
+    has_budget: bool = False
+    ends_at: str = ""
 
     @property
     def enabled(self) -> bool:
         """Whether hosts of a role end themselves."""
+        return self.has_budget or self.ends_idle_hosts
+
+    @property
+    def ends_idle_hosts(self) -> bool:
+        """Whether idle hosts of a role end themselves."""
         return any(hours != NEVER for hours in self.hours.values())
 
     def variables(self) -> dict[str, Any]:
@@ -57,6 +66,7 @@ class IdleOptions:
             "idle_shutdown_gpu_percent": self.gpu_percent,
             "idle_shutdown_command": self.command,
             "idle_shutdown_alarm_percent": self.alarm_percent,
+            "idle_shutdown_ends_at": self.ends_at,
         }
 
 
@@ -74,6 +84,7 @@ class IdleState:
         idle_since: Since when it is idle.
         kept_until: Until when its end is postponed.
         ends: When it powers itself off.
+        latest_end: When it does so even if it is busy or kept.
     """
 
     checked: str = ""
@@ -84,6 +95,7 @@ class IdleState:
     idle_since: str = ""
     kept_until: str = ""
     ends: str = ""
+    latest_end: str = ""
 
     @property
     def is_late(self) -> bool:
@@ -103,6 +115,7 @@ class IdleState:
             "busy": [dict(one) for one in self.busy],
             "ends": self.ends,
             "kept_until": self.kept_until,
+            "latest_end": self.latest_end,
             "late": self.is_late,
         }
 
@@ -153,6 +166,7 @@ def parse(answer: Completed) -> IdleState | None:
             idle_since=str(document["idle_since"]),
             kept_until=str(document["kept_until"]),
             ends=str(document["ends"]),
+            latest_end=str(document.get("latest_end", "")),
         )
     except (ValueError, KeyError, TypeError):
         return None

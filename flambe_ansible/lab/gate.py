@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from flambe_ansible.lab import answers, authorization, calls, groups, imaging, launching, policies, quotas, roles
+from flambe_ansible.lab import (
+    answers,
+    authorization,
+    calls,
+    groups,
+    imaging,
+    launching,
+    policies,
+    prices,
+    quotas,
+    roles,
+)
 from flambe_ansible.lab.alarms import check_alarm, set_warm_up
 from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.authorization import Guard
@@ -36,6 +47,7 @@ _CHANGES = {
     },
     "monitoring": {"DeleteAlarms", "DisableAlarmActions", "EnableAlarmActions", "PutMetricAlarm", "SetAlarmState"},
     "ssm": set(),
+    "pricing": set(),
     "servicequotas": set(),
     "iam": set(),
     "sts": {"DecodeAuthorizationMessage"},
@@ -65,6 +77,11 @@ class Gate:
         self._guard = Guard(cloud, policies.parse(settings.policy) if settings.policy else None)
         self._visibility = Visibility(cloud, settings.consistency)
         self._consoles = Consoles(cloud, settings)
+        self._services: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
+            "iam": partial(roles.answer, cloud),
+            "pricing": prices.get_products,
+            "servicequotas": lambda operation, parameters: quotas.answer(settings.quotas, operation, parameters),
+        }
         self._handlers: dict[str, Callable[[Mapping[str, Any], Forward], Answer]] = {
             "RunInstances": partial(launching.run_instances, cloud, fleet),
             "TerminateInstances": self._terminate_instances,
@@ -76,6 +93,7 @@ class Gate:
             "DescribeSnapshots": partial(imaging.describe_snapshots, cloud),
             "DeleteSecurityGroup": partial(groups.delete_group, cloud),
             "GetConsoleOutput": self._get_console_output,
+            "DescribeSpotPriceHistory": prices.describe_spot_prices,
         }
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -118,16 +136,13 @@ class Gate:
             return self._get_parameter(operation, parameters)
         if operation == "DecodeAuthorizationMessage":
             return answers.decoded(authorization.decode(str(parameters.get("EncodedMessage", ""))))
-        if service == "servicequotas":
-            return quotas.answer(self._fleet.settings.quotas, operation, parameters)
-        if service == "iam":
-            return roles.answer(self._cloud, operation, parameters)
+        self._throttle.check(operation)
+        if service in self._services:
+            return self._services[service](operation, parameters)
 
         forward = partial(self._forward, environ, body)
-        if service == "monitoring":
-            self._throttle.check(operation)
-            if operation == "PutMetricAlarm":
-                return self._put_alarm(parameters, forward)
+        if operation == "PutMetricAlarm":
+            return self._put_alarm(parameters, forward)
         dry = calls.is_true(parameters, "DryRun")
         handler = None if dry or service != "ec2" else self._handlers.get(operation)
         with self._visibility.around(operation, parameters if service == "ec2" else {}):

@@ -1,6 +1,7 @@
-"""The request rates of CloudWatch.
+"""The request rates of CloudWatch and of the Pricing API.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html
+AWS documents no rate of GetProducts; this one is an assumption.
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ import time
 
 from flambe_ansible.lab.answers import RefusedError
 
-RATES = {"DeleteAlarms": 3, "DescribeAlarms": 9, "PutMetricAlarm": 3, "SetAlarmState": 3}  # calls per second
+RATES = {
+    "DeleteAlarms": 3,
+    "DescribeAlarms": 9,
+    "GetProducts": 10,
+    "PutMetricAlarm": 3,
+    "SetAlarmState": 3,
+}  # calls per second
 
 
 class Throttle:
@@ -28,4 +35,5 @@ class Throttle:
         left = min(rate, left + (now - counted) * rate)
         self._left[operation] = (left - 1 if left >= 1 else left, now)
         if left < 1:
-            raise RefusedError("Throttling", "Rate exceeded")
+            code = "ThrottlingException" if operation == "GetProducts" else "Throttling"
+            raise RefusedError(code, "Rate exceeded")

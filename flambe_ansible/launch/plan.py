@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from flambe_ansible.errors import ClusterConfigurationError, Problem
 from flambe_ansible.hosts import Host, Role, factory_name, orchestrator_name
+from flambe_ansible.launch.costs import Costs, HostPrice
 from flambe_ansible.runtimes import RuntimeVersion
+
+SCHEMA_VERSION = 1  # of the JSON document; new keys do not change it
 
 
 class Action(StrEnum):
@@ -18,6 +23,34 @@ class Action(StrEnum):
     START = "start"
     CREATE = "create"
     REPLACE = "replace"
+
+
+class Effect(StrEnum):
+    """What a launch does about a difference between what exists and the configuration."""
+
+    IN_PLACE = "in place"
+    NEW_HOSTS = "new hosts only"
+    NONE = "not applied"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A difference between what exists and the configuration, in one field.
+
+    Attributes:
+        field: The field's name in the file.
+        current: What exists, in words; "" for nothing.
+        wanted: What the configuration has, in words; "" for nothing.
+        effect: What a launch does about it.
+        why: The reason, or "".
+    """
+
+    field: str
+    current: str
+    wanted: str
+    effect: Effect
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +66,8 @@ class PlannedHost:
         image: Its image's id, or "".
         image_name: The origin of the image, in words.
         volume: Its root volume in words, such as ``gp2, 100 GB, encrypted``.
+        changes: The differences between the host and the configuration.
+        price: What it costs, or None if the provider has no prices.
     """
 
     name: str
@@ -43,6 +78,14 @@ class PlannedHost:
     image: str = ""
     image_name: str = ""
     volume: str = ""
+    changes: tuple[Change, ...] = ()
+    price: HostPrice | None = None
+
+    @property
+    def changes_in_place(self) -> bool:
+        """Whether a launch changes the existing host in place."""
+        reused = self.action is Action.REUSE and any(one.effect is Effect.IN_PLACE for one in self.changes)
+        return reused or self.action is Action.START
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +99,9 @@ class HostPlan:
         notes: Messages for the user before the launch.
         resources: The resources that belong to the cluster besides its hosts, and what the launch does with them, in
             words by kind.
+        changes: The differences that concern the cluster as a whole.
+        costs: What the cluster costs; None if the provider has no prices.
+        problems: Why a launch is refused.
     """
 
     region: str = ""
@@ -63,6 +109,9 @@ class HostPlan:
     hosts: tuple[PlannedHost, ...] = ()
     notes: tuple[str, ...] = ()
     resources: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+    costs: Costs | None = None
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +128,9 @@ class Plan:
         version: What the hosts get installed.
         notes: Messages for the user before the launch.
         resources: The resources that belong to the cluster besides its hosts, in words by kind.
+        changes: The differences that concern the cluster as a whole.
+        costs: What the cluster costs; None if the provider has no prices.
+        problems: Why a launch is refused.
     """
 
     cluster: str
@@ -90,6 +142,9 @@ class Plan:
     version: RuntimeVersion = field(default_factory=RuntimeVersion)
     notes: tuple[str, ...] = ()
     resources: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+    costs: Costs | None = None
+    problems: tuple[Problem, ...] = ()
 
     @property
     def to_create(self) -> tuple[PlannedHost, ...]:
@@ -106,9 +161,38 @@ class Plan:
         """Whether any host is created or started."""
         return any(host.action is not Action.REUSE for host in self.hosts)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of hosts to ``add``, ``change``, ``replace`` and ``start``, and of ``unchanged`` ones."""
+        numbers = Counter(host.action for host in self.hosts)
+        changed = sum(host.changes_in_place and host.action is Action.REUSE for host in self.hosts)
+        return {
+            "add": numbers[Action.CREATE],
+            "change": changed,
+            "replace": numbers[Action.REPLACE],
+            "start": numbers[Action.START],
+            "unchanged": numbers[Action.REUSE] - changed,
+        }
+
+    @property
+    def changes_anything(self) -> bool:
+        """Whether a launch creates, starts or changes a host, or changes the cluster as a whole."""
+        whole = any(one.effect is Effect.IN_PLACE for one in self.changes)
+        return whole or self.changes_hosts or any(host.changes_in_place for host in self.hosts)
+
+    def check(self) -> None:
+        """Check that a launch is not refused.
+
+        Raises:
+            ClusterConfigurationError: It is.
+        """
+        if self.problems:
+            raise refuse(self.problems)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the documented JSON document."""
         return {
+            "schema_version": SCHEMA_VERSION,
             "cluster": self.cluster,
             "provider": self.provider,
             "region": self.region,
@@ -120,7 +204,18 @@ class Plan:
             "notes": list(self.notes),
             "resources": dict(self.resources),
             "changes_hosts": self.changes_hosts,
+            "changes": [asdict(one) for one in self.changes],
+            "counts": self.counts,
+            "costs": self.costs.to_dict() if self.costs else None,
+            "problems": [str(one) for one in self.problems],
         }
+
+
+def refuse(problems: Sequence[Problem]) -> ClusterConfigurationError:
+    """Make the error of a launch that is refused before anything is created."""
+    error = ClusterConfigurationError.of(problems)
+    error.hint = "nothing was created or changed"
+    return error
 
 
 def mark_replaced(planned: Sequence[PlannedHost], hosts: Sequence[Host]) -> tuple[PlannedHost, ...]:

@@ -17,6 +17,7 @@ from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs
 from flambe_ansible.jobs.jobs import FileJobs
 from flambe_ansible.jobs.state import JobState
+from flambe_ansible.launch.costs import Costs
 from flambe_ansible.runtimes import Runtime, ray_versions
 from flambe_ansible.runtimes.ray_service import RayNodes
 
@@ -82,6 +83,7 @@ class ClusterStatus:
         jobs: The active jobs that are commands; None if they were not asked.
         idle: The last check of each host that may end itself, by name.
         notes: How this machine does not fit the cluster.
+        costs: What the hosts cost; None if they have no prices.
     """
 
     name: str
@@ -99,6 +101,7 @@ class ClusterStatus:
     jobs: tuple[CommandJob, ...] | None = None
     idle: Mapping[str, IdleState] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    costs: Costs | None = None
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -126,6 +129,7 @@ class ClusterStatus:
                 "error": (self.ray.error if self.ray else "") or self.unreachable,
             },
             "run": self.run.to_dict() if self.run else None,
+            "costs": self.costs.to_dict() if self.costs else None,
             "reservation": self.reserved.to_dict() if self.reserved else None,
             **({"jobs": [job.to_dict() for job in self.jobs]} if self.jobs is not None else {}),
             **({"notes": list(self.notes)} if self.notes else {}),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.ec2 import alarms, api, console, instances, launching
+from flambe_ansible.ec2.budgets import write_time
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.quotas import Demand
@@ -22,9 +23,12 @@ from flambe_ansible.fleet.access import AccessPolicy
 from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role
 from flambe_ansible.journal import Journal
 from flambe_ansible.launch import lock
+from flambe_ansible.launch.costs import Costs
 from flambe_ansible.launch.plan import HostPlan
 from flambe_ansible.providers import places
-from flambe_ansible.providers.ec2_plan import list_notes, plan_hosts
+from flambe_ansible.providers.ec2_changes import Facts, compare_hosts, compare_number, compare_sources
+from flambe_ansible.providers.ec2_costs import EC2Costs
+from flambe_ansible.providers.ec2_plan import list_new, list_notes, plan_hosts
 from flambe_ansible.providers.ec2_spec import FIELD_NAMES, EC2Spec
 from flambe_ansible.providers.own_resources import OwnResources
 from flambe_ansible.providers.places import Place
@@ -52,6 +56,7 @@ class AWSProvider:
         self._clients = clients
         self._state_dir = state_dir
         self.own = OwnResources(lambda: clients.ec2, lambda: self.spec.tags, state_dir, FIELD_NAMES)
+        self.costs = EC2Costs(lambda: self.spec, clients, state_dir)
         self._replaced: set[str] = set()  # ids of the instances that the next creation replaces
         self._printing: set[str] = set()  # ids of the instances whose consoles may not show their host keys yet
         self._shown: set[str] = set()  # the notes that a plan has shown
@@ -129,11 +134,39 @@ class AWSProvider:
         prepared = self._prepare(existing, missing)
         location = self.location()
         changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
-        notes = (*location.notes, *prepared.notes, *changes)
-        self._shown.update(notes)
+        notes = (*location.notes, *prepared.notes)
+        self._shown.update((*notes, *changes))  # the plan shows the changes as such
         hosts = plan_hosts(spec.name, existing, missing, spec.settings, prepared.checked, make_host=self._make_host)
-        resources = self.own.describe(prepared.found, prepared.sources)
-        return HostPlan(region=location.region, account=location.account, hosts=hosts, notes=notes, resources=resources)
+        volumes = self.costs.read_volumes(existing)
+        estimate = self.costs.estimate(existing, list_new(spec.name, missing), volumes)
+        found = alarms.find_settings(self._clients.cloudwatch, [instance.id for instance in existing.all])
+        facts = Facts(volumes=volumes, alarms=found, prices=estimate.costs.prices)
+        return HostPlan(
+            region=location.region,
+            account=location.account,
+            hosts=compare_hosts(hosts, existing, spec, facts, self.build_alarm),
+            notes=notes,
+            resources=self.own.describe(prepared.found, prepared.sources),
+            changes=(
+                *compare_number(existing, spec.factories_num),
+                *compare_sources(self.own.compare_rules(prepared.found, prepared.sources)),
+                *estimate.changes,
+            ),
+            costs=estimate.costs,
+            problems=estimate.problems,
+        )
+
+    def measure_costs(self) -> Costs | None:
+        """Return what the existing hosts cost; None if that cannot be read."""
+        try:
+            return self.costs.measure(self.find_existing())
+        except AWSError:
+            return None
+
+    def find_end(self) -> str:
+        """Return the time (ISO 8601, UTC) at which the hosts power themselves off, by the last launch; "" for none."""
+        account = self.costs.find_account(self.find_existing()) if self.spec.budget is not None else None
+        return write_time(account.ends) if account else ""
 
     def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
         """Create missing hosts, start stopped ones, and update names, tags and alarms."""
@@ -146,18 +179,24 @@ class AWSProvider:
         for note in (*prepared.notes, *list_notes(spec.name, existing, spec.settings, spec.factories_num)):
             if note not in self._shown:
                 observer(Notice(message=note))
+        account = self.costs.settle(existing, list_new(spec.name, missing))
         rehearse_alarms(self._clients.cloudwatch, self.build_alarm, existing, missing)
         self._end([instance for instance in found if instance.id in self._replaced])
         places.record(self._state_dir(), self._place)
+        self.costs.record(account)
         try:
             settings = self.own.make(prepared.found, prepared.sources)
             start = StartContext(
                 ec2=self._clients.ec2,
                 sender=self._clients.sender,
                 cloudwatch=self._clients.cloudwatch,
-                cluster=spec.tags,
+                cluster=self.costs.mark(spec.tags, account),
                 journal=journal,
-                settings=replace(settings, public_address=prepared.checked.public_address),
+                settings=replace(
+                    settings,
+                    public_address=prepared.checked.public_address,
+                    ends_at=account.ends if account else 0.0,
+                ),
                 alarm_owner=spec.alarm_owner,
                 alarm_for=self.build_alarm,
                 observer=observer,
@@ -197,6 +236,7 @@ class AWSProvider:
             journal.close({creation.token for creation in journal.unfinished()}, "terminated")
             self.removed = self.own.remove()
             places.forget(self._state_dir(), self._place)
+            self.costs.forget()
         return [replace(self._make_host(one.name, one), state=HostState.TERMINATED) for one in found]
 
     def roll_back(self, *, unfinished: bool = False) -> set[str]:
@@ -312,6 +352,7 @@ class AWSProvider:
         try:
             self.own.remove()
             places.forget(self._state_dir(), self._place)
+            self.costs.forget()
         except AWSError as error:
             observer(Notice(message=f"{error.message}; flambe-ans down deletes it", warning=True))
 

@@ -41,6 +41,11 @@ def plan_hosts(
     return tuple(sorted(hosts, key=lambda host: (host.role is Role.FACTORY, read_index(cluster, host.name) or 0)))
 
 
+def list_new(cluster: str, missing: Mapping[Role, Sequence[int]]) -> dict[str, Role]:
+    """Return the role of each host that a launch creates, by its name."""
+    return {name_of(cluster, role, index): role for role, indices in missing.items() for index in indices}
+
+
 def list_notes(cluster: str, existing: Existing, settings: InstanceSettings, factories_num: int) -> list[str]:
     """Return a note for each difference between existing hosts and the configuration that a launch does not change."""
     notes = []

@@ -34,6 +34,8 @@ class EC2Spec:
             do not exist, others wait for longer.
         alarm_percent: The threshold of the alarms, in percent of all CPUs.
         needs: What the cluster needs of its network and hosts.
+        max_price_per_hour: What the cluster may cost per hour, in US dollars; None is no limit.
+        budget: What the cluster may cost in all, in US dollars; None is no limit.
         ssh_sources: The networks from which the cluster's own security group lets SSH in; empty for this machine.
     """
 
@@ -43,6 +45,8 @@ class EC2Spec:
     timeouts: Mapping[Role, int]
     alarm_percent: float
     needs: Needs
+    max_price_per_hour: float | None = None
+    budget: float | None = None
     ssh_sources: Sequence[str] = ()
 
     @property

@@ -79,7 +79,10 @@ class LabProvider:
 
     def terminate(self) -> list[Host]:
         """Terminate every host of the cluster; none if there is no lab."""
-        return self._aws.terminate() if self._may_have_hosts() else []
+        if self._may_have_hosts():
+            return self._aws.terminate()
+        self._aws.costs.forget()
+        return []
 
     def roll_back(self, *, unfinished: bool = False) -> set[str]:
         """Terminate the hosts that this object created; return their ids."""

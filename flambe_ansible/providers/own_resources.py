@@ -154,6 +154,10 @@ class OwnResources:
             rows[KEY_PAIR] = f"{what}; private key: {self.key_file}"
         return rows
 
+    def compare_rules(self, found: Found, sources: Sequence[Network] | None) -> groups.RuleChanges | None:
+        """Return what a launch changes of the rules of the cluster's existing group; None if it has none."""
+        return groups.compare(found.group, sources) if found.group and sources is not None else None
+
     def make(self, found: Found, sources: Sequence[Network] | None) -> InstanceSettings:
         """Create what does not exist, update the rules of the group, and return the complete settings."""
         settings, ec2, cluster = found.settings, self._ec2, self._cluster

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flambe_ansible.validation.schema import CrossRule, Flaw
+from flambe_ansible.validation.tags import MAX_TAGS
 
 NEVER = -1  # the timeout of hosts that are never terminated
 LONGEST_TIMEOUT = 168  # hours; CloudWatch alarms cover at most 7 days
@@ -76,6 +77,14 @@ def check_volume(values: Mapping[str, Any]) -> list[Flaw]:
     return [Flaw(message=f"is {size}", expected=expected, path=("volume_size",))]
 
 
+def check_tags(values: Mapping[str, Any]) -> list[Flaw]:
+    """Check that there is room for the tag of the budget."""
+    if len(values["tags"]) < MAX_TAGS:
+        return []
+    message = f"has {len(values['tags'])} tags, and the cluster sets one more for its budget"
+    return [Flaw(message=message, expected=f"at most {MAX_TAGS - 1} with a budget", path=("tags",))]
+
+
 FLAMBE_RULE = CrossRule(needs=("flambe_version", "flambe_source"), check=check_flambe)
 RUNTIME_RULES = tuple(
     CrossRule(needs=("runtime", field), check=check_runtime(field, runtime))
@@ -91,4 +100,5 @@ KEY_RULES = tuple(
 )
 SOURCES_RULE = CrossRule(needs=("security_group", "ssh_sources"), check=check_sources)
 TIMEOUTS_RULE = CrossRule(needs=("orchestrator_timeout", "factories_timeout"), check=check_timeouts)
+BUDGET_RULE = CrossRule(needs=("tags", "budget"), check=check_tags)
 VOLUME_RULE = CrossRule(needs=("volume_type", "volume_size"), check=check_volume)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from flambe_ansible.validation import rules
 from flambe_ansible.validation.checkout import flambe_checkout
 from flambe_ansible.validation.cross import (
+    BUDGET_RULE,
     FLAMBE_RULE,
     GP2_IO1_LARGEST,
     GP3_LARGEST,
@@ -265,6 +266,26 @@ TAGS = Field(
     change_note="tags are added and updated, never removed",
     rule=tags,
 )
+COSTS = (
+    Field(
+        name="max_price_per_hour",
+        kind=Kind.NUMBER,
+        expected="a price in US dollars, above 0",
+        doc="What all hosts may cost per hour, with their disks: a launch that exceeds it is refused.",
+        default_note="no limit",
+        rule=rules.within(0.0001, 1_000_000),
+    ),
+    Field(
+        name="budget",
+        kind=Kind.NUMBER,
+        expected="an amount in US dollars, above 0",
+        doc="What the cluster may cost. When it is used up, all hosts power themselves off, also busy ones:"
+        " [Budget](idle-shutdown.md#budget).",
+        change_note="the next launch moves the end",
+        default_note="no limit",
+        rule=rules.within(0.0001, 1_000_000),
+    ),
+)
 IMAGES = tuple(
     Field(
         name=f"{role}_ami",
@@ -330,7 +351,8 @@ AWS_CLUSTER = Schema(
         VOLUME_SIZE,
         SETUP_CMDS,
         SSH_SOURCES,
+        *COSTS,
         *EXTRA_FIELDS,
     ),
-    cross_rules=(TIMEOUTS_RULE, VOLUME_RULE, *KEY_RULES, SOURCES_RULE, FLAMBE_RULE, *RUNTIME_RULES),
+    cross_rules=(TIMEOUTS_RULE, BUDGET_RULE, VOLUME_RULE, *KEY_RULES, SOURCES_RULE, FLAMBE_RULE, *RUNTIME_RULES),
 )

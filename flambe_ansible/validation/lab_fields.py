@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flambe_ansible.validation import fields, rules
-from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES, TIMEOUTS_RULE
+from flambe_ansible.validation.cross import BUDGET_RULE, FLAMBE_RULE, RUNTIME_RULES, TIMEOUTS_RULE
 from flambe_ansible.validation.schema import Change, Field, Schema
 
 FROM_THE_LAB = (
@@ -46,8 +46,9 @@ LAB_CLUSTER = Schema(
         ),
         fields.SETUP_CMDS,
         *(replace(one, default_note="the lab's own image") for one in fields.IMAGES),
+        *fields.COSTS,
         *(one for one in fields.EXTRA_FIELDS if one.name not in FROM_THE_LAB),
     ),
-    cross_rules=(TIMEOUTS_RULE, FLAMBE_RULE, *RUNTIME_RULES),
+    cross_rules=(TIMEOUTS_RULE, BUDGET_RULE, FLAMBE_RULE, *RUNTIME_RULES),
     refused=dict.fromkeys(FROM_THE_LAB, "is set by the lab"),
 )

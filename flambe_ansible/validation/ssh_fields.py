@@ -79,5 +79,10 @@ SSH_CLUSTER = Schema(
         ),
     ),
     cross_rules=(ssh_rules.HOSTS_RULE, ssh_rules.KEYS_RULE, TIMEOUTS_RULE, FLAMBE_RULE, *RUNTIME_RULES),
-    refused={"factories_num": "is the length of factories_ips"},
+    refused={
+        "factories_num": "is the length of factories_ips",
+        **dict.fromkeys(
+            (one.name for one in fields.COSTS), "needs hosts with prices, and those of !SSHCluster have none"
+        ),
+    },
 )

@@ -12,6 +12,7 @@ from typing import Any
 from flambe_ansible.validation.schema import Flaw, show
 
 OWN_TAGS = ("creator", "Name", "Purpose", "Cluster-Name", "Role")
+BUDGET_TAG = "Flambe-Budget"  # of clusters with a budget
 ANY_CASE = ("creator", "name")  # seed 004: refused in any case, although AWS tags are case-sensitive
 MAX_TAGS = 50 - len(OWN_TAGS)
 MAX_KEY = 128
@@ -34,7 +35,7 @@ def tags(value: Mapping[Any, Any]) -> list[Flaw]:
 def _check_key(key: Any) -> Flaw | None:
     if not isinstance(key, str):
         return Flaw(message=f"has the key {show(key)}, which is not text", path=(str(key),), at_key=True)
-    if key.casefold() in ANY_CASE or key in OWN_TAGS:
+    if key.casefold() in ANY_CASE or key in (*OWN_TAGS, BUDGET_TAG):
         expected = "another key"
         return Flaw(message="is a tag that the cluster sets itself", expected=expected, path=(key,), at_key=True)
     if key.casefold().startswith("aws:"):

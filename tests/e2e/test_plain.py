@@ -43,10 +43,13 @@ class Cluster:
         self.progress = ""  # standard error of the latest command
         self.program = Path(sys.executable).with_name("flambe-ans")
 
-    def write(self, factories_num: int, runtime: str = "none", *, setup_cmds: Sequence[str] = SETUP) -> None:
+    def write(
+        self, factories_num: int, runtime: str = "none", *, setup_cmds: Sequence[str] = SETUP, more: str = ""
+    ) -> None:
         self.file.write_text(
             f"!LabCluster\nname: plain\nlab: {self.lab.name}\nfactories_num: {factories_num}\nruntime: {runtime}\n"
             f"boot_timeout: 30\nanswer_timeout: 20\nsetup_cmds: {json.dumps(setup_cmds)}\n"
+            f"{more}\n"
         )
 
     def call(self, command: str, *arguments: str, code: int | None = 0) -> str:
@@ -280,3 +283,47 @@ def test_7_a_lack_of_capacity_is_final_and_creates_nothing(cluster: Cluster) -> 
 def test_8_down_leaves_nothing(cluster: Cluster) -> None:
     assert len(cluster.document("down", "--yes")["terminated"]) == 4
     assert cluster.document("status")["state"] == "absent"
+
+
+SPENT = "budget is {:g} USD, and the cluster has spent"
+
+
+def test_9_a_budget_ends_busy_hosts_at_a_fixed_time(cluster: Cluster) -> None:
+    cluster.write(1, setup_cmds=[], more="budget: 1\nmax_price_per_hour: 0.05")
+    assert "max_price_per_hour is 0.05 USD" in cluster.call("launch", str(cluster.file), "--yes", code=3)
+    assert cluster.document("status")["state"] == "absent"
+    cluster.write(1, setup_cmds=[], more="budget: 1\nmax_price_per_hour: 0.1")
+    plan = cluster.call("plan", str(cluster.file), "--detailed-exitcode", code=2)
+    assert "Plan: 2 to add, 0 to change, 0 to replace, 0 unchanged" in plan
+    assert "Price: 0.0690 USD per hour, 1.66 USD per day" in plan
+    cluster.document("launch", "--yes")
+    budget = cluster.document("status")["costs"]["budget"]
+    assert set(cluster.document("launch", "--yes")["changed"].values()) == {0}
+    status = cluster.document("status")
+    assert status["costs"]["budget"]["ends"] == budget["ends"]
+    assert (status["costs"]["prices"], status["costs"]["per_hour"]) == ("AWS Pricing API", pytest.approx(0.068997))
+    cluster.document("plan", "--detailed-exitcode", code=0)
+    kept = cluster.document("keep", "2h")
+    hosts = [status["orchestrator"], *status["factories"]]
+    assert {one["latest_end"] for one in kept.values()} == {budget["ends"]}
+    _let_the_budget_end(cluster, hosts)
+
+
+def _let_the_budget_end(cluster: Cluster, hosts: list[dict[str, Any]]) -> None:
+    """Lower the budget, so that it ends soon; the hosts are kept and have a connection."""
+    spent = cluster.document("status")["costs"]["budget"]["spent"]
+    small = round(spent + 0.069 * 25 / 3600, 6)
+    cluster.write(1, setup_cmds=[], more=f"budget: {small:.6f}")
+    cluster.document("launch", "--yes", code=None)
+    busy = subprocess.Popen(
+        [cluster.program, "ssh", cluster.file, "factory", "0", "--", "sleep 600"],
+        env=cluster.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for host, state in zip(hosts, ("stopped", "terminated"), strict=True):  # their timeouts are -1 and 1
+            cloud.wait_for(cluster.lab, [host["instance_id"]], state, timeout=150)
+    finally:
+        busy.kill()
+        busy.wait()
+    assert SPENT.format(small) in cluster.call("launch", str(cluster.file), "--yes", code=3)
+    assert cluster.document("status")["state"] == "stopped"

@@ -15,8 +15,9 @@ from moto.ec2.models import amis
 from moto.servicequotas.models import ServiceQuotasBackend
 
 from flambe_ansible.cluster.aws import AWSCluster
-from flambe_ansible.ec2 import checks, instances, launching, pacing
+from flambe_ansible.ec2 import api, checks, instances, launching, pacing
 from flambe_ansible.ec2.images import CANONICAL
+from flambe_ansible.errors import AWSError
 from tests.unit.ec2.support import REGION, Account, Calls
 
 UBUNTU = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{}-server-20261101"
@@ -59,10 +60,16 @@ def account(no_pauses: None, aws_session: boto3.Session, monkeypatch: pytest.Mon
     monkeypatch.setattr(amis, "AMIS", [*some, *_list_ubuntu_images()])
     monkeypatch.setattr(checks, "OUTSIDE", "127.0.0.1")  # this machine's own address
     monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
+    monkeypatch.setattr(api, "get_products", _refuse_prices)
     with mock_aws():
         made = Account.make(aws_session)
         monkeypatch.setattr(ServiceQuotasBackend, "get_service_quota", made.get_service_quota)
         yield made
+
+
+def _refuse_prices(_pricing: Any, _filters: Any) -> list[str]:
+    """Refuse prices: moto has none; the tests of prices have an API of their own."""
+    raise AWSError("Failed to read prices: no permission", code="AccessDeniedException", reason="no permission")
 
 
 def _list_ubuntu_images() -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def launch(
     If another user is launching or submitting, or if Ray would be restarted while a job is running, the command fails
     and changes nothing.
     """
-    from flambe_ansible.cli.launching import attempt, confirm, report_failed, settle
+    from flambe_ansible.cli.launching import attempt, check, confirm, report_failed, settle
     from flambe_ansible.cli.render.plan import render_plan
 
     output: Output = ctx.obj
@@ -77,6 +77,7 @@ def launch(
         plan = cluster.plan()
         output.console.print(render_plan(plan))
         if dry_run:
+            check(output, plan)
             if output.json:
                 output.write_document(plan.to_dict())
             return

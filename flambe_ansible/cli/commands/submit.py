@@ -169,7 +169,7 @@ def _submit(
     made = make_runnable(runnable, secrets_file=arguments["secrets_file"])
     cluster.check_free(made, force=force)
     plan = cluster.plan()
-    if plan.changes_hosts:
+    if plan.changes_hosts or plan.problems:
         output.console.print(render_plan(plan))
         confirm(output, plan, yes=yes)
     done, _ = attempt(output, cluster, plan, lambda: cluster.submit(made, force=force, **arguments), on_failure="keep")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from flambe_ansible.cli.render.words import format_time, label_host, make_grid
-from flambe_ansible.fleet.idle import NEVER, IdleState
+from flambe_ansible.fleet.idle import IdleState
 from flambe_ansible.hosts import Host, Role
 
 
@@ -29,7 +29,7 @@ def describe(state: IdleState, *, stays: bool = False) -> str:
         return f"not checked yet{kept}"
     late = f"; the last check was at {format_time(state.checked)}" if state.is_late else ""
     if state.idle_since:
-        end = "never ends itself" if state.timeout == NEVER else f"ends at {format_time(state.ends)}"
+        end = f"ends at {format_time(state.ends)}" if state.ends else "never ends itself"
         end = "stays with the orchestrator" if stays else end
         waits = f"; {state.busy[0]['reason']}" if state.busy else ""
         return f"idle since {format_time(state.idle_since)}, {end}{waits}{kept}{late}"

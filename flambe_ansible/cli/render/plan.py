@@ -6,14 +6,18 @@ from collections import Counter
 from collections.abc import Callable
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from flambe_ansible.cli.render.costs import render_price, write_price
 from flambe_ansible.cli.render.words import count, make_grid, make_table, shorten_host
 from flambe_ansible.hosts import Location, Role
-from flambe_ansible.launch.plan import Action, Plan, PlannedHost
+from flambe_ansible.launch.plan import Action, Change, Effect, Plan, PlannedHost
 
+SIGNS = {Action.CREATE: "+", Action.START: "~", Action.REPLACE: "-/+", Action.REUSE: ""}
 STYLES = {Action.CREATE: "green", Action.START: "yellow", Action.REPLACE: "bold red", Action.REUSE: "dim"}
+EFFECTS = {Effect.IN_PLACE: "yellow", Effect.NEW_HOSTS: "dim", Effect.NONE: "dim", Effect.REFUSED: "red"}
 WORDS = {Action.CREATE: "create", Action.START: "start", Action.REPLACE: "replace", Action.REUSE: "unchanged"}
 
 
@@ -23,22 +27,21 @@ def render_plan(plan: Plan) -> RenderableType:
     where = ", ".join(filter(None, (plan.provider, str(location))))
     title = Text.assemble((plan.cluster, "bold"), f"  on {where}")
     parts: list[RenderableType] = [title, _render_facts(plan), Text(), _render_hosts(plan), Text()]
+    parts += _render_changes(plan)
     parts.append(Text(summarize(plan), style="bold"))
+    parts += render_price(plan.costs) if plan.costs else []
     parts += [Text.assemble(("note: ", "yellow"), note) for note in plan.notes]
     return Group(*parts)
 
 
 def summarize(plan: Plan) -> str:
     """Summarize the plan in one line."""
-    numbers = Counter(host.action for host in plan.hosts)
-    parts = [
-        f"{numbers[action]} to {WORDS[action]}" for action in WORDS if action is not Action.REUSE and numbers[action]
-    ]
-    if not parts:
-        return f"Nothing to create: {count(len(plan.hosts), 'host')} unchanged"
-    if numbers[Action.REUSE]:
-        parts.append(f"{numbers[Action.REUSE]} unchanged")
-    return "Hosts: " + ", ".join(parts)
+    counts = plan.counts
+    start = f"{counts['start']} to start, " if counts["start"] else ""
+    return (
+        f"Plan: {counts['add']} to add, {start}{counts['change']} to change, {counts['replace']} to replace, "
+        f"{counts['unchanged']} unchanged"
+    )
 
 
 def write_question(plan: Plan) -> str:
@@ -89,11 +92,48 @@ def _name_image(host: PlannedHost) -> str:
 
 
 def _render_hosts(plan: Plan) -> Table:
-    table = make_table("host", "action", "type", "current state")
+    priced = plan.costs is not None
+    table = make_table("", "host", "action", "type", *(["USD/h"] if priced else []), "current state")
     for planned in plan.hosts:
-        host = planned.host
+        host, changed = planned.host, planned.changes_in_place
         facts = (str(host.state), host.instance_id, host.address or host.private_ip) if host else ()
-        action = Text(WORDS[planned.action], style=STYLES[planned.action])
+        style = STYLES[Action.START if changed else planned.action]
+        reused = planned.action is Action.REUSE
+        action = Text("change" if changed and reused else WORDS[planned.action], style=style)
+        sign = Text("~" if changed else SIGNS[planned.action], style=style)
         name = shorten_host(planned.name, plan.cluster)
-        table.add_row(name, action, planned.instance_type, " ".join(filter(None, facts)))
+        price = [_write_price(planned)] if priced else []
+        table.add_row(sign, name, action, planned.instance_type, *price, " ".join(filter(None, facts)))
     return table
+
+
+def _write_price(planned: PlannedHost) -> str:
+    price = planned.price.per_hour if planned.price else None
+    return "unknown" if price is None else write_price(price)
+
+
+def _render_changes(plan: Plan) -> list[RenderableType]:
+    """Draw a line per field that differs, and what the launch does about it; equal lines of several hosts once."""
+    owners: dict[Change, list[str]] = {change: ["cluster"] for change in plan.changes}
+    for host in plan.hosts:
+        for change in host.changes:
+            owners.setdefault(change, []).append(shorten_host(host.name, plan.cluster))
+    if not owners:
+        return []
+    lines: list[RenderableType] = [Text("Differences between the hosts and the file:")]
+    for change, names in owners.items():
+        sign, values = _describe_change(change)
+        why = f"; {change.why}" if change.why else ""
+        line = Text.assemble(f"{sign} ", (change.field, "bold"), f"  {values}  ({', '.join(names)})")
+        lines.append(Padding(line, (0, 0, 0, 2)))
+        lines.append(Padding(Text(f"{change.effect}{why}", style=EFFECTS[change.effect]), (0, 0, 0, 6)))
+    return [*lines, Text()]
+
+
+def _describe_change(change: Change) -> tuple[str, str]:
+    """Return the sign of a change, and its values in words."""
+    if not change.current:
+        return "+", change.wanted
+    if not change.wanted:
+        return "-", change.current
+    return "~", f"{change.current} -> {change.wanted}"

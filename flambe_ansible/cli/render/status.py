@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.commands import render_active
+from flambe_ansible.cli.render.costs import render_spending
 from flambe_ansible.cli.render.idle import render_idle
 from flambe_ansible.cli.render.run import render_run
 from flambe_ansible.cli.render.words import format_time, label_host, make_table
@@ -33,6 +34,8 @@ def render_status(status: ClusterStatus) -> RenderableType:
         lines.append(render_active(status.jobs))
     if status.reserved:
         lines.append(Text(f"Reserved: {describe_holder(status.reserved)}", style="yellow"))
+    if status.costs:
+        lines += render_spending(status.costs)
     silent = [Text(f"{label_host(host)}: no answer: {_reason(status, host)}") for host in _list_silent(status)]
     if status.idle:
         lines += [Text(), Text("Automatic shutdown:"), render_idle(status.hosts, status.idle)]

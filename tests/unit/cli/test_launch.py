@@ -58,7 +58,7 @@ def test_a_launch_shows_plan_steps_and_card(cluster: FakeCluster, run: Run) -> N
     done = run("launch", "demo cluster.yaml", "--yes")
     assert done.code == 0
     for part in (
-        "Hosts: 3 to create",
+        "Plan: 3 to add, 0 to change, 0 to replace, 0 unchanged",
         "ami-0123456789abcdef0 (Ubuntu 24.04 LTS, by SSM parameter)",
         "us-east-1",
         "gp2, 100 GB, encrypted",
@@ -121,7 +121,7 @@ def test_a_launch_that_creates_nothing_does_not_ask(cluster: FakeCluster, run: R
     cluster.planned = make_plan(Action.REUSE)
     done = run("launch", "c.yaml")
     assert done.code == 0
-    assert "Nothing to create: 3 hosts unchanged" in done.stdout
+    assert "Plan: 0 to add, 0 to change, 0 to replace, 3 unchanged" in done.stdout
     assert "changed: flambe on factory 0: installed 0.4.18" in done.stdout
 
 
@@ -275,7 +275,7 @@ def test_dead_hosts_are_replaced_after_a_question(cluster: FakeCluster, run: Run
     done = run("launch", "c.yaml", "--replace-dead")
     assert done.code == 2
     assert "Replace factory 1 and delete all data on it? There is no terminal" in done.stderr
-    assert "Hosts: 1 to replace, 2 unchanged" in done.stdout
+    assert "Plan: 0 to add, 0 to change, 1 to replace, 2 unchanged" in done.stdout
     assert not [call for call in cluster.calls if call[0] == "run"]
     assert run("launch", "c.yaml", "--replace-dead", "--yes").code == 0
 

@@ -74,7 +74,7 @@ def test_a_plan_with_several_actions_is_summarised() -> None:
         for action, hosts in zip((Action.REUSE, Action.START, Action.CREATE), [(h,) for h in HOSTS], strict=True)
     ]
     plan = Plan(cluster="demo", provider="aws", hosts=tuple(host for part in parts for host in part))
-    assert summarize(plan) == "Hosts: 1 to create, 1 to start, 1 unchanged"
+    assert summarize(plan) == "Plan: 1 to add, 1 to start, 0 to change, 0 to replace, 1 unchanged"
     assert write_question(plan) == "Create 1 and start 1 host?"
     assert "running i-0000000000000000a 10.0.0.10" in draw(render_plan(plan), width=120)
 

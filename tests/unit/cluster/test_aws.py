@@ -28,7 +28,7 @@ from flambe_ansible.jobs.state import JobState
 from flambe_ansible.launch import launch as launch_module
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.launch import LaunchResult
-from flambe_ansible.launch.plan import Action
+from flambe_ansible.launch.plan import Action, Effect
 from flambe_ansible.paths import collection
 from flambe_ansible.runtimes import RuntimeVersion, flambe_version
 from flambe_ansible.validation.fields import EXTRA_FIELDS
@@ -735,10 +735,11 @@ def test_plan_of_an_existing_cluster_lists_what_is_kept(make_cluster: Any) -> No
     plan = make_cluster(factories_type="t3.xlarge").plan()
     assert not plan.changes_hosts
     assert [one.host.name for one in plan.hosts if one.host] == [ALL[2], *ALL[:2]]
-    assert plan.notes == tuple(
-        f"trial_factory_{index} is a t3.large and the configuration has t3.xlarge; it is unchanged"
-        for index in range(2)
-    )
+    assert (plan.counts["unchanged"], plan.changes_anything) == (3, False)
+    changes = {one.name: [change.field for change in one.changes] for one in plan.hosts}
+    assert [changes[name] for name in ALL] == [["factories_type"], ["factories_type"], []]
+    (change,) = next(one for one in plan.hosts if one.name == ALL[0]).changes
+    assert (change.current, change.wanted, change.effect) == ("t3.large", "t3.xlarge", Effect.NEW_HOSTS)
 
 
 def test_a_launch_after_a_plan_does_not_repeat_notes_and_checks(make_cluster: Any) -> None:

@@ -350,6 +350,21 @@ MALFORMED = {
         "tags has 46 tags",
         "at most 45",
     ),
+    "no room for the tag of the budget": (
+        LAB + "budget: 5\ntags:\n" + "".join(f"  k{n}: v\n" for n in range(45)),
+        "5:3",
+        "tags has 45 tags, and the cluster sets one more for its budget",
+        "at most 44 with a budget",
+    ),
+    "the tag of the budget": (LAB + "tags:\n  Flambe-Budget: a\n", "4:3", "is a tag that the cluster sets itself", ""),
+    "no budget": (LAB + "budget: 0\n", "3:9", "budget is 0", "an amount in US dollars, above 0"),
+    "a budget with its currency": (LAB + "budget: 5 USD\n", "3:9", 'budget is the text "5 USD"', "in US dollars"),
+    "an endless price": (
+        LAB + "max_price_per_hour: .inf\n",
+        "3:21",
+        "max_price_per_hour is inf",
+        "a price in US dollars",
+    ),
     "merged text": (LAB + "tags:\n  <<: a\n", "4:7", "merges something that is not a mapping", ""),
     # flambe's version.
     "version as a number": (
@@ -442,6 +457,7 @@ MALFORMED = {
         "factories_ips is missing",
         "a list of addresses",
     ),
+    "a budget without prices": (SSH + "budget: 5\n", "9:1", "budget cannot be set in !SSHCluster", "have none"),
     "factories_num": (SSH + "factories_num: 2\n", "9:1", "factories_num cannot be set in !SSHCluster", "factories_ips"),
     "one factory as text": (
         ssh("\n  - 10.0.0.6\n  - [gpu.example.org, 10.0.0.7]", " 10.0.0.6"),

@@ -13,12 +13,13 @@ from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.cluster.loading import load_cluster
 from flambe_ansible.cluster.ssh import SSHCluster
+from flambe_ansible.ec2 import budgets
 from flambe_ansible.ec2.tags import ClusterTags
 from flambe_ansible.hosts import Role
 from flambe_ansible.validation import AWS_CLUSTER, BASE_FIELDS, LAB_CLUSTER, SSH_CLUSTER, Schema
 from flambe_ansible.validation.cross import VOLUME_TYPES
 from flambe_ansible.validation.reference import as_text
-from flambe_ansible.validation.tags import OWN_TAGS
+from flambe_ansible.validation.tags import BUDGET_TAG, OWN_TAGS
 
 from .conftest import read
 from .test_load import GUIDE
@@ -101,6 +102,7 @@ def test_every_schema_has_or_refuses_the_base_fields() -> None:
 
 def test_tags_and_volume_types_are_those_of_ec2() -> None:
     assert set(OWN_TAGS) == set(ClusterTags(name="c", creator="ada").build(Role.FACTORY, "c_factory"))
+    assert BUDGET_TAG == budgets.TAG
     assert set(VOLUME_TYPES) == {"gp2", "io1", "gp3"}
 
 

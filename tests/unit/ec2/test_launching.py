@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,24 @@ def test_hosts_that_power_themselves_off_are_terminated_and_get_a_guard() -> Non
     assert factory["UserData"] == guard.write_user_data()
     assert orchestrator["InstanceInitiatedShutdownBehavior"] == "stop"
     assert "UserData" not in orchestrator
+
+
+def test_hosts_of_a_cluster_with_a_budget_get_its_end() -> None:
+    ending = frozenset({Role.FACTORY})
+    factory, orchestrator = (
+        _build(role, (0,), ending=ending, ends_at=1_800_000_000.0) for role in (Role.FACTORY, Role.ORCHESTRATOR)
+    )
+    assert factory["UserData"] == guard.write_user_data(ends_at=1_800_000_000)
+    assert orchestrator["UserData"] == guard.write_user_data(seconds=0, ends_at=1_800_000_000)
+    assert orchestrator["InstanceInitiatedShutdownBehavior"] == "stop"  # its results are kept
+
+
+@pytest.mark.parametrize(("seconds", "ends_at"), [(3600, 0), (3600, 1_800_000_000), (0, 1_800_000_000)])
+def test_the_guard_is_a_script_with_the_configured_checks(seconds: int, ends_at: float) -> None:
+    script = guard.write_user_data(seconds=seconds, ends_at=ends_at)
+    subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+    assert ("-ge 1800000000 ]; then exec systemctl poweroff" in script) == bool(ends_at)
+    assert ("-ge 3600 ]" in script) == bool(seconds)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def test_the_answer_of_a_host() -> None:
         "busy": [{"signal": "ray", "reason": "Ray runs job a?[31m"}],
         "ends": "",
         "kept_until": "2026-11-30T14:40:00Z",
+        "latest_end": "",
         "late": False,
     }
 

@@ -30,6 +30,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Any]:
             "user": getpass.getuser(),
             "folder": str(tmp_path),
             "timeout": 300,
+            "ends_at": "",
             "interval": 60,
             "units": [],
             "ray_unit": "flambe-ray.service",

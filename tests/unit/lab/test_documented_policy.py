@@ -21,6 +21,8 @@ from flambe_ansible.errors import AWSError
 from flambe_ansible.lab import policies
 from flambe_ansible.lab.authorization import WITHOUT_PERMISSION, Guard
 from flambe_ansible.lab.policies import Need
+from flambe_ansible.paths import state_root
+from flambe_ansible.providers.ec2_costs import CACHE
 from tests.unit.lab.served import ServedLab, serve
 
 PAGE = Path(__file__).parents[3] / "docs" / "aws.md"
@@ -41,6 +43,7 @@ CLIENTS = {
     "sender": "ec2",
     "cloudwatch": "cloudwatch",
     "iam": "iam",
+    "pricing": "pricing",
     "quotas": "service-quotas",
     "ssm": "ssm",
     "sts": "sts",
@@ -241,6 +244,14 @@ def read_keys(lab: ServedLab) -> object:
     return cluster.aws.host_keys(head)
 
 
+def read_prices(lab: ServedLab) -> object:
+    return make_cluster(lab).aws.costs.book.find_instance("t3.small", region="us-east-1").source
+
+
+def read_spot_prices(lab: ServedLab) -> object:
+    return make_cluster(lab).aws.costs.book.find_instance("t3.small", region="us-east-1", spot=True)
+
+
 def find_role(lab: ServedLab) -> object:
     cluster = make_cluster(lab)
     return examine_alarms(cluster.clients, cluster.aws.build_alarm_of(alarms.NO_INSTANCE, 5))
@@ -249,7 +260,9 @@ def find_role(lab: ServedLab) -> object:
 # Flows that go on without their action, with another result.
 DEGRADED: dict[str, Callable[[ServedLab], object]] = {
     "ec2:DescribeRouteTables": plan,
+    "ec2:DescribeSpotPriceHistory": read_spot_prices,
     "iam:GetRole": find_role,
+    "pricing:GetProducts": read_prices,
     "servicequotas:GetAWSDefaultServiceQuota": plan,
     "servicequotas:GetServiceQuota": plan,
     "ec2:GetConsoleOutput": read_keys,
@@ -263,6 +276,7 @@ def test_optional_actions_change_the_result(lab: ServedLab, action: str) -> None
     route_to_the_internet(lab)
     with_it = DEGRADED[action](lab)
     allow_without(lab, action)
+    (state_root() / CACHE).unlink(missing_ok=True)
     assert DEGRADED[action](lab) != with_it
 
 

@@ -118,6 +118,7 @@ def test_the_document_counts_the_hosts_on_which_ray_is_alive() -> None:
             "busy": [],
             "ends": "",
             "kept_until": "",
+            "latest_end": "",
             "late": False,
         },
         None,
@@ -162,5 +163,6 @@ def test_the_document_without_hosts() -> None:
         "runtime": "flambe",
         "ray": {"alive": 0, "version": "", "error": ""},
         "run": None,
+        "costs": None,
         "reservation": None,
     }

@@ -9,6 +9,7 @@ import time
 from flambe_idle_shutdown import processes, signals, states, usage
 from flambe_idle_shutdown.settings import SignalError, clean, run
 
+_RESTARTED_SECONDS = 900  # of a host that is started after its latest end
 _MARGIN = 2  # times the threshold of the alarm
 _MALFORMED = (SignalError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 
@@ -17,6 +18,9 @@ def check(settings):
     """Check this host once; return the state."""
     os.makedirs(settings.folder, mode=0o755, exist_ok=True)
     before, boot = states.load(settings), states.read_boot()
+    if is_latest_end_over(settings, before, boot):
+        power_off(f"ends at {states.write_time(settings.ends_at)}, also if it is busy")
+        return before
     sample = before.get("sample") if before.get("boot") == boot else None
     running = processes.read_all()
     now, spent = usage.measure(running), read_own_cpu()
@@ -66,7 +70,8 @@ def record(settings, busy, *, boot, sample):
 
 def is_over(state):
     """Return whether the idle time is over."""
-    return state["ends"] is not None and time.time() >= state["ends"]
+    end = states.find_idle_end(state)
+    return end is not None and time.time() >= end
 
 
 def confirm(settings, state):
@@ -88,11 +93,28 @@ def confirm(settings, state):
             return record(settings, busy, boot=state["boot"], sample=state["sample"])
     if states.load(settings).get("kept", 0.0) > time.time():  # it was postponed meanwhile
         return state
-    sys.stderr.write(f"idle since {states.write_time(state['idle_since'])}; powering off\n")
+    power_off(f"idle since {states.write_time(state['idle_since'])}")
+    return state
+
+
+def is_latest_end_over(settings, before, boot):
+    """Return whether this host ends even if it is busy; a host that is started after that time has some minutes.
+
+    Within them, the launch that started it sets a later time.
+    """
+    now = time.time()
+    if settings.ends_at is None or now < settings.ends_at:
+        return False
+    first = states.read_first(before, now=now, boot=boot)
+    return first < settings.ends_at or now - first >= _RESTARTED_SECONDS
+
+
+def power_off(reason):
+    """Power this host off."""
+    sys.stderr.write(f"{reason}; powering off\n")
     code, output, errors = run(["systemctl", "poweroff"])
     if code:
         sys.stderr.write(f"systemctl poweroff: {errors or output or code}\n")
-    return state
 
 
 def wait_for_orchestrator(settings, state, error):

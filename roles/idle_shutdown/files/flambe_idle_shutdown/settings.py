@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import os
 import pwd
 import signal
 import subprocess
+import time
 
 COMMAND_SECONDS = 20  # for commands of the system
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -26,6 +28,7 @@ class Settings:
         self.folder = values["folder"]  # of the state
         self.timeout = float(values["timeout"])  # idle seconds until the host is powered off; -1 for never
         self.interval = float(values["interval"])  # seconds between two checks
+        self.ends_at = read_time(values["ends_at"]) if values["ends_at"] else None  # seconds since the epoch
         self.units = values["units"]  # units of jobs
         self.ray_unit = values["ray_unit"]
         self.dashboard = values["dashboard"]  # the URL of Ray's dashboard on the head of current Ray, or ""
@@ -51,6 +54,11 @@ class Settings:
     def expand(self, path):
         """Replace a leading ``~`` by the user's home folder."""
         return self.home + path[1:] if path == "~" or path.startswith("~/") else path
+
+
+def read_time(text):
+    """Return a time in UTC, such as ``2026-12-01T18:00:00Z``, in seconds since the epoch."""
+    return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
 
 
 def clean(text):

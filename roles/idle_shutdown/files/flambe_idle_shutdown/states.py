@@ -13,7 +13,13 @@ from flambe_idle_shutdown.settings import clean
 
 NEVER = -1
 _FILE = "state.json"
-_TIMES = {"checked": "checked", "idle_since": "idle_since", "kept_until": "kept", "ends": "ends"}
+_TIMES = {
+    "checked": "checked",
+    "idle_since": "idle_since",
+    "kept_until": "kept",
+    "ends": "ends",
+    "latest_end": "ends_at",
+}
 
 
 def read_boot():
@@ -44,9 +50,11 @@ def derive(settings, before, *, busy, now, clock, boot):
         began = clock
     state = {
         "boot": boot,
+        "first": read_first(before, now=now, boot=boot),
         "checked": now,
         "interval": settings.interval,
         "timeout": settings.timeout,
+        "ends_at": settings.ends_at,
         "busy": busy,
         "idle_clock": began,
         "idle_since": None if began is None else now - (clock - began),
@@ -57,8 +65,19 @@ def derive(settings, before, *, busy, now, clock, boot):
     return {**state, "ends": find_end(state)}
 
 
+def read_first(before, *, now, boot):
+    """Return the time of the first check of this boot."""
+    return before.get("first", now) if before.get("boot") == boot else now
+
+
 def find_end(state):
-    """Return when a host ends, in seconds since the epoch; None if it is busy or never ends."""
+    """Return when a host ends by what is known now, in seconds since the epoch; None for never."""
+    ends = [end for end in (find_idle_end(state), state.get("ends_at")) if end is not None]
+    return min(ends) if ends else None
+
+
+def find_idle_end(state):
+    """Return when the idle time of a host is over; None if it is busy or never ends itself when it is idle."""
     if state["idle_since"] is None or state["timeout"] == NEVER:
         return None
     return max(state["idle_since"] + state["timeout"], state["kept"])
@@ -97,6 +116,7 @@ def _is_valid(state):
     needed = [state[name] for name in ("checked", "interval", "timeout", "kept")]
     needed += [sample[name] for name in ("clock", "used", "own")]
     optional = [state[name] for name in ("idle_clock", "idle_since", "silent_clock", "ends")]
+    optional += [state.get(name) for name in ("ends_at", "first")]  # which older versions did not write
     texts = [state["boot"], *(one[name] for one in state["busy"] for name in ("signal", "reason"))]
     numbers = needed + [one for one in optional if one is not None]
     return all(isinstance(one, (int, float)) for one in numbers) and all(isinstance(one, str) for one in texts)
