@@ -11,9 +11,10 @@ from typing import Any
 
 from flambe_ansible.ec2 import alarms, api, console, instances, launching
 from flambe_ansible.ec2.clients import Clients
+from flambe_ansible.ec2.creating import StartContext
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.quotas import Demand
-from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing, make_sample_alarm, rehearse_alarms
+from flambe_ansible.ec2.starting import bring_up, find_missing, make_sample_alarm, rehearse_alarms
 from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice, Observer, ignore
@@ -24,8 +25,8 @@ from flambe_ansible.journal import Journal
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.plan import HostPlan
 from flambe_ansible.providers import places
-from flambe_ansible.providers.ec2_plan import list_notes, plan_hosts
-from flambe_ansible.providers.ec2_spec import FIELD_NAMES, EC2Spec
+from flambe_ansible.providers.ec2_plan import list_alternatives, list_notes, plan_hosts
+from flambe_ansible.providers.ec2_spec import EC2Spec
 from flambe_ansible.providers.own_resources import OwnResources
 from flambe_ansible.providers.places import Place
 from flambe_ansible.providers.preparing import Prepared, diagnose, prepare
@@ -51,7 +52,7 @@ class AWSProvider:
         self._get_spec = spec
         self._clients = clients
         self._state_dir = state_dir
-        self.own = OwnResources(lambda: clients.ec2, lambda: self.spec.tags, state_dir, FIELD_NAMES)
+        self.own = OwnResources(lambda: clients.ec2, lambda: self.spec.tags, state_dir, lambda: self.spec.names)
         self._replaced: set[str] = set()  # ids of the instances that the next creation replaces
         self._printing: set[str] = set()  # ids of the instances whose consoles may not show their host keys yet
         self._shown: set[str] = set()  # the notes that a plan has shown
@@ -129,7 +130,8 @@ class AWSProvider:
         prepared = self._prepare(existing, missing)
         location = self.location()
         changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
-        notes = (*location.notes, *prepared.notes, *changes)
+        tried = list_alternatives(missing, prepared.checked, least=spec.least, wanted=spec.factories_num)
+        notes = (*location.notes, *prepared.notes, *changes, *tried)
         self._shown.update(notes)
         hosts = plan_hosts(spec.name, existing, missing, spec.settings, prepared.checked, make_host=self._make_host)
         resources = self.own.describe(prepared.found, prepared.sources)
@@ -138,7 +140,7 @@ class AWSProvider:
     def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
         """Create missing hosts, start stopped ones, and update names, tags and alarms."""
         spec, journal = self.spec, self.journal
-        found = launching.find_instances(self._clients.ec2, spec.tags, journal)
+        found = launching.find_instances(self._clients.ec2, spec.tags, journal, settle=spec.settings.has_choices)
         existing = self.arrange(found)
         awake = {instance.id for instance in existing.all if instance.state is HostState.RUNNING}
         missing = find_missing(existing, spec.factories_num)
@@ -157,14 +159,15 @@ class AWSProvider:
                 cloudwatch=self._clients.cloudwatch,
                 cluster=spec.tags,
                 journal=journal,
-                settings=replace(settings, public_address=prepared.checked.public_address),
+                settings=settings,
                 alarm_owner=spec.alarm_owner,
                 alarm_for=self.build_alarm,
                 observer=observer,
                 tokens=self._tokens,
                 created=created,
+                spare=spec.factories_num - max(spec.least, len(existing.factories)),
             )
-            hosts = self._make_hosts(bring_up(start, existing, missing, prepared.checked.images))
+            hosts = self._make_hosts(bring_up(start, existing, missing, prepared.checked.choices))
         except AWSError as error:
             error.hint = self.own.find_hint(prepared.found, error) or error.hint
             self._remove_unused(observer)
