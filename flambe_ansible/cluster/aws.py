@@ -32,7 +32,7 @@ from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
 if TYPE_CHECKING:
     import boto3
 
-LAUNCHES = ("launch", "submit")  # the commands that create or update the cluster
+LAUNCHES = ("launch", "submit", "remove")  # the commands that create or update the cluster
 ARCHITECTURES = {"x86_64": X86, "aarch64": ARM}  # uname's words for a processor to EC2's
 
 

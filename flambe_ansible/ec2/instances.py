@@ -45,6 +45,10 @@ class EC2Instance:
     volumes: tuple[str, ...] = ()  # the ids of all attached ones
     root_volume: str = ""  # its id
     reason: str = ""  # AWS's reason for its last change of state
+    reason_code: str = ""  # the code of that reason
+    zone: str = ""  # its availability zone
+    spot: bool = False  # whether it is a Spot Instance
+    root_type: str = ""  # ebs or instance-store
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,10 @@ def read(description: InstanceTypeDef) -> EC2Instance:
         token=description.get("ClientToken", ""),
         volumes=tuple(attached.values()),
         root_volume=attached.get(description.get("RootDeviceName", ""), ""),
+        reason_code=reason.get("Code", ""),
+        zone=description.get("Placement", {}).get("AvailabilityZone", ""),
+        spot=description.get("InstanceLifecycle") == "spot",
+        root_type=str(description.get("RootDeviceType", "")),
         reason=f"{reason.get('Message', '')} {description.get('StateTransitionReason', '')}".strip(),
     )
 
@@ -131,6 +139,9 @@ def to_host(instance: EC2Instance, *, name: str, index: int = 0, use_public: boo
         instance_id=instance.id,
         instance_type=instance.type,
         started=instance.launched.timestamp() if instance.launched > LONG_AGO else 0.0,
+        zone=instance.zone,
+        spot=instance.spot,
+        reason=instance.reason_code,
     )
 
 

@@ -20,12 +20,16 @@ from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes import Runtime
 from flambe_ansible.runtimes.ray_service import RayNodes
 
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
+STOPPED_BY_PROVIDER = "Client.UserInitiatedShutdown"
+
 
 class ClusterState(StrEnum):
     """The state of a cluster as a whole.
 
     ``degraded``: a configured host is missing or not running, or Ray is not alive on all hosts.
     ``provisioning``: a launch is running, or was not finished.
+    ``suspended``: all hosts were stopped through the provider, as ``suspend`` does, not by their own operating systems.
     """
 
     ABSENT = "absent"
@@ -34,6 +38,7 @@ class ClusterState(StrEnum):
     RUNNING = "running"
     DEGRADED = "degraded"
     STOPPED = "stopped"
+    SUSPENDED = "suspended"
     TERMINATING = "terminating"
 
 
@@ -135,6 +140,9 @@ class ClusterStatus:
             "state": str(host.state),
             "public_ip": host.public_ip,
             "private_ip": host.private_ip,
+            "instance_type": host.instance_type,
+            "zone": host.zone,
+            "spot": host.spot,
             "ray": bool(self.ray and host.private_ip in self.ray.addresses),
             "error": self.silent.get(host.name, ""),
             "idle": self.idle[host.name].to_dict() if host.name in self.idle else None,
@@ -173,7 +181,8 @@ def derive_state(
     if HostState.PENDING in states:
         return ClusterState.PENDING
     if states <= {HostState.STOPPED, HostState.STOPPING}:
-        return ClusterState.STOPPED
+        by_provider = all(host.reason == STOPPED_BY_PROVIDER for host in live)
+        return ClusterState.SUSPENDED if by_provider else ClusterState.STOPPED
     if launching:
         return ClusterState.PROVISIONING
     has_orchestrator = any(host.role is Role.ORCHESTRATOR for host in live)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flambe_ansible.ec2 import alarms, api, console, instances, launching
+from flambe_ansible.ec2 import alarms, api, console, instances, launching, stopping
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.creating import StartContext
 from flambe_ansible.ec2.instances import EC2Instance, Existing
@@ -47,6 +47,7 @@ class AWSProvider:
     """
 
     records_hosts = False
+    manages_hosts = True
 
     def __init__(self, spec: Callable[[], EC2Spec], clients: Clients, state_dir: Callable[[], Path]) -> None:
         self._get_spec = spec
@@ -188,6 +189,24 @@ class AWSProvider:
     def replace(self, hosts: Sequence[Host]) -> None:
         """Plan to terminate these hosts and to create them anew; ``create`` does it."""
         self._replaced = {host.instance_id for host in hosts if host.instance_id}
+
+    def check_suspension(self, *, force: bool = False) -> list[Host]:
+        """Return the existing hosts if they can be stopped and started again without loss of data."""
+        existing = self.find_existing()
+        stopping.check(self._clients.ec2, existing.named(self.spec.name), force=force)
+        return self._make_hosts(existing)
+
+    def suspend(self, *, observer: Observer) -> None:
+        """Stop all hosts, and remove their alarms."""
+        with lock.hold(self._state_dir()):
+            named = self.find_existing().named(self.spec.name)
+            stopping.stop(self._clients.ec2, self._clients.cloudwatch, named, observer)
+
+    def remove(self, hosts: Sequence[Host]) -> None:
+        """Terminate these hosts and remove their alarms."""
+        ids = {host.instance_id for host in hosts}
+        with lock.hold(self._state_dir()):
+            self._end([one for one in self.find_existing().all if one.id in ids])
 
     def terminate(self) -> list[Host]:
         """Terminate every instance with the cluster's tags, and remove its alarms and its own resources."""

@@ -28,6 +28,7 @@ class RecordedProvider:
 
     access = AccessPolicy()
     records_hosts = True
+    manages_hosts = False
 
     def __init__(
         self,
@@ -69,6 +70,21 @@ class RecordedProvider:
         return self._find()
 
     def replace(self, hosts: Sequence[Host]) -> None:
+        """Refuse."""
+        del hosts
+        raise not_managed(self._cluster, self._label)
+
+    def check_suspension(self, *, force: bool = False) -> list[Host]:
+        """Refuse."""
+        del force
+        raise not_managed(self._cluster, self._label)
+
+    def suspend(self, *, observer: Observer) -> None:
+        """Refuse."""
+        del observer
+        raise not_managed(self._cluster, self._label)
+
+    def remove(self, hosts: Sequence[Host]) -> None:
         """Refuse."""
         del hosts
         raise not_managed(self._cluster, self._label)

@@ -48,6 +48,7 @@ class SSHProvider:
     """
 
     records_hosts = False
+    manages_hosts = False
 
     def __init__(self, configured: SSHHosts, state_dir: Callable[[], Path]) -> None:
         self._configured = configured
@@ -85,6 +86,21 @@ class SSHProvider:
         return self.find()
 
     def replace(self, hosts: Sequence[Host]) -> None:
+        """Refuse."""
+        del hosts
+        raise not_managed(self._configured.name, "SSHCluster")
+
+    def check_suspension(self, *, force: bool = False) -> list[Host]:
+        """Refuse."""
+        del force
+        raise not_managed(self._configured.name, "SSHCluster")
+
+    def suspend(self, *, observer: Observer) -> None:
+        """Refuse."""
+        del observer
+        raise not_managed(self._configured.name, "SSHCluster")
+
+    def remove(self, hosts: Sequence[Host]) -> None:
         """Refuse."""
         del hosts
         raise not_managed(self._configured.name, "SSHCluster")
