@@ -878,6 +878,7 @@ class Cluster(ABC):
             location=self.location(),
             jobs=health.jobs,
             idle=health.idle,
+            interrupted=tuple(self._provider.find_interrupted()),
         )
 
     def keep(self, seconds: float) -> dict[str, IdleState]:

@@ -86,6 +86,7 @@ class ClusterStatus:
         location: Where its hosts are.
         jobs: The active jobs that are commands; None if they were not asked.
         idle: The last check of each host that may end itself, by name.
+        interrupted: The hosts that the provider ended by itself and that were not replaced since.
     """
 
     name: str
@@ -102,6 +103,7 @@ class ClusterStatus:
     location: Location = field(default_factory=Location)
     jobs: tuple[CommandJob, ...] | None = None
     idle: Mapping[str, IdleState] = field(default_factory=dict)
+    interrupted: tuple[Host, ...] = ()
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -122,6 +124,7 @@ class ClusterStatus:
             "account": self.location.account,
             "orchestrator": self._describe(self.orchestrator) if self.orchestrator else None,
             "factories": [self._describe(host) for host in self.factories],
+            "interrupted": [host.name for host in self.interrupted],
             "runtime": self.runtime,
             "ray": {
                 "alive": self.ray_alive,

@@ -25,7 +25,7 @@ from flambe_ansible.journal import Journal
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.plan import HostPlan
 from flambe_ansible.providers import places
-from flambe_ansible.providers.ec2_plan import list_alternatives, list_notes, plan_hosts
+from flambe_ansible.providers.ec2_plan import describe_interruption, list_alternatives, list_notes, plan_hosts
 from flambe_ansible.providers.ec2_spec import EC2Spec
 from flambe_ansible.providers.own_resources import OwnResources
 from flambe_ansible.providers.places import Place
@@ -33,6 +33,7 @@ from flambe_ansible.providers.preparing import Prepared, diagnose, prepare
 
 FRESH_SECONDS = 300.0  # an instance that started this recently may not have printed its host keys yet
 CHANGED_ADDRESS_HINT = "if the address of this machine has changed, launch again: it is then allowed in"
+INTERRUPTED = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
 # At its next boot a stopped instance has a new console, on which cloud-init prints no keys.
 STOPPED_STATES = (HostState.STOPPED, HostState.STOPPING)
 
@@ -120,6 +121,18 @@ class AWSProvider:
         ending = [instance for instance in found if instance.state is HostState.SHUTTING_DOWN]
         return self._make_hosts(live) + [self._make_host(one.name, one) for one in ending]
 
+    def find_interrupted(self) -> list[Host]:
+        """Return the Spot Instances that AWS ended, and that were not replaced since; EC2 shows them for an hour.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-interruptions.html
+        """
+        if not self.spec.settings.spot:
+            return []
+        every = instances.find(self._clients.ec2, self.spec.tags, HostState)
+        live = {one.name for one in every if one.state in LIVE_STATES}
+        ended = {one.name: one for one in every if one.state not in LIVE_STATES and one.reason_code in INTERRUPTED}
+        return [self._make_host(name, one) for name, one in sorted(ended.items()) if name not in live]
+
     def find_existing(self) -> Existing:
         """Return the live instances by role and index."""
         return self.arrange(instances.find(self._clients.ec2, self.spec.tags))
@@ -132,7 +145,13 @@ class AWSProvider:
         location = self.location()
         changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
         tried = list_alternatives(missing, prepared.checked, least=spec.least, wanted=spec.factories_num)
-        notes = (*location.notes, *prepared.notes, *changes, *tried)
+        notes = (
+            *location.notes,
+            *prepared.notes,
+            *changes,
+            *tried,
+            *map(describe_interruption, self.find_interrupted()),
+        )
         self._shown.update(notes)
         hosts = plan_hosts(spec.name, existing, missing, spec.settings, prepared.checked, make_host=self._make_host)
         resources = self.own.describe(prepared.found, prepared.sources)

@@ -36,6 +36,9 @@ class Provider(Protocol):
     def find(self) -> list[Host]:
         """Return the existing hosts, the orchestrator first; change nothing."""
 
+    def find_interrupted(self) -> list[Host]:
+        """Return the hosts that the provider ended by itself and that were not replaced since."""
+
     def plan(self) -> HostPlan:
         """Return what ``create`` would do; change nothing.
 

@@ -68,6 +68,11 @@ def list_alternatives(missing: Mapping[Role, Sequence[int]], checked: Checked, *
     return notes
 
 
+def describe_interruption(host: Host) -> str:
+    """Describe a Spot Instance that AWS ended."""
+    return f"{host.name} ({host.instance_id}, {host.instance_type}) was interrupted by AWS; it is created anew"
+
+
 def _plan_existing(name: str, instance: EC2Instance, host: Host) -> PlannedHost:
     stopped = instance.state in (HostState.STOPPED, HostState.STOPPING)
     return PlannedHost(

@@ -59,6 +59,10 @@ class RecordedProvider:
         """Return the recorded hosts."""
         return records.read_hosts(self._state_dir())
 
+    def find_interrupted(self) -> list[Host]:
+        """Return no hosts."""
+        return []
+
     def plan(self) -> HostPlan:
         """Plan to reuse the hosts of the last launch, and to create all others."""
         note = f"{self._label} does not report existing hosts; its load_all_instances() creates or finds them"

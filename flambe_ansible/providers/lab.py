@@ -53,6 +53,10 @@ class LabProvider:
         """Return the existing hosts; none if there is no lab."""
         return self._aws.find(strict=strict) if self._may_have_hosts() else []
 
+    def find_interrupted(self) -> list[Host]:
+        """Return the Spot Instances that the lab ended."""
+        return self._aws.find_interrupted() if labs.status(self._lab).up else []
+
     def plan(self) -> HostPlan:
         """Return what a launch would do, also while the lab is not running."""
         status = labs.status(self._lab)

@@ -76,6 +76,10 @@ class SSHProvider:
         known = addresses.read(self._state_dir())
         return [replace(host, private_ip=known.get(host.private_ip, host.private_ip)) for host in self.hosts]
 
+    def find_interrupted(self) -> list[Host]:
+        """Return no hosts."""
+        return []
+
     def plan(self) -> HostPlan:
         """Plan to reuse all hosts."""
         return plan_reuse(self._configured.name, len(self._configured.factories_ips), self.find())

@@ -59,7 +59,7 @@ def drain(address: str, environment: str, port: int, dashboard: Dashboard, secon
     nodes = [node["node_id"] for node in alive if node["node_ip"] == address]
     if not nodes:
         return {"found": False, "drained": True, "running": [], "error": ""}
-    head = next(node["node_ip"] for node in alive if node.get("is_head_node"))
+    head = next((node["node_ip"] for node in alive if node.get("is_head_node")), "127.0.0.1")
     node, deadline = nodes[0], time.monotonic() + seconds
     request(node, environment, f"{head}:{port}", dashboard.token, seconds)
     while node in [one["node_id"] for one in dashboard.list_alive()]:
