@@ -18,7 +18,7 @@ from flambe_ansible.ssh import on_each
 
 TIMEOUT = 300.0  # seconds until everything on the hosts must have ended
 STEP = "drain"
-_STOP_TIMEOUT = 60.0
+_COMMAND_TIMEOUT = 60.0
 
 
 def check_removal(cluster: str, hosts: Sequence[Host], doomed: Sequence[Host]) -> None:
@@ -62,10 +62,11 @@ def drain(
     running = [host for host in hosts if host.state is HostState.RUNNING]
     if ray is None or not running:
         return
-    results = on_each(running, partial(_drain_one, fleet, ray, seconds=seconds))
+    results = on_each(running, partial(_drain_one, fleet, ray, seconds=seconds)) if ray.drains else {}
     busy = {name: result for name, result in results.items() if not result.drained}
     reasons = [f"{name}: {one.error or ', '.join(one.running) or 'it is not idle'}" for name, one in busy.items()]
     if busy and not force:
+        on_each([host for host in running if host.name not in busy], partial(_run, fleet, ray.start_command))
         raise ClusterBusyError(
             f"cluster {cluster}: Ray was not drained within {seconds:g} s; nothing was removed; {'; '.join(reasons)}."
             " Drained nodes accept no new tasks; they join again when their tasks have ended",
@@ -73,7 +74,7 @@ def drain(
         )
     for reason in reasons:
         fleet.observer(Notice(message=f"{reason}; it is ended", warning=True))
-    on_each(running, partial(_stop_one, fleet, ray))
+    on_each(running, partial(_run, fleet, ray.stop_command))
 
 
 def _drain_one(fleet: Fleet, ray: RayService, host: Host, *, seconds: float) -> Drained:
@@ -85,13 +86,13 @@ def _drain_one(fleet: Fleet, ray: RayService, host: Host, *, seconds: float) -> 
 
     report(Status.RUNNING)
     result = ray.drain(fleet.connections, fleet.head, host, seconds=seconds)
-    if result.drained and ray.drains:  # at once: the unit starts Ray again some seconds after it has ended
-        _stop_one(fleet, ray, host)
+    if result.drained:  # at once: the unit starts Ray again some seconds after it has ended
+        _run(fleet, ray.stop_command, host)
     report(Status.CHANGED if result.drained else Status.FAILED, result.error)
     return result
 
 
-def _stop_one(fleet: Fleet, ray: RayService, host: Host) -> None:
-    """Stop Ray on a host; one that does not answer is terminated all the same."""
+def _run(fleet: Fleet, command: str, host: Host) -> None:
+    """Run a command on a host; one that does not answer is ignored, and terminated all the same."""
     with suppress(HostError):
-        fleet.connections.run(host, ray.stop_command, timeout=_STOP_TIMEOUT, check=False)
+        fleet.connections.run(host, command, timeout=_COMMAND_TIMEOUT, check=False)

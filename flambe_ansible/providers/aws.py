@@ -144,7 +144,7 @@ class AWSProvider:
         prepared = self._prepare(existing, missing)
         location = self.location()
         changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
-        tried = list_alternatives(missing, prepared.checked, least=spec.least, wanted=spec.factories_num)
+        tried = list_alternatives(missing, prepared.checked, spec.settings, least=spec.least, wanted=spec.factories_num)
         notes = (
             *location.notes,
             *prepared.notes,

@@ -55,9 +55,14 @@ def list_notes(cluster: str, existing: Existing, settings: InstanceSettings, fac
     return notes
 
 
-def list_alternatives(missing: Mapping[Role, Sequence[int]], checked: Checked, *, least: int, wanted: int) -> list[str]:
-    """Return a note about the combinations of type and subnet that are used in order, and one about fewer factories."""
+def list_alternatives(
+    missing: Mapping[Role, Sequence[int]], checked: Checked, settings: InstanceSettings, *, least: int, wanted: int
+) -> list[str]:
+    """Return notes about Spot Instances, the combinations that are used in order, and fewer factories."""
     notes = []
+    if settings.spot.keys() & missing.keys():
+        limit = f" for at most {settings.spot[Role.FACTORY]} USD per hour each" if settings.spot[Role.FACTORY] else ""
+        notes.append(f"new factories are Spot Instances{limit}; AWS may terminate them at any time")
     for role in missing:
         first, *others = map(str, checked.choices.get(role, ()))
         if others:

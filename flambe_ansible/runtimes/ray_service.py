@@ -189,6 +189,11 @@ class RayService:
         return f"sudo -n systemctl stop {self.unit}"
 
     @property
+    def start_command(self) -> str:
+        """The shell command that starts it on a host."""
+        return f"sudo -n systemctl start {self.unit}"
+
+    @property
     def disable_command(self) -> str:
         """The shell command that stops it on a host for good."""
         return f"sudo systemctl disable --now {self.unit}"

@@ -128,7 +128,7 @@ def test_a_refused_drain_is_an_error(dashboard: Dashboard) -> None:
 def test_nothing_is_removed_if_a_node_is_not_drained_except_with_force() -> None:
     _, first, second, *_ = HOSTS
     connections = make_connections()
-    ray = create_autospec(RayService, instance=True, stop_command="stop", drains=object())
+    ray = create_autospec(RayService, instance=True, stop_command="stop", start_command="start", drains=object())
     ray.drain.side_effect = lambda _connections, _head, host, *, seconds: Drained(
         drained=host is not second, running=("1 tasks: train",) if host is second else ()
     )
@@ -136,7 +136,8 @@ def test_nothing_is_removed_if_a_node_is_not_drained_except_with_force() -> None
     with pytest.raises(ClusterBusyError, match=f"nothing was removed; {second.name}: 1 tasks: train") as caught:
         take_out(force=False)
     assert (caught.value.exit_code, "--force" in (caught.value.hint or "")) == (11, True)
-    assert [call.args[0].name for call in connections.run.call_args_list] == [first.name]
+    calls = [(call.args[0].name, call.args[1]) for call in connections.run.call_args_list]
+    assert calls == [(first.name, "stop"), (first.name, "start")]  # it joins again
     take_out(force=True)
     assert {call.args[0].name for call in connections.run.call_args_list} == {first.name, second.name}
 
