@@ -103,5 +103,6 @@ def list_work(dashboard: Dashboard, node: str) -> list[str]:
         rows = dashboard.read(f"/api/v0/{kind}?{urllib.parse.urlencode(query)}")
         if rows:
             names = sorted({str(row.get("name") or row.get("class_name") or "unnamed") for row in rows})
-            found.append(f"{len(rows)} {kind}: {', '.join(names[:3])}")
+            noun = kind if len(rows) > 1 else kind.rstrip("s")
+            found.append(f"{len(rows)} {noun}: {', '.join(names[:3])}")
     return found

@@ -130,10 +130,10 @@ def test_nothing_is_removed_if_a_node_is_not_drained_except_with_force() -> None
     connections = make_connections()
     ray = create_autospec(RayService, instance=True, stop_command="stop", start_command="start", drains=object())
     ray.drain.side_effect = lambda _connections, _head, host, *, seconds: Drained(
-        drained=host is not second, running=("1 tasks: train",) if host is second else ()
+        drained=host is not second, running=("1 task: train",) if host is second else ()
     )
     take_out = partial(shrinking.drain, make_fleet(connections), ray, [first, second], seconds=3, cluster="demo")
-    with pytest.raises(ClusterBusyError, match=f"nothing was removed; {second.name}: 1 tasks: train") as caught:
+    with pytest.raises(ClusterBusyError, match=f"nothing was removed; {second.name}: 1 task: train") as caught:
         take_out(force=False)
     assert (caught.value.exit_code, "--force" in (caught.value.hint or "")) == (11, True)
     calls = [(call.args[0].name, call.args[1]) for call in connections.run.call_args_list]
