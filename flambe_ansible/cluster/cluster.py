@@ -703,8 +703,9 @@ class Cluster(ABC):
             ClusterBusyError: A job runs on them; nothing was removed.
         """
         self.check_management()
+        wanted = set(names)
         hosts = [host for host in self.find_hosts() if host.state in LIVE_STATES]
-        doomed = [host for host in hosts if host.name in set(names)]
+        doomed = [host for host in hosts if host.name in wanted]
         shrinking.check_removal(self.name, hosts, doomed)
         self.keep_factories(sum(host.role is Role.FACTORY for host in hosts) - len(doomed))
         with self.reserve("remove"):
