@@ -194,8 +194,8 @@ TYPES = tuple(
     for name, hosts in (
         (
             "factories_type",
-            "the factories, unless `factories_types` is set: x86_64, or arm64 with runtime ray. flambe supports GPUs up to"
-            " the T4 of g4dn.",
+            "the factories, unless `factories_types` is set: x86_64, or arm64 with runtime ray. flambe supports GPUs up"
+            " to the T4 of g4dn.",
         ),
         ("orchestrator_type", "the orchestrator: x86_64, or arm64 with runtime ray; at least t2.small, no GPU needed."),
     )
