@@ -54,6 +54,9 @@ class Host:
     private_port: int = 22  # of its sshd at ``private_ip``
     alias: str = ""  # of its host key if it has no ``instance_id``; "" is its name
     started: float = 0.0  # when it was started last, in seconds since the epoch; 0 is unknown
+    zone: str = ""  # the provider's availability zone
+    spot: bool = False  # whether the provider may end it at any time
+    reason: str = ""  # the provider's code for the reason of its state, such as Client.UserInitiatedShutdown
 
     @property
     def key_alias(self) -> str:

@@ -25,7 +25,8 @@ def build(
     """Build the inventory of a cluster; ``connection`` has the variables with which Ansible connects, by host name.
 
     Every host has its connection's variables, ``private_ip``, ``public_ip`` ("" if it has none), ``instance_id`` and
-    ``instance_type``, and ``private_port`` if a port of its sshd is not 22.
+    ``instance_type``, ``zone`` and ``spot`` if its provider has zones, and ``private_port`` if a port of its sshd is
+    not 22.
     """
     groups: dict[str, dict[str, Any]] = {group: {"hosts": {}} for group in GROUPS.values()}
     for host in sorted(hosts, key=lambda host: (host.role != Role.ORCHESTRATOR, host.index)):
@@ -35,6 +36,7 @@ def build(
             "public_ip": host.public_ip or "",
             "instance_id": host.instance_id or "",
             "instance_type": host.instance_type,
+            **({"zone": host.zone, "spot": host.spot} if host.zone else {}),
             **({"private_port": host.private_port} if host.private_port != 22 or host.port != 22 else {}),
         }
     return {"all": {"vars": dict(variables), "children": groups}}

@@ -18,12 +18,14 @@ from flambe_ansible.cli.commands.logs import logs
 from flambe_ansible.cli.commands.open import open_sites
 from flambe_ansible.cli.commands.plan import plan
 from flambe_ansible.cli.commands.pull import pull
+from flambe_ansible.cli.commands.resize import remove, resize
 from flambe_ansible.cli.commands.run import run
 from flambe_ansible.cli.commands.ssh import ssh
 from flambe_ansible.cli.commands.ssh_config import ssh_config
 from flambe_ansible.cli.commands.status import status
 from flambe_ansible.cli.commands.stop import stop
 from flambe_ansible.cli.commands.submit import submit
+from flambe_ansible.cli.commands.suspend import resume, suspend
 from flambe_ansible.cli.commands.tunnel import tunnel
 from flambe_ansible.cli.options import CONTEXT, debug_option, write_examples
 
@@ -47,6 +49,7 @@ click.rich_click.COMMAND_GROUPS = {
                 "down",
             ],
         },
+        {"name": "Cluster size", "commands": ["resize", "remove", "suspend", "resume"]},
         {"name": "Jobs", "commands": ["submit", "run", "jobs", "logs", "open", "tunnel", "pull", "stop"]},
         {"name": "Lab: EC2 on this machine", "commands": ["lab"]},
     ]
@@ -84,6 +87,7 @@ def app() -> None:
 
 COMMANDS = (
     init, doctor, plan, launch, status, ssh, execute, keep, inventory, ssh_config, down,
+    resize, remove, suspend, resume,
     submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab,
 )  # fmt: skip
 for command in COMMANDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flambe_ansible.cli import errors
@@ -11,7 +11,7 @@ from flambe_ansible.cli.errors import NoAnswerError
 from flambe_ansible.cli.interrupts import interruptible
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.progress import Progress
-from flambe_ansible.cli.render.plan import write_question
+from flambe_ansible.cli.render.plan import render_plan, write_question
 from flambe_ansible.cli.render.words import count, shorten_host
 from flambe_ansible.errors import CancelledError, ClusterConfigurationError, HostConnectionError
 from flambe_ansible.events import Notice
@@ -51,14 +51,26 @@ def require_yes(output: Output, question: str, outcome: str) -> None:
         raise CancelledError(f"cancelled; {outcome}")
 
 
+def launch_existing(output: Output, file: str, cluster: Cluster, *, yes: bool) -> int:
+    """Show the plan of a launch, ask, launch, and print the result; return the exit code."""
+    plan = cluster.plan()
+    output.console.print(render_plan(plan))
+    confirm(output, plan, yes=yes)
+    hosts = [host.name for host in plan.hosts]
+    result, progress = attempt(output, cluster, cluster.run, hosts=hosts, on_failure=None)
+    facts = settle(output, cluster, "keep") if result.failed else {}
+    finish(output, file, result, progress, cluster, facts)
+    return report_failed(output, result, cluster=cluster)
+
+
 def attempt(
-    output: Output, cluster: Cluster, plan: Plan, work: Callable[[], Result], *, on_failure: str | None
+    output: Output, cluster: Cluster, work: Callable[[], Result], *, hosts: Sequence[str], on_failure: str | None
 ) -> tuple[Result, Progress]:
     """Do work that may create hosts, and show its progress; return its result and the progress.
 
     If it fails, print the error, then keep or terminate the new hosts.
     """
-    cluster.observer = progress = Progress(output, cluster=plan.cluster, hosts=[host.name for host in plan.hosts])
+    cluster.observer = progress = Progress(output, cluster=cluster.name, hosts=hosts)
     with interruptible():
         try:
             with progress:
@@ -116,3 +128,27 @@ def settle(output: Output, cluster: Cluster, on_failure: str | None) -> dict[str
         return {"created": created, "kept": None}
     output.say(f"Terminated the {hosts} of this launch: {', '.join(created)}.")
     return {"created": created, "kept": []}
+
+
+def finish(
+    output: Output, file: str, result: LaunchResult, progress: Progress, cluster: Cluster, facts: dict[str, Any]
+) -> None:
+    """Print the result, and with ``--json`` the document."""
+    from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
+
+    orchestrator = result.hosts[0]
+    ssh = write_ssh_line(
+        orchestrator,
+        username=cluster.username,
+        key=cluster.key,
+        known_hosts=cluster.known_hosts,
+        proxy_jump=cluster.proxy_jump,
+    )
+    changes = progress.board.list_changes()
+    output.console.print(render_card(result, file=file, cluster=cluster.name, changes=changes))
+    output.say()
+    output.say("With plain OpenSSH:")
+    output.say_command(ssh)
+    if output.json:
+        document = describe_launch(result, cluster=cluster.name, location=cluster.location())
+        output.write_document({**document, "steps": progress.board.to_list(), "notices": output.notices, **facts})

@@ -6,7 +6,7 @@ methods take or return boto3's instance resources; these use ``ec2.instances.EC2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Unpack
@@ -34,7 +34,7 @@ from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
 if TYPE_CHECKING:
     import boto3
 
-LAUNCHES = ("launch", "submit")  # the commands that create or update the cluster
+LAUNCHES = ("launch", "submit", "remove")  # the commands that create or update the cluster
 ARCHITECTURES = {"x86_64": X86, "aarch64": ARM}  # uname's words for a processor to EC2's
 
 
@@ -44,7 +44,7 @@ class AWSCluster(Cluster):
     Args:
         name: The cluster's name, unique for its creator in the region.
         factories_num: How many factories it has.
-        factories_type: The instance type of the factories.
+        factories_type: The instance type of the factories; None with ``factories_types``.
         orchestrator_type: The instance type of the orchestrator.
         key_name: The name of the EC2 key pair that the hosts accept; None is one that belongs to the cluster.
         security_group: The id of the hosts' security group; None is one that belongs to the cluster.
@@ -66,19 +66,24 @@ class AWSCluster(Cluster):
         ssh_sources: The networks from which the cluster's own security group lets SSH in; None is this machine.
         max_price_per_hour: What all hosts may cost per hour, in US dollars; None is no limit.
         budget: What the cluster may cost in all, in US dollars; then its hosts power themselves off. None is no limit.
+        factories_types: Instead of ``factories_type``: the types of the factories, used in order.
+        subnet_ids: Instead of ``subnet_id``: the subnets of the hosts, used in order.
+        min_factories: With how many factories a launch succeeds if AWS has no room for all; None is all.
+        factories_spot: Whether the factories are Spot Instances; a mapping has their ``max_price`` (USD per hour).
         options: The keyword arguments that all clusters share; ``Cluster`` documents them.
     """
 
     provider: ClassVar[str] = "aws"
     schema: ClassVar[Schema] = AWS_CLUSTER
     ends_hosts: ClassVar[bool] = True
+    default_type: ClassVar[str] = ""  # of factories without a configured one
     _key: str = ""  # the configured private key
 
     def __init__(
         self,
         name: str,
         factories_num: int,
-        factories_type: str,
+        factories_type: str | None,
         orchestrator_type: str,
         key_name: str | None = None,
         security_group: str | None = None,
@@ -100,6 +105,10 @@ class AWSCluster(Cluster):
         ssh_sources: list[str] | None = None,
         max_price_per_hour: float | None = None,
         budget: float | None = None,
+        factories_types: list[str] | None = None,
+        subnet_ids: list[str] | None = None,
+        min_factories: int | None = None,
+        factories_spot: bool | Mapping[str, float] = False,
         **options: Unpack[ClusterOptions],
     ) -> None:
         super().__init__(
@@ -128,6 +137,10 @@ class AWSCluster(Cluster):
         self.ssh_sources = ssh_sources
         self.max_price_per_hour = max_price_per_hour
         self.budget = budget
+        self.factories_types = factories_types
+        self.subnet_ids = subnet_ids
+        self.min_factories = min_factories
+        self.factories_spot = factories_spot
 
     @property
     def key(self) -> str:
@@ -185,7 +198,7 @@ class AWSCluster(Cluster):
 
     def _find_default_ami(self, _type: str) -> str | None:
         """Return the default image of hosts of a type, ``orchestrator`` or ``factory``."""
-        kind = self.orchestrator_type if _type == "orchestrator" else self.factories_type
+        kind = self._settings.types[Role.ORCHESTRATOR if _type == "orchestrator" else Role.FACTORY]
         return images.find_default_for(self.clients.ec2, self.clients.ssm, kind).id
 
     def check_termination(self) -> list[Host]:
@@ -335,20 +348,37 @@ class AWSCluster(Cluster):
             max_price_per_hour=self.max_price_per_hour,
             budget=self.budget,
             ssh_sources=tuple(self.ssh_sources or ()),
+            min_factories=self.min_factories,
         )
 
     @property
     def _settings(self) -> launching.InstanceSettings:
+        first_type, *more_types = self._factory_types
+        first_subnet, *more_subnets = self.subnet_ids or [self.subnet_id or ""]
         return launching.InstanceSettings(
-            types={Role.ORCHESTRATOR: self.orchestrator_type, Role.FACTORY: self.factories_type},
+            types={Role.ORCHESTRATOR: self.orchestrator_type, Role.FACTORY: first_type},
             images={Role.ORCHESTRATOR: self.orchestrator_ami, Role.FACTORY: self.factory_ami},
             key_name=self.key_name or "",
             key=Path(self._key),
             security_group=self.security_group or "",
-            subnet_id=self.subnet_id or "",
+            subnet_id=first_subnet,
             volume_type=self.volume_type,
             volume_size=int(self.volume_size),
             dedicated=self.dedicated,
             ending=frozenset(role for role, hours in self._idle.hours.items() if hours != alarms.NEVER),
             architectures=tuple(ARCHITECTURES[machine] for machine in self._runtime.machines),
+            more_types=tuple(more_types),
+            more_subnets=tuple(more_subnets),
+            fewer_factories=self.min_factories is not None and self.min_factories < self.factories_num,
+            spot={Role.FACTORY: self._spot_price} if self.factories_spot else {},
         )
+
+    @property
+    def _factory_types(self) -> list[str]:
+        """The types of the factories, in order."""
+        return list(self.factories_types or [self.factories_type or self.default_type])
+
+    @property
+    def _spot_price(self) -> str:
+        """The highest price of a Spot Instance as EC2 takes it, or ""."""
+        return f"{self.factories_spot['max_price']:g}" if isinstance(self.factories_spot, Mapping) else ""

@@ -39,7 +39,16 @@ from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.fleet.reservation import Reservation
-from flambe_ansible.hosts import Host, HostState, Location, Role, factory_name, make_host, orchestrator_name
+from flambe_ansible.hosts import (
+    LIVE_STATES,
+    Host,
+    HostState,
+    Location,
+    Role,
+    factory_name,
+    make_host,
+    orchestrator_name,
+)
 from flambe_ansible.jobs import executing, state, submission
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs, require_commands
@@ -49,7 +58,7 @@ from flambe_ansible.jobs.jobs import FileJobs, require_jobs
 from flambe_ansible.jobs.runnables import make_file_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
-from flambe_ansible.launch import launch, lock, status
+from flambe_ansible.launch import launch, lock, shrinking, status
 from flambe_ansible.launch.costs import Costs
 from flambe_ansible.launch.launch import FailedHost, LaunchOptions, LaunchResult
 from flambe_ansible.launch.plan import Plan, mark_replaced
@@ -146,8 +155,10 @@ class Cluster(Runnable):
 
     provider: ClassVar[str] = ""  # the provider's name in plans and state folders; "" is the class's name
     ends_hosts: ClassVar[bool] = False  # whether terminate_instances terminates hosts
+    membership_hint: ClassVar[str | None] = None  # how hosts are added and removed, if it is not by commands
     orchestrator_timeout: int = idle.NEVER
     factories_timeout: int = idle.NEVER
+    min_factories: int | None = None  # with how many factories a launch succeeds; None is all
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Record that a class with its own ``terminate_instances`` terminates hosts."""
@@ -660,6 +671,91 @@ class Cluster(Runnable):
         self._replaced = [host for host in self.find_hosts() if host.name in wanted]
         self._provider.replace(self._replaced)
 
+    def check_management(self) -> None:
+        """Check that single hosts can be stopped, started and terminated.
+
+        Raises:
+            ClusterConfigurationError: The hosts are not managed by this project.
+        """
+        if not self._provider.manages_hosts:
+            raise not_managed(self.name, type(self).__name__, hint=self.membership_hint)
+
+    def check_suspension(self, *, force: bool = False) -> list[Host]:
+        """Return the hosts that ``suspend`` stops; change nothing.
+
+        Raises:
+            ClusterConfigurationError: A host cannot be stopped, or data on it would be lost and ``force`` is False.
+            ClusterNotFoundError: There are no hosts.
+        """
+        self.check_management()
+        hosts = self._provider.check_suspension(force=force)
+        if not hosts:
+            raise ClusterNotFoundError(f"there are no hosts of cluster {self.name}")
+        return hosts
+
+    def suspend(self, *, force: bool = False) -> None:
+        """Stop all hosts, and keep their disks; a launch starts them again.
+
+        Args:
+            force: Suspend although a job runs, which ends it, or data outside of the hosts' volumes is lost.
+
+        Raises:
+            ClusterBusyError: A job runs, or another process has reserved the cluster; nothing was changed.
+        """
+        with self.reserve("suspend"):
+            heads = self._find_head()
+            if heads and not force:
+                self.attach(heads)  # raises if it does not answer
+                hint = "wait for it, or end it with flambe-ans suspend CLUSTER --force"
+                shrinking.check_jobs(self.name, self._list_active(self.fleet), hint=hint)
+            self.check_suspension(force=force)
+            self._provider.suspend(observer=self.observer)
+
+    def keep_factories(self, number: int) -> None:
+        """Let the next launch of this object create or keep this many factories, whatever the configuration says."""
+        self.factories_num = number
+        self.min_factories = None if self.min_factories is None else min(self.min_factories, number)
+
+    def remove_hosts(
+        self, names: Iterable[str], *, force: bool = False, timeout: float = shrinking.TIMEOUT
+    ) -> LaunchResult:
+        """Drain Ray on factories, terminate them, and update the other hosts with a launch.
+
+        Args:
+            names: The factories' names.
+            force: Go on although tasks run on them after ``timeout``, or although a job of another runtime runs.
+            timeout: Seconds until everything on them must have ended.
+
+        Raises:
+            ClusterConfigurationError: The hosts are not managed by this project, or no factory would be left.
+            ClusterBusyError: A job runs on them; nothing was removed.
+        """
+        self.check_management()
+        wanted = set(names)
+        hosts = [host for host in self.find_hosts() if host.state in LIVE_STATES]
+        doomed = [host for host in hosts if host.name in wanted]
+        shrinking.check_removal(self.name, hosts, doomed)
+        self.keep_factories(sum(host.role is Role.FACTORY for host in hosts) - len(doomed))
+        with self.reserve("remove"):
+            self._end_work(doomed, force=force, timeout=timeout)
+            self._provider.remove(doomed)
+            self._access.forget(doomed)
+            return self._launch(LaunchOptions(force=force), check=lambda: None)
+
+    def _end_work(self, hosts: Sequence[Host], *, force: bool, timeout: float) -> None:
+        """Let all that runs on these hosts end."""
+        heads = self._find_head()
+        if not heads:
+            message = f"the orchestrator of cluster {self.name} is not running; nothing was changed"
+            raise ClusterNotFoundError(message, hint="flambe-ans launch CLUSTER")
+        running = [*heads, *(host for host in hosts if host.state is HostState.RUNNING)]
+        self._access.open_each(running, patience=self._limits.for_query, observer=self._show_notices)
+        fleet = self._make_fleet(self._make_orchestrator(heads[0]), [self._make_factory(host) for host in hosts])
+        if not (force or self._runtime.commands):
+            hint = "wait for it, or end it with --force"
+            shrinking.check_jobs(self.name, self._list_active(fleet), hint=hint)
+        shrinking.drain(fleet, self._runtime.ray, hosts, seconds=timeout, force=force, cluster=self.name)
+
     def expected_host_keys(self, host: Host) -> list[str] | None:
         """Return the SSH host keys (``type base64``) that the provider vouches for; None if it has none."""
         return self._provider.host_keys(host)
@@ -793,7 +889,11 @@ class Cluster(Runnable):
         return ClusterStatus(
             name=self.name,
             state=status.derive_state(
-                hosts, factories_num=self.factories_num, launching=launching, health=health, has_ray=has_ray
+                hosts,
+                factories_num=min(self.min_factories or self.factories_num, self.factories_num),
+                launching=launching,
+                health=health,
+                has_ray=has_ray,
             ),
             orchestrator=head,
             factories=tuple(host for host in hosts if host.role is Role.FACTORY),
@@ -809,6 +909,7 @@ class Cluster(Runnable):
             idle=health.idle,
             notes=status.compare_clients(self._runtime, health.ray),
             costs=self._measure_costs() if hosts else None,
+            interrupted=tuple(self._provider.find_interrupted()),
         )
 
     def compare_clients(self) -> tuple[str, ...]:

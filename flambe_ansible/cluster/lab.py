@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Unpack
@@ -31,7 +32,8 @@ class LabCluster(AWSCluster):
         name: The cluster's name, unique for its creator in the lab.
         factories_num: How many factories it has.
         lab: The lab's name.
-        factories_type: The instance type of the factories; all hosts of a lab share this machine, whatever their type.
+        factories_type: The instance type of the factories; None is t3.small. All hosts of a lab share this machine,
+            whatever their type.
         orchestrator_type: The instance type of the orchestrator.
         creator: The owner of the cluster; None is this machine's user.
         tags: More tags for hosts and volumes.
@@ -44,18 +46,22 @@ class LabCluster(AWSCluster):
         factory_ami: The same for the factories.
         max_price_per_hour: What all hosts may cost per hour, by the lab's prices in US dollars; None is no limit.
         budget: What the cluster may cost in all, by the same prices; then its hosts power themselves off.
+        factories_types: Instead of ``factories_type``: the types of the factories, used in order.
+        min_factories: With how many factories a launch succeeds if the lab has no room for all; None is all.
+        factories_spot: Whether the factories are Spot Instances; a mapping has their ``max_price`` (USD per hour).
         options: The keyword arguments that all clusters share; ``Cluster`` documents them.
     """
 
     provider: ClassVar[str] = "lab"
     schema: ClassVar[Schema] = LAB_CLUSTER
+    default_type: ClassVar[str] = "t3.small"
 
     def __init__(
         self,
         name: str,
         factories_num: int = 1,
         lab: str = labs.DEFAULT,
-        factories_type: str = "t3.small",
+        factories_type: str | None = None,
         orchestrator_type: str = "t3.small",
         creator: str | None = None,
         tags: dict[str, str] | None = None,
@@ -68,6 +74,9 @@ class LabCluster(AWSCluster):
         factory_ami: str | None = None,
         max_price_per_hour: float | None = None,
         budget: float | None = None,
+        factories_types: list[str] | None = None,
+        min_factories: int | None = None,
+        factories_spot: bool | Mapping[str, float] = False,
         **options: Unpack[ClusterOptions],
     ) -> None:
         super().__init__(
@@ -85,6 +94,9 @@ class LabCluster(AWSCluster):
             factory_ami=factory_ami,
             max_price_per_hour=max_price_per_hour,
             budget=budget,
+            factories_types=factories_types,
+            min_factories=min_factories,
+            factories_spot=factories_spot,
             **options,
         )
         self.lab = lab

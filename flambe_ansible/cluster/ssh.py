@@ -39,6 +39,7 @@ class SSHCluster(Cluster):
     """
 
     provider: ClassVar[str] = "ssh"
+    membership_hint: ClassVar[str | None] = "add or remove hosts in factories_ips, then: flambe-ans launch CLUSTER"
 
     def __init__(
         self,

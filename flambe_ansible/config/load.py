@@ -127,7 +127,10 @@ def _read_root(root: yaml.Node, reader: Reader, *, folder: Path, kind: ClusterKi
     values = {name: _resolve(schema.by_name[name], value, folder) for name, value in values.items()}
     for flaw in find_flaws(schema, values, invalid=invalid):
         reader.flaws.append(PlacedFlaw(flaw, _find_position(reader, flaw)))
-    return {} if reader.flaws else {name: normalize(schema.by_name[name], value) for name, value in values.items()}
+    if reader.flaws:
+        return {}
+    replaced = dict.fromkeys(name for name in schema.instead if name not in values and schema.by_name[name].required)
+    return replaced | {name: normalize(schema.by_name[name], value) for name, value in values.items()}
 
 
 def _read_fields(root: yaml.MappingNode, reader: Reader, schema: Schema) -> tuple[dict[str, Any], set[str]]:
@@ -145,10 +148,12 @@ def _read_fields(root: yaml.MappingNode, reader: Reader, schema: Schema) -> tupl
         if values[entry.key] is None and len(reader.flaws) > before:
             invalid.add(entry.key)
     meant = {placed.flaw.suggestion for placed in reader.flaws if placed.flaw.at_key}
-    missing = [one for one in schema.fields if one.required and one.name not in values and one.name not in meant]
-    for one in missing:
-        _note(reader, f"{one.name} is missing", Position.of(root), expected=f"{one.name}: {one.expected}")
-    return values, invalid | {one.name for one in schema.fields if one.required and one.name not in values}
+    replaced = {name for name, other in schema.instead.items() if other in values or other in meant}
+    absent = [one for one in schema.fields if one.required and one.name not in values and one.name not in replaced]
+    for one in absent:
+        if one.name not in meant:
+            _note(reader, f"{one.name} is missing", Position.of(root), expected=f"{one.name}: {one.expected}")
+    return values, invalid | {one.name for one in absent}
 
 
 def _note_unknown(reader: Reader, entry: Entry, schema: Schema, *, given: set[str]) -> None:

@@ -62,6 +62,16 @@ def start_instances(ec2: EC2Client, ids: Sequence[str]) -> None:
         ec2.start_instances(InstanceIds=chunk)
 
 
+@aws_call("stop instances")
+def stop_instances(ec2: EC2Client, ids: Sequence[str]) -> None:
+    """Stop running instances; their EBS volumes stay.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StopInstances.html
+    """
+    for chunk in _split(ids, IDS_PER_CALL):
+        ec2.stop_instances(InstanceIds=chunk)
+
+
 @aws_call("terminate instances")
 def terminate_instances(ec2: EC2Client, ids: Sequence[str]) -> None:
     """Terminate instances."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import hashlib
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from flambe_ansible.ec2 import api, gpus, images, quotas, rules
+from flambe_ansible.ec2 import api, quotas, rules
+from flambe_ansible.ec2.choices import Choice, combine
 from flambe_ansible.ec2.costs import list_costs
 from flambe_ansible.ec2.errors import is_denied
-from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
 from flambe_ansible.ec2.quotas import Demand
+from flambe_ansible.ec2.role_checks import RoleChecks, TypeResult, find_closest, look_up
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, Problem
 from flambe_ansible.findings import Finding, note_denied
 from flambe_ansible.findings import make_problem as _problem
@@ -26,10 +26,9 @@ from flambe_ansible.validation.keyfile import read_public_key
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
-    from mypy_boto3_ec2.type_defs import InstanceTypeInfoTypeDef, SubnetTypeDef
+    from mypy_boto3_ec2.type_defs import SubnetTypeDef
     from mypy_boto3_ssm.client import SSMClient
 
-T = TypeVar("T")
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104 # no address to listen on
 OWN = "one that belongs to the cluster"
 OUTSIDE = "192.0.2.1"  # an address of no network (RFC 5737)
@@ -40,15 +39,13 @@ class Checked:
     """The result of the checks.
 
     Attributes:
-        images: The image of each role's new hosts.
+        choices: The combinations of type and subnet for each role's new hosts, in order.
         findings: The result of each check.
-        public_address: Whether new hosts must request public addresses.
         public: Whether this machine connects to public addresses of the new hosts.
     """
 
-    images: Mapping[Role, Image]
+    choices: Mapping[Role, Sequence[Choice]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
-    public_address: bool = False
     public: bool = False
 
     @property
@@ -112,36 +109,57 @@ def examine(
     Raises:
         AWSError: A call failed, which leaves unknown whether hosts can be created.
     """
-    checks = _Checks(ec2, ssm, settings, names, needs)
+    checks = _Checks(ec2, settings, names, needs)
+    types = {role: settings.list_types(role) for role in Role}
     with ThreadPoolExecutor(4) as pool:
-        vcpus = pool.submit(quotas.check, ec2, service_quotas, settings.types, demand, names=names)
+        vcpus = pool.submit(
+            quotas.check,
+            ec2,
+            service_quotas,
+            types,
+            demand,
+            names=names,
+            spot=settings.spot,
+            flexible=settings.flexible,
+        )
         if not demand.counts:
-            return Checked({}, tuple(vcpus.result()))
-        subnet, problems = checks.check_subnet(sum(demand.counts.values()))
-        zone = subnet.get("AvailabilityZone", "") if subnet else ""
-        group = pool.submit(checks.check_security_group, subnet)
+            return Checked(findings=tuple(vcpus.result()))
+        subnets, problems = checks.check_subnets(sum(demand.counts.values()))
+        zones = list(dict.fromkeys(subnet["AvailabilityZone"] for subnet in subnets))
+        group = pool.submit(checks.check_security_group, subnets[0] if subnets else None)
         key = pool.submit(checks.check_key)
-        roles = {role: pool.submit(checks.check_role, role, zone) for role in demand.counts}
-    network, public_address = checks.check_public_addresses(subnet)
-    place = f"{settings.subnet_id} in {zone}"
+        roles = {
+            role: pool.submit(RoleChecks(ec2, ssm, settings, names, role, _limit(needs, role)).check_types, zones)
+            for role in demand.counts
+        }
+    networks = {subnet["SubnetId"]: checks.check_public_addresses(subnet) for subnet in subnets}
+    requests = {subnet_id: requested for subnet_id, (_, requested) in networks.items()}
+    place = ", ".join(f"{one['SubnetId']} in {one['AvailabilityZone']}" for one in subnets)
     findings = [
         Finding(check="subnet", fact=place, problems=tuple(problems)),
-        network,
+        *(finding for finding, _ in networks.values()),
         _make_finding("security group", settings.security_group or OWN, *group.result()),
         _make_finding("key pair", settings.key_name or OWN, key.result()),
     ]
-    found: dict[Role, Image] = {}
-    for role, result in ((role, task.result()) for role, task in roles.items()):
-        fact = f"{settings.types[role]}, {result.image.id} ({result.image.origin})" if result.image else ""
-        findings.append(_make_finding(str(role).lower(), fact, result.problems, result.notes))
-        if result.image:
-            found[role] = result.image
+    found: dict[Role, tuple[Choice, ...]] = {}
+    for role, task in roles.items():
+        results = task.result()
+        found[role] = combine(results, subnets, public=requests)
+        findings += [_describe_type(role, kind, result) for kind, result in results.items()]
     if needs.on_aws:
-        types = [settings.types[role] for role in demand.counts]
-        findings.append(Finding(check="costs", notes=tuple(list_costs(types, dedicated=settings.dedicated))))
-    assigned = bool(subnet and subnet.get("MapPublicIpOnLaunch"))
-    public = needs.public and (public_address or assigned)
-    return Checked(found, (*findings, *vcpus.result()), public_address, public)
+        kinds = [kind for role in demand.counts for kind in types[role]]
+        findings.append(Finding(check="costs", notes=tuple(list_costs(kinds, dedicated=settings.dedicated))))
+    public = any(requests[one["SubnetId"]] or one.get("MapPublicIpOnLaunch") for one in subnets)
+    return Checked(choices=found, findings=(*findings, *vcpus.result()), public=needs.public and public)
+
+
+def _limit(needs: Needs, role: Role) -> float | None:
+    return needs.capability if role is Role.FACTORY else None
+
+
+def _describe_type(role: Role, kind: str, result: TypeResult) -> Finding:
+    fact = f"{kind}, {result.image.id} ({result.image.origin})" if result.image else ""
+    return _make_finding(str(role).lower(), fact, result.problems, result.notes)
 
 
 def examine_route(ec2: EC2Client, subnet_id: str) -> Finding:
@@ -163,29 +181,34 @@ def _make_finding(check: str, fact: str, problems: Sequence[Problem], notes: Seq
     return Finding(check=check, fact=fact, problems=tuple(problems), notes=tuple(notes))
 
 
-@dataclass
-class _RoleResult:
-    """The result of one role's checks."""
-
-    image: Image | None
-    problems: list[Problem]
-    notes: list[str]
-
-
 @dataclass(frozen=True)
 class _Checks:
     """The single checks; each returns the problems that it found."""
 
     ec2: EC2Client
-    ssm: SSMClient
     settings: InstanceSettings
     names: SettingNames
     needs: Needs
 
-    def check_subnet(self, count: int) -> tuple[SubnetTypeDef | None, list[Problem]]:
-        """Check that the subnet exists and has enough free addresses."""
-        name, subnet_id = self.names.subnet_id, self.settings.subnet_id
-        subnet, problems = _look_up(lambda: api.describe_subnet(self.ec2, subnet_id), name, subnet_id)
+    def check_subnets(self, count: int) -> tuple[list[SubnetTypeDef], list[Problem]]:
+        """Check that the subnets exist in one VPC, and that a single one has enough free addresses for all hosts."""
+        found: list[SubnetTypeDef] = []
+        problems: list[Problem] = []
+        for subnet_id in self.settings.subnet_ids:
+            subnet, flaws = self._check_subnet(subnet_id, 1 if self.settings.more_subnets else count)
+            problems += flaws
+            if subnet and found and subnet.get("VpcId") != found[0].get("VpcId"):
+                first = f"subnet {found[0]['SubnetId']} in {found[0].get('VpcId')}"
+                message = f"subnet {subnet_id} is in {subnet.get('VpcId')}, {first}"
+                problems.append(_problem(self.names.subnet_id, message, expected="subnets of one VPC"))
+            elif subnet:
+                found.append(subnet)
+        return found, problems
+
+    def _check_subnet(self, subnet_id: str, count: int) -> tuple[SubnetTypeDef | None, list[Problem]]:
+        """Check that a subnet exists and has enough free addresses."""
+        name = self.names.subnet_id
+        subnet, problems = look_up(lambda: api.describe_subnet(self.ec2, subnet_id), name, subnet_id)
         if subnet and subnet.get("Ipv6Native"):
             message = f"subnet {subnet_id} has IPv6 addresses only"
             return None, [_problem(name, message, expected="a subnet with IPv4 addresses")]
@@ -195,11 +218,9 @@ class _Checks:
             problems.append(_problem(name, message, expected="a subnet with more free addresses"))
         return subnet, problems
 
-    def check_public_addresses(self, subnet: SubnetTypeDef | None) -> tuple[Finding, bool]:
+    def check_public_addresses(self, subnet: SubnetTypeDef) -> tuple[Finding, bool]:
         """Check how this machine reaches the hosts; the second value is whether they must request public addresses."""
-        check, subnet_id = "public addresses", self.settings.subnet_id
-        if not subnet:
-            return Finding(check=check), False
+        check, subnet_id = "public addresses", subnet["SubnetId"]
         if not self.needs.public:
             return Finding(check=check, fact="not used: use_public is false"), False
         if subnet.get("MapPublicIpOnLaunch"):
@@ -225,7 +246,7 @@ class _Checks:
         name, group_id = self.names.security_group, self.settings.security_group
         if not group_id:
             return [], []
-        group, problems = _look_up(lambda: api.describe_security_group(self.ec2, group_id), name, group_id)
+        group, problems = look_up(lambda: api.describe_security_group(self.ec2, group_id), name, group_id)
         notes: list[str] = []
         if not group or not subnet:
             return problems, notes
@@ -258,7 +279,7 @@ class _Checks:
             return self._compare_keys(existing[key_name].get("PublicKey", ""))
         message = f"there is no key pair {key_name} in {self.ec2.meta.region_name}"
         expected = "the name of a key pair of the region"
-        suggestion = _closest(key_name, existing)
+        suggestion = find_closest(key_name, existing)
         return [_problem(self.names.key_name, message, expected=expected, suggestion=suggestion)]
 
     def _compare_keys(self, public_key: str) -> list[Problem]:
@@ -269,74 +290,6 @@ class _Checks:
         message = f"{self.settings.key} ({_fingerprint(found)}) is not the private key of the key pair "
         message += f"{self.settings.key_name} ({_fingerprint(expected)})"
         return [_problem(self.names.key, message, expected="the private key of this key pair, or another key pair")]
-
-    def check_role(self, role: Role, zone: str) -> _RoleResult:
-        """Check one role's instance type and image, and that they fit together."""
-        kind, name = self.settings.types[role], self.names.types[role]
-        result = _RoleResult(None, [], [])
-        info, result.problems = _look_up(lambda: api.describe_instance_type(self.ec2, kind), name, kind)
-        if zone and kind not in api.list_offered_types(self.ec2, zone, kind):
-            message = f"{zone}, the zone of the subnet, does not offer {kind}"
-            suggestion = self._suggest_type(kind, zone)
-            result.problems = [_problem(name, message, expected="an instance type of the zone", suggestion=suggestion)]
-            info = None
-        accepted = self.settings.architectures
-        if info and images.find_architecture(info) not in accepted:
-            message = f"{kind} is not an {' or '.join(accepted)} machine"
-            result.problems.append(_problem(name, message, expected=f"an {' or '.join(accepted)} instance type"))
-        limit = self.needs.capability if role is Role.FACTORY else None
-        if info and limit and (gpus.read_capability(info) or 0.0) > limit:
-            message = f"the GPUs of {kind} are newer than the runtime supports (CUDA compute capability {limit})"
-            expected, suggestion = "a type with older GPUs, or none", self._suggest_type(kind, zone)
-            result.problems.append(_problem(name, message, expected=expected, suggestion=suggestion))
-        self._check_image(role, info, result)
-        return result
-
-    def _suggest_type(self, kind: str, zone: str) -> str:
-        """Return a type of the zone that the user may have meant; one with GPUs for the name of one with GPUs."""
-        offered = api.list_offered_types(self.ec2, zone) if zone else set()
-        if not gpus.has_gpu_name(kind):
-            return _closest(kind, offered)
-        found = api.describe_instance_types(self.ec2, sorted(filter(gpus.has_gpu_name, offered)))
-        fitting = [one for one in found if images.find_architecture(one) in self.settings.architectures]
-        return gpus.suggest(kind, fitting, limit=self.needs.capability)
-
-    def _check_image(self, role: Role, info: InstanceTypeInfoTypeDef | None, result: _RoleResult) -> None:
-        """Find the role's image, and add its problems to the result."""
-        name, wanted = self.names.images[role], self.settings.images[role]
-        if wanted:
-            result.image, problems = _look_up(
-                lambda: images.get_image(self.ec2, wanted, origin=f"named by {name}"), name, wanted
-            )
-            result.problems += problems
-        elif info:
-            architecture = images.find_architecture(info)
-            if architecture not in self.settings.architectures:
-                return
-            result.image = images.find_default(
-                self.ec2, self.ssm, gpu=images.wants_gpu_image(info), architecture=architecture
-            )
-            if images.has_undriven_gpu(info):
-                result.notes.append(
-                    f"the default image has no driver for the GPUs of {self.settings.types[role]}: "
-                    f"set {name} to an image that has one, or install the driver with a setup command"
-                )
-        image = result.image
-        if not image:
-            return
-        accepted = self.settings.architectures
-        fitting = images.find_architecture(info) if info else ""
-        if image.architecture not in ((fitting,) if fitting in accepted else accepted):
-            message = f"image {image.id} is for {image.architecture}"
-            expected = fitting if fitting in accepted else " or ".join(accepted)
-            result.problems.append(_problem(name, message, expected=f"an image for {expected}"))
-        if image.state != "available":
-            message = f"image {image.id} is {image.state}"
-            result.problems.append(_problem(name, message, expected="an image that is available"))
-        size, size_name = self.settings.volume_size, self.names.volume_size
-        if image.size > size:
-            message = f"{size_name} is {size}, image {image.id} needs {image.size} GB"
-            result.problems.append(_problem(size_name, message, expected=f"at least {image.size}"))
 
 
 def _find_default_route(ec2: EC2Client, subnet: SubnetTypeDef) -> str:
@@ -369,21 +322,7 @@ def _find_own_address(*, public: bool) -> str:
     return UNKNOWN_ADDRESS if public and ipaddress.IPv4Address(address).is_private else address
 
 
-def _look_up(call: Callable[[], T], name: str, value: str) -> tuple[T | None, list[Problem]]:
-    """Call AWS; that the resource does not exist is a problem of the setting with this name."""
-    try:
-        return call(), []
-    except AWSError as error:
-        if not error.code.startswith("Invalid") or error.code == "InvalidClientTokenId":
-            raise
-        return None, [_problem(name, f"{name} {value}: {error.reason or error.message}")]
-
-
 def _fingerprint(public_key: str) -> str:
     """Return the fingerprint of a public key, as ssh-keygen -l shows it."""
     digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
-
-
-def _closest(word: str, candidates: Iterable[str]) -> str:
-    return next(iter(difflib.get_close_matches(word, sorted(candidates), n=1)), "")

@@ -1,83 +1,83 @@
-"""What an account has that a cluster can use: subnets, security groups, key pairs."""
+"""The combinations of an instance type and a subnet in which new hosts of one role are requested, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from flambe_ansible.ec2 import api
+from flambe_ansible.ec2.errors import NO_CAPACITY
+from flambe_ansible.ec2.images import Image
+from flambe_ansible.ec2.launching import InstanceSettings
+from flambe_ansible.ec2.role_checks import TypeResult
+from flambe_ansible.errors import AWSError
+from flambe_ansible.hosts import Role
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import SubnetTypeDef
+
+# The account has no room for more vCPUs of the type in any zone of the region.
+QUOTA_CODES = frozenset({"InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "VcpuLimitExceeded"})
+# No host was created, and another type or zone may have room. The codes for a lack of capacity, and of addresses in a
+# subnet, start with NO_CAPACITY. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+OTHER_CODES = QUOTA_CODES | {"SpotMaxPriceTooLow", "Unsupported"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One of several resources.
+    """One combination.
 
     Attributes:
-        id: What a cluster's file names it by.
-        about: Its description, on one line.
-        vpc_id: The VPC that it is in, or "".
-        public_key: The public half of a key pair, as ``type base64``, or "".
+        type: The instance type.
+        subnet_id: The subnet.
+        zone: The subnet's zone, or "" if it is unknown.
+        image: The image of hosts of this type.
+        public_address: Whether the hosts must request public addresses.
     """
 
-    id: str
-    about: str
-    vpc_id: str = ""
-    public_key: str = ""
+    type: str
+    subnet_id: str
+    zone: str
+    image: Image
+    public_address: bool = False
 
-
-def list_subnets(ec2: EC2Client) -> list[Choice]:
-    """Return the available subnets of the region, by VPC and zone."""
-    found = sorted(api.find_subnets(ec2), key=lambda one: (one["VpcId"], one["AvailabilityZone"], one["SubnetId"]))
-    return [
-        Choice(
-            id=one["SubnetId"],
-            vpc_id=one["VpcId"],
-            about=_join(
-                one["AvailabilityZone"],
-                one["VpcId"],
-                f"{one['AvailableIpAddressCount']} addresses",
-                "default" if one.get("DefaultForAz") else "",
-                _read_name(one.get("Tags", [])),
-            ),
+    def apply(self, settings: InstanceSettings, role: Role) -> InstanceSettings:
+        """Return the settings of hosts of this combination."""
+        return replace(
+            settings,
+            types={**settings.types, role: self.type},
+            subnet_id=self.subnet_id,
+            public_address=self.public_address,
         )
-        for one in found
-    ]
+
+    def __str__(self) -> str:
+        return f"{self.type} in {self.zone} ({self.subnet_id})"
 
 
-def list_groups(ec2: EC2Client, vpc_id: str = "") -> list[Choice]:
-    """Return the security groups of a VPC, or of all VPCs, by name."""
-    filters = {"vpc-id": [vpc_id]} if vpc_id else {}
-    found = sorted(api.find_security_groups(ec2, filters), key=lambda one: (one["GroupName"], one["GroupId"]))
-    return [
+def combine(
+    types: Mapping[str, TypeResult], subnets: Sequence[SubnetTypeDef], *, public: Mapping[str, bool]
+) -> tuple[Choice, ...]:
+    """Combine types and subnets: all subnets for the first type, then those for the next one.
+
+    Args:
+        types: The result of the checks of each type.
+        subnets: The descriptions of the subnets.
+        public: Whether hosts must request public addresses, by subnet id.
+    """
+    return tuple(
         Choice(
-            id=one["GroupId"],
-            vpc_id=one.get("VpcId", ""),
-            about=_join(one["GroupName"], "" if vpc_id else one.get("VpcId", ""), one.get("Description", "")),
+            type=kind,
+            subnet_id=subnet["SubnetId"],
+            zone=subnet["AvailabilityZone"],
+            image=result.image,
+            public_address=public.get(subnet["SubnetId"], False),
         )
-        for one in found
-    ]
+        for kind, result in types.items()
+        for subnet in subnets
+        if result.image and subnet["AvailabilityZone"] in result.zones
+    )
 
 
-def list_key_pairs(ec2: EC2Client) -> list[Choice]:
-    """Return the key pairs of the region, by name."""
-    pairs = sorted(api.describe_key_pairs(ec2), key=lambda one: one["KeyName"])
-    return [
-        Choice(
-            id=one["KeyName"],
-            about=one.get("KeyType", ""),
-            public_key=" ".join(one.get("PublicKey", "").split()[:2]),
-        )
-        for one in pairs
-    ]
-
-
-def _join(*parts: str) -> str:
-    return "  ".join(" ".join(part.split()) for part in parts if part)
-
-
-def _read_name(tags: Sequence[Any]) -> str:
-    return next((str(tag["Value"]) for tag in tags if tag["Key"] == "Name"), "")
+def is_refusal(error: AWSError) -> bool:
+    """Return whether another type or zone may have room: no host was created for a lack of capacity, quota or price."""
+    return error.code.startswith(NO_CAPACITY) or error.code in OTHER_CODES

@@ -39,6 +39,11 @@ HINTS = {
     "InsufficientFreeAddressesInSubnet": "use a subnet with more free addresses",
     "InstanceLimitExceeded": "request a higher limit in the Service Quotas console, or launch fewer hosts",
     "VcpuLimitExceeded": "request a higher vCPU limit in the Service Quotas console, or launch smaller or fewer hosts",
+    "MaxSpotInstanceCountExceeded": "request a higher quota for Spot requests in the Service Quotas console, launch "
+    "fewer hosts, or set factories_spot: false",
+    "SpotMaxPriceTooLow": "raise max_price of factories_spot, or leave it out to pay the current price",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": "the first Spot Instance of an account needs a role, which an "
+    "administrator creates once with: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
     "VolumeLimitExceeded": "request a higher limit in the Service Quotas console, or use smaller volumes",
     "MaxIOPSLimitExceeded": "request a higher limit in the Service Quotas console, or use gp3 volumes",
     "Unsupported": "the zone of the subnet does not offer this: try another type, or a subnet in another zone",

@@ -49,6 +49,8 @@ class EC2Instance:
     volumes: tuple[str, ...] = ()  # the ids of all attached ones
     root_volume: str = ""  # its id
     reason: str = ""  # AWS's reason for its last change of state
+    reason_code: str = ""  # the code of that reason
+    root_type: str = ""  # ebs or instance-store
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ def read(description: InstanceTypeDef) -> EC2Instance:
         token=description.get("ClientToken", ""),
         volumes=tuple(attached.values()),
         root_volume=attached.get(description.get("RootDeviceName", ""), ""),
+        reason_code=reason.get("Code", ""),
+        root_type=str(description.get("RootDeviceType", "")),
         reason=f"{reason.get('Message', '')} {description.get('StateTransitionReason', '')}".strip(),
     )
 
@@ -139,6 +143,9 @@ def to_host(instance: EC2Instance, *, name: str, index: int = 0, use_public: boo
         instance_id=instance.id,
         instance_type=instance.type,
         started=instance.launched.timestamp() if instance.launched > LONG_AGO else 0.0,
+        zone=instance.zone,
+        spot=instance.spot,
+        reason=instance.reason_code,
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,29 @@ class InstanceSettings:
     ends_at: float = 0.0  # when the hosts power themselves off even if they are busy, since the epoch; 0 for never
     public_address: bool = False  # request public addresses, which the subnet does not assign by itself
     architectures: Sequence[str] = ("x86_64",)  # accepted ones, in EC2's words: x86_64, arm64
+    more_types: Sequence[str] = ()  # of the factories, used in order if the first one has no room
+    more_subnets: Sequence[str] = ()  # used in order if the first one has no room
+    fewer_factories: bool = False  # fewer factories than wanted are accepted
+    spot: Mapping[Role, str] = field(default_factory=dict)  # roles of Spot Instances, with the highest price or ""
+
+    def list_types(self, role: Role) -> list[str]:
+        """List the instance types of a role, in order."""
+        return [self.types[role], *(self.more_types if role is Role.FACTORY else ())]
+
+    @property
+    def subnet_ids(self) -> list[str]:
+        """The subnets, in order."""
+        return [self.subnet_id, *self.more_subnets]
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether hosts of a role can be requested in more than one combination of type and subnet."""
+        return bool(self.more_types or self.more_subnets)
+
+    @property
+    def flexible(self) -> frozenset[Role]:
+        """The roles whose hosts can be created although the quota of their first type is too small."""
+        return frozenset({Role.FACTORY}) if self.more_types or self.fewer_factories else frozenset()
 
     @property
     def volume(self) -> str:
@@ -71,9 +94,18 @@ class SettingNames:
 
 
 def build_request(
-    settings: InstanceSettings, image: Image, *, cluster: tags.ClusterTags, role: Role, indices: Sequence[int] = (0,)
+    settings: InstanceSettings,
+    image: Image,
+    *,
+    cluster: tags.ClusterTags,
+    role: Role,
+    indices: Sequence[int] = (0,),
+    least: int | None = None,
 ) -> dict[str, Any]:
-    """Build the RunInstances request for hosts of one role, all or none; it has no token yet."""
+    """Build the RunInstances request for hosts of one role; it has no token yet.
+
+    It creates all hosts, or as many as there is room for, but at least ``least`` (None: all), or none.
+    """
     volume: dict[str, Any] = {
         "VolumeType": settings.volume_type,
         "VolumeSize": settings.volume_size,
@@ -84,18 +116,21 @@ def build_request(
         volume["Iops"] = IO1_IOPS
     pairs = cluster.build(role, tags.initial_name(cluster.name, role, indices))
     tag_list = [{"Key": key, "Value": value} for key, value in pairs.items()]
+    kinds = ["instance", "volume", *(["spot-instances-request"] if role in settings.spot else [])]
+    ending = settings.ending | settings.spot.keys()  # a one-time Spot Instance cannot be stopped
     request: dict[str, Any] = {
         "ImageId": image.id,
         "InstanceType": settings.types[role],
-        "MinCount": len(indices),
+        "MinCount": len(indices) if least is None else least,
         "MaxCount": len(indices),
         **({"KeyName": settings.key_name} if settings.key_name else {}),
         **_build_network(settings),
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": volume}],
         "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},
         # Without an idle shutdown, a poweroff on the host keeps its disk, and a launch starts it again.
-        "InstanceInitiatedShutdownBehavior": "terminate" if role in settings.ending else "stop",
-        "TagSpecifications": [{"ResourceType": kind, "Tags": tag_list} for kind in ("instance", "volume")],
+        "InstanceInitiatedShutdownBehavior": "terminate" if role in ending else "stop",
+        "TagSpecifications": [{"ResourceType": kind, "Tags": tag_list} for kind in kinds],
+        **_build_market(settings, role),
     }
     if role in settings.ending or settings.ends_at:
         seconds = guard.SECONDS if role in settings.ending else 0
@@ -103,6 +138,19 @@ def build_request(
     if settings.dedicated:
         request["Placement"] = {"Tenancy": "dedicated"}
     return request
+
+
+def _build_market(settings: InstanceSettings, role: Role) -> dict[str, Any]:
+    """Build the part of a request that is about Spot Instances: one request per instance, never repeated by AWS.
+
+    AWS terminates a one-time instance when it interrupts it; it cannot be stopped.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SpotMarketOptions.html
+    """
+    if role not in settings.spot:
+        return {}
+    price = {"MaxPrice": settings.spot[role]} if settings.spot[role] else {}
+    options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate", **price}
+    return {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": options}}
 
 
 def _build_network(settings: InstanceSettings) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import api
@@ -70,7 +71,12 @@ class Demand:
 
 
 def measure(
-    ec2: EC2Client, service_quotas: Any, wanted: Mapping[str, int], *, ending: Collection[str] = ()
+    ec2: EC2Client,
+    service_quotas: Any,
+    wanted: Mapping[str, int],
+    *,
+    ending: Collection[str] = (),
+    spot: bool = False,
 ) -> list[Usage]:
     """Return the use of each quota that the wanted hosts count towards.
 
@@ -79,22 +85,24 @@ def measure(
         service_quotas: The client of Service Quotas.
         wanted: The number of hosts to create or start, by instance type; unknown types are ignored.
         ending: The ids of running instances that are terminated before.
+        spot: Whether the hosts are Spot Instances, which have quotas of their own.
 
     Raises:
         AWSError: A value cannot be read, for example since the permission is missing.
     """
-    quotas = dict.fromkeys(filter(None, map(find_quota, wanted)))
+    find = partial(find_quota, spot=spot)
+    quotas = dict.fromkeys(filter(None, map(find, wanted)))
     limits = {quota: limit for quota in quotas if (limit := _read_limit(service_quotas, quota)) is not None}
     if not limits:
         return []
-    running = _count_running(ec2, ending)
+    running = _count_running(ec2, ending, spot=spot)
     vcpus = {
         str(info.get("InstanceType")): info.get("VCpuInfo", {}).get("DefaultVCpus", 0)
-        for info in api.find_instance_types(ec2, sorted({*wanted, *filter(find_quota, running)}))
+        for info in api.find_instance_types(ec2, sorted({*wanted, *filter(find, running)}))
     }
 
     def add(counts: Mapping[str, int], quota: Quota) -> int:
-        return sum(vcpus.get(kind, 0) * count for kind, count in counts.items() if find_quota(kind) == quota)
+        return sum(vcpus.get(kind, 0) * count for kind, count in counts.items() if find(kind) == quota)
 
     return [
         Usage(quota=quota, limit=limit, running=add(running, quota), wanted=add(wanted, quota))
@@ -103,17 +111,44 @@ def measure(
 
 
 def check(
-    ec2: EC2Client, service_quotas: Any, types: Mapping[Role, str], demand: Demand, *, names: SettingNames
+    ec2: EC2Client,
+    service_quotas: Any,
+    types: Mapping[Role, Sequence[str]],
+    demand: Demand,
+    *,
+    names: SettingNames,
+    spot: Collection[Role] = (),
+    flexible: Collection[Role] = (),
 ) -> list[Finding]:
-    """Compare the quotas with what the hosts need; the permission to read the quotas is optional."""
-    wanted = Counter(demand.starting)
-    for role, count in demand.counts.items():
-        wanted[types[role]] += count
-    try:
-        found = measure(ec2, service_quotas, wanted, ending=demand.ending)
-    except AWSError as error:
-        return [note_unread(error)]
-    return [_judge(usage, ec2.meta.region_name, types, demand, names) for usage in found]
+    """Compare the quotas with what the hosts need; the permission to read the quotas is optional.
+
+    Args:
+        ec2: The client of EC2.
+        service_quotas: The client of Service Quotas.
+        types: The instance types of each role, in order; the first one is compared.
+        demand: The hosts to create and start.
+        names: The caller's names of the settings, for messages.
+        spot: The roles of Spot Instances; hosts that are started again are none.
+        flexible: The roles for which a quota that is too small is no problem: fewer or other hosts are accepted.
+    """
+    findings: list[Finding] = []
+    for is_spot in (False, True):
+        wanted = Counter(() if is_spot else demand.starting)
+        roles = [role for role in demand.counts if (role in spot) is is_spot]
+        for role in roles:
+            wanted[types[role][0]] += demand.counts[role]
+        if not wanted:
+            continue
+        try:
+            found = measure(ec2, service_quotas, wanted, ending=demand.ending, spot=is_spot)
+        except AWSError as error:
+            return [*findings, note_unread(error)]
+        for usage in found:
+            fields = {
+                role: names.types[role] for role in roles if find_quota(types[role][0], spot=is_spot) == usage.quota
+            }
+            findings.append(_judge(usage, ec2.meta.region_name, fields, flexible))
+    return findings
 
 
 def note_unread(error: AWSError) -> Finding:
@@ -123,14 +158,16 @@ def note_unread(error: AWSError) -> Finding:
     return Finding(check=CHECK, notes=(note,), remedy=f"allow {PERMISSIONS} (docs/aws.md)")
 
 
-def _judge(usage: Usage, region: str, types: Mapping[Role, str], demand: Demand, names: SettingNames) -> Finding:
-    """Make the finding about one quota; a problem belongs to the types of the new hosts that count towards it."""
+def _judge(usage: Usage, region: str, fields: Mapping[Role, str], flexible: Collection[Role]) -> Finding:
+    """Make the finding about one quota; ``fields`` has the settings of the new hosts that count towards it, by role."""
     if usage.fits:
         return Finding(check=CHECK, fact=str(usage))
-    fields = [names.types[role] for role in demand.counts if find_quota(types[role]) == usage.quota]
+    if fields and set(fields) <= set(flexible):
+        note = f"in {region}, {usage}: fewer hosts or the next type will be used"
+        return Finding(check=CHECK, notes=(note,), remedy=request_increase(usage, region))
     expected = f"fewer or smaller hosts, or a higher quota, requested days before: {request_increase(usage, region)}"
-    problem = make_problem(fields[-1] if fields else "", f"in {region}, {usage}", expected=expected)
-    return Finding(check=CHECK, problems=(problem,))
+    field = next(reversed(list(fields.values())), "")
+    return Finding(check=CHECK, problems=(make_problem(field, f"in {region}, {usage}", expected=expected),))
 
 
 def request_increase(usage: Usage, region: str, *, more: int = 0) -> str:
@@ -152,11 +189,11 @@ def _read_limit(service_quotas: Any, quota: Quota) -> int | None:
     return None
 
 
-def _count_running(ec2: EC2Client, ending: Collection[str]) -> dict[str, int]:
-    """Count the account's On-Demand instances by type."""
+def _count_running(ec2: EC2Client, ending: Collection[str], *, spot: bool) -> dict[str, int]:
+    """Count the account's On-Demand or Spot Instances by type."""
     counts: dict[str, int] = {}
     for one in api.describe_instances(ec2, {"instance-state-name": COUNTED_STATES}):
-        if one["InstanceId"] in ending or one.get("InstanceLifecycle") == "spot":
+        if one["InstanceId"] in ending or (one.get("InstanceLifecycle") == "spot") is not spot:
             continue
         kind = str(one.get("InstanceType", ""))
         counts[kind] = counts.get(kind, 0) + 1

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import alarms, api, instances, launching, tagging, tags
-from flambe_ansible.ec2.images import Image
+from flambe_ansible.ec2.creating import Choices, Missing, StartContext, create_hosts, reset_alarms
 from flambe_ansible.ec2.instances import EC2Instance, Existing
-from flambe_ansible.events import Notice, Observer, Status, StepEvent
-from flambe_ansible.hosts import HostState, Role, factory_name, orchestrator_name
-from flambe_ansible.journal import Journal, Stage
+from flambe_ansible.events import Status, StepEvent
+from flambe_ansible.hosts import HostState, Role
+from flambe_ansible.journal import Stage
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.client import CloudWatchClient
-    from mypy_boto3_ec2.client import EC2Client
-
-Missing = Mapping[Role, Sequence[int]]
-
-
-@dataclass(kw_only=True)
-class StartContext:
-    """The clients, settings and callbacks of one start."""
-
-    ec2: EC2Client
-    sender: EC2Client  # sends each request once
-    cloudwatch: CloudWatchClient
-    cluster: tags.ClusterTags
-    journal: Journal
-    settings: launching.InstanceSettings
-    alarm_owner: str  # the mark of the cluster's alarms
-    alarm_for: Callable[[EC2Instance], Mapping[str, Any] | None]  # None: no alarm
-    observer: Observer
-    tokens: set[str]  # the tokens in use are added
-    created: MutableSequence[str]  # the names of the created hosts are added
 
 
 def find_missing(existing: Existing, factories: int) -> dict[Role, list[int]]:
@@ -48,11 +25,6 @@ def find_missing(existing: Existing, factories: int) -> dict[Role, list[int]]:
     if len(existing.factories) < factories:
         missing[Role.FACTORY] = tags.free_indices(existing.factories, factories - len(existing.factories))
     return missing
-
-
-def name_of(cluster: str, role: Role, index: int) -> str:
-    """Return the name of a host."""
-    return orchestrator_name(cluster) if role is Role.ORCHESTRATOR else factory_name(cluster, index)
 
 
 def rehearse_alarms(
@@ -77,14 +49,14 @@ def make_sample_alarm(
     return next(filter(None, map(alarm_for, samples)), None)
 
 
-def bring_up(start: StartContext, existing: Existing, missing: Missing, images: Mapping[Role, Image]) -> Existing:
+def bring_up(start: StartContext, existing: Existing, missing: Missing, choices: Choices) -> Existing:
     """Create missing instances, start stopped ones, wait until all run, and update names, tags and alarms.
 
     After a failure, created instances are in the journal and have their alarms.
     """
-    _reset_alarms(start, existing.all)
+    reset_alarms(start, existing.all)
     alarms.remove_strays(start.cloudwatch, start.ec2, start.alarm_owner, [instance.id for instance in existing.all])
-    made = _create(start, missing, images) if missing else []
+    made = create_hosts(start, missing, choices) if missing else []
     together = instances.arrange(start.cluster.name, [*existing.all, *made])
     _start_and_wait(start, together)
     if missing or any(instance.state is not HostState.RUNNING for instance in existing.all):
@@ -95,82 +67,6 @@ def bring_up(start: StartContext, existing: Existing, missing: Missing, images: 
     answered = [creation for creation in start.journal.unfinished() if creation.stage is Stage.ANSWERED]
     start.journal.close({creation.token for creation in answered}, "done")
     return together
-
-
-def _create(start: StartContext, missing: Missing, images: Mapping[Role, Image]) -> list[EC2Instance]:
-    """Create the missing hosts: first the factories, and the orchestrator when AWS has accepted them.
-
-    Factories are many, and often of a scarce type: if they are refused, no orchestrator is paid for. Each role gets its
-    alarms right after its hosts, while the other one is created.
-    """
-    tasks: list[Future[list[EC2Instance]]] = []
-    errors: list[BaseException] = []
-    with ThreadPoolExecutor(len(missing)) as pool:
-        for role in sorted(missing, key=lambda role: role is Role.ORCHESTRATOR):
-            step = _CreateStep(start, role, missing[role])
-            try:
-                made = step.request(images[role])
-            except Exception as error:
-                errors.append(error)
-                break
-            tasks.append(pool.submit(step.finish, made))
-    errors += filter(None, (task.exception() for task in tasks))
-    for other in errors[1:]:
-        start.observer(Notice(message=str(other), warning=True))
-    if errors:
-        raise errors[0]
-    return [instance for task in tasks for instance in task.result()]
-
-
-class _CreateStep:
-    """The step ``create`` of one role's missing hosts."""
-
-    def __init__(self, start: StartContext, role: Role, indices: Sequence[int]) -> None:
-        self._start = start
-        self._role = role
-        self._indices = indices
-        self._names = [name_of(start.cluster.name, role, index) for index in indices]
-        self._began = time.monotonic()
-
-    def request(self, image: Image) -> list[EC2Instance]:
-        """Create the hosts."""
-        start, role = self._start, self._role
-        for name in self._names:
-            start.observer(StepEvent(host=name, step="create", status=Status.RUNNING))
-        request = launching.build_request(
-            start.settings, image, cluster=start.cluster, role=role, indices=self._indices
-        )
-        with self._reporting_failure():
-            made = launching.create(
-                start.ec2, start.journal, request, role=role, tokens=start.tokens, sender=start.sender
-            )
-        start.created.extend(self._names)
-        return made
-
-    def finish(self, made: list[EC2Instance]) -> list[EC2Instance]:
-        """Set the alarms of the new hosts, and return the hosts in their order."""
-        with self._reporting_failure():
-            _reset_alarms(self._start, made)
-        for name, instance in zip(self._names, made, strict=True):
-            self._report(name, Status.CHANGED, instance.id)
-        return sorted(made, key=lambda instance: instance.order)
-
-    @contextmanager
-    def _reporting_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            for name in self._names:
-                self._report(name, Status.FAILED)
-            raise
-
-    def _report(self, name: str, status: Status, detail: str = "") -> None:
-        seconds = time.monotonic() - self._began
-        self._start.observer(StepEvent(host=name, step="create", status=status, seconds=seconds, detail=detail))
-
-
-def _reset_alarms(start: StartContext, found: Sequence[EC2Instance]) -> None:
-    alarms.reset(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in found})
 
 
 def _start_and_wait(start: StartContext, existing: Existing) -> None:

@@ -211,6 +211,11 @@ class Access:
         elif isinstance(error, HostConnectionError) and error.unreachable:
             error.hint = "; ".join(filter(None, (self.policy.reach_hint, error.hint))) or None
 
+    def forget(self, hosts: Sequence[Host]) -> None:
+        """Remove the keys of hosts that have ended."""
+        for host in hosts:
+            known_hosts.replace(self.known_hosts, host.key_alias, [])
+
     def close(self) -> None:
         """Close all connections."""
         self.connections.close()

@@ -13,13 +13,14 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flambe_ansible.lab import calls
+from flambe_ansible.lab import calls, spot
 from flambe_ansible.lab.answers import RefusedError
 from flambe_ansible.lab.cloud import ACCOUNT, REGION, Cloud
 from flambe_ansible.lab.policies import Need, Policy
 
 USER = f"arn:aws:iam::{ACCOUNT}:user/flambe-lab"
 LINKED_ROLE = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/events.amazonaws.com/AWSServiceRoleForCloudWatchEvents"
+SPOT_ROLE = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
 WITHOUT_PERMISSION = {"GetCallerIdentity"}
 
 # The error code and HTTP status of a denial, by service; the others use the JSON protocol.
@@ -91,6 +92,10 @@ def decode(message: str) -> dict[str, Any]:
 
 def _deny(service: str, need: Need, reason: str) -> RefusedError:
     """Make the error of a denial; EC2's has an encoded message for changes."""
+    if need.resource == SPOT_ROLE:
+        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+        reason = "The provided credentials do not have permission to create the service-linked role for EC2 Spot"
+        return RefusedError("AuthFailure.ServiceLinkedRoleCreationNotPermitted", f"{reason} Instances.", status=403)
     code, status = _DENIALS.get(service, _JSON_DENIAL)
     resource = "" if need.resource == "*" else f" on resource: {need.resource}"
     text = f"User: {USER} is not authorized to perform: {need.action}{resource} {reason}"
@@ -122,6 +127,10 @@ def _list_ec2(cloud: Cloud, operation: str, parameters: Mapping[str, str]) -> It
         yield Need(action)
         return
     created, pair = _CREATED.get(operation, ()), parameters.get("KeyName", "*")
+    if operation == "RunInstances" and spot.is_spot(parameters):
+        created = (*created, "spot-instances-request")
+        if not cloud.spot_role:
+            yield Need("iam:CreateServiceLinkedRole", SPOT_ROLE, {"iam:awsservicename": ["spot.amazonaws.com"]})
     for kind in created:
         resource = _arn(kind, pair if kind == "key-pair" else "*")
         tags = _read_tags(parameters, kind)

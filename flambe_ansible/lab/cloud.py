@@ -41,6 +41,7 @@ class Cloud:
         self._path = settings.folder / "cloud.pickle"
         self.tokens = TokenBook()
         self.layers: dict[str, tuple[str, ...]] = {}
+        self.spot_role = False  # whether EC2's role for Spot Instances exists
         self.linked_role = False  # whether CloudWatch's role for actions on instances exists
         self.subnet_id = self.security_group = self.image_id = ""
         self.ec2: Any = None
@@ -98,7 +99,17 @@ class Cloud:
 
     def save(self) -> None:
         """Save the account in a file that only root can read."""
-        kept = ("tokens", "layers", "linked_role", "subnet_id", "security_group", "image_id", "ec2", "cloudwatch")
+        kept = (
+            "tokens",
+            "layers",
+            "linked_role",
+            "spot_role",
+            "subnet_id",
+            "security_group",
+            "image_id",
+            "ec2",
+            "cloudwatch",
+        )
         document = {"moto": version("moto"), **{name: getattr(self, name) for name in kept}}
         write_atomic(self._path, pickle.dumps(document))
 

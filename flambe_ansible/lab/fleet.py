@@ -217,6 +217,8 @@ class Fleet:
             disk.up_mark(self.settings, instance.id).touch()
         if after == "stopped":
             instance._reason = f"User initiated ({datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT)"
+            instance.state_reason.code = "Client.InstanceInitiatedShutdown"
+            instance.state_reason.message = "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
         self.save()
 
     def _boot(self, instance: Any, spec: HostSpec | None) -> None:

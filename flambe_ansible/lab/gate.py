@@ -22,6 +22,7 @@ from flambe_ansible.lab import (
     prices,
     quotas,
     roles,
+    spot,
 )
 from flambe_ansible.lab.alarms import check_alarm, set_warm_up
 from flambe_ansible.lab.answers import Answer, RefusedError
@@ -85,7 +86,7 @@ class Gate:
         self._handlers: dict[str, Callable[[Mapping[str, Any], Forward], Answer]] = {
             "RunInstances": partial(launching.run_instances, cloud, fleet),
             "TerminateInstances": self._terminate_instances,
-            "StopInstances": partial(self._change, fleet.stop, "stopped", ("running", "stopping", "stopped")),
+            "StopInstances": self._stop_instances,
             "StartInstances": self._start_instances,
             "RebootInstances": partial(self._change, fleet.reboot, "rebooted", ("running",)),
             "CreateImage": partial(imaging.create_image, cloud, fleet),
@@ -181,6 +182,11 @@ class Gate:
 
         with replaced(self._cloud.ec2, "terminate_instances", terminate):
             return forward()
+
+    def _stop_instances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:
+        """Stop instances, if they can be started again."""
+        spot.check_stop(one for one in self._cloud.instances() if one.id in _read_ids(parameters))
+        return self._change(self._fleet.stop, "stopped", ("running", "stopping", "stopped"), parameters, forward)
 
     def _start_instances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:
         """Start instances, if the quotas allow it."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from flambe_ansible.lab import quotas
+from flambe_ansible.lab import quotas, spot
 from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.cloud import ACCOUNT, Cloud
 from flambe_ansible.lab.disk import mac_address
@@ -29,7 +29,8 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
     script = _check(cloud, parameters)
     count = _count(parameters, fleet.room())
     kind = parameters.get("InstanceType", DEFAULT_TYPE)
-    count = quotas.limit(cloud, fleet.settings.quotas, kind, least=int(parameters["MinCount"]), most=count)
+    least, is_spot = int(parameters["MinCount"]), spot.is_spot(parameters)
+    count = quotas.limit(cloud, fleet.settings.quotas, kind, least=least, most=count, spot=is_spot)
     original = cloud.ec2.run_instances
     made: list[Any] = []
 
@@ -43,11 +44,13 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
             made.append(original(image_id, count, user_data, group_names, **options))
         for instance in made[-1].instances:
             _finish(instance, parameters)
+            spot.finish(instance, parameters)
             cloud.layers[instance.id] = image.layers
         return made[-1]
 
     with replaced(cloud.ec2, "run_instances", launch):
         answer = forward()
+    cloud.spot_role |= is_spot and answer.status < 400
     for reservation in made:
         if token:
             cloud.tokens.remember(token, parameters, reservation.id)
@@ -121,6 +124,7 @@ def _check(cloud: Cloud, parameters: Mapping[str, str]) -> str:
     if key_name and key_name not in cloud.ec2.key_pairs:
         raise RefusedError("InvalidKeyPair.NotFound", f"The key pair '{key_name}' does not exist")
     _check_architecture(cloud, parameters)
+    spot.check(parameters)
     return read_user_data(parameters.get("UserData", ""))
 
 

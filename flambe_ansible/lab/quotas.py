@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from flambe_ansible.ec2.families import COUNTED_STATES, QUOTAS, Quota, find_quota
+from flambe_ansible.ec2.families import COUNTED_STATES, QUOTAS, SPOT_QUOTAS, Quota, find_quota
 from flambe_ansible.errors import LabError
 from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.cloud import ACCOUNT, REGION, Cloud
@@ -25,7 +25,7 @@ def parse(texts: Iterable[str]) -> tuple[tuple[str, int], ...]:
     Raises:
         LabError: A text is not a quota.
     """
-    known = {one.code: one.name for one in QUOTAS}
+    known = {one.code: one.name for one in (*QUOTAS, *SPOT_QUOTAS)}
     found: dict[str, int] = {}
     for text in texts:
         code, _, value = text.partition("=")
@@ -42,7 +42,7 @@ def answer(quotas: Quotas, operation: str, parameters: Mapping[str, Any]) -> Ans
     https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_GetServiceQuota.html
     """
     own, code = dict(quotas), str(parameters.get("QuotaCode", ""))
-    known = {one.code: one for one in QUOTAS} if parameters.get("ServiceCode") == "ec2" else {}
+    known = {one.code: one for one in (*QUOTAS, *SPOT_QUOTAS)} if parameters.get("ServiceCode") == "ec2" else {}
     values = {"GetServiceQuota": own.get(code), "GetAWSDefaultServiceQuota": DEFAULT}
     if operation not in values:
         raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
@@ -63,16 +63,19 @@ def answer(quotas: Quotas, operation: str, parameters: Mapping[str, Any]) -> Ans
     return Answer(200, "application/x-amz-json-1.1", json.dumps({"Quota": document}).encode())
 
 
-def limit(cloud: Cloud, quotas: Quotas, kind: str, *, least: int, most: int) -> int:
+def limit(cloud: Cloud, quotas: Quotas, kind: str, *, least: int, most: int, spot: bool = False) -> int:
     """Return how many of the instances of a type the quota allows; refuse fewer than ``least``.
 
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (VcpuLimitExceeded)
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html (VcpuLimitExceeded,
+    MaxSpotInstanceCountExceeded)
     """
-    quota = find_quota(kind)
+    quota = find_quota(kind, spot=spot)
     if quota is None:
         return most
     value = dict(quotas).get(quota.code, DEFAULT)
-    room = (value - _count_vcpus(cloud, quota)) // max(_find_vcpus(cloud, kind), 1)
+    room = (value - _count_vcpus(cloud, quota, spot=spot)) // max(_find_vcpus(cloud, kind), 1)
+    if room < least and spot:
+        raise RefusedError("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
     if room < least:
         raise RefusedError(
             "VcpuLimitExceeded",
@@ -90,9 +93,10 @@ def check_start(cloud: Cloud, quotas: Quotas, starting: Iterable[Any]) -> None:
         limit(cloud, quotas, kind, least=kinds.count(kind), most=len(kinds))
 
 
-def _count_vcpus(cloud: Cloud, quota: Quota) -> int:
-    kinds = [one.instance_type for one in cloud.instances() if one.state in COUNTED_STATES]
-    return sum(_find_vcpus(cloud, kind) for kind in kinds if find_quota(kind) == quota)
+def _count_vcpus(cloud: Cloud, quota: Quota, *, spot: bool) -> int:
+    running = [one for one in cloud.instances() if one.state in COUNTED_STATES and (one.lifecycle == "spot") is spot]
+    kinds = [one.instance_type for one in running]
+    return sum(_find_vcpus(cloud, kind) for kind in kinds if find_quota(kind, spot=spot) == quota)
 
 
 def _find_vcpus(cloud: Cloud, kind: str) -> int:

@@ -21,12 +21,16 @@ from flambe_ansible.launch.costs import Costs
 from flambe_ansible.runtimes import Runtime, ray_versions
 from flambe_ansible.runtimes.ray_service import RayNodes
 
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
+STOPPED_BY_PROVIDER = "Client.UserInitiatedShutdown"
+
 
 class ClusterState(StrEnum):
     """The state of a cluster as a whole.
 
     ``degraded``: a configured host is missing or not running, or Ray is not alive on all hosts.
     ``provisioning``: a launch is running, or was not finished.
+    ``suspended``: all hosts were stopped through the provider, as ``suspend`` does, not by their own operating systems.
     """
 
     ABSENT = "absent"
@@ -35,6 +39,7 @@ class ClusterState(StrEnum):
     RUNNING = "running"
     DEGRADED = "degraded"
     STOPPED = "stopped"
+    SUSPENDED = "suspended"
     TERMINATING = "terminating"
 
 
@@ -84,6 +89,7 @@ class ClusterStatus:
         idle: The last check of each host that may end itself, by name.
         notes: How this machine does not fit the cluster.
         costs: What the hosts cost; None if they have no prices.
+        interrupted: The hosts that the provider ended by itself and that were not replaced since.
     """
 
     name: str
@@ -102,6 +108,7 @@ class ClusterStatus:
     idle: Mapping[str, IdleState] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     costs: Costs | None = None
+    interrupted: tuple[Host, ...] = ()
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -122,6 +129,7 @@ class ClusterStatus:
             "account": self.location.account,
             "orchestrator": self._describe(self.orchestrator) if self.orchestrator else None,
             "factories": [self._describe(host) for host in self.factories],
+            "interrupted": [host.name for host in self.interrupted],
             "runtime": self.runtime,
             "ray": {
                 "alive": self.ray_alive,
@@ -142,6 +150,9 @@ class ClusterStatus:
             "state": str(host.state),
             "public_ip": host.public_ip,
             "private_ip": host.private_ip,
+            "instance_type": host.instance_type,
+            "zone": host.zone,
+            "spot": host.spot,
             "ray": bool(self.ray and host.private_ip in self.ray.addresses),
             "error": self.silent.get(host.name, ""),
             "idle": self.idle[host.name].to_dict() if host.name in self.idle else None,
@@ -187,7 +198,8 @@ def derive_state(
     if HostState.PENDING in states:
         return ClusterState.PENDING
     if states <= {HostState.STOPPED, HostState.STOPPING}:
-        return ClusterState.STOPPED
+        by_provider = all(host.reason == STOPPED_BY_PROVIDER for host in live)
+        return ClusterState.SUSPENDED if by_provider else ClusterState.STOPPED
     if launching:
         return ClusterState.PROVISIONING
     has_orchestrator = any(host.role is Role.ORCHESTRATOR for host in live)

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flambe_ansible.ec2 import alarms, api, console, instances, launching
+from flambe_ansible.ec2 import alarms, api, console, instances, launching, stopping
 from flambe_ansible.ec2.budgets import write_time
 from flambe_ansible.ec2.clients import Clients
+from flambe_ansible.ec2.creating import StartContext
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.quotas import Demand
-from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing, make_sample_alarm, rehearse_alarms
+from flambe_ansible.ec2.starting import bring_up, find_missing, make_sample_alarm, rehearse_alarms
 from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice, Observer, ignore
@@ -28,14 +29,21 @@ from flambe_ansible.launch.plan import HostPlan
 from flambe_ansible.providers import places
 from flambe_ansible.providers.ec2_changes import Facts, compare_hosts, compare_number, compare_sources
 from flambe_ansible.providers.ec2_costs import EC2Costs
-from flambe_ansible.providers.ec2_plan import list_new, list_notes, plan_hosts
-from flambe_ansible.providers.ec2_spec import FIELD_NAMES, EC2Spec
+from flambe_ansible.providers.ec2_plan import (
+    describe_interruption,
+    list_alternatives,
+    list_new,
+    list_notes,
+    plan_hosts,
+)
+from flambe_ansible.providers.ec2_spec import EC2Spec
 from flambe_ansible.providers.own_resources import OwnResources
 from flambe_ansible.providers.places import Place
 from flambe_ansible.providers.preparing import Prepared, diagnose, prepare
 
 FRESH_SECONDS = 300.0  # an instance that started this recently may not have printed its host keys yet
 CHANGED_ADDRESS_HINT = "if the address of this machine has changed, launch again: it is then allowed in"
+INTERRUPTED = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
 # At its next boot a stopped instance has a new console, on which cloud-init prints no keys.
 STOPPED_STATES = (HostState.STOPPED, HostState.STOPPING)
 
@@ -50,12 +58,13 @@ class AWSProvider:
     """
 
     records_hosts = False
+    manages_hosts = True
 
     def __init__(self, spec: Callable[[], EC2Spec], clients: Clients, state_dir: Callable[[], Path]) -> None:
         self._get_spec = spec
         self._clients = clients
         self._state_dir = state_dir
-        self.own = OwnResources(lambda: clients.ec2, lambda: self.spec.tags, state_dir, FIELD_NAMES)
+        self.own = OwnResources(lambda: clients.ec2, lambda: self.spec.tags, state_dir, lambda: self.spec.names)
         self.costs = EC2Costs(lambda: self.spec, clients, state_dir)
         self._replaced: set[str] = set()  # ids of the instances that the next creation replaces
         self._printing: set[str] = set()  # ids of the instances whose consoles may not show their host keys yet
@@ -123,6 +132,18 @@ class AWSProvider:
         ending = [instance for instance in found if instance.state is HostState.SHUTTING_DOWN]
         return self._make_hosts(live) + [self._make_host(one.name, one) for one in ending]
 
+    def find_interrupted(self) -> list[Host]:
+        """Return the Spot Instances that AWS ended, and that were not replaced since; EC2 shows them for an hour.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-interruptions.html
+        """
+        if not self.spec.settings.spot:
+            return []
+        every = instances.find(self._clients.ec2, self.spec.tags, HostState)
+        live = {one.name for one in every if one.state in LIVE_STATES}
+        ended = {one.name: one for one in every if one.state not in LIVE_STATES and one.reason_code in INTERRUPTED}
+        return [self._make_host(name, one) for name, one in sorted(ended.items()) if name not in live]
+
     def find_existing(self) -> Existing:
         """Return the live instances by role and index."""
         return self.arrange(instances.find(self._clients.ec2, self.spec.tags))
@@ -134,7 +155,9 @@ class AWSProvider:
         prepared = self._prepare(existing, missing)
         location = self.location()
         changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
-        notes = (*location.notes, *prepared.notes)
+        tried = list_alternatives(missing, prepared.checked, spec.settings, least=spec.least, wanted=spec.factories_num)
+        interrupted = map(describe_interruption, self.find_interrupted())
+        notes = (*location.notes, *prepared.notes, *tried, *interrupted)
         self._shown.update((*notes, *changes))  # the plan shows the changes as such
         hosts = plan_hosts(spec.name, existing, missing, spec.settings, prepared.checked, make_host=self._make_host)
         volumes = self.costs.read_volumes(existing)
@@ -171,7 +194,7 @@ class AWSProvider:
     def create(self, *, observer: Observer, created: list[str]) -> list[Host]:
         """Create missing hosts, start stopped ones, and update names, tags and alarms."""
         spec, journal = self.spec, self.journal
-        found = launching.find_instances(self._clients.ec2, spec.tags, journal)
+        found = launching.find_instances(self._clients.ec2, spec.tags, journal, settle=spec.settings.has_choices)
         existing = self.arrange(found)
         awake = {instance.id for instance in existing.all if instance.state is HostState.RUNNING}
         missing = find_missing(existing, spec.factories_num)
@@ -192,18 +215,15 @@ class AWSProvider:
                 cloudwatch=self._clients.cloudwatch,
                 cluster=self.costs.mark(spec.tags, account),
                 journal=journal,
-                settings=replace(
-                    settings,
-                    public_address=prepared.checked.public_address,
-                    ends_at=account.ends if account else 0.0,
-                ),
+                settings=replace(settings, ends_at=account.ends if account else 0.0),
                 alarm_owner=spec.alarm_owner,
                 alarm_for=self.build_alarm,
                 observer=observer,
                 tokens=self._tokens,
                 created=created,
+                spare=spec.factories_num - max(spec.least, len(existing.factories)),
             )
-            hosts = self._make_hosts(bring_up(start, existing, missing, prepared.checked.images))
+            hosts = self._make_hosts(bring_up(start, existing, missing, prepared.checked.choices))
         except AWSError as error:
             error.hint = self.own.find_hint(prepared.found, error) or error.hint
             self._remove_unused(observer)
@@ -224,6 +244,24 @@ class AWSProvider:
     def replace(self, hosts: Sequence[Host]) -> None:
         """Plan to terminate these hosts and to create them anew; ``create`` does it."""
         self._replaced = {host.instance_id for host in hosts if host.instance_id}
+
+    def check_suspension(self, *, force: bool = False) -> list[Host]:
+        """Return the existing hosts if they can be stopped and started again without loss of data."""
+        existing = self.find_existing()
+        stopping.check(self._clients.ec2, existing.named(self.spec.name), force=force)
+        return self._make_hosts(existing)
+
+    def suspend(self, *, observer: Observer) -> None:
+        """Stop all hosts, and remove their alarms."""
+        with lock.hold(self._state_dir()):
+            named = self.find_existing().named(self.spec.name)
+            stopping.stop(self._clients.ec2, self._clients.cloudwatch, named, observer)
+
+    def remove(self, hosts: Sequence[Host]) -> None:
+        """Terminate these hosts and remove their alarms."""
+        ids = {host.instance_id for host in hosts}
+        with lock.hold(self._state_dir()):
+            self._end([one for one in self.find_existing().all if one.id in ids])
 
     def terminate(self) -> list[Host]:
         """Terminate every instance with the cluster's tags, and remove its alarms and its own resources."""

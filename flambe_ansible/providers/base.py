@@ -17,9 +17,11 @@ class Provider(Protocol):
 
     Attributes:
         records_hosts: Whether the hosts of the last launch are recorded, since no service lists them.
+        manages_hosts: Whether single hosts can be stopped, started and terminated.
     """
 
     records_hosts: bool
+    manages_hosts: bool
 
     @property
     def access(self) -> AccessPolicy:
@@ -33,6 +35,9 @@ class Provider(Protocol):
 
     def find(self) -> list[Host]:
         """Return the existing hosts, the orchestrator first; change nothing."""
+
+    def find_interrupted(self) -> list[Host]:
+        """Return the hosts that the provider ended by itself and that were not replaced since."""
 
     def plan(self) -> HostPlan:
         """Return what ``create`` would do; change nothing.
@@ -51,6 +56,30 @@ class Provider(Protocol):
 
     def replace(self, hosts: Sequence[Host]) -> None:
         """Plan to terminate these hosts and to create them anew with the next ``create``.
+
+        Raises:
+            ClusterConfigurationError: The provider does not manage the hosts.
+        """
+
+    def check_suspension(self, *, force: bool = False) -> list[Host]:
+        """Return the existing hosts if they can be stopped and started again.
+
+        Args:
+            force: Accept the loss of data that is not on their volumes.
+
+        Raises:
+            ClusterConfigurationError: They cannot, or the provider does not manage the hosts.
+        """
+
+    def suspend(self, *, observer: Observer) -> None:
+        """Stop all hosts, and keep their volumes; ``create`` starts them again.
+
+        Raises:
+            ClusterConfigurationError: The provider does not manage the hosts.
+        """
+
+    def remove(self, hosts: Sequence[Host]) -> None:
+        """Terminate these hosts.
 
         Raises:
             ClusterConfigurationError: The provider does not manage the hosts.

@@ -13,7 +13,7 @@ from flambe_ansible.hosts import Role
 from flambe_ansible.launch.costs import HostPrice
 from flambe_ansible.launch.plan import Action, Change, Effect, PlannedHost
 from flambe_ansible.providers.ec2_costs import Volume
-from flambe_ansible.providers.ec2_spec import FIELD_NAMES, EC2Spec
+from flambe_ansible.providers.ec2_spec import EC2Spec
 
 KEPT = "to apply it to all hosts: flambe-ans down, then launch"
 NO_REMOVAL = "a launch removes no hosts"
@@ -84,21 +84,28 @@ def compare_sources(rules: RuleChanges | None) -> tuple[Change, ...]:
 
 def _compare_settings(instance: EC2Instance, spec: EC2Spec, volume: Volume | None) -> Iterator[Change]:
     """Compare what an instance was created with; it cannot be changed later."""
-    settings, names, role = spec.settings, FIELD_NAMES, instance.role
+    settings, names, role = spec.settings, spec.names, instance.role
     pairs = {
-        names.types[role]: (instance.type, settings.types[role]),
+        names.types[role]: (instance.type, _choose(instance.type, settings.list_types(role))),
         names.images[role]: (instance.image, settings.images[role] or ""),
         names.key_name: (instance.key_name, settings.key_name),
         names.security_group: (", ".join(instance.groups), settings.security_group),
-        names.subnet_id: (instance.subnet_id, settings.subnet_id),
+        names.subnet_id: (instance.subnet_id, _choose(instance.subnet_id, settings.subnet_ids)),
         "dedicated": (str(instance.dedicated).lower(), str(settings.dedicated).lower()),
     }
+    if role is Role.FACTORY:
+        pairs["factories_spot"] = (str(instance.spot).lower(), str(role in settings.spot).lower())
     if volume:
         pairs["volume_type"] = (volume.type, settings.volume_type)
         pairs[names.volume_size] = (f"{volume.size} GB", f"{settings.volume_size} GB")
     for field, (current, wanted) in pairs.items():
         if current and wanted and current != wanted:
             yield Change(field=field, current=current, wanted=wanted, effect=Effect.NEW_HOSTS, why=KEPT)
+
+
+def _choose(current: str, wanted: Sequence[str]) -> str:
+    """Return the current value if it is one of the wanted ones, else these in words."""
+    return current if current in wanted else " or ".join(wanted)
 
 
 def _compare_tags(name: str, instance: EC2Instance, spec: EC2Spec) -> Iterator[Change]:

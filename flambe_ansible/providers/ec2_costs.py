@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -95,8 +96,7 @@ class EC2Costs:
         found = {name: self._price(one, volumes) for name, one in existing.named(spec.name)}
         types = {name: one.type for name, one in existing.named(spec.name)}
         for name, role in new.items():
-            types[name] = spec.settings.types[role]
-            found[name] = self._price_new(types[name])
+            types[name], found[name] = self._price_new(role)
         costs = self._make_costs(found)
         if costs.unknown and (spec.max_price_per_hour is not None or spec.budget is not None):
             return Estimate(costs=costs, account=None, changes=(), problems=tuple(self._name_unknown(costs, types)))
@@ -196,9 +196,19 @@ class EC2Costs:
             )
         return self._combine(price, volume)
 
-    def _price_new(self, kind: str) -> HostPrice:
-        price = self.book.find_instance(kind, region=self._clients.region, dedicated=self._spec.settings.dedicated)
-        return self._combine(price, self._new_volume)
+    def _price_new(self, role: Role) -> tuple[str, HostPrice]:
+        """Return the type of a new host and its price: the first one, or with a limit the most expensive one."""
+        settings = self._spec.settings
+        found = {
+            kind: self.book.find_instance(
+                kind, region=self._clients.region, spot=role in settings.spot, dedicated=settings.dedicated
+            )
+            for kind in settings.list_types(role)
+        }
+        is_limited = self._spec.max_price_per_hour is not None or self._spec.budget is not None
+        known = [math.inf if one.usd is None else one.usd for one in found.values()]
+        kind = list(found)[known.index(max(known)) if is_limited else 0]
+        return kind, self._combine(found[kind], self._new_volume)
 
     def _combine(self, instance: Price, volume: Volume) -> HostPrice:
         disk = self.book.find_disk(volume.type, volume.size, volume.iops, region=self._clients.region)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from flambe_ansible.ec2.checks import Checked
+from flambe_ansible.ec2.creating import name_of
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.launching import InstanceSettings
-from flambe_ansible.ec2.starting import name_of
 from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.launch.plan import Action, PlannedHost
@@ -25,15 +25,15 @@ def plan_hosts(
     """Return what a launch does with each host, the orchestrator first, the factories by index."""
     hosts = [_plan_existing(name, instance, make_host(name, instance)) for name, instance in existing.named(cluster)]
     for role, indices in missing.items():
-        image = checked.images[role]
+        choice = checked.choices[role][0]
         hosts += [
             PlannedHost(
                 name=name_of(cluster, role, index),
                 role=role,
                 action=Action.CREATE,
-                instance_type=settings.types[role],
-                image=image.id,
-                image_name=image.origin,
+                instance_type=choice.type,
+                image=choice.image.id,
+                image_name=choice.image.origin,
                 volume=settings.volume,
             )
             for index in indices
@@ -52,10 +52,35 @@ def list_notes(cluster: str, existing: Existing, settings: InstanceSettings, fac
     if len(existing.factories) > factories_num:
         notes.append(f"{len(existing.factories)} factories exist and factories_num is {factories_num}; all are kept")
     for name, instance in existing.named(cluster):
-        wanted = settings.types[instance.role]
-        if instance.type != wanted:
-            notes.append(f"{name} is a {instance.type} and the configuration has {wanted}; it is unchanged")
+        wanted = settings.list_types(instance.role)
+        if instance.type not in wanted:
+            notes.append(
+                f"{name} is a {instance.type} and the configuration has {' or '.join(wanted)}; it is unchanged"
+            )
     return notes
+
+
+def list_alternatives(
+    missing: Mapping[Role, Sequence[int]], checked: Checked, settings: InstanceSettings, *, least: int, wanted: int
+) -> list[str]:
+    """Return notes about Spot Instances, the combinations that are used in order, and fewer factories."""
+    notes = []
+    if settings.spot.keys() & missing.keys():
+        limit = f" for at most {settings.spot[Role.FACTORY]} USD per hour each" if settings.spot[Role.FACTORY] else ""
+        notes.append(f"new factories are Spot Instances{limit}; AWS may terminate them at any time")
+    for role in missing:
+        first, *others = map(str, checked.choices.get(role, ()))
+        if others:
+            hosts = "factories" if role is Role.FACTORY else "the orchestrator"
+            notes.append(f"{hosts}: {first}; if AWS has no room for them, then {', '.join(others)}")
+    if Role.FACTORY in missing and least < wanted:
+        notes.append(f"the launch succeeds with {least} of {wanted} factories if AWS has no room for more")
+    return notes
+
+
+def describe_interruption(host: Host) -> str:
+    """Describe a Spot Instance that AWS ended."""
+    return f"{host.name} ({host.instance_id}, {host.instance_type}) was interrupted by AWS; it is created anew"
 
 
 def _plan_existing(name: str, instance: EC2Instance, host: Host) -> PlannedHost:

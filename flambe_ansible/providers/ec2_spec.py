@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flambe_ansible.ec2 import alarms
 from flambe_ansible.ec2.checks import Needs
@@ -37,6 +37,8 @@ class EC2Spec:
         max_price_per_hour: What the cluster may cost per hour, in US dollars; None is no limit.
         budget: What the cluster may cost in all, in US dollars; None is no limit.
         ssh_sources: The networks from which the cluster's own security group lets SSH in; empty for this machine.
+        min_factories: The number of factories with which a launch succeeds if there is no capacity for more; None is
+            ``factories_num``.
     """
 
     tags: ClusterTags
@@ -48,6 +50,19 @@ class EC2Spec:
     max_price_per_hour: float | None = None
     budget: float | None = None
     ssh_sources: Sequence[str] = ()
+    min_factories: int | None = None
+
+    @property
+    def least(self) -> int:
+        """The number of factories with which a launch succeeds."""
+        return self.factories_num if self.min_factories is None else min(self.min_factories, self.factories_num)
+
+    @property
+    def names(self) -> SettingNames:
+        """The names of the settings for messages."""
+        types = {**FIELD_NAMES.types, **({Role.FACTORY: "factories_types"} if self.settings.more_types else {})}
+        subnet = "subnet_ids" if self.settings.more_subnets else FIELD_NAMES.subnet_id
+        return replace(FIELD_NAMES, types=types, subnet_id=subnet)
 
     @property
     def name(self) -> str:

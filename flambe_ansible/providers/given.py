@@ -28,6 +28,7 @@ class RecordedProvider:
 
     access = AccessPolicy()
     records_hosts = True
+    manages_hosts = False
 
     def __init__(
         self,
@@ -58,6 +59,10 @@ class RecordedProvider:
         """Return the recorded hosts."""
         return records.read_hosts(self._state_dir())
 
+    def find_interrupted(self) -> list[Host]:
+        """Return no hosts."""
+        return []
+
     def plan(self) -> HostPlan:
         """Plan to reuse the hosts of the last launch, and to create all others."""
         note = f"{self._label} does not report existing hosts; its load_all_instances() creates or finds them"
@@ -69,6 +74,21 @@ class RecordedProvider:
         return self._find()
 
     def replace(self, hosts: Sequence[Host]) -> None:
+        """Refuse."""
+        del hosts
+        raise not_managed(self._cluster, self._label)
+
+    def check_suspension(self, *, force: bool = False) -> list[Host]:
+        """Refuse."""
+        del force
+        raise not_managed(self._cluster, self._label)
+
+    def suspend(self, *, observer: Observer) -> None:
+        """Refuse."""
+        del observer
+        raise not_managed(self._cluster, self._label)
+
+    def remove(self, hosts: Sequence[Host]) -> None:
         """Refuse."""
         del hosts
         raise not_managed(self._cluster, self._label)

@@ -31,6 +31,7 @@ class LabProvider:
 
     access = AccessPolicy()
     records_hosts = False
+    manages_hosts = True
 
     def __init__(
         self, aws: AWSProvider, *, lab: str, creator: str, wanted: Callable[[], Sequence[PlannedHost]]
@@ -51,6 +52,10 @@ class LabProvider:
     def find(self, *, strict: bool = True) -> list[Host]:
         """Return the existing hosts; none if there is no lab."""
         return self._aws.find(strict=strict) if self._may_have_hosts() else []
+
+    def find_interrupted(self) -> list[Host]:
+        """Return the Spot Instances that the lab ended."""
+        return self._aws.find_interrupted() if labs.status(self._lab).up else []
 
     def plan(self) -> HostPlan:
         """Return what a launch would do, also while the lab is not running."""
@@ -76,6 +81,18 @@ class LabProvider:
     def replace(self, hosts: Sequence[Host]) -> None:
         """Plan to terminate these hosts and to create them anew."""
         self._aws.replace(hosts)
+
+    def check_suspension(self, *, force: bool = False) -> list[Host]:
+        """Return the existing hosts if they can be stopped; none if there is no lab."""
+        return self._aws.check_suspension(force=force) if self._may_have_hosts() else []
+
+    def suspend(self, *, observer: Observer) -> None:
+        """Stop all hosts."""
+        self._aws.suspend(observer=observer)
+
+    def remove(self, hosts: Sequence[Host]) -> None:
+        """Terminate these hosts."""
+        self._aws.remove(hosts)
 
     def terminate(self) -> list[Host]:
         """Terminate every host of the cluster; none if there is no lab."""

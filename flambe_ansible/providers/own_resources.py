@@ -65,7 +65,7 @@ class OwnResources:
         ec2: Returns the client of EC2.
         cluster: Returns the cluster's tags.
         state_dir: Returns the cluster's state folder, which has the private key and the journal.
-        names: The names of the settings, for messages.
+        names: Returns the names of the settings, for messages.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class OwnResources:
         ec2: Callable[[], EC2Client],
         cluster: Callable[[], ClusterTags],
         state_dir: Callable[[], Path],
-        names: SettingNames,
+        names: Callable[[], SettingNames],
     ) -> None:
         self._get_ec2 = ec2
         self._get_cluster = cluster
         self._state_dir = state_dir
-        self._names = names
+        self._get_names = names
         self._updated: tuple[str, Sequence[Network]] | None = None  # the group whose rules are up to date, its sources
 
     @property
@@ -229,13 +229,17 @@ class OwnResources:
         return self._get_cluster()
 
     @property
+    def _names(self) -> SettingNames:
+        return self._get_names()
+
+    @property
     def _journal(self) -> Journal:
         return Journal(self._state_dir(), RESOURCES_FILE)
 
     def _choose_subnet(
         self, settings: InstanceSettings, existing: Existing, missing: Mapping[Role, Sequence[int]]
     ) -> ChosenSubnet:
-        types = {settings.types[role] for role in missing}
+        types = {kind for role in missing for kind in settings.list_types(role)}
         near = next((one.subnet_id for one in existing.all if one.subnet_id), "")
         hosts = sum(map(len, missing.values()))
         chosen = subnets.choose(self._ec2, types, hosts=hosts, near=near)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flambe_ansible.ec2 import launching
 from flambe_ansible.ec2.caller import Network
 from flambe_ansible.ec2.checks import Checked, examine, examine_route
+from flambe_ansible.ec2.choices import is_refusal
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.instances import Existing
 from flambe_ansible.ec2.quotas import Demand
-from flambe_ansible.errors import ClusterConfigurationError
+from flambe_ansible.errors import AWSError, ClusterConfigurationError
 from flambe_ansible.findings import Finding
 from flambe_ansible.hosts import Role
-from flambe_ansible.providers.ec2_spec import FIELD_NAMES, EC2Spec
+from flambe_ansible.providers.ec2_spec import EC2Spec
 from flambe_ansible.providers.own_resources import Found, OwnResources
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def prepare(
         ClusterConfigurationError: Something does not exist, does not fit, or cannot be determined.
     """
     found = own.look(spec.settings, existing, missing)
-    checked = Checked({})
+    checked = Checked()
     if demand:
         checked = _examine(clients, spec, found.settings, demand).require()
         _rehearse(clients.ec2, spec, found.settings, checked, missing)
@@ -68,24 +69,32 @@ def diagnose(
     checked = _examine(clients, spec, settings, demand)
     if not any(finding.problems for finding in checked.findings):
         _rehearse(clients.ec2, spec, settings, checked, {role: one for role, one in missing.items() if one})
-    route = [examine_route(clients.ec2, settings.subnet_id)] if spec.needs.on_aws else []
-    return [*checked.findings, *route]
+    routes = [examine_route(clients.ec2, one) for one in settings.subnet_ids] if spec.needs.on_aws else []
+    return [*checked.findings, *routes]
 
 
 def _examine(clients: Clients, spec: EC2Spec, settings: launching.InstanceSettings, demand: Demand) -> Checked:
     return examine(
-        clients.ec2, clients.ssm, clients.service_quotas, settings, demand, names=FIELD_NAMES, needs=spec.needs
+        clients.ec2, clients.ssm, clients.service_quotas, settings, demand, names=spec.names, needs=spec.needs
     )
 
 
 def _rehearse(
     ec2: EC2Client, spec: EC2Spec, settings: launching.InstanceSettings, checked: Checked, missing: Missing
 ) -> None:
-    """Send the requests as dry runs; those of hosts that get a new security group or key pair are without it."""
-    settings = replace(settings, public_address=checked.public_address)
+    """Send the first request of each role as a dry run; without a security group or key pair that does not exist yet.
+
+    A lack of capacity is no problem if there are other combinations.
+    """
     for role, indices in missing.items():
-        request = launching.build_request(settings, checked.images[role], cluster=spec.tags, role=role, indices=indices)
-        launching.rehearse(ec2, request)
+        choices = checked.choices[role]
+        own = choices[0].apply(settings, role)
+        request = launching.build_request(own, choices[0].image, cluster=spec.tags, role=role, indices=indices)
+        try:
+            launching.rehearse(ec2, request)
+        except AWSError as error:
+            if len(choices) == 1 or not is_refusal(error):
+                raise
 
 
 def _find_sources(

@@ -48,6 +48,7 @@ class SSHProvider:
     """
 
     records_hosts = False
+    manages_hosts = False
 
     def __init__(self, configured: SSHHosts, state_dir: Callable[[], Path]) -> None:
         self._configured = configured
@@ -75,6 +76,10 @@ class SSHProvider:
         known = addresses.read(self._state_dir())
         return [replace(host, private_ip=known.get(host.private_ip, host.private_ip)) for host in self.hosts]
 
+    def find_interrupted(self) -> list[Host]:
+        """Return no hosts."""
+        return []
+
     def plan(self) -> HostPlan:
         """Plan to reuse all hosts."""
         return plan_reuse(self._configured.name, len(self._configured.factories_ips), self.find())
@@ -85,6 +90,21 @@ class SSHProvider:
         return self.find()
 
     def replace(self, hosts: Sequence[Host]) -> None:
+        """Refuse."""
+        del hosts
+        raise not_managed(self._configured.name, "SSHCluster")
+
+    def check_suspension(self, *, force: bool = False) -> list[Host]:
+        """Refuse."""
+        del force
+        raise not_managed(self._configured.name, "SSHCluster")
+
+    def suspend(self, *, observer: Observer) -> None:
+        """Refuse."""
+        del observer
+        raise not_managed(self._configured.name, "SSHCluster")
+
+    def remove(self, hosts: Sequence[Host]) -> None:
         """Refuse."""
         del hosts
         raise not_managed(self._configured.name, "SSHCluster")

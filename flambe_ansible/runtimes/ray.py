@@ -6,7 +6,7 @@ The roles' defaults define the ports; a test compares the constants here with th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from flambe_ansible.events import Observer
 from flambe_ansible.pythons import find_uv
 from flambe_ansible.runtimes import ray_versions
 from flambe_ansible.runtimes.base import CommandRunner, JobRunner, RuntimeVersion
-from flambe_ansible.runtimes.ray_service import RayService
+from flambe_ansible.runtimes.ray_service import Drain, RayService
 from flambe_ansible.sources import Requirements, read_requirements
 
 ROOT = "/opt/ray"
@@ -33,6 +33,16 @@ DASHBOARD_URL = f"http://127.0.0.1:{DASHBOARD_PORT}"  # on the orchestrator
 BOARDS = ".flambe/tensorboard"  # what TensorBoard shows, in the home folder
 TOKEN_FILE = ".ray/auth_token"  # noqa: S105 - a path in the home folder of the login user, on every host; Ray's default
 START_TIMEOUT = 300  # seconds for all nodes; Ray gives up after 30 s on a slow host, and systemd starts it again
+
+
+SERVICE = RayService(
+    unit=RAY_UNIT,
+    nodes_command=RAY_NODES,
+    tag="ray_node",
+    port=RAY_PORT,
+    start_timeout=START_TIMEOUT,
+    token_file=TOKEN_FILE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +70,7 @@ class RayRuntime:
 
     name = "ray"
     install_tags: Sequence[str] = ("python_env",)
-    ray: RayService | None = RayService(
-        unit=RAY_UNIT,
-        nodes_command=RAY_NODES,
-        tag="ray_node",
-        port=RAY_PORT,
-        start_timeout=START_TIMEOUT,
-        token_file=TOKEN_FILE,
-    )
+    ray: RayService | None = SERVICE
     jobs: JobRunner | None = None
     protection: Mapping[str, Any] = {"python_env_unless_active": RAY_UNIT, "ray_node_restart": False}
     cuda_capability: float | None = None
@@ -78,6 +81,8 @@ class RayRuntime:
         self._options = dict(options or {})
         self._nodes = nodes or NodeOptions()
         self._venv = self._options.get("venv") or VENV
+        drain = Drain(environment=self._venv, port=RAY_PORT, dashboard=DASHBOARD_URL)
+        self.ray = replace(SERVICE, drains=drain)
         self.commands: CommandRunner | None = CommandRunner(
             command=JOBS_COMMAND,
             dashboard_port=DASHBOARD_PORT,

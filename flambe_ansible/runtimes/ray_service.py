@@ -7,14 +7,17 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from flambe_ansible.errors import HostError, RayError, RemoteCommandError
 from flambe_ansible.hosts import Host
+from flambe_ansible.runtimes import draining
 from flambe_ansible.ssh import Connections, on_each
 
 LOG_LINES = 20
 _PAUSE = 1.0  # seconds between two queries
+_DRAIN_MORE = 150.0  # seconds that the request of a drain may take besides the drain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,30 @@ class RayNodes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drained:
+    """The result of draining a node.
+
+    Attributes:
+        drained: Whether the node has ended, or there was none.
+        running: What still runs on it, in words.
+        error: Why it could not be drained, or "".
+    """
+
+    drained: bool
+    running: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drain:
+    """How a node is drained: the environment with Ray, the head's port, the dashboard's address on the head."""
+
+    environment: str
+    port: int
+    dashboard: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RayService:
     """Ray as a systemd unit on every host of a cluster.
 
@@ -72,6 +99,7 @@ class RayService:
         port: The port of the head.
         start_timeout: Seconds for all nodes to start, at least.
         token_file: The file of the token that Ray requires, relative to the home folder on every host; "" for none.
+        drains: How a node is drained; None if this Ray cannot do it.
     """
 
     unit: str
@@ -80,6 +108,26 @@ class RayService:
     port: int
     start_timeout: float = 90.0
     token_file: str = ""
+    drains: Drain | None = None
+
+    def drain(self, connections: Connections, head: Host, host: Host, *, seconds: float) -> Drained:
+        """Let the node of a host accept no new tasks, and wait until nothing runs on it any more.
+
+        The unit starts the node again when it has ended: stop it, or let it join again.
+        """
+        if self.drains is None:
+            return Drained(drained=True)
+        how = self.drains
+        words = (host.private_ip, how.environment, how.port, how.dashboard, self.token_file, seconds)
+        program = f"{Path(draining.__file__).read_text()}\nmain{words!r}\n"
+        done = connections.run(head, "python3 -I -", input=program, timeout=seconds + _DRAIN_MORE, check=False)
+        try:
+            document = json.loads(done.stdout.strip().rpartition("\n")[2])
+        except ValueError:
+            return Drained(drained=False, error=(done.stderr or done.stdout).strip() or "no answer")
+        return Drained(
+            drained=bool(document["drained"]), running=tuple(document["running"]), error=str(document["error"])
+        )
 
     def ask(self, connections: Connections, head: Host) -> RayNodes:
         """Return Ray's nodes; if Ray does not answer within the limit for answers, ``error`` has the reason."""
@@ -143,6 +191,11 @@ class RayService:
     def stop_command(self) -> str:
         """The shell command that stops it on a host."""
         return f"sudo -n systemctl stop {self.unit}"
+
+    @property
+    def start_command(self) -> str:
+        """The shell command that starts it on a host."""
+        return f"sudo -n systemctl start {self.unit}"
 
     @property
     def disable_command(self) -> str:

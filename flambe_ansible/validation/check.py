@@ -48,7 +48,8 @@ def find_flaws(schema: Schema, values: Mapping[str, Any], *, invalid: Collection
     wrong = set(invalid)
     right = {one.name: one.default for one in schema.fields if not one.required}
     for one in schema.fields:
-        if one.name in wrong or one.name not in values:
+        replaced = values.get(schema.instead.get(one.name, "")) is not None and values.get(one.name) is None
+        if one.name in wrong or one.name not in values or replaced:
             continue
         found = check_field(one, values[one.name])
         flaws.extend(found)

@@ -85,6 +85,25 @@ def check_tags(values: Mapping[str, Any]) -> list[Flaw]:
     return [Flaw(message=message, expected=f"at most {MAX_TAGS - 1} with a budget", path=("tags",))]
 
 
+def check_choices(field: str, other: str) -> Callable[[Mapping[str, Any]], list[Flaw]]:
+    """Return the rule that refuses a list of choices together with the field for a single one."""
+
+    def check(_values: Mapping[str, Any]) -> list[Flaw]:
+        return [Flaw(message=f"and {other} are both set", expected="only one of them", path=(field,))]
+
+    return check
+
+
+def check_minimum(values: Mapping[str, Any]) -> list[Flaw]:
+    """Check that the accepted number of factories is not larger than the wanted one."""
+    least, wanted = values["min_factories"], values["factories_num"]
+    if least <= wanted:
+        return []
+    return [
+        Flaw(message=f"is {least}, and factories_num is {wanted}", expected=f"1 to {wanted}", path=("min_factories",))
+    ]
+
+
 FLAMBE_RULE = CrossRule(needs=("flambe_version", "flambe_source"), check=check_flambe)
 RUNTIME_RULES = tuple(
     CrossRule(needs=("runtime", field), check=check_runtime(field, runtime))
@@ -102,3 +121,8 @@ SOURCES_RULE = CrossRule(needs=("security_group", "ssh_sources"), check=check_so
 TIMEOUTS_RULE = CrossRule(needs=("orchestrator_timeout", "factories_timeout"), check=check_timeouts)
 BUDGET_RULE = CrossRule(needs=("tags", "budget"), check=check_tags)
 VOLUME_RULE = CrossRule(needs=("volume_type", "volume_size"), check=check_volume)
+CAPACITY_RULES = (
+    CrossRule(needs=("factories_types", "factories_type"), check=check_choices("factories_types", "factories_type")),
+    CrossRule(needs=("subnet_ids", "subnet_id"), check=check_choices("subnet_ids", "subnet_id")),
+    CrossRule(needs=("min_factories", "factories_num"), check=check_minimum),
+)

@@ -12,6 +12,7 @@ from flambe_ansible.validation import rules
 from flambe_ansible.validation.checkout import flambe_checkout
 from flambe_ansible.validation.cross import (
     BUDGET_RULE,
+    CAPACITY_RULES,
     FLAMBE_RULE,
     GP2_IO1_LARGEST,
     GP3_LARGEST,
@@ -194,7 +195,8 @@ TYPES = tuple(
     for name, hosts in (
         (
             "factories_type",
-            "the factories: x86_64, or arm64 with runtime ray. flambe supports GPUs up to the T4 of g4dn.",
+            "the factories, unless `factories_types` is set: x86_64, or arm64 with runtime ray. flambe supports GPUs up"
+            " to the T4 of g4dn.",
         ),
         ("orchestrator_type", "the orchestrator: x86_64, or arm64 with runtime ray; at least t2.small, no GPU needed."),
     )
@@ -332,6 +334,56 @@ VOLUME_SIZE = Field(
     default=100,
     rule=rules.within(8, GP3_LARGEST),
 )
+INSTEAD = {"factories_type": "factories_types"}
+CAPACITY = (
+    Field(
+        name="factories_types",
+        kind=Kind.ADDRESSES,
+        expected="a list of EC2 instance types, such as [g5.xlarge, g4dn.xlarge]",
+        doc="Instead of `factories_type`: the types of the factories. The next one is used when capacity, quota or"
+        " price is missing for one.",
+        change=Change.NEW_HOSTS,
+        rule=rules.choices(rules.form(rules.INSTANCE_TYPE, hint=" ")),
+    ),
+    Field(
+        name="subnet_ids",
+        kind=Kind.ADDRESSES,
+        expected="a list of subnet ids of one VPC, such as [subnet-0123456789abcdef0, subnet-0fedcba9876543210]",
+        doc="Instead of `subnet_id`: the subnets of the hosts. The next one is used when its zone has no capacity.",
+        change=Change.NEW_HOSTS,
+        rule=rules.choices(rules.form(rules.SUBNET, hint="subnet-")),
+    ),
+    Field(
+        name="min_factories",
+        kind=Kind.INTEGER,
+        expected="a whole number from 1 to factories_num",
+        doc="The launch succeeds with this many factories if there is no capacity for all of them.",
+        change_note="each launch tries to create the missing ones",
+        default_note="factories_num",
+        rule=rules.within(1, 1000),
+    ),
+    Field(
+        name="factories_spot",
+        kind=Kind.ANY,
+        expected="true, false, or a mapping with max_price, such as {max_price: 0.5}",
+        doc="Whether the factories are Spot Instances. AWS may terminate them at any time; the next launch creates them"
+        " anew.",
+        change=Change.NEW_HOSTS,
+        default=False,
+        rule=rules.spot,
+        options=(
+            Field(
+                name="max_price",
+                kind=Kind.NUMBER,
+                expected="0.001 to 1000 USD",
+                doc="The highest price of one factory per hour, in USD. With it, AWS interrupts more often.",
+                change=Change.NEW_HOSTS,
+                default_note="the On-Demand price",
+                rule=rules.within(0.001, 1000),
+            ),
+        ),
+    ),
+)
 AWS_CLUSTER = Schema(
     tag="!AWSCluster",
     fields=(
@@ -352,7 +404,18 @@ AWS_CLUSTER = Schema(
         SETUP_CMDS,
         SSH_SOURCES,
         *COSTS,
+        *CAPACITY,
         *EXTRA_FIELDS,
     ),
-    cross_rules=(TIMEOUTS_RULE, BUDGET_RULE, VOLUME_RULE, *KEY_RULES, SOURCES_RULE, FLAMBE_RULE, *RUNTIME_RULES),
+    cross_rules=(
+        TIMEOUTS_RULE,
+        BUDGET_RULE,
+        VOLUME_RULE,
+        *KEY_RULES,
+        SOURCES_RULE,
+        *CAPACITY_RULES,
+        FLAMBE_RULE,
+        *RUNTIME_RULES,
+    ),
+    instead=INSTEAD,
 )

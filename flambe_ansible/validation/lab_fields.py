@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flambe_ansible.validation import fields, rules
-from flambe_ansible.validation.cross import BUDGET_RULE, FLAMBE_RULE, RUNTIME_RULES, TIMEOUTS_RULE
+from flambe_ansible.validation.cross import BUDGET_RULE, CAPACITY_RULES, FLAMBE_RULE, RUNTIME_RULES, TIMEOUTS_RULE
 from flambe_ansible.validation.schema import Change, Field, Schema
 
 FROM_THE_LAB = (
@@ -13,6 +13,7 @@ FROM_THE_LAB = (
     "key_name",
     "security_group",
     "subnet_id",
+    "subnet_ids",
     "ssh_sources",
     "region_name",
     "username",
@@ -36,7 +37,8 @@ LAB_CLUSTER = Schema(
         fields.NAME,
         replace(fields.FACTORIES_NUM, required=False, default=1),
         LAB,
-        *(replace(one, required=False, default="t3.small") for one in fields.TYPES),
+        replace(fields.TYPES[0], required=False, default_note="t3.small"),
+        replace(fields.TYPES[1], required=False, default="t3.small"),
         replace(fields.CREATOR, required=False, default_note="your user name on this machine"),
         fields.TAGS,
         *fields.TIMEOUTS,
@@ -47,8 +49,8 @@ LAB_CLUSTER = Schema(
         fields.SETUP_CMDS,
         *(replace(one, default_note="the lab's own image") for one in fields.IMAGES),
         *fields.COSTS,
-        *(one for one in fields.EXTRA_FIELDS if one.name not in FROM_THE_LAB),
+        *(one for one in (*fields.CAPACITY, *fields.EXTRA_FIELDS) if one.name not in FROM_THE_LAB),
     ),
-    cross_rules=(TIMEOUTS_RULE, BUDGET_RULE, FLAMBE_RULE, *RUNTIME_RULES),
+    cross_rules=(TIMEOUTS_RULE, BUDGET_RULE, *CAPACITY_RULES, FLAMBE_RULE, *RUNTIME_RULES),
     refused=dict.fromkeys(FROM_THE_LAB, "is set by the lab"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ INSTANCE_TYPE = re.compile(
 REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,2}-[0-9]{1,2}")
 ZONE = re.compile(rf"({REGION.pattern})[a-z]")
 FIRST_CLUSTERS = Version("0.4.0")
+PRICE = "max_price"
 
 
 def text(*, longest: int) -> Rule:
@@ -98,6 +99,45 @@ def networks(value: Sequence[Any]) -> list[Flaw]:
             if isinstance(text, str):
                 with contextlib.suppress(ValueError):
                     flaws[-1] = replace(flaws[-1], suggestion=str(ipaddress.ip_network(text, strict=False)))
+    return flaws
+
+
+def choices(rule: Rule) -> Rule:
+    """Return the rule for a list of different texts, each of which follows a rule."""
+
+    def check(value: Sequence[Any]) -> list[Flaw]:
+        flaws = [] if value else [Flaw(message="is empty", expected="at least one")]
+        for index, one in enumerate(value):
+            if not isinstance(one, str):
+                flaws.append(Flaw(message=f"is {_a(one)}, not a text", path=(index,)))
+            elif one in value[:index]:
+                flaws.append(Flaw(message=f"is {show(one)} again", expected="each one once", path=(index,)))
+            else:
+                flaws += [replace(flaw, path=(index,)) for flaw in rule(one)]
+        return flaws
+
+    return check
+
+
+def spot(value: Any) -> list[Flaw]:
+    """Check the choice of Spot Instances: true, false, or a mapping with the highest price per hour.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SpotMarketOptions.html (prices below 0.001 USD)
+    """
+    if isinstance(value, bool):
+        return []
+    if not isinstance(value, Mapping):
+        return [Flaw(message=f"is {show(value)}")]
+    flaws = [
+        Flaw(message=f"has the unknown key {show(name)}", suggestion="max_price") for name in value if name != PRICE
+    ]
+    price = value.get(PRICE)
+    if PRICE not in value and not flaws:
+        flaws.append(Flaw(message="is an empty mapping"))
+    elif PRICE in value and (
+        isinstance(price, bool) or not isinstance(price, int | float) or not 0.001 <= price <= 1000
+    ):
+        flaws.append(Flaw(message=f"is {show(price)}", expected="0.001 to 1000 USD", path=(PRICE,)))
     return flaws
 
 

@@ -97,6 +97,7 @@ class Schema:
     fields: tuple[Field, ...]  # in the order of the documentation
     cross_rules: tuple[CrossRule, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)  # other clusters' fields, with the reason
+    instead: Mapping[str, str] = field(default_factory=dict)  # required fields, with the field that replaces each
 
     @property
     def by_name(self) -> dict[str, Field]:

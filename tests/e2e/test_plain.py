@@ -280,8 +280,40 @@ def test_7_a_lack_of_capacity_is_final_and_creates_nothing(cluster: Cluster) -> 
     assert len(cluster.document("status")["factories"]) == 3
 
 
+def test_7_a_suspended_cluster_keeps_its_disks_and_resumes(cluster: Cluster) -> None:
+    before = cluster.document("exec", "--", "touch ~/kept; hostname -I; cat /etc/machine-id")
+    document = cluster.document("suspend", "--yes")
+    assert (document["state"], len(document["stopped"])) == ("suspended", 4)
+    assert cluster.document("status")["state"] == "suspended"
+    assert "plain is suspended" in cluster.call("status", str(cluster.file))
+    assert _list_alarms(cluster) == []
+    resumed = cluster.document("resume", "--yes")
+    assert (resumed["state"], resumed["created"]) == ("running", [])
+    assert cluster.document("exec", "--", "ls ~/kept >/dev/null && hostname -I; cat /etc/machine-id") == before
+    assert len(_list_alarms(cluster)) == 3
+
+
+def test_7_factories_are_removed_and_added(cluster: Cluster) -> None:
+    address = cluster.document("status")["factories"][1]["private_ip"]
+    removed = cluster.document("remove", "factory", "1", "--yes")
+    assert (removed["removed"], removed["created"]) == (["plain_factory_1"], [])
+    assert "still has factories_num: 3; the next launch creates 1 more" in cluster.progress
+    assert [host["name"] for host in cluster.document("status")["factories"]] == ["plain_factory_0", "plain_factory_2"]
+    assert len(_list_alarms(cluster)) == 2
+    found = cluster.document("exec", "--", f"cat ~/.ssh/known_hosts ~/.ssh/config | grep -cw {address}; :")
+    assert {one["stdout"] for one in found.values()} == {"0\n"}
+    cluster.write(2)
+    assert set(cluster.document("launch", "--yes")["changed"].values()) == {0}
+    assert cluster.document("resize", "3", "--yes")["created"] == ["plain_factory_1"]
+    assert "still has factories_num: 2; the next launch keeps all of them" in cluster.progress
+    assert cluster.document("resize", "2", "--yes")["removed"] == ["plain_factory_2"]
+    assert set(cluster.document("launch", "--yes")["changed"].values()) == {0}
+    output = cluster.call("remove", str(cluster.file), "factory", "7", "--yes", code=9)
+    assert "its factories: factory 0, factory 1" in output
+
+
 def test_8_down_leaves_nothing(cluster: Cluster) -> None:
-    assert len(cluster.document("down", "--yes")["terminated"]) == 4
+    assert len(cluster.document("down", "--yes")["terminated"]) == 3
     assert cluster.document("status")["state"] == "absent"
 
 

@@ -54,6 +54,22 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_factory_is_drained_before_it_is_removed(ray_cluster: RayCluster, work: Path) -> None:
+    """A task on it prevents the removal until its end; it is not lost."""
+    ray_cluster.call("resize", "3", "--yes")
+    assert ray_cluster.wait_for_nodes(4)["state"] == "running"
+    options = ["--workdir", work, "--name", "drained", "--env", "RAY_DEDUP_LOGS=0"]
+    submit(ray_cluster, *options, "--", "python", "retried.py")
+    name = ray_cluster.on("factory 2", "uname -n").strip()
+    cloud.wait_until(lambda: f"on {name}" in ray_cluster.call("logs", "drained", code=None), "a task runs", 120)
+    refused = ray_cluster.call("remove", "factory", "2", "--yes", "--timeout", "2", code=11)
+    assert "Ray was not drained within 2 s; nothing was removed" in refused
+    assert "e2e_ray_factory_2: " in refused
+    ray_cluster.call("remove", "factory", "2", "--yes")
+    assert "results of" in ray_cluster.call("logs", "drained", "--follow")
+    assert ray_cluster.wait_for_nodes(3)["state"] == "running"
+
+
 def count_starts(cluster: RayCluster) -> dict[str, int]:
     lines = {name: text.splitlines() for name, text in cluster.on_all(STARTS).items()}
     return {name: sum(1 if line.startswith("Started") else -1 for line in found) for name, found in lines.items()}

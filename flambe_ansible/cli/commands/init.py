@@ -152,16 +152,16 @@ def _choose_resources(output: Output, values: dict[str, Any]) -> None:
 
 def _offer(output: Output, values: dict[str, Any]) -> None:
     from flambe_ansible.cli.choosing import choose
-    from flambe_ansible.ec2 import choices, session, signin
+    from flambe_ansible.ec2 import offers, session, signin
     from flambe_ansible.ec2.clients import Clients
     from flambe_ansible.errors import AWSError
 
     clients = Clients(lambda: session.make_session(values.get("region_name")), lambda: None)
     if signin.read(clients.session) is None:
         raise AWSError("no AWS credentials are configured", hint=signin.REMEDY)
-    subnets = choices.list_subnets(clients.ec2)
-    groups = choices.list_groups(clients.ec2)
-    pairs = choices.list_key_pairs(clients.ec2)
+    subnets = offers.list_subnets(clients.ec2)
+    groups = offers.list_groups(clients.ec2)
+    pairs = offers.list_key_pairs(clients.ec2)
     where = f"of {clients.region}"
     rows = [(one.id, one.about) for one in subnets]
     subnet = choose(output, f"Subnets {where}", rows, empty="a default subnet, which the launch chooses")

@@ -11,9 +11,7 @@ from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
-    from flambe_ansible.cli.progress import Progress
     from flambe_ansible.cluster.cluster import Cluster
-    from flambe_ansible.launch.launch import LaunchResult
 
 
 @options.command(
@@ -66,7 +64,7 @@ def launch(
     If another user is launching or submitting, or if Ray would be restarted while a job is running, the command fails
     and changes nothing.
     """
-    from flambe_ansible.cli.launching import attempt, check, confirm, report_failed, settle
+    from flambe_ansible.cli.launching import attempt, check, confirm, finish, report_failed, settle
     from flambe_ansible.cli.render.plan import render_plan
 
     output: Output = ctx.obj
@@ -89,11 +87,17 @@ def launch(
             "rotate_token": rotate_token,
             "secrets_file": secrets_file,
         }
-        result, progress = attempt(output, cluster, plan, lambda: cluster.run(**arguments), on_failure=on_failure)
+        result, progress = attempt(
+            output,
+            cluster,
+            lambda: cluster.run(**arguments),
+            hosts=[host.name for host in plan.hosts],
+            on_failure=on_failure,
+        )
         facts = {}
         if result.failed:
             facts = settle(output, cluster, on_failure or "keep")
-    _finish(output, file, result, progress, cluster, facts)
+    finish(output, file, result, progress, cluster, facts)
     ctx.exit(report_failed(output, result, cluster=cluster))
 
 
@@ -110,27 +114,3 @@ def _find_dead(output: Output, cluster: Cluster) -> None:
     if "orchestrator" in names:
         output.say("The orchestrator will be replaced: the results and logs on it will be lost.", style="bold yellow")
     cluster.replace_hosts(dead)
-
-
-def _finish(
-    output: Output, file: str, result: LaunchResult, progress: Progress, cluster: Cluster, facts: dict[str, Any]
-) -> None:
-    """Print the result, and with ``--json`` the document."""
-    from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
-
-    orchestrator = result.hosts[0]
-    ssh = write_ssh_line(
-        orchestrator,
-        username=cluster.username,
-        key=cluster.key,
-        known_hosts=cluster.known_hosts,
-        proxy_jump=cluster.proxy_jump,
-    )
-    changes = progress.board.list_changes()
-    output.console.print(render_card(result, file=file, cluster=cluster.name, changes=changes))
-    output.say()
-    output.say("With plain OpenSSH:")
-    output.say_command(ssh)
-    if output.json:
-        document = describe_launch(result, cluster=cluster.name, location=cluster.location())
-        output.write_document({**document, "steps": progress.board.to_list(), "notices": output.notices, **facts})

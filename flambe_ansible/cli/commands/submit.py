@@ -172,7 +172,10 @@ def _submit(
     if plan.changes_hosts or plan.problems:
         output.console.print(render_plan(plan))
         confirm(output, plan, yes=yes)
-    done, _ = attempt(output, cluster, plan, lambda: cluster.submit(made, force=force, **arguments), on_failure="keep")
+    hosts = [host.name for host in plan.hosts]
+    done, _ = attempt(
+        output, cluster, lambda: cluster.submit(made, force=force, **arguments), hosts=hosts, on_failure="keep"
+    )
     return done
 
 

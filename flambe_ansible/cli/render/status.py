@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -27,8 +29,9 @@ def render_status(status: ClusterStatus) -> RenderableType:
     title.append("; Ray is restarting after the job" if restarting else "")
     where = str(status.location)
     title.append(f"  ({where})" if where else "", style="dim")
+    interrupted = [Text(describe_interruption(host), style="yellow") for host in status.interrupted]
     if not status.hosts:
-        return title
+        return Group(title, *interrupted) if interrupted else title
     lines: list[RenderableType] = [render_run(status.run)] if status.run else []
     if status.jobs is not None:
         lines.append(render_active(status.jobs))
@@ -39,7 +42,24 @@ def render_status(status: ClusterStatus) -> RenderableType:
     silent = [Text(f"{label_host(host)}: no answer: {_reason(status, host)}") for host in _list_silent(status)]
     if status.idle:
         lines += [Text(), Text("Automatic shutdown:"), render_idle(status.hosts, status.idle)]
-    return Group(title, Text(), _render_hosts(status), Text(), *silent, Text(describe_ray(status)), *lines)
+    types = [Text(line, style="dim") for line in describe_types(status.hosts)]
+    ray = Text(describe_ray(status))
+    return Group(title, Text(), _render_hosts(status), *types, Text(), *interrupted, *silent, ray, *lines)
+
+
+def describe_interruption(host: Host) -> str:
+    """Describe a host that the provider ended by itself."""
+    return f"{label_host(host)} ({host.instance_id}) was interrupted by AWS; the next launch creates it anew"
+
+
+def describe_types(hosts: Sequence[Host]) -> list[str]:
+    """List the types of the hosts, one a line: ``g4dn.xlarge in us-east-1a, spot: factory 0, factory 1``."""
+    found: dict[str, list[str]] = {}
+    for host in hosts:
+        if host.instance_type:
+            place = f" in {host.zone}" if host.zone else ""
+            found.setdefault(f"{host.instance_type}{place}{', spot' if host.spot else ''}", []).append(label_host(host))
+    return [f"{kind}: {', '.join(names)}" for kind, names in found.items()]
 
 
 def describe_holder(holder: Holder) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible import events
-from flambe_ansible.errors import HostConnectionError
+from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError
 from flambe_ansible.fleet.idle import IdleState
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Location, Role
@@ -106,6 +106,28 @@ class FakeCluster:
     observer: events.Observer = events.ignore
     unanswered: str = ""
     where: Location = field(default_factory=Location)
+    factories_num: int = 2
+
+    def check_management(self) -> None:
+        if isinstance(self.failure, ClusterConfigurationError):
+            raise self.failure
+
+    def check_suspension(self, *, force: bool = False) -> list[Host]:
+        self.calls.append(("check_suspension", force))
+        self.check_management()
+        return self.hosts
+
+    def suspend(self, *, force: bool = False) -> None:
+        self.calls.append(("suspend", force))
+
+    def keep_factories(self, number: int) -> None:
+        self.calls.append(("keep_factories", number))
+
+    def remove_hosts(self, names: Iterable[str], *, force: bool, timeout: float) -> LaunchResult:
+        self.calls.append(("remove_hosts", list(names), force, timeout))
+        if self.failure:
+            raise self.failure
+        return self.run()
 
     def plan(self) -> Plan:
         return self.planned

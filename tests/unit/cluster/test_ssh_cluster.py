@@ -229,6 +229,15 @@ def test_hosts_are_never_replaced(make: Callable[..., SSHCluster]) -> None:
         make().find_dead()
 
 
+@pytest.mark.parametrize(
+    "change", [lambda cluster: cluster.remove_hosts(["rack_factory_0"]), lambda cluster: cluster.check_suspension()]
+)
+def test_hosts_are_added_and_removed_in_the_file(make: Callable[..., SSHCluster], change: Any) -> None:
+    with pytest.raises(ClusterConfigurationError, match="not managed by flambe-ans; nothing was changed") as caught:
+        change(make())
+    assert "factories_ips" in (caught.value.hint or "")
+
+
 def test_arguments_are_checked(make: Callable[..., SSHCluster]) -> None:
     with pytest.raises(ClusterConfigurationError) as caught:
         make(factories_ips=["10.0.0.5", "10.0.0.300"], port=0, host_keys={"10.0.0.9": KEY}).parse()

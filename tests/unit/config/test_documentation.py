@@ -27,6 +27,7 @@ from .test_load import GUIDE
 ROOT = Path(__file__).parents[3]
 # Fields that do not go with flambe_source or security_group.
 EXCLUDED = {"flambe_version", "factories_resources", "orchestrator_resources", "factories_labels", "ssh_sources"}
+EXCLUDED |= {"factories_types", "subnet_ids"}  # instead of other fields
 SCHEMAS = (AWS_CLUSTER, SSH_CLUSTER, LAB_CLUSTER)
 
 

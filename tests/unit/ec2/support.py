@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from moto.servicequotas.exceptions import NoSuchResource
 
 from flambe_ansible.cluster.aws import AWSCluster
-from flambe_ansible.ec2.families import QUOTAS
+from flambe_ansible.ec2.families import QUOTAS, SPOT_QUOTAS
 from tests.unit.keys import private_key, public_key
 
 REGION = "eu-west-1"
@@ -26,7 +26,7 @@ class Account:
     ec2: Any
     cloudwatch: Any
     arguments: dict[str, Any]
-    quotas: dict[str, float] = field(default_factory=lambda: {one.code: 1000.0 for one in QUOTAS})
+    quotas: dict[str, float] = field(default_factory=lambda: {one.code: 1000.0 for one in (*QUOTAS, *SPOT_QUOTAS)})
 
     @classmethod
     def make(cls, session: boto3.Session) -> Account:

@@ -138,6 +138,10 @@ def stop_all(lab: ServedLab) -> None:
             lab.fleet.stop(instance)
 
 
+def suspend(lab: ServedLab) -> None:
+    make_cluster(lab).aws.suspend(observer=lambda _event: None)
+
+
 def make_own(lab: ServedLab, source: str = "203.0.113.0/24") -> AWSCluster:
     """Make a cluster with its own security group and key pair."""
     absent = dict.fromkeys(("key", "key_name", "security_group", "subnet_id"))
@@ -178,6 +182,7 @@ FLOWS: dict[str, Callable[[ServedLab], object]] = {
     "ec2:RevokeSecurityGroupIngress": move,
     "ec2:RunInstances": plan,
     "ec2:StartInstances": create,
+    "ec2:StopInstances": suspend,
     "ec2:TerminateInstances": down,
     "iam:CreateServiceLinkedRole": create,
 }
@@ -201,7 +206,7 @@ def lab(shared: ServedLab, no_pauses: None) -> Iterator[ServedLab]:
         down_own(shared)
     for instance in list(shared.cloud.instances()):
         shared.cloud.forget(instance)
-    shared.cloud.linked_role = False
+    shared.cloud.linked_role = shared.cloud.spot_role = False
 
 
 def allow_without(lab: ServedLab, action: str = "") -> None:
@@ -219,7 +224,7 @@ def test_every_action_has_a_flow() -> None:
 @pytest.mark.parametrize("action", FLOWS)
 def test_the_flows_need_each_action_and_no_other(lab: ServedLab, action: str) -> None:
     allow_without(lab)
-    if action in ("cloudwatch:DeleteAlarms", "ec2:StartInstances", "ec2:TerminateInstances"):
+    if action in ("cloudwatch:DeleteAlarms", "ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"):
         create(lab)
     if FLOWS[action] in (down_own, move):
         create_own(lab)
@@ -313,6 +318,23 @@ def test_the_decoding_of_denials_is_allowed(lab: ServedLab) -> None:
     allow_without(lab, "sts:DecodeAuthorizationMessage")
     with pytest.raises(lab.client("sts").exceptions.ClientError, match="AccessDenied"):
         decode(EncodedMessage=encoded[1])
+
+
+def test_spot_instances_are_allowed_and_the_first_one_needs_a_role(lab: ServedLab) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html."""
+    allow_without(lab)
+    cluster = lab.cluster(factories_spot=True, factories_timeout=-1)
+    allow_without(lab, "iam:CreateServiceLinkedRole")
+    with pytest.raises(AWSError) as caught:
+        cluster.aws.plan()
+    assert caught.value.code == "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+    assert "--aws-service-name spot.amazonaws.com" in (caught.value.hint or "")
+    allow_without(lab)
+    cluster.aws.create(observer=lambda _event: None, created=[])
+    allow_without(lab, "iam:CreateServiceLinkedRole")  # the role exists
+    lab.cluster(factories_spot=True, factories_timeout=-1, factories_num=3).aws.create(
+        observer=lambda _event: None, created=[]
+    )
 
 
 def test_instances_of_others_are_safe(lab: ServedLab) -> None:
