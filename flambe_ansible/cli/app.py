@@ -5,6 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 from flambe_ansible import __version__
+from flambe_ansible.cli.commands.completion import completion
 from flambe_ansible.cli.commands.doctor import doctor
 from flambe_ansible.cli.commands.down import down
 from flambe_ansible.cli.commands.exec import execute
@@ -18,6 +19,7 @@ from flambe_ansible.cli.commands.logs import logs
 from flambe_ansible.cli.commands.open import open_sites
 from flambe_ansible.cli.commands.pull import pull
 from flambe_ansible.cli.commands.run import run
+from flambe_ansible.cli.commands.schema import schema
 from flambe_ansible.cli.commands.ssh import ssh
 from flambe_ansible.cli.commands.ssh_config import ssh_config
 from flambe_ansible.cli.commands.status import status
@@ -47,6 +49,7 @@ click.rich_click.COMMAND_GROUPS = {
         },
         {"name": "Jobs", "commands": ["submit", "run", "jobs", "logs", "open", "tunnel", "pull", "stop"]},
         {"name": "Lab: EC2 on this machine", "commands": ["lab"]},
+        {"name": "This machine", "commands": ["schema", "completion"]},
     ]
 }
 
@@ -82,7 +85,7 @@ def app() -> None:
 
 COMMANDS = (
     init, doctor, launch, status, ssh, execute, keep, inventory, ssh_config, down,
-    submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab,
+    submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab, schema, completion,
 )  # fmt: skip
 for command in COMMANDS:
     app.add_command(command)

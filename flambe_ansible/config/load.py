@@ -71,6 +71,40 @@ def read_cluster(path: str | Path, *, base: type) -> ClusterDocument:
     )
 
 
+def read_schema(path: str | Path, *, base: type) -> Schema:
+    """Return the fields of the class that a cluster's file names; the values in the file are not checked.
+
+    ``ClusterConfigurationError`` is raised if the file, its extensions or its tag are wrong.
+    """
+    file, reader = str(path), Reader()
+    nodes = compose(read_text(Path(path), shown=file), shown=file)
+    extensions = _read_extensions(nodes, reader) or {}
+    kind = ClusterKind()
+    if nodes:
+        kind = _find_kind(nodes[-1], reader, folder=Path(path).absolute().parent, extensions=extensions, base=base)
+    else:
+        _note(reader, "the file is empty", Position(1, 1), expected=kinds.list_tags())
+    if reader.flaws or kind.schema is None:
+        raise ClusterConfigurationError.of(_as_problems(reader.flaws, file=file))
+    return kind.schema
+
+
+def count_factories(path: Path) -> int:
+    """Return the number of factories in a cluster's file, which is not checked; 1 if it does not have the number.
+
+    ``ClusterConfigurationError`` is raised if the file cannot be read.
+    """
+    nodes = compose(read_text(path, shown=str(path)), shown=str(path))
+    root = nodes[-1] if nodes else None
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    for key, value in pairs:
+        if key.value == "factories_num" and isinstance(value, yaml.ScalarNode) and value.value.isdecimal():
+            return int(value.value)
+        if key.value == "factories_ips" and isinstance(value, yaml.SequenceNode):
+            return len(value.value)
+    return 1
+
+
 def _read_extensions(nodes: list[yaml.Node], reader: Reader) -> dict[str, str] | None:
     """Read the document of extensions, if there is one; any further document is a flaw."""
     first = nodes[0] if nodes else None

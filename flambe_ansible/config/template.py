@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from flambe_ansible.validation import Field, Schema
+from flambe_ansible.validation.reference import as_sentences
 
 EDITOR_LINE = "# yaml-language-server: $schema=cluster.schema.json"  # written by `flambe-ans schema`
 WIDTH = 110
 _PLAIN = re.compile(r"[A-Za-z0-9~/][A-Za-z0-9@._/~+-]*")
-_LINK = re.compile(r"\[[^\]]+\]\(([^)]+)\)")
 
 
 def write_template(schema: Schema, values: Mapping[str, Any], *, head: Sequence[str] = ()) -> str:
@@ -49,9 +49,10 @@ def write_value(value: Any) -> str:
 
 def _describe(field: Field) -> str:
     """Write what a field means as a comment."""
-    note = f" Default: {field.default_note}." if field.default is None and field.default_note else ""
-    text = _LINK.sub(r"docs/\1", field.doc + note).replace("`", "")
-    return textwrap.fill(text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False) + "\n"
+    return (
+        textwrap.fill(as_sentences(field), WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        + "\n"
+    )
 
 
 def _write_comment(field: Field) -> str:
