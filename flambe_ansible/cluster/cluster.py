@@ -143,6 +143,7 @@ class Cluster(Runnable):
         factories_timeout: The same for the factories.
     """
 
+    is_cluster: ClassVar[bool] = True
     provider: ClassVar[str] = ""  # the provider's name in plans and state folders; "" is the class's name
     ends_hosts: ClassVar[bool] = False  # whether terminate_instances terminates hosts
     orchestrator_timeout: int = idle.NEVER
@@ -1234,7 +1235,7 @@ class Cluster(Runnable):
     def _host_work(self) -> HostWork:
         return HostWork(
             runtime=self._runtime,
-            version=lambda: self.resolve_runtime().version,
+            version=lambda: (self._version or self.resolve_runtime()).version,
             player=lambda: self._player,
             jobs=lambda: self.file_jobs,
             stop_job=self.shutdown_flambe_execution,

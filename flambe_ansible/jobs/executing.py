@@ -71,6 +71,7 @@ def execute(
 ) -> JobState:
     """Start a runnable; ``Cluster.execute`` documents the forms of ``given``."""
     if isinstance(given, RunnableFile):
+        cluster.check_file_jobs(experiment=given.is_experiment)
         runnable = submission.make_runnable(given, secrets_file=secrets_file)
         if submission.check_free(cluster.name, jobs.get(), jobs, runnable, force=force):
             jobs.stop(replaced=True)

@@ -165,8 +165,8 @@ def _offer(output: Output, values: dict[str, Any]) -> None:
     where = f"of {clients.region}"
     rows = [(one.id, one.about) for one in subnets]
     subnet = choose(output, f"Subnets {where}", rows, empty="a default subnet, which the launch chooses")
-    vpc = next((one.vpc_id for one in subnets if one.id == subnet), "")
-    rows = [(one.id, one.about) for one in groups if vpc and one.vpc_id == vpc]
+    vpc = next((one.vpc_id for one in subnets if (one.id == subnet if subnet else one.default)), "")
+    rows = [(one.id, one.about) for one in groups if one.vpc_id == vpc]
     group = choose(output, f"Security groups {where}", rows, empty="one that the launch makes")
     rows = [(one.id, one.about) for one in pairs]
     pair = choose(output, f"Key pairs {where}", rows, empty="one that the launch makes")

@@ -165,7 +165,7 @@ def test_empty_answers_leave_the_resources_to_the_launch(run: Run, signed_in: Ac
 
 
 def test_a_key_pair_without_its_private_key_is_not_used(run: Run, signed_in: Account, answer: Any) -> None:
-    answer("", "1", "/no/such/key")
+    answer("", "", "1", "/no/such/key")
     done = run("init", "aws")
     assert 'is not used: key is "/no/such/key", but this file does not exist.' in done.stdout
     cluster: Any = load_cluster("cluster.yaml")
