@@ -89,15 +89,25 @@ def read_schema(path: str | Path, *, base: type) -> Schema:
     return kind.schema
 
 
+def find_experiment(path: str | Path) -> str:
+    """Return the tag of the experiment that a file describes, or ""; the file is not checked."""
+    root = _read_last(path)
+    return str(root.tag) if root is not None and _is_experiment(root) else ""
+
+
+def _read_last(path: str | Path) -> yaml.Node | None:
+    """Return the root node of a file's last document."""
+    nodes = compose(read_text(Path(path), shown=str(path)), shown=str(path))
+    return nodes[-1] if nodes else None
+
+
 def count_factories(path: Path) -> int:
     """Return the number of factories in a cluster's file, which is not checked; 1 if it does not have the number.
 
     ``ClusterConfigurationError`` is raised if the file cannot be read.
     """
-    nodes = compose(read_text(path, shown=str(path)), shown=str(path))
-    root = nodes[-1] if nodes else None
-    pairs = root.value if isinstance(root, yaml.MappingNode) else []
-    for key, value in pairs:
+    root = _read_last(path)
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else []:
         if key.value == "factories_num" and isinstance(value, yaml.ScalarNode) and value.value.isdecimal():
             return int(value.value)
         if key.value == "factories_ips" and isinstance(value, yaml.SequenceNode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambe_ansible.runnable.checks import FIELDS, MAX_NAME, NAME
+from flambe_ansible.runnable.document import EXPERIMENT
 from flambe_ansible.validation.json_schema import DRAFT, TEXT, describe_extensions
 
 _MAPPING = {"type": "object"}
@@ -36,18 +37,21 @@ DESCRIPTIONS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def describe_runnables() -> dict[str, Any]:
+def describe_runnables(tag: str = EXPERIMENT) -> dict[str, Any]:
     """Return the JSON Schema of files with an experiment or a custom runnable, and with a document of extensions.
 
     A mapping with a ``pipeline`` is an experiment. The arguments of a custom runnable are those of its class.
+
+    Args:
+        tag: The tag of the experiment; a subclass in an extension can have more fields.
     """
     others = [name for name in FIELDS if name != "name"]
     experiment = {
-        "title": "!Experiment",
+        "title": tag,
         "type": "object",
         "properties": {name: {**kind, "description": text} for name, (kind, text) in DESCRIPTIONS.items()},
         "required": ["name", "pipeline"],
-        "additionalProperties": False,
+        "additionalProperties": tag != EXPERIMENT,
     }
     custom = {"title": "a custom runnable", "type": "object", "propertyNames": {"not": {"enum": others}}}
     return {

@@ -20,7 +20,7 @@ KINDS = ("cluster", "experiment")
 )
 @click.argument(
     "kind",
-    metavar="[cluster|experiment|CLUSTER]",
+    metavar="[cluster|experiment|FILE]",
     default=KINDS[0],
     type=click.Path(path_type=str),
     shell_complete=complete_yaml,
@@ -28,8 +28,8 @@ KINDS = ("cluster", "experiment")
 def schema(kind: str) -> None:
     """Print the JSON Schema (draft 7) of the files of clusters, or of experiments and runnables.
 
-    Editors use it to complete, explain and check fields. CLUSTER is a file with a cluster of a custom class: the schema
-    is that of the class.
+    Editors use it to complete, explain and check fields. FILE has a cluster or an experiment of a custom class: the
+    schema is that of the class.
     """
     click.echo(json.dumps(_describe(kind), indent=2))
 
@@ -39,14 +39,17 @@ def _describe(kind: str) -> dict[str, Any]:
     from flambe_ansible.runnable.json_schema import describe_runnables
     from flambe_ansible.validation.json_schema import describe_clusters
 
-    if kind == "experiment":
-        return describe_runnables()
-    return describe_clusters(SCHEMAS.values() if kind == "cluster" else [_read_custom(kind)])
+    if kind == "cluster":
+        return describe_clusters(SCHEMAS.values())
+    return describe_runnables() if kind == "experiment" else _describe_file(kind)
 
 
-def _read_custom(file: str) -> Any:
-    """Return the fields of the class that a file names."""
+def _describe_file(file: str) -> dict[str, Any]:
+    """Return the schema for the class that a file names."""
     from flambe_ansible.cluster.cluster import Cluster
-    from flambe_ansible.config.load import read_schema
+    from flambe_ansible.config.load import find_experiment, read_schema
+    from flambe_ansible.runnable.json_schema import describe_runnables
+    from flambe_ansible.validation.json_schema import describe_clusters
 
-    return read_schema(file, base=Cluster)
+    tag = find_experiment(file)
+    return describe_runnables(tag) if tag else describe_clusters([read_schema(file, base=Cluster)])
