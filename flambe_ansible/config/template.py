@@ -13,7 +13,8 @@ import yaml
 from flambe_ansible.validation import Field, Schema
 from flambe_ansible.validation.reference import as_sentences
 
-EDITOR_LINE = "# yaml-language-server: $schema=cluster.schema.json"  # written by `flambe-ans schema`
+SCHEMA_FILE = "cluster.schema.json"  # written by `flambe-ans schema`
+EDITOR_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}"
 WIDTH = 110
 _PLAIN = re.compile(r"[A-Za-z0-9~/][A-Za-z0-9@._/~+-]*")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,16 @@ def init(output: Output, /, kind: str, words: tuple[str, ...], name: str, **give
     output.say(f"Wrote {file}.")
     if kind == "ssh" and not hosts:
         output.say(f"No hosts were given: replace the addresses {' and '.join(EXAMPLE_HOSTS)} in the file.")
-    output.say_command(f"next: flambe-ans doctor {file}" if kind != "lab" else f"next: flambe-ans launch {file}")
+    _say_next(output, file, verb="launch" if kind == "lab" else "doctor")
+
+
+def _say_next(output: Output, file: Path, *, verb: str) -> None:
+    from flambe_ansible.config.template import SCHEMA_FILE
+
+    described = file.with_name(SCHEMA_FILE)
+    if not described.exists():
+        output.say_command(f"To complete fields in an editor: flambe-ans schema > {shlex.quote(str(described))}")
+    output.say_command(f"next: flambe-ans {verb} {shlex.quote(str(file))}")
 
 
 def split_words(words: tuple[str, ...]) -> tuple[Path, list[str]]:
@@ -91,7 +101,7 @@ def _make(output: Output, kind: str, values: dict[str, Any], hosts: list[str], f
     if unused:
         option = unused[0].removesuffix("_name").replace("username", "user")
         raise click.UsageError(f"--{option} is not for {kind}")
-    commands = [f"  flambe-ans {verb} {file}" for verb in ("launch", "status", "down")]
+    commands = [f"  flambe-ans {verb} {shlex.quote(str(file))}" for verb in ("launch", "status", "down")]
     if kind == "lab":
         values |= {"factories_num": 2}
         lab = f" --name {values['lab']}" if "lab" in values else ""
