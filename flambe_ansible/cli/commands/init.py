@@ -49,7 +49,7 @@ def init(output: Output, /, kind: str, words: tuple[str, ...], name: str, **give
     if hosts and kind != "ssh":
         raise click.UsageError(f"unexpected {' '.join(hosts)}: FILE ends with .yaml, and hosts are only for ssh")
     if file.exists() or file.is_symlink():
-        raise ExistingFileError(f"{file} exists; nothing was written", hint="another FILE, or remove it first")
+        raise ExistingFileError(f"{file} exists; nothing was written")
     values: dict[str, Any] = {"name": name, **{option: value for option, value in given.items() if value}}
     schema, head = _make(output, kind, values, hosts, file)
     write(file, schema, values, head)

@@ -85,7 +85,7 @@ def test_an_existing_file_is_never_changed(run: Run, file: str) -> None:
     Path(file).symlink_to("target")
     done = run("init", "lab", *([file] if file != "cluster.yaml" else []))
     assert (done.code, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[0] == f"error: {file} exists; nothing was written"
+    assert done.stderr == f"error: {file} exists; nothing was written\n"
     assert not Path("target").exists()
 
 
