@@ -352,8 +352,9 @@ class Cluster(Runnable):
         """Make the host at an address a ``GPUFactoryInstance``, as ``get_factory``; its GPUs are detected on it."""
         known = self.get_factory(ip, private_ip, use_public, port=port)
         self._gpu_factories.add(known.name)
-        self.hosts = self.hosts
-        return next(one for one in self.factories if one.name == known.name)
+        found = known if isinstance(known, GPUFactoryInstance) else self._make_factory(known.data)
+        self.factories[:] = [found if one is known else one for one in self.factories]
+        return found
 
     def launch_ray_cluster(self) -> None:
         """Start Ray on all hosts: the head on the orchestrator (no CPUs), a node on each factory."""

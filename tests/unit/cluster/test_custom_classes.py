@@ -47,10 +47,13 @@ class Empty(Mine):
 def test_hosts_have_the_classes_of_flambe(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Mine("a", 2, "key", "me")
     cluster.load_all_instances()
-    for _ in range(2):
-        assert type(cluster.orchestrator) is OrchestratorInstance
-        assert [type(one) for one in cluster.factories] == [GPUFactoryInstance, CPUFactoryInstance]
-        connect(cluster, monkeypatch)  # loads the hosts anew
+    orchestrator = cluster.orchestrator
+    assert type(orchestrator) is OrchestratorInstance
+    assert type(cluster.get_gpu_factory("203.0.113.2", "10.0.0.2")) is GPUFactoryInstance
+    assert {type(one) for one in cluster.factories if one.name == "a_factory_0"} == {GPUFactoryInstance}
+    assert cluster.orchestrator is orchestrator
+    connect(cluster, monkeypatch)  # makes the objects anew
+    assert [type(one) for one in cluster.factories] == [GPUFactoryInstance, CPUFactoryInstance]
     cluster.hosts = [replace(host, instance_type="g4dn.xlarge") for host in cluster.hosts]
     assert {type(one) for one in cluster.factories} == {GPUFactoryInstance}
 
