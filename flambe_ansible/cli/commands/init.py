@@ -157,7 +157,7 @@ def _choose_resources(output: Output, values: dict[str, Any]) -> None:
     try:
         _offer(output, values)
     except AWSError as error:
-        output.say(f"Nothing can be offered: {error.message}. {fields[0].upper()}{fields[1:]}.")
+        output.say(f"Nothing can be offered, so {fields}: {error.message}.")
 
 
 def _offer(output: Output, values: dict[str, Any]) -> None:

@@ -181,7 +181,7 @@ def test_without_credentials_the_reason_is_one_line(run: Run, answer: Any, monke
     done = run("init", "aws")
     assert (done.code, done.stdout.splitlines()[0]) == (
         0,
-        "Nothing can be offered: Failed to read the credentials: they have expired."
-        " Subnet_id, security_group and key_name are comments in the file.",
+        "Nothing can be offered, so subnet_id, security_group and key_name are comments in the file:"
+        " Failed to read the credentials: they have expired.",
     )
     assert load_cluster("cluster.yaml").name == "demo"
