@@ -45,15 +45,14 @@ def write_value(value: Any) -> str:
         return value
     if isinstance(value, list):
         return f"[{', '.join(map(write_value, value))}]"
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+    whole = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if whole else value, ensure_ascii=False)
 
 
 def _describe(field: Field) -> str:
     """Write what a field means as a comment."""
-    return (
-        textwrap.fill(as_sentences(field), WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
-        + "\n"
-    )
+    lines = textwrap.wrap(as_sentences(field), WIDTH, break_on_hyphens=False)
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _write_comment(field: Field) -> str:

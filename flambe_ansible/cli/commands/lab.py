@@ -145,7 +145,8 @@ def naming(name: str) -> Iterator[None]:
         yield
     except LabError as error:
         if error.hint and name != DEFAULT:
-            error.hint = re.sub(r"\blab (up|down|status)\b(?! --name)", rf"lab \1 --name {name}", error.hint)
+            named = f" --name {shlex.quote(name)}"
+            error.hint = re.sub(r"\blab (?:up|down|status)\b(?! --name)", lambda found: found[0] + named, error.hint)
         raise
 
 
