@@ -5,6 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 from flambe_ansible import __version__
+from flambe_ansible.cli.commands.completion import completion
 from flambe_ansible.cli.commands.doctor import doctor
 from flambe_ansible.cli.commands.down import down
 from flambe_ansible.cli.commands.exec import execute
@@ -20,6 +21,7 @@ from flambe_ansible.cli.commands.plan import plan
 from flambe_ansible.cli.commands.pull import pull
 from flambe_ansible.cli.commands.resize import remove, resize
 from flambe_ansible.cli.commands.run import run
+from flambe_ansible.cli.commands.schema import schema
 from flambe_ansible.cli.commands.ssh import ssh
 from flambe_ansible.cli.commands.ssh_config import ssh_config
 from flambe_ansible.cli.commands.status import status
@@ -52,6 +54,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "Cluster size", "commands": ["resize", "remove", "suspend", "resume"]},
         {"name": "Jobs", "commands": ["submit", "run", "jobs", "logs", "open", "tunnel", "pull", "stop"]},
         {"name": "Lab: EC2 on this machine", "commands": ["lab"]},
+        {"name": "This machine", "commands": ["schema", "completion"]},
     ]
 }
 
@@ -88,7 +91,7 @@ def app() -> None:
 COMMANDS = (
     init, doctor, plan, launch, status, ssh, execute, keep, inventory, ssh_config, down,
     resize, remove, suspend, resume,
-    submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab,
+    submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab, schema, completion,
 )  # fmt: skip
 for command in COMMANDS:
     app.add_command(command)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from flambe_ansible.cli.completing import complete_yaml
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
-cluster_argument = click.argument("file", metavar="CLUSTER", type=click.Path(path_type=str))
+cluster_argument = click.argument(
+    "file", metavar="CLUSTER", type=click.Path(path_type=str), shell_complete=complete_yaml
+)
 job_argument = click.argument("job", metavar="[JOB]", default="")
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 rerun_option = click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again, even if nothing changed.")

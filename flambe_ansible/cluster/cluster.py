@@ -153,6 +153,7 @@ class Cluster(Runnable):
         factories_timeout: The same for the factories.
     """
 
+    is_cluster: ClassVar[bool] = True
     provider: ClassVar[str] = ""  # the provider's name in plans and state folders; "" is the class's name
     ends_hosts: ClassVar[bool] = False  # whether terminate_instances terminates hosts
     membership_hint: ClassVar[str | None] = None  # how hosts are added and removed, if it is not by commands
@@ -363,8 +364,9 @@ class Cluster(Runnable):
         """Make the host at an address a ``GPUFactoryInstance``, as ``get_factory``; its GPUs are detected on it."""
         known = self.get_factory(ip, private_ip, use_public, port=port)
         self._gpu_factories.add(known.name)
-        self.hosts = self.hosts
-        return next(one for one in self.factories if one.name == known.name)
+        found = known if isinstance(known, GPUFactoryInstance) else self._make_factory(known.data)
+        self.factories[:] = [found if one is known else one for one in self.factories]
+        return found
 
     def launch_ray_cluster(self) -> None:
         """Start Ray on all hosts: the head on the orchestrator (no CPUs), a node on each factory."""
@@ -1340,7 +1342,7 @@ class Cluster(Runnable):
     def _host_work(self) -> HostWork:
         return HostWork(
             runtime=self._runtime,
-            version=lambda: self.resolve_runtime().version,
+            version=lambda: (self._version or self.resolve_runtime()).version,
             player=lambda: self._player,
             jobs=lambda: self.file_jobs,
             stop_job=self.shutdown_flambe_execution,

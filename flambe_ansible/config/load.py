@@ -71,6 +71,50 @@ def read_cluster(path: str | Path, *, base: type) -> ClusterDocument:
     )
 
 
+def read_schema(path: str | Path, *, base: type) -> Schema:
+    """Return the fields of the class that a cluster's file names; the values in the file are not checked.
+
+    ``ClusterConfigurationError`` is raised if the file, its extensions or its tag are wrong.
+    """
+    file, reader = str(path), Reader()
+    nodes = compose(read_text(Path(path), shown=file), shown=file)
+    extensions = _read_extensions(nodes, reader) or {}
+    kind = ClusterKind()
+    if nodes:
+        kind = _find_kind(nodes[-1], reader, folder=Path(path).absolute().parent, extensions=extensions, base=base)
+    else:
+        _note(reader, "the file is empty", Position(1, 1), expected=kinds.list_tags())
+    if reader.flaws or kind.schema is None:
+        raise ClusterConfigurationError.of(_as_problems(reader.flaws, file=file))
+    return kind.schema
+
+
+def find_experiment(path: str | Path) -> str:
+    """Return the tag of the experiment that a file describes, or ""; the file is not checked."""
+    root = _read_last(path)
+    return str(root.tag) if root is not None and _is_experiment(root) else ""
+
+
+def _read_last(path: str | Path) -> yaml.Node | None:
+    """Return the root node of a file's last document."""
+    nodes = compose(read_text(Path(path), shown=str(path)), shown=str(path))
+    return nodes[-1] if nodes else None
+
+
+def count_factories(path: Path) -> int:
+    """Return the number of factories in a cluster's file, which is not checked; 1 if it does not have the number.
+
+    ``ClusterConfigurationError`` is raised if the file cannot be read.
+    """
+    root = _read_last(path)
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else []:
+        if key.value == "factories_num" and isinstance(value, yaml.ScalarNode) and value.value.isdecimal():
+            return int(value.value)
+        if key.value == "factories_ips" and isinstance(value, yaml.SequenceNode):
+            return len(value.value)
+    return 1
+
+
 def _read_extensions(nodes: list[yaml.Node], reader: Reader) -> dict[str, str] | None:
     """Read the document of extensions, if there is one; any further document is a flaw."""
     first = nodes[0] if nodes else None

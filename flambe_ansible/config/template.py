@@ -11,11 +11,12 @@ from typing import Any
 import yaml
 
 from flambe_ansible.validation import Field, Schema
+from flambe_ansible.validation.reference import as_sentences
 
-EDITOR_LINE = "# yaml-language-server: $schema=cluster.schema.json"  # written by `flambe-ans schema`
+SCHEMA_FILE = "cluster.schema.json"  # written by `flambe-ans schema`
+EDITOR_LINE = f"# yaml-language-server: $schema={SCHEMA_FILE}"
 WIDTH = 110
 _PLAIN = re.compile(r"[A-Za-z0-9~/][A-Za-z0-9@._/~+-]*")
-_LINK = re.compile(r"\[[^\]]+\]\(([^)]+)\)")
 
 
 def write_template(schema: Schema, values: Mapping[str, Any], *, head: Sequence[str] = ()) -> str:
@@ -44,14 +45,14 @@ def write_value(value: Any) -> str:
         return value
     if isinstance(value, list):
         return f"[{', '.join(map(write_value, value))}]"
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+    whole = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if whole else value, ensure_ascii=False)
 
 
 def _describe(field: Field) -> str:
     """Write what a field means as a comment."""
-    note = f" Default: {field.default_note}." if field.default is None and field.default_note else ""
-    text = _LINK.sub(r"docs/\1", field.doc + note).replace("`", "")
-    return textwrap.fill(text, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False) + "\n"
+    lines = textwrap.wrap(as_sentences(field), WIDTH, break_on_hyphens=False)
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _write_comment(field: Field) -> str:

@@ -20,12 +20,14 @@ class Choice:
         id: What a cluster's file names it by.
         about: Its description, on one line.
         vpc_id: The VPC that it is in, or "".
+        default: Whether it is a default subnet, one of which a launch chooses.
         public_key: The public half of a key pair, as ``type base64``, or "".
     """
 
     id: str
     about: str
     vpc_id: str = ""
+    default: bool = False
     public_key: str = ""
 
 
@@ -36,6 +38,7 @@ def list_subnets(ec2: EC2Client) -> list[Choice]:
         Choice(
             id=one["SubnetId"],
             vpc_id=one["VpcId"],
+            default=one.get("DefaultForAz", False),
             about=_join(
                 one["AvailabilityZone"],
                 one["VpcId"],

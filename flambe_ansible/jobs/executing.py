@@ -8,6 +8,7 @@ from typing import Any
 
 from flambe_ansible.errors import ClusterConfigurationError, FlambeAnsibleError
 from flambe_ansible.events import Observer, ignore
+from flambe_ansible.fleet.instance import below_home
 from flambe_ansible.jobs import own_package, submission
 from flambe_ansible.jobs.custom import find_problem
 from flambe_ansible.jobs.jobs import Executable, FileJobs
@@ -20,7 +21,7 @@ Startable = Executable | RunnableFile | ClusterRunnable
 
 
 class Ready:
-    """A ``ClusterRunnable`` after its ``setup``, as ``FileJobs.start`` takes it.
+    """A ``ClusterRunnable`` as ``FileJobs.start`` takes it, once it is set up.
 
     Args:
         runnable: The object.
@@ -34,7 +35,7 @@ class Ready:
     program: Sequence[str] = own_package.PROGRAM
 
     def __init__(self, runnable: ClusterRunnable, extensions: Mapping[str, str], *, force: bool) -> None:
-        self._runnable = runnable
+        self._runnable, self._extensions, self._force = runnable, dict(extensions), force
         self.name = runnable.tag().removeprefix("!")
         self.options: Sequence[str] = ("--force",) if force else ()
         module, problem = self.name.partition(".")[0], find_problem(runnable)
@@ -49,8 +50,23 @@ class Ready:
 
     @property
     def results(self) -> str:
-        """The folder of its results."""
-        return self._runnable.results
+        """The folder of its results, or "".
+
+        Raises:
+            ClusterConfigurationError: It is not below the home folder.
+        """
+        return self._runnable.results and below_home(self._runnable.results)
+
+    def set_up(self, cluster: Any) -> None:
+        """Call its ``setup``, unless the caller has done so."""
+        if self._runnable.env is not None:
+            return
+        try:
+            self._runnable.setup_inject_env(cluster, self._extensions, self._force)
+        except FlambeAnsibleError:
+            raise
+        except Exception as error:
+            raise describe_failure(self._runnable, error, "setup") from error
 
     def to_yaml(self, extensions: Mapping[str, str] | None = None) -> str:
         """Write the file for the orchestrator."""
@@ -71,6 +87,7 @@ def execute(
 ) -> JobState:
     """Start a runnable; ``Cluster.execute`` documents the forms of ``given``."""
     if isinstance(given, RunnableFile):
+        cluster.check_file_jobs(experiment=given.is_experiment)
         runnable = submission.make_runnable(given, secrets_file=secrets_file)
         if submission.check_free(cluster.name, jobs.get(), jobs, runnable, force=force):
             jobs.stop(replaced=True)
@@ -80,21 +97,13 @@ def execute(
         fresh_ray = runnable.prepare(jobs, packages, expose=expose)
         runnable.set_up(jobs, cluster, paths, force=force, fresh_ray=fresh_ray, expose=expose)
         return jobs.start(runnable, paths, secrets_path=secrets_path)
+    ready = Ready(given, extensions, force=force) if isinstance(given, ClusterRunnable) else given
     if force:
         jobs.stop(replaced=True)
-    if not isinstance(given, ClusterRunnable):
-        return jobs.start(given, extensions, secrets_path=secrets_path)
-    ready = Ready(given, extensions, force=force)
+    if not isinstance(ready, Ready):
+        return jobs.start(ready, extensions, secrets_path=secrets_path)
     jobs.install_runnable(extensions)
-    if given.env is None:
-        _set_up(given, cluster, extensions, force=force)
+    ready.set_up(cluster)
+    if ready.results:
+        jobs.show_results(ready.results, expose=expose)
     return jobs.start(ready, extensions, secrets_path=secrets_path)
-
-
-def _set_up(runnable: ClusterRunnable, cluster: Any, extensions: Mapping[str, str], *, force: bool) -> None:
-    try:
-        runnable.setup_inject_env(cluster, dict(extensions), force)
-    except FlambeAnsibleError:
-        raise
-    except Exception as error:
-        raise describe_failure(runnable, error, "setup") from error

@@ -31,6 +31,8 @@ def make(file: RunnableFile, *, secrets: Path | None = None) -> Runnable:
     runnable_class = find_class(file.tag)
     if runnable_class is None:
         raise file.refuse(file.root, f"{file.tag}: the extension has no such subclass of flambe_ansible.Runnable")
+    if runnable_class.is_cluster:
+        raise file.refuse(file.root, f"{file.tag} is a cluster, not a runnable: launch it with flambe-ans launch")
     values = _construct(file, file.root, {})
     if not isinstance(values, dict) and values not in (None, ""):
         raise file.refuse(file.root, f"{file.tag} must be followed by a mapping")

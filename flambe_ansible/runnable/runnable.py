@@ -8,7 +8,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from flambe_ansible.errors import ClusterConfigurationError
 from flambe_ansible.runnable import edit
@@ -37,6 +37,7 @@ class Runnable(ABC):
         user_provider: Returns the name of the user; by default the user of this process.
     """
 
+    is_cluster: ClassVar[bool] = False  # whether it is a place to run others, which is never run from a runnable's file
     config: configparser.ConfigParser
     _saved_kwargs: dict[str, Any]
     _changed: dict[str, Any]

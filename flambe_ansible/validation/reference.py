@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 from flambe_ansible.validation.schema import Field, Schema
 
+_LINK = re.compile(r"\[[^\]]+\]\(([^)]+)\)")  # to another page of docs/
 HEADER = ("Field", "Default", "Allowed values", "Meaning", "If changed on a running cluster")
 
 
@@ -17,6 +19,12 @@ def as_text(schema: Schema) -> str:
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     name = schema.tag.lstrip("!")
     return f"<!-- fields of {name} -->\n{table}<!-- end of {name} -->"
+
+
+def as_sentences(field: Field) -> str:
+    """Return what a field means, and how its default is determined, as text without Markdown."""
+    note = f" Default: {field.default_note}." if field.default is None and field.default_note else ""
+    return _LINK.sub(r"docs/\1", field.doc + note).replace("`", "")
 
 
 def _as_row(field: Field, prefix: str = "") -> tuple[str, ...]:

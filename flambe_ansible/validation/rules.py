@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -42,40 +42,61 @@ def text(*, longest: int) -> Rule:
     return check
 
 
-def form(pattern: re.Pattern[str], *, hint: str = "") -> Rule:
-    """Return the rule for text that matches a pattern; ``hint`` is a prefix that is suggested if only it is missing."""
+@dataclass(frozen=True)
+class Form:
+    """The rule for text that matches a pattern; ``hint`` is a prefix that is suggested if only it is missing."""
 
-    def check(value: str) -> list[Flaw]:
-        if pattern.fullmatch(value):
+    pattern: re.Pattern[str]
+    hint: str = ""
+
+    def __call__(self, value: str) -> list[Flaw]:
+        """Check a value."""
+        if self.pattern.fullmatch(value):
             return []
-        likely = value.strip() if hint else ""
-        candidates = (likely, likely.lower(), hint + likely.lower())
-        meant = next((one for one in candidates if likely and pattern.fullmatch(one)), "")
+        likely = value.strip() if self.hint else ""
+        candidates = (likely, likely.lower(), self.hint + likely.lower())
+        meant = next((one for one in candidates if likely and self.pattern.fullmatch(one)), "")
         return [Flaw(message=f"is {show(value)}" if value else "is empty", suggestion=meant)]
 
-    return check
+
+@dataclass(frozen=True)
+class Choice:
+    """The rule for a choice of words."""
+
+    choices: tuple[str, ...]
+
+    def __call__(self, value: str) -> list[Flaw]:
+        """Check a value."""
+        if value in self.choices:
+            return []
+        return [Flaw(message=f"is {show(value)}", suggestion=suggest(value, self.choices))]
 
 
-def choice(*choices: str) -> Rule:
+@dataclass(frozen=True)
+class Within:
+    """The rule for a number from ``low`` to ``high``."""
+
+    low: float
+    high: float
+
+    def __call__(self, value: float) -> list[Flaw]:
+        """Check a value."""
+        return [] if self.low <= value <= self.high else [Flaw(message=f"is {value}")]
+
+
+def form(pattern: re.Pattern[str], *, hint: str = "") -> Form:
+    """Return the rule for text that matches a pattern."""
+    return Form(pattern, hint)
+
+
+def choice(*choices: str) -> Choice:
     """Return the rule for a choice of words."""
-
-    def check(value: str) -> list[Flaw]:
-        if value in choices:
-            return []
-        return [Flaw(message=f"is {show(value)}", suggestion=suggest(value, choices))]
-
-    return check
+    return Choice(choices)
 
 
-def within(low: float, high: float) -> Rule:
+def within(low: float, high: float) -> Within:
     """Return the rule for a number from ``low`` to ``high``."""
-
-    def check(value: float) -> list[Flaw]:
-        if low <= value <= high:
-            return []
-        return [Flaw(message=f"is {value}")]
-
-    return check
+    return Within(low, high)
 
 
 def region(value: str) -> list[Flaw]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 
 from flambe_ansible.validation import rules
 from flambe_ansible.validation.missing import check_path, describe_missing
-from flambe_ansible.validation.schema import Field, Flaw, Kind, show, suggest
+from flambe_ansible.validation.schema import Field, Flaw, Kind, show
 
 RUNTIMES = ("flambe", "none", "ray")  # the names that runtimes.make_runtime takes
 SMALLEST_STORE = 78_643_200  # bytes; Ray's minimum
@@ -83,10 +84,17 @@ def url(value: str) -> list[Flaw]:
     return [Flaw(message="is not the URL of a package index")]
 
 
-def runtime(value: str | Mapping[str, Any]) -> list[Flaw]:
-    """Check the name of a runtime, or that the options of Ray fit together."""
-    if isinstance(value, str):
-        return [] if value in RUNTIMES else [Flaw(message=f"is {show(value)}", suggestion=suggest(value, RUNTIMES))]
+@dataclass(frozen=True)
+class RuntimeChoice(rules.Choice):
+    """The rule for the name of a runtime, or for the options of Ray."""
+
+    def __call__(self, value: str | Mapping[str, Any]) -> list[Flaw]:
+        """Check a value."""
+        return super().__call__(value) if isinstance(value, str) else _check_options(value)
+
+
+def _check_options(value: Mapping[str, Any]) -> list[Flaw]:
+    """Check that the options of Ray fit together."""
     if not value.get("venv"):
         return []
     unused = [name for name in ("python", "packages", "requirements", "index_url", "torch_backend") if value.get(name)]
@@ -197,7 +205,7 @@ RUNTIME = Field(
     ),
     change_note="Ray restarts; a runtime that is installed already is not removed",
     default="flambe",
-    rule=runtime,
+    rule=RuntimeChoice(RUNTIMES),
     options=RUNTIME_OPTIONS,
 )
 NODE_FIELDS = (

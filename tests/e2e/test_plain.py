@@ -159,6 +159,28 @@ def test_4_status_ssh_and_inventory_work(cluster: Cluster) -> None:
     assert not [name for name in variables if name.startswith("flambe_")]
 
 
+def test_4_plain_ssh_and_rsync_reach_the_hosts_with_verified_keys(cluster: Cluster, tmp_path: Path) -> None:
+    hosts = tmp_path / "ssh config"
+    hosts.write_text(cluster.call("ssh-config", str(cluster.file)))
+    assert hosts.read_text().count("StrictHostKeyChecking yes") == 3
+
+    def run(*argv: object, code: int = 0) -> str:
+        done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    login = ("ssh", "-F", hosts, "-o", "BatchMode=yes")
+    assert run(*login, "plain_factory_1", "id -un; cat /etc/machine-id").startswith("ubuntu\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/one").write_text("sent by rsync")
+    run("rsync", "-a", "-e", f"ssh -F '{hosts}'", f"{tmp_path}/data/", "plain_orchestrator:data/")
+    assert run(*login, "plain_orchestrator", "cat data/one") == "sent by rsync"
+    # An entry whose address now belongs to another host is refused.
+    addresses = [line.split()[1] for line in hosts.read_text().splitlines() if line.strip().startswith("HostName ")]
+    hosts.write_text(hosts.read_text().replace(f"HostName {addresses[0]}\n", f"HostName {addresses[1]}\n"))
+    assert "Host key verification failed" in run(*login, "plain_orchestrator", "true", code=255)
+
+
 def test_4_a_cluster_has_one_writer_and_a_killed_launch_ends(cluster: Cluster, lab: LabInfo, tmp_path: Path) -> None:
     other = Cluster(tmp_path, lab)
     other.write(2, setup_cmds=["touch ~/other"])

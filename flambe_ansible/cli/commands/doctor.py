@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.completing import complete_yaml
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @options.command("flambe-ans doctor", "flambe-ans doctor cluster.yaml", "flambe-ans doctor cluster.yaml --json")
-@click.argument("file", metavar="[CLUSTER]", default="", type=click.Path(path_type=str))
+@click.argument("file", metavar="[CLUSTER]", default="", type=click.Path(path_type=str), shell_complete=complete_yaml)
 @options.json_option
 @click.pass_context
 def doctor(ctx: click.Context, file: str) -> None:

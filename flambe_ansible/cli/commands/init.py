@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,14 +49,23 @@ def init(output: Output, /, kind: str, words: tuple[str, ...], name: str, **give
     if hosts and kind != "ssh":
         raise click.UsageError(f"unexpected {' '.join(hosts)}: FILE ends with .yaml, and hosts are only for ssh")
     if file.exists() or file.is_symlink():
-        raise ExistingFileError(f"{file} exists; nothing was written", hint="another FILE, or remove it first")
+        raise ExistingFileError(f"{file} exists; nothing was written")
     values: dict[str, Any] = {"name": name, **{option: value for option, value in given.items() if value}}
     schema, head = _make(output, kind, values, hosts, file)
     write(file, schema, values, head)
     output.say(f"Wrote {file}.")
     if kind == "ssh" and not hosts:
         output.say(f"No hosts were given: replace the addresses {' and '.join(EXAMPLE_HOSTS)} in the file.")
-    output.say_command(f"next: flambe-ans doctor {file}" if kind != "lab" else f"next: flambe-ans launch {file}")
+    _say_next(output, file, verb="launch" if kind == "lab" else "doctor")
+
+
+def _say_next(output: Output, file: Path, *, verb: str) -> None:
+    from flambe_ansible.config.template import SCHEMA_FILE
+
+    described = file.with_name(SCHEMA_FILE)
+    if not described.exists():
+        output.say_command(f"To complete fields in an editor: flambe-ans schema > {shlex.quote(str(described))}")
+    output.say_command(f"next: flambe-ans {verb} {shlex.quote(str(file))}")
 
 
 def split_words(words: tuple[str, ...]) -> tuple[Path, list[str]]:
@@ -91,7 +101,7 @@ def _make(output: Output, kind: str, values: dict[str, Any], hosts: list[str], f
     if unused:
         option = unused[0].removesuffix("_name").replace("username", "user")
         raise click.UsageError(f"--{option} is not for {kind}")
-    commands = [f"  flambe-ans {verb} {file}" for verb in ("launch", "status", "down")]
+    commands = [f"  flambe-ans {verb} {shlex.quote(str(file))}" for verb in ("launch", "status", "down")]
     if kind == "lab":
         values |= {"factories_num": 2}
         lab = f" --name {values['lab']}" if "lab" in values else ""
@@ -147,7 +157,7 @@ def _choose_resources(output: Output, values: dict[str, Any]) -> None:
     try:
         _offer(output, values)
     except AWSError as error:
-        output.say(f"Nothing can be offered: {error.message}. {fields[0].upper()}{fields[1:]}.")
+        output.say(f"Nothing can be offered, so {fields}: {error.message}.")
 
 
 def _offer(output: Output, values: dict[str, Any]) -> None:
@@ -165,8 +175,8 @@ def _offer(output: Output, values: dict[str, Any]) -> None:
     where = f"of {clients.region}"
     rows = [(one.id, one.about) for one in subnets]
     subnet = choose(output, f"Subnets {where}", rows, empty="a default subnet, which the launch chooses")
-    vpc = next((one.vpc_id for one in subnets if one.id == subnet), "")
-    rows = [(one.id, one.about) for one in groups if vpc and one.vpc_id == vpc]
+    vpc = next((one.vpc_id for one in subnets if (one.id == subnet if subnet else one.default)), "")
+    rows = [(one.id, one.about) for one in groups if one.vpc_id == vpc]
     group = choose(output, f"Security groups {where}", rows, empty="one that the launch makes")
     rows = [(one.id, one.about) for one in pairs]
     pair = choose(output, f"Key pairs {where}", rows, empty="one that the launch makes")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +14,13 @@ import rich_click as click
 
 from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
+from flambe_ansible.errors import LabError
 
 if TYPE_CHECKING:
     from flambe_ansible.lab import LabInfo
 
-name_option = click.option("--name", default="default", show_default=True, metavar="NAME", help="Name of the lab.")
+DEFAULT = "default"
+name_option = click.option("--name", default=DEFAULT, show_default=True, metavar="NAME", help="Name of the lab.")
 
 
 @click.group(
@@ -77,7 +82,8 @@ def up(output: Output, /, name: str, **settings: Any) -> None:
     """
     from flambe_ansible import lab as labs
 
-    info = labs.up(name, say=output.say, **settings)
+    with naming(name):
+        info = labs.up(name, say=output.say, **settings)
     if output.json:
         output.write_document(describe_lab(info))
         return
@@ -85,11 +91,7 @@ def up(output: Output, /, name: str, **settings: Any) -> None:
     output.say("To use it with any AWS client:")
     for variable, value in info.environment().items():
         output.say_command(f"  export {variable}={shlex.quote(value)}")
-    output.say("To launch a cluster in it, write a file cluster.yaml:")
-    selection = [] if name == "default" else [f"lab: {name}"]
-    for line in ("!LabCluster", "name: demo", "factories_num: 2", *selection):
-        output.say_command(f"  {line}")
-    output.say_command("next: flambe-ans launch cluster.yaml")
+    _say_next(output, name)
 
 
 @options.command("flambe-ans lab status", "flambe-ans lab status --json")
@@ -100,14 +102,20 @@ def status(output: Output, name: str) -> None:
     """Show the state of a lab and its hosts."""
     from flambe_ansible import lab as labs
     from flambe_ansible.cli.render.lab import render_lab
+    from flambe_ansible.lab.lifecycle import words
 
-    found = labs.status(name)
+    with naming(name):
+        found = labs.status(name)
     if output.json:
         known = {"lab": describe_lab(found.info)} if found.info else {}
         hosts = [asdict(host) for host in found.hosts]
         output.write_document({"name": name, "exists": found.exists, "up": found.up, **known, "hosts": hosts})
-    else:
-        output.console.print(render_lab(found))
+        return
+    output.console.print(render_lab(found))
+    if not found.up:
+        output.say_command(f"next: sudo flambe-ans {words('up', name)}")
+    elif not found.hosts:
+        _say_next(output, name)
 
 
 @options.command("sudo flambe-ans lab down", "sudo flambe-ans lab down --purge")
@@ -122,11 +130,32 @@ def down(output: Output, name: str, purge: bool) -> None:
     """
     from flambe_ansible import lab as labs
 
-    existed = labs.down(name, purge=purge)
+    with naming(name):
+        existed = labs.down(name, purge=purge)
     left = "" if purge else "; the cached image is kept (--purge deletes it)"
     output.say(f"Lab {name} {'was deleted' if existed else 'does not exist'}{left}.")
     if output.json:
         output.write_document({"name": name, "up": False, "existed": existed})
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Add the lab's name to the commands in the hint of an error."""
+    try:
+        yield
+    except LabError as error:
+        if error.hint and name != DEFAULT:
+            named = f" --name {shlex.quote(name)}"
+            error.hint = re.sub(r"\blab (?:up|down|status)\b(?! --name)", lambda found: found[0] + named, error.hint)
+        raise
+
+
+def _say_next(output: Output, name: str) -> None:
+    """Print how to launch a cluster in a lab."""
+    file, option = ("cluster.yaml", "") if name == DEFAULT else (f"{name}.yaml", f" --lab {name}")
+    output.say("To launch a cluster in it:")
+    output.say_command(f"next: flambe-ans init lab {file}{option}")
+    output.say_command(f"next: flambe-ans launch {file}")
 
 
 for command in (up, status, down):

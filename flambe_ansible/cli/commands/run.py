@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.completing import complete_yaml
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @options.command("flambe-ans run examples/runnable/survey.yaml", "flambe-ans run experiment.yaml --force")
-@click.argument("file", metavar="FILE", type=click.Path(path_type=str))
+@click.argument("file", metavar="FILE", type=click.Path(path_type=str), shell_complete=complete_yaml)
 @options.secrets_option("runnable")
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing results.")
 @click.option("-v", "--verbose", is_flag=True, help="Print more details.")

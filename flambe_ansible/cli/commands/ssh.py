@@ -11,6 +11,7 @@ from functools import partial
 import rich_click as click
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.completing import complete_host
 from flambe_ansible.cli.render.words import label_host
 from flambe_ansible.errors import ClusterNotFoundError
 from flambe_ansible.hosts import Host, HostState, Role
@@ -24,7 +25,7 @@ from flambe_ansible.hosts import Host, HostState, Role
     cls=options.TailCommand,
 )
 @options.cluster_argument
-@click.argument("target", nargs=-1, metavar="[HOST]")
+@click.argument("target", nargs=-1, metavar="[HOST]", shell_complete=complete_host)
 @click.pass_context
 def ssh(ctx: click.Context, file: str, target: tuple[str, ...]) -> None:
     """Open a shell on a host, or run a command there.

@@ -51,7 +51,8 @@ def _install(output: Output, cluster: Cluster, *, yes: bool) -> None:
 
     text, config = cluster.ssh_config(), find_config()
     if not host_entries.is_included(config) and not yes:
-        output.say(f"This line makes the hosts of your clusters known to ssh:\n  {host_entries.include_line()}")
+        output.say("This line makes the hosts of your clusters known to ssh:")
+        output.say_command(f"  {host_entries.include_line()}")
         require_yes(output, f"Add it at the top of {config}?", "nothing was changed")
     path = host_entries.install(cluster.state_dir, text)
     host_entries.include(config)

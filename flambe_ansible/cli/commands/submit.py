@@ -12,6 +12,7 @@ import rich_click as click
 from click.core import ParameterSource
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.completing import complete_yaml
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
@@ -32,7 +33,15 @@ COMMAND_OPTIONS = ("workdir", "env", "name", "results", "allow_large")
     cls=options.TailCommand,
 )
 @click.argument("file", metavar="[FILE]", type=click.Path(path_type=str), required=False)
-@click.option("-c", "--cluster", "cluster_file", metavar="CLUSTER", required=True, help="The cluster's YAML file.")
+@click.option(
+    "-c",
+    "--cluster",
+    "cluster_file",
+    metavar="CLUSTER",
+    required=True,
+    shell_complete=complete_yaml,
+    help="The cluster's YAML file.",
+)
 @click.option("--follow", is_flag=True, help="Stream the job's log until it ends; the exit code is that of the job.")
 @click.option("-f", "--force", is_flag=True, help="FILE: stop the running job and overwrite results of the same name.")
 @click.option("-y", "--yes", is_flag=True, help="FILE: do not ask for confirmation.")

@@ -85,7 +85,7 @@ def test_an_existing_file_is_never_changed(run: Run, file: str) -> None:
     Path(file).symlink_to("target")
     done = run("init", "lab", *([file] if file != "cluster.yaml" else []))
     assert (done.code, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[0] == f"error: {file} exists; nothing was written"
+    assert done.stderr == f"error: {file} exists; nothing was written\n"
     assert not Path("target").exists()
 
 
@@ -165,7 +165,7 @@ def test_empty_answers_leave_the_resources_to_the_launch(run: Run, signed_in: Ac
 
 
 def test_a_key_pair_without_its_private_key_is_not_used(run: Run, signed_in: Account, answer: Any) -> None:
-    answer("", "1", "/no/such/key")
+    answer("", "", "1", "/no/such/key")
     done = run("init", "aws")
     assert 'is not used: key is "/no/such/key", but this file does not exist.' in done.stdout
     cluster: Any = load_cluster("cluster.yaml")
@@ -181,7 +181,7 @@ def test_without_credentials_the_reason_is_one_line(run: Run, answer: Any, monke
     done = run("init", "aws")
     assert (done.code, done.stdout.splitlines()[0]) == (
         0,
-        "Nothing can be offered: Failed to read the credentials: they have expired."
-        " Subnet_id, security_group and key_name are comments in the file.",
+        "Nothing can be offered, so subnet_id, security_group and key_name are comments in the file:"
+        " Failed to read the credentials: they have expired.",
     )
     assert load_cluster("cluster.yaml").name == "demo"

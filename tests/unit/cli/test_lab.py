@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible import lab
+from flambe_ansible.cluster.loading import load_cluster
 from flambe_ansible.errors import LabError
 from flambe_ansible.lab import LabHost, LabInfo, LabStatus
 from tests.unit.cli.conftest import Run
@@ -80,14 +81,44 @@ def test_up_passes_on_how_the_api_behaves(calls: list[Any], run: Run, tmp_path: 
     assert run("lab", "up", "--consistency", "weak").code == 2
 
 
-@pytest.mark.parametrize(("name", "field"), [("default", []), ("e2e", ["  lab: e2e"])])
-def test_up_ends_with_the_launch_command(
-    calls: list[Any], run: Run, monkeypatch: pytest.MonkeyPatch, name: str, field: list[str]
+NEXT = {
+    "default": ["next: flambe-ans init lab cluster.yaml", "next: flambe-ans launch cluster.yaml"],
+    "e2e": ["next: flambe-ans init lab e2e.yaml --lab e2e", "next: flambe-ans launch e2e.yaml"],
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), NEXT.items())
+def test_up_and_status_of_an_empty_lab_end_with_the_next_commands(
+    calls: list[Any], run: Run, monkeypatch: pytest.MonkeyPatch, name: str, expected: list[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(lab, "up", lambda name, **_options: replace(INFO, name=name))
-    lines = run("lab", "up", "--name", name).stdout.splitlines()
-    file = ["  !LabCluster", "  name: demo", "  factories_num: 2", *field]
-    assert lines[-len(file) - 1 :] == [*file, "next: flambe-ans launch cluster.yaml"]
+    monkeypatch.setattr(lab, "status", lambda name: LabStatus(name=name, exists=True, up=True, info=INFO))
+    for command in ("up", "status"):
+        lines = run("lab", command, "--name", name).stdout.splitlines()
+        assert lines[-3:] == ["To launch a cluster in it:", *expected]
+    monkeypatch.chdir(tmp_path)
+    words = expected[0].removeprefix("next: flambe-ans ").split()
+    assert run(*words).code == 0
+    cluster: Any = load_cluster(words[2])
+    assert cluster.lab == name
+
+
+@pytest.mark.parametrize(("name", "option"), [("default", ""), ("e2e", " --name e2e")])
+def test_the_status_of_a_lab_that_is_down_names_the_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, option: str
+) -> None:
+    monkeypatch.setattr(lab, "status", lambda name: LabStatus(name=name, exists=False, up=False))
+    assert run("lab", "status", "--name", name).stdout.splitlines()[-1] == f"next: sudo flambe-ans lab up{option}"
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_the_hint_of_an_error_names_the_lab(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    def refuse(_name: str, **_options: Any) -> None:
+        raise LabError("no", hint="flambe-ans lab up --network 10.99.0.0/24, or lab down --name e2e")
+
+    monkeypatch.setattr(lab, command, refuse)
+    hint = run("lab", command, "--name", "e2e").stderr.splitlines()[1]
+    assert hint == "next: flambe-ans lab up --name e2e --network 10.99.0.0/24, or lab down --name e2e"
 
 
 @pytest.mark.parametrize("command", ["up", "status"])

@@ -56,4 +56,4 @@ def test_errors_have_a_line_and_an_exit_code(tmp_path: Path, text: str, code: in
 def test_installed_ignores_the_locations_in_the_file(tmp_path: Path) -> None:
     _, errors = call(tmp_path, str(EXAMPLE / "survey.yaml"), "--installed", code=3)
     assert "next:" not in errors  # of a job on a cluster, the last line is shown as the reason
-    assert "survey.yaml:8:9: extension survey: No module named 'survey'" in errors
+    assert "survey.yaml:9:9: extension survey: No module named 'survey'" in errors

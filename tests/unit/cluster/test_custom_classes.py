@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import create_autospec
 
@@ -11,6 +12,7 @@ from flambe_ansible import Cluster
 from flambe_ansible.errors import ClusterConfigurationError, ClusterError, HostConnectionError, UnsupportedHostError
 from flambe_ansible.fleet import records, reservation
 from flambe_ansible.hosts import Host
+from flambe_ansible.jobs.instances import CPUFactoryInstance, GPUFactoryInstance, OrchestratorInstance
 from flambe_ansible.launch.plan import Action
 from flambe_ansible.launch.status import ClusterState
 from flambe_ansible.ssh import Completed
@@ -40,6 +42,20 @@ class Empty(Mine):
 
     def load_all_instances(self) -> None:
         return
+
+
+def test_hosts_have_the_classes_of_flambe(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Mine("a", 2, "key", "me")
+    cluster.load_all_instances()
+    orchestrator = cluster.orchestrator
+    assert type(orchestrator) is OrchestratorInstance
+    assert type(cluster.get_gpu_factory("203.0.113.2", "10.0.0.2")) is GPUFactoryInstance
+    assert {type(one) for one in cluster.factories if one.name == "a_factory_0"} == {GPUFactoryInstance}
+    assert cluster.orchestrator is orchestrator
+    connect(cluster, monkeypatch)  # makes the objects anew
+    assert [type(one) for one in cluster.factories] == [GPUFactoryInstance, CPUFactoryInstance]
+    cluster.hosts = [replace(host, instance_type="g4dn.xlarge") for host in cluster.hosts]
+    assert {type(one) for one in cluster.factories} == {GPUFactoryInstance}
 
 
 def connect(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

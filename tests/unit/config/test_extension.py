@@ -202,7 +202,7 @@ def test_the_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     cluster.load_all_instances()
     assert [host.private_ip for host in cluster.hosts] == ["10.0.0.10", "10.0.0.11", "10.0.0.12"]
     (tmp_path / "cluster.yaml").write_text(text.replace(str(example / "hosts.txt"), "nothing.txt"))
-    assert "cluster.yaml:15:13: hosts_file is" in refuse(tmp_path / "cluster.yaml")
+    assert "cluster.yaml:16:13: hosts_file is" in refuse(tmp_path / "cluster.yaml")
 
 
 def refuse(path: Path) -> str:

@@ -162,6 +162,18 @@ def test_a_file_replaces_nothing_without_force(
     assert cluster.log[-1][0] == "start"
 
 
+def test_a_cluster_is_not_run_from_the_file_of_a_runnable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "my_provider").mkdir()
+    (tmp_path / "my_provider/pyproject.toml").touch()
+    code = "from flambe_ansible import Cluster\nclass Mine(Cluster):\n    def load_all_instances(self): ...\n"
+    (tmp_path / "my_provider/__init__.py").write_text(code)
+    path = tmp_path / "mine.yaml"
+    path.write_text("my_provider: my_provider\n---\n!my_provider.Mine\nname: a\n")
+    with pytest.raises(ClusterConfigurationError, match=r"!my_provider\.Mine is a cluster, not a runnable"):
+        load(path)
+
+
 def test_a_cluster_is_a_runnable_with_a_file(tmp_path: Path) -> None:
     assert issubclass(Cluster, Runnable)
     cluster = AWSCluster("a", 2, factories_type="g4dn.xlarge", orchestrator_type="t3.large", creator="me")

@@ -24,7 +24,7 @@ def make_cloud(*instances: tuple[str, str], linked_role: bool = False) -> Any:
         (kind,) = filters["instance-type"]
         return [{"VCpuInfo": {"DefaultVCpus": VCPUS[kind]}}] if kind in VCPUS else []
 
-    made = [SimpleNamespace(instance_type=kind, state=state) for kind, state in instances]
+    made = [SimpleNamespace(instance_type=kind, state=state, lifecycle="") for kind, state in instances]
     ec2 = SimpleNamespace(describe_instance_types=describe)
     return SimpleNamespace(instances=lambda: made, ec2=ec2, linked_role=linked_role)
 
@@ -51,9 +51,9 @@ def test_instances_beyond_the_quota_are_refused() -> None:
 
 def test_stopped_instances_beyond_the_quota_do_not_start() -> None:
     cloud = make_cloud(("t3.small", "running"))
-    quotas.check_start(cloud, FRESH, [SimpleNamespace(instance_type="t3.small")])
+    quotas.check_start(cloud, FRESH, [SimpleNamespace(instance_type="t3.small", lifecycle="")])
     with pytest.raises(RefusedError, match="vCPU limit of 5"):
-        quotas.check_start(cloud, FRESH, [SimpleNamespace(instance_type="t3.small")] * 2)
+        quotas.check_start(cloud, FRESH, [SimpleNamespace(instance_type="t3.small", lifecycle="")] * 2)
 
 
 def test_service_quotas_answers_with_own_values_and_defaults() -> None:

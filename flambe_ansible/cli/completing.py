@@ -1,0 +1,44 @@
+"""What the shell completes: files of clusters, and hosts; nothing is sent over the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+from click.shell_completion import CompletionItem
+
+YAML = (".yaml", ".yml")
+
+
+def complete_yaml(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the path of a YAML file; without a match, the shell completes folders."""
+    folder, slash, start = incomplete.rpartition("/")
+    try:
+        paths = sorted(Path(folder + slash or ".").expanduser().iterdir())
+    except (OSError, RuntimeError):
+        paths = []
+    names = [path.name for path in paths if path.suffix in YAML and path.name.startswith(start)]
+    return [CompletionItem(f"{folder}{slash}{name}") for name in names] or [CompletionItem(incomplete, type="dir")]
+
+
+def complete_host(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete ``orchestrator``, ``factory``, and the number of a factory in the cluster's file."""
+    words = [str(word) for word in ctx.params.get("target") or ()]
+    if not words:
+        found = ["orchestrator", "factory"]
+    elif words == ["factory"]:
+        found = [str(number) for number in range(_count_factories(str(ctx.params.get("file"))))]
+    else:
+        found = []
+    return [word for word in found if word.startswith(incomplete)]
+
+
+def _count_factories(file: str) -> int:
+    """Return the number of factories in a cluster's file; 1 if it cannot be read."""
+    from flambe_ansible.config.load import count_factories
+    from flambe_ansible.errors import FlambeAnsibleError
+
+    try:
+        return count_factories(Path(file).expanduser())
+    except FlambeAnsibleError:
+        return 1
