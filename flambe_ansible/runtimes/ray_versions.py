@@ -53,15 +53,11 @@ def compare_local(version: str, python: str) -> str:
         python: The version of the cluster's Python, or "" if it is unknown.
     """
     local = find_local()
-    same_python = not python or (local and _find_minor(local.python) == _find_minor(python))
-    if local is None or (version in ("", local.version) and same_python):
+    if local is None or (version in ("", local.version) and _is_same_minor(local.python, python)):
         return ""
-    here, there = (
-        f"Ray {local.version} on Python {local.python}",
-        " on ".join(filter(None, (f"Ray {version}" if version else "", f"Python {python}" if python else ""))),
-    )
+    there = [f"Ray {version}"] * bool(version) + [f"Python {python}"] * bool(python)
     return (
-        f"{here} is {local.origin}, the cluster has {there}: "
+        f"Ray {local.version} on Python {local.python} is {local.origin}, the cluster has {' on '.join(there)}: "
         'ray.init("ray://...") from this machine needs the same Ray and the same minor version of Python'
     )
 
@@ -99,8 +95,8 @@ def find_local() -> LocalRay | None:
     return None
 
 
-def _find_minor(python: str) -> list[str]:
-    return python.split(".")[:2]
+def _is_same_minor(local: str, python: str) -> bool:
+    return not python or local.split(".")[:2] == python.split(".")[:2]
 
 
 def _ask(interpreter: str) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ import pytest
 
 from flambe_ansible.lab import LabInfo
 from tests.e2e import cloud
-from tests.e2e.ray_clusters import NODES, TOKEN, VERSION, RayCluster
+from tests.e2e.ray_clusters import NODES, PACKAGES, TOKEN, VERSION, RayCluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -239,7 +239,7 @@ def test_more_packages_converge_and_restart_ray(ray_cluster: RayCluster) -> None
     )
     (project / "tiny.py").write_text("answer = 42\n")
     requirements = ray_cluster.folder / "requirements.txt"
-    requirements.write_text("iniconfig==2.0.0  # a comment\n./tiny\n")
+    requirements.write_text("\n".join([*PACKAGES, "iniconfig==2.0.0  # a comment", "./tiny", ""]))
     ray_cluster.write(runtime={"ray": VERSION, "requirements": "requirements.txt"})
     output = ray_cluster.call("launch", "--yes")
     assert "add iniconfig 2.0.0" in output

@@ -129,7 +129,7 @@ def ask_dashboard(options):
 
 
 def has_closed_port(options):
-    """Return whether this host cannot connect to a live node; False if Ray gives no answer, or without ports."""
+    """Return whether this host cannot connect to a live node; False if Ray does not answer, or without ports."""
     try:
         nodes = ask_dashboard(options)["nodes"] if options.ports else []
     except (OSError, ValueError):

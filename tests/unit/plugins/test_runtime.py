@@ -229,7 +229,7 @@ def test_a_command_of_uv_that_fails(tmp_path: Path) -> None:
     assert (str(caught.value), caught.value.output) == ("uv python install failed with exit code 2", "no torch")
 
 
-@pytest.mark.parametrize("begin", ["error:", "  \u00d7"])
+@pytest.mark.parametrize("begin", ["error:", "  ×"])  # noqa: RUF001 - as uv prints it
 def test_a_failed_build_is_named_before_its_long_log(tmp_path: Path, begin: str) -> None:
     lines = ["Resolved 2 packages", f"{begin} Failed to build `old==1.0`", *(f"frame {number}" for number in range(40))]
     uv = make_uv(tmp_path, "cat <<'END'\n" + "".join(f"{line}\n" for line in lines) + "END\nexit 1\n")
