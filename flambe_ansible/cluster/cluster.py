@@ -676,6 +676,7 @@ class Cluster(ABC):
         errors |= access.connections.probe_each(
             [host for host in hosts if host.name not in errors],
             machines=self._runtime.machines,
+            program=launch.write_check(self._player) if self._reservation and self._reservation.held else "",
             observer=self.observer,
         )
         if self._provider.records_hosts:
@@ -1089,8 +1090,6 @@ class Cluster(ABC):
                 play_all=options.plays_all,
             )
             self.hosts = result.hosts
-            if self._idle.enabled:
-                idle.restart(self.connections, self.hosts)
             reservation.check()
         self._launched, self._replaced = True, []
         return result

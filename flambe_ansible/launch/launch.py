@@ -13,7 +13,7 @@ from flambe_ansible import events, inventory, secrets
 from flambe_ansible.errors import ClusterBusyError, ClusterError, PlaybookError
 from flambe_ansible.fleet.access import Limits
 from flambe_ansible.fleet.fleet import Fleet
-from flambe_ansible.fleet.idle import IdleOptions
+from flambe_ansible.fleet.idle import IdleOptions, restart_command
 from flambe_ansible.fleet.player import SITE, Player
 from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles
 from flambe_ansible.hosts import Host, Role
@@ -274,10 +274,15 @@ class _Findings:
         return [role for role in order[first:] if role in present]
 
 
+def write_check(player: Player) -> str:
+    """Return the program that compares a host with its receipt; see ``Connections.probe_each``."""
+    return _make_receipts(player).program
+
+
 def _make_receipts(player: Player, unreached: Sequence[FailedHost] = ()) -> Receipts:
     members = sorted([*player.fleet.hosts, *(one.host for one in unreached)], key=lambda host: host.order)
     lasting = {name: value for name, value in player.variables().items() if name not in ONE_TIME}
-    return Receipts(fleet=player.fleet, members=members, variables=lasting)
+    return Receipts(fleet=player.fleet, members=members, variables=lasting, restart=restart_command(lasting))
 
 
 def _inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer = events.ignore) -> _Findings:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flambe_ansible.files import lock, write_atomic
@@ -22,21 +23,26 @@ def replace(path: Path, alias: str, keys: Sequence[str]) -> None:
     The file is created (0600) with its folder (0700) if it does not exist. Revoked keys have the prefix ``@revoked``. A
     line that is not a public key raises ``ValueError``.
     """
-    trusted = list(dict.fromkeys(normalise(key) for key in keys if not key.startswith(REVOKED)))
-    revoked = list(dict.fromkeys(normalise(key.removeprefix(REVOKED)) for key in keys if key.startswith(REVOKED)))
+    replace_each(path, {alias: keys})
+
+
+def replace_each(path: Path, keys: Mapping[str, Sequence[str]]) -> None:
+    """Replace the keys of several hosts, by alias, with one write; see :func:`replace`."""
+    fresh: list[str] = []
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with lock(path.with_name(path.name + ".lock")):
-        if revoked and not trusted:
-            trusted = [key for key in keys_of(path, alias) if key not in revoked]
-        lines = [line for line in _lines(path) if alias not in _names(line)]
-        lines += [f"{REVOKED}{alias} {key}" for key in revoked] + [f"{alias} {key}" for key in trusted]
-        write_atomic(path, "".join(f"{line}\n" for line in lines))
+        for alias, given in keys.items():
+            trusted, revoked = normalise_each(given)
+            if revoked and not trusted:
+                trusted = [key for key in keys_of(path, alias) if key not in revoked]
+            fresh += [f"{REVOKED}{alias} {key}" for key in revoked] + [f"{alias} {key}" for key in trusted]
+        kept = [line for line in _lines(path) if keys.keys().isdisjoint(_names(line))]
+        write_atomic(path, "".join(f"{line}\n" for line in [*kept, *fresh]))
 
 
 def keys_of(path: Path, alias: str) -> list[str]:
     """List a host's trusted keys, each as ``type base64``."""
-    lines = [line for line in _lines(path) if alias in _names(line)]
-    return [" ".join(line.split()[1:3]) for line in lines if not line.startswith("@")]
+    return [" ".join(line.split()[1:3]) for line in _find(path, alias) if not line.startswith("@")]
 
 
 def mark_pinned(path: Path, alias: str) -> None:
@@ -53,7 +59,7 @@ def mark_pinned(path: Path, alias: str) -> None:
 
 def is_pinned(path: Path, alias: str) -> bool:
     """Return whether a host's keys are marked as accepted without verification."""
-    return any(line.endswith(f" {PINNED}") for line in _lines(path) if alias in _names(line))
+    return any(line.endswith(f" {PINNED}") for line in _find(path, alias))
 
 
 def normalise(key: str) -> str:
@@ -69,6 +75,13 @@ def normalise(key: str) -> str:
     if blob[4 : 4 + length] != parts[0].encode():
         raise ValueError(f"not a public key of type {parts[0]}: {key[:60]!r}")
     return f"{parts[0]} {parts[1]}"
+
+
+def normalise_each(keys: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Normalise keys without duplicates; return the trusted ones, and those with the prefix ``@revoked``."""
+    trusted = dict.fromkeys(normalise(key) for key in keys if not key.startswith(REVOKED))
+    revoked = dict.fromkeys(normalise(key.removeprefix(REVOKED)) for key in keys if key.startswith(REVOKED))
+    return list(trusted), list(revoked)
 
 
 def fingerprint(key: str) -> str:
@@ -97,6 +110,25 @@ def look_up(path: Path, address: str, *, port: int = 22) -> list[str]:
     return [" ".join(parts[1:3]) for parts in plain if len(parts) >= 3] + [
         REVOKED + " ".join(parts[1:3]) for parts in revoked if len(parts) >= 3
     ]
+
+
+def _find(path: Path, alias: str) -> list[str]:
+    """Return the lines of a host. The file is read again only if it has changed."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return []
+    return _index(path, found.st_ino, found.st_size, found.st_mtime_ns).get(alias, [])
+
+
+@functools.lru_cache(maxsize=4)
+def _index(path: Path, *_version: int) -> dict[str, list[str]]:
+    """Return the lines of a file by the names of hosts."""
+    found: dict[str, list[str]] = {}
+    for line in _lines(path):
+        for name in _names(line):
+            found.setdefault(name, []).append(line)
+    return found
 
 
 def _lines(path: Path) -> list[str]:

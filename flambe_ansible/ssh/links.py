@@ -55,6 +55,7 @@ class Links:
         self.answer = answer
         self.observer = observer
         self.probes: dict[str, Probe] = {}
+        self._outputs: dict[str, tuple[str, str]] = {}  # of the programs that ran with the probes, by host
         # Called for a host that answers and has no trusted key, before the key that it offers is accepted.
         self.on_unknown_key: Callable[[Host, Observer, threading.Event], None] = lambda *_: None
         self._options = dict(options or {})
@@ -97,6 +98,11 @@ class Links:
                 known_hosts.replace(self.known_hosts, host.key_alias, keys)
         except ValueError as e:
             raise HostKeyError(f"{host.name}: {e}", host=host.name) from e
+
+    def trust_each(self, keys: Mapping[str, Sequence[str]]) -> None:
+        """Trust as :meth:`trust`, several hosts with one write; the keys by the alias of their host."""
+        with self._lock:
+            known_hosts.replace_each(self.known_hosts, keys)
 
     def trusted(self, host: Host) -> list[str]:
         """List the trusted keys of a host."""

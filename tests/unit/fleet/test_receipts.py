@@ -30,7 +30,7 @@ def read_digest(receipts: Receipts) -> str:
     connections: Any = receipts.fleet.connections
     assert connections.run.call_args_list[-1].args[1] == "sudo -n /usr/bin/python3 -I -"
     program = connections.run.call_args_list[-1].kwargs["input"]
-    [digest] = re.findall(r"\nverify\('([0-9a-f]{64})'\)\n\Z", program)
+    [digest] = re.findall(r"\nverify\('([0-9a-f]{64})', \[\]\)\n\Z", program)
     return str(digest)
 
 
@@ -69,7 +69,7 @@ def test_receipts_are_written_for_the_given_hosts() -> None:
     receipts.write({HOSTS[1].name: ["secrets"]})
     [call] = connections.run.call_args_list
     assert call.args[0] == HOSTS[1]
-    assert call.kwargs["input"].endswith("', 'ml', {'secrets': {'files': ['~/secrets.ini']}})\n")
+    assert call.kwargs["input"].endswith("', 'ml', {'secrets': {'files': ['~/secrets.ini']}}, [])\n")
 
 
 def test_a_text_with_an_empty_variable_is_left_out() -> None:
