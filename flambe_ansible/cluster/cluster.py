@@ -1211,6 +1211,7 @@ class Cluster(ABC):
             limits=self._limits,
             expose_sites=self.expose_sites,
             idle=self._idle,
+            hosts=self.factories_num + 1,
         )
 
     @property

@@ -169,15 +169,17 @@ class Links:
         return ansible_variables(self._target(host), socket=socket, python=probe.python if probe else PYTHON)
 
     @staticmethod
-    def static_variables(host: Host, *, username: str, key: Path, known_hosts: Path, **options: Any) -> dict[str, Any]:
-        """Build the variables with which Ansible connects to a host, without an object of this class.
+    def static_variables(
+        hosts: Sequence[Host], *, username: str, key: Path, known_hosts: Path, **options: Any
+    ) -> dict[str, dict[str, Any]]:
+        """Build the variables with which Ansible connects to hosts, by name, without an object of this class.
 
         Unlike :meth:`ansible_variables`, they always require a trusted key. ``options`` are the other arguments of
         :class:`~flambe_ansible.ssh.Connections`.
         """
         links = Links(username=username, key=key, known_hosts=known_hosts, **options)
         links.strict_host_keys = False  # hosts without a trusted key stay in the inventory
-        return ansible_variables(replace(links._target(host), accept_new=False))
+        return on_each(hosts, lambda host: ansible_variables(replace(links._target(host), accept_new=False)))
 
     def _on_each(self, hosts: Sequence[Host], work: Callable[[Host], Result]) -> dict[str, Result]:
         with self._fan_out():
