@@ -201,6 +201,11 @@ class Connections(Links):
         with contextlib.suppress(CancelledError):
             processes.run(client_argv(master.target, master.socket, command), on_output=read)
 
+    def shared_argv(self, host: Host) -> list[str]:
+        """Build the ssh command for the open connection of a host; append a command line."""
+        master = self._master(host)
+        return client_argv(master.target, master.socket, "")[:-1]
+
     def start(self, host: Host, command: str) -> subprocess.Popen[bytes]:
         """Start a command that runs until its standard input is closed; its output has standard error, too.
 

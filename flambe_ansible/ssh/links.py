@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from flambe_ansible.errors import HostConnectionError, HostError, HostKeyError
 from flambe_ansible.events import Observer, Status, StepEvent, ignore
 from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import known_hosts, routes, waiting
+from flambe_ansible.ssh import descriptors, known_hosts, routes, waiting
 from flambe_ansible.ssh.masters import ConnectFailedError, Master
 from flambe_ansible.ssh.messages import announce_unseen, explain
 from flambe_ansible.ssh.options import PYTHON, Target, ansible_variables, interactive_argv
@@ -134,6 +134,10 @@ class Links:
                 return e
             return None
 
+        if hosts:
+            with self._lock:
+                names = self._masters.keys() | {host.name for host in hosts}
+            descriptors.allow_connections(len(names), host=hosts[0].name)
         with self._fan_out() as stop:
             errors = on_each(hosts, connect, cancel=self._cancel)
         return {name: error for name, error in errors.items() if error}

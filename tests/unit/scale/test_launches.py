@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from flambe_ansible import SSHCluster
+from flambe_ansible.cli.render.board import Board
+from flambe_ansible.events import Status, StepEvent
+from flambe_ansible.playbook_events import Recorder
 from tests.unit.scale.simulation import FRESH, HOLDS, Simulation, make_cluster
 
 FEW, MANY = 250, 1000
@@ -29,8 +35,6 @@ def make(tmp_path: Path, simulation: Simulation) -> Callable[..., SSHCluster]:
 
 def count_calls(work: Callable[[], object]) -> int:
     """Count the calls of Python functions in this thread and its pools: a measure of CPU time without noise."""
-    import threading
-
     calls = 0
 
     def count(_frame: object, event: str, _argument: object) -> None:
@@ -95,3 +99,40 @@ def test_nothing_grows_faster_than_the_number_of_hosts(
     print(found)
     for name, amount in found[MANY].items():
         assert amount <= max(MOST * found[FEW][name], 50), f"{name}: {found[FEW][name]} -> {amount}"
+
+
+def draw(hosts: int) -> tuple[int, str]:
+    """Count the calls of one frame of the live table, after a launch has ended on nearly all hosts."""
+    board = Board(cluster="rack", hosts=[f"rack_factory_{index}" for index in range(hosts)], clock=lambda: 0.0)
+    for index in range(hosts - 3):
+        for step in ("connect", "verify", "cluster_keys", "flambe", "ray_node", "ray"):
+            board.add(StepEvent(host=f"rack_factory_{index}", step=step, status=Status.OK, seconds=1.0))
+    console = Console(file=io.StringIO(), width=80, height=40)
+    calls = count_calls(lambda: console.print(board.render(40)))
+    return calls, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_frame_of_the_live_table_costs_what_it_shows() -> None:
+    draw(10)  # rich loads modules
+    (few, _), (many, shown) = draw(FEW), draw(MANY)
+    assert many <= 1.1 * few
+    assert "963 more hosts not shown · 997 of 1000 hosts done" in shown
+    assert f"factory {MANY - 1}" in shown  # a host that waits is shown
+
+
+def test_the_events_of_a_playbook_cost_the_same_for_each_host() -> None:
+    def play(hosts: int) -> int:
+        recorder = Recorder()
+        names = [f"rack_factory_{index}" for index in range(hosts)]
+
+        def work() -> None:
+            for name in names:
+                data = {"host": name, "role": "flambe", "task": "Install", "res": {"msg": "no space left"}}
+                recorder.handle({"event": "runner_on_start", "event_data": data})
+                recorder.handle({"event": "runner_on_failed", "event_data": data})
+            recorder.handle({"event": "playbook_on_stats", "event_data": {"failures": dict.fromkeys(names, 1)}})
+            assert all(len(one.failures) == 1 for one in recorder.results().values())
+
+        return count_calls(work)
+
+    assert play(MANY) <= MOST * play(FEW)
