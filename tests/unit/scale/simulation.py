@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from collections import Counter
@@ -11,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from flambe_ansible import SSHCluster
-from flambe_ansible.events import Status
+from flambe_ansible.cli.render.board import Board
+from flambe_ansible.events import Status, StepEvent
 from flambe_ansible.fleet import player
 from flambe_ansible.fleet.receipts import list_roles
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.inventory import as_json
 from flambe_ansible.playbook_events import HostResult, RoleResult
-from flambe_ansible.ssh import processes, routes, user_config, waiting
+from flambe_ansible.ssh import processes, waiting
 from flambe_ansible.ssh.masters import Master
 from flambe_ansible.ssh.processes import Processes
 from tests.unit.keys import private_key
@@ -143,4 +146,18 @@ def make_cluster(folder: Path, hosts: int, **more: Any) -> SSHCluster:
     return SSHCluster(**{**values, **more})
 
 
-__all__ = ["FRESH", "HOLDS", "Simulation", "make_cluster", "routes", "user_config"]
+def make_board(hosts: int) -> Board:
+    """Make the live table of a launch that has ended on nearly all hosts."""
+    board = Board(cluster="rack", hosts=[f"rack_factory_{index}" for index in range(hosts)], clock=lambda: 0.0)
+    for index in range(hosts - 3):
+        for step in ("connect", "verify", "cluster_keys", "flambe", "ray_node", "ray"):
+            board.add(StepEvent(host=f"rack_factory_{index}", step=step, status=Status.OK, seconds=1.0))
+    return board
+
+
+def draw_frames(hosts: int, frames: int) -> None:
+    """Draw frames of such a table."""
+    board = make_board(hosts)
+    console = Console(file=io.StringIO(), width=80, height=40)
+    for _ in range(frames):
+        console.print(board.render(40))

@@ -12,10 +12,8 @@ import pytest
 from rich.console import Console
 
 from flambe_ansible import SSHCluster
-from flambe_ansible.cli.render.board import Board
-from flambe_ansible.events import Status, StepEvent
 from flambe_ansible.playbook_events import Recorder
-from tests.unit.scale.simulation import FRESH, HOLDS, Simulation, make_cluster
+from tests.unit.scale.simulation import FRESH, HOLDS, Simulation, make_board, make_cluster
 
 FEW, MANY = 250, 1000
 MOST = 4.5  # times as much for four times as many hosts
@@ -96,17 +94,13 @@ def test_nothing_grows_faster_than_the_number_of_hosts(
             "tools": simulation.tools.total(),
             "known_hosts": simulation.reads,
         }
-    print(found)
     for name, amount in found[MANY].items():
         assert amount <= max(MOST * found[FEW][name], 50), f"{name}: {found[FEW][name]} -> {amount}"
 
 
 def draw(hosts: int) -> tuple[int, str]:
-    """Count the calls of one frame of the live table, after a launch has ended on nearly all hosts."""
-    board = Board(cluster="rack", hosts=[f"rack_factory_{index}" for index in range(hosts)], clock=lambda: 0.0)
-    for index in range(hosts - 3):
-        for step in ("connect", "verify", "cluster_keys", "flambe", "ray_node", "ray"):
-            board.add(StepEvent(host=f"rack_factory_{index}", step=step, status=Status.OK, seconds=1.0))
+    """Count the calls of one frame of the live table."""
+    board = make_board(hosts)
     console = Console(file=io.StringIO(), width=80, height=40)
     calls = count_calls(lambda: console.print(board.render(40)))
     return calls, console.file.getvalue()  # type: ignore[attr-defined]
