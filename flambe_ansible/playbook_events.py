@@ -116,9 +116,7 @@ class Recorder:
             failures.setdefault(failure.host, []).append(failure)
         return {host: self._result(host, stats, failures.get(host, [])) for host in hosts}
 
-    def _result(
-        self, host: str, stats: Mapping[str, Mapping[str, int]], failures: Sequence[TaskFailure]
-    ) -> HostResult:
+    def _result(self, host: str, stats: Mapping[str, Mapping[str, int]], failures: Sequence[TaskFailure]) -> HostResult:
         def count(name: str) -> int:
             return stats.get(name, {}).get(host, 0)
 

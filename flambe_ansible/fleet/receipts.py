@@ -81,8 +81,9 @@ class Receipts:
 
     def write(self, roles: Mapping[str, Sequence[str]]) -> None:
         """Write the receipts of hosts: name -> the roles that were played on it, in their order."""
-
-        found = {role: find_proof(role, self.variables) for role in {one for played in roles.values() for one in played}}
+        found = {
+            role: find_proof(role, self.variables) for role in {one for played in roles.values() for one in played}
+        }
 
         def write_on(host: Host) -> None:
             if host.name in roles:

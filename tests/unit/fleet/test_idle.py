@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flambe_ansible.errors import HostConnectionError, RemoteCommandError
+from flambe_ansible.errors import RemoteCommandError
 from flambe_ansible.fleet import idle
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.hosts import Role

@@ -40,7 +40,9 @@ class Home:
         self.calls = folder / "calls"
         fake = folder / "bin" / "ssh"
         fake.parent.mkdir()
-        fake.write_text(f'#!/bin/sh\necho "$@" >>{self.calls}\nfor last do :; done\ncd {folder}/source && eval "$last"\n')
+        fake.write_text(
+            f'#!/bin/sh\necho "$@" >>{self.calls}\nfor last do :; done\ncd {folder}/source && eval "$last"\n'
+        )
         fake.chmod(0o755)
         self.environment = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}", "SHELL": "/bin/sh"}
 
@@ -75,7 +77,9 @@ def test_another_host_is_read_from_the_source_once(home: Home) -> None:
     assert home.resolve("host-3")["hostname"] == "10.0.0.3"
     assert home.count_calls() == 1
     assert "-o StrictHostKeyChecking=yes" in home.calls.read_text()
-    assert sorted(one.name for one in home.ssh.iterdir()) == sorted(["config", cluster_peers.SCRIPT, *cluster_peers.CACHE])
+    assert sorted(one.name for one in home.ssh.iterdir()) == sorted(
+        ["config", cluster_peers.SCRIPT, *cluster_peers.CACHE]
+    )
 
 
 def test_hosts_outside_of_the_cluster_are_unchanged(home: Home) -> None:

@@ -68,7 +68,10 @@ def test_many_hosts_are_checked_at_the_same_time_in_a_bounded_pool(
     monkeypatch.setattr(watching, "explain", explain)
     lost: list[int] = []
     watch = watching.Watch(
-        make_settings(), {"hosts": {"workers": hosts}}, lambda _line: None, lambda documents: lost.append(len(documents))
+        make_settings(),
+        {"hosts": {"workers": hosts}},
+        lambda _line: None,
+        lambda documents: lost.append(len(documents)),
     )
     for clock in (0, 20):
         watch.evaluate({"10.0.0.1"}, "", clock)

@@ -66,9 +66,7 @@ def test_a_warm_launch_runs_one_command_per_host_over_one_connection(
     assert head <= 2
 
 
-def test_nothing_grows_faster_than_the_number_of_hosts(
-    make: Callable[..., SSHCluster], simulation: Simulation
-) -> None:
+def test_nothing_grows_faster_than_the_number_of_hosts(make: Callable[..., SSHCluster], simulation: Simulation) -> None:
     found = {}
     for hosts in (FEW, MANY):
         cluster = make(hosts)

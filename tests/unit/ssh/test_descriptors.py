@@ -41,7 +41,7 @@ def test_without_a_hard_limit_it_can_always_be_raised(limits: list[tuple[int, in
 
 
 def test_a_hard_limit_that_is_too_low_is_an_error_that_names_both_numbers(limits: list[tuple[int, int]]) -> None:
-    with pytest.raises(HostConnectionError, match="2000 hosts need 4512 open files, .* may open only 4096") as caught:
+    with pytest.raises(HostConnectionError, match=r"2000 hosts need 4512 open files, .* may open only 4096") as caught:
         descriptors.allow_connections(2000, host="a")
     assert "prlimit --pid $$ --nofile=4512:4512" in (caught.value.hint or "")
     assert limits == [(1024, 4096)]
