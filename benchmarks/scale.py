@@ -3,8 +3,8 @@
     python benchmarks/scale.py [HOSTS ...]
 
 The hosts answer from data (tests/unit/scale/simulation.py): no ssh and no ansible-playbook is started. Each number of
-hosts is measured in a process of its own. The first launch plays the playbook on all hosts (without Ansible), the second
-one verifies them; then come plan, status and inventory, and 100 frames of the live table.
+hosts is measured in a separate process. The first launch plays the playbook (without Ansible), and the second one
+verifies the hosts; then come plan, status and inventory, and 100 frames of the live table.
 """
 
 from __future__ import annotations

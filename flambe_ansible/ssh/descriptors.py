@@ -11,7 +11,7 @@ SPARE = 512  # for commands that run at the same time, files, and the API
 
 
 def allow_connections(count: int, *, host: str) -> None:
-    """Raise the limit of open files of this process, if it is needed for so many connections; ``host`` is for the error.
+    """Raise the limit of open files of this process, if so many connections need it; ``host`` is for the error.
 
     Raises:
         HostConnectionError: The hard limit is too low.

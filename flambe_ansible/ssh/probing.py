@@ -35,7 +35,8 @@ if command -v rsync >/dev/null 2>&1; then report rsync yes; fi
 (. /etc/os-release 2>/dev/null
 report os "$ID"; report os_version "$VERSION_ID"; report os_name "$PRETTY_NAME")
 report home "$HOME"
-report addresses "$(hostname -I 2>/dev/null || ip -o -4 addr show scope global | awk '{sub("/.*", "", $4); printf "%s ", $4}')"
+addresses=$(hostname -I 2>/dev/null || ip -o -4 addr show scope global | awk '{sub("/.*", "", $4); print $4}')
+report addresses "$(echo $addresses)"
 report cpus "$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
 report memory "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
 gpus=0

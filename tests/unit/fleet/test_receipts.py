@@ -94,3 +94,11 @@ def test_every_role_of_the_playbook_has_its_proof() -> None:
     plays = yaml.safe_load((collection() / "playbooks/site.yml").read_text())
     tags = [task["tags"] for play in plays for task in play["tasks"] if "ansible.builtin.import_role" in task]
     assert tags == [[role] for role in roles]  # a role is played by its tag
+
+
+def test_hosts_that_were_verified_with_their_probe_are_not_asked_again() -> None:
+    receipts, connections = make()
+    printed = {HOSTS[0].name: json.dumps(HOLDS)}
+    connections.take_output.side_effect = lambda host, program: printed.get(host.name) if program else None
+    assert receipts.verify()[HOSTS[0].name] == Verification(roles=("secrets",))
+    assert [call.args[0] for call in connections.run.call_args_list] == list(HOSTS[1:])
