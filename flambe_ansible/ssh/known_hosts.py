@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fnmatch
 import functools
 import hashlib
+import hmac
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flambe_ansible.files import lock, write_atomic
-from flambe_ansible.ssh.processes import run_tool
 
 REVOKED = "@revoked "  # known_hosts' own marker; ssh refuses the key even if another line trusts it
+
+HASHED = "|1|"  # the start of hashed names
 
 PINNED = "accepted-at-first-connection"  # the comment of a key that was not verified
 
@@ -102,23 +105,60 @@ def look_up(path: Path, address: str, *, port: int = 22) -> list[str]:
     Revoked ones have the prefix ``@revoked``. Lines with ``@cert-authority`` are left out: they hold the key of an
     authority, not of a host.
     """
-    name = address if port == 22 else f"[{address}]:{port}"
-    answer = run_tool(["ssh-keygen", "-F", name, "-f", str(path)], host=address)
-    lines = [line for line in answer.stdout.splitlines() if line and not line.startswith("#")]
-    revoked = [line.removeprefix(REVOKED).split() for line in lines if line.startswith(REVOKED)]
-    plain = [line.split() for line in lines if not line.startswith("@")]
-    return [" ".join(parts[1:3]) for parts in plain if len(parts) >= 3] + [
-        REVOKED + " ".join(parts[1:3]) for parts in revoked if len(parts) >= 3
-    ]
+    name = (address if port == 22 else f"[{address}]:{port}").lower()
+    found, revoked = [], []
+    for names, line in _read_names(path):
+        words = line.removeprefix(REVOKED).split()
+        if len(words) >= 3 and _matches(name, names):
+            (revoked if line.startswith(REVOKED) else found).append(" ".join(words[1:3]))
+    return found + [REVOKED + key for key in revoked]
+
+
+def _read_names(path: Path) -> list[tuple[str, str]]:
+    """Return the names and the text of each line that has the key of a host."""
+    return _read_names_of(path, *_version(path))
+
+
+@functools.lru_cache(maxsize=8)
+def _read_names_of(path: Path, *_version: int) -> list[tuple[str, str]]:
+    lines = [line.strip() for line in _lines(path, errors="replace")]  # comments may have any encoding
+    own = [line for line in lines if line and line[0] != "#" and (line[0] != "@" or line.startswith(REVOKED))]
+    return [(line.removeprefix(REVOKED).split(maxsplit=1)[0], line) for line in own]
+
+
+def _matches(name: str, names: str) -> bool:
+    """Return whether the names of a line match a name, as in sshd(8): hashed, or patterns of which none is negated."""
+    if names.startswith(HASHED):
+        salt, _, digest = names.removeprefix(HASHED).partition("|")
+        try:
+            return hmac.digest(base64.b64decode(salt), name.encode(), "sha1") == base64.b64decode(digest)
+        except binascii.Error:
+            return False
+    patterns = names.lower().split(",")
+    if any(one.startswith("!") and _fits(name, one[1:]) for one in patterns):
+        return False
+    return any(_fits(name, one) for one in patterns if not one.startswith("!"))
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Return whether a name fits a pattern with ``*`` and ``?``; brackets are not special, unlike in fnmatch."""
+    if not set(pattern) & set("*?"):
+        return name == pattern
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def _find(path: Path, alias: str) -> list[str]:
     """Return the lines of a host. The file is read again only if it has changed."""
+    return _index(path, *_version(path)).get(alias, [])
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Return what changes with a file's content; () if there is no file."""
     try:
         found = path.stat()
     except FileNotFoundError:
-        return []
-    return _index(path, found.st_ino, found.st_size, found.st_mtime_ns).get(alias, [])
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @functools.lru_cache(maxsize=4)
@@ -131,9 +171,9 @@ def _index(path: Path, *_version: int) -> dict[str, list[str]]:
     return found
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path, *, errors: str = "strict") -> list[str]:
     try:
-        return path.read_text().splitlines()
+        return path.read_text(errors=errors).splitlines()
     except FileNotFoundError:
         return []
 
