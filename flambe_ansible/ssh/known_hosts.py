@@ -106,7 +106,8 @@ def look_up(path: Path, address: str, *, port: int = 22) -> list[str]:
     authority, not of a host.
     """
     name = (address if port == 22 else f"[{address}]:{port}").lower()
-    found, revoked = [], []
+    found: list[str] = []
+    revoked: list[str] = []
     for names, line in _read_names(path):
         words = line.removeprefix(REVOKED).split()
         if len(words) >= 3 and _matches(name, names):
