@@ -27,7 +27,7 @@ def trust(value: Any) -> Any:
     return trust_as_template(value) if isinstance(value, str) else value
 
 
-def make_templar(hosts: int, name: str, *, public_keys: Mapping[int, str] = {}) -> Templar:  # noqa: B006 - not changed
+def make_templar(hosts: int, name: str, *, public_keys: Mapping[int, str] = {}) -> Templar:
     """Make the variables of one host of a cluster; ``public_keys`` are those of its hosts, by number."""
     names = [f"rack_factory_{index}" for index in range(hosts)]
     infos = {
