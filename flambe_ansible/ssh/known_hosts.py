@@ -19,6 +19,8 @@ HASHED = "|1|"  # the start of hashed names
 
 PINNED = "accepted-at-first-connection"  # the comment of a key that was not verified
 
+_Line = tuple[int, str, bool]  # of a file: its number, its text without a marker, and whether its key is revoked
+
 
 def replace(path: Path, alias: str, keys: Sequence[str]) -> None:
     """Replace a host's keys (``type base64 [comment]``); revoked keys alone do not replace trusted ones.
@@ -106,25 +108,31 @@ def look_up(path: Path, address: str, *, port: int = 22) -> list[str]:
     authority, not of a host.
     """
     name = (address if port == 22 else f"[{address}]:{port}").lower()
-    found: list[str] = []
-    revoked: list[str] = []
-    for names, line in _read_names(path):
-        words = line.removeprefix(REVOKED).split()
-        if len(words) >= 3 and _matches(name, names):
-            (revoked if line.startswith(REVOKED) else found).append(" ".join(words[1:3]))
-    return found + [REVOKED + key for key in revoked]
-
-
-def _read_names(path: Path) -> list[tuple[str, str]]:
-    """Return the names and the text of each line that has the key of a host."""
-    return _read_names_of(path, *_version(path))
+    exact, others = _read_names(path, *_version(path))
+    numbered = [*exact.get(name, ()), *(one for one in others if _matches(name, one[1].split(maxsplit=1)[0]))]
+    lines = [(line.split()[1:3], is_revoked) for _, line, is_revoked in sorted(numbered)]
+    keys = [(" ".join(words), is_revoked) for words, is_revoked in lines if len(words) == 2]
+    return [key for key, is_revoked in keys if not is_revoked] + [REVOKED + key for key, gone in keys if gone]
 
 
 @functools.lru_cache(maxsize=8)
-def _read_names_of(path: Path, *_version: int) -> list[tuple[str, str]]:
-    lines = [line.strip() for line in _lines(path, errors="replace")]  # comments may have any encoding
-    own = [line for line in lines if line and line[0] != "#" and (line[0] != "@" or line.startswith(REVOKED))]
-    return [(line.removeprefix(REVOKED).split(maxsplit=1)[0], line) for line in own]
+def _read_names(path: Path, *_version: int) -> tuple[dict[str, list[_Line]], list[_Line]]:
+    """Return the lines with the keys of hosts: those with plain names by name, and those with hashes or patterns."""
+    exact: dict[str, list[_Line]] = {}
+    others: list[_Line] = []
+    for number, full in enumerate(_lines(path, errors="replace")):  # comments may have any encoding
+        text = full.strip()
+        line = text.removeprefix(REVOKED).strip()
+        if not line or line[0] in "#@":
+            continue
+        names = line.split(maxsplit=1)[0].lower()
+        one = number, line, text.startswith(REVOKED)
+        if names.startswith(HASHED) or set(names) & set("*?!"):
+            others.append(one)
+        else:
+            for name in dict.fromkeys(names.split(",")):
+                exact.setdefault(name, []).append(one)
+    return exact, others
 
 
 def _matches(name: str, names: str) -> bool:
