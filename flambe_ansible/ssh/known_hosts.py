@@ -111,10 +111,8 @@ def look_up(path: Path, address: str, *, port: int = 22) -> list[str]:
     exact, others = _read_names(path, *_version(path))
     numbered = [*exact.get(name, ()), *(one for one in others if _matches(name, one[1].split(maxsplit=1)[0]))]
     lines = [(line.split()[1:3], is_revoked) for _, line, is_revoked in sorted(numbered)]
-    keys = [(" ".join(words), is_revoked) for words, is_revoked in lines if len(words) == 2]
-    return [key for key, is_revoked in keys if not is_revoked] + [
-        REVOKED + key for key, is_revoked in keys if is_revoked
-    ]
+    keys = [(REVOKED if is_revoked else "") + " ".join(words) for words, is_revoked in lines if len(words) == 2]
+    return sorted(keys, key=lambda key: key.startswith(REVOKED))
 
 
 @functools.lru_cache(maxsize=8)
