@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,9 +111,12 @@ class Recorder:
         """Return the result of each host."""
         stats = self._stats or {}
         hosts = dict.fromkeys([*stats.get("processed", ()), *self._steps])
-        return {host: self._result(host, stats) for host in hosts}
+        failures: dict[str, list[TaskFailure]] = {}
+        for failure in self.failures():
+            failures.setdefault(failure.host, []).append(failure)
+        return {host: self._result(host, stats, failures.get(host, [])) for host in hosts}
 
-    def _result(self, host: str, stats: Mapping[str, Mapping[str, int]]) -> HostResult:
+    def _result(self, host: str, stats: Mapping[str, Mapping[str, int]], failures: Sequence[TaskFailure]) -> HostResult:
         def count(name: str) -> int:
             return stats.get(name, {}).get(host, 0)
 
@@ -128,7 +131,7 @@ class Recorder:
                 name: RoleResult(status=step.status, seconds=step.seconds, details=step.details)
                 for name, step in self._steps.get(host, {}).items()
             },
-            failures=tuple(failure for failure in self.failures() if failure.host == host),
+            failures=tuple(failures),
         )
 
     def _begin(self, data: Mapping[str, Any]) -> None:

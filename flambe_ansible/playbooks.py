@@ -38,7 +38,7 @@ _RUNNERS_OWN = (
     "ANSIBLE_RETRY_FILES_ENABLED",
     "AWX_ISOLATED_DATA_DIR",
 )
-_MOST_FORKS = 50
+MOST_FORKS = 50  # hosts on which a task runs at the same time
 _POLL_SECONDS = 1
 _GOODBYE_SECONDS = 5.0
 _TAIL_LINES = 30
@@ -85,6 +85,11 @@ def run_playbook(
     if run.status != "successful" or failures:
         raise _explain(name, run, failures, log=log, timeout=timeout)
     return run.recorder.results()
+
+
+def count_rounds(hosts: int) -> int:
+    """Return in how many rounds a task runs on so many hosts."""
+    return max(1, -(-hosts // MOST_FORKS))
 
 
 @contextlib.contextmanager
@@ -196,7 +201,7 @@ def _configure(
         tags=",".join(tags) or None,
         limit=",".join(limit) or None,
         cmdline=f"--extra-vars {shlex.quote(f'@{folder}/extra_vars.json')}{' --check' if check else ''}",
-        forks=max(1, min(_count_hosts(inventory), _MOST_FORKS)),
+        forks=max(1, min(_count_hosts(inventory), MOST_FORKS)),
         envvars=_environment(folder),
         fact_cache_type="",
         quiet=True,

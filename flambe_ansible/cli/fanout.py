@@ -13,6 +13,8 @@ from flambe_ansible.cli import remote
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.words import shorten_host
 
+AT_ONCE = 64  # hosts
+
 
 @dataclass
 class Result:
@@ -24,55 +26,98 @@ class Result:
 
 
 def run_everywhere(
-    argvs: Mapping[str, Sequence[str]], command: str, *, cluster: str, output: Output
+    argvs: Mapping[str, Sequence[str]], command: str, *, cluster: str, output: Output, at_once: int = AT_ONCE
 ) -> dict[str, Result]:
     """Run a shell line on every host, with an ssh command for each host's name, and wait for all.
 
     It ends on the hosts too if this process is interrupted, or if its output cannot be written (OSError). With
-    ``json``, its output is collected and not printed.
+    ``json``, its output is collected and not printed. ``at_once`` is the number of hosts that run it at the same time.
     """
     width = max(len(shorten_host(name, cluster)) for name in argvs)
-    lock = threading.Lock()
-    results = {name: Result() for name in argvs}
-    refused: list[OSError] = []
-    processes = {name: remote.start(argv, command=command, stderr=subprocess.PIPE) for name, argv in argvs.items()}
+    run = _Run(command, output=output, prefixes={name: f"{shorten_host(name, cluster):<{width}} | " for name in argvs})
+    waiting = iter(list(argvs.items()))
+    turn = threading.Lock()
 
-    def end_all() -> None:
-        for process in processes.values():
-            remote.end(process)
+    def work() -> None:
+        while True:
+            with turn:
+                name, argv = next(waiting, ("", ()))
+            if not name:
+                return
+            run.run(name, argv)
 
-    def pump(name: str, stream: IO[str], attribute: str) -> None:
-        try:
-            with stream:
-                if output.json:
-                    setattr(results[name], attribute, stream.read())
-                else:
-                    prefix = f"{shorten_host(name, cluster):<{width}} | "
-                    _print_lines(stream, sys.stdout if attribute == "stdout" else sys.stderr, prefix, lock)
-        except OSError as error:
-            refused.append(error)
-            end_all()
-
-    threads = [
-        threading.Thread(target=pump, args=(name, stream, attribute), daemon=True)
-        for name, process in processes.items()
-        for stream, attribute in ((process.stdout, "stdout"), (process.stderr, "stderr"))
-        if stream
-    ]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(len(argvs), at_once))]
     try:
-        with remote.watch_reader(sys.stdout, end_all):
+        with remote.watch_reader(sys.stdout, run.end):
             for thread in threads:
                 thread.start()
-            for name, process in processes.items():
-                code = process.wait()
-                results[name].returncode = code if code >= 0 else 128 - code
             for thread in threads:
                 thread.join()
     finally:
-        end_all()
-    if refused:
-        raise refused[0]
-    return results
+        run.end()
+    if run.refused:
+        raise run.refused[0]
+    return run.results
+
+
+class _Run:
+    """One command on several hosts."""
+
+    def __init__(self, command: str, *, output: Output, prefixes: Mapping[str, str]) -> None:
+        self.results = {name: Result() for name in prefixes}
+        self.refused: list[OSError] = []
+        self._command = command
+        self._output = output
+        self._prefixes = prefixes
+        self._processes: set[subprocess.Popen[str]] = set()
+        self._ended = False
+        self._starting = threading.Lock()
+        self._printing = threading.Lock()
+
+    def end(self) -> None:
+        """End the command on all hosts, and start it on no other."""
+        with self._starting:
+            self._ended = True
+            running = list(self._processes)
+        for process in running:
+            remote.end(process)
+
+    def run(self, name: str, argv: Sequence[str]) -> None:
+        """Run it on one host to its end; an error of this machine ends it on all hosts."""
+        try:
+            with self._starting:
+                if self._ended:
+                    return
+                process = remote.start(argv, command=self._command, stderr=subprocess.PIPE)
+                self._processes.add(process)
+        except OSError as error:
+            self._fail(error)
+            return
+        other = threading.Thread(target=self._pump, args=(name, process.stderr, "stderr"), daemon=True)
+        other.start()
+        self._pump(name, process.stdout, "stdout")
+        code = process.wait()
+        other.join()
+        self.results[name].returncode = code if code >= 0 else 128 - code
+        with self._starting:
+            self._processes.discard(process)
+        remote.end(process)
+
+    def _pump(self, name: str, stream: IO[str] | None, attribute: str) -> None:
+        assert stream is not None  # noqa: S101 - it is a pipe
+        try:
+            with stream:
+                if self._output.json:
+                    setattr(self.results[name], attribute, stream.read())
+                else:
+                    target = sys.stdout if attribute == "stdout" else sys.stderr
+                    _print_lines(stream, target, self._prefixes[name], self._printing)
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.refused.append(error)
+        self.end()
 
 
 def _print_lines(stream: IO[str], target: IO[str], prefix: str, lock: threading.Lock) -> None:

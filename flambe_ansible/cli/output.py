@@ -54,7 +54,7 @@ class Output:
     cluster_file: str = ""  # the cluster's configuration, as the user gave it; it replaces CLUSTER in hints
     errors: Console = field(default_factory=lambda: make_console(sys.stderr))
     _stdout: Console = field(default_factory=lambda: make_console(sys.stdout))
-    _shown: list[Notice] = field(default_factory=list)
+    _shown: dict[Notice, None] = field(default_factory=dict)  # in order
 
     @property
     def console(self) -> Console:
@@ -92,7 +92,7 @@ class Output:
         """Print a notice, once, on stderr by default. An observer: other events are ignored."""
         if not isinstance(event, Notice) or event in self._shown:
             return
-        self._shown.append(event)
+        self._shown[event] = None
         label, style = ("warning: ", "bold yellow") if event.warning else ("note: ", "cyan")
         print_line(console or self.errors, Text.assemble((label, style), event.message))
 

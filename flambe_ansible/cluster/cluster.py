@@ -802,6 +802,7 @@ class Cluster(Runnable):
         errors |= access.connections.probe_each(
             [host for host in hosts if host.name not in errors],
             machines=self._runtime.machines,
+            program=launch.write_check(self._player) if self._reservation and self._reservation.held else "",
             observer=self.observer,
         )
         if self._provider.records_hosts:
@@ -1238,8 +1239,6 @@ class Cluster(Runnable):
                 play_all=options.plays_all,
             )
             self.hosts = result.hosts
-            if self._idle.enabled:
-                idle.restart(self.connections, self.hosts)
             reservation.check()
         if host_entries.is_installed(self.state_dir):
             host_entries.install(self.state_dir, self.connections.config_entries(self.hosts))
@@ -1377,6 +1376,7 @@ class Cluster(Runnable):
             limits=self._limits,
             expose_sites=self.expose_sites,
             idle=replace(self._idle, ends_at=self._find_end()),
+            hosts=self.factories_num + 1,
         )
 
     @property

@@ -120,7 +120,8 @@ def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] |
     instance; the next reset deletes them.
     """
     existing = find(cloudwatch, list(alarms))
-    wanted = [{**alarm, "AlarmName": _free_name(one, existing)} for one, alarm in alarms.items() if alarm]
+    taken = set(existing)
+    wanted = [{**alarm, "AlarmName": _free_name(one, taken)} for one, alarm in alarms.items() if alarm]
     for alarm in wanted:
         api.put_metric_alarm(cloudwatch, alarm)
     api.delete_alarms(cloudwatch, existing)
@@ -136,7 +137,8 @@ def find(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> list[str]
     if not instance_ids:
         return []
     found = api.find_alarms(cloudwatch, PREFIX if len(instance_ids) > 1 else alarm_name(instance_ids[0]))
-    return [alarm["AlarmName"] for alarm in found if read_instance_id(alarm["AlarmName"]) in instance_ids]
+    wanted = set(instance_ids)
+    return [alarm["AlarmName"] for alarm in found if read_instance_id(alarm["AlarmName"]) in wanted]
 
 
 def find_settings(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> dict[str, MetricAlarmTypeDef]:
@@ -179,7 +181,8 @@ def remove_strays(cloudwatch: CloudWatchClient, ec2: EC2Client, owner: str, know
     The alarm of an instance that EC2 does not show is kept while it is too new for this to mean that it has ended.
     """
     unknown = {alarm["AlarmName"]: alarm for alarm in _list_owned(cloudwatch, owner)}
-    unknown = {name: alarm for name, alarm in unknown.items() if read_instance_id(name) not in known}
+    existing = set(known)
+    unknown = {name: alarm for name, alarm in unknown.items() if read_instance_id(name) not in existing}
     shown = instances.describe(ec2, sorted({read_instance_id(name) for name in unknown}))
 
     def has_ended(name: str) -> bool:

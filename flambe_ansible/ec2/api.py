@@ -40,6 +40,9 @@ IDS_PER_CALL = 1000  # the limit of CreateTags, StartInstances and TerminateInst
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html
 _PUT_ALARM_PACE = Pace(3)
 _DELETE_ALARMS_PACE = Pace(3)
+# CreateTags has a bucket of 100 calls, which is filled with 10 a second, in an account and region.
+# https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+_CREATE_TAGS_PACE = Pace(100, seconds=10.0)
 
 
 @aws_call("find instances")
@@ -84,6 +87,7 @@ def create_tags(ec2: EC2Client, resources: Sequence[str], tags: Mapping[str, str
     """Add tags to resources, or overwrite them."""
     pairs: list[TagTypeDef] = [{"Key": key, "Value": value} for key, value in tags.items()]
     for chunk in _split(resources, IDS_PER_CALL):
+        _CREATE_TAGS_PACE.wait()
         ec2.create_tags(Resources=chunk, Tags=pairs)
 
 

@@ -162,13 +162,17 @@ class Access:
         self._asked.update(host.name for host in hosts)
         found = on_each([host for host in hosts if self._needs_keys(host)], self._find_keys)
         errors: dict[str, HostError] = {}
+        wanted: dict[str, Sequence[str]] = {}  # by known_hosts name
         for host in hosts:
+            keys = found.get(host.name) or []
             try:
-                self._accept(host, found.get(host.name) or [])
+                if self._check(host, keys):
+                    wanted[host.key_alias] = keys
             except HostKeyError as error:
                 errors[host.name] = error
-        for name, jump_keys in self._jump_keys().items():
-            known_hosts.replace(self.known_hosts, name, jump_keys)
+        wanted |= self._jump_keys()
+        if wanted:
+            self.connections.trust_each(wanted)
         return errors
 
     def _trust_late(self, host: Host, observer: Observer, stop: threading.Event) -> None:
@@ -180,18 +184,23 @@ class Access:
             reason = f"{error.operation} failed with {error.code}" if error.code else error.message
             observer(Notice(message=f"{host.name}: its host keys are not verified: {reason}", warning=True))
             return
-        self._accept(host, keys or [])
+        if self._check(host, keys or []):
+            self.connections.trust(host, keys or [])
 
     def _needs_keys(self, host: Host) -> bool:
         """Return whether the provider's keys of a host are needed: it has no key yet, or one that was not verified."""
         unverified = not self.connections.trusted(host) or self.connections.is_pinned(host)
         return unverified or self.policy.configured_keys_win
 
-    def _accept(self, host: Host, keys: Sequence[str]) -> None:
-        """Trust the provider's keys of a host; a key from its first connection must be one of them."""
+    def _check(self, host: Host, keys: Sequence[str]) -> bool:
+        """Return whether the provider's keys of a host are new; a key from its first connection must be one of them."""
         known, pinned = self.connections.trusted(host), self.connections.is_pinned(host)
         if not keys or (list(keys) == known and not pinned):
-            return
+            return False
+        try:
+            known_hosts.normalise_each(keys)
+        except ValueError as error:
+            raise HostKeyError(f"{host.name}: {error}", host=host.name) from error
         if pinned and not self.policy.configured_keys_win and not set(known) <= set(keys):
             raise HostKeyError(
                 f"{host.name}: the key that was accepted at the first connection is {_describe(known)}, but the"
@@ -200,7 +209,7 @@ class Access:
                 hint="another machine may have answered at the first connection: terminate the host, or, if its keys"
                 f" were changed on purpose, remove its line from {self.known_hosts}",
             )
-        self.connections.trust(host, keys)
+        return True
 
     def _complete_hint(self, error: HostError) -> None:
         """Replace the hint of an error by the provider's one."""

@@ -14,6 +14,7 @@ from typing import Self
 from flambe_ansible.events import Activity, Event, Observer, Status, StepEvent
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Connections, quote
+from flambe_ansible.ssh.parallel import WORKERS
 from flambe_ansible.ssh.processes import Processes
 
 PROGRESS_FILE = "/run/flambe-ans/progress.json"  # the modules write it
@@ -33,8 +34,8 @@ COMMAND = "exec " + quote(["/bin/sh", "-c", _SCRIPT])
 class ActivityObserver:
     """An observer that passes on events, and reports what each host does in a task of more than three seconds.
 
-    It follows the file that the modules write, with at most one command per host, which ends with this context. A
-    host that does not answer is ignored.
+    It follows the file that the modules write, with one command per host, which ends with this context, on at most
+    ``WORKERS`` hosts. A host that does not answer is ignored.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class ActivityObserver:
         started[host] = self._clock()
 
     def _work(self) -> None:
-        with ThreadPoolExecutor(max_workers=max(len(self._hosts), 1), thread_name_prefix="flambe-activity") as pool:
+        workers = max(min(len(self._hosts), WORKERS), 1)
+        with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="flambe-activity") as pool:
             while not self._stop.wait(_TICK):
                 for host in self._find_new():
                     pool.submit(self._follow, host)

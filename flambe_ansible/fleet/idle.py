@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,10 +131,10 @@ def read_states(connections: Connections, hosts: Sequence[Host]) -> dict[str, Id
     return {name: state for name, state in on_each(hosts, ask).items() if state}
 
 
-def restart(connections: Connections, hosts: Sequence[Host]) -> None:
-    """Let the idle time of hosts start again; a host that does not answer is left out."""
-    with suppress(HostError):
-        connections.run_all(hosts, f"sudo -n {PROGRAM} restart", check=False)
+def restart_command(variables: Mapping[str, Any]) -> list[str]:
+    """Return the command, as root, that starts the idle time of a host again; nothing if no host ends itself."""
+    seconds = [variables.get(f"cluster_{group}_idle_seconds", NEVER) for group in ("orchestrator", "factories")]
+    return [PROGRAM, "restart"] if max(seconds) != NEVER else []
 
 
 def keep(connections: Connections, hosts: Sequence[Host], seconds: float) -> dict[str, IdleState]:

@@ -15,25 +15,26 @@ import os
 import pwd
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 RECEIPT = "/var/lib/flambe-cluster/receipt.json"
-SCHEMA = 1
+SCHEMA = 2
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _LOST_AT_REBOOT = ("boot", "units", "checks")
 _CHECK_SECONDS = 10
 _UNIT_FACTS = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
 
-def verify(digest: str, path: str = RECEIPT) -> None:
+def verify(digest: str, restart: Sequence[str] = (), path: str = RECEIPT) -> None:
     """Compare this host with its receipt, and print a JSON document.
 
     Its ``reason`` is why the receipt cannot be used, or ""; ``differs`` has the first difference of each role that
     differs, and ``roles`` lists all roles of the receipt, in their order. After a reboot, the roles differ that have
-    units or checks, or set ``boot``.
+    units or checks, or set ``boot``. If nothing differs, the command ``restart`` runs.
     """
     receipt = _read(path)
     roles = receipt.get("roles", {})
@@ -46,19 +47,35 @@ def verify(digest: str, path: str = RECEIPT) -> None:
             difference = "the host was rebooted"
         if difference:
             differs[name] = difference
+    if not reason and not differs:
+        _run(restart)
     print(json.dumps({"reason": reason, "differs": differs, "roles": list(roles)}))
 
 
-def write(digest: str, user: str, proofs: Mapping[str, Mapping[str, Any]], path: str = RECEIPT) -> None:
-    """Write the receipt of this host: the facts of its roles as they are now."""
+def write(
+    digest: str,
+    user: str,
+    proofs: Mapping[str, Mapping[str, Any]],
+    restart: Sequence[str] = (),
+    path: str = RECEIPT,
+) -> None:
+    """Write the receipt of this host, the facts of its roles as they are now; then run the command ``restart``."""
     roles = {name: {"proof": proof, "facts": observe(proof, user)} for name, proof in proofs.items()}
-    document = {"schema": SCHEMA, "digest": digest, "user": user, "boot_id": _read_boot_id(), "roles": roles}
+    document = {
+        "schema": SCHEMA,
+        "digest": digest,
+        "python": sys.executable,
+        "user": user,
+        "boot_id": _read_boot_id(),
+        "roles": roles,
+    }
     target = Path(path)
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(dir=target.parent)  # 0600
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(document, file)
     Path(draft).replace(target)
+    _run(restart)
 
 
 def remove(path: str = RECEIPT) -> None:
@@ -97,7 +114,8 @@ def _find_reason(receipt: Mapping[str, Any], digest: str) -> str:
     """Return why a receipt proves nothing."""
     if not receipt:
         return "no launch has completed"
-    return "" if receipt["digest"] == digest else "the configuration changed"
+    same = receipt["digest"] == digest and receipt["python"] == sys.executable
+    return "" if same else "the configuration changed"
 
 
 def _find_difference(known: Mapping[str, str], found: Mapping[str, str]) -> str:
@@ -177,6 +195,12 @@ def _check(words: Sequence[str]) -> str:
     except subprocess.TimeoutExpired:
         return f"no answer within {_CHECK_SECONDS} s"
     return f"exit code {done.returncode}" if done.returncode else "ok"
+
+
+def _run(words: Sequence[str]) -> None:
+    """Run a command, if there is one; its failure is ignored."""
+    if words:
+        _check(words)
 
 
 def _read_boot_id() -> str:

@@ -60,23 +60,38 @@ class Receipts:
         fleet: The hosts, connected and probed.
         members: All hosts of the cluster, also those that did not answer.
         variables: The role variables of the launch, without those for one launch only.
+        restart: The command that restarts the idle time of a host, or nothing.
     """
 
     fleet: Fleet
     members: Sequence[Host]
     variables: Mapping[str, Any]
+    restart: Sequence[str] = ()
+
+    @functools.cached_property
+    def program(self) -> str:
+        """The program that compares a host with its receipt; the same for all hosts."""
+        return _write_program(f"verify({self._digest!r}, {list(self.restart)!r})")
 
     def verify(self) -> dict[str, Verification]:
-        """Compare every host with its receipt at once; return what was found by host name."""
+        """Compare every host with its receipt at once; return what was found by host name.
+
+        Hosts on which :attr:`program` ran with the probe are not asked again.
+        """
         return self.fleet.on_each(lambda instance: self._verify(instance.data))
 
     def write(self, roles: Mapping[str, Sequence[str]]) -> None:
         """Write the receipts of hosts: name -> the roles that were played on it, in their order."""
+        found = {
+            role: find_proof(role, self.variables) for role in {one for played in roles.values() for one in played}
+        }
 
         def write_on(host: Host) -> None:
             if host.name in roles:
-                proofs = {role: find_proof(role, self.variables) for role in roles[host.name]}
-                self._call(host, f"write({self._digest(host)!r}, {self.fleet.username!r}, {proofs!r})")
+                proofs = {role: found[role] for role in roles[host.name]}
+                self._call(
+                    host, f"write({self._digest!r}, {self.fleet.username!r}, {proofs!r}, {list(self.restart)!r})"
+                )
 
         self.fleet.on_each(lambda instance: write_on(instance.data))
 
@@ -90,30 +105,32 @@ class Receipts:
         self.fleet.on_each(lambda instance: remove_from(instance.data))
 
     def _verify(self, host: Host) -> Verification:
-        answer = self._call(host, f"verify({self._digest(host)!r})", check=False)
+        answer = self.fleet.connections.take_output(host, self.program)
+        if answer is None:
+            answer = self._run(host, self.program, check=False)
         try:
             document = json.loads(answer.strip().rpartition("\n")[2])
         except ValueError:
             return Verification(reason="its receipt could not be read")
         return Verification(reason=document["reason"], differs=document["differs"], roles=tuple(document["roles"]))
 
-    def _call(self, host: Host, call: str, *, check: bool = True) -> str:
-        program = f"{Path(observing.__file__).read_text()}\n{call}\n"
-        argv = ["sudo", "-n", self._find_python(host), "-I", "-"]
+    def _call(self, host: Host, call: str) -> None:
+        self._run(host, _write_program(call))
+
+    def _run(self, host: Host, program: str, *, check: bool = True) -> str:
+        python = str(self.fleet.connections.ansible_variables(host)["ansible_python_interpreter"])
+        argv = ["sudo", "-n", python, "-I", "-"]
         return self.fleet.connections.run(host, quote(argv), input=program, check=check).stdout
 
-    def _find_python(self, host: Host) -> str:
-        return str(self.fleet.connections.ansible_variables(host)["ansible_python_interpreter"])
-
-    def _digest(self, host: Host) -> str:
-        """Return the digest of everything that the roles of a host depend on."""
+    @functools.cached_property
+    def _digest(self) -> str:
+        """The digest of everything that the roles depend on, except the Python of each host."""
         members = [
             [one.name, one.role, one.private_ip, one.private_port, one.instance_id, one.key_alias]
             for one in self.members
         ]
         document = {
             "code": _digest_code(),
-            "python": self._find_python(host),
             "username": self.fleet.username,
             "members": members,
             "variables": _with_content(self.variables),
@@ -163,6 +180,15 @@ def list_roles() -> list[str]:
     [play] = _read(paths.collection() / "playbooks" / SITE)
     names = [task.get("ansible.builtin.import_role", {}).get("name", "") for task in play["tasks"]]
     return [name.rpartition(".")[2] for name in names if name]
+
+
+def _write_program(call: str) -> str:
+    return f"{_read_text(Path(observing.__file__))}\n{call}\n"
+
+
+@functools.cache
+def _read_text(path: Path) -> str:
+    return path.read_text()
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from flambe_ansible import events, inventory, secrets
 from flambe_ansible.errors import ClusterBusyError, ClusterError, PlaybookError
 from flambe_ansible.fleet.access import Limits
 from flambe_ansible.fleet.fleet import Fleet
-from flambe_ansible.fleet.idle import IdleOptions
+from flambe_ansible.fleet.idle import IdleOptions, restart_command
 from flambe_ansible.fleet.player import SITE, Player
 from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles
 from flambe_ansible.hosts import Host, Role
@@ -21,7 +21,7 @@ from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.sites import listen_address
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.launch.verifying import Selection, inspect
-from flambe_ansible.playbooks import HostResult
+from flambe_ansible.playbooks import HostResult, count_rounds
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from flambe_ansible.ssh import Connections
@@ -108,6 +108,7 @@ def role_variables(
     limits: Limits,
     expose_sites: bool,
     idle: IdleOptions,
+    hosts: int,
 ) -> dict[str, Any]:
     """Return the role variables of a cluster; the roles' defaults apply to the rest."""
     source = secrets.find(options.secrets_file)
@@ -118,7 +119,7 @@ def role_variables(
         "setup_cmds_commands": list(setup_cmds or []),
         "setup_cmds_timeout": setup_timeout,
         "setup_cmds_rerun": options.rerun_setup,
-        **_limit_ray(runtime, limits),
+        **_limit_ray(runtime, limits, hosts),
         **runtime.variables(version),
         "tensorboard_host": listen_address(expose=expose_sites),
         **({"ray_node_rotate_token": True} if options.rotate_token else {}),
@@ -128,9 +129,12 @@ def role_variables(
     }
 
 
-def _limit_ray(runtime: Runtime, limits: Limits) -> dict[str, float]:
-    """Return the variable that limits the start of Ray."""
-    return {"ray_node_timeout": max(runtime.ray.start_timeout, 1.5 * limits.answer_timeout)} if runtime.ray else {}
+def _limit_ray(runtime: Runtime, limits: Limits, hosts: int) -> dict[str, float]:
+    """Return the variable that limits the start of Ray; the head waits for all hosts, which start in rounds."""
+    if not runtime.ray:
+        return {}
+    one = max(runtime.ray.start_timeout, 1.5 * limits.answer_timeout)
+    return {"ray_node_timeout": one * count_rounds(hosts)}
 
 
 def _list_install_limits(runtime: Runtime) -> list[str]:
@@ -144,16 +148,13 @@ def static_inventory(
     hosts: Sequence[Host], connections: Connections, *, proxy_jump: str | None, variables: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return an Ansible inventory of hosts that does not depend on open connections."""
-    connection = {
-        host.name: Connections.static_variables(
-            host,
-            username=connections.username,
-            key=connections.key,
-            known_hosts=connections.known_hosts,
-            proxy_jump=proxy_jump,
-        )
-        for host in hosts
-    }
+    connection = Connections.static_variables(
+        hosts,
+        username=connections.username,
+        key=connections.key,
+        known_hosts=connections.known_hosts,
+        proxy_jump=proxy_jump,
+    )
     return inventory.build(hosts, connection=connection, variables=variables)
 
 
@@ -254,10 +255,15 @@ def converge(
     return result(hosts=tuple(ready), failed=tuple(failed), playbook=played, ray=nodes, seconds=passed(), log=log)
 
 
+def write_check(player: Player) -> str:
+    """Return the program that compares a host with its receipt; see ``Connections.probe_each``."""
+    return _make_receipts(player).program
+
+
 def _make_receipts(player: Player, unreached: Sequence[FailedHost] = ()) -> Receipts:
     members = sorted([*player.fleet.hosts, *(one.host for one in unreached)], key=lambda host: host.order)
     lasting = {name: value for name, value in player.variables().items() if name not in ONE_TIME}
-    return Receipts(fleet=player.fleet, members=members, variables=lasting)
+    return Receipts(fleet=player.fleet, members=members, variables=lasting, restart=restart_command(lasting))
 
 
 def _list_roles(found: Verification, played: HostResult) -> list[str]:
@@ -293,8 +299,9 @@ def _check_ray(fleet: Fleet, ray: RayService, hosts: Sequence[Host]) -> tuple[Ra
     started = time.monotonic()
 
     def report(missing: Sequence[Host]) -> None:
+        late = {host.name for host in missing}
         for host in hosts:
-            waits = host in missing
+            waits = host.name in late
             status = events.Status.RUNNING if waits else events.Status.OK
             seconds = None if waits else time.monotonic() - started
             if waits or host.name not in done:

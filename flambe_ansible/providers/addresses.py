@@ -15,7 +15,7 @@ from pathlib import Path
 from flambe_ansible.errors import HostError, UnsupportedHostError
 from flambe_ansible.files import write_json
 from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import Connections, on_each, quote
+from flambe_ansible.ssh import Connections, quote
 
 ADDRESSES_FILE = "addresses.json"
 
@@ -41,8 +41,6 @@ if own in found and other and (not found[own] or found[own].startswith("127.")):
     found[own] = send_from(other)
 print(json.dumps({name: address for name, address in found.items() if address}))
 """
-# Prints the IPv4 addresses of the host, without loopback.
-_OWN = 'hostname -I 2>/dev/null || ip -o -4 addr show scope global | awk \'{sub("/.*", "", $4); print $4}\''
 
 
 def find_names(hosts: Sequence[Host]) -> list[str]:
@@ -69,25 +67,21 @@ def resolve(connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
 
 
 def check_each(connections: Connections, hosts: Sequence[Host]) -> dict[str, HostError]:
-    """Check that each host has its private address, so that Ray can listen on it; return the errors by host name."""
-    command = quote(["/bin/sh", "-c", _OWN])
+    """Check that each host has its private address, so that Ray can listen on it; return the errors by host name.
 
-    def check(host: Host) -> HostError | None:
-        try:
-            answer = connections.ask(host, command, check=False, about="its addresses")
-        except HostError as error:
-            return error
-        own = [address for address in answer.stdout.split() if "." in address]
-        if not own or host.private_ip in own:
-            return None
-        pair = f"[{host.public_ip or host.private_ip}, {own[0]}]"
-        return UnsupportedHostError(
-            f"{host.name}: {host.private_ip} is not an address of this host, which has {', '.join(own)}",
-            host=host.name,
-            hint=f"write {pair}: the other hosts and Ray use the second address",
-        )
-
-    return {name: error for name, error in on_each(hosts, check).items() if error}
+    The hosts were probed.
+    """
+    errors: dict[str, HostError] = {}
+    for host in hosts:
+        own = [address for address in connections.probes[host.name].addresses if "." in address]
+        if own and host.private_ip not in own:
+            pair = f"[{host.public_ip or host.private_ip}, {own[0]}]"
+            errors[host.name] = UnsupportedHostError(
+                f"{host.name}: {host.private_ip} is not an address of this host, which has {', '.join(own)}",
+                host=host.name,
+                hint=f"write {pair}: the other hosts and Ray use the second address",
+            )
+    return errors
 
 
 def read(state_dir: Path) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from flambe_ansible.errors import FlambeAnsibleError
@@ -165,7 +166,7 @@ class SSHProvider:
             except FlambeAnsibleError:
                 return
 
-    @property
+    @cached_property
     def hosts(self) -> list[Host]:
         """The hosts as configured."""
         configured = self._configured
@@ -183,7 +184,7 @@ class SSHProvider:
             for number, (name, place) in enumerate(self._addresses.items())
         ]
 
-    @property
+    @cached_property
     def _addresses(self) -> dict[str, HostAddress]:
         name = self._configured.name
         factories = enumerate(self._configured.factories_ips)
@@ -191,7 +192,7 @@ class SSHProvider:
             factory_name(name, index): parse_host_address(one) for index, one in factories
         }
 
-    @property
+    @cached_property
     def _configured_keys(self) -> dict[str, list[str]]:
         """The keys of host_keys by known_hosts name; an address without a port stands for every port."""
         found = {}

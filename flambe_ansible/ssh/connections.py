@@ -55,13 +55,22 @@ class Connections(Links):
         return {host.name: self.probes[host.name] for host in hosts}
 
     def probe_each(
-        self, hosts: Sequence[Host], *, machines: Sequence[str] = probing.MACHINES, observer: Observer = ignore
+        self,
+        hosts: Sequence[Host],
+        *,
+        machines: Sequence[str] = probing.MACHINES,
+        program: str = "",
+        observer: Observer = ignore,
     ) -> dict[str, HostError]:
-        """Read the facts as :meth:`probe`, but go on if some hosts fail; return their errors by host name."""
+        """Read the facts as :meth:`probe`, but go on if some hosts fail; return their errors by host name.
+
+        The same command runs a Python ``program`` as root; :meth:`take_output` returns what it printed.
+        """
+        script = probing.write_script(program)
 
         def probe_host(host: Host) -> Probe | HostError:
             try:
-                return self._probe_host(host, machines, observer)
+                return self._probe_host(host, machines, observer, script=script, program=program)
             except HostError as e:
                 return e
 
@@ -69,11 +78,19 @@ class Connections(Links):
         self.probes.update({name: one for name, one in found.items() if isinstance(one, Probe)})
         return {name: one for name, one in found.items() if isinstance(one, HostError)}
 
-    def _probe_host(self, host: Host, machines: Sequence[str], observer: Observer) -> Probe:
+    def take_output(self, host: Host, program: str) -> str | None:
+        """Return what a program printed that ran with the last :meth:`probe_each`, once; None if it did not run."""
+        known, output = self._outputs.pop(host.name, ("", ""))
+        return output if known == program else None
+
+    def _probe_host(
+        self, host: Host, machines: Sequence[str], observer: Observer, *, script: str, program: str
+    ) -> Probe:
         limit = probing.CLOUD_INIT_SECONDS + self.answer.seconds
         waits = f"{host.name}: waiting for its cloud-init and its facts (limit {limit:g} s)"
         with waiting.announce_delay(self.observer, waits):
-            answer = self.run(host, "exec sh -s", input=probing.SCRIPT, timeout=limit)
+            answer = self.run(host, "exec sh -s", input=script, timeout=limit)
+        self._outputs[host.name] = program, probing.read_program_output(answer.stdout)
         probe = probing.parse(answer.stdout)
         if probe.cloud_init in ("error", "unfinished"):
             problem = "failed" if probe.cloud_init == "error" else "has not ended"
@@ -183,6 +200,11 @@ class Connections(Links):
 
         with contextlib.suppress(CancelledError):
             processes.run(client_argv(master.target, master.socket, command), on_output=read)
+
+    def shared_argv(self, host: Host) -> list[str]:
+        """Build the ssh command for the open connection of a host; append a command line."""
+        master = self._master(host)
+        return client_argv(master.target, master.socket, "")[:-1]
 
     def start(self, host: Host, command: str) -> subprocess.Popen[bytes]:
         """Start a command that runs until its standard input is closed; its output has standard error, too.

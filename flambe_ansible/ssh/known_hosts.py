@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fnmatch
+import functools
 import hashlib
-from collections.abc import Sequence
+import hmac
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flambe_ansible.files import lock, write_atomic
-from flambe_ansible.ssh.processes import run_tool
 
 REVOKED = "@revoked "  # known_hosts' own marker; ssh refuses the key even if another line trusts it
 
+HASHED = "|1|"  # the start of hashed names
+
 PINNED = "accepted-at-first-connection"  # the comment of a key that was not verified
+
+_Line = tuple[int, str, bool]  # of a file: its number, its text without a marker, and whether its key is revoked
 
 
 def replace(path: Path, alias: str, keys: Sequence[str]) -> None:
@@ -22,21 +28,26 @@ def replace(path: Path, alias: str, keys: Sequence[str]) -> None:
     The file is created (0600) with its folder (0700) if it does not exist. Revoked keys have the prefix ``@revoked``. A
     line that is not a public key raises ``ValueError``.
     """
-    trusted = list(dict.fromkeys(normalise(key) for key in keys if not key.startswith(REVOKED)))
-    revoked = list(dict.fromkeys(normalise(key.removeprefix(REVOKED)) for key in keys if key.startswith(REVOKED)))
+    replace_each(path, {alias: keys})
+
+
+def replace_each(path: Path, keys: Mapping[str, Sequence[str]]) -> None:
+    """Replace the keys of several hosts, by alias, with one write; see :func:`replace`."""
+    fresh: list[str] = []
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with lock(path.with_name(path.name + ".lock")):
-        if revoked and not trusted:
-            trusted = [key for key in keys_of(path, alias) if key not in revoked]
-        lines = [line for line in _lines(path) if alias not in _names(line)]
-        lines += [f"{REVOKED}{alias} {key}" for key in revoked] + [f"{alias} {key}" for key in trusted]
-        write_atomic(path, "".join(f"{line}\n" for line in lines))
+        for alias, given in keys.items():
+            trusted, revoked = normalise_each(given)
+            if revoked and not trusted:
+                trusted = [key for key in keys_of(path, alias) if key not in revoked]
+            fresh += [f"{REVOKED}{alias} {key}" for key in revoked] + [f"{alias} {key}" for key in trusted]
+        kept = [line for line in _lines(path) if keys.keys().isdisjoint(_names(line))]
+        write_atomic(path, "".join(f"{line}\n" for line in [*kept, *fresh]))
 
 
 def keys_of(path: Path, alias: str) -> list[str]:
     """List a host's trusted keys, each as ``type base64``."""
-    lines = [line for line in _lines(path) if alias in _names(line)]
-    return [" ".join(line.split()[1:3]) for line in lines if not line.startswith("@")]
+    return [" ".join(line.split()[1:3]) for line in _find(path, alias) if not line.startswith("@")]
 
 
 def mark_pinned(path: Path, alias: str) -> None:
@@ -53,7 +64,7 @@ def mark_pinned(path: Path, alias: str) -> None:
 
 def is_pinned(path: Path, alias: str) -> bool:
     """Return whether a host's keys are marked as accepted without verification."""
-    return any(line.endswith(f" {PINNED}") for line in _lines(path) if alias in _names(line))
+    return any(line.endswith(f" {PINNED}") for line in _find(path, alias))
 
 
 def normalise(key: str) -> str:
@@ -69,6 +80,13 @@ def normalise(key: str) -> str:
     if blob[4 : 4 + length] != parts[0].encode():
         raise ValueError(f"not a public key of type {parts[0]}: {key[:60]!r}")
     return f"{parts[0]} {parts[1]}"
+
+
+def normalise_each(keys: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Normalise keys without duplicates; return the trusted ones, and those with the prefix ``@revoked``."""
+    trusted = dict.fromkeys(normalise(key) for key in keys if not key.startswith(REVOKED))
+    revoked = dict.fromkeys(normalise(key.removeprefix(REVOKED)) for key in keys if key.startswith(REVOKED))
+    return list(trusted), list(revoked)
 
 
 def fingerprint(key: str) -> str:
@@ -89,19 +107,82 @@ def look_up(path: Path, address: str, *, port: int = 22) -> list[str]:
     Revoked ones have the prefix ``@revoked``. Lines with ``@cert-authority`` are left out: they hold the key of an
     authority, not of a host.
     """
-    name = address if port == 22 else f"[{address}]:{port}"
-    answer = run_tool(["ssh-keygen", "-F", name, "-f", str(path)], host=address)
-    lines = [line for line in answer.stdout.splitlines() if line and not line.startswith("#")]
-    revoked = [line.removeprefix(REVOKED).split() for line in lines if line.startswith(REVOKED)]
-    plain = [line.split() for line in lines if not line.startswith("@")]
-    return [" ".join(parts[1:3]) for parts in plain if len(parts) >= 3] + [
-        REVOKED + " ".join(parts[1:3]) for parts in revoked if len(parts) >= 3
-    ]
+    name = (address if port == 22 else f"[{address}]:{port}").lower()
+    exact, others = _read_names(path, *_version(path))
+    numbered = [*exact.get(name, ()), *(one for one in others if _matches(name, one[1].split(maxsplit=1)[0]))]
+    lines = [(line.split()[1:3], is_revoked) for _, line, is_revoked in sorted(numbered)]
+    keys = [(REVOKED if is_revoked else "") + " ".join(words) for words, is_revoked in lines if len(words) == 2]
+    return sorted(keys, key=lambda key: key.startswith(REVOKED))
 
 
-def _lines(path: Path) -> list[str]:
+@functools.lru_cache(maxsize=8)
+def _read_names(path: Path, *_version: int) -> tuple[dict[str, list[_Line]], list[_Line]]:
+    """Return the lines with the keys of hosts: those with plain names by name, and those with hashes or patterns."""
+    exact: dict[str, list[_Line]] = {}
+    others: list[_Line] = []
+    for number, full in enumerate(_lines(path, errors="replace")):  # comments may have any encoding
+        text = full.strip()
+        line = text.removeprefix(REVOKED).strip()
+        if not line or line[0] in "#@":
+            continue
+        names = line.split(maxsplit=1)[0].lower()
+        one = number, line, text.startswith(REVOKED)
+        if names.startswith(HASHED) or set(names) & set("*?!"):
+            others.append(one)
+        else:
+            for name in dict.fromkeys(names.split(",")):
+                exact.setdefault(name, []).append(one)
+    return exact, others
+
+
+def _matches(name: str, names: str) -> bool:
+    """Return whether the names of a line match a name, as in sshd(8): hashed, or patterns of which none is negated."""
+    if names.startswith(HASHED):
+        salt, _, digest = names.removeprefix(HASHED).partition("|")
+        try:
+            return hmac.digest(base64.b64decode(salt), name.encode(), "sha1") == base64.b64decode(digest)
+        except binascii.Error:
+            return False
+    patterns = names.lower().split(",")
+    if any(one.startswith("!") and _fits(name, one[1:]) for one in patterns):
+        return False
+    return any(_fits(name, one) for one in patterns if not one.startswith("!"))
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Return whether a name fits a pattern with ``*`` and ``?``; brackets are not special, unlike in fnmatch."""
+    if not set(pattern) & set("*?"):
+        return name == pattern
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def _find(path: Path, alias: str) -> list[str]:
+    """Return the lines of a host. The file is read again only if it has changed."""
+    return _index(path, *_version(path)).get(alias, [])
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Return what changes with a file's content; () if there is no file."""
     try:
-        return path.read_text().splitlines()
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=4)
+def _index(path: Path, *_version: int) -> dict[str, list[str]]:
+    """Return the lines of a file by the names of hosts."""
+    found: dict[str, list[str]] = {}
+    for line in _lines(path):
+        for name in _names(line):
+            found.setdefault(name, []).append(line)
+    return found
+
+
+def _lines(path: Path, *, errors: str = "strict") -> list[str]:
+    try:
+        return path.read_text(errors=errors).splitlines()
     except FileNotFoundError:
         return []
 

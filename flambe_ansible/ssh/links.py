@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from flambe_ansible.errors import HostConnectionError, HostError, HostKeyError
 from flambe_ansible.events import Observer, Status, StepEvent, ignore
 from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import known_hosts, routes, waiting
+from flambe_ansible.ssh import descriptors, known_hosts, routes, waiting
 from flambe_ansible.ssh.host_entries import write_entry
 from flambe_ansible.ssh.masters import ConnectFailedError, Master
 from flambe_ansible.ssh.messages import announce_unseen, explain
@@ -56,6 +56,7 @@ class Links:
         self.answer = answer
         self.observer = observer
         self.probes: dict[str, Probe] = {}
+        self._outputs: dict[str, tuple[str, str]] = {}  # of the programs that ran with the probes, by host
         # Called for a host that answers and has no trusted key, before the key that it offers is accepted.
         self.on_unknown_key: Callable[[Host, Observer, threading.Event], None] = lambda *_: None
         self._options = dict(options or {})
@@ -99,6 +100,11 @@ class Links:
         except ValueError as e:
             raise HostKeyError(f"{host.name}: {e}", host=host.name) from e
 
+    def trust_each(self, keys: Mapping[str, Sequence[str]]) -> None:
+        """Trust as :meth:`trust`, several hosts with one write; the keys by the alias of their host."""
+        with self._lock:
+            known_hosts.replace_each(self.known_hosts, keys)
+
     def trusted(self, host: Host) -> list[str]:
         """List the trusted keys of a host."""
         return known_hosts.keys_of(self.known_hosts, host.key_alias)
@@ -129,6 +135,10 @@ class Links:
                 return e
             return None
 
+        if hosts:
+            with self._lock:
+                names = self._masters.keys() | {host.name for host in hosts}
+            descriptors.allow_connections(len(names), host=hosts[0].name)
         with self._fan_out() as stop:
             errors = on_each(hosts, connect, cancel=self._cancel)
         return {name: error for name, error in errors.items() if error}
@@ -169,15 +179,17 @@ class Links:
         return ansible_variables(self._target(host), socket=socket, python=probe.python if probe else PYTHON)
 
     @staticmethod
-    def static_variables(host: Host, *, username: str, key: Path, known_hosts: Path, **options: Any) -> dict[str, Any]:
-        """Build the variables with which Ansible connects to a host, without an object of this class.
+    def static_variables(
+        hosts: Sequence[Host], *, username: str, key: Path, known_hosts: Path, **options: Any
+    ) -> dict[str, dict[str, Any]]:
+        """Build the variables with which Ansible connects to hosts, by name, without an object of this class.
 
         Unlike :meth:`ansible_variables`, they always require a trusted key. ``options`` are the other arguments of
         :class:`~flambe_ansible.ssh.Connections`.
         """
         links = Links(username=username, key=key, known_hosts=known_hosts, **options)
         links.strict_host_keys = False  # hosts without a trusted key stay in the inventory
-        return ansible_variables(replace(links._target(host), accept_new=False))
+        return on_each(hosts, lambda host: ansible_variables(replace(links._target(host), accept_new=False)))
 
     def _on_each(self, hosts: Sequence[Host], work: Callable[[Host], Result]) -> dict[str, Result]:
         with self._fan_out():

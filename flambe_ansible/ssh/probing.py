@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from flambe_ansible.errors import UnsupportedHostError
 
 MACHINES = ("x86_64",)  # uname -m
-MINIMUM_PYTHON = (3, 8)
+MINIMUM_PYTHON = (3, 8)  # the script compares it too
 MINIMUM_RELEASES = {"debian": (12,), "ubuntu": (22, 4)}
 CLOUD_INIT_SECONDS = 600
 
-# Prints name=value lines. POSIX sh; reads no input and changes nothing.
-SCRIPT = r"""
+# Prints name=value lines. POSIX sh; reads no input and changes nothing. The Python is the first one that is new enough.
+_SCRIPT = r"""
 export LC_ALL=C PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 report() { printf 'probe:%s=%s\n' "$1" "$2"; }
 if command -v cloud-init >/dev/null 2>&1; then
@@ -25,6 +25,7 @@ for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.
   path=$(command -v "$python" 2>/dev/null) || continue
   version=$("$path" -c 'import platform; print(platform.python_version())' 2>/dev/null </dev/null) || continue
   report python "$version $path"
+  case $version in 3.[89].*|3.[1-9][0-9]*) usable=$path; break ;; esac
 done
 report machine "$(uname -m)"
 report uid "$(id -u)"
@@ -34,6 +35,8 @@ if command -v rsync >/dev/null 2>&1; then report rsync yes; fi
 (. /etc/os-release 2>/dev/null
 report os "$ID"; report os_version "$VERSION_ID"; report os_name "$PRETTY_NAME")
 report home "$HOME"
+addresses=$(hostname -I 2>/dev/null || ip -o -4 addr show scope global | awk '{sub("/.*", "", $4); print $4}')
+report addresses "$(echo $addresses)"
 report cpus "$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
 report memory "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
 gpus=0
@@ -41,7 +44,15 @@ for gpu in /proc/driver/nvidia/gpus/*; do if [ -e "$gpu" ]; then gpus=$((gpus + 
 if [ "$gpus" = 0 ]; then gpus=$(timeout 30 nvidia-smi -L 2>/dev/null </dev/null | grep -c '^GPU '); fi
 report gpus "$gpus"
 report end yes
+@PROGRAM@exit 0
 """.replace("@CLOUD_INIT_SECONDS@", str(CLOUD_INIT_SECONDS))
+_PROGRAM = """\
+if [ -n "$usable" ]; then sudo -n "$usable" -I - <<'@MARK@'
+@TEXT@
+@MARK@
+fi
+""".replace("@MARK@", "flambe-program-end")
+_END = "probe:end=yes\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +69,24 @@ class Probe:
     os_version: str = ""  # VERSION_ID, such as 12
     os_name: str = ""  # PRETTY_NAME
     home: str = ""  # the user's home folder
+    addresses: tuple[str, ...] = ()  # its addresses, without loopback
     cpus: int = 0  # usable ones
     memory: int = 0  # RAM in KiB
     gpus: int = 0  # NVIDIA GPUs with a loaded driver
     cloud_init: str = ""  # done, degraded (recoverable errors), error, unfinished; "" without cloud-init
+
+
+def write_script(program: str = "") -> str:
+    """Return the script; it ends with a program for the host's Python, which runs as root."""
+    return _SCRIPT.replace("@PROGRAM@", _PROGRAM.replace("@TEXT@", program) if program else "")
+
+
+SCRIPT = write_script()
+
+
+def read_program_output(output: str) -> str:
+    """Return what the program printed."""
+    return output.partition(_END)[2]
 
 
 def parse(output: str) -> Probe:
@@ -82,6 +107,7 @@ def parse(output: str) -> Probe:
         os_version=values.get("os_version", ""),
         os_name=values.get("os_name", ""),
         home=values.get("home", ""),
+        addresses=tuple(values.get("addresses", "").split()),
         cpus=_number(values.get("cpus")),
         memory=_number(values.get("memory")),
         gpus=_number(values.get("gpus")),

@@ -45,6 +45,12 @@ options:
     type: list
     elements: str
     required: true
+  source:
+    description: >-
+      The host of O(hosts) that has the lines of all members of the cluster. If it is set, O(members) are only some of
+      them, and ssh reads the others from it when it first connects to one.
+    type: str
+    default: ""
   connect_timeout:
     description: ConnectTimeout of ssh between the hosts, in seconds.
     type: int
@@ -88,7 +94,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files
+from ansible_collections.flambe.cluster.plugins.module_utils import cluster_peers, cluster_ssh, files
 
 
 def plan(account, params):
@@ -106,6 +112,10 @@ def plan(account, params):
         ("ServerAliveCountMax", params["alive_count"]),
     ]
     config = cluster_ssh.config_lines(known, account.pw_name, options)
+    script = cluster_peers.write_script(params["source"], known, account.pw_name) if params["source"] else ""
+    if script:
+        config = cluster_peers.config_lines(config)
+        yield os.path.join(account.pw_dir, ".ssh", cluster_peers.SCRIPT), script, 0o600
     if public:
         yield os.path.join(account.pw_dir, cluster_ssh.PUBLIC_KEY), public + "\n", 0o644
         yield authorized_path, cluster_ssh.authorise(files.read(authorized_path), public), 0o600
@@ -130,6 +140,7 @@ def main():
                 },
             },
             "members": {"type": "list", "elements": "str", "required": True},
+            "source": {"type": "str", "default": ""},
             "connect_timeout": {"type": "int", "default": 10},
             "alive_interval": {"type": "int", "default": 15},
             "alive_count": {"type": "int", "default": 4},
@@ -174,6 +185,8 @@ def converge(module, account):
             changed.append(private)
             if not module.check_mode:
                 os.chmod(private, 0o600)
+        if not module.check_mode:
+            cluster_peers.forget(os.path.join(account.pw_dir, ".ssh"), script=not module.params["source"])
     return changed, diffs
 
 

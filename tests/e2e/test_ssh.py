@@ -89,12 +89,9 @@ def test_a_static_inventory(
     make: Callable[..., Connections], cluster: LabCluster, hosts: list[Host], tmp_path: Path
 ) -> None:
     connections = make()
-    static = {
-        host.name: Connections.static_variables(
-            host, username="ubuntu", key=Path(cluster.key), known_hosts=connections.known_hosts
-        )
-        for host in hosts
-    }
+    static = Connections.static_variables(
+        hosts, username="ubuntu", key=Path(cluster.key), known_hosts=connections.known_hosts
+    )
     (tmp_path / "play.yml").write_text("- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.ping:\n")
     played = run_playbook(
         str(tmp_path / "play.yml"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 from flambe_ansible.cli import options
-from flambe_ansible.cli.fanout import Result, run_everywhere
+from flambe_ansible.cli.fanout import AT_ONCE, Result, run_everywhere
 from flambe_ansible.cli.output import Output
 from flambe_ansible.errors import ClusterNotFoundError
 from flambe_ansible.events import Notice
@@ -26,9 +26,17 @@ GROUPS = {"orchestrator": (Role.ORCHESTRATOR,), "factories": (Role.FACTORY,), "a
 @click.option(
     "--on", "group", type=click.Choice(list(GROUPS)), default="all", show_default=True, help="The hosts to run on."
 )
+@click.option(
+    "--at-once",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=AT_ONCE,
+    show_default=True,
+    help="How many hosts run it at the same time.",
+)
 @options.json_option
 @click.pass_context
-def execute(ctx: click.Context, file: str, group: str) -> None:
+def execute(ctx: click.Context, file: str, group: str, at_once: int) -> None:
     """Run a command on several hosts at once.
 
     Each line of output starts with the name of its host. The exit code is the highest of all hosts; a host that does
@@ -51,8 +59,8 @@ def execute(ctx: click.Context, file: str, group: str) -> None:
         errors = cluster.attach_each(hosts)
         for error in errors.values():
             output.show_notice(Notice(message=error.message, warning=True))
-        argvs = {host.name: cluster.connections.argv(host) for host in hosts if host.name not in errors}
-        results = run_everywhere(argvs, command, cluster=cluster.name, output=output)
+        argvs = {host.name: cluster.connections.shared_argv(host) for host in hosts if host.name not in errors}
+        results = run_everywhere(argvs, command, cluster=cluster.name, output=output, at_once=at_once)
     for name, error in errors.items():
         results[name] = Result(returncode=UNREACHABLE, stderr=error.message)
     if output.json:

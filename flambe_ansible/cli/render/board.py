@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -32,18 +34,62 @@ class Cell:
 
 
 @dataclass
+class Row:
+    """The steps of one host, the latest last, and how many of them are in each status."""
+
+    place: int  # among all hosts
+    cells: dict[str, Cell] = field(default_factory=dict)
+    counts: Counter[Status] = field(default_factory=Counter)
+
+    @property
+    def finished(self) -> int:
+        """The number of finished steps."""
+        return len(self.cells) - self.counts[Status.RUNNING]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a step failed."""
+        return self.counts[Status.FAILED] > 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there are steps, and all of them succeeded."""
+        return bool(self.cells) and not (self.counts[Status.RUNNING] or self.counts[Status.FAILED])
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Its place in the table: hosts that failed come first, then those with the fewest finished steps."""
+        return not self.has_failed, self.finished
+
+    def set(self, step: str, cell: Cell) -> None:
+        """Set a step."""
+        before = self.cells.pop(step, None)
+        if before:
+            self.counts[before.status] -= 1
+        self.cells[step] = cell
+        self.counts[cell.status] += 1
+
+
+@dataclass
 class Board:
-    """All steps of all hosts; thread-safe. ``hosts`` are the names of all that take part, in order."""
+    """All steps of all hosts; thread-safe. ``hosts`` are the names of all that take part, in order.
+
+    The hosts are kept by their rank, so that a frame costs no more than the lines that it shows.
+    """
 
     cluster: str
     hosts: Sequence[str] = ()
     clock: Callable[[], float] = time.monotonic
-    cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
     succeeded: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _rows: dict[str, Row] = field(default_factory=dict)
+    _ranks: dict[tuple[bool, int], dict[str, None]] = field(default_factory=dict)
+    _totals: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.started = self.clock()
+        for host in self.hosts:
+            self._find_row(host)
 
     @property
     def elapsed(self) -> float:
@@ -54,20 +100,24 @@ class Board:
         """Record an event and return its cell. If the event has no duration, the measured one is used."""
         with self._lock:
             now = self.clock()
-            before = self.cells.pop((event.host, event.step), None)  # the latest step of a host comes last
+            row = self._find_row(event.host)
+            before = row.cells.get(event.step)
             started = before.started if before and before.status is Status.RUNNING else now
             seconds = event.seconds
             if seconds is None and event.status is not Status.RUNNING:
                 seconds = now - started
             cell = Cell(status=event.status, started=started, seconds=seconds, detail=event.detail)
-            self.cells[event.host, event.step] = cell
+            self._count(event.host, row, -1)
+            row.set(event.step, cell)
+            self._count(event.host, row, 1)
             return cell
 
     def add_activity(self, event: Activity) -> str:
         """Record what a host does, if a step is running there; return the step, or ""."""
         with self._lock:
-            for (host, step), cell in self.cells.items():
-                if host == event.host and cell.status is Status.RUNNING:
+            row = self._rows.get(event.host)
+            for step, cell in row.cells.items() if row else ():
+                if cell.status is Status.RUNNING:
                     cell.activity = event.text
                     return step
             return ""
@@ -75,24 +125,40 @@ class Board:
     def list_changes(self) -> list[tuple[str, str, str]]:
         """List the changes as (host, step, detail)."""
         with self._lock:
-            return [(*key, cell.detail) for key, cell in self.cells.items() if cell.status is Status.CHANGED]
+            return [(host, step, cell.detail) for host, step, cell in self._list() if cell.status is Status.CHANGED]
 
     def to_list(self) -> list[dict[str, object]]:
         """Return the finished steps as plain data."""
         with self._lock:
             return [
                 {"host": host, "step": step, "status": str(cell.status), "seconds": cell.seconds, "detail": cell.detail}
-                for (host, step), cell in self.cells.items()
+                for host, step, cell in self._list()
                 if cell.status is not Status.RUNNING
             ]
+
+    def _list(self) -> Iterator[tuple[str, str, Cell]]:
+        return ((host, step, cell) for host, row in self._rows.items() for step, cell in row.cells.items())
+
+    def _find_row(self, host: str) -> Row:
+        if host not in self._rows:
+            self._rows[host] = Row(place=len(self._rows))
+            self._count(host, self._rows[host], 1)
+        return self._rows[host]
+
+    def _count(self, host: str, row: Row, by: int) -> None:
+        """Add a host to its rank and to the totals, or remove it."""
+        if by > 0:
+            self._ranks.setdefault(row.rank, {})[host] = None
+        else:
+            del self._ranks[row.rank][host]
+        self._totals["failed"] += by * row.has_failed
+        self._totals["ended"] += by * row.has_ended
+        self._totals["ready"] += by * (row.has_ended and LAST_STEP in row.cells)
 
     def render(self, height: int | None = None) -> RenderableType:
         """Draw the table; if the hosts need more lines than ``height``, those that failed or are behind are shown."""
         with self._lock:
-            rows: dict[str, dict[str, Cell]] = {host: {} for host in self.hosts}
-            for (host, step), cell in self.cells.items():
-                rows.setdefault(host, {})[step] = cell
-            shown = _pick(rows, len(rows) if height is None else max(height - CHROME, 1))
+            shown = self._pick(len(self._rows) if height is None else max(height - CHROME, 1))
             table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", expand=True)
             table.add_column("host", no_wrap=True, overflow="ellipsis", max_width=HOST_WIDTH)
             table.add_column("steps", no_wrap=True, justify="right")
@@ -100,48 +166,37 @@ class Board:
             table.add_column("time", no_wrap=True, justify="right")
             table.add_column("detail", no_wrap=True, overflow="ellipsis", ratio=1)
             for host in shown:
-                table.add_row(shorten_host(host, self.cluster), *self._draw(rows[host]))
-            return Group(table, Text(self._summarize(rows, hidden=len(rows) - len(shown)), style="dim"))
+                table.add_row(shorten_host(host, self.cluster), *self._draw(self._rows[host]))
+            return Group(table, Text(self._summarize(hidden=len(self._rows) - len(shown)), style="dim"))
 
-    def _draw(self, cells: dict[str, Cell]) -> tuple[str, Text, str, Text]:
+    def _pick(self, room: int) -> list[str]:
+        """Pick the hosts that need attention first, by rank; they are shown in their order."""
+        ranked = (host for rank in sorted(self._ranks) for host in self._ranks[rank])
+        return sorted(islice(ranked, room), key=lambda host: self._rows[host].place)
+
+    def _draw(self, row: Row) -> tuple[str, Text, str, Text]:
         """Draw the columns of one host: finished steps, current step, its time, its detail."""
-        finished = str(sum(cell.status is not Status.RUNNING for cell in cells.values()))
+        cells, finished = row.cells, str(row.finished)
         if not cells:
             return finished, Text("waiting", style="dim"), "", Text("")
         step = _find_current(cells)
         cell = cells[step]
         style = STYLES.get(cell.status, "dim")
-        if self._is_done(cells):
+        if row.has_ended and (self.succeeded or LAST_STEP in cells):
             seconds = sum(one.seconds or 0.0 for one in cells.values())
             return finished, Text("done", style="green"), format_seconds(seconds), _list_changed(cells)
         seconds = self.clock() - cell.started if cell.seconds is None else cell.seconds
         name = Text(f"{step} FAILED" if cell.status is Status.FAILED else step, style=style)
         return finished, name, format_seconds(seconds), Text(cell.activity or " ".join(cell.detail.split()))
 
-    def _is_done(self, cells: dict[str, Cell]) -> bool:
-        ended = all(cell.status not in (Status.RUNNING, Status.FAILED) for cell in cells.values())
-        return ended and (self.succeeded or LAST_STEP in cells)
-
-    def _summarize(self, rows: dict[str, dict[str, Cell]], *, hidden: int) -> str:
-        done = sum(bool(cells) and self._is_done(cells) for cells in rows.values())
-        failed = sum(_has_failed(cells) for cells in rows.values())
-        parts = [f"{done} of {count(len(rows), 'host')} done", format_seconds(self.elapsed)]
-        if failed:
-            parts.insert(1, f"{failed} failed")
+    def _summarize(self, *, hidden: int) -> str:
+        done = self._totals["ended" if self.succeeded else "ready"]
+        parts = [f"{done} of {count(len(self._rows), 'host')} done", format_seconds(self.elapsed)]
+        if self._totals["failed"]:
+            parts.insert(1, f"{self._totals['failed']} failed")
         if hidden:
             parts.insert(0, f"{count(hidden, 'more host')} not shown")
         return " · ".join(parts)
-
-
-def _pick(rows: dict[str, dict[str, Cell]], room: int) -> list[str]:
-    """Pick the hosts that need attention first: failed ones, then those with the fewest finished steps."""
-
-    def rank(host: str) -> tuple[bool, int]:
-        cells = rows[host]
-        return not _has_failed(cells), sum(cell.status is not Status.RUNNING for cell in cells.values())
-
-    picked = set(sorted(rows, key=rank)[:room])
-    return [host for host in rows if host in picked]
 
 
 def _find_current(cells: dict[str, Cell]) -> str:
@@ -151,10 +206,6 @@ def _find_current(cells: dict[str, Cell]) -> str:
             if cell.status is status:
                 return step
     return list(cells)[-1]
-
-
-def _has_failed(cells: dict[str, Cell]) -> bool:
-    return any(cell.status is Status.FAILED for cell in cells.values())
 
 
 def _list_changed(cells: dict[str, Cell]) -> Text:

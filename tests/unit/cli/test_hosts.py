@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,9 @@ class LocalConnections:
     def argv(self, host: Host, *, tty: bool = False) -> list[str]:
         self.asked.append(host.name)
         return ["env", f"HOST={host.name}", "sh", "-c"]
+
+    def shared_argv(self, host: Host) -> list[str]:
+        return self.argv(host)
 
 
 @pytest.fixture
@@ -92,6 +96,17 @@ def test_exec_ends_with_the_worst_exit_code(local: LocalConnections, run: Run) -
     assert done.code == 5
     assert document["demo_factory_0"] == {"returncode": 5, "stdout": "hi\n", "stderr": ""}
     assert document["demo_orchestrator"]["returncode"] == 0
+
+
+def test_exec_runs_on_a_bounded_number_of_hosts_at_once(
+    cluster: FakeCluster, local: LocalConnections, run: Run, tmp_path: Path
+) -> None:
+    cluster.hosts = [make_host(), *(make_host(index) for index in range(40))]
+    command = f"mkdir {tmp_path}/$HOST; ls {tmp_path} | wc -l; sleep 0.1; rmdir {tmp_path}/$HOST"
+    done = run("exec", "c.yaml", "--at-once", "5", "--", command)
+    running = [int(line.rpartition("|")[2]) for line in done.stdout.splitlines()]
+    assert (done.code, len(running)) == (0, 41)
+    assert max(running) <= 5
 
 
 def test_several_words_are_passed_unchanged(local: LocalConnections, run: Run) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -15,7 +16,7 @@ from flambe_ansible.errors import BastionKeyError, ClusterConfigurationError, Ho
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.launch.plan import Action
 from flambe_ansible.providers import addresses
-from flambe_ansible.ssh import Completed, user_config
+from flambe_ansible.ssh import Completed, Probe, user_config
 from tests.unit.keys import private_key
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9F"
@@ -210,14 +211,20 @@ def test_a_name_that_cannot_be_resolved(make: Callable[..., SSHCluster]) -> None
         addresses.resolve(connections, hosts)
 
 
+def make_probed(addresses_of: Mapping[str, str]) -> Any:
+    """Make connections whose hosts have these addresses."""
+    probes = {name: Probe(addresses=tuple(text.split())) for name, text in addresses_of.items()}
+    return SimpleNamespace(probes=probes)
+
+
 def test_a_private_address_must_belong_to_the_host(make: Callable[..., SSHCluster]) -> None:
     hosts = make().find_hosts()
     own = {host.name: f"{host.private_ip} fd00::1 172.17.0.1\n" for host in hosts}
-    right: Any = Answers(**own)
+    right: Any = make_probed(own)
     assert addresses.check_each(right, hosts) == {}
-    silent: Any = Answers(**{**own, "rack_factory_0": ""})
+    silent: Any = make_probed({**own, "rack_factory_0": ""})
     assert addresses.check_each(silent, hosts) == {}
-    wrong: Any = Answers(**{**own, "rack_factory_0": "192.168.1.6 172.17.0.1\n"})
+    wrong: Any = make_probed({**own, "rack_factory_0": "192.168.1.6 172.17.0.1\n"})
     [error] = addresses.check_each(wrong, hosts).values()
     assert isinstance(error, UnsupportedHostError)
     assert error.message.startswith("rack_factory_0: 10.0.0.6 is not an address of this host")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flambe_ansible.errors import HostConnectionError, RemoteCommandError
+from flambe_ansible.errors import RemoteCommandError
 from flambe_ansible.fleet import idle
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.hosts import Role
@@ -72,15 +72,6 @@ def test_keep_runs_on_all_hosts() -> None:
         idle.keep(make_connections("nonsense"), HOSTS, 7200)
 
 
-def test_restart_does_not_fail() -> None:
-    connections = make_connections("sudo: idle-shutdown: command not found", returncode=1)
-    idle.restart(connections, HOSTS)
-    [call] = connections.run_all.call_args_list
-    assert call.args == (HOSTS, "sudo -n /opt/flambe-idle-shutdown/bin/idle-shutdown restart")
-    connections.run_all.side_effect = HostConnectionError("no answer", host="a")
-    idle.restart(connections, HOSTS)
-
-
 @pytest.mark.parametrize(
     ("orchestrator", "factories", "seconds", "enabled"),
     [(-1, 1, (-1, 3600), True), (5, 0, (18_300, 300), True), (0, 0, (600, 300), True), (-1, -1, (-1, -1), False)],
@@ -91,6 +82,8 @@ def test_hours_become_seconds(orchestrator: int, factories: int, seconds: tuple[
     variables = options.variables()
     found = variables["cluster_orchestrator_idle_seconds"], variables["cluster_factories_idle_seconds"]
     assert (found, options.enabled) == (seconds, enabled)
+    command = ["/opt/flambe-idle-shutdown/bin/idle-shutdown", "restart"]
+    assert idle.restart_command(variables) == (command if enabled else [])
 
 
 def test_the_constants_are_those_of_the_role() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import py_compile
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,24 @@ def test_a_receipt_that_proves_nothing(verify: Verify, host: Path) -> None:
     for _ in range(2):
         observing.remove(path=str(receipt))
         assert verify()["reason"] == "no launch has completed"
+
+
+def test_the_idle_time_starts_again_if_nothing_differs(
+    host: Path, verify: Verify, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restarted, path = host / "restarted", str(host / "lib/receipt.json")
+    command = ["touch", str(restarted)]
+    observing.verify("d2", command, path=path)
+    assert not restarted.exists()
+    observing.verify("d1", command, path=path)
+    assert restarted.exists()
+    restarted.unlink()
+    observing.write("d1", getpass.getuser(), {}, command, path=path)
+    assert restarted.exists()
+    observing.verify("d1", ["/nonexistent/idle-shutdown"], path=path)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["differs"] == {}
+
+
+def test_another_python_is_another_configuration(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3.99")
+    assert verify()["reason"] == "the configuration changed"

@@ -30,7 +30,7 @@ def read_digest(receipts: Receipts) -> str:
     connections: Any = receipts.fleet.connections
     assert connections.run.call_args_list[-1].args[1] == "sudo -n /usr/bin/python3 -I -"
     program = connections.run.call_args_list[-1].kwargs["input"]
-    [digest] = re.findall(r"\nverify\('([0-9a-f]{64})'\)\n\Z", program)
+    [digest] = re.findall(r"\nverify\('([0-9a-f]{64})', \[\]\)\n\Z", program)
     return str(digest)
 
 
@@ -69,7 +69,7 @@ def test_receipts_are_written_for_the_given_hosts() -> None:
     receipts.write({HOSTS[1].name: ["secrets"]})
     [call] = connections.run.call_args_list
     assert call.args[0] == HOSTS[1]
-    assert call.kwargs["input"].endswith("', 'ml', {'secrets': {'files': ['~/secrets.ini']}})\n")
+    assert call.kwargs["input"].endswith("', 'ml', {'secrets': {'files': ['~/secrets.ini']}}, [])\n")
 
 
 def test_a_text_with_an_empty_variable_is_left_out() -> None:
@@ -99,3 +99,11 @@ def test_every_role_of_the_playbook_has_its_proof() -> None:
 
 def test_setup_commands_differ_after_a_reboot() -> None:
     assert find_proof("setup_cmds", {})["boot"]
+
+
+def test_hosts_that_were_verified_with_their_probe_are_not_asked_again() -> None:
+    receipts, connections = make()
+    printed = {HOSTS[0].name: json.dumps(HOLDS)}
+    connections.take_output.side_effect = lambda host, program: printed.get(host.name) if program else None
+    assert receipts.verify()[HOSTS[0].name] == Verification(roles=("secrets",))
+    assert [call.args[0] for call in connections.run.call_args_list] == list(HOSTS[1:])

@@ -11,7 +11,7 @@ import pytest
 from flambe_ansible.errors import UnsupportedHostError
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.providers import addresses
-from flambe_ansible.ssh import Completed, Connections
+from flambe_ansible.ssh import Completed, Connections, probing
 
 HEAD = Host(name="a_orchestrator", role=Role.ORCHESTRATOR, private_ip="localhost")
 
@@ -41,6 +41,8 @@ def test_an_address_of_another_host_is_refused(connections: Any) -> None:
     if not own:
         pytest.fail("this machine has no address")
     wrong = Host(name="a_orchestrator", role=Role.ORCHESTRATOR, private_ip="192.0.2.7")
+    printed = subprocess.run(["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True).stdout
+    connections.probes = {wrong.name: probing.parse(printed)}
     errors = addresses.check_each(connections, [wrong])
     assert isinstance(errors[wrong.name], UnsupportedHostError)
     assert "192.0.2.7 is not an address of this host" in errors[wrong.name].message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,33 @@ def test_a_host_is_lost_after_two_misses(watch: Any, received: Received) -> None
     assert received.lines == ["two (10.0.0.3) is lost: the host does not answer (timed out)"]
     assert received.lost == [["two"]]
     assert watch.verdict == ""
+
+
+def test_many_hosts_are_checked_at_the_same_time_in_a_bounded_pool(
+    make_settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = [{"name": f"f{index}", "address": f"10.0.1.{index}", "port": 22} for index in range(64)]
+    together, running, most = threading.Barrier(32, timeout=30), [0], [0]
+
+    def explain(_host: dict[str, Any]) -> str:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        together.wait()  # passes only if 32 of them run at the same time
+        running[0] -= 1
+        return "the host does not answer (timed out)"
+
+    monkeypatch.setattr(watching, "explain", explain)
+    lost: list[int] = []
+    watch = watching.Watch(
+        make_settings(),
+        {"hosts": {"workers": hosts}},
+        lambda _line: None,
+        lambda documents: lost.append(len(documents)),
+    )
+    for clock in (0, 20):
+        watch.evaluate({"10.0.0.1"}, "", clock)
+    assert lost == [64]
+    assert most[0] <= 32
 
 
 def test_a_single_miss_is_not_a_loss_and_a_return_is_reported(watch: Any, received: Received) -> None:

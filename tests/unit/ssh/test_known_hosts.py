@@ -105,3 +105,43 @@ def test_revoked_keys_are_kept_apart(tmp_path: Path) -> None:
     assert file.read_text() == f"@revoked i-1 {good}\n"
     known_hosts.replace(file, "i-1", [other])
     assert file.read_text() == f"i-1 {other}\n"
+
+
+def test_look_up_finds_what_ssh_keygen_finds(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    key = " ".join(make_key(tmp_path / "keys").split()[:2])
+    hashed = tmp_path / "hashed"
+    hashed.write_text(f"secret.example {key}\n[secret.example]:2222 {key}\n10.0.0.9 {key}\n")
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(hashed)], check=True, capture_output=True)
+    file = tmp_path / "known_hosts"
+    file.write_text(
+        f"# {key}\n\n  indented.example {key}\nOne.Example,10.0.0.1 {key} a comment\n*.lab,!bad.lab {key}\n"
+        f"10.0.1.? {key}\n[10.0.0.2]:2222 {key}\n[*.rack]:2222 {key}\nshort\n@revoked *.gone,x {key}\n"
+        f"@cert-authority * {key}\n|1|broken|hash {key}\n{hashed.read_text()}"
+    )
+    names = ["indented.example", "one.example", "ONE.example", "10.0.0.1", "a.lab", "bad.lab", "lab", "10.0.1.7", "x"]
+    names += ["10.0.1.77", "10.0.0.2", "a.rack", "b.gone", "secret.example", "10.0.0.9", "unknown", "short", "#"]
+    for name in names:
+        for port in (22, 2222):
+            shown = name if port == 22 else f"[{name}]:{port}"
+            argv = ["ssh-keygen", "-F", shown, "-f", str(file)]
+            lines = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
+            expected = [line for line in lines if not line.startswith(("#", "@cert-authority"))]
+            found = known_hosts.look_up(file, name, port=port)
+            assert [one.startswith("@") for one in found] == [one.startswith("@") for one in expected], shown
+
+
+def test_the_file_is_read_again_only_if_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "keys").mkdir()
+    file, key = tmp_path / "known_hosts", " ".join(make_key(tmp_path / "keys").split()[:2])
+    known_hosts.replace_each(file, {f"i-{index}": [key] for index in range(100)})
+    reads = []
+    read = known_hosts._lines
+    monkeypatch.setattr(known_hosts, "_lines", lambda path: reads.append(path) or read(path))
+    assert all(known_hosts.keys_of(file, f"i-{index}") == [key] for index in range(100))
+    assert len(reads) == 1
+    with file.open("a") as appended:  # as ssh does
+        appended.write(f"i-new {key}\n")
+    assert known_hosts.keys_of(file, "i-new") == [key]
+    file.unlink()
+    assert known_hosts.keys_of(file, "i-new") == []

@@ -131,3 +131,26 @@ def test_the_script_counts_the_gpus_that_nvidia_smi_lists(tmp_path: Path) -> Non
         ["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True, env=environment
     )
     assert probing.parse(done.stdout).gpus == 1
+
+
+def test_a_program_runs_as_root_with_the_python_that_was_found(tmp_path: Path) -> None:
+    sudo = tmp_path / "sudo"
+    sudo.write_text('#!/bin/sh\nshift; exec "$@"\n')
+    sudo.chmod(0o755)
+    program = "import sys\ntext = \"$HOME `id` \\\\ 'quoted'\"\nprint(sys.version_info >= (3, 8), text)"
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    completed = subprocess.run(
+        ["sh", "-s"],
+        input=probing.write_script(program),
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert probing.read_program_output(completed.stdout) == "True $HOME `id` \\ 'quoted'\n"
+    assert probing.parse(completed.stdout).python
+
+
+def test_without_a_program_nothing_follows_the_facts() -> None:
+    completed = subprocess.run(["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True)
+    assert probing.read_program_output(completed.stdout) == ""

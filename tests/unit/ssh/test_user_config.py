@@ -62,13 +62,11 @@ def test_a_revoked_key_is_not_trusted(own: Path) -> None:
     assert user_config.find_keys("10.0.0.6", port=22, username="me") == [f"@revoked {KEY}"]
 
 
-@pytest.mark.parametrize("tool", ["ssh", "ssh-keygen"])
-def test_a_tool_that_hangs_is_a_typed_error(own: Path, tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_hangs_is_a_typed_error(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (own / "known").write_text(f"10.0.0.5 {KEY}\n")
     (own / "config").write_text(f"UserKnownHostsFile {own}/known\nGlobalKnownHostsFile none\n")
-    (own / "bin" / tool).write_text("#!/bin/sh\nexec sleep 60\n")
-    (own / "bin" / tool).chmod(0o755)
+    (own / "bin" / "ssh").write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(processes, "TOOL_TIMEOUT", 0.5)
-    with pytest.raises(HostConnectionError, match=rf"10\.0\.0\.5: {tool} -[GF] took longer than 0\.5 s") as caught:
+    with pytest.raises(HostConnectionError, match=r"10\.0\.0\.5: ssh -G took longer than 0\.5 s") as caught:
         user_config.find_keys("10.0.0.5", port=22, username="me")
     assert caught.value.host == "10.0.0.5"

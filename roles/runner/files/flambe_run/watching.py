@@ -15,6 +15,7 @@ _ALL_LOST_SECONDS = 60
 # flambe stops Ray at its end and then still copies results: an absent head counts only after this time.
 _HEAD_SECONDS = 180
 _SSH_PORT = 22
+_AT_ONCE = 32  # hosts that are checked at the same time
 
 
 class Watch(threading.Thread):
@@ -59,8 +60,7 @@ class Watch(threading.Thread):
         for host in self._hosts:
             if host["address"] in alive:
                 self._find(host)
-            else:
-                self._miss(host, clock)
+        self._miss([host for host in self._hosts if host["address"] not in alive], clock)
         if self._lost:
             self.verdict = self._find_reason(clock)
 
@@ -73,28 +73,27 @@ class Watch(threading.Thread):
         alive, error = refreshing.read_nodes(self._settings)
         known = [host for host in self._hosts if host["name"] not in self._lost]
         if error:
-            with ThreadPoolExecutor(max_workers=max(len(known), 1)) as pool:
-                gone = [host for host, silence in zip(known, pool.map(find_silence, known)) if silence]
+            gone = [host for host, silence in zip(known, on_each(known, find_silence)) if silence]
         else:
             gone = [host for host in known if host["address"] not in alive]
-        for host in gone:
-            self._lose(host, self._missed.get(host["name"], time.time()))
+        now = time.time()
+        self._lose({host["name"]: self._missed.get(host["name"], now) for host in gone}, gone)
         return list(self._lost)
 
-    def _miss(self, host, clock):
-        """Record a host that is not alive; after two misses in a row it is lost."""
-        first = self._missed.setdefault(host["name"], clock)
-        if first != clock and host["name"] not in self._lost:
-            self._lose(host, first)
+    def _miss(self, hosts, clock):
+        """Record hosts that are not alive; after two misses in a row they are lost."""
+        first = {host["name"]: self._missed.setdefault(host["name"], clock) for host in hosts}
+        self._lose(first, [one for one in hosts if first[one["name"]] != clock and one["name"] not in self._lost])
 
-    def _lose(self, host, since):
-        """Mark a host as lost."""
-        what = explain(host)
-        document = {"name": host["name"], "address": host["address"], "since": write_time(since), "reason": what}
-        self._lost[host["name"]] = document
-        self._missed[host["name"]] = since
-        self._notify("{} ({}) is lost: {}".format(host["name"], host["address"], what))
-        self._changed(list(self._lost.values()))
+    def _lose(self, since, hosts):
+        """Mark hosts as lost; ``since`` is the time of each, by name."""
+        for host, reason in zip(hosts, on_each(hosts, explain)):
+            name, address = host["name"], host["address"]
+            self._lost[name] = {"name": name, "address": address, "since": write_time(since[name]), "reason": reason}
+            self._missed[name] = since[name]
+            self._notify(f"{name} ({address}) is lost: {reason}")
+        if hosts:
+            self._changed(list(self._lost.values()))
 
     def _find(self, host):
         """Mark a host as alive."""
@@ -113,6 +112,12 @@ class Watch(threading.Thread):
         if still > self._settings.lost_timeout:
             return f"no progress for {still:.0f} s after {names} was lost"
         return ""
+
+
+def on_each(hosts, work):
+    """Call a function for several hosts at the same time, and return its results in their order."""
+    with ThreadPoolExecutor(max_workers=max(min(len(hosts), _AT_ONCE), 1)) as pool:
+        return list(pool.map(work, hosts))
 
 
 def explain(host):

@@ -1,0 +1,38 @@
+"""What commands import: a help text needs no cluster, and a query needs no Ansible."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.keys import write_key
+
+HEAVY = ("ansible", "ansible_runner", "boto3", "botocore", "moto")
+REPORT = "print('\\n'.join(name for name in {names} if name in sys.modules), file=sys.stderr)"
+
+
+def run(code: str, names: tuple[str, ...]) -> list[str]:
+    """Run code in a new process; return the modules of these names that it imported."""
+    program = f"import atexit, sys\natexit.register(lambda: {REPORT.format(names=names)})\n{code}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stderr.split()
+
+
+@pytest.mark.parametrize("command", ["", "'launch', ", "'status', ", "'exec', "])
+def test_a_help_text_imports_no_cluster(command: str) -> None:
+    names = (*HEAVY, "yaml", "flambe_ansible.cluster", "flambe_ansible.ssh", "flambe_ansible.ec2")
+    assert run(f"from flambe_ansible import cli; cli.run([{command}'--help'])", names) == []
+
+
+def test_a_cluster_of_existing_hosts_imports_neither_ansible_nor_boto(tmp_path: Path) -> None:
+    key = write_key(tmp_path / "key")
+    file = tmp_path / "rack.yaml"
+    file.write_text(
+        f"!SSHCluster\nname: rack\norchestrator_ip: 10.0.0.5\nfactories_ips: [10.0.0.6]\nkey: {key}\nusername: me\n"
+    )
+    code = f"from flambe_ansible.cluster.loading import load_cluster; load_cluster({str(file)!r}).find_hosts()"
+    assert run(code, HEAVY) == []

@@ -1,0 +1,109 @@
+"""What role cluster_keys sends to all hosts, with the role's own templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from flambe_ansible.paths import collection
+
+ROLE = collection() / "roles" / "cluster_keys"
+HOST_KEYS = [f"ssh-rsa {'A' * 544}", f"ecdsa-sha2-nistp256 {'A' * 140}", f"ssh-ed25519 {'A' * 68}"]
+TASK = "Set up SSH between the hosts"
+
+
+def trust(value: Any) -> Any:
+    """Mark all strings as templates, as those of a role's files are."""
+    if isinstance(value, dict):
+        return {key: trust(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [trust(one) for one in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def make_templar(hosts: int, name: str, *, public_keys: Mapping[int, str] = {}) -> Templar:
+    """Make the variables of one host of a cluster; ``public_keys`` are those of its hosts, by number."""
+    names = [f"rack_factory_{index}" for index in range(hosts)]
+    infos = {
+        one: {
+            "names": [f"10.0.{index >> 8}.{index & 255}", one],
+            "host_keys": HOST_KEYS,
+            "port": 22,
+            "public_key": public_keys.get(index, ""),
+        }
+        for index, one in enumerate(names)
+    }
+    variables = {
+        **trust(yaml.safe_load((ROLE / "defaults/main.yml").read_text())),
+        **trust(yaml.safe_load((ROLE / "vars/main.yml").read_text())),
+        **trust(read_task()["vars"]),
+        "ansible_play_hosts": names,
+        "ansible_play_hosts_all": names,
+        "inventory_hostname": name,
+        "hostvars": {one: {"__cluster_keys_info": info, "inventory_hostname": one} for one, info in infos.items()},
+        "__cluster_keys_found": {"public_key": "k"},
+    }
+    return Templar(DataLoader(), variables=variables)
+
+
+def read_task() -> dict[str, Any]:
+    [task] = [one for one in yaml.safe_load((ROLE / "tasks/main.yml").read_text()) if one["name"] == TASK]
+    return dict(task)
+
+
+def send(hosts: int, name: str) -> dict[str, Any]:
+    """Return the arguments of the module on one host of a cluster."""
+    arguments: dict[str, Any] = make_templar(hosts, name).template(trust(read_task()["flambe.cluster.cluster_keys"]))
+    return arguments
+
+
+def test_every_host_of_a_small_cluster_gets_all() -> None:
+    found = send(64, "rack_factory_7")
+    assert len(found["hosts"]) == len(found["members"]) == 64
+    assert found["source"] == ""
+
+
+def test_in_a_large_cluster_only_the_source_gets_all() -> None:
+    source, other = send(256, "rack_factory_0"), send(256, "rack_factory_7")
+    assert (len(source["hosts"]), source["source"]) == (256, "")
+    assert [one["name"] for one in other["hosts"]] == other["members"] == ["rack_factory_0", "rack_factory_7"]
+    assert other["source"] == "rack_factory_0"
+
+
+def test_the_bytes_grow_with_the_number_of_hosts() -> None:
+    def count(hosts: int) -> int:
+        source, other = (len(json.dumps(send(hosts, f"rack_factory_{index}"))) for index in (0, 7))
+        return source + (hosts - 1) * other
+
+    few, many = count(250), count(1000)
+    assert many <= 4.5 * few
+    assert many < 4_000_000
+
+
+def test_the_key_is_searched_once_for_all_hosts() -> None:
+    tasks = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
+    [search] = [one for one in tasks if "ansible.builtin.set_fact" in one]
+    assert search["run_once"] is True
+    others = [one for one in tasks if one is not search]
+    for name in ("__cluster_keys_search", "__cluster_keys_seen", "__cluster_keys_holders"):
+        assert name not in json.dumps(others)
+
+
+@pytest.mark.parametrize(
+    ("public_keys", "found"),
+    [
+        ({}, {"holder": "rack_factory_0", "public_key": "", "lacking": True}),
+        ({2: "k"}, {"holder": "rack_factory_2", "public_key": "k", "lacking": True}),
+        ({0: "k", 1: "other", 2: "k"}, {"holder": "rack_factory_0", "public_key": "k", "lacking": True}),
+        (dict.fromkeys(range(3), "k"), {"holder": "rack_factory_0", "public_key": "k", "lacking": False}),
+    ],
+)
+def test_the_holder_of_the_key_is_found(public_keys: dict[int, str], found: dict[str, Any]) -> None:
+    templar = make_templar(3, "rack_factory_1", public_keys=public_keys)
+    assert templar.template(trust("{{ __cluster_keys_search }}")) == found
