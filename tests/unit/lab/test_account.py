@@ -24,7 +24,7 @@ def make_cloud(*instances: tuple[str, str], linked_role: bool = False) -> Any:
         (kind,) = filters["instance-type"]
         return [{"VCpuInfo": {"DefaultVCpus": VCPUS[kind]}}] if kind in VCPUS else []
 
-    made = [SimpleNamespace(instance_type=kind, state=state, lifecycle="") for kind, state in instances]
+    made = [SimpleNamespace(instance_type=kind, state=state, lifecycle=None) for kind, state in instances]
     ec2 = SimpleNamespace(describe_instance_types=describe)
     return SimpleNamespace(instances=lambda: made, ec2=ec2, linked_role=linked_role)
 
