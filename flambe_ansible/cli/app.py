@@ -5,6 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 from flambe_ansible import __version__
+from flambe_ansible.cli.commands.audit import audit
 from flambe_ansible.cli.commands.doctor import doctor
 from flambe_ansible.cli.commands.down import down
 from flambe_ansible.cli.commands.exec import execute
@@ -28,7 +29,10 @@ click.rich_click.MAX_WIDTH = 100
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 click.rich_click.COMMAND_GROUPS = {
     "flambe-ans": [
-        {"name": "Clusters", "commands": ["doctor", "launch", "status", "ssh", "exec", "keep", "inventory", "down"]},
+        {
+            "name": "Clusters",
+            "commands": ["doctor", "launch", "status", "ssh", "exec", "keep", "inventory", "down", "audit"],
+        },
         {"name": "Jobs", "commands": ["submit", "run", "jobs", "logs", "open", "tunnel", "pull", "stop"]},
         {"name": "Lab: EC2 on this machine", "commands": ["lab"]},
     ]
@@ -61,11 +65,12 @@ def app() -> None:
       2  usage               7  Ray             130  cancelled
       3  configuration       8  lab
       4  AWS                 9  cluster or host not found
+     12  left behind (audit)
     """  # noqa: D301 - click reads the character
 
 
 COMMANDS = (
-    doctor, launch, status, ssh, execute, keep, inventory, down,
+    doctor, launch, status, ssh, execute, keep, inventory, down, audit,
     submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab,
 )  # fmt: skip
 for command in COMMANDS:
