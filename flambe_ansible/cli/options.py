@@ -134,13 +134,20 @@ def write_examples(*lines: str) -> str:
 
 
 @contextmanager
-def open_cluster(output: Output, file: str) -> Iterator[Cluster]:
-    """Read a cluster's configuration, and close its connections afterwards."""
+def open_cluster(output: Output, file: str, *, wait: float | None = None) -> Iterator[Cluster]:
+    """Read a cluster's configuration, and close its connections afterwards; ``wait`` is the value of ``--wait``."""
     from flambe_ansible.cluster.loading import load_cluster  # slow, and not needed for ``--help``
 
     output.cluster_file = file
-    cluster: Cluster = load_cluster(file)
+    with hold_open(output, load_cluster(file), wait=wait) as cluster:
+        yield cluster
+
+
+@contextmanager
+def hold_open(output: Output, cluster: Cluster, *, wait: float | None = None) -> Iterator[Cluster]:
+    """Show a cluster's notices, and close its connections at the end of the block."""
     cluster.observer = output.show_notice
+    cluster.wait_limit = wait or 0.0
     with closing(cluster):
         yield cluster
 

@@ -38,7 +38,7 @@ from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
-from flambe_ansible.fleet.reservation import Reservation
+from flambe_ansible.fleet.reservation import Reservation, Waiting
 from flambe_ansible.hosts import Host, HostState, Location, Role, factory_name, make_host, orchestrator_name
 from flambe_ansible.jobs import state, submission
 from flambe_ansible.jobs.command_state import CommandJob
@@ -136,6 +136,8 @@ class Cluster(ABC):
         created: Names of the hosts that this object created; a custom class appends to it.
         observer: Receives events and notices.
         options: The options of the last launch.
+        wait_limit: Seconds for which a launch, submission, stop or termination waits while another process has
+            reserved the cluster.
         orchestrator_timeout: Idle hours until the orchestrator powers itself off; -1 never, 0 five minutes.
         factories_timeout: The same for the factories.
     """
@@ -203,6 +205,7 @@ class Cluster(ABC):
         self.factories: list[Instance] = []
         self.created: list[str] = []
         self.options = LaunchOptions()
+        self.wait_limit = 0.0
         self._version: RuntimeVersion | None = None
         self._launched = False  # a launch has succeeded
         self._replaced: list[Host] = []  # the hosts that the next launch replaces
@@ -732,12 +735,14 @@ class Cluster(ABC):
             what: The command, for the message to others.
 
         Raises:
-            ClusterBusyError: Another process has reserved it; nothing was changed.
+            ClusterBusyError: Another process has reserved it, also after ``wait_limit``; nothing was changed.
         """
         if self._reservation is not None:
             yield self._reservation
             return
-        with Reservation(what, cluster=self.name) as self._reservation:
+        waiting = Waiting(limit=self.wait_limit, observer=lambda event: self.observer(event))
+        waiting.repeat(lambda: lock.check(self.state_dir))  # a launch on this machine may have no orchestrator yet
+        with Reservation(what, cluster=self.name, waiting=waiting) as self._reservation:
             try:
                 self._reserve_running(self._reservation)
                 yield self._reservation
@@ -1069,7 +1074,7 @@ class Cluster(ABC):
         options.check()
         self._check_rotation(options)
         version = self.resolve_runtime()
-        with lock.hold(self.state_dir), self.reserve("launch") as reservation:
+        with self.reserve("launch") as reservation, lock.hold(self.state_dir):
             answered = reservation.held
             if answered:
                 self._protect_jobs(self.find_running)  # before hosts are created
@@ -1095,13 +1100,17 @@ class Cluster(ABC):
         self._launched, self._replaced = True, []
         return result
 
-    def _find_head(self) -> list[Host]:
-        """Return the orchestrator if it is running, else nothing."""
-        return [one for one in self.find_hosts() if one.role is Role.ORCHESTRATOR and one.state is HostState.RUNNING]
+    def _find_head(self, *, ending: bool = False) -> list[Host]:
+        """Return the orchestrator if it is running, else nothing; with ``ending`` there may be several."""
+        hosts = self.check_termination() if ending else self.find_hosts()
+        return [one for one in hosts if one.role is Role.ORCHESTRATOR and one.state is HostState.RUNNING]
 
     def _reserve_running(self, reservation: Reservation) -> None:
         """Take a reservation on the running orchestrator, if there is one and it answers."""
-        running = self._find_head()
+        running = self._find_head(ending=reservation.what == "down")
+        if len(running) > 1:
+            reservation.unanswered = f"cluster {self.name} has {len(running)} orchestrators"
+            return
         try:
             self._access.open(running, patience=self._limits.for_query, observer=self._show_notices)
         except HostConnectionError as error:  # a launch waits for it, and takes the reservation then

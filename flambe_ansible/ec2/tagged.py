@@ -98,7 +98,9 @@ def list_tagged(clients: Clients) -> Listing:
 
 def _read_instances(clients: Clients) -> Iterator[Tagged]:
     for one, facts in _own(api.describe_instances(clients.ec2, FILTERS)):
-        role = next((Role(tag["Value"]) for tag in one["Tags"] if tag["Key"] == ROLE and tag["Value"] in set(Role)), None)
+        role = next(
+            (Role(tag["Value"]) for tag in one["Tags"] if tag["Key"] == ROLE and tag["Value"] in set(Role)), None
+        )
         yield Tagged(
             kind=Kind.INSTANCE,
             id=one["InstanceId"],
@@ -162,16 +164,16 @@ def _read_groups(clients: Clients) -> Iterator[Tagged]:
 def _read_key_pairs(clients: Clients) -> Iterator[Tagged]:
     for one, facts in _own(api.describe_key_pairs(clients.ec2)):
         facts["name"] = one.get("KeyName", "")
-        yield Tagged(kind=Kind.KEY_PAIR, id=facts["name"], since=one.get("CreateTime"), own=_has_own_name(facts), **facts)
+        yield Tagged(
+            kind=Kind.KEY_PAIR, id=facts["name"], since=one.get("CreateTime"), own=_has_own_name(facts), **facts
+        )
 
 
 def _read_images(clients: Clients) -> Iterator[Tagged]:
     for one, facts in _own(api.find_images(clients.ec2, "self", FILTERS)):
         created = one.get("CreationDate", "")
         since = datetime.fromisoformat(created) if created else None
-        yield Tagged(
-            kind=Kind.IMAGE, id=one["ImageId"], state=one.get("State", ""), since=since, own=False, **facts
-        )
+        yield Tagged(kind=Kind.IMAGE, id=one["ImageId"], state=one.get("State", ""), since=since, own=False, **facts)
 
 
 def _read_snapshots(clients: Clients) -> Iterator[Tagged]:

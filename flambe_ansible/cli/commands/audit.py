@@ -24,7 +24,11 @@ INCOMPLETE = 4  # the exit code if nothing is, but AWS refused to list something
     "flambe-ans audit --json",
 )
 @click.option(
-    "--region", "regions", metavar="REGION", multiple=True, help="A region; can be repeated. Default: the configured one."
+    "--region",
+    "regions",
+    metavar="REGION",
+    multiple=True,
+    help="A region; can be repeated. Default: the configured one.",
 )
 @options.lab_option
 @click.option("--orphans", is_flag=True, help="Show only what is left behind.")

@@ -46,8 +46,11 @@ def lab(served: ServedLab, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedLa
         cloud.forget(instance)
     cloud.ec2.volumes.clear()
     cloud.cloudwatch.alarms.clear()
-    for kind in ("trial", "other"):
-        served.cluster(name=kind, **OWN).terminate_instances()
+    for vpc in cloud.ec2.groups.values():
+        for group in [one for one in vpc.values() if one.name.startswith("flambe-trial-") or "other" in one.name]:
+            cloud.ec2.delete_security_group(group_id=group.id)
+    for name in [one for one in cloud.ec2.key_pairs if one.startswith(("flambe-trial-", "flambe-other-"))]:
+        cloud.ec2.delete_key_pair(name)
 
 
 real = accounts.Clients
@@ -109,9 +112,12 @@ def test_the_table_fits(lab: ServedLab, run: Run, monkeypatch: pytest.MonkeyPatc
     lines = run("audit").stdout.splitlines()
     table = lines[: lines.index("To remove:")]
     assert max(map(len, table)) <= width
-    assert [line.split()[0] for line in table if line.startswith("  ")][:2] == ["what", "orchestrator"]
+    rows = [line.split()[0] for line in table if line.startswith("  ")]
+    assert (rows[0], rows.count("orchestrator"), rows.count("factory")) == ("what", 1, 2)
     assert sum(" i-" in line for line in table) == 6  # hosts and their alarms
-    assert lines[-1].startswith("  flambe-ans down --name trial --creator ada@example.com --region us-east-1   # all of")
+    assert lines[-1].startswith(
+        "  flambe-ans down --name trial --creator ada@example.com --region us-east-1   # all of"
+    )
 
 
 def orphan_alarm(lab: ServedLab) -> None:
@@ -153,8 +159,7 @@ def test_a_volume_that_is_attached_to_nothing(lab: ServedLab, run: Run) -> None:
 
 def test_factories_without_an_orchestrator(lab: ServedLab, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     create(lab)
-    [head] = [one for one in lab.cloud.instances() if {"key": "Role", "value": "Orchestrator"} in one.get_tags()]
-    lab.client().terminate_instances(InstanceIds=[head.id])
+    lab.client().terminate_instances(InstanceIds=[find_head(lab).id])
     cluster = find(json.loads(run("audit", "--orphans", "--json").stdout))
     reasons = {one["orphan"] for one in cluster["resources"] if one["kind"] == "instance"}
     assert reasons == {"the cluster has no orchestrator"}
@@ -181,10 +186,18 @@ def test_two_orchestrators(lab: ServedLab, run: Run) -> None:
     assert [one["orphan"] for one in left] == ["the cluster has 2 orchestrators"] * 2
 
 
+def find_head(lab: ServedLab) -> Any:
+    [head] = [one for one in lab.cloud.instances() if ("Role", "Orchestrator") in read_pairs(one)]
+    return head
+
+
+def read_pairs(instance: Any) -> list[tuple[str, str]]:
+    return [(tag["key"], tag["value"]) for tag in instance.get_tags()]
+
+
 def make_second(lab: ServedLab) -> str:
     """Create a second orchestrator, as two launches at the same moment do."""
-    [head] = [one for one in lab.cloud.instances() if {"key": "Role", "value": "Orchestrator"} in one.get_tags()]
-    tags = [{"Key": tag["key"], "Value": tag["value"]} for tag in head.get_tags()]
+    tags = [{"Key": tag["key"], "Value": tag["value"]} for tag in find_head(lab).get_tags()]
     made = lab.client().run_instances(
         ImageId=lab.cloud.image_id,
         InstanceType="t3.small",
@@ -196,6 +209,7 @@ def make_second(lab: ServedLab) -> str:
 
 
 def test_a_foreign_instance_of_the_same_name_is_not_listed(lab: ServedLab, run: Run) -> None:
+    lab.gate._guard = Guard(lab.cloud, None)
     lab.client().run_instances(
         ImageId=lab.cloud.image_id,
         InstanceType="t3.small",
