@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 from flambe_ansible.cluster.aws import AWSCluster
@@ -88,10 +87,9 @@ def _find_creator(name: str, clients: Clients) -> str | None:
     return next(iter(creators), None)
 
 
-def _list_recorded(name: str, clients: Clients) -> Iterator[places.Place]:
+def _list_recorded(name: str, clients: Clients) -> list[places.Place]:
     """List the clusters of this name that this machine created in the region; EC2 may not show their hosts yet."""
-    endpoint = clients.endpoint_url or ""
-    for folder in (state_root() / "clusters").glob(f"{name}-*"):
-        for place in places.read(folder):
-            if (place.cluster, place.region, place.endpoint) == (name, clients.region, endpoint):
-                yield place
+    here = (name, clients.region, clients.endpoint_url or "")
+    return [
+        one for one in places.read_all(state_root() / "clusters") if (one.cluster, one.region, one.endpoint) == here
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from flambe_ansible import files
@@ -16,16 +16,21 @@ _PATIENCE = 1.0  # seconds; ``is_held`` takes the lock for a moment
 
 
 @contextmanager
-def hold(state_dir: Path) -> Iterator[None]:
+def hold(state_dir: Path, *, needed: bool = True) -> Iterator[None]:
     """Hold the cluster's lock; it ends with the process.
+
+    Args:
+        state_dir: The cluster's state folder.
+        needed: Fail if the lock file cannot be written; a termination goes on.
 
     Raises:
         ClusterBusyError: Another process holds it.
     """
     with ExitStack() as stack:
-        descriptor = _take(stack, state_dir / LOCK_FILE)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        with nullcontext() if needed else suppress(OSError):
+            descriptor = _take(stack, state_dir / LOCK_FILE)
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
         yield
 
 
@@ -46,6 +51,8 @@ def is_held(state_dir: Path) -> bool:
             return False
     except BlockingIOError:
         return True
+    except OSError:  # the state folder cannot be written
+        return False
 
 
 def _take(stack: ExitStack, path: Path) -> int:
