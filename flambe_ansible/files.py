@@ -87,12 +87,13 @@ def read_versioned(path: Path, *, version: int, remedy: str, unversioned: type |
         ValueError: The file is malformed.
     """
     try:
-        document = json.loads(path.read_text())
+        document: Any = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    if unversioned and isinstance(document, unversioned) and "version" not in document:
+    has_version = isinstance(document, dict) and "version" in document
+    if not has_version and unversioned and isinstance(document, unversioned):
         return document
-    if not isinstance(document, dict) or "version" not in document:
+    if not has_version:
         raise ValueError("it has no version")
     if document["version"] != version:
         raise StateVersionError(path, document["version"], supported=version, remedy=remedy)

@@ -58,7 +58,7 @@ class Journal:
     Args:
         folder: The state folder.
         file: The name of the journal.
-        ending: The cluster is terminated: a damaged journal is replaced, and one that cannot be written is no error.
+        ending: The cluster is terminated: a damaged journal is replaced, and one that cannot be written is ignored.
     """
 
     def __init__(self, folder: Path, file: str = FILE, *, ending: bool = False) -> None:

@@ -115,7 +115,7 @@ def _read_instances(clients: Clients) -> Iterator[Tagged]:
 
 def _read_volumes(clients: Clients) -> Iterator[Tagged]:
     for one, facts in _own(api.describe_volumes(clients.ec2, FILTERS)):
-        attached = next(iter(one.get("Attachments", [])), {})
+        attached: Mapping[str, Any] = next(iter(one.get("Attachments", [])), {})
         yield Tagged(
             kind=Kind.VOLUME,
             id=one["VolumeId"],
@@ -201,7 +201,7 @@ _LISTS: Mapping[Kind, tuple[str, Callable[[Clients], Iterator[Tagged]]]] = {
 }
 
 
-def _own(described: Iterable[Any]) -> Iterator[tuple[Mapping[str, Any], dict[str, str]]]:
+def _own(described: Iterable[Any]) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
     """Yield each description with the tags of a cluster, and what its tags mean; other descriptions are left out."""
     for one in described:
         tags = {tag["Key"]: tag["Value"] for tag in one.get("Tags", [])}

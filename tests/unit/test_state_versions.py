@@ -35,7 +35,7 @@ FILES: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     "places.json": (places.read, lambda f: places.record(f, PLACE)),
     records.HOSTS_FILE: (records.read_hosts, lambda f: records.write_hosts(f, [HOST])),
     addresses.ADDRESSES_FILE: (addresses.read, lambda f: addresses.write(f, {"head": "10.0.0.1"})),
-    "settings.json": (lambda _f: state.load("blue"), lambda _f: state.save(SETTINGS)),
+    "lab.json": (lambda _f: state.load("blue"), lambda _f: state.save(SETTINGS)),
 }
 
 
@@ -67,7 +67,7 @@ def test_files_without_a_version_are_read(folder: Path) -> None:
     (folder / "places.json").write_text(json.dumps([asdict(PLACE)]))
     (folder / records.HOSTS_FILE).write_text(json.dumps([asdict(HOST)]))
     (folder / addresses.ADDRESSES_FILE).write_text(json.dumps({"head": "10.0.0.1"}))
-    (folder / "settings.json").write_text(json.dumps(asdict(SETTINGS)))
+    (folder / "lab.json").write_text(json.dumps(asdict(SETTINGS)))
     assert places.read(folder) == [PLACE]
     assert records.read_hosts(folder) == [HOST]
     assert addresses.read(folder) == {"head": "10.0.0.1"}
