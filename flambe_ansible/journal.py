@@ -84,8 +84,7 @@ class Journal:
                 raise
             raise ClusterError(
                 f"{self.path} cannot be read: {error}",
-                hint="flambe-ans down CLUSTER, which finds hosts by their tags, or remove the file if no launch of this "
-                "cluster is running",
+                hint="remove it if no launch of this cluster is running; flambe-ans down CLUSTER does not need it",
             ) from error
 
     def _make_unknown(self) -> Creation:

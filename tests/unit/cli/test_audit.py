@@ -197,6 +197,7 @@ def read_pairs(instance: Any) -> list[tuple[str, str]]:
 
 def make_second(lab: ServedLab) -> str:
     """Create a second orchestrator, as two launches at the same moment do."""
+    lab.gate._guard = Guard(lab.cloud, None)
     tags = [{"Key": tag["key"], "Value": tag["value"]} for tag in find_head(lab).get_tags()]
     made = lab.client().run_instances(
         ImageId=lab.cloud.image_id,

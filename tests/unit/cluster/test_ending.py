@@ -175,6 +175,38 @@ def test_a_newer_journal_is_kept(make: Any, account: Account) -> None:
     assert len(account.instances()) == 3
 
 
+class _KilledError(BaseException):
+    """Simulates the end of the process."""
+
+
+@pytest.mark.parametrize("moment", ["provide-client-params", "after-call"])
+@pytest.mark.parametrize(
+    "operation",
+    ["ec2.TerminateInstances", "cloudwatch.DeleteAlarms", "ec2.DeleteSecurityGroup", "ec2.DeleteKeyPair"],
+)
+@pytest.mark.parametrize("finish", ["down", "launch"])
+def test_a_killed_termination_can_be_completed_or_followed_by_a_launch(
+    make: Any, account: Account, moment: str, operation: str, finish: str
+) -> None:
+    make().load_all_instances()
+    cluster = make()
+
+    def kill(**_: Any) -> None:
+        raise _KilledError
+
+    client = cluster.clients.ec2 if operation.startswith("ec2") else cluster.clients.cloudwatch
+    client.meta.events.register(f"{moment}.{operation}", kill)
+    with pytest.raises(_KilledError):
+        cluster.terminate_instances()
+    again = make()
+    if finish == "launch":
+        again.load_all_instances()
+        assert (len(account.instances()), len(account.alarms())) == (3, 3)
+        again = make()
+    again.terminate_instances()
+    assert list_left(account) == []
+
+
 # Without the file.
 
 
