@@ -33,7 +33,7 @@ DEFAULT_LAB = "default"
 # The options whose values may be left out: the value that they have then, and what their values look like.
 OPTIONAL_VALUES = {
     "--wait": (WITHOUT_LIMIT, durations.PATTERN),
-    "--lab": (DEFAULT_LAB, re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")),
+    "--lab": (DEFAULT_LAB, re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")),
 }
 
 

@@ -101,9 +101,9 @@ def load(name: str) -> Settings | None:
     Raises:
         StateVersionError: Another version of this package wrote them.
     """
-    remedy = f"remove the lab with it: sudo flambe-ans lab down --name {name}"
+    path, remedy = lab_dir(name) / _SETTINGS, "remove the folder of the lab once it has ended"
     try:
-        document = read_versioned(lab_dir(name) / _SETTINGS, version=VERSION, remedy=remedy, unversioned=dict)
+        document = read_versioned(path, version=VERSION, remedy=remedy, unversioned=dict)
     except (NotADirectoryError, ValueError):
         return None
     if document is None:
