@@ -12,7 +12,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -740,9 +740,8 @@ class Cluster(ABC):
         if self._reservation is not None:
             yield self._reservation
             return
-        waiting = Waiting(limit=self.wait_limit, observer=lambda event: self.observer(event))
-        waiting.repeat(lambda: lock.check(self.state_dir))  # a launch on this machine may have no orchestrator yet
-        with Reservation(what, cluster=self.name, waiting=waiting) as self._reservation:
+        self._waiting.repeat(lambda: lock.check(self.state_dir))  # a launch on this machine may have no orchestrator
+        with Reservation(what, cluster=self.name, waiting=self._waiting) as self._reservation:
             try:
                 self._reserve_running(self._reservation)
                 yield self._reservation
@@ -1074,8 +1073,11 @@ class Cluster(ABC):
         options.check()
         self._check_rotation(options)
         version = self.resolve_runtime()
-        with self.reserve("launch") as reservation, lock.hold(self.state_dir):
+        with self.reserve("launch") as reservation, ExitStack() as stack:
             answered = reservation.held
+            # Its holder may wait for the reservation: a launch that has that one does not wait.
+            waiting = Waiting() if answered else self._waiting
+            waiting.repeat(lambda: stack.enter_context(lock.hold(self.state_dir)))
             if answered:
                 self._protect_jobs(self.find_running)  # before hosts are created
             self.load_all_instances()
@@ -1099,6 +1101,10 @@ class Cluster(ABC):
             reservation.check()
         self._launched, self._replaced = True, []
         return result
+
+    @property
+    def _waiting(self) -> Waiting:
+        return Waiting(limit=self.wait_limit, observer=self.observer)
 
     def _find_head(self, *, ending: bool = False) -> list[Host]:
         """Return the orchestrator if it is running, else nothing; with ``ending`` there may be several."""

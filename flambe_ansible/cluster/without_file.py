@@ -14,6 +14,8 @@ from flambe_ansible.errors import AWSError, ClusterConfigurationError
 from flambe_ansible.paths import state_root
 from flambe_ansible.providers import places
 from flambe_ansible.providers.accounts import open_lab, open_region
+from flambe_ansible.validation.fields import NAME_FORM
+from flambe_ansible.validation.rules import NAME
 
 _TAG = re.compile(r"^!(\w+)", re.MULTILINE)
 _FIELD = r"^{}\s*:\s*[\"']?([\w-]+)"
@@ -29,10 +31,12 @@ def find_cluster(name: str, *, region: str | None, lab: str | None, creator: str
         creator: Its creator; None is the only one who has a cluster of this name there.
 
     Raises:
-        ClusterConfigurationError: Several creators have a cluster of this name.
+        ClusterConfigurationError: It is no name of a cluster, or several creators have a cluster of this name.
         AWSError: A call failed, or it is not allowed to find the creator.
         LabError: The lab is not running.
     """
+    if not NAME.fullmatch(name):
+        raise ClusterConfigurationError(f"name is {name!r}; expected {NAME_FORM}")
     if creator is None:
         creator = _find_creator(name, open_lab(lab) if lab else open_region(region))
     if creator is None:

@@ -13,7 +13,7 @@ from flambe_ansible import cli, journal
 from flambe_ansible.cluster import without_file
 from flambe_ansible.cluster.cluster import Cluster
 from flambe_ansible.ec2 import groups, instances, launching
-from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError
+from flambe_ansible.errors import AWSError, ClusterError
 from flambe_ansible.files import StateVersionError
 from flambe_ansible.journal import RESOURCES_FILE, Journal
 from flambe_ansible.providers import own_resources
@@ -321,8 +321,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert run_down(*arguments, capsys=capsys)[0] == 2
 
 
-def test_several_clusters_with_a_pattern_in_the_name(make: Any, account: Account) -> None:
-    make().load_all_instances()
-    assert without_file.find_cluster("tria?", region=None, lab=None, creator=None) is None
-    with pytest.raises(ClusterConfigurationError):
-        make(name="tria?").parse()
+@pytest.mark.parametrize("name", ["tria?", "../x", "", "a b"])
+def test_a_name_that_no_cluster_can_have_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, output = run_down("--name", name, "--creator", "ada", "--yes", capsys=capsys)
+    assert (code, f"name is {name!r}; expected 1 to 64 letters" in output) == (3, True)
