@@ -36,7 +36,8 @@ def find_cluster(name: str, *, region: str | None, lab: str | None, creator: str
         LabError: The lab is not running.
     """
     if not NAME.fullmatch(name):
-        raise ClusterConfigurationError(f"name is {name!r}; expected {NAME_FORM}")
+        hint = "flambe-ans audit   # lists the clusters of a region"
+        raise ClusterConfigurationError(f"name is {name!r}; expected {NAME_FORM}", hint=hint)
     if creator is None:
         creator = _find_creator(name, open_lab(lab) if lab else open_region(region))
     if creator is None:
