@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -142,27 +143,37 @@ def test_the_command_has_no_character_that_shells_change(shell: str) -> None:
 # Waiting.
 
 
-def test_a_wait_names_the_holder_and_takes_its_turn(connections: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def quick(connections: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses of the program on the host, and between attempts."""
+    write = reservation._write_program
+    monkeypatch.setattr(
+        reservation, "_write_program", lambda call: write(call).replace(b"PATIENCE = 2.0", b"PATIENCE = 0.1")
+    )
     monkeypatch.setattr(reservation, "POLL_SECONDS", 0.05)
+
+
+def test_a_wait_names_the_holder_and_takes_its_turn(
+    connections: Any, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reservation, "NOTICE_SECONDS", 0.4)
     notices: list[str] = []
     waiting = Waiting(limit=30, observer=lambda event: notices.append(event.message))  # type: ignore[attr-defined]
     with Reservation("launch", cluster="demo") as first:
         first.take(connections, HEAD)
-        threading.Timer(1.2, first.release).start()
+        threading.Timer(2.0, first.release).start()
         with Reservation("submit", cluster="demo", waiting=waiting) as second:
             second.take(connections, HEAD)
             assert second.held
             assert not first.held
-    assert 2 <= len(notices) <= 5
+    assert 2 <= len(notices) <= 6
     assert notices[0].startswith("waiting: cluster demo is reserved by ")
     assert ": launch is running there since 20" in notices[0]
     assert "nothing was changed" not in notices[0]
     assert notices[1].startswith("waiting (for 0 min so far): ")
 
 
-def test_the_limit_of_a_wait(connections: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reservation, "POLL_SECONDS", 0.05)
+def test_the_limit_of_a_wait(connections: Any, quick: None) -> None:
     with Reservation("launch", cluster="demo") as first:
         first.take(connections, HEAD)
         second = Reservation("submit", cluster="demo", waiting=Waiting(limit=0.3))
@@ -185,7 +196,9 @@ def test_a_running_job_is_not_waited_for() -> None:
     assert len(calls) == 1
 
 
-def test_ctrl_c_ends_a_wait_and_leaves_no_process(connections: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_a_wait_and_leaves_no_process(
+    connections: Any, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[subprocess.Popen[bytes]] = []
     original = connections.start.side_effect
     connections.start.side_effect = lambda *given: started.append(original(*given)) or started[-1]
@@ -195,7 +208,7 @@ def test_ctrl_c_ends_a_wait_and_leaves_no_process(connections: Any, monkeypatch:
 
     with Reservation("launch", cluster="demo") as first:
         first.take(connections, HEAD)
-        monkeypatch.setattr(reservation.time, "sleep", interrupt)
+        monkeypatch.setattr(reservation, "time", SimpleNamespace(monotonic=time.monotonic, sleep=interrupt))
         with (
             pytest.raises(KeyboardInterrupt),
             Reservation("submit", cluster="demo", waiting=Waiting(limit=60)) as second,
@@ -205,8 +218,7 @@ def test_ctrl_c_ends_a_wait_and_leaves_no_process(connections: Any, monkeypatch:
         first.check()
 
 
-def test_two_waiters_and_a_holder_take_turns_one_at_a_time(connections: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reservation, "POLL_SECONDS", 0.02)
+def test_two_waiters_and_a_holder_take_turns_one_at_a_time(connections: Any, quick: None) -> None:
     inside, most, turns = 0, 0, []
 
     def work(name: str) -> None:
