@@ -1,4 +1,4 @@
-"""Atomic writes and file locks. Every module that needs one uses these functions."""
+"""Atomic writes, versions of state files, and file locks. Every module that needs one uses these functions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from flambe_ansible.errors import ClusterError
+from flambe_ansible.version import __version__
 
 
 def write_atomic(
@@ -49,6 +53,51 @@ def write_json(
 ) -> None:
     """Replace a file by a JSON document in one step, as ``write_atomic``."""
     write_atomic(path, json.dumps(document, indent=2) + "\n", mode=mode, owner=owner, sync=sync)
+
+
+class StateVersionError(ClusterError):
+    """A state file has a version that this package does not support; the file was not changed.
+
+    Attributes:
+        path: The file.
+        version: Its version.
+    """
+
+    def __init__(self, path: Path, version: object, *, supported: int, remedy: str) -> None:
+        super().__init__(
+            f"{path} has version {version!r}, and flambe-ansible {__version__} supports version {supported}",
+            hint=f"use the flambe-ansible that wrote it, or {remedy}",
+        )
+        self.path, self.version = path, version
+
+
+def read_versioned(path: Path, *, version: int, remedy: str, unversioned: type | None = None) -> Any:
+    """Read a state file, a JSON object with a ``version``; None if it does not exist.
+
+    Every state file is read by this function before it is replaced, so that a file of a newer package is kept.
+
+    Args:
+        path: The file.
+        version: The supported version.
+        remedy: What to do with a file of another version, for the message.
+        unversioned: The type of the document of releases that wrote no version; it is returned as it is.
+
+    Raises:
+        StateVersionError: The file has another version.
+        ValueError: The file is malformed.
+    """
+    try:
+        document: Any = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    has_version = isinstance(document, dict) and "version" in document
+    if not has_version and unversioned and isinstance(document, unversioned):
+        return document
+    if not has_version:
+        raise ValueError("it has no version")
+    if document["version"] != version:
+        raise StateVersionError(path, document["version"], supported=version, remedy=remedy)
+    return document
 
 
 @contextmanager

@@ -6,21 +6,21 @@ failed) is repeated with the same token, for which the cloud returns the same ho
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from flambe_ansible.errors import ClusterError
-from flambe_ansible.files import lock, write_json
+from flambe_ansible.files import lock, read_versioned, write_json
 
 FILE = "journal.json"
 RESOURCES_FILE = "resources.json"  # of the security group and the key pair
 VERSION = 1
+UNKNOWN = "unknown"  # in place of the tokens of a damaged journal
 KEPT = 20  # closed creations that are kept in the file for debugging
 
 
@@ -53,28 +53,44 @@ class Creation:
 
 
 class Journal:
-    """A journal in a cluster's state folder; a change is on the disk when its method returns."""
+    """A journal in a cluster's state folder; a change is on the disk when its method returns.
 
-    def __init__(self, folder: Path, file: str = FILE) -> None:
+    Args:
+        folder: The state folder.
+        file: The name of the journal.
+        ending: The cluster is terminated: a damaged journal is replaced, and one that cannot be written is ignored.
+    """
+
+    def __init__(self, folder: Path, file: str = FILE, *, ending: bool = False) -> None:
         self.path = folder / file
+        self._ending = ending
 
     def read(self) -> list[Creation]:
-        """Return all creations, the oldest first."""
+        """Return all creations, the oldest first.
+
+        Raises:
+            StateVersionError: Another version of this package wrote the file.
+            ClusterError: The file is damaged.
+        """
         try:
-            data = json.loads(self.path.read_text())
-            if data["version"] != VERSION:
-                raise ClusterError(
-                    f"{self.path} was written by a different version of flambe-ansible",
-                    hint="terminate the cluster with that version, or remove the file if no launch is running",
-                )
-            return [_load(entry) for entry in data["creations"]]
-        except FileNotFoundError:
-            return []
-        except (ValueError, KeyError, TypeError) as error:
+            data = read_versioned(
+                self.path, version=VERSION, remedy="remove it if no launch of this cluster is running"
+            )
+            return [_load(entry) for entry in data["creations"]] if data else []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if self._ending:
+                return [self._make_unknown()]
+            if isinstance(error, OSError):
+                raise
             raise ClusterError(
                 f"{self.path} cannot be read: {error}",
-                hint="remove it if no launch of this cluster is running; hosts are found by their tags on AWS",
+                hint="remove it if no launch of this cluster is running; flambe-ans down CLUSTER does not need it",
             ) from error
+
+    def _make_unknown(self) -> Creation:
+        """Return a creation in place of those that a damaged file may have had: it may have been requested just now."""
+        changed = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        return Creation(token=UNKNOWN, generation=0, role="", count=0, digest="", asked=changed)
 
     def unfinished(self) -> list[Creation]:
         """Return the creations that are not closed."""
@@ -106,7 +122,7 @@ class Journal:
 
     def _replace(self, tokens: set[str], **changes: object) -> None:
         """Change the creations with these tokens."""
-        with self._change() as creations:
+        with suppress(OSError) if self._ending else nullcontext(), self._change() as creations:
             creations[:] = [replace(one, **changes) if one.token in tokens else one for one in creations]  # type: ignore[arg-type]
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 from flambe_ansible import __version__
+from flambe_ansible.cli.commands.audit import audit
 from flambe_ansible.cli.commands.completion import completion
 from flambe_ansible.cli.commands.doctor import doctor
 from flambe_ansible.cli.commands.down import down
@@ -49,6 +50,7 @@ click.rich_click.COMMAND_GROUPS = {
                 "inventory",
                 "ssh-config",
                 "down",
+                "audit",
             ],
         },
         {"name": "Cluster size", "commands": ["resize", "remove", "suspend", "resume"]},
@@ -85,11 +87,12 @@ def app() -> None:
       2  usage               7  Ray             130  cancelled
       3  configuration       8  lab
       4  AWS                 9  cluster or host not found
+     12  left behind (audit)
     """  # noqa: D301 - click reads the character
 
 
 COMMANDS = (
-    init, doctor, plan, launch, status, ssh, execute, keep, inventory, ssh_config, down,
+    init, doctor, plan, launch, status, ssh, execute, keep, inventory, ssh_config, down, audit,
     resize, remove, suspend, resume,
     submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab, schema, completion,
 )  # fmt: skip

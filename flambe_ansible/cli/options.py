@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from flambe_ansible.cli import durations
 from flambe_ansible.cli.completing import complete_yaml
 from flambe_ansible.cli.output import Output
 
@@ -24,10 +27,39 @@ cluster_argument = click.argument(
 )
 job_argument = click.argument("job", metavar="[JOB]", default="")
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+lab_option = click.option("--lab", metavar="[NAME]", help="A lab instead of a region; without NAME, the lab `default`.")
 rerun_option = click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again, even if nothing changed.")
 
 
-class TailCommand(click.RichCommand):
+WITHOUT_LIMIT = "without limit"
+DEFAULT_LAB = "default"
+# The options whose values may be left out: the value that they have then, and what their values look like.
+OPTIONAL_VALUES = {
+    "--wait": (WITHOUT_LIMIT, durations.PATTERN),
+    "--lab": (DEFAULT_LAB, re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")),
+}
+
+
+class OptionalValueCommand(click.RichCommand):
+    """A command with options whose values may be left out: ``--wait``, ``--wait 30m``, ``--lab``, ``--lab NAME``.
+
+    click takes the next argument as the value of such an option; here, one that cannot be its value is an argument.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write ``--wait cluster.yaml`` as ``--wait=VALUE cluster.yaml``."""
+        return super().parse_args(ctx, list(_complete_values(args)))
+
+
+def _complete_values(args: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments; an option whose value was left out gets the value that it has then."""
+    for index, arg in enumerate(args):
+        default, pattern = OPTIONAL_VALUES.get(arg, ("", None))
+        following = args[index + 1] if index + 1 < len(args) else ""
+        yield f"{arg}={default}" if pattern and not pattern.fullmatch(following) else arg
+
+
+class TailCommand(OptionalValueCommand):
     """A command that takes another command after ``--``, separate from its own arguments."""
 
     tail = "[-- COMMAND]"
@@ -62,7 +94,7 @@ def _output_flag(attribute: str, text: str) -> Callable[[Command], Command]:
 
 
 def command(
-    *examples: str, name: str | None = None, cls: type[click.RichCommand] = click.RichCommand
+    *examples: str, name: str | None = None, cls: type[click.RichCommand] = OptionalValueCommand
 ) -> Callable[[Callable[..., Any]], click.RichCommand]:
     """Make a command with examples in its help text, and with ``--debug`` as its last option."""
 
@@ -78,6 +110,21 @@ json_option = _output_flag("json", "Print one JSON document on stdout; everythin
 debug_option = _output_flag("debug", "Show the traceback of an error.")
 
 
+def _read_limit(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Return the seconds of ``--wait``; None without it."""
+    if value is None:
+        return None
+    return math.inf if value == WITHOUT_LIMIT else durations.read_duration(value, name="--wait")
+
+
+wait_option = click.option(
+    "--wait",
+    metavar="[LIMIT]",
+    callback=_read_limit,
+    help="If another command has reserved the cluster, wait until it has ended, at most for LIMIT, such as 30m.",
+)
+
+
 def secrets_option(user: str) -> Callable[[Command], Command]:
     """Make the option ``--secrets``; ``user`` is what gets the secrets."""
     text = f"Secrets file for the {user}. Default: ~/.flambe/secrets.ini."
@@ -90,13 +137,20 @@ def write_examples(*lines: str) -> str:
 
 
 @contextmanager
-def open_cluster(output: Output, file: str) -> Iterator[Cluster]:
-    """Read a cluster's configuration, and close its connections afterwards."""
+def open_cluster(output: Output, file: str, *, wait: float | None = None) -> Iterator[Cluster]:
+    """Read a cluster's configuration, and close its connections afterwards; ``wait`` is the value of ``--wait``."""
     from flambe_ansible.cluster.loading import load_cluster  # slow, and not needed for ``--help``
 
     output.cluster_file = file
-    cluster: Cluster = load_cluster(file)
+    with hold_open(output, load_cluster(file), wait=wait) as cluster:
+        yield cluster
+
+
+@contextmanager
+def hold_open(output: Output, cluster: Cluster, *, wait: float | None = None) -> Iterator[Cluster]:
+    """Show a cluster's notices, and close its connections at the end of the block."""
     cluster.observer = output.show_notice
+    cluster.wait_limit = wait or 0.0
     with closing(cluster):
         yield cluster
 

@@ -12,7 +12,7 @@ import shutil
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,7 @@ from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
-from flambe_ansible.fleet.reservation import Reservation
+from flambe_ansible.fleet.reservation import Reservation, Waiting
 from flambe_ansible.hosts import (
     LIVE_STATES,
     Host,
@@ -149,6 +149,8 @@ class Cluster(Runnable):
         created: Names of the hosts that this object created; a custom class appends to it.
         observer: Receives events and notices.
         options: The options of the last launch.
+        wait_limit: Seconds for which a launch, submission, stop or termination waits while another process has
+            reserved the cluster.
         orchestrator_timeout: Idle hours until the orchestrator powers itself off; -1 never, 0 five minutes.
         factories_timeout: The same for the factories.
     """
@@ -220,6 +222,7 @@ class Cluster(Runnable):
         self.factories: list[CPUFactoryInstance] = []
         self.created: list[str] = []
         self.options = LaunchOptions()
+        self.wait_limit = 0.0
         self._version: RuntimeVersion | None = None
         self._launched = False  # a launch has succeeded
         self._gpu_factories: set[str] = set()  # names of the factories from get_gpu_factory
@@ -859,12 +862,13 @@ class Cluster(Runnable):
             what: The command, for the message to others.
 
         Raises:
-            ClusterBusyError: Another process has reserved it; nothing was changed.
+            ClusterBusyError: Another process has reserved it, also after ``wait_limit``; nothing was changed.
         """
         if self._reservation is not None:
             yield self._reservation
             return
-        with Reservation(what, cluster=self.name) as self._reservation:
+        self._waiting.repeat(lambda: lock.check(self.state_dir))  # a launch on this machine may have no orchestrator
+        with Reservation(what, cluster=self.name, waiting=self._waiting) as self._reservation:
             try:
                 self._reserve_running(self._reservation)
                 yield self._reservation
@@ -1219,8 +1223,11 @@ class Cluster(Runnable):
         options.check()
         self._check_rotation(options)
         version = self.resolve_runtime()
-        with lock.hold(self.state_dir), self.reserve("launch") as reservation:
+        with self.reserve("launch") as reservation, ExitStack() as stack:
             answered = reservation.held
+            # Its holder may wait for the reservation: a launch that has that one does not wait.
+            waiting = Waiting() if answered else self._waiting
+            waiting.repeat(lambda: stack.enter_context(lock.hold(self.state_dir)))
             if answered:
                 self._protect_jobs(self.find_running)  # before hosts are created
             self.load_all_instances()
@@ -1245,13 +1252,21 @@ class Cluster(Runnable):
         self._launched, self._replaced = True, []
         return result
 
-    def _find_head(self) -> list[Host]:
-        """Return the orchestrator if it is running, else nothing."""
-        return [one for one in self.find_hosts() if one.role is Role.ORCHESTRATOR and one.state is HostState.RUNNING]
+    @property
+    def _waiting(self) -> Waiting:
+        return Waiting(limit=self.wait_limit, observer=self.observer)
+
+    def _find_head(self, *, ending: bool = False) -> list[Host]:
+        """Return the orchestrator if it is running, else nothing; with ``ending`` there may be several."""
+        hosts = self.check_termination() if ending else self.find_hosts()
+        return [one for one in hosts if one.role is Role.ORCHESTRATOR and one.state is HostState.RUNNING]
 
     def _reserve_running(self, reservation: Reservation) -> None:
         """Take a reservation on the running orchestrator, if there is one and it answers."""
-        running = self._find_head()
+        running = self._find_head(ending=reservation.what == "down")
+        if len(running) > 1:
+            reservation.unanswered = f"cluster {self.name} has {len(running)} orchestrators"
+            return
         try:
             self._access.open(running, patience=self._limits.for_query, observer=self._show_notices)
         except HostConnectionError as error:  # a launch waits for it, and takes the reservation then

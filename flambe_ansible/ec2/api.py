@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         KeyPairInfoTypeDef,
         RouteTableTypeDef,
         SecurityGroupTypeDef,
+        SnapshotTypeDef,
+        SpotInstanceRequestTypeDef,
         SubnetTypeDef,
         TagTypeDef,
         VolumeTypeDef,
@@ -96,6 +98,26 @@ def describe_volumes(ec2: EC2Client, filters: Filters) -> list[VolumeTypeDef]:
     """Return the volumes that match all filters."""
     pages = ec2.get_paginator("describe_volumes").paginate(Filters=_build_filters(filters))
     return [volume for page in pages for volume in page["Volumes"]]
+
+
+@aws_call("find snapshots")
+def describe_snapshots(ec2: EC2Client, filters: Filters) -> list[SnapshotTypeDef]:
+    """Return the account's own snapshots that match all filters.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html
+    """
+    pages = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=_build_filters(filters))
+    return [snapshot for page in pages for snapshot in page["Snapshots"]]
+
+
+@aws_call("find spot requests")
+def describe_spot_requests(ec2: EC2Client, filters: Filters) -> list[SpotInstanceRequestTypeDef]:
+    """Return the spot requests that match all filters, also ended ones of the last hours.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotInstanceRequests.html
+    """
+    pages = ec2.get_paginator("describe_spot_instance_requests").paginate(Filters=_build_filters(filters))
+    return [request for page in pages for request in page["SpotInstanceRequests"]]
 
 
 @aws_call("read the console of an instance")

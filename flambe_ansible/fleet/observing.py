@@ -37,8 +37,8 @@ def verify(digest: str, restart: Sequence[str] = (), path: str = RECEIPT) -> Non
     units or checks, or set ``boot``. If nothing differs, the command ``restart`` runs.
     """
     receipt = _read(path)
-    roles = receipt.get("roles", {})
     reason = _find_reason(receipt, digest)
+    roles = receipt["roles"] if receipt.get("schema") == SCHEMA else {}
     rebooted = not reason and receipt["boot_id"] != _read_boot_id()
     differs = {}
     for name, known in () if reason else roles.items():
@@ -102,18 +102,20 @@ def observe(proof: Mapping[str, Any], user: str) -> dict[str, str]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    """Read a receipt; {} if there is none that this version of the program can read."""
+    """Read a receipt; {} if there is none, or if it is damaged."""
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return document if isinstance(document, dict) and document.get("schema") == SCHEMA else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _find_reason(receipt: Mapping[str, Any], digest: str) -> str:
     """Return why a receipt proves nothing."""
     if not receipt:
         return "no launch has completed"
+    if receipt.get("schema") != SCHEMA:
+        return f"{RECEIPT} has version {receipt.get('schema')!r}, and this flambe-ansible supports version {SCHEMA}"
     same = receipt["digest"] == digest and receipt["python"] == sys.executable
     return "" if same else "the configuration changed"
 

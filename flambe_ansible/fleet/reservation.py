@@ -17,19 +17,25 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 from flambe_ansible.errors import ClusterBusyError, HostConnectionError, RemoteCommandError
+from flambe_ansible.events import Notice, Observer, ignore
 from flambe_ansible.fleet import holding
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Connections
 
+T = TypeVar("T")
+
 BEAT_SECONDS = 15.0
 SILENCE_SECONDS = 60.0  # as long as ServerAliveInterval times ServerAliveCountMax of the connections
 ANSWER_SECONDS = 60.0
+POLL_SECONDS = 2.0  # between two attempts of a command that waits
+NOTICE_SECONDS = 60.0
+NOTHING_CHANGED = "; nothing was changed"
 _NO_PYTHON = 127
 _LONGEST = 100  # characters
 _TIME = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\dZ")
@@ -62,19 +68,51 @@ class Holder:
         return {"who": self.who, "what": self.what, "since": self.since, "from": self.origin}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """How a command waits for a cluster that another one has reserved.
+
+    Attributes:
+        limit: Seconds.
+        observer: Receives a notice when the wait starts, and one a minute.
+    """
+
+    limit: float = 0.0
+    observer: Observer = ignore
+
+    def repeat(self, attempt: Callable[[], T]) -> T:
+        """Repeat an attempt until it does not raise ``ClusterBusyError``, or until the limit has passed."""
+        started, due = time.monotonic(), 0.0
+        while True:
+            try:
+                return attempt()
+            except ClusterBusyError as error:
+                elapsed = time.monotonic() - started
+                if error.state or elapsed >= self.limit:  # a job, which may run for days, is not waited for
+                    raise
+                if elapsed >= due:
+                    minutes = f" (for {elapsed / 60:.0f} min so far)" if due else ""
+                    reason = error.message.removesuffix(NOTHING_CHANGED)
+                    self.observer(Notice(message=f"waiting{minutes}: {reason}"))
+                    due = elapsed + NOTICE_SECONDS
+            time.sleep(min(POLL_SECONDS, max(started + self.limit - time.monotonic(), 0.0)))
+
+
 class Reservation:
     """The reservation of one cluster by this process; as a context manager it is released at the end of the block.
 
     Args:
         what: The command that reserves it.
         cluster: The cluster's name, for messages.
+        waiting: How it waits while another process has reserved the cluster.
 
     Attributes:
         unanswered: Why the orchestrator did not answer, or "".
     """
 
-    def __init__(self, what: str, *, cluster: str) -> None:
+    def __init__(self, what: str, *, cluster: str, waiting: Waiting = Waiting()) -> None:
         self.what = what
+        self._waiting = waiting
         self.unanswered = ""
         self._cluster = cluster
         self._host = ""
@@ -96,12 +134,14 @@ class Reservation:
         """Reserve the cluster on its orchestrator; does nothing if it was taken already.
 
         Raises:
-            ClusterBusyError: Another process holds the reservation; nothing was changed.
+            ClusterBusyError: Another process holds the reservation, also after the wait; nothing was changed.
             UnsupportedHostError: The host has no Python 3.8 or later.
             HostConnectionError: The host did not answer.
         """
-        if self.held:
-            return
+        if not self.held:
+            self._waiting.repeat(lambda: self._take(connections, host))
+
+    def _take(self, connections: Connections, host: Host) -> None:
         process, answer = self._start(connections, host)
         if answer is None:
             _end(process)
@@ -157,8 +197,8 @@ class Reservation:
         who = f"{holder.who} ({holder.origin})" if holder.origin else holder.who
         return ClusterBusyError(
             f"cluster {self._cluster} is reserved by {who or 'another user'}: {holder.what or 'a command'} is running"
-            f" there since {holder.since or 'just now'}; nothing was changed",
-            hint="wait until it has ended, then run this again; flambe-ans status CLUSTER shows who has reserved it",
+            f" there since {holder.since or 'just now'}{NOTHING_CHANGED}",
+            hint="run this again with --wait; flambe-ans status CLUSTER shows who has reserved it",
         )
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from flambe_ansible.errors import LabError
-from flambe_ansible.files import write_json
+from flambe_ansible.files import read_versioned, write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SETTINGS = "lab.json"
+VERSION = 1  # of the settings
 
 BRIDGE_PREFIX = "fl-"
 
@@ -95,8 +96,16 @@ class Settings:
 
 
 def load(name: str) -> Settings | None:
-    """Read a lab's settings; None if it does not exist. Settings of a newer version are ignored."""
-    document = read_json(lab_dir(name) / _SETTINGS)
+    """Read a lab's settings; None if it does not exist.
+
+    Raises:
+        StateVersionError: Another version of this package wrote them.
+    """
+    path, remedy = lab_dir(name) / _SETTINGS, "remove the folder of the lab once it has ended"
+    try:
+        document = read_versioned(path, version=VERSION, remedy=remedy, unversioned=dict)
+    except (NotADirectoryError, ValueError):
+        return None
     if document is None:
         return None
     known = {field.name: document[field.name] for field in fields(Settings) if field.name in document}
@@ -107,7 +116,8 @@ def load(name: str) -> Settings | None:
 
 def save(settings: Settings) -> None:
     """Write a lab's settings."""
-    write_json(settings.folder / _SETTINGS, asdict(settings))
+    load(settings.name)  # refuses those of another version
+    write_json(settings.folder / _SETTINGS, {"version": VERSION, **asdict(settings)})
 
 
 def all_labs() -> list[Settings]:

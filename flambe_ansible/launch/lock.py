@@ -5,24 +5,43 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from flambe_ansible import files
-from flambe_ansible.errors import ClusterError
+from flambe_ansible.errors import ClusterBusyError
 
 LOCK_FILE = "lock"
 _PATIENCE = 1.0  # seconds; ``is_held`` takes the lock for a moment
 
 
 @contextmanager
-def hold(state_dir: Path) -> Iterator[None]:
-    """Hold the cluster's lock; it ends with the process."""
+def hold(state_dir: Path, *, needed: bool = True) -> Iterator[None]:
+    """Hold the cluster's lock; it ends with the process.
+
+    Args:
+        state_dir: The cluster's state folder.
+        needed: Fail if the lock file cannot be written; a termination goes on.
+
+    Raises:
+        ClusterBusyError: Another process holds it.
+    """
     with ExitStack() as stack:
-        descriptor = _take(stack, state_dir / LOCK_FILE)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        with nullcontext() if needed else suppress(OSError):
+            descriptor = _take(stack, state_dir / LOCK_FILE)
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
         yield
+
+
+def check(state_dir: Path) -> None:
+    """Check that no process holds the cluster's lock.
+
+    Raises:
+        ClusterBusyError: A process of this machine launches or terminates the cluster.
+    """
+    if is_held(state_dir):
+        raise _make_error(state_dir / LOCK_FILE)
 
 
 def is_held(state_dir: Path) -> bool:
@@ -32,6 +51,8 @@ def is_held(state_dir: Path) -> bool:
             return False
     except BlockingIOError:
         return True
+    except OSError:  # the state folder cannot be written
+        return False
 
 
 def _take(stack: ExitStack, path: Path) -> int:
@@ -43,8 +64,12 @@ def _take(stack: ExitStack, path: Path) -> int:
             if time.monotonic() < deadline:
                 time.sleep(0.05)
                 continue
-            owner = path.read_text(errors="replace").strip() or "unknown"
-            raise ClusterError(
-                f"another launch or termination of this cluster is running (process {owner})",
-                hint="wait until it has ended, then run this again",
-            ) from error
+            raise _make_error(path) from error
+
+
+def _make_error(path: Path) -> ClusterBusyError:
+    owner = path.read_text(errors="replace").strip() or "unknown"
+    return ClusterBusyError(
+        f"another launch or termination of this cluster is running (process {owner})",
+        hint="run this again with --wait",
+    )

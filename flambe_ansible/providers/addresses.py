@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flambe_ansible.errors import HostError, UnsupportedHostError
-from flambe_ansible.files import write_json
+from flambe_ansible.files import read_versioned, write_json
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Connections, quote
 
 ADDRESSES_FILE = "addresses.json"
+VERSION = 1
 
 # Reads a JSON list of names, the first the host's own or ""; prints a JSON object of those that it could resolve.
 _RESOLVE = """
@@ -85,17 +86,25 @@ def check_each(connections: Connections, hosts: Sequence[Host]) -> dict[str, Hos
 
 
 def read(state_dir: Path) -> Mapping[str, str]:
-    """Read the addresses that were resolved last, by name."""
+    """Read the addresses that were resolved last, by name.
+
+    Raises:
+        StateVersionError: Another version of this package wrote the file.
+    """
     try:
-        document = json.loads((state_dir / ADDRESSES_FILE).read_text())
-    except (FileNotFoundError, ValueError):
+        document = read_versioned(
+            state_dir / ADDRESSES_FILE, version=VERSION, remedy="remove it, then launch again", unversioned=dict
+        )
+    except ValueError:
         return {}
-    return {name: address for name, address in document.items() if isinstance(address, str)}
+    known = document.get("addresses", document) if document else {}
+    return {name: address for name, address in known.items() if isinstance(address, str)}
 
 
 def write(state_dir: Path, resolved: Mapping[str, str]) -> None:
     """Record resolved addresses, by name."""
-    write_json(state_dir / ADDRESSES_FILE, dict(resolved))
+    read(state_dir)  # refuses a file of another version
+    write_json(state_dir / ADDRESSES_FILE, {"version": VERSION, "addresses": dict(resolved)})
 
 
 def is_address(text: str) -> bool:

@@ -265,8 +265,8 @@ class AWSProvider:
 
     def terminate(self) -> list[Host]:
         """Terminate every instance with the cluster's tags, and remove its alarms and its own resources."""
-        with lock.hold(self._state_dir()):
-            journal, tags = self.journal, self.spec.tags
+        with lock.hold(self._state_dir(), needed=False):
+            journal, tags = Journal(self._state_dir(), ending=True), self.spec.tags
             found = launching.find_instances(self._clients.ec2, tags, journal, settle=True)
             ending = instances.find(self._clients.ec2, tags, [HostState.SHUTTING_DOWN])
             self._end([*found, *ending])

@@ -207,7 +207,7 @@ class OwnResources:
 
         The hosts must have ended. Calling it again after an interruption deletes the rest.
         """
-        journal, removed = self._journal, []
+        journal, removed = Journal(self._state_dir(), RESOURCES_FILE, ending=True), []
         while any(one.age < VISIBLE_SECONDS and not self._exists(one.role) for one in journal.unfinished()):
             time.sleep(POLL_SECONDS)
         for group in groups.find(self._ec2, self._cluster):
@@ -302,7 +302,7 @@ class OwnResources:
     def _exists(self, kind: str) -> bool:
         if kind == GROUP:
             return bool(groups.find(self._ec2, self._cluster))
-        return keypairs.find(self._ec2, self._cluster) is not None
+        return kind == KEY_PAIR and keypairs.find(self._ec2, self._cluster) is not None
 
 
 def make_error(field: str, message: str, *, expected: str) -> ClusterConfigurationError:

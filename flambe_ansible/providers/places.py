@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flambe_ansible.files import write_json
+from flambe_ansible.files import StateVersionError, read_versioned, write_json
 
 FILE = "places.json"
+VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,22 +39,41 @@ def record(folder: Path, place: Place) -> None:
     """Record that a cluster was created."""
     known = read(folder)
     if place not in known:
-        write_json(folder / FILE, [asdict(one) for one in (*known, place)])
+        _write(folder, [*known, place])
 
 
 def forget(folder: Path, place: Place) -> None:
     """Record that a cluster was terminated."""
     known = read(folder)
     if place in known:
-        write_json(folder / FILE, [asdict(one) for one in known if one != place])
+        _write(folder, [one for one in known if one != place])
 
 
 def read(folder: Path) -> list[Place]:
-    """Read a state folder's records; none if they cannot be read, since only notes depend on them."""
+    """Read a state folder's records; none if they are damaged, since only notes depend on them.
+
+    Raises:
+        StateVersionError: Another version of this package wrote the file.
+    """
     try:
-        return [Place(**entry) for entry in json.loads((folder / FILE).read_text())]
-    except (OSError, ValueError, TypeError):
+        document = read_versioned(folder / FILE, version=VERSION, remedy="remove it", unversioned=list)
+        entries = document["places"] if isinstance(document, dict) else document or []
+        return [Place(**entry) for entry in entries]
+    except (OSError, ValueError, TypeError, KeyError):
         return []
+
+
+def read_all(root: Path) -> list[Place]:
+    """Read the records of all state folders; those of another version are left out."""
+    found = []
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        with suppress(StateVersionError):
+            found += read(folder)
+    return found
+
+
+def _write(folder: Path, places: Sequence[Place]) -> None:
+    write_json(folder / FILE, {"version": VERSION, "places": [asdict(one) for one in places]})
 
 
 def find_others(folder: Path, here: Place) -> list[Place]:
@@ -60,7 +81,7 @@ def find_others(folder: Path, here: Place) -> list[Place]:
 
     An account that is unknown here is taken to be the same.
     """
-    found = [place for path in sorted(folder.parent.iterdir()) for place in read(path)]
+    found = read_all(folder.parent)
 
     def is_other(place: Place) -> bool:
         same = (place.cluster, place.creator, place.endpoint) == (here.cluster, here.creator, here.endpoint)

@@ -207,6 +207,36 @@ def test_4_a_cluster_has_one_writer_and_a_killed_launch_ends(cluster: Cluster, l
     assert other.document("exec", "--", "ls -d other")["plain_factory_1"]["stdout"] == "other\n"
 
 
+# It fails if another launch runs it at the same time.
+ALONE = "mkdir /tmp/turn && sleep 3 && rmdir /tmp/turn && touch ~/turn-{}"
+
+
+def test_4_waiting_launches_take_turns(cluster: Cluster, lab: LabInfo, tmp_path: Path) -> None:
+    """Two launches of other users wait for a third one; then they run one after the other."""
+    cluster.write(2, setup_cmds=["sleep 25"])
+    waiters = [Cluster(tmp_path / name, lab) for name in ("first", "second")]
+    for number, waiter in enumerate(waiters):
+        waiter.file.parent.mkdir()
+        waiter.write(2, setup_cmds=[ALONE.format(number)])
+    impatient = Cluster(tmp_path, lab)
+    impatient.write(2)
+    with cluster.launching("sleep 25") as holder:
+        cloud.wait_until(lambda: bool(impatient.document("status")["reservation"]), "a reservation", 60)
+        started = [
+            subprocess.Popen(
+                [waiter.program, "launch", "--wait", str(waiter.file), "--yes"], env=waiter.environment,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )
+            for waiter in waiters
+        ]  # fmt: skip
+        holder.wait(120)
+        outputs = [one.communicate(timeout=200)[0] for one in started]
+    assert [one.returncode for one in started] == [0, 0], outputs
+    assert all("waiting: cluster plain is reserved by" in output for output in outputs)
+    found = impatient.document("exec", "--", "ls -d turn-0 turn-1; ls -d /tmp/turn")
+    assert {one["stdout"] for one in found.values()} == {"turn-0\nturn-1\n"}
+
+
 def test_4_a_killed_installation_ends_and_does_not_disturb_the_next(cluster: Cluster) -> None:
     cluster.write(2, runtime="flambe", setup_cmds=[FAKE_UV.format("exec sleep 302")])
     with cluster.launching("sleep 302") as launch:
@@ -334,9 +364,28 @@ def test_7_factories_are_removed_and_added(cluster: Cluster) -> None:
     assert "its factories: factory 0, factory 1" in output
 
 
-def test_8_down_leaves_nothing(cluster: Cluster) -> None:
-    assert len(cluster.document("down", "--yes")["terminated"]) == 3
+def test_8_down_without_the_file_leaves_nothing(cluster: Cluster, lab: LabInfo, tmp_path: Path) -> None:
+    other = Cluster(tmp_path, lab)
+    found = audit(other)
+    kinds = [one["kind"] for one in found["resources"]]
+    assert (found["state"], kinds.count("instance"), kinds.count("volume")) == ("running", 3, 3)
+    assert {*kinds} == {"instance", "volume", "alarm"}
+    assert found["remedy"].endswith(f"--lab {lab.name}")
+    other.file.write_text(f"!LabCluster\nname: plain\nlab: {lab.name}\nfactories: 3\n")
+    hint = f"next: flambe-ans down --name plain --lab {lab.name} "
+    assert hint in other.call("down", str(other.file), "--yes", code=3)
+    ended = other.call("down", "--name", "plain", "--lab", lab.name, "--yes", "--json")
+    assert len(json.loads(ended)["terminated"]) == 3
+    assert "so it is unknown" not in other.progress  # the orchestrator was reserved
+    assert audit(other) is None
     assert cluster.document("status")["state"] == "absent"
+
+
+def audit(cluster: Cluster) -> Any:
+    """Return what the audit of the lab shows about the cluster; None if that is nothing."""
+    output = cluster.call("audit", "--lab", cluster.lab.name, "--json", code=None)
+    [region] = json.loads(output[: output.rindex("}") + 1])["regions"]
+    return next((one for one in region["clusters"] if one["name"] == "plain"), None)
 
 
 SPENT = "budget is {:g} USD, and the cluster has spent"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import rich_click as click
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.durations import read_duration
 from flambe_ansible.cli.output import Output
-
-UNITS = {"m": 60, "h": 3600, "d": 86_400}
-LONGEST = 168 * 3600  # seconds
 
 
 @options.command("flambe-ans keep cluster.yaml 2h", "flambe-ans keep cluster.yaml 0m")
@@ -34,14 +30,3 @@ def keep(output: Output, file: str, duration: str) -> None:
         output.write_document({name: state.to_dict() for name, state in states.items()})
     else:
         output.console.print(render_idle(hosts, states))
-
-
-def read_duration(text: str) -> float:
-    """Read a duration such as ``30m``; return it in seconds."""
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([mhd])", text)
-    seconds = float(match[1]) * UNITS[match[2]] if match else -1.0
-    if not 0 <= seconds <= LONGEST or 0 < seconds < 1:
-        raise click.UsageError(
-            f"DURATION is {text!r}; expected a number with m, h or d, such as 30m, 2h or 1d, at most 7d"
-        )
-    return seconds

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     "flambe-ans launch cluster.yaml",
     "flambe-ans launch cluster.yaml --yes --on-failure terminate",
     "flambe-ans launch cluster.yaml --replace-dead",
+    "flambe-ans launch cluster.yaml --wait 30m",
     "flambe-ans launch cluster.yaml --dry-run --json",
 )
 @options.cluster_argument
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @options.rerun_option
 @click.option("--rotate-token", is_flag=True, help="Replace the token that Ray requires. Ray restarts; jobs end.")
 @options.secrets_option("orchestrator")
+@options.wait_option
 @click.option("--dry-run", is_flag=True, help="Show the plan and exit.")
 @options.json_option
 @click.pass_context
@@ -49,6 +51,7 @@ def launch(
     rerun_setup: bool,
     rotate_token: bool,
     secrets_file: Path | None,
+    wait: float | None,
     dry_run: bool,
 ) -> None:
     """Create or update a cluster.
@@ -62,14 +65,14 @@ def launch(
     that of its failure. Run the command again: it continues.
 
     If another user is launching or submitting, or if Ray would be restarted while a job is running, the command fails
-    and changes nothing.
+    and changes nothing. With --wait it waits until the other command has ended.
     """
     from flambe_ansible.cli.launching import attempt, check, confirm, finish, report_failed, settle
     from flambe_ansible.cli.render.plan import render_plan
 
     output: Output = ctx.obj
     output.next_command = output.command
-    with options.open_cluster(output, file) as cluster:
+    with options.open_cluster(output, file, wait=wait) as cluster:
         if replace_dead:
             _find_dead(output, cluster)
         plan = cluster.plan()

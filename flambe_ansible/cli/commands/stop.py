@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 @options.command("flambe-ans stop cluster.yaml", "flambe-ans stop cluster.yaml train")
 @options.cluster_argument
 @options.job_argument
+@options.wait_option
 @options.json_option
 @click.pass_obj
-def stop(output: Output, file: str, job: str) -> None:
+def stop(output: Output, file: str, job: str, wait: float | None) -> None:
     """Stop the running job. The hosts and the results are kept.
 
     JOB is the id, the name or the beginning of the id of a job on a cluster with `runtime: ray`; it may be left out if
@@ -27,7 +28,7 @@ def stop(output: Output, file: str, job: str) -> None:
     The command returns when the job has ended, with `runtime: flambe` when the hosts are ready for the next job. If no
     job is running, nothing changes.
     """
-    with options.open_cluster(output, file) as cluster:
+    with options.open_cluster(output, file, wait=wait) as cluster:
         if cluster.runs_commands:
             _stop_command(output, cluster, job)
             return

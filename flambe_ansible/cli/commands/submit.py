@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flambe_ansible.runnable.document import RunnableFile
 
 
-FILE_OPTIONS = ("force", "yes", "rerun_setup", "secrets_file")
+FILE_OPTIONS = ("force", "yes", "rerun_setup", "secrets_file", "wait")
 COMMAND_OPTIONS = ("workdir", "env", "name", "results", "allow_large")
 
 
@@ -47,6 +47,7 @@ COMMAND_OPTIONS = ("workdir", "env", "name", "results", "allow_large")
 @click.option("-y", "--yes", is_flag=True, help="FILE: do not ask for confirmation.")
 @click.option("--rerun-setup", is_flag=True, help="FILE: run setup_cmds again, even if nothing changed.")
 @options.secrets_option("orchestrator")
+@options.wait_option
 @click.option(
     "--workdir",
     metavar="DIR",
@@ -95,11 +96,11 @@ def submit(ctx: click.Context, /, file: str | None, cluster_file: str, follow: b
     if (file is None) == (not command):
         raise click.UsageError("give either FILE, or a command after `--`: -- python train.py")
     _check_options(ctx, FILE_OPTIONS if command else COMMAND_OPTIONS, "FILE" if command else "a command after `--`")
-    with options.open_cluster(output, cluster_file) as cluster:
+    with options.open_cluster(output, cluster_file, wait=given.pop("wait")) as cluster:
         if command:
             chosen = {name: given[name] for name in COMMAND_OPTIONS}
             ctx.exit(submit_command(output, cluster, command, follow=follow, **chosen))
-        chosen = {name: given[name] for name in FILE_OPTIONS}
+        chosen = {name: given[name] for name in FILE_OPTIONS if name in given}
         ctx.exit(_submit_file(output, cluster, str(file), follow=follow, **chosen))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -12,7 +15,7 @@ import pytest
 
 from flambe_ansible.errors import ClusterBusyError, HostConnectionError, RemoteCommandError, UnsupportedHostError
 from flambe_ansible.fleet import reservation
-from flambe_ansible.fleet.reservation import Holder, Reservation, find_holder
+from flambe_ansible.fleet.reservation import Holder, Reservation, Waiting, find_holder
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Completed, Connections
 from tests.unit.cli.made_up import HOSTS
@@ -135,3 +138,103 @@ def test_the_command_has_no_character_that_shells_change(shell: str) -> None:
     assert not set(command) & set("!\\\n`")
     done = subprocess.run([shell, "-c", command], input=b"print(1)", capture_output=True, check=False)
     assert done.stdout == b"1\n"
+
+
+# Waiting.
+
+
+@pytest.fixture
+def quick(connections: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses of the program on the host, and between attempts."""
+    write = reservation._write_program
+    monkeypatch.setattr(
+        reservation, "_write_program", lambda call: write(call).replace(b"PATIENCE = 2.0", b"PATIENCE = 0.1")
+    )
+    monkeypatch.setattr(reservation, "POLL_SECONDS", 0.05)
+
+
+def test_a_wait_names_the_holder_and_takes_its_turn(
+    connections: Any, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reservation, "NOTICE_SECONDS", 0.4)
+    notices: list[str] = []
+    waiting = Waiting(limit=30, observer=lambda event: notices.append(event.message))  # type: ignore[attr-defined]
+    with Reservation("launch", cluster="demo") as first:
+        first.take(connections, HEAD)
+        threading.Timer(2.0, first.release).start()
+        with Reservation("submit", cluster="demo", waiting=waiting) as second:
+            second.take(connections, HEAD)
+            assert second.held
+            assert not first.held
+    assert 2 <= len(notices) <= 6
+    assert notices[0].startswith("waiting: cluster demo is reserved by ")
+    assert ": launch is running there since 20" in notices[0]
+    assert "nothing was changed" not in notices[0]
+    assert notices[1].startswith("waiting (for 0 min so far): ")
+
+
+def test_the_limit_of_a_wait(connections: Any, quick: None) -> None:
+    with Reservation("launch", cluster="demo") as first:
+        first.take(connections, HEAD)
+        second = Reservation("submit", cluster="demo", waiting=Waiting(limit=0.3))
+        started = time.monotonic()
+        with pytest.raises(ClusterBusyError, match="is reserved by"):
+            second.take(connections, HEAD)
+        assert time.monotonic() - started >= 0.3
+        assert not second.held
+
+
+def test_a_running_job_is_not_waited_for() -> None:
+    calls: list[int] = []
+
+    def attempt() -> None:
+        calls.append(1)
+        raise ClusterBusyError("job train is running", state="running")
+
+    with pytest.raises(ClusterBusyError):
+        Waiting(limit=math.inf).repeat(attempt)
+    assert len(calls) == 1
+
+
+def test_ctrl_c_ends_a_wait_and_leaves_no_process(
+    connections: Any, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    original = connections.start.side_effect
+    connections.start.side_effect = lambda *given: started.append(original(*given)) or started[-1]
+
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with Reservation("launch", cluster="demo") as first:
+        first.take(connections, HEAD)
+        monkeypatch.setattr(reservation, "time", SimpleNamespace(monotonic=time.monotonic, sleep=interrupt))
+        with (
+            pytest.raises(KeyboardInterrupt),
+            Reservation("submit", cluster="demo", waiting=Waiting(limit=60)) as second,
+        ):
+            second.take(connections, HEAD)
+        assert started[1].poll() is not None
+        first.check()
+
+
+def test_two_waiters_and_a_holder_take_turns_one_at_a_time(connections: Any, quick: None) -> None:
+    inside, most, turns = 0, 0, []
+
+    def work(name: str) -> None:
+        nonlocal inside, most
+        with Reservation(name, cluster="demo", waiting=Waiting(limit=60)) as made:
+            made.take(connections, HEAD)
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.3)
+            made.check()
+            turns.append(name)
+            inside -= 1
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("holder", "first", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (most, sorted(turns)) == (1, ["first", "holder", "second"])

@@ -17,6 +17,7 @@ from flambe_ansible import ec2
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.doctor.account import examine_alarms
 from flambe_ansible.ec2 import alarms, api
+from flambe_ansible.ec2.tagged import list_tagged
 from flambe_ansible.errors import AWSError
 from flambe_ansible.lab import policies
 from flambe_ansible.lab.authorization import WITHOUT_PERMISSION, Guard
@@ -262,9 +263,15 @@ def find_role(lab: ServedLab) -> object:
     return examine_alarms(cluster.clients, cluster.aws.build_alarm_of(alarms.NO_INSTANCE, 5))
 
 
+def audit(lab: ServedLab) -> object:
+    return list_tagged(make_cluster(lab).clients).denied
+
+
 # Flows that go on without their action, with another result.
 DEGRADED: dict[str, Callable[[ServedLab], object]] = {
     "ec2:DescribeRouteTables": plan,
+    "ec2:DescribeSnapshots": audit,
+    "ec2:DescribeSpotInstanceRequests": audit,
     "ec2:DescribeSpotPriceHistory": read_spot_prices,
     "iam:GetRole": find_role,
     "pricing:GetProducts": read_prices,

@@ -1,0 +1,23 @@
+"""The API of a region or of a lab, for commands that are not about the file of one cluster."""
+
+from __future__ import annotations
+
+from flambe_ansible import lab as labs
+from flambe_ansible.ec2 import session
+from flambe_ansible.ec2.clients import Clients
+
+
+def open_region(region: str | None) -> Clients:
+    """Return the clients of a region with the local credentials; None is the locally configured region."""
+    return Clients(lambda: session.make_session(region), lambda: None)
+
+
+def open_lab(name: str) -> Clients:
+    """Return the clients of a lab.
+
+    Raises:
+        LabError: The lab is not running.
+    """
+    info = labs.info(name)
+    made = session.make_isolated_session(info.region, access_key=info.access_key, secret_key=info.secret_key)
+    return Clients(lambda: made, lambda: info.endpoint)
