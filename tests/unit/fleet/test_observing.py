@@ -119,7 +119,7 @@ def test_a_receipt_that_proves_nothing(verify: Verify, host: Path) -> None:
         receipt.write_text(text)
         assert verify() == {"reason": "no launch has completed", "differs": {}, "roles": []}
     receipt.write_text(json.dumps({"schema": 99}))
-    reason = "/var/lib/flambe-cluster/receipt.json has version 99, and this flambe-ansible supports version 1"
+    reason = "/var/lib/flambe-cluster/receipt.json has version 99, and this flambe-ansible supports version 2"
     assert verify() == {"reason": reason, "differs": {}, "roles": []}
     for _ in range(2):
         observing.remove(path=str(receipt))
