@@ -1,7 +1,7 @@
 """Control codes in text from hosts: a terminal would execute them.
 
-A sequence can set the clipboard or the title, or make the terminal type an answer into the shell. Colours, and the movements
-of the cursor that progress bars use, are harmless in the output of a job and have no place in a message.
+A sequence can set the clipboard or the title, or make the terminal type an answer into the shell. Colours, and the
+movements of the cursor that progress bars use, are harmless in the output of a job and have no place in a message.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class OutputFilter:
         self._rest = ""
 
     def __call__(self, text: str, *, final: bool = False) -> str:
-        """Return the next part without them; a sequence that is cut off waits for its end, or for the ``final`` part."""
+        """Return the next part without them; a sequence that is cut off waits for its end, unless this is ``final``."""
         text = self._rest + text
         unfinished = None if final else _UNFINISHED.search(text)
         self._rest = text[unfinished.start() :] if unfinished else ""

@@ -229,7 +229,7 @@ class Connections(Links):
     ) -> None:
         """Fetch files or folders from a host; the arguments are those of :meth:`put`.
 
-        Links that are absolute or lead out of the folder, devices, pipes and sockets are left out, and so are the setuid
+        Links that are absolute or lead out of the folder, devices, pipes and sockets are left out, and so are setuid
         and setgid bits.
         """
         paths = [sources] if isinstance(sources, str) else sources

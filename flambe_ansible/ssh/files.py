@@ -13,7 +13,7 @@ _GREETING = (
     "the login shell prints text before the command, which breaks rsync; "
     "print it in interactive shells only, for example below [ -t 0 ] in ~/.bashrc"
 )
-# What a host sends is not trusted: no links that lead out of the folder, no devices, no programs that run as their owner.
+# What a host sends is not trusted: no links out of the folder, no devices, no programs that run as their owner.
 _FETCH_OPTIONS = ("--safe-links", "--no-devices", "--no-specials", "--chmod=ug-s")
 _PROGRESS = re.compile(rb"^\s*([\d,.]+)\s+(\d+)%\s+(\S+/s)")
 

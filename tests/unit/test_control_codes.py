@@ -16,7 +16,7 @@ PROGRESS = "\r\x1b[2K 10%\x1b[1A\x1b[?25l"
 @pytest.mark.parametrize(
     ("text", "stripped", "filtered"),
     [
-        ("a – ü\tb\n", "a – ü\tb\n", "a – ü\tb\n"),
+        ("a é ü\tb\n", "a é ü\tb\n", "a é ü\tb\n"),
         (f"a{CLIPBOARD}b", "ab", "ab"),
         (f"a{TITLE}b", "ab", "ab"),
         (f"a{REPORT}b", "ab", "ab"),
