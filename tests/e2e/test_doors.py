@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from flambe_ansible.lab import LabInfo
-from tests.e2e import cloud
+from tests.e2e import cloud, listeners
 from tests.e2e.canaries import Canaries, Watch
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -165,6 +165,13 @@ def test_1_a_launch_and_a_search_that_can_find(doors: Doors) -> None:
     hosts = {name for _, name in doors.canaries.search(doors.lab.state_dir / "hosts")}
     assert hosts == set.union(*ON_HOSTS.values())
     assert hosts < planted
+
+
+def test_1_hosts_without_ray_listen_on_nothing_but_ssh(doors: Doors) -> None:
+    found = json.loads(doors.call("exec", "cluster.yaml", "--json", "--", listeners.COMMAND))
+    assert set(
+        map(frozenset, listeners.read_listeners({name: one["stdout"] for name, one in found.items()}).values())
+    ) == {frozenset()}
 
 
 def test_2_failures_show_no_secret(doors: Doors) -> None:
