@@ -61,7 +61,7 @@ class Doors:
         self.write()
 
     def write(self, **changes: Any) -> None:
-        """Write the configuration; a setup command fetches the hosts' pip.conf from a file on them, as docs advise."""
+        """Write the configuration."""
         fields = {"name": NAME, "lab": self.lab.name, "factories_num": 1, "runtime": "none", **changes}
         (self.folder / "cluster.yaml").write_text("!LabCluster\n" + yaml.safe_dump(fields))
 
@@ -160,18 +160,15 @@ def test_1_a_launch_and_a_search_that_can_find(doors: Doors) -> None:
         os.chown(path, 1000, 1000)
     doors.launch("--force")
     check(doors)
-    planted = set(doors.canaries.cores) - set(ENVIRONMENT)
     assert {name for _, name in doors.canaries.search(doors.folder)} >= set(FILES)
     hosts = {name for _, name in doors.canaries.search(doors.lab.state_dir / "hosts")}
     assert hosts == set.union(*ON_HOSTS.values())
-    assert hosts < planted
 
 
 def test_1_hosts_without_ray_listen_on_nothing_but_ssh(doors: Doors) -> None:
     found = json.loads(doors.call("exec", "cluster.yaml", "--json", "--", listeners.COMMAND))
-    assert set(
-        map(frozenset, listeners.read_listeners({name: one["stdout"] for name, one in found.items()}).values())
-    ) == {frozenset()}
+    ports = listeners.read_listeners({name: one["stdout"] for name, one in found.items()})
+    assert ports == {f"{NAME}_orchestrator": set(), f"{NAME}_factory_0": set()}
 
 
 def test_2_failures_show_no_secret(doors: Doors) -> None:
