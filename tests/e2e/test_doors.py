@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from flambe_ansible.lab import LabInfo
+from flambe_ansible.ssh import known_hosts
 from tests.e2e import cloud, listeners
 from tests.e2e.canaries import Canaries, Watch
 
@@ -26,6 +27,7 @@ NAME = "doors"
 ENVIRONMENT = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "WANDB_API_KEY", "GITHUB_TOKEN", "PGPASSWORD", "MY_SECRET")
 FILES = ("profile key", "profile token", "value of [A]", "value of [B]", "value with a colon", "value over lines")
 URLS = ("git token", "index password", "index password in pip.conf", "requirement's password", "resource's password")
+LAUNCH = "launch cluster.yaml --yes --debug --secrets secrets.ini"
 OWN_KEY, CLUSTER_KEY = "content of the user's key", "content of the cluster's key"
 NOWHERE = "https://user:{}@127.0.0.1:9/{}"  # nothing listens there
 # The user's own files on this machine, and the files on hosts with the secrets that they contain.
@@ -78,7 +80,7 @@ class Doors:
         return done.stdout
 
     def launch(self, *words: str, code: int = 0) -> None:
-        self.call("launch", "cluster.yaml", "--yes", "--debug", "--secrets", "secrets.ini", *words, code=code)
+        self.call(*LAUNCH.split(), *words, code=code)
 
     def find_on_this_machine(self) -> set[tuple[str, str]]:
         """Search what commands printed, and the folders of the user and of the lab, without the hosts' disks."""
@@ -104,11 +106,17 @@ class Doors:
                     private = path.stat().st_mode & 0o077 == 0
                     if name not in ON_HOSTS.get(shown, ()) or not private:
                         found.add((f"{host}:{shown}", name))
-            journals = [f"--directory={folder}/log/journal" for folder in (upper / "var", root / "run")]
-            for journal in journals:
-                argv = ["journalctl", "--quiet", "--no-pager", "--all", "--output=export", journal]
-                text = subprocess.run(argv, capture_output=True, check=False).stdout
-                found |= {(f"{host}:journal", name) for name in self.canaries.find(text)}
+            argv = [
+                "journalctl",
+                "--quiet",
+                "--no-pager",
+                "--all",
+                "--output=export",
+                f"--directory={upper}/var/log/journal",
+            ]
+            journal = subprocess.run(argv, capture_output=True, check=True).stdout
+            assert b"sshd" in journal
+            found |= {(f"{host}:journal", name) for name in self.canaries.find(journal)}
         return found
 
 
@@ -169,6 +177,32 @@ def test_1_hosts_without_ray_listen_on_nothing_but_ssh(doors: Doors) -> None:
     found = json.loads(doors.call("exec", "cluster.yaml", "--json", "--", listeners.COMMAND))
     ports = listeners.read_listeners({name: one["stdout"] for name, one in found.items()})
     assert ports == {f"{NAME}_orchestrator": set(), f"{NAME}_factory_0": set()}
+
+
+def test_1_a_pinned_key_is_replaced_by_the_keys_of_the_console_or_refused(doors: Doors) -> None:
+    """As after a first launch whose console showed no keys yet; then as if another machine had answered it."""
+    [file] = (doors.folder / "state/clusters").glob(f"{NAME}-*/known_hosts")
+    verified = file.read_text()
+    alias = verified.split()[0]
+    first = known_hosts.keys_of(file, alias)[0]
+    known_hosts.replace(file, alias, [first])
+    known_hosts.mark_pinned(file, alias)
+    doors.launch()
+    assert (sorted(file.read_text().splitlines()), known_hosts.is_pinned(file, alias)) == (
+        sorted(verified.splitlines()),
+        False,
+    )
+    other = doors.folder / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
+    wrong = other.with_suffix(".pub").read_text()
+    known_hosts.replace(file, alias, [wrong])
+    known_hosts.mark_pinned(file, alias)
+    doors.launch(code=5)
+    message = doors.printed[LAUNCH]
+    assert known_hosts.fingerprint(wrong) in message
+    assert known_hosts.fingerprint(first) in message
+    assert "nothing was sent to it" in message
+    file.write_text(verified)
 
 
 def test_2_failures_show_no_secret(doors: Doors) -> None:
