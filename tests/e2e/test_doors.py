@@ -31,7 +31,7 @@ LAUNCH = "launch cluster.yaml --yes --debug --secrets secrets.ini"
 OWN_KEY, CLUSTER_KEY = "content of the user's key", "content of the cluster's key"
 NOWHERE = "https://user:{}@127.0.0.1:9/{}"  # nothing listens there
 # The user's own files on this machine, and the files on hosts with the secrets that they contain.
-GIVEN = {"secrets.ini", "cluster.yaml", ".aws/credentials", "survey.yaml", "key", "extension.yaml"}
+GIVEN = {"secrets.ini", "cluster.yaml", ".aws/credentials", "survey.yaml", "key", "experiment.yaml"}
 ON_HOSTS = {
     "/home/ubuntu/secrets.ini": set(FILES[2:]),
     "/home/ubuntu/.config/pip/pip.conf": {"index password in pip.conf"},
@@ -206,7 +206,7 @@ def test_1_a_pinned_key_is_replaced_by_the_keys_of_the_console_or_refused(doors:
 
 
 def test_2_failures_show_no_secret(doors: Doors) -> None:
-    """A setup command fails; nothing answers at the package index, at the git server, and at a resource's server."""
+    """A setup command fails; nothing answers at the package index and at the git server; an experiment is refused."""
     doors.write(setup_cmds=["cat secrets.ini > /dev/null; echo no disk >&2; exit 7"])
     doors.launch("--on-failure", "keep", code=6)
     index = NOWHERE.format(doors.canaries.quoted("index password"), "simple")
@@ -220,8 +220,8 @@ def test_2_failures_show_no_secret(doors: Doors) -> None:
     (doors.folder / "survey.yaml").write_text(f"survey: git+{repository}\n---\n!survey.Survey\nsteps: 1\n")
     doors.call("run", "survey.yaml", "--debug", code=None)
     experiment = f"!Experiment\nname: x\nresources: {{data: '{resource}'}}\npipeline: {{}}\n"
-    (doors.folder / "extension.yaml").write_text(experiment)
-    doors.call("run", "extension.yaml", "--debug", code=None)
+    (doors.folder / "experiment.yaml").write_text(experiment)
+    doors.call("run", "experiment.yaml", "--debug", code=None)
     check(doors)
 
 
