@@ -206,14 +206,8 @@ def test_1_a_pinned_key_is_replaced_by_the_keys_of_the_console_or_refused(doors:
 
 
 def test_2_failures_show_no_secret(doors: Doors) -> None:
-    """A setup command fails; nothing answers at the package index and at the git server; an experiment is refused."""
+    """A setup command fails; nothing answers at the git server; an experiment is refused."""
     doors.write(setup_cmds=["cat secrets.ini > /dev/null; echo no disk >&2; exit 7"])
-    doors.launch("--on-failure", "keep", code=6)
-    index = NOWHERE.format(doors.canaries.quoted("index password"), "simple")
-    package = f"six @ {NOWHERE.format(doors.canaries.quoted(URLS[3]), 'six-1.0-py3-none-any.whl')}"
-    doors.write(runtime={"ray": "2.60.0", "index_url": index})
-    doors.launch("--on-failure", "keep", code=6)
-    doors.write(runtime={"ray": "2.60.0", "packages": [package]})
     doors.launch("--on-failure", "keep", code=6)
     repository = NOWHERE.format(doors.canaries.quoted("git token"), "team/survey.git")
     resource = NOWHERE.format(doors.canaries.quoted("resource's password"), "data.tsv")
@@ -222,6 +216,18 @@ def test_2_failures_show_no_secret(doors: Doors) -> None:
     experiment = f"!Experiment\nname: x\nresources: {{data: '{resource}'}}\npipeline: {{}}\n"
     (doors.folder / "experiment.yaml").write_text(experiment)
     doors.call("run", "experiment.yaml", "--debug", code=None)
+    check(doors)
+
+
+@pytest.mark.long
+def test_2_installations_that_fail_show_no_secret(doors: Doors) -> None:
+    """Nothing answers at the package index, nor at the URL of a package."""
+    index = NOWHERE.format(doors.canaries.quoted("index password"), "simple")
+    package = f"six @ {NOWHERE.format(doors.canaries.quoted(URLS[3]), 'six-1.0-py3-none-any.whl')}"
+    doors.write(runtime={"ray": "2.60.0", "index_url": index})
+    doors.launch("--on-failure", "keep", code=6)
+    doors.write(runtime={"ray": "2.60.0", "packages": [package]})
+    doors.launch("--on-failure", "keep", code=6)
     check(doors)
 
 
