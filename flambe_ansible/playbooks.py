@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from flambe_ansible import paths, playbook_guard
+from flambe_ansible import control_codes, paths, playbook_guard
 from flambe_ansible.errors import CancelledError, PlaybookError, TaskFailure
 from flambe_ansible.events import Observer, ignore
 from flambe_ansible.files import write_json
@@ -154,7 +154,7 @@ class _Run:
 
     def _write(self, event: Mapping[str, Any]) -> None:
         self._pid = event.get("pid") or self._pid
-        text = event.get("stdout") or ""
+        text = control_codes.strip(event.get("stdout") or "")
         if not text.strip() or self.log is None:
             return
         if event.get("event") in ("verbose", "error", "warning", "deprecated", "system_warning"):

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import IO
 
 from flambe_ansible.cli import remote
-from flambe_ansible.cli.output import Output
+from flambe_ansible.cli.output import Output, write_output
 from flambe_ansible.cli.render.words import shorten_host
+from flambe_ansible.control_codes import OutputFilter
 
 AT_ONCE = 64  # hosts
 
@@ -122,7 +123,7 @@ class _Run:
 
 def _print_lines(stream: IO[str], target: IO[str], prefix: str, lock: threading.Lock) -> None:
     """Print each line of a stream as it arrives."""
+    clean = OutputFilter()
     for line in stream:
         with lock:
-            target.write(prefix + line.removesuffix("\n") + "\n")
-            target.flush()
+            write_output(target, prefix + line.removesuffix("\n") + "\n", clean, final=True)

@@ -8,8 +8,9 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING
 
-from flambe_ansible.cli.output import Output
+from flambe_ansible.cli.output import Output, write_output
 from flambe_ansible.cli.remote import tie_to_connection, watch_reader
+from flambe_ansible.control_codes import OutputFilter
 from flambe_ansible.errors import HostConnectionError
 from flambe_ansible.events import Notice
 
@@ -41,6 +42,7 @@ class JobLog:
         self._job = job
         self._offset = offset
         self._sink = to or sys.stdout
+        self._clean = OutputFilter()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def show(self, *, follow: bool) -> None:
@@ -76,8 +78,7 @@ class JobLog:
             with watch_reader(self._sink, process.terminate):
                 while block := process.stdout.read1(_BLOCK):  # type: ignore[attr-defined]
                     self._offset += len(block)
-                    self._sink.write(self._decoder.decode(block))
-                    self._sink.flush()
+                    write_output(self._sink, self._decoder.decode(block), self._clean)
                 return process.wait()
         finally:
             if process.stdin:

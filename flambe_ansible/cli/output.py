@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
+from flambe_ansible import control_codes
 from flambe_ansible.cli.render.words import wrap, wrap_command
 from flambe_ansible.events import Event, Notice
 
@@ -18,7 +22,15 @@ PLAIN_WIDTH = 120  # columns if the stream is not a terminal
 
 
 class PlainConsole(Console):
-    """A console that raises an error if its stream is closed; rich would exit with code 1."""
+    """A console without control codes of the text, which may come from a host.
+
+    It raises an error if its stream is closed; rich would exit with code 1.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as rich does; only rich's own control codes remain."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else control_codes.strip(text), style, control)
 
     def on_broken_pipe(self) -> None:
         """Re-raise the error that is being handled."""
@@ -29,6 +41,12 @@ def make_console(stream: IO[str]) -> Console:
     """Make a console that prints text unchanged: no markup, no emoji, no highlighting."""
     width = None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
     return PlainConsole(file=stream, markup=False, highlight=False, emoji=False, width=width)
+
+
+def write_output(stream: IO[str], text: str, clean: control_codes.OutputFilter, *, final: bool = False) -> None:
+    """Write output of a host: unchanged to a file or pipe, without dangerous control codes to a terminal."""
+    stream.write(clean(text, final=final) if stream.isatty() else text)
+    stream.flush()
 
 
 def print_line(console: Console, text: Text) -> None:
@@ -104,5 +122,6 @@ class Output:
     def write_document(self, document: Any) -> None:
         """Print the JSON document."""
         text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+        text = re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)  # json escapes those below 0x20
         self._stdout.file.write(text + "\n")
         self._stdout.file.flush()

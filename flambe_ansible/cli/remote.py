@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from flambe_ansible.cli.output import write_output
+from flambe_ansible.control_codes import OutputFilter
 from flambe_ansible.errors import HostConnectionError
 
 if TYPE_CHECKING:
@@ -116,15 +118,14 @@ def show_log(cluster: Cluster, *, follow: bool = False, lines: int = 0, to: IO[s
     """
     host = cluster.fleet.head
     command = cluster.file_jobs.log_command(follow=follow, lines=lines)
-    sink = to or sys.stdout
+    sink, clean = to or sys.stdout, OutputFilter()
     sink.flush()
     process = start(cluster.connections.argv(host), command=command)
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     try:
         with watch_reader(sink, lambda: end(process)):
             for line in process.stdout:
-                sink.write(line)
-                sink.flush()
+                write_output(sink, line, clean)
             code = process.wait()
     finally:
         end(process)

@@ -46,7 +46,7 @@ def download(
     prefix = key if is_file else key.rstrip("/")
     wanted = {target / one["Key"].removeprefix(prefix).lstrip("/"): one for one in objects}
     for path in wanted:
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not path.resolve().is_relative_to(target.resolve()):
             raise AWSError(
                 f"{url}: the key {wanted[path]['Key']!r} leads outside its folder", operation="ListObjectsV2"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runnable.checks import NAME
 
 RAY_RESULTS = "ray_results"  # Ray's own name, in the home folder
+_FOLDER = re.compile(r"\w[\w.-]*")
 _CHECKPOINTS = ("*.pt", "checkpoint_*")
 _VANISHED = 24  # rsync's exit code if files were removed while it copied, as a running job may do
 
@@ -60,6 +62,7 @@ def pull_command(fleet: Fleet, job: CommandJob, destination: Path, *, checkpoint
     """Copy the log and the results of a command's job into ``destination/ID``, and Ray's own results beside it."""
     excluded = () if checkpoints else _CHECKPOINTS
     target = _make_folder(destination, job.id)
+    inside = _find_inside(target, job.results)
     if fleet.orchestrator.ask(f"test ! -e {shlex.quote(job.log)} || echo yes").strip():
         _get(fleet, job.log, target)
     if fleet.orchestrator.existing_dir(RAY_RESULTS):
@@ -70,14 +73,12 @@ def pull_command(fleet: Fleet, job: CommandJob, destination: Path, *, checkpoint
     if not fleet.orchestrator.existing_dir(folder):
         what = f"{job.id} has written no folder {job.results}"
         return Pulled(path=target, missing=f"{what}; `submit --results DIR` sets its name")
-    _get(fleet, f"{folder}/", target / job.results, excluded=excluded)
+    _get(fleet, f"{folder}/", inside, excluded=excluded)
     return Pulled(path=target)
 
 
 def _pull_custom(fleet: Fleet, job: JobState, destination: Path, *, excluded: Sequence[str]) -> Pulled:
     """Copy the results folder of a custom runnable, if it has one, and its log."""
-    if not all(part.isidentifier() for part in job.name.split(".")):  # it becomes the name of a local folder
-        raise RunError(f"{job.name!r} is not a valid name of a runnable", state=job.state)
     target = _make_folder(destination, job.name)
     missing = ""
     if not job.save_path:
@@ -92,9 +93,20 @@ def _pull_custom(fleet: Fleet, job: JobState, destination: Path, *, excluded: Se
 
 
 def _make_folder(destination: Path, name: str) -> Path:
-    target = destination / name
+    """Make the local folder of a job; its name may come from a host."""
+    if not _FOLDER.fullmatch(name):
+        raise RunError(f"{name!r} cannot be the name of a local folder; nothing was copied")
+    target = _find_inside(destination, name)
     target.mkdir(parents=True, exist_ok=True)
     return target
+
+
+def _find_inside(folder: Path, name: str) -> Path:
+    """Return the path of a relative name; refuse one that leads out of the folder, through a link too."""
+    path = folder / name
+    if ".." in Path(name).parts or not path.resolve().is_relative_to(folder.resolve()):
+        raise RunError(f"{name!r} leads out of {folder}; nothing was copied")
+    return path
 
 
 def _get(fleet: Fleet, source: str, target: Path, *, excluded: Sequence[str] = ()) -> None:

@@ -56,7 +56,7 @@ def resolve(connections: Connections, hosts: Sequence[Host]) -> dict[str, str]:
     question = json.dumps([names, head.private_ip, others[0].private_ip if others else ""])
     command = quote(["/usr/bin/env", "python3", "-c", f"exec({_RESOLVE!r})"])  # one line: csh requires it
     answer = connections.ask(head, command, input=question, about="the addresses of the other hosts")
-    found: dict[str, str] = json.loads(answer.stdout)
+    found = {name: text for name, text in json.loads(answer.stdout).items() if is_address(text)}
     missing = [name for name in names if name not in found]
     if missing:
         raise UnsupportedHostError(

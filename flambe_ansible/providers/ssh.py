@@ -16,6 +16,7 @@ from flambe_ansible.launch.plan import HostPlan, plan_reuse
 from flambe_ansible.providers import addresses
 from flambe_ansible.providers.given import not_managed
 from flambe_ansible.ssh import Connections, user_config
+from flambe_ansible.ssh.known_hosts import REVOKED
 from flambe_ansible.validation.addresses import (
     HostAddress,
     known_hosts_name,
@@ -120,18 +121,18 @@ class SSHProvider:
         return set()
 
     def host_keys(self, host: Host) -> list[str] | None:
-        """Return the keys of a host in ``host_keys``, else those in the user's known_hosts."""
+        """Return the keys of a host in ``host_keys``, else those in the user's known_hosts, with all revoked ones."""
         place, port = self._addresses[host.name], self._configured.port
-        configured = self._configured_keys
-        for name in names_of(place, port=port):
-            if name in configured:
-                return configured[name]
         ways = dict.fromkeys((one.host, one.port or port) for one in (place.public, place.private))
-        for address, way_port in sorted(ways, key=lambda way: way[0] != host.address):
-            found = user_config.find_keys(address, port=way_port, username=self._configured.username)
-            if found:
-                return found
-        return None
+        known = [
+            user_config.find_keys(address, port=way_port, username=self._configured.username)
+            for address, way_port in sorted(ways, key=lambda way: way[0] != host.address)
+        ]
+        revoked = [key for keys in known for key in keys if key.startswith(REVOKED)]
+        configured = self._configured_keys
+        names = [name for name in names_of(place, port=port) if name in configured]
+        trusted = configured[names[0]] if names else next(filter(None, known), [])
+        return list(dict.fromkeys([*trusted, *revoked])) or None
 
     def late_host_keys(self, host: Host, stop: threading.Event) -> list[str] | None:
         """Return None: keys do not appear later."""

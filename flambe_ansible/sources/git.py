@@ -42,7 +42,20 @@ def fetch(location: GitLocation, cache: Path) -> Path:
     folder = (clone / subfolder).resolve()
     if not folder.is_dir() or not folder.is_relative_to(clone.resolve()):
         raise SourceError(f"{location.url}: there is no folder {subfolder} at {commit[:10]}", source=location.url)
+    _check_links(location, clone.resolve())
     return folder
+
+
+def _check_links(location: GitLocation, clone: Path) -> None:
+    """Refuse a link to a file of this machine: its content would be sent to the hosts."""
+    for current, folders, names in os.walk(clone):
+        for path in (Path(current) / name for name in (*folders, *names)):
+            if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(clone):
+                raise SourceError(
+                    f"{location.url}: {path.relative_to(clone)} is a link to {path.readlink()}, outside the repository",
+                    source=location.url,
+                    hint="remove the link from the repository, or use a folder of this machine as the extension",
+                )
 
 
 def _clone(location: GitLocation, home: Path, clone: Path) -> None:

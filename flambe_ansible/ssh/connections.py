@@ -249,10 +249,14 @@ class Connections(Links):
         timeout: float | None = None,
         progress: Callable[[files.Progress], None] | None = None,
     ) -> None:
-        """Fetch files or folders from a host; the arguments are those of :meth:`put`."""
+        """Fetch files or folders from a host; the arguments are those of :meth:`put`.
+
+        Links that are absolute or lead out of the folder, devices, pipes and sockets are left out, and so are setuid
+        and setgid bits.
+        """
         paths = [sources] if isinstance(sources, str) else sources
         remotes = [f"{host.key_alias}:{path}" for path in paths]
-        self._rsync(host, (remotes, files.local(destination)), options, timeout, progress)
+        self._rsync(host, (remotes, files.local(destination)), options, timeout, progress, fetch=True)
 
     @contextlib.contextmanager
     def tunnel(self, host: Host, remote_port: int, *, local_port: int = 0) -> Iterator[int]:
@@ -285,6 +289,8 @@ class Connections(Links):
         options: Sequence[str],
         timeout: float | None,
         progress: Callable[[files.Progress], None] | None,
+        *,
+        fetch: bool = False,
     ) -> None:
         sources, destination = paths
         shown = quote(["rsync", *sources, destination])
@@ -292,7 +298,12 @@ class Connections(Links):
             master, done = self._over_connection(
                 host,
                 lambda master: files.rsync_argv(
-                    master.socket, sources, destination, options=options, progress=progress is not None
+                    master.socket,
+                    sources,
+                    destination,
+                    options=options,
+                    progress=progress is not None,
+                    fetch=fetch,
                 ),
                 timeout=timeout,
                 on_output=files.progress_reader(progress) if progress else None,

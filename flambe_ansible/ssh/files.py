@@ -13,6 +13,8 @@ _GREETING = (
     "the login shell prints text before the command, which breaks rsync; "
     "print it in interactive shells only, for example below [ -t 0 ] in ~/.bashrc"
 )
+# What a host sends is not trusted: no links out of the folder, no devices, no programs that run as their owner.
+_FETCH_OPTIONS = ("--safe-links", "--no-devices", "--no-specials", "--chmod=ug-s")
 _PROGRESS = re.compile(rb"^\s*([\d,.]+)\s+(\d+)%\s+(\S+/s)")
 
 
@@ -32,8 +34,12 @@ def rsync_argv(
     *,
     options: Sequence[str] = (),
     progress: bool = False,
+    fetch: bool = False,
 ) -> list[str]:
-    """Build an rsync command over an open connection; a source folder with a trailing slash means its content."""
+    """Build an rsync command over an open connection; a source folder with a trailing slash means its content.
+
+    With ``fetch`` the sources are on a host, and what could harm this machine is left out.
+    """
     return [
         "rsync",
         "--archive",
@@ -44,6 +50,7 @@ def rsync_argv(
         "--rsh",
         rsync_shell(["ssh", *client_options(socket), "-T"]),
         *(["--info=progress2", "--no-inc-recursive"] if progress else []),
+        *(_FETCH_OPTIONS if fetch else ()),
         *options,
         "--",
         *sources,

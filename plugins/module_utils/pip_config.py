@@ -151,10 +151,10 @@ def passwords(options):
 
 
 def passwords_in(texts):
-    """List the passwords in the URLs among the words of some texts, as written and decoded."""
+    """List the passwords in the URLs in some texts, as written and decoded."""
     found = set()
-    for word in " ".join(texts).split():
+    for url in re.findall(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+", " ".join(texts)):
         with contextlib.suppress(ValueError):
-            password = urlsplit(word).password or ""
+            password = urlsplit(url).password or ""
             found |= {password, unquote(password)} - {""}
     return sorted(found)

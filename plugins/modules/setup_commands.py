@@ -78,7 +78,14 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import apt_lock, files, host_lock, progress, session
+from ansible_collections.flambe.cluster.plugins.module_utils import (
+    apt_lock,
+    files,
+    host_lock,
+    pip_config,
+    progress,
+    session,
+)
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _LOGIN_PROFILES = (".bash_profile", ".bash_login", ".profile")  # bash reads the first that exists
@@ -116,6 +123,7 @@ def main():
         supports_check_mode=True,
     )
     commands = module.params["commands"]
+    module.no_log_values.update(pip_config.passwords_in(commands))
     account = accounts.of_module(module)
     path = os.path.join(account.pw_dir, module.params["state_file"])
     boot_id = (files.read(BOOT_ID) or "").strip()

@@ -15,6 +15,7 @@ import pytest
 
 from flambe_ansible.lab import LabInfo
 from tests.e2e import cloud
+from tests.e2e.listeners import COMMAND, is_open, read_listeners
 from tests.e2e.ray_clusters import NODES, PACKAGES, TOKEN, VERSION, RayCluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -22,7 +23,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 HOSTS = ("e2e_ray_orchestrator", "e2e_ray_factory_0", "e2e_ray_factory_1")
 NODE_PORTS = {6380, 6381, 6382, 6383, 6384, 6385}
 HEAD_PORTS = NODE_PORTS | {6379, 10001, 44217, 44227}
-LISTENERS = "sudo ss -tlnH | awk '{print $4}'"
 UNIT = "flambe-ray.service"
 
 
@@ -38,22 +38,6 @@ def read_token(cluster: RayCluster) -> str:
     [token] = set(cluster.on_all(f"cat ~/{TOKEN}").values())
     assert re.fullmatch(r"[0-9a-f]{64}", token)
     return token
-
-
-def list_listeners(cluster: RayCluster) -> dict[str, set[int]]:
-    """Return the ports on which a host listens beyond loopback, without sshd."""
-    found = {}
-    for host, output in cluster.on_all(LISTENERS).items():
-        places = (line.rpartition(":") for line in output.split())
-        found[host] = {int(port) for address, _, port in places if not re.search(r"127\.0\.0\.|\[::1\]", address)} - {
-            22
-        }
-    return found
-
-
-def is_open(lab: LabInfo, stranger: str, address: str, port: int, tmp: Path) -> bool:
-    command = f"timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed"
-    return cloud.ssh(lab, stranger, command, tmp) == "open"
 
 
 def test_a_launch_starts_ray_on_all_hosts(ray_cluster: RayCluster) -> None:
@@ -116,7 +100,7 @@ def test_the_token_is_private_and_in_no_output(ray_cluster: RayCluster) -> None:
 
 
 def test_it_listens_on_the_documented_ports_alone(ray_cluster: RayCluster) -> None:
-    for host, ports in list_listeners(ray_cluster).items():
+    for host, ports in read_listeners(ray_cluster.on_all(COMMAND)).items():
         named = HEAD_PORTS if host.endswith("orchestrator") else NODE_PORTS
         assert named >= {port for port in ports if not 10002 <= port <= 19999}, host
         assert ports

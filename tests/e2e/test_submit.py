@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e import browser
+from flambe_ansible.lab import LabInfo
+from tests.e2e import browser, cloud
 from tests.e2e.experiments import NAME, PLANTED, Cluster
+from tests.e2e.listeners import COMMAND, is_open, read_listeners
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
@@ -76,6 +78,26 @@ def test_3_all_hosts_are_ready_again_and_a_launch_changes_nothing(cluster: Clust
     assert (status["state"], status["ray"]["alive"]) == ("running", 3)
     launched = json.loads(cluster.call("launch", cluster.file, "--yes", "--json", "--secrets", cluster.secrets))
     assert set(launched["changed"].values()) == {0}
+
+
+def test_3_only_the_cluster_reaches_ray(cluster: Cluster, lab: LabInfo, tmp_path: Path) -> None:
+    """The Redis and the raylet of Ray 0.7 listen on all addresses, and have no password."""
+    status = cluster.status()
+    hosts = {"orchestrator": status["orchestrator"], "factory 0": status["factories"][0]}
+    ports = {"orchestrator": {12345, 12346, 12347, 12348}, "factory 0": {12347, 12348}}
+    outputs = {"orchestrator": cluster.on(COMMAND), "factory 0": cluster.on(COMMAND, "factory", "0")}
+    assert read_listeners(outputs) == ports
+    peer = "timeout 5 bash -c 'exec 3<>/dev/tcp/{}/12345' && echo open"
+    assert cluster.on(peer.format(hosts["orchestrator"]["private_ip"]), "factory", "0") == "open\n"
+    [stranger] = cloud.run(lab)
+    try:
+        for name, host in hosts.items():
+            found = [
+                one for one in sorted({22, *ports[name]}) if is_open(lab, stranger, host["private_ip"], one, tmp_path)
+            ]
+            assert found == [22], name
+    finally:
+        cloud.client(lab).terminate_instances(InstanceIds=[stranger])
 
 
 def test_4_the_secret_is_in_one_place(cluster: Cluster) -> None:

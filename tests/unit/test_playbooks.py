@@ -218,3 +218,9 @@ def test_a_playbook_is_found_by_name() -> None:
         "playbooks",
         "site.yml",
     )
+
+
+def test_the_inventory_and_the_variables_are_private(tmp_path: Path) -> None:
+    playbooks._configure(tmp_path, "site.yml", INVENTORY, tags=(), limit=(), extra_vars={"token": "x"}, check=False)
+    modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("hosts.json", "extra_vars.json")}
+    assert modes == {"hosts.json": 0o600, "extra_vars.json": 0o600}

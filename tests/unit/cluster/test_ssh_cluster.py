@@ -131,6 +131,18 @@ def test_keys_from_the_users_known_hosts(make: Callable[..., SSHCluster], monkey
     assert [cluster.expected_host_keys(host) for host in cluster.find_hosts()] == [[THIRD], [KEY], [OTHER]]
 
 
+def test_a_key_that_the_user_has_revoked_is_refused_even_if_it_is_configured(
+    make: Callable[..., SSHCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {("10.0.0.5", 22): [OTHER, f"@revoked {KEY}"]}
+    monkeypatch.setattr(user_config, "find_keys", lambda address, *, port, username: known.get((address, port), []))
+    with make(host_keys={"10.0.0.5": KEY}) as cluster:
+        orchestrator = cluster.find_hosts()[0]
+        assert cluster.expected_host_keys(orchestrator) == [KEY, f"@revoked {KEY}"]
+        cluster._access.trust([orchestrator])
+        assert f"@revoked {orchestrator.key_alias} {KEY}" in cluster.known_hosts.read_text().splitlines()
+
+
 def test_configured_keys_replace_keys_trusted_before(make: Callable[..., SSHCluster]) -> None:
     with make(host_keys={"10.0.0.5": KEY}) as before:
         before._access.trust(before.find_hosts())

@@ -12,7 +12,8 @@ import pytest
 
 from flambe_ansible.errors import ClusterConfigurationError, RemoteCommandError, RunError
 from flambe_ansible.hosts import Host
-from flambe_ansible.jobs.results import pull_results
+from flambe_ansible.jobs.command_state import CommandJob
+from flambe_ansible.jobs.results import pull_command, pull_results
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.ssh import Completed, Connections
 from tests.unit.fleets import make_fleet
@@ -103,7 +104,7 @@ def test_files_that_vanish_during_the_copy_are_ignored(tmp_path: Path) -> None:
         (TOPICS, "else", RunError, "demo_orchestrator has no results of else"),
         (TOPICS, "survey.Survey", ClusterConfigurationError, "'survey.Survey' is not a valid name of an experiment"),
         (SURVEY, "../x", ClusterConfigurationError, "'../x' is not a valid name of an experiment"),
-        (JobState(name="../x", log=LOG), None, RunError, "'../x' is not a valid name of a runnable"),
+        (JobState(name="../x", log=LOG), None, RunError, "'../x' cannot be the name of a local folder"),
     ],
 )
 def test_missing_results_are_refused(
@@ -114,3 +115,40 @@ def test_missing_results_are_refused(
         pull(host, run, tmp_path, name=name)
     assert asked(host) == []
     assert getattr(caught.value, "hint", None) in (None, "there are results of topics")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"id": "../../.ssh"}, "'../../.ssh' cannot be the name"),
+        ({"id": "/root"}, "'/root' cannot be the name"),
+        ({"id": ".."}, "'..' cannot be the name"),
+        ({"id": "a\nb"}, "'a\\\\nb' cannot be the name"),
+        ({"results": "../../x"}, "'../../x' leads out of"),
+        ({"results": "/root/.ssh"}, "'/root/.ssh' leads out of"),
+        ({"results": "link/.ssh"}, "'link/.ssh' leads out of"),
+    ],
+)
+def test_names_from_a_hostile_orchestrator_do_not_lead_out_of_the_folder(
+    changes: dict[str, str], named: str, tmp_path: Path
+) -> None:
+    target, home = tmp_path / "results", tmp_path / "home"
+    for folder in (target / "train-1", home):
+        folder.mkdir(parents=True)
+    (target / "train-1/link").symlink_to(home)
+    facts = {"id": "train-1", "state": "succeeded", "active": False, "folder": "jobs/train-1", "log": "l", **changes}
+    host = make_host("ray_results", *(f"jobs/train-1/{name}" for name in ("../../x", "/root/.ssh", "link/.ssh")))
+    with pytest.raises(RunError, match=named):
+        pull_command(make_fleet(host), CommandJob(**facts), target)
+    assert asked(host) == []
+    assert sorted(path.name for path in (*tmp_path.iterdir(), *home.iterdir())) == ["home", "results"]
+
+
+def test_a_folder_of_a_job_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/topics").symlink_to(tmp_path / "home")
+    host = make_host("topics/output__topics")
+    with pytest.raises(RunError, match="'topics' leads out of"):
+        pull(host, TOPICS, tmp_path / "results")
+    assert asked(host) == []

@@ -61,3 +61,17 @@ def test_documented_options_are_the_accepted_ones(
     document = documented[f"flambe.cluster.{name}"]["doc"]
     assert simplify(document["options"], "suboptions") == simplify(caught.value.args[0], "options")
     assert document["attributes"]["check_mode"]["support"] == "full"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_options_with_secrets_are_not_logged(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(f"ansible_collections.flambe.cluster.plugins.modules.{name}")
+
+    def accept(argument_spec: dict[str, Any], **_: object) -> None:
+        raise Accepted(argument_spec)
+
+    monkeypatch.setattr(module, "AnsibleModule", accept)
+    with pytest.raises(Accepted) as caught:
+        module.main()
+    secret = {option: spec for option, spec in caught.value.args[0].items() if option in {"token", "index_url"}}
+    assert [option for option, spec in secret.items() if not spec.get("no_log")] == []

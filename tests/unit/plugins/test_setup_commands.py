@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
@@ -169,6 +170,33 @@ def test_who_holds_a_lock(tmp_path: Path) -> None:
 )
 def test_which_commands_use_apt(command: str, expected: bool) -> None:
     assert apt_lock.uses_apt(command) is expected
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_passwords_in_urls_are_masked(quote: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ansible masks ``no_log_values`` in the result, in which a command that fails is shown."""
+
+    class Ended(Exception):  # noqa: N818
+        pass
+
+    class Module:
+        check_mode = True
+        no_log_values: ClassVar[set[str]] = set()
+        command = f"pip config set global.index-url {quote}https://me:s3cr%2Fet@host/simple{quote}"
+        params: ClassVar[dict[str, object]] = {
+            "commands": [command],
+            "user": "",
+            "state_file": "no-such-file",
+            "rerun": False,
+        }
+
+        def exit_json(self, **_result: object) -> None:
+            raise Ended
+
+    monkeypatch.setattr(setup_commands, "AnsibleModule", lambda **_options: Module())
+    with pytest.raises(Ended):
+        setup_commands.main()
+    assert Module.no_log_values == {"s3cr%2Fet", "s3cr/et"}
 
 
 def test_the_progress_is_the_number_and_the_last_line(

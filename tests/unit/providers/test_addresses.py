@@ -36,6 +36,15 @@ def test_names_are_resolved(connections: Any) -> None:
     assert set(addresses.resolve(connections, [HEAD, other])) == {"localhost"}
 
 
+def test_an_answer_that_is_no_address_is_not_used() -> None:
+    other = Host(name="a_factory_0", role=Role.FACTORY, private_ip="worker")
+    answer = '{"worker": "-oProxyCommand=touch /tmp/x", "localhost": "127.0.0.1"}'
+    hostile = create_autospec(Connections, instance=True)
+    hostile.ask.return_value = Completed(returncode=0, stdout=answer, stderr="")
+    with pytest.raises(UnsupportedHostError, match="cannot resolve worker"):
+        addresses.resolve(hostile, [HEAD, other])
+
+
 def test_an_address_of_another_host_is_refused(connections: Any) -> None:
     own = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True).stdout.split()
     if not own:

@@ -139,3 +139,17 @@ def test_credentials_are_sent_only_to_the_host(repository: Path, tmp_path: Path,
     with pytest.raises(SourceError) as caught:
         git.fetch(GitLocation(url=url, credentials="me:hunter3"), tmp_path / "other")
     assert "hunter3" not in str(caught.value)
+
+
+def test_a_link_to_a_file_of_this_machine_is_refused(repository: Path, tmp_path: Path) -> None:
+    """rsync would send the file's content to the hosts, where the code of the repository runs."""
+    (tmp_path / "id_ed25519").write_text("private")
+    (repository / "inside").symlink_to("file")
+    (repository / "dangling").symlink_to("/no/such/file")
+    commit(repository, "other", "text")
+    location = GitLocation(url=repository.as_uri())
+    assert (git.fetch(location, tmp_path / "cache") / "inside").read_text() == "two"
+    (repository / "data").symlink_to(tmp_path / "id_ed25519")
+    commit(repository, "another", "text")
+    with pytest.raises(SourceError, match=r"data is a link to .*id_ed25519, outside the repository"):
+        git.fetch(location, tmp_path / "cache")

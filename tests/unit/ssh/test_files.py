@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,31 @@ def test_argv_exposes_no_path_to_a_shell() -> None:
     assert "ControlPath=/tmp/s/abc" in rsh
     assert "'" not in rsh
     assert argv[argv.index("--delete") :] == ["--delete", "--", "./-x", "./it's $(x)", "i-1:/a b"]
+
+
+def test_what_a_host_sends_cannot_leave_the_folder_or_become_a_program_of_its_owner(tmp_path: Path) -> None:
+    """rsync itself, with a host that is this machine."""
+    sent, private = tmp_path / "sent", tmp_path / "private"
+    for folder in (sent / "sub", private):
+        folder.mkdir(parents=True)
+    (sent / "model.pt").write_text("weights")
+    (sent / "run.sh").write_text("#!/bin/sh")
+    (sent / "run.sh").chmod(0o6755)
+    (sent / "last").symlink_to("model.pt")
+    (sent / "absolute").symlink_to(private)
+    (sent / "sub/above").symlink_to("../../private")
+    os.mkfifo(sent / "pipe")
+    shell = tmp_path / "shell"
+    shell.write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    shell.chmod(0o755)
+    argv = files.rsync_argv(Path("/none"), [f"i-1:{sent}/"], f"{tmp_path}/got", fetch=True)
+    argv[argv.index("--rsh") + 1] = str(shell)
+    subprocess.run(argv, check=True)
+    got = tmp_path / "got"
+    names = sorted(str(path.relative_to(got)) for path in got.rglob("*"))
+    assert names == ["last", "model.pt", "run.sh", "sub"]
+    assert ((got / "last").readlink(), (got / "last").read_text()) == (Path("model.pt"), "weights")
+    assert (got / "run.sh").stat().st_mode & 0o7777 == 0o755
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,34 @@
+"""What hosts listen on beyond loopback, and whether a host outside the cluster reaches it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from flambe_ansible.lab import LabInfo
+from tests.e2e import cloud
+
+COMMAND = "sudo ss -ltnuH | awk '{print $1, $5}'"  # TCP and UDP
+_SYSTEM = {("tcp", 22), ("udp", 68)}  # sshd, and the host's DHCP client
+_LOOPBACK = re.compile(r"127\.|\[::1\]|\[::ffff:127\.")
+
+
+def read_listeners(outputs: Mapping[str, str]) -> dict[str, set[int]]:
+    """Return the ports on which each host listens beyond loopback, without those of its system.
+
+    ``outputs`` has what ``COMMAND`` printed on each host, by name.
+    """
+    found: dict[str, set[int]] = {}
+    for host, output in outputs.items():
+        places = [(kind, *address.rpartition(":")[::2]) for kind, address in map(str.split, output.splitlines())]
+        beyond = {(kind, int(port)) for kind, address, port in places if not _LOOPBACK.match(address)} - _SYSTEM
+        assert all(kind == "tcp" for kind, _ in beyond), (host, beyond)
+        found[host] = {port for _, port in beyond}
+    return found
+
+
+def is_open(lab: LabInfo, stranger: str, address: str, port: int, tmp: Path) -> bool:
+    """Return whether a host outside the cluster reaches a port."""
+    command = f"timeout 3 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed"
+    return cloud.ssh(lab, stranger, command, tmp) == "open"
