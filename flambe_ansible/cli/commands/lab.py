@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.commands.lab_fault import fault
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def down(output: Output, name: str, purge: bool) -> None:
         output.write_document({"name": name, "up": False, "existed": existed})
 
 
-for command in (up, status, down):
+for command in (up, status, down, fault):
     lab.add_command(command)
 
 
