@@ -208,6 +208,8 @@ class AWSProvider:
             return set()
         own = launching.find_own(self._clients.ec2, self.spec.tags, journal, tokens)
         self._end(own)
+        made = {one for creation in journal.read() if creation.token in tokens for one in creation.ids}
+        alarms.remove(self._clients.cloudwatch, sorted(made))  # also of hosts that ended by themselves
         journal.close(tokens, "rolled back")
         self._remove_unused(ignore)
         self._tokens.clear()
@@ -304,12 +306,13 @@ class AWSProvider:
         return self._prepared
 
     def _remove_unused(self, observer: Observer) -> None:
-        """Remove the cluster's own resources if it has no host, and none may appear."""
+        """Remove the cluster's alarms and own resources if it has no host, and none may appear."""
         tags = self.spec.tags
         states = [*LIVE_STATES, HostState.SHUTTING_DOWN]
         if self.journal.unfinished() or instances.find(self._clients.ec2, tags, states):
             return
         try:
+            self._remove_alarms()
             self.own.remove()
             places.forget(self._state_dir(), self._place)
         except AWSError as error:
