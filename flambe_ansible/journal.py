@@ -21,6 +21,7 @@ from flambe_ansible.files import lock, write_json
 FILE = "journal.json"
 RESOURCES_FILE = "resources.json"  # of the security group and the key pair
 VERSION = 1
+UNKNOWN = "unknown"  # the role of the requests of a journal that was damaged
 KEPT = 20  # closed creations that are kept in the file for debugging
 
 
@@ -59,22 +60,36 @@ class Journal:
         self.path = folder / file
 
     def read(self) -> list[Creation]:
-        """Return all creations, the oldest first."""
+        """Return all creations, the oldest first; a file that cannot be read is set aside (``_set_aside``)."""
         try:
-            data = json.loads(self.path.read_text())
-            if data["version"] != VERSION:
-                raise ClusterError(
-                    f"{self.path} was written by a different version of flambe-ansible",
-                    hint="terminate the cluster with that version, or remove the file if no launch is running",
-                )
-            return [_load(entry) for entry in data["creations"]]
+            return self._read()
         except FileNotFoundError:
             return []
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError):
+            self._set_aside()
+            return self._read()
+
+    def _read(self) -> list[Creation]:
+        data = json.loads(self.path.read_text())
+        if data["version"] != VERSION:
             raise ClusterError(
-                f"{self.path} cannot be read: {error}",
-                hint="remove it if no launch of this cluster is running; hosts are found by their tags on AWS",
-            ) from error
+                f"{self.path} was written by a different version of flambe-ansible",
+                hint="terminate the cluster with that version, or remove the file if no launch is running",
+            )
+        return [_load(entry) for entry in data["creations"]]
+
+    def _set_aside(self) -> None:
+        """Rename a damaged file, and start a new one.
+
+        A request in the damaged file may have created something that the cloud does not show yet. The new file has a
+        request of an unknown role and the age of the damaged file, for whose end the next command waits.
+        """
+        asked = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        self.path.replace(self.path.with_name(f"{self.path.name}.damaged"))
+        unknown = Creation(
+            token=f"unknown-{uuid.uuid4().hex}", generation=0, role=UNKNOWN, count=0, digest="", asked=asked
+        )
+        self._write([unknown])
 
     def unfinished(self) -> list[Creation]:
         """Return the creations that are not closed."""

@@ -16,7 +16,7 @@ from flambe_ansible.ec2.quotas import Demand
 from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing, make_sample_alarm, rehearse_alarms
 from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.errors import AWSError
-from flambe_ansible.events import Notice, Observer, ignore
+from flambe_ansible.events import Notice, Observer
 from flambe_ansible.findings import Finding
 from flambe_ansible.fleet.access import AccessPolicy
 from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role
@@ -211,8 +211,9 @@ class AWSProvider:
         made = {one for creation in journal.read() if creation.token in tokens for one in creation.ids}
         alarms.remove(self._clients.cloudwatch, sorted(made))  # also of hosts that ended by themselves
         journal.close(tokens, "rolled back")
-        self._remove_unused(ignore)
         self._tokens.clear()
+        if not self._is_used():
+            self._remove_own()
         return {instance.id for instance in own}
 
     def host_keys(self, host: Host) -> list[str] | None:
@@ -305,18 +306,24 @@ class AWSProvider:
             self._prepared = prepare(self.own, self._clients, self.spec, demand, existing=existing, missing=missing)
         return self._prepared
 
-    def _remove_unused(self, observer: Observer) -> None:
-        """Remove the cluster's alarms and own resources if it has no host, and none may appear."""
-        tags = self.spec.tags
+    def _is_used(self) -> bool:
+        """Return whether the cluster has a host, or one may appear."""
         states = [*LIVE_STATES, HostState.SHUTTING_DOWN]
-        if self.journal.unfinished() or instances.find(self._clients.ec2, tags, states):
-            return
+        return bool(self.journal.unfinished() or instances.find(self._clients.ec2, self.spec.tags, states))
+
+    def _remove_own(self) -> None:
+        """Remove the alarms and the own resources of a cluster without hosts."""
+        self._remove_alarms()
+        self.own.remove()
+        places.forget(self._state_dir(), self._place)
+
+    def _remove_unused(self, observer: Observer) -> None:
+        """Remove what a cluster without hosts has; a failure is a notice, since it follows another one."""
         try:
-            self._remove_alarms()
-            self.own.remove()
-            places.forget(self._state_dir(), self._place)
+            if not self._is_used():
+                self._remove_own()
         except AWSError as error:
-            observer(Notice(message=f"{error.message}; flambe-ans down deletes it", warning=True))
+            observer(Notice(message=f"{error.message}; flambe-ans down deletes what is left", warning=True))
 
     def _make_hosts(self, existing: Existing) -> list[Host]:
         return [self._make_host(name, instance) for name, instance in existing.named(self.spec.name)]

@@ -294,7 +294,7 @@ class OwnResources:
     def _exists(self, kind: str) -> bool:
         if kind == GROUP:
             return bool(groups.find(self._ec2, self._cluster))
-        return keypairs.find(self._ec2, self._cluster) is not None
+        return kind == KEY_PAIR and keypairs.find(self._ec2, self._cluster) is not None
 
 
 def make_error(field: str, message: str, *, expected: str) -> ClusterConfigurationError:

@@ -47,6 +47,13 @@ _lock = threading.Lock()
 _calls = {"before": 0, "after": 0}
 
 
+def start(plan: Plan) -> None:
+    """Begin a plan in a new process; the process before it made calls too."""
+    global PLAN
+    PLAN = plan
+    _calls.update(before=0, after=0)
+
+
 def pass_stage(name: str) -> None:
     """Pass a stage; the process is killed, or the stage fails, if the plan says so."""
     if name != PLAN.stage:

@@ -313,9 +313,9 @@ def _run_child(arguments: Sequence[str], output: Path, plan: stages.Plan, state:
         import sys
 
         for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
-            stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: PTH123, SIM115
+            stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
-        stages.PLAN = plan
+        stages.start(plan)
         code = cli.run(list(arguments))
         sys.stdout.flush()
         sys.stderr.flush()
