@@ -13,14 +13,21 @@ from flambe_ansible.ec2 import alarms, api, console, instances, launching
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.quotas import Demand
-from flambe_ansible.ec2.starting import StartContext, bring_up, find_missing, make_sample_alarm, rehearse_alarms
+from flambe_ansible.ec2.starting import (
+    StartContext,
+    bring_up,
+    find_missing,
+    make_sample_alarm,
+    name_of,
+    rehearse_alarms,
+)
 from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.errors import AWSError
 from flambe_ansible.events import Notice, Observer
 from flambe_ansible.findings import Finding
 from flambe_ansible.fleet.access import AccessPolicy
 from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role
-from flambe_ansible.journal import Journal
+from flambe_ansible.journal import Journal, Stage
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.plan import HostPlan
 from flambe_ansible.providers import places
@@ -165,9 +172,11 @@ class AWSProvider:
                 created=created,
             )
             hosts = self._make_hosts(bring_up(start, existing, missing, prepared.checked.images))
-        except AWSError as error:
-            error.hint = self.own.find_hint(prepared.found, error) or error.hint
-            self._remove_unused(observer)
+        except BaseException as error:
+            created.extend(name for name in self._list_uncertain(missing) if name not in created)
+            if isinstance(error, AWSError):
+                error.hint = self.own.find_hint(prepared.found, error) or error.hint
+                self._remove_unused(observer)
             raise
         self._replaced.clear()
         booted = {one.id for one in existing.all if one.state in STOPPED_STATES or not _is_fresh(one)}
@@ -305,6 +314,12 @@ class AWSProvider:
         if self._prepared is None or self._prepared.demand != demand:
             self._prepared = prepare(self.own, self._clients, self.spec, demand, existing=existing, missing=missing)
         return self._prepared
+
+    def _list_uncertain(self, missing: Mapping[Role, Sequence[int]]) -> list[str]:
+        """Return the names of hosts that a request without an answer may have created."""
+        asked = [one for one in self.journal.unfinished() if one.stage is Stage.ASKED and one.token in self._tokens]
+        roles = {one.role for one in asked}
+        return [name_of(self.spec.name, role, index) for role in missing if role in roles for index in missing[role]]
 
     def _is_used(self) -> bool:
         """Return whether the cluster has a host, or one may appear."""

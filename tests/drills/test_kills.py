@@ -69,6 +69,18 @@ def test_down_removes_what_was_killed(world: World, factories: int, plan: Plan) 
     )
 
 
+@pytest.mark.parametrize("call", [6, *(pytest.param(one, marks=pytest.mark.long) for one in (1, 2, 3, 4, 5, 7, 8, 9))])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_cancelled_launch_terminates_its_hosts(world: World, call: int, moment: str) -> None:
+    """Also the hosts of a request that was cancelled before its answer."""
+    world.reset(1)
+    done = world.launch(on_failure="terminate", plan=Plan(call=call, moment=moment, signal=signal.SIGINT))
+    assert done.code == 130 and not done.check_manners(), done.output
+    assert not world.live(), done.output
+    undone = world.down()
+    assert (undone.code, world.find_problems(hosts=0)) == (0, []), undone.output
+
+
 @pytest.mark.parametrize("plan", DOWN_PLANS)
 def test_down_completes_what_was_killed(world: World, plan: Plan) -> None:
     world.reset(1)
