@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from flambe_ansible import files
-from flambe_ansible.errors import ClusterError
+from flambe_ansible.errors import ClusterBusyError
 
 LOCK_FILE = "lock"
 _PATIENCE = 1.0  # seconds; ``is_held`` takes the lock for a moment
@@ -44,7 +44,7 @@ def _take(stack: ExitStack, path: Path) -> int:
                 time.sleep(0.05)
                 continue
             owner = path.read_text(errors="replace").strip() or "unknown"
-            raise ClusterError(
+            raise ClusterBusyError(
                 f"another launch or termination of this cluster is running (process {owner})",
                 hint="wait until it has ended, then run this again",
             ) from error

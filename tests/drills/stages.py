@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from flambe_ansible.ec2 import keypairs
 from flambe_ansible.errors import HostConnectionError, PlaybookError
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.playbooks import HostResult
+from flambe_ansible.validation.keyfile import read_public_key
 
 STAGES = ("connect", "probe", "reserve", "play", "ray", "idle", "check")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -43,6 +47,8 @@ class Plan:
 
 
 PLAN = Plan()
+CHECK_KEYS = False
+PLAY_SECONDS = 0.0
 _lock = threading.Lock()
 _calls = {"before": 0, "after": 0}
 
@@ -96,20 +102,30 @@ def watch_clients(make_client: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class StandIn:
-    """Connections to hosts that all answer."""
+    """Connections to hosts that all answer; with ``CHECK_KEYS`` only if this machine has the key of the cluster."""
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
         self.connections = SimpleNamespace(
             probe_each=self._probe, probe=lambda *_args, **_kwargs: None, close=lambda: None
         )
 
     def open(self, hosts: Sequence[Any], **_: Any) -> None:
-        self.open_each(hosts)
+        for error in self.open_each(hosts).values():
+            raise error
 
     def open_each(self, hosts: Sequence[Any], **_: Any) -> dict[str, Any]:
         if hosts:
             pass_stage("connect")
+        if CHECK_KEYS and not self._has_key():
+            return {host.name: HostConnectionError(f"{host.name}: refused", host=host.name) for host in hosts}
         return {}
+
+    def _has_key(self) -> bool:
+        pair = keypairs.find(self._cluster.clients.ec2, self._cluster._tags)
+        key = Path(self._cluster.key)
+        public = (pair or {}).get("PublicKey", "").split()[:2]
+        return key.exists() and " ".join(public) == read_public_key(key)
 
     def close(self) -> None:
         pass
@@ -124,6 +140,7 @@ def converge(
 ) -> LaunchResult:
     """Replace the playbook and the check of Ray."""
     pass_stage("play")
+    time.sleep(PLAY_SECONDS)
     pass_stage("ray")
     hosts = tuple(player.fleet.hosts)
     return LaunchResult(

@@ -6,7 +6,7 @@ import pytest
 
 from tests.drills import schedules
 from tests.drills.schedules import CHANGES, READS, Schedule, list_fixed, make_random
-from tests.drills.world import World
+from tests.drills.world import LATE_SECONDS, World
 
 SEEDS = range(200)
 FIXED = list(list_fixed())
@@ -37,6 +37,11 @@ def test_without_a_fault_the_cluster_is_up_and_then_gone(world: World, factories
 )
 def test_each_fault_at_each_call(world: World, schedule: Schedule, record_property: object) -> None:
     record_property("outcome", schedules.run(world, schedule))  # type: ignore[operator]
+
+
+def test_hosts_that_are_shown_late_are_waited_for(world: World) -> None:
+    late = {"kind": "late-visibility", "call": "RunInstances", "seconds": LATE_SECONDS}
+    assert schedules.run(world, Schedule(4, (late,))) == "up"
 
 
 @pytest.mark.parametrize("seed", [pytest.param(one, marks=sample(one, 20)) for one in SEEDS])

@@ -10,7 +10,7 @@ import pytest
 
 from flambe_ansible.journal import FILE, RESOURCES_FILE, UNKNOWN, Journal
 from tests.drills.stages import Plan
-from tests.drills.world import NAME, World
+from tests.drills.world import NAME, World, show_late
 
 KILLED = Plan(call=6, moment="during")  # the first RunInstances: it was carried out, and its answer is lost
 
@@ -77,10 +77,9 @@ def test_down_after_a_cut_journal_of_resources(world: World, cut: int) -> None:
     assert (done.code, world.find_problems(hosts=0)) == (0, []), done.output
 
 
-def test_a_hidden_host_of_a_damaged_journal_is_found(world: World) -> None:
+def test_a_hidden_host_of_a_damaged_journal_is_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """EC2 does not show the host of the request yet: the next launch waits, and does not create another one."""
-    world.reset(1)
-    world.add_fault("late-visibility", seconds=0.7, times=1)
+    show_late(world, monkeypatch)
     world.launch(on_failure="keep", plan=KILLED)
     find_journal(world).write_bytes(b"{")
     done = world.launch(on_failure="keep")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.drills.stages import MOMENTS, SIGNALS, STAGES, Plan
-from tests.drills.world import World
+from tests.drills.world import World, show_late
 
 CALLS = {1: 9, 4: 16}  # calls that change something in a launch, by the number of factories
 DOWN_CALLS = 4
@@ -46,8 +46,9 @@ def kill_launch(world: World, factories: int, plan: Plan) -> str:
     """Launch, and kill the process at its place; return its output."""
     world.reset(factories)
     done = world.launch(on_failure="keep", plan=plan)
-    expected = -plan.signal if plan.signal == signal.SIGKILL else 130
-    assert done.code == expected, f"{plan}: exit code {done.code}\n{done.output}"
+    # Python can lose a signal that arrives while an object is finalized; the launch then goes on.
+    expected = {-plan.signal} if plan.signal == signal.SIGKILL else {130, 0} if plan.moment == "during" else {130}
+    assert done.code in expected, f"{plan}: exit code {done.code}\n{done.output}"
     assert not done.check_manners() and not world.find_problems(hosts=None), done.output
     return done.output
 
@@ -79,6 +80,24 @@ def test_a_cancelled_launch_terminates_its_hosts(world: World, call: int, moment
     assert not world.live(), done.output
     undone = world.down()
     assert (undone.code, world.find_problems(hosts=0)) == (0, []), undone.output
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_relaunch_that_is_killed_leaves_no_host_without_an_alarm(world: World, call: int) -> None:
+    world.reset(1)
+    assert world.launch().code == 0
+    assert world.launch(plan=Plan(call=call, moment="after")).code == -signal.SIGKILL
+    assert world.find_problems(hosts=2) == []
+
+
+def test_the_host_of_a_request_without_an_answer_is_not_created_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EC2 does not show it yet when the next launch begins."""
+    show_late(world, monkeypatch)
+    assert world.launch(plan=Plan(call=6, moment="during")).code == -signal.SIGKILL
+    done = world.launch(on_failure="keep")
+    assert (done.code, world.find_problems(hosts=2)) == (0, []), done.output
 
 
 @pytest.mark.parametrize("plan", DOWN_PLANS)

@@ -7,7 +7,6 @@ product: the commands, the configuration, the provider, the journal and the call
 from __future__ import annotations
 
 import os
-import re
 import select
 import shutil
 import signal
@@ -20,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from flambe_ansible import cli, paths
+from flambe_ansible import cli
 from flambe_ansible.cluster import cluster as cluster_module
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.cluster import Cluster
@@ -29,6 +28,7 @@ from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.lab.fault_kinds import make_fault
 from flambe_ansible.lab.fleet import set_state
 from flambe_ansible.lab.gate import Gate
+from flambe_ansible.launch import lock
 from flambe_ansible.providers import own_resources
 from tests.drills import stages
 from tests.unit.lab.served import InstantFleet, ServedLab, serve
@@ -175,7 +175,8 @@ class World:
             cloud.ec2.delete_security_group(group_id=group.id)
         for name in self._own_pairs():
             cloud.ec2.delete_key_pair(name)
-        shutil.rmtree(self.state, ignore_errors=True)
+        for state in (self.state, self.folder / "other-state"):
+            shutil.rmtree(state, ignore_errors=True)
         visibility = self.gate._visibility
         visibility._new, visibility._old_tags = {}, {}
         self.factories = factories
@@ -260,6 +261,11 @@ class World:
         names = [read_tags(one)["Name"] for one in live]
         if hosts and (len(heads) != 1 or len(set(names)) != len(names)):
             problems.append(f"wrong hosts: {names}")
+        strangers = [
+            one.id for one in cloud.instances() if one.state in LIVE and one not in live and one.id not in self.foreign
+        ]
+        if strangers:
+            problems.append(f"instances without the tags of the cluster: {strangers}")
         if self.gate.most > 1 + self.factories:
             problems.append(f"at most {self.gate.most} hosts at one instant")
         alarmed = [
@@ -336,13 +342,14 @@ def open_world(folder: Path) -> Iterator[World]:
             patch.setattr(module, "POLL_SECONDS", 0.02)
         for module in (instances, launching, own_resources):
             patch.setattr(module, "VISIBLE_SECONDS", VISIBLE_SECONDS)
+        patch.setattr(lock, "_PATIENCE", 0.05)
         patch.setattr(launching, "RETRY_PAUSES", (0.01, 0.01, 0.01, 0.01))
         patch.setattr(pacing.Pace, "wait", lambda _self: None)
         patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_args: 0.001)
         patch.setattr(AWSCluster, "endpoint_url", property(lambda _self: served.endpoint))
         patch.setattr(session, "make_session", lambda _region=None: served.session)
         patch.setattr(session, "make_client", stages.watch_clients(session.make_client))
-        patch.setattr(Cluster, "_access", property(lambda _self: stages.StandIn()))
+        patch.setattr(Cluster, "_access", property(stages.StandIn))
         patch.setattr(Reservation, "take", lambda _self, _connections, _host: stages.pass_stage("reserve"))
         patch.setattr(Reservation, "check", lambda _self: stages.pass_stage("check"))
         patch.setattr(cluster_module.launch, "converge", stages.converge)
@@ -353,11 +360,9 @@ def open_world(folder: Path) -> Iterator[World]:
         yield world
 
 
-def describe_outcome(world: World, done: Done) -> str:
-    """Return ``up``, ``failed clean``, or ``kept`` for a launch."""
-    if done.code == 0:
-        return "up"
-    return "failed clean" if not world.live() else "kept"
-
-
-__all__ = ["Done", "World", "describe_outcome", "open_world", "paths", "re"]
+def show_late(world: World, patch: pytest.MonkeyPatch) -> None:
+    """Empty the account, in which the next new hosts are not shown while another launch begins."""
+    world.reset(1)
+    for module in (instances, launching, own_resources):
+        patch.setattr(module, "VISIBLE_SECONDS", 7.0)
+    world.add_fault("late-visibility", seconds=5.0, times=1)

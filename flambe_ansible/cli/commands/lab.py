@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from flambe_ansible.cli import options
-from flambe_ansible.cli.commands.lab_fault import fault
+from flambe_ansible.cli.lab_fault import fault
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
