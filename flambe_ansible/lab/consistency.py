@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from flambe_ansible.lab import calls
 from flambe_ansible.lab.answers import RefusedError
 from flambe_ansible.lab.cloud import Cloud
 from flambe_ansible.lab.faults import Faults
@@ -34,7 +35,8 @@ class Visibility:
     @contextmanager
     def around(self, operation: str, parameters: Mapping[str, Any]) -> Iterator[None]:
         """Answer a call within the context: one that reads does not see recent changes, any other is recorded."""
-        fault = None if operation.startswith("Describe") else self._faults.take("late-visibility", call=operation)
+        changes = not (calls.is_reading(operation) or calls.is_true(parameters, "DryRun"))
+        fault = self._faults.take("late-visibility", call=operation) if changes else None
         delay = fault.seconds if fault else DELAY if self._delays else 0.0
         if not (delay or self._new or self._old_tags):
             yield

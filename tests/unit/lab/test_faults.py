@@ -129,6 +129,7 @@ def test_new_instances_are_shown_late(lab: ServedLab, monkeypatch: pytest.Monkey
     clock = SimpleNamespace(now=50.0)
     monkeypatch.setattr(consistency, "time", SimpleNamespace(monotonic=lambda: clock.now))
     add(lab, "late-visibility", seconds=7, times=1)
+    assert refused(run, lab, DryRun=True)[0] == "DryRunOperation"
     late, shown = run(lab) + run(lab)
 
     def find(instance: str) -> int:
