@@ -88,11 +88,19 @@ class DrillGate(Gate):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._throttle.check = lambda _operation: None  # type: ignore[method-assign] # the drills do not wait
+        self.busy = 0  # calls that are being answered
         self.most = 0  # live instances of the cluster, at any instant
         self.child = 0  # the process to kill
         self.kill_at = 0  # at its call that changes something with this number
         self.kill_with = signal.SIGKILL
         self.changes: list[str] = []
+
+    def __call__(self, *args: Any) -> Any:
+        self.busy += 1
+        try:
+            return super().__call__(*args)
+        finally:
+            self.busy -= 1
 
     def _answer(self, service: str, operation: str, parameters: Any, environ: Any, body: bytes) -> Any:
         try:
@@ -238,6 +246,8 @@ class World:
         finally:
             os.close(descriptor)
         _, status = os.waitpid(child, 0)
+        while self.gate.busy:  # a call that a killed process has sent is still carried out
+            time.sleep(0.01)
         text = output.read_text(errors="replace") if output.exists() else ""
         output.unlink(missing_ok=True)
         return Done(os.waitstatus_to_exitcode(status), text if ended else f"{text}\nTraceback: it did not end")
