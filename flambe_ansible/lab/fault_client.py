@@ -42,10 +42,11 @@ def _call(lab: LabInfo, operation: str, parameters: Mapping[str, Any]) -> list[F
     from botocore.credentials import Credentials
 
     headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"FlambeLab.{operation}"}
-    request = AWSRequest("POST", f"{lab.endpoint}/", headers=headers, data=json.dumps(parameters).encode())
+    url, body = f"{lab.endpoint}/", json.dumps(parameters).encode()
+    request = AWSRequest("POST", url, headers=headers, data=body)
     SigV4Auth(Credentials(lab.access_key, lab.secret_key), SERVICE, lab.region).add_auth(request)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    sent = urllib.request.Request(request.url, data=request.body, headers=dict(request.headers))  # noqa: S310 - the lab's endpoint
+    sent = urllib.request.Request(url, data=body, headers=dict(request.headers))  # noqa: S310 - the lab's endpoint
     try:
         with opener.open(sent, timeout=_TIMEOUT) as answer:
             return [Fault(**one) for one in json.load(answer)]

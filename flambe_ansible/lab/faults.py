@@ -43,7 +43,7 @@ class Faults:
         self._last = int(document.get("last", 0))
         self._faults = [Fault(**one) for one in document.get("faults", ())]
 
-    def list(self) -> list[Fault]:
+    def list_all(self) -> list[Fault]:
         """Return all faults."""
         with self._lock:
             return list(self._faults)
@@ -58,7 +58,7 @@ class Faults:
 
     def list_running(self) -> list[Fault]:
         """Return the faults of running hosts."""
-        return [one for one in self.list() if one.of_kind.target is Target.RUNNING_HOST]
+        return [one for one in self.list_all() if one.of_kind.target is Target.RUNNING_HOST]
 
     def clear(self, number: int = 0) -> list[Fault]:
         """Remove one fault, or all; return those that were removed."""
@@ -136,7 +136,7 @@ def answer(faults: Faults, operation: str, parameters: Mapping[str, Any], known:
         elif operation == "ClearFaults":
             found = faults.clear(int(parameters.get("id", 0)))
         elif operation == "ListFaults":
-            found = faults.list()
+            found = faults.list_all()
         else:
             raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
     except LabError as error:

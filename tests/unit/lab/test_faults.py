@@ -107,7 +107,7 @@ def test_calls_get_the_error_of_their_service(
     add(lab, kind, times=1)
     arguments = {"Name": "/aws/service/x"} if call == "get_parameter" else {}
     assert refused(getattr(lab.client(service), call), **arguments) == expected
-    assert lab.fleet.faults.list() == []
+    assert lab.fleet.faults.list_all() == []
 
 
 def test_a_clock_that_is_wrong_by_less_than_a_quarter_of_an_hour_is_accepted(lab: ServedLab) -> None:
@@ -175,7 +175,7 @@ def test_files_of_faults_are_on_the_disk_of_matching_new_hosts(host: Any) -> Non
             faults.add(make_fault({"kind": kind.name, "host": "demo_factory_*", "times": 1}))
     faults.add(make_fault({"kind": "apt-lock", "host": "demo_orchestrator"}))
     HostFaults(settings, faults).prepare(instance, disk.HostSpec(id="i-1", address="10.213.4.4"))
-    assert [one.host for one in faults.list()] == ["demo_orchestrator"]
+    assert [one.host for one in faults.list_all()] == ["demo_orchestrator"]
     home = disk.folder(settings, "i-1")
     upper = home / "upper"
     assert "ExecStartPre=/bin/sleep 60" in (upper / "etc/systemd/system/ssh.service.d/50-fault.conf").read_text()
@@ -270,7 +270,7 @@ def test_faults_need_the_key_of_the_lab(lab: ServedLab, info: LabInfo) -> None:
 
     with pytest.raises(LabError):
         fault_client.add(replace(info, secret_key="other"), kind="throttling")
-    assert lab.fleet.faults.list() == []
+    assert lab.fleet.faults.list_all() == []
 
 
 def test_faults_are_kept_for_the_next_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,8 +282,8 @@ def test_faults_are_kept_for_the_next_daemon(tmp_path: Path, monkeypatch: pytest
     added = faults.add(make_fault({"kind": "partial-fill"}))
     assert faults.take("throttling", call="CreateTags")
     later = Faults(settings)
-    assert [one.times for one in later.list()] == [2, 0]
-    assert later.list()[1] == added
+    assert [one.times for one in later.list_all()] == [2, 0]
+    assert later.list_all()[1] == added
     assert later.add(make_fault({"kind": "reboot"})).id == 3
 
 
