@@ -57,7 +57,7 @@ class HostFaults:
                 key = (fault.id, instance.id)
                 if key in self._hit or now < self._seen.setdefault(key, now) + fault.delay:
                     continue
-                if fault.kind == "spot-interruption" and instance.instance_lifecycle != "spot":
+                if fault.kind == "spot-interruption" and instance.lifecycle != "spot":
                     continue
                 if not self._take(fault.kind, instance):
                     continue

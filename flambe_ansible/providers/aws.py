@@ -327,8 +327,11 @@ class AWSProvider:
         return bool(self.journal.unfinished() or instances.find(self._clients.ec2, self.spec.tags, states))
 
     def _remove_own(self) -> None:
-        """Remove the alarms and the own resources of a cluster without hosts."""
-        self._remove_alarms()
+        """Remove the alarms and the own resources of a cluster without hosts.
+
+        Alarms of hosts that EC2 may not show yet are kept: another machine may have created them.
+        """
+        alarms.remove_strays(self._clients.cloudwatch, self._clients.ec2, self.spec.alarm_owner, [])
         self.own.remove()
         places.forget(self._state_dir(), self._place)
 

@@ -163,7 +163,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     keys.write_text("ssh-ed25519 AAAA\n")
     (disk.folder(settings, "i-1") / "upper/etc/ssh").mkdir(parents=True)
     tags = [{"key": "Name", "value": "demo_factory_0"}]
-    instance = SimpleNamespace(id="i-1", instance_type="t3.small", instance_lifecycle=None, get_tags=lambda: tags)
+    instance = SimpleNamespace(id="i-1", instance_type="t3.small", lifecycle=None, get_tags=lambda: tags)
     return settings, instance
 
 
@@ -200,7 +200,7 @@ def test_running_hosts_are_hit_once_and_after_the_delay(host: Any, monkeypatch: 
     clock.now += 6
     assert list(hosts.find_due([instance])) == [("reboot", instance)]
     assert list(hosts.find_due([instance])) == []
-    instance.instance_lifecycle = "spot"
+    instance.lifecycle = "spot"
     assert list(hosts.find_due([instance])) == [("spot-interruption", instance)]
 
 
