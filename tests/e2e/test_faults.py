@@ -52,9 +52,9 @@ def _clear(lab: LabInfo) -> Iterator[None]:
 
 
 def test_a_launch_waits_for_slow_hosts_late_keys_and_the_lock_of_apt(cluster: Cluster, lab: LabInfo) -> None:
-    labs.add_fault(lab, kind="slow-boot", host="drill_orchestrator", seconds=6.0)
-    labs.add_fault(lab, kind="sshd-before-key", host="drill_factory*", seconds=6.0)
-    labs.add_fault(lab, kind="apt-lock", seconds=12.0)
+    labs.add_fault(lab, kind="slow-boot", host="drill_orchestrator", seconds=4.0)
+    labs.add_fault(lab, kind="sshd-before-key", host="drill_factory*", seconds=4.0)
+    labs.add_fault(lab, kind="apt-lock", seconds=8.0)
     cluster.configure(1, "sudo apt-get -y autoremove")
     cluster.launch()
     assert cluster.count_hosts() == 2
