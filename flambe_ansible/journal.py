@@ -14,13 +14,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from flambe_ansible.errors import ClusterError
 from flambe_ansible.files import lock, read_versioned, write_json
 
 FILE = "journal.json"
 RESOURCES_FILE = "resources.json"  # of the security group and the key pair
 VERSION = 1
-UNKNOWN = "unknown"  # in place of the tokens of a damaged journal
+UNKNOWN = "unknown"  # the role of the requests of a journal that was damaged
 KEPT = 20  # closed creations that are kept in the file for debugging
 
 
@@ -66,31 +65,41 @@ class Journal:
         self._ending = ending
 
     def read(self) -> list[Creation]:
-        """Return all creations, the oldest first.
+        """Return all creations, the oldest first; a damaged file is set aside (``_set_aside``).
 
         Raises:
             StateVersionError: Another version of this package wrote the file.
-            ClusterError: The file is damaged.
         """
         try:
-            data = read_versioned(
-                self.path, version=VERSION, remedy="remove it if no launch of this cluster is running"
-            )
-            return [_load(entry) for entry in data["creations"]] if data else []
+            return self._read()
         except (OSError, ValueError, KeyError, TypeError) as error:
             if self._ending:
                 return [self._make_unknown()]
             if isinstance(error, OSError):
                 raise
-            raise ClusterError(
-                f"{self.path} cannot be read: {error}",
-                hint="remove it if no launch of this cluster is running; flambe-ans down CLUSTER does not need it",
-            ) from error
+        self._set_aside()
+        return self._read()
+
+    def _read(self) -> list[Creation]:
+        remedy = "terminate the cluster with that version, or remove the file if no launch is running"
+        data = read_versioned(self.path, version=VERSION, remedy=remedy)
+        return [_load(entry) for entry in data["creations"]] if data else []
+
+    def _set_aside(self) -> None:
+        """Rename a damaged file, and start a new one.
+
+        A request in the damaged file may have created something that the cloud does not show yet. The new file has a
+        request of an unknown role and the age of the damaged file, for whose end the next command waits.
+        """
+        unknown = self._make_unknown()
+        self.path.replace(self.path.with_name(f"{self.path.name}.damaged"))
+        self._write([unknown])
 
     def _make_unknown(self) -> Creation:
         """Return a creation in place of those that a damaged file may have had: it may have been requested just now."""
         changed = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
-        return Creation(token=UNKNOWN, generation=0, role="", count=0, digest="", asked=changed)
+        token = f"{UNKNOWN}-{changed.timestamp():.6f}"  # the same until the file changes
+        return Creation(token=token, generation=0, role=UNKNOWN, count=0, digest="", asked=changed)
 
     def unfinished(self) -> list[Creation]:
         """Return the creations that are not closed."""

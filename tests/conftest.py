@@ -37,7 +37,8 @@ def name_group(nodeid: str) -> str:
     """Return the group of a test. All tests of a group run on one worker, in order.
 
     The tests of roles share one cluster, and so do the modules of ``submit`` and those of ``ray``. Other end-to-end
-    tests share resources within their module; each unit test is a separate group. The largest groups start first.
+    tests and the drills share resources within their module; each unit test is a separate group. The largest groups
+    start first.
     """
     path = PurePosixPath(nodeid.split("::")[0])
     if path.parent.name == "roles":
@@ -45,7 +46,7 @@ def name_group(nodeid: str) -> str:
     if path.parent.name == "e2e":
         shared = (name for name in ("submit", "ray") if path.stem.startswith(f"test_{name}"))
         return next(shared, path.stem)
-    return nodeid
+    return path.stem if path.parent.name == "drills" else nodeid
 
 
 @pytest.fixture(autouse=True)

@@ -123,7 +123,9 @@ def settle(output: Output, cluster: Cluster, on_failure: str | None) -> dict[str
         cluster.rollback_env()
     except Exception as error:
         errors.show(output, error)
-        output.say(f"Failed to terminate all of the {hosts}. This command terminates the whole cluster:")
+        output.say(
+            f"The clean-up of the {hosts} failed. This command terminates the whole cluster and deletes its rest:"
+        )
         output.say_command(f"  flambe-ans down {shlex.quote(output.cluster_file)}")
         return {"created": created, "kept": None}
     output.say(f"Terminated the {hosts} of this launch: {', '.join(created)}.")

@@ -152,22 +152,30 @@ def find_settings(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> 
 
 
 def rehearse(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
-    """Set an alarm of no instance and delete it; ``AWSError`` if a permission is missing.
+    """Set an alarm of no instance and delete it; ``AWSError`` if it cannot be set, or a permission is missing.
+
+    An alarm that is not deleted for another reason is deleted by the launch that follows (``remove_strays``).
 
     The first alarm of an account that acts on instances creates the role ``AWSServiceRoleForCloudWatchEvents``, for
     which the user needs a permission of its own:
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
     """
-    denied = False
     try:
         api.put_metric_alarm(cloudwatch, {**alarm, "ActionsEnabled": False})
     except AWSError as error:
-        denied = is_denied(error)
-        if denied:
+        if not is_denied(error):  # the answer may have been lost
+            _remove_sample(cloudwatch, alarm)
+        raise
+    _remove_sample(cloudwatch, alarm)
+
+
+def _remove_sample(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
+    try:
+        api.delete_alarms(cloudwatch, [alarm["AlarmName"]])
+    except AWSError as error:
+        if is_denied(error):
+            error.hint = f"{error.hint}; the alarm {alarm['AlarmName']}, which does nothing, was not deleted"
             raise
-    finally:
-        if not denied:
-            api.delete_alarms(cloudwatch, [alarm["AlarmName"]])
 
 
 def find_owned(cloudwatch: CloudWatchClient, owner: str) -> list[str]:
@@ -187,6 +195,8 @@ def remove_strays(cloudwatch: CloudWatchClient, ec2: EC2Client, owner: str, know
 
     def has_ended(name: str) -> bool:
         instance = shown.get(read_instance_id(name))
+        if read_instance_id(name) == NO_INSTANCE:
+            return True
         if instance:
             return instance.state not in LIVE_STATES
         age = datetime.now(UTC) - unknown[name]["AlarmConfigurationUpdatedTimestamp"]

@@ -16,7 +16,7 @@ from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.instances import VISIBLE_SECONDS, EC2Instance
 from flambe_ansible.errors import AWSError
 from flambe_ansible.hosts import LIVE_STATES, HostState, Role
-from flambe_ansible.journal import Creation, Journal, Stage
+from flambe_ansible.journal import UNKNOWN, Creation, Journal, Stage
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -291,4 +291,4 @@ def _is_hidden(creation: Creation, found: Sequence[EC2Instance], journal: Journa
     if not young:
         journal.close({creation.token}, "never created")
         return False
-    return settle
+    return settle or creation.role == UNKNOWN

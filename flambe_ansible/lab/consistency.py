@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from flambe_ansible.lab import calls
 from flambe_ansible.lab.answers import RefusedError
 from flambe_ansible.lab.cloud import Cloud
+from flambe_ansible.lab.faults import Faults
 
 STRONG, EVENTUAL = "strong", "eventual"
 DELAY = 5.0  # seconds until a change is shown
@@ -21,18 +23,22 @@ _ID = re.compile(r"(?:Instance|Resource)Id(?:\.\d+)?")
 
 
 class Visibility:
-    """What calls to EC2 see. With ``STRONG`` consistency this is the account as it is."""
+    """What calls to EC2 see. With ``STRONG`` consistency and no fault this is the account as it is."""
 
-    def __init__(self, cloud: Cloud, consistency: str) -> None:
+    def __init__(self, cloud: Cloud, consistency: str, faults: Faults) -> None:
         self._cloud = cloud
         self._delays = consistency == EVENTUAL
+        self._faults = faults
         self._new: dict[str, float] = {}  # ids of instances, and when they will be shown
         self._old_tags: dict[str, tuple[dict[str, str], float]] = {}  # by id: what is shown, and until when
 
     @contextmanager
     def around(self, operation: str, parameters: Mapping[str, Any]) -> Iterator[None]:
         """Answer a call within the context: one that reads does not see recent changes, any other is recorded."""
-        if not self._delays:
+        changes = not (calls.is_reading(operation) or calls.is_true(parameters, "DryRun"))
+        fault = self._faults.take("late-visibility", call=operation) if changes else None
+        delay = fault.seconds if fault else DELAY if self._delays else 0.0
+        if not (delay or self._new or self._old_tags):
             yield
             return
         now = time.monotonic()
@@ -41,16 +47,16 @@ class Visibility:
         named = {str(value) for key, value in parameters.items() if _ID.fullmatch(key)} & self._new.keys()
         if named:
             raise RefusedError("InvalidInstanceID.NotFound", f"The instance ID '{min(named)}' does not exist")
-        with self._hiding() if operation.startswith("Describe") else self._recording():
+        with self._hiding() if operation.startswith("Describe") else self._recording(delay):
             yield
 
     @contextmanager
-    def _recording(self) -> Iterator[None]:
-        """Record the instances and tags that a call creates or changes."""
+    def _recording(self, delay: float) -> Iterator[None]:
+        """Record the instances and tags that a call creates or changes, which are shown after ``delay`` seconds."""
         known = {instance.id for instance in self._cloud.instances()}
         tags = {one: dict(found) for one, found in self._cloud.ec2.tags.items()}
         yield
-        until = time.monotonic() + DELAY
+        until = time.monotonic() + delay
         self._new |= {instance.id: until for instance in self._cloud.instances() if instance.id not in known}
         for one, after in self._cloud.ec2.tags.items():
             before = tags.get(one, {})

@@ -14,9 +14,11 @@ from functools import partial
 from typing import Any
 
 from flambe_ansible.files import write_json
-from flambe_ansible.lab import disk, groups, host
+from flambe_ansible.lab import disk, groups, host, host_faults
 from flambe_ansible.lab.cloud import STATE_CODES, Cloud
 from flambe_ansible.lab.disk import HostSpec
+from flambe_ansible.lab.faults import Faults
+from flambe_ansible.lab.host_faults import HostFaults
 from flambe_ansible.lab.state import Settings
 
 HOSTS_FILE = "hosts.json"
@@ -34,6 +36,8 @@ class Fleet:
     def __init__(self, settings: Settings, cloud: Cloud) -> None:
         self.settings = settings
         self.cloud = cloud
+        self.faults = Faults(settings)
+        self._host_faults = HostFaults(settings, self.faults)
         self.lock = threading.RLock()
         self._works: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._since: dict[str, float] = {}
@@ -54,6 +58,20 @@ class Fleet:
         set_state(instance, "pending")
         self._since[instance.id] = math.inf
         self._pool.submit(self._boot, instance, self._spec(instance, user_data))
+
+    def fail(self, instance: Any) -> None:
+        """Let the start of a new instance fail: it is terminated while it is pending."""
+        set_state(instance, "pending")
+        self._since[instance.id] = -math.inf
+
+    def interrupt(self, instance: Any) -> None:
+        """Terminate a spot instance, as AWS does when it needs the capacity.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-interruptions.html
+        """
+        instance.state_reason.code = "Server.SpotInstanceTermination"
+        instance.state_reason.message = "Server.SpotInstanceTermination: Spot instance termination"
+        self.terminate(instance)
 
     def start(self, instance: Any) -> None:
         """Boot the host of a stopped instance again."""
@@ -119,11 +137,20 @@ class Fleet:
                 with self.lock:
                     if instance.state == before:
                         self._apply_state(instance, after)
+        self._act_on_running()
         for instance in done:
             if time.monotonic() - self._ended.setdefault(instance.id, time.monotonic()) > _SHOWN_AFTER_END:
                 with self.lock:
                     self.cloud.forget(instance)
                     self.save()
+
+    def _act_on_running(self) -> None:
+        """Let the faults of running hosts act."""
+        with self.lock:
+            running = [instance for instance in self.cloud.instances() if instance.state == "running"]
+            for kind, instance in self._host_faults.find_due(running):
+                self.reboot(instance) if kind == "reboot" else self.interrupt(instance)
+        self._host_faults.cut_networks(running)
 
     def save(self) -> None:
         """Write the account and the list of hosts that ``lab status`` shows, and update the hosts' inbound rules."""
@@ -193,6 +220,8 @@ class Fleet:
         if before != "pending":
             return before
         waited = time.monotonic() - self._since.get(instance.id, math.inf)
+        if running and host_faults.is_slow(self.settings, instance.id):
+            return "running"
         if running and host.answers(self.settings, instance.id, instance.private_ip, timeout=0.2):
             return "running"
         if waited > BOOT_TIMEOUT or disk.end_mark(self.settings, instance.id).exists():
@@ -229,6 +258,7 @@ class Fleet:
             try:
                 if spec is not None:
                     disk.create(self.settings, spec)
+                    self._host_faults.prepare(instance, spec)
                 with self.lock:
                     self._filters[instance.id] = text = self._render_filter(instance)
                     groups.apply(self.settings, instance.id, text)

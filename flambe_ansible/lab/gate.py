@@ -6,8 +6,11 @@ import io
 import json
 import logging
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -15,6 +18,7 @@ from flambe_ansible.lab import (
     answers,
     authorization,
     calls,
+    faults,
     groups,
     imaging,
     launching,
@@ -28,7 +32,7 @@ from flambe_ansible.lab.alarms import check_alarm, set_warm_up
 from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.authorization import Guard
 from flambe_ansible.lab.calls import CallLog
-from flambe_ansible.lab.cloud import REGION, STATE_CODES
+from flambe_ansible.lab.cloud import REGION, STATE_CODES, ZONE
 from flambe_ansible.lab.consistency import Visibility
 from flambe_ansible.lab.console import Consoles
 from flambe_ansible.lab.fleet import Fleet, set_state
@@ -76,7 +80,8 @@ class Gate:
         self._throttle = Throttle()
         settings = fleet.settings
         self._guard = Guard(cloud, policies.parse(settings.policy) if settings.policy else None)
-        self._visibility = Visibility(cloud, settings.consistency)
+        self._faults = fleet.faults
+        self._visibility = Visibility(cloud, settings.consistency, fleet.faults)
         self._consoles = Consoles(cloud, settings)
         self._services: dict[str, Callable[[str, Mapping[str, Any]], Answer]] = {
             "iam": partial(roles.answer, cloud),
@@ -105,20 +110,26 @@ class Gate:
         operation, parameters = calls.read_operation(environ.get("PATH_INFO", ""), request.headers, request.body)
         kind = request.headers.get("content-type", "")
         try:
-            verify(request, access_key=self._access_key, secret_key=self._secret_key, region=REGION)
+            now = datetime.now(UTC) + timedelta(seconds=0 if service == faults.SERVICE else self._faults.find_skew())
+            verify(request, access_key=self._access_key, secret_key=self._secret_key, region=REGION, now=now)
             with self._fleet.lock:
                 answer = self._answer(service, operation, parameters, environ, request.body)
         except SignatureError as error:
             code = _NO_SUCH_KEY.get(service, "InvalidClientTokenId" if error.kind == "key" else "SignatureDoesNotMatch")
             code = "RequestExpired" if error.kind == "expired" else code
-            answer = answers.error(service, kind, code, str(error), status=401 if service == "ec2" else 403)
+            status = 400 if error.kind == "expired" else 401 if service == "ec2" else 403
+            answer = answers.error(service, kind, code, str(error), status=status)
         except RefusedError as error:
             answer = answers.error(service, kind, error.code, str(error), status=error.status)
         except Exception:
             _log.exception("%s %s failed", service, operation)
             answer = answers.error(service, kind, "InternalError", "The lab failed; see its daemon.log")
-        code = read_error_code(answer)
+        lost = not calls.is_true(parameters, "DryRun") and self._faults.take("lost-response", call=operation)
+        code = "lost-response" if lost else read_error_code(answer)
         self._log.write(service=service, operation=operation, parameters=parameters, status=answer.status, error=code)
+        if lost:
+            with suppress(OSError):
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
         start_response(f"{answer.status} -", headers + list(answer.headers.items()))
         return [answer.body]
@@ -127,12 +138,25 @@ class Gate:
         self, service: str, operation: str, parameters: Mapping[str, Any], environ: dict[str, Any], body: bytes
     ) -> Answer:
         """Answer a request whose signature is valid."""
+        if service == faults.SERVICE:
+            return faults.answer(self._faults, operation, parameters, set().union(*_CHANGES.values()))
+        self._check(service, operation, parameters)
+        return self._answer_aws(service, operation, parameters, environ, body)
+
+    def _check(self, service: str, operation: str, parameters: Mapping[str, Any]) -> None:
+        """Refuse calls that the lab does not offer, that the policy denies, or on which a fault acts."""
         changes = _CHANGES.get(service)
         if changes is None:
             raise RefusedError("UnsupportedOperation", f"The lab has no service {service}")
         if not calls.is_reading(operation) and operation not in changes:
             raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
         self._guard.check(service, operation, parameters)
+        self._faults.refuse(service, operation)
+
+    def _answer_aws(
+        self, service: str, operation: str, parameters: Mapping[str, Any], environ: dict[str, Any], body: bytes
+    ) -> Answer:
+        """Answer a call of AWS that is allowed."""
         if service == "ssm":
             return self._get_parameter(operation, parameters)
         if operation == "DecodeAuthorizationMessage":
@@ -190,6 +214,9 @@ class Gate:
 
     def _start_instances(self, parameters: Mapping[str, Any], forward: Forward) -> Answer:
         """Start instances, if the quotas allow it."""
+        for one in self._cloud.instances():
+            if one.id in _read_ids(parameters):
+                self._faults.refuse_capacity("StartInstances", type=one.instance_type, zone=ZONE)
         stopped = [one for one in self._cloud.instances() if one.id in _read_ids(parameters) and one.state == "stopped"]
         quotas.check_start(self._cloud, self._fleet.settings.quotas, stopped)
         return self._change(self._fleet.start, "started", ("stopped", "running", "pending"), parameters, forward)

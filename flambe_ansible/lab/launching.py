@@ -10,7 +10,7 @@ from typing import Any
 
 from flambe_ansible.lab import quotas, spot
 from flambe_ansible.lab.answers import Answer, RefusedError
-from flambe_ansible.lab.cloud import ACCOUNT, Cloud
+from flambe_ansible.lab.cloud import ACCOUNT, ZONE, Cloud
 from flambe_ansible.lab.disk import mac_address
 from flambe_ansible.lab.fleet import Fleet, set_state
 
@@ -27,9 +27,10 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
         with replaced(cloud.ec2, "run_instances", lambda *_args, **_kwargs: earlier):
             return forward()
     script = _check(cloud, parameters)
-    count = _count(parameters, fleet.room())
     kind = parameters.get("InstanceType", DEFAULT_TYPE)
     least, is_spot = int(parameters["MinCount"]), spot.is_spot(parameters)
+    fleet.faults.refuse_capacity("RunInstances", type=kind, zone=ZONE)
+    count = _count(parameters, _limit_capacity(fleet, parameters, kind))
     count = quotas.limit(cloud, fleet.settings.quotas, kind, least=least, most=count, spot=is_spot)
     original = cloud.ec2.run_instances
     made: list[Any] = []
@@ -55,9 +56,19 @@ def run_instances(cloud: Cloud, fleet: Fleet, parameters: Mapping[str, str], for
         if token:
             cloud.tokens.remember(token, parameters, reservation.id)
         fleet.save()  # before the hosts start: if the daemon ends now, the next one creates them
+        doomed = fleet.faults.take("dies-pending", type=kind, zone=ZONE)
         for instance in reservation.instances:
-            fleet.launch(instance, script)
+            fleet.fail(instance) if doomed else fleet.launch(instance, script)
     return answer
+
+
+def _limit_capacity(fleet: Fleet, parameters: Mapping[str, str], kind: str) -> int:
+    """Return how many instances there is room for; a fault can limit it."""
+    fault = fleet.faults.take("partial-fill", type=kind, zone=ZONE)
+    if fault is None:
+        return fleet.room()
+    asked = parameters["MaxCount"]
+    return fault.count if fault.count >= 0 or not asked.isdecimal() else int(asked) - 1
 
 
 def _find_earlier(cloud: Cloud, token: str, parameters: Mapping[str, str]) -> Any | None:
@@ -175,7 +186,7 @@ def _count(parameters: Mapping[str, str], room: int) -> int:
     if not 1 <= least <= most:
         raise RefusedError("InvalidParameterValue", f"Value ({least}) for parameter minCount is invalid")
     if least > room:
-        reason = f"The lab has room for {max(room, 0)} more hosts, but {least} were requested"
+        reason = f"There is room for {max(room, 0)} more hosts, but {least} were requested"
         raise RefusedError("InsufficientInstanceCapacity", reason)
     return min(most, room)
 

@@ -39,8 +39,17 @@ route add default via $GATEWAY
 END
 
 mkdir -p "$folder/upper" "$folder/work" "$folder/root"
+disk=$folder
+# A small disk, if a fault of the lab wants one. It ends with this namespace.
+if [ -e "$folder/disk.size" ]; then
+    disk=$folder/small
+    mkdir -p "$disk"
+    mount -t tmpfs -o "size=$(cat "$folder/disk.size")m" flambe-lab "$disk"
+    mkdir "$disk/work"
+    cp -a "$folder/upper" "$disk/upper"
+fi
 # The new mount API limits each option to 256 characters.
-LIBMOUNT_FORCE_MOUNT2=always mount -t overlay -o "lowerdir=$LOWER,upperdir=$folder/upper,workdir=$folder/work" "flambe-lab" "$folder/root"
+LIBMOUNT_FORCE_MOUNT2=always mount -t overlay -o "lowerdir=$LOWER,upperdir=$disk/upper,workdir=$disk/work" "flambe-lab" "$folder/root"
 # systemd-nspawn leaves locks and sockets below /run; they end with this namespace.
 mount -t tmpfs -o mode=0755 flambe-lab /run
 

@@ -12,17 +12,17 @@ from typing import Any
 from flambe_ansible.ec2 import alarms, api, console, instances, launching, stopping
 from flambe_ansible.ec2.budgets import write_time
 from flambe_ansible.ec2.clients import Clients
-from flambe_ansible.ec2.creating import StartContext
+from flambe_ansible.ec2.creating import StartContext, name_of
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.ec2.quotas import Demand
 from flambe_ansible.ec2.starting import bring_up, find_missing, make_sample_alarm, rehearse_alarms
 from flambe_ansible.ec2.tags import read_index
 from flambe_ansible.errors import AWSError
-from flambe_ansible.events import Notice, Observer, ignore
+from flambe_ansible.events import Notice, Observer
 from flambe_ansible.findings import Finding
 from flambe_ansible.fleet.access import AccessPolicy
 from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role
-from flambe_ansible.journal import Journal
+from flambe_ansible.journal import Journal, Stage
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.costs import Costs
 from flambe_ansible.launch.plan import HostPlan
@@ -224,9 +224,11 @@ class AWSProvider:
                 spare=spec.factories_num - max(spec.least, len(existing.factories)),
             )
             hosts = self._make_hosts(bring_up(start, existing, missing, prepared.checked.choices))
-        except AWSError as error:
-            error.hint = self.own.find_hint(prepared.found, error) or error.hint
-            self._remove_unused(observer)
+        except BaseException as error:
+            created.extend(name for name in self._list_uncertain(missing) if name not in created)
+            if isinstance(error, AWSError):
+                error.hint = self.own.find_hint(prepared.found, error) or error.hint
+                self._remove_unused(observer)
             raise
         self._replaced.clear()
         booted = {one.id for one in existing.all if one.state in STOPPED_STATES or not _is_fresh(one)}
@@ -286,9 +288,12 @@ class AWSProvider:
             return set()
         own = launching.find_own(self._clients.ec2, self.spec.tags, journal, tokens)
         self._end(own)
+        made = {one for creation in journal.read() if creation.token in tokens for one in creation.ids}
+        alarms.remove(self._clients.cloudwatch, sorted(made))  # also of hosts that ended by themselves
         journal.close(tokens, "rolled back")
-        self._remove_unused(ignore)
         self._tokens.clear()
+        if not self._is_used():
+            self._remove_own()
         return {instance.id for instance in own}
 
     def host_keys(self, host: Host) -> list[str] | None:
@@ -381,18 +386,34 @@ class AWSProvider:
             self._prepared = prepare(self.own, self._clients, self.spec, demand, existing=existing, missing=missing)
         return self._prepared
 
-    def _remove_unused(self, observer: Observer) -> None:
-        """Remove the cluster's own resources if it has no host, and none may appear."""
-        tags = self.spec.tags
+    def _list_uncertain(self, missing: Mapping[Role, Sequence[int]]) -> list[str]:
+        """Return the names of hosts that a request without an answer may have created."""
+        asked = [one for one in self.journal.unfinished() if one.stage is Stage.ASKED and one.token in self._tokens]
+        roles = {one.role for one in asked}
+        return [name_of(self.spec.name, role, index) for role in missing if role in roles for index in missing[role]]
+
+    def _is_used(self) -> bool:
+        """Return whether the cluster has a host, or one may appear."""
         states = [*LIVE_STATES, HostState.SHUTTING_DOWN]
-        if self.journal.unfinished() or instances.find(self._clients.ec2, tags, states):
-            return
+        return bool(self.journal.unfinished() or instances.find(self._clients.ec2, self.spec.tags, states))
+
+    def _remove_own(self) -> None:
+        """Remove the alarms and the own resources of a cluster without hosts.
+
+        Alarms of hosts that EC2 may not show yet are kept: another machine may have created them.
+        """
+        alarms.remove_strays(self._clients.cloudwatch, self._clients.ec2, self.spec.alarm_owner, [])
+        self.own.remove()
+        places.forget(self._state_dir(), self._place)
+        self.costs.forget()
+
+    def _remove_unused(self, observer: Observer) -> None:
+        """Remove what a cluster without hosts has; a failure is a notice, since it follows another one."""
         try:
-            self.own.remove()
-            places.forget(self._state_dir(), self._place)
-            self.costs.forget()
+            if not self._is_used():
+                self._remove_own()
         except AWSError as error:
-            observer(Notice(message=f"{error.message}; flambe-ans down deletes it", warning=True))
+            observer(Notice(message=f"{error.message}; flambe-ans down deletes what is left", warning=True))
 
     def _make_hosts(self, existing: Existing) -> list[Host]:
         return [self._make_host(name, instance) for name, instance in existing.named(self.spec.name)]

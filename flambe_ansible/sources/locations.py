@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +58,7 @@ def locate_extension(value: str, folder: Path) -> Path | GitLocation | Required:
             return Required(value)
         return _read_url(value, value)
     path = resolve(value, folder)
-    if path.exists():
+    if _exists(path):
         return _check_installable(path)
     try:
         Requirement(value)
@@ -71,7 +72,7 @@ def locate_extension(value: str, folder: Path) -> Path | GitLocation | Required:
 def locate_resource(value: str, folder: Path) -> Path | str:
     """Parse the location of a resource: an existing path, or an ``s3://`` or ``http(s)://`` URL."""
     path = resolve(value, folder)
-    if path.exists():
+    if _exists(path):
         return path
     scheme, separator, rest = value.partition("://")
     if not separator:
@@ -92,6 +93,16 @@ def resolve(value: str, folder: Path) -> Path:
     except RuntimeError as error:
         raise LocationError(f"{value}: no such user") from error
     return folder.absolute() / path
+
+
+def _exists(path: Path) -> bool:
+    """Return whether a path exists; one that is too long for a file does not."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def redact(text: str) -> str:

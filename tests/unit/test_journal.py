@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,13 +72,21 @@ def test_only_closed_old_creations_are_dropped(tmp_path: Path) -> None:
     assert [one.token for one in book.read()[1:]] == closed[-journal.KEPT :]
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "{", "[]", '{"version": 1}', '{"version": 1, "creations": [{}]}', '{"version": 99, "creations": []}', "null"],
-)
-def test_an_invalid_file_is_reported_with_its_path(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"version": 1, "creations": [{}]}', "null"])
+def test_a_damaged_file_is_set_aside_and_stands_for_a_request_of_its_time(tmp_path: Path, text: str) -> None:
     book = Journal(tmp_path)
     book.path.write_text(text)
+    os.utime(book.path, (1_000_000, 1_000_000))
+    [unknown] = book.unfinished()
+    assert (unknown.role, unknown.asked.timestamp()) == (journal.UNKNOWN, 1_000_000)
+    assert book.path.with_name("journal.json.damaged").read_text() == text
+    made = book.open(role="Factory", count=1, digest="d")
+    assert book.read() == [unknown, made]
+
+
+def test_a_file_of_another_version_is_reported_with_its_path(tmp_path: Path) -> None:
+    book = Journal(tmp_path)
+    book.path.write_text('{"version": 99, "creations": []}')
     with pytest.raises(ClusterError, match=r"journal\.json") as caught:
         book.read()
     assert "remove" in (caught.value.hint or "")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.lab_fault import fault
 from flambe_ansible.cli.output import Output
 from flambe_ansible.errors import LabError
 
@@ -158,7 +159,7 @@ def _say_next(output: Output, name: str) -> None:
     output.say_command(f"next: flambe-ans launch {file}")
 
 
-for command in (up, status, down):
+for command in (up, status, down, fault):
     lab.add_command(command)
 
 

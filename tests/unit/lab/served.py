@@ -108,7 +108,13 @@ class _Handler(WSGIRequestHandler):
 
 
 @contextmanager
-def serve(folder: Path, **changes: Any) -> Iterator[ServedLab]:
+def serve(
+    folder: Path,
+    *,
+    fleet_class: type[InstantFleet] = InstantFleet,
+    gate_class: type[Gate] = Gate,
+    **changes: Any,
+) -> Iterator[ServedLab]:
     """Serve a lab whose settings have these changes."""
     for service in ("ec2", "cloudwatch", "sts"):
         get_backend(service).reset()  # type: ignore[attr-defined]
@@ -124,11 +130,11 @@ def serve(folder: Path, **changes: Any) -> Iterator[ServedLab]:
         settings.folder.mkdir(parents=True)
         patch.setattr(Cloud, "save", lambda _cloud: None)
         cloud = Cloud.open(settings, public_key(private_key()))
-        fleet = InstantFleet(settings, cloud)
+        fleet = fleet_class(settings, cloud)
         write_key(settings.folder / "key.pem")
         log = settings.folder / "calls.jsonl"
         moto = DomainDispatcherApplication(create_backend_app)
-        gate = Gate(fleet, moto=moto, secrets=SECRETS, log=CallLog(log, (-1, -1)))
+        gate = gate_class(fleet, moto=moto, secrets=SECRETS, log=CallLog(log, (-1, -1)))
         server = make_server("127.0.0.1", 0, gate, threaded=True, request_handler=_Handler)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         try:
