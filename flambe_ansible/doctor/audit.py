@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from flambe_ansible.ec2.prices import PriceBook
 from flambe_ansible.ec2.tagged import Kind, Listing, Tagged
 from flambe_ansible.hosts import Role
 
@@ -133,9 +134,20 @@ def examine(listing: Listing, place: Place, *, rate: Rate, now: datetime | None 
     return RegionAudit(place=place, clusters=clusters, denied=listing.denied)
 
 
-def find_rate(one: Tagged) -> float | None:
-    """Return the price per hour of what costs nothing; that of other resources is unknown."""
-    return 0.0 if one.kind in (Kind.GROUP, Kind.KEY_PAIR, Kind.SPOT_REQUEST) else None
+def make_rate(book: PriceBook, region: str) -> Rate:
+    """Return the function for the price of a resource per hour: instances and volumes; alarms count nothing.
+
+    The prices of images and snapshots, which users made, are unknown: EC2 does not show how much they store.
+    """
+
+    def find(one: Tagged) -> float | None:
+        if one.kind is Kind.INSTANCE:
+            return book.find_instance(one.type, region=region).usd if one.state in ALIVE else 0.0
+        if one.kind is Kind.VOLUME:
+            return book.find_disk(one.type, one.size, 0, region=region).usd
+        return None if one.kind in (Kind.IMAGE, Kind.SNAPSHOT) else 0.0
+
+    return find
 
 
 def write_down(cluster: str, creator: str, place: Place) -> str:

@@ -60,16 +60,20 @@ def audit(ctx: click.Context, regions: tuple[str, ...], lab: str | None, orphans
 
 def _examine(regions: tuple[str, ...], lab: str | None) -> Iterator[RegionAudit]:
     """Examine the lab, or each region."""
-    from flambe_ansible.doctor.audit import Place, examine, find_rate
+    from flambe_ansible.doctor.audit import Place, examine, make_rate
+    from flambe_ansible.ec2.prices import PriceBook
     from flambe_ansible.ec2.tagged import list_tagged
+    from flambe_ansible.paths import state_root
     from flambe_ansible.providers.accounts import open_lab, open_region
+    from flambe_ansible.providers.ec2_costs import CACHE
 
     opened = [open_lab(lab)] if lab else [open_region(one) for one in dict.fromkeys(regions or (None,))]
     for clients in opened:
         place = Place(
             region=clients.region, account=clients.account, lab=lab or "", endpoint=clients.endpoint_url or ""
         )
-        yield examine(list_tagged(clients), place, rate=find_rate)
+        rate = make_rate(PriceBook(clients, state_root() / CACHE), clients.region)
+        yield examine(list_tagged(clients), place, rate=rate)
 
 
 def _show(output: Output, region: RegionAudit, *, orphans: bool) -> None:

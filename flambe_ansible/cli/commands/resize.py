@@ -31,9 +31,12 @@ timeout_option = click.option(
 @options.yes_option
 @force_option
 @timeout_option
+@options.wait_option
 @options.json_option
 @click.pass_context
-def resize(ctx: click.Context, file: str, number: int, yes: bool, force: bool, timeout: float) -> None:
+def resize(
+    ctx: click.Context, file: str, number: int, yes: bool, force: bool, timeout: float, wait: float | None
+) -> None:
     """Add or remove factories until the cluster has N of them.
 
     Factories are added as by `launch`; those with the highest numbers are removed as by `remove`. The file is not
@@ -43,7 +46,7 @@ def resize(ctx: click.Context, file: str, number: int, yes: bool, force: bool, t
 
     output: Output = ctx.obj
     output.next_command = output.command
-    with options.open_cluster(output, file) as cluster:
+    with options.open_cluster(output, file, wait=wait) as cluster:
         cluster.check_management()
         configured, factories = cluster.factories_num, _list_factories(cluster)
         if number < len(factories):
@@ -61,9 +64,12 @@ def resize(ctx: click.Context, file: str, number: int, yes: bool, force: bool, t
 @options.yes_option
 @force_option
 @timeout_option
+@options.wait_option
 @options.json_option
 @click.pass_context
-def remove(ctx: click.Context, file: str, host: tuple[str, ...], yes: bool, force: bool, timeout: float) -> None:
+def remove(
+    ctx: click.Context, file: str, host: tuple[str, ...], yes: bool, force: bool, timeout: float, wait: float | None
+) -> None:
     """Remove one factory: HOST is `factory 3`, its full name, or its number.
 
     With `runtime: ray` its node accepts no new tasks; when those on it have ended, Ray is stopped there and the host is
@@ -72,7 +78,7 @@ def remove(ctx: click.Context, file: str, host: tuple[str, ...], yes: bool, forc
     """
     output: Output = ctx.obj
     output.next_command = output.command
-    with options.open_cluster(output, file) as cluster:
+    with options.open_cluster(output, file, wait=wait) as cluster:
         cluster.check_management()
         configured, factories = cluster.factories_num, _list_factories(cluster)
         doomed = _pick(factories, host, cluster=cluster.name)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 @options.cluster_argument
 @options.yes_option
 @click.option("-f", "--force", is_flag=True, help="Suspend although a job runs, or data on instance stores is lost.")
+@options.wait_option
 @options.json_option
 @click.pass_obj
-def suspend(output: Output, file: str, yes: bool, force: bool) -> None:
+def suspend(output: Output, file: str, yes: bool, force: bool, wait: float | None) -> None:
     """Stop all hosts of a cluster and keep their disks.
 
     Stopped hosts cost nothing but their disks. `resume` starts them again with the same private addresses; public ones
@@ -34,7 +35,7 @@ def suspend(output: Output, file: str, yes: bool, force: bool) -> None:
     from flambe_ansible.cli.progress import Progress
 
     output.next_command = output.command
-    with options.open_cluster(output, file) as cluster:
+    with options.open_cluster(output, file, wait=wait) as cluster:
         hosts = cluster.check_suspension(force=force)
         running = [host for host in hosts if host.state is not HostState.STOPPED]
         if running and not yes:
@@ -51,9 +52,10 @@ def suspend(output: Output, file: str, yes: bool, force: bool) -> None:
 @options.command("flambe-ans resume cluster.yaml", "flambe-ans resume cluster.yaml --yes --json")
 @options.cluster_argument
 @options.yes_option
+@options.wait_option
 @options.json_option
 @click.pass_context
-def resume(ctx: click.Context, file: str, yes: bool) -> None:
+def resume(ctx: click.Context, file: str, yes: bool, wait: float | None) -> None:
     """Start the stopped hosts of a cluster, and bring them to their state.
 
     As `launch`, but no host is created: hosts that are missing stay missing.
@@ -62,7 +64,7 @@ def resume(ctx: click.Context, file: str, yes: bool) -> None:
 
     output: Output = ctx.obj
     output.next_command = output.command
-    with options.open_cluster(output, file) as cluster:
+    with options.open_cluster(output, file, wait=wait) as cluster:
         cluster.check_management()
         cluster.keep_factories(_count_factories(cluster))
         code = launch_existing(output, file, cluster, yes=yes)
