@@ -81,7 +81,7 @@ class Journal:
         return self._read()
 
     def _read(self) -> list[Creation]:
-        remedy = "terminate the cluster with that version, or remove the file if no launch is running"
+        remedy = "remove it if no launch of this cluster is running"
         data = read_versioned(self.path, version=VERSION, remedy=remedy)
         return [_load(entry) for entry in data["creations"]] if data else []
 

@@ -14,6 +14,7 @@ READS = (
     "DescribeImages", "DescribeRouteTables", "DescribeInstanceTypeOfferings", "DescribeInstanceTypes",
     "DescribeInstances", "DescribeKeyPairs", "DescribeSecurityGroups", "DescribeSubnets", "DescribeVolumes",
     "DescribeAlarms", "GetParameter", "GetServiceQuota", "GetAWSDefaultServiceQuota", "GetCallerIdentity",
+    "GetProducts",
 )  # fmt: skip
 CHANGES = (
     "PutMetricAlarm", "DeleteAlarms", "CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "ImportKeyPair",

@@ -18,7 +18,7 @@ from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.playbooks import HostResult
 from flambe_ansible.validation.keyfile import read_public_key
 
-STAGES = ("connect", "probe", "reserve", "play", "ray", "idle", "check")
+STAGES = ("connect", "probe", "reserve", "play", "ray", "check")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 MOMENTS = ("before", "during", "after")
 

@@ -363,7 +363,6 @@ def open_world(folder: Path) -> Iterator[World]:
         patch.setattr(Reservation, "take", lambda _self, _connections, _host: stages.pass_stage("reserve"))
         patch.setattr(Reservation, "check", lambda _self: stages.pass_stage("check"))
         patch.setattr(cluster_module.launch, "converge", stages.converge)
-        patch.setattr(cluster_module.idle, "restart", lambda *_args: stages.pass_stage("idle"))
         for service in ("ec2", "cloudwatch", "sts", "ssm", "service-quotas"):
             served.client(service)  # the models of the API are read once
         world = World(served, folder, folder / "state")
