@@ -8,11 +8,14 @@ import os
 import re
 import secrets
 import stat
+import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
+
+from flambe_ansible.lab import LabInfo
 
 _PAUSE = 0.05  # seconds between two looks at the processes
 
@@ -105,3 +108,44 @@ class Watch:
         found = self._canaries.find((process / "environ").read_bytes())
         if found and self._lab in (process / "cgroup").read_text():
             self.environments |= {(process.stat().st_uid, shown, name) for name in found}
+
+
+def search_hosts(canaries: Canaries, lab: LabInfo, given: Mapping[str, Container[str]]) -> set[tuple[str, str]]:
+    """Search all files that were written on the hosts, their memory file systems, and their journals.
+
+    Args:
+        canaries: The secrets.
+        lab: The lab of the hosts.
+        given: The files that may have secrets if only their owner can read them: regular expression -> secrets.
+    """
+    found = set()
+    for host in [path.name for path in (lab.state_dir / "hosts").iterdir()]:
+        root = find_root(host)
+        upper = lab.state_dir / "hosts" / host / "upper"
+        for folder, below in ((upper, upper), *((root / name, root) for name in ("run", "tmp", "dev/shm"))):
+            for path, name in canaries.search(folder):
+                shown = f"/{path.relative_to(below)}"
+                private = path.stat().st_mode & 0o077 == 0
+                if not private or not any(re.fullmatch(one, shown) and name in given[one] for one in given):
+                    found.add((f"{host}:{shown}", name))
+        argv = ["journalctl", "--quiet", "--no-pager", "--all", "--output=export"]
+        argv.append(f"--directory={upper}/var/log/journal")
+        journal = subprocess.run(argv, capture_output=True, check=True).stdout
+        assert b"sshd" in journal
+        found |= {(f"{host}:journal", name) for name in canaries.find(journal)}
+    return found
+
+
+def find_root(host: str) -> Path:
+    """Return the root folder of a host, as one of its processes sees it."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal() and f"/{host}/host/payload/" in _read(process / "cgroup"):
+            return process / "root"
+    raise LookupError(host)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

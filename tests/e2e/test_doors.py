@@ -19,7 +19,7 @@ import yaml
 from flambe_ansible.lab import LabInfo
 from flambe_ansible.ssh import known_hosts
 from tests.e2e import cloud, listeners
-from tests.e2e.canaries import Canaries, Watch
+from tests.e2e.canaries import Canaries, Watch, find_root, search_hosts
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -94,46 +94,6 @@ class Doors:
                 found |= {(path.name, name) for name in self.canaries.find(path.read_bytes())}
         return found
 
-    def find_on_hosts(self) -> set[tuple[str, str]]:
-        """Search all files that were written on the hosts, their memory file systems, and their journals."""
-        found = set()
-        for host in [path.name for path in (self.lab.state_dir / "hosts").iterdir()]:
-            root = _find_root(host)
-            upper = self.lab.state_dir / "hosts" / host / "upper"
-            for folder, below in ((upper, upper), *((root / name, root) for name in ("run", "tmp", "dev/shm"))):
-                for path, name in self.canaries.search(folder):
-                    shown = f"/{path.relative_to(below)}"
-                    private = path.stat().st_mode & 0o077 == 0
-                    if name not in ON_HOSTS.get(shown, ()) or not private:
-                        found.add((f"{host}:{shown}", name))
-            argv = [
-                "journalctl",
-                "--quiet",
-                "--no-pager",
-                "--all",
-                "--output=export",
-                f"--directory={upper}/var/log/journal",
-            ]
-            journal = subprocess.run(argv, capture_output=True, check=True).stdout
-            assert b"sshd" in journal
-            found |= {(f"{host}:journal", name) for name in self.canaries.find(journal)}
-        return found
-
-
-def _find_root(host: str) -> Path:
-    """Return the root folder of a host, as one of its processes sees it."""
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal() and f"/{host}/host/payload/" in _read(process / "cgroup"):
-            return process / "root"
-    raise LookupError(host)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
 
 @pytest.fixture(scope="module")
 def doors(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
@@ -148,7 +108,7 @@ def doors(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Do
 def check(doors: Doors) -> None:
     """Find no secret outside of its place, anywhere."""
     assert doors.find_on_this_machine() == set()
-    assert doors.find_on_hosts() == set()
+    assert search_hosts(doors.canaries, doors.lab, ON_HOSTS) == set()
     assert doors.watch.arguments == set()
     assert doors.watch.environments == set()
 
@@ -161,7 +121,7 @@ def test_1_a_launch_and_a_search_that_can_find(doors: Doors) -> None:
     doors.canaries.add(CLUSTER_KEY, line)
     pip = f"[global]\nindex-url = {NOWHERE.format(doors.canaries.quoted('index password in pip.conf'), 'simple')}\n"
     for host in cloud.client(doors.lab).describe_instances()["Reservations"]:
-        path = _find_root(host["Instances"][0]["InstanceId"]) / "home/ubuntu/.config/pip/pip.conf"
+        path = find_root(host["Instances"][0]["InstanceId"]) / "home/ubuntu/.config/pip/pip.conf"
         path.parent.mkdir(parents=True)
         path.write_text(pip)
         path.chmod(0o600)
