@@ -18,6 +18,7 @@ from flambe_ansible.lab.cloud import REGION, ZONE
 
 LARGEST_PAGE = 100
 SPOT_PART = 0.3  # of the on-demand price
+OTHER_SPOT_PRICE = 0.005  # USD per hour, of types without an on-demand price
 TYPES = {
     "t2.small": 0.023, "t2.medium": 0.0464, "t2.large": 0.0928,
     "t3.micro": 0.0104, "t3.small": 0.0208, "t3.medium": 0.0416, "t3.large": 0.0832, "t3.xlarge": 0.1664,
@@ -51,6 +52,11 @@ def get_products(operation: str, parameters: Mapping[str, Any]) -> Answer:
     return Answer(200, "application/x-amz-json-1.1", json.dumps(document).encode())
 
 
+def find_spot_price(kind: str) -> float:
+    """Return what a Spot Instance of a type costs, in US dollars per hour."""
+    return TYPES[kind] * SPOT_PART if kind in TYPES else OTHER_SPOT_PRICE
+
+
 def describe_spot_prices(parameters: Mapping[str, Any], _forward: Any) -> Answer:
     """Answer DescribeSpotPriceHistory: the current price in the lab's zone.
 
@@ -63,7 +69,7 @@ def describe_spot_prices(parameters: Mapping[str, Any], _forward: Any) -> Answer
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     items = "".join(
         f"<item><instanceType>{escape(kind)}</instanceType><productDescription>Linux/UNIX</productDescription>"
-        f"<spotPrice>{TYPES[kind] * SPOT_PART:.6f}</spotPrice><timestamp>{now}</timestamp>"
+        f"<spotPrice>{find_spot_price(kind):.6f}</spotPrice><timestamp>{now}</timestamp>"
         f"<availabilityZone>{ZONE}</availabilityZone></item>"
         for kind in kinds
         if kind in TYPES and linux and zone == ZONE

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flambe_ansible.lab.answers import RefusedError
+from flambe_ansible.lab.prices import find_spot_price
 
-PRICE = 0.005  # USD per hour, of every type
 _LEAST = 0.001  # USD; the smallest price that EC2 accepts
 _OPTIONS = "InstanceMarketOptions"
 
@@ -34,18 +34,18 @@ def check(parameters: Mapping[str, str]) -> None:
     if behaviour != "terminate":
         reason = f"The interruption behavior '{behaviour}' is not supported for one-time Spot Instance requests"
         raise RefusedError("InvalidParameterCombination", reason)
-    _check_price(parameters.get(f"{options}.MaxPrice", ""))
+    _check_price(parameters.get(f"{options}.MaxPrice", ""), find_spot_price(parameters.get("InstanceType", "")))
 
 
-def _check_price(text: str) -> None:
+def _check_price(text: str, current: float) -> None:
     if not text:
         return
     price = float(text) if re.fullmatch(r"\d+(\.\d+)?(e-?\d+)?", text) else 0.0
     if price < _LEAST:
         raise RefusedError("InvalidParameterValue", f"{text} is not a valid price: it must be at least {_LEAST}")
-    if price < PRICE:
+    if price < current:
         reason = f"Your Spot request price of {text} is lower than the minimum required Spot request fulfillment price"
-        raise RefusedError("SpotMaxPriceTooLow", f"{reason} of {PRICE}.")
+        raise RefusedError("SpotMaxPriceTooLow", f"{reason} of {current:g}.")
 
 
 def finish(instance: Any, parameters: Mapping[str, str]) -> None:

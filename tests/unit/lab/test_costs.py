@@ -145,6 +145,32 @@ def test_a_price_above_the_limit_is_refused_before_anything_is_created(lab: Serv
     lab.cluster(max_price_per_hour=0.3).load_all_instances()
 
 
+def test_the_limit_counts_the_most_expensive_of_several_types(lab: ServedLab) -> None:
+    types = {"factories_type": None, "factories_types": ["t3.small", "t3.large"]}
+    assert show(lab.cluster(**types).plan())["per_hour"] == pytest.approx(0.1035, abs=1e-4)
+    (problem,) = lab.cluster(**types, max_price_per_hour=0.2).plan().problems
+    assert "2 t3.large for 0.0969 each" in str(problem)
+    assert not lab.cluster(**types, max_price_per_hour=0.3).plan().problems
+
+
+def test_new_spot_factories_have_spot_prices(lab: ServedLab) -> None:
+    costs = show(lab.cluster(factories_spot=True).plan())
+    assert "current spot prices" in costs["prices"]
+    assert costs["per_hour"] == pytest.approx(0.1118, abs=1e-4)
+
+
+def test_existing_hosts_of_a_listed_type_do_not_differ(lab: ServedLab) -> None:
+    lab.cluster(factories_type="t3.small").load_all_instances()
+    plan = lab.cluster(factories_type=None, factories_types=["t3.large", "t3.small"]).plan()
+    assert [one.field for host in plan.hosts for one in host.changes] == []
+    plan = lab.cluster(factories_type=None, factories_types=["t3.large", "m5.large"], factories_spot=True).plan()
+    changes = {(one.field, one.current, one.wanted) for host in plan.hosts for one in host.changes}
+    assert changes == {
+        ("factories_types", "t3.small", "t3.large or m5.large"),
+        ("factories_spot", "false", "true"),
+    }
+
+
 def test_the_limit_counts_existing_hosts(lab: ServedLab) -> None:
     lab.cluster(factories_num=1).load_all_instances()
     with pytest.raises(ClusterConfigurationError, match="max_price_per_hour"):
