@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Missing = Mapping[Role, Sequence[int]]
 Choices = Mapping[Role, Sequence[Choice]]
+# The hosts of one request. "We recommend that you break up a large request into smaller batches":
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html
+MOST = 100
 HINT_ROOM = "launch again later, or allow more: factories_types, subnet_ids, min_factories"
 
 
@@ -103,7 +106,10 @@ class _Filling:
         self._report(self._names(), Status.RUNNING)
         try:
             while self.left and self.choices:
-                made = self._request(self.choices.pop(0))
+                batch = self.left[:MOST]
+                made = self._request(self.choices[0], batch)
+                if len(made) < len(batch):
+                    self.choices.pop(0)
                 names = self._names()[: len(made)]
                 del self.left[: len(made)]
                 if made:
@@ -115,14 +121,14 @@ class _Filling:
             self._report(self._names(), Status.FAILED)
             raise
 
-    def _request(self, choice: Choice) -> list[EC2Instance]:
-        """Request all missing hosts of one combination; none if AWS has no room for it."""
-        start, wanted = self.start, len(self.left)
-        needed = self._required - (self._total - wanted)
-        least = 1 if self.choices else min(max(needed, 1), wanted)
+    def _request(self, choice: Choice, batch: Sequence[int]) -> list[EC2Instance]:
+        """Request hosts of the first combination; none if AWS has no room for it."""
+        start, wanted = self.start, len(batch)
+        needed = self._required - (self._total - len(self.left))
+        least = 1 if len(self.choices) > 1 else min(max(needed, 1), wanted)
         settings = choice.apply(start.settings, self.role)
         request = launching.build_request(
-            settings, choice.image, cluster=start.cluster, role=self.role, indices=self.left, least=least
+            settings, choice.image, cluster=start.cluster, role=self.role, indices=batch, least=least
         )
         try:
             made = launching.create(
@@ -134,7 +140,7 @@ class _Filling:
             self.code = error.code
             self._note(choice, error.reason or error.message)
             if error.code in QUOTA_CODES:
-                self.choices = [one for one in self.choices if one.type != choice.type]
+                self.choices[1:] = [one for one in self.choices[1:] if one.type != choice.type]
             return []
         if len(made) < wanted:
             self._note(choice, f"room for {len(made)} of {wanted} hosts")
@@ -143,7 +149,7 @@ class _Filling:
     def _note(self, choice: Choice, reason: str) -> None:
         """Record that a combination had no room for all hosts, and report it."""
         self.refusals.append(f"{choice}: {reason}")
-        then = f"; next: {self.choices[0]}" if self.choices else ""
+        then = f"; next: {self.choices[1]}" if len(self.choices) > 1 else ""
         self.start.observer(Notice(message=f"{self._label}: {self.refusals[-1]}{then}", warning=True))
 
     def _settle(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible import journal
+from flambe_ansible.ec2 import creating
 from flambe_ansible.errors import AWSError, ClusterConfigurationError
 from flambe_ansible.events import Notice, Status, StepEvent
 from tests.unit.ec2.support import Account, client_error, tags_of
@@ -105,6 +106,33 @@ def test_types_and_subnets_are_used_in_order_and_each_refusal_is_reported(
     assert len(set(tokens)) == 5  # of the factories' four requests, and the orchestrator's
     outcomes = [one.outcome for one in journal.Journal(cluster.state_dir).read()]
     assert outcomes == [f"refused: {CAPACITY}", "refused: Unsupported", f"refused: {CAPACITY}", "done", "done"]
+
+
+def test_many_hosts_are_requested_in_batches(
+    make_cluster: Any, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creating, "MOST", 2)
+    cluster = make_cluster(factories_num=5)
+    cluster.load_all_instances()
+    assert [counts for _, _, *counts in requests(cluster)] == [[2, 2], [2, 2], [1, 1]]
+    assert sorted(tags_of(one)["Name"] for one in account.instances()) == [
+        *(f"trial_factory_{index}" for index in range(5)), "trial_orchestrator",
+    ]  # fmt: skip
+    assert len({one["ClientToken"] for one in cluster.calls.of_kind("RunInstances")}) == 4
+
+
+def test_a_batch_that_is_refused_moves_the_rest_to_the_next_type(
+    flexible: Any, subnets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creating, "MOST", 2)
+    a, b = subnets[:2]
+    cluster = flexible(factories_num=5)
+    seen = limit(cluster, {("m5.large", a): 3, ("m5.large", b): CAPACITY})
+    cluster.load_all_instances()
+    assert requests(cluster) == [
+        ("m5.large", a, 1, 2), ("m5.large", a, 1, 2), ("m5.large", b, 1, 2), ("m4.large", a, 1, 2),
+    ]  # fmt: skip
+    assert max(seen) == 6
 
 
 def _name(account: Account, kind: str, subnet: str) -> str:
