@@ -25,8 +25,6 @@ _THROTTLED = {"ec2": ("RequestLimitExceeded", 503), "monitoring": ("Throttling",
 _THROTTLED |= {"iam": ("Throttling", 400)}
 _EXPIRED = {"ec2": ("RequestExpired", 400), "monitoring": ("ExpiredToken", 403), "sts": ("ExpiredToken", 403)}
 _EXPIRED |= {"iam": ("ExpiredToken", 403)}
-_NO_LONGER_VALID = "The security token included in the request is expired"
-_EXPIRED_MESSAGES = {"RequestExpired": "Request has expired."}
 NO_CAPACITY = (
     "We currently do not have sufficient {kind} capacity in the Availability Zone you requested ({zone}). Our system "
     "will be working on provisioning additional capacity."
