@@ -214,7 +214,7 @@ class Plan:
 def refuse(problems: Sequence[Problem]) -> ClusterConfigurationError:
     """Make the error of a launch that is refused before anything is created."""
     error = ClusterConfigurationError.of(problems)
-    error.hint = "nothing was created or changed"
+    error.hint = "change the limit or the size of the cluster in the file; nothing was created or changed"
     return error
 
 
