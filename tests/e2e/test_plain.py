@@ -415,7 +415,7 @@ def test_9_a_budget_ends_busy_hosts_at_a_fixed_time(cluster: Cluster) -> None:
 def _let_the_budget_end(cluster: Cluster, hosts: list[dict[str, Any]]) -> None:
     """Lower the budget, so that it ends soon; the hosts are kept and have a connection."""
     spent = cluster.document("status")["costs"]["budget"]["spent"]
-    small = round(spent + 0.069 * 25 / 3600, 6)
+    small = round(spent + 0.069 * 40 / 3600, 6)
     cluster.write(1, setup_cmds=[], more=f"budget: {small:.6f}")
     cluster.document("launch", "--yes", code=None)
     busy = subprocess.Popen(

@@ -58,7 +58,15 @@ def make_settings(tmp_path: Path) -> Callable[..., Any]:
 def host(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Return a host without work whose clock, processes and CPU use a test sets; ``commands`` are those it ran."""
     made = SimpleNamespace(
-        now=1_000_000.0, clock=1000.0, boot=BOOT, used=0.0, titles={}, commands=[], units={}, answers={}
+        now=1_000_000.0,
+        clock=1000.0,
+        boot=BOOT,
+        started=999_000.0,
+        used=0.0,
+        titles={},
+        commands=[],
+        units={},
+        answers={},
     )
 
     def run(argv: list[str], **_options: Any) -> tuple[int, str, str]:
@@ -78,6 +86,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(time, "time", lambda: made.now)
     monkeypatch.setattr(time, "clock_gettime", lambda _clock: made.clock)
     monkeypatch.setattr(states, "read_boot", lambda: made.boot)
+    monkeypatch.setattr(states, "read_start", lambda: made.started)
     monkeypatch.setattr(processes, "read_all", read_all)
     monkeypatch.setattr(usage, "measure", lambda _running: {"clock": made.clock, "used": made.used, "own": 0.0})
     monkeypatch.setattr(usage, "has_gpu", lambda: False)

@@ -51,7 +51,7 @@ def test_an_idle_host_ends_at_its_own_time_before(host: SimpleNamespace, make_se
 def test_a_host_that_is_started_later_waits_for_the_launch(host: SimpleNamespace, settings: Any) -> None:
     check(host, settings)
     host.boot, host.clock = "boot-2", 0.0
-    host.now = START + 10_000
+    host.now = host.started = START + 10_000
     check(host, settings)
     check(host, settings, after=800)
     assert not has_ended(host)
@@ -60,6 +60,7 @@ def test_a_host_that_is_started_later_waits_for_the_launch(host: SimpleNamespace
 
 
 def test_an_idle_host_that_is_started_later_waits_too(host: SimpleNamespace, make_settings: Callable[..., Any]) -> None:
+    host.started = START
     settings = make_settings(timeout=3600, ends_at=states.write_time(START - 1))
     for _minute in range(5):
         check(host, settings)
@@ -71,10 +72,21 @@ def test_a_state_of_an_earlier_version_is_read(host: SimpleNamespace, settings: 
     check(host, settings)
     path = Path(states._path(settings))
     document = json.loads(path.read_text())
-    del document["ends_at"], document["first"]
+    del document["ends_at"]
     path.write_text(json.dumps(document))
     assert states.load(settings)
     check(host, settings, after=3600)
-    assert not has_ended(host)  # whether it was started since then is unknown
-    check(host, settings, after=900)
     assert has_ended(host)
+
+
+def test_a_host_that_was_not_checked_before_ends_too(host: SimpleNamespace, settings: Any) -> None:
+    host.now = START + 3601
+    check(host, settings)
+    assert has_ended(host)
+
+
+def test_the_start_of_this_machine() -> None:
+    [started] = {
+        int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime")
+    }
+    assert states.read_start() == pytest.approx(started + states._read_first_tick() / 100, abs=5)

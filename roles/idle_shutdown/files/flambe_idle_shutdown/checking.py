@@ -18,7 +18,7 @@ def check(settings):
     """Check this host once; return the state."""
     os.makedirs(settings.folder, mode=0o755, exist_ok=True)
     before, boot = states.load(settings), states.read_boot()
-    if is_latest_end_over(settings, before, boot):
+    if is_latest_end_over(settings):
         power_off(f"ends at {states.write_time(settings.ends_at)}, also if it is busy")
         return before
     sample = before.get("sample") if before.get("boot") == boot else None
@@ -97,7 +97,7 @@ def confirm(settings, state):
     return state
 
 
-def is_latest_end_over(settings, before, boot):
+def is_latest_end_over(settings):
     """Return whether this host ends even if it is busy; a host that is started after that time has some minutes.
 
     Within them, the launch that started it sets a later time.
@@ -105,8 +105,8 @@ def is_latest_end_over(settings, before, boot):
     now = time.time()
     if settings.ends_at is None or now < settings.ends_at:
         return False
-    first = states.read_first(before, now=now, boot=boot)
-    return first < settings.ends_at or now - first >= _RESTARTED_SECONDS
+    started = states.read_start()
+    return started < settings.ends_at or now - started >= _RESTARTED_SECONDS
 
 
 def power_off(reason):

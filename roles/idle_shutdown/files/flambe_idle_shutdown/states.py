@@ -25,9 +25,19 @@ _TIMES = {
 def read_boot():
     """Return the id of this boot of the host; in a container the kernel's id stays, and that of its PID 1 does not."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        kernel = file.read().strip()
+        return f"{file.read().strip()} {_read_first_tick()}"
+
+
+def read_start():
+    """Return when PID 1 of this host was started, in seconds since the epoch."""
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - _read_first_tick() / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
+def _read_first_tick():
+    """Return when PID 1 was started, in ticks since the kernel's start."""
     with open("/proc/1/stat", encoding="utf-8", errors="replace") as file:
-        return f"{kernel} {file.read().rpartition(')')[2].split()[19]}"
+        return int(file.read().rpartition(")")[2].split()[19])
 
 
 def derive(settings, before, *, busy, now, clock, boot):
@@ -50,7 +60,6 @@ def derive(settings, before, *, busy, now, clock, boot):
         began = clock
     state = {
         "boot": boot,
-        "first": read_first(before, now=now, boot=boot),
         "checked": now,
         "interval": settings.interval,
         "timeout": settings.timeout,
@@ -63,11 +72,6 @@ def derive(settings, before, *, busy, now, clock, boot):
         "sample": before.get("sample") if before.get("boot") == boot else None,
     }
     return {**state, "ends": find_end(state)}
-
-
-def read_first(before, *, now, boot):
-    """Return the time of the first check of this boot."""
-    return before.get("first", now) if before.get("boot") == boot else now
 
 
 def find_end(state):
@@ -116,7 +120,7 @@ def _is_valid(state):
     needed = [state[name] for name in ("checked", "interval", "timeout", "kept")]
     needed += [sample[name] for name in ("clock", "used", "own")]
     optional = [state[name] for name in ("idle_clock", "idle_since", "silent_clock", "ends")]
-    optional += [state.get(name) for name in ("ends_at", "first")]  # which older versions did not write
+    optional.append(state.get("ends_at"))  # which older versions did not write
     texts = [state["boot"], *(one[name] for one in state["busy"] for name in ("signal", "reason"))]
     numbers = needed + [one for one in optional if one is not None]
     return all(isinstance(one, (int, float)) for one in numbers) and all(isinstance(one, str) for one in texts)
