@@ -391,6 +391,7 @@ def audit(cluster: Cluster) -> Any:
 SPENT = "budget is {:g} USD, and the cluster has spent"
 
 
+@pytest.mark.long
 def test_9_a_budget_ends_busy_hosts_at_a_fixed_time(cluster: Cluster) -> None:
     cluster.write(1, setup_cmds=[], more="budget: 1\nmax_price_per_hour: 0.05")
     assert "max_price_per_hour is 0.05 USD" in cluster.call("launch", str(cluster.file), "--yes", code=3)

@@ -192,6 +192,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.long
 def test_a_standalone_python_if_the_host_has_none(strangers: Site) -> None:
     sha256 = strangers.ssh("box-a", SERVE).strip()
     path = playbook(strangers, "flambe")
