@@ -234,7 +234,9 @@ class Fleet:
             tail = disk.console_tail(self.settings, instance.id)
             _log.error("host %s did not start:\n%s", instance.id, tail)
             instance.state_reason.code = "Server.InternalError"
-            instance.state_reason.message = "Server.InternalError: the host did not start"
+            lines = [line.strip() for line in strip(tail).splitlines()]
+            last = next(filter(None, reversed(lines)), "its console is empty")
+            instance.state_reason.message = f"Server.InternalError: the host did not start: {last[:200]}"
         if after == "shutting-down":
             instance.teardown_defaults()
             self.terminate(instance)

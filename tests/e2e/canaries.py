@@ -16,6 +16,7 @@ from typing import Self
 from urllib.parse import quote
 
 from flambe_ansible.lab import LabInfo
+from tests.e2e import cloud
 
 _PAUSE = 0.05  # seconds between two looks at the processes
 
@@ -119,7 +120,7 @@ def search_hosts(canaries: Canaries, lab: LabInfo, given: Mapping[str, Container
         given: The files that may have secrets if only their owner can read them: regular expression -> secrets.
     """
     found = set()
-    for host in [path.name for path in (lab.state_dir / "hosts").iterdir()]:
+    for host in list_hosts(lab):
         root = find_root(host)
         upper = lab.state_dir / "hosts" / host / "upper"
         for folder, below in ((upper, upper), *((root / name, root) for name in ("run", "tmp", "dev/shm"))):
@@ -134,6 +135,13 @@ def search_hosts(canaries: Canaries, lab: LabInfo, given: Mapping[str, Container
         assert b"sshd" in journal
         found |= {(f"{host}:journal", name) for name in canaries.find(journal)}
     return found
+
+
+def list_hosts(lab: LabInfo) -> list[str]:
+    """List the ids of the lab's running hosts."""
+    running = [{"Name": "instance-state-name", "Values": ["running"]}]
+    found = cloud.client(lab).describe_instances(Filters=running)["Reservations"]
+    return [one["InstanceId"] for reservation in found for one in reservation["Instances"]]
 
 
 def find_root(host: str) -> Path:

@@ -18,8 +18,8 @@ import yaml
 
 from flambe_ansible.lab import LabInfo
 from flambe_ansible.ssh import known_hosts
-from tests.e2e import cloud, listeners
-from tests.e2e.canaries import Canaries, Watch, find_root, search_hosts
+from tests.e2e import listeners
+from tests.e2e.canaries import Canaries, Watch, find_root, list_hosts, search_hosts
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -120,8 +120,8 @@ def test_1_a_launch_and_a_search_that_can_find(doors: Doors) -> None:
     [line] = {one["stdout"].strip() for one in json.loads(key).values()}
     doors.canaries.add(CLUSTER_KEY, line)
     pip = f"[global]\nindex-url = {NOWHERE.format(doors.canaries.quoted('index password in pip.conf'), 'simple')}\n"
-    for host in cloud.client(doors.lab).describe_instances()["Reservations"]:
-        path = find_root(host["Instances"][0]["InstanceId"]) / "home/ubuntu/.config/pip/pip.conf"
+    for host in list_hosts(doors.lab):
+        path = find_root(host) / "home/ubuntu/.config/pip/pip.conf"
         path.parent.mkdir(parents=True)
         path.write_text(pip)
         path.chmod(0o600)

@@ -179,7 +179,7 @@ def test_3_a_smaller_number_is_reported_and_changes_nothing(cluster: Cluster) ->
     plan = json.loads(cluster.call("launch", "--dry-run", "--json").stdout)
     assert plan["changes_hosts"] is False
     assert len(plan["hosts"]) == 4
-    assert plan["notes"]
+    assert [(one["field"], one["effect"]) for one in plan["changes"]] == [("factories_num", "not applied")]
     cluster.write(3)
 
 
