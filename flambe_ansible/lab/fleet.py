@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from flambe_ansible.control_codes import strip
 from flambe_ansible.files import write_json
 from flambe_ansible.lab import disk, groups, host, host_faults
 from flambe_ansible.lab.cloud import STATE_CODES, Cloud
