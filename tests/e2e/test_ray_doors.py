@@ -28,7 +28,7 @@ def measure():
     return len(os.environ[sys.argv[1]])
 
 print(ray.get([measure.remote() for _ in range(4)]), flush=True)
-raise SystemExit(sys.argv[2])
+sys.exit(int(sys.argv[2]))
 """
 # The environment of jobs that run, and the token.
 GIVEN = {r"/home/ubuntu/\.flambe/.+/env\.json": VARIABLES, rf"/home/ubuntu/{TOKEN}": [RAY_TOKEN]}
