@@ -23,11 +23,11 @@ import os, sys, time, ray
 ray.init(logging_level="ERROR")
 
 @ray.remote(scheduling_strategy="SPREAD")
-def measure():
+def measure(name):
     time.sleep(2)
-    return len(os.environ[sys.argv[1]])
+    return len(os.environ[name])
 
-print(ray.get([measure.remote() for _ in range(4)]), flush=True)
+print(ray.get([measure.remote(sys.argv[1]) for _ in range(4)]), flush=True)
 sys.exit(int(sys.argv[2]))
 """
 # The environment of jobs that run, and the token.
