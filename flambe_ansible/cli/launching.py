@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
+def show_plan(output: Output, plan: Plan) -> None:
+    """Print a plan, with ``--json`` its document too; fail if the launch is refused."""
+    output.console.print(render_plan(plan))
+    check(output, plan)
+    if output.json:
+        output.write_document(plan.to_dict())
+
+
 def confirm(output: Output, plan: Plan, *, yes: bool) -> None:
     """Ask before hosts are created or started; fail if the launch is refused."""
     check(output, plan)

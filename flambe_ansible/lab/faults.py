@@ -121,7 +121,7 @@ class Faults:
             raise RefusedError(code, message, status=status)
 
     def refuse_capacity(self, operation: str, *, type: str, zone: str) -> None:  # noqa: A002
-        """Refuse to create or start instances of a type in a zone, if a fault says so."""
+        """Refuse to create or start instances of a type in a zone, if there is such a fault."""
         if self.take("capacity", call=operation, type=type, zone=zone):
             raise RefusedError("InsufficientInstanceCapacity", NO_CAPACITY.format(kind=type, zone=zone))
 

@@ -61,7 +61,7 @@ def start(plan: Plan) -> None:
 
 
 def pass_stage(name: str) -> None:
-    """Pass a stage; the process is killed, or the stage fails, if the plan says so."""
+    """Pass a stage; the process is killed, or the stage fails, as planned."""
     if name != PLAN.stage:
         return
     if PLAN.fails and name == "play":

@@ -61,13 +61,14 @@ def launch(
 
     Existing hosts are reused: what is missing or broken on them is repaired, the rest is unchanged. A larger
     factories_num adds hosts; a launch never removes existing ones, except with --replace-dead. It succeeds only when
-    every host is ready. A factory that fails does not stop the others: it is listed at the end, and the exit code is
-    that of its failure. Run the command again: it continues.
+    every host is ready; with min_factories, factories for which AWS has no room may be missing. A factory that fails
+    does not stop the others: it is listed at the end, and the exit code is that of its failure. Run the command again:
+    it continues.
 
     If another user is launching or submitting, or if Ray would be restarted while a job is running, the command fails
     and changes nothing. With --wait it waits until the other command has ended.
     """
-    from flambe_ansible.cli.launching import attempt, check, confirm, finish, report_failed, settle
+    from flambe_ansible.cli.launching import attempt, confirm, finish, report_failed, settle, show_plan
     from flambe_ansible.cli.render.plan import render_plan
 
     output: Output = ctx.obj
@@ -76,12 +77,10 @@ def launch(
         if replace_dead:
             _find_dead(output, cluster)
         plan = cluster.plan()
-        output.console.print(render_plan(plan))
         if dry_run:
-            check(output, plan)
-            if output.json:
-                output.write_document(plan.to_dict())
+            show_plan(output, plan)
             return
+        output.console.print(render_plan(plan))
         confirm(output, plan, yes=yes)
         arguments: dict[str, Any] = {
             "force": force,

@@ -69,13 +69,9 @@ def plan(ctx: click.Context, file: str, detailed_exitcode: bool) -> None:
 
 
 def _show(output: Output, file: str) -> Plan:
-    from flambe_ansible.cli.launching import check
-    from flambe_ansible.cli.render.plan import render_plan
+    from flambe_ansible.cli.launching import show_plan
 
     with options.open_cluster(output, file) as cluster:
         found = cluster.plan()
-    output.console.print(render_plan(found))
-    check(output, found)
-    if output.json:
-        output.write_document(found.to_dict())
+    show_plan(output, found)
     return found
