@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.doctor.audit import make_rate
 from flambe_ansible.ec2 import budgets
+from flambe_ansible.ec2.prices import PriceBook
+from flambe_ansible.ec2.tagged import Kind, Tagged
 from flambe_ansible.errors import ClusterConfigurationError
 from flambe_ansible.hosts import HostState, Role
 from flambe_ansible.lab import policies, throttling
@@ -359,3 +363,17 @@ def test_the_lab_answers_in_pages_and_refuses_other_services(lab: ServedLab) -> 
 def test_spot_prices_of_the_lab(lab: ServedLab) -> None:
     price = lab.cluster().aws.costs.book.find_instance("t3.large", region="us-east-1", zone="us-east-1a", spot=True)
     assert (price.usd, str(price.source)) == (pytest.approx(0.0832 * 0.3), "spot")
+
+
+def test_an_audit_has_the_prices_of_running_instances_and_of_volumes(lab: ServedLab, tmp_path: Path) -> None:
+    clients = lab.cluster().clients
+    rate = make_rate(PriceBook(clients, tmp_path / "prices.json"), clients.region)
+
+    def price(kind: Kind, **facts: Any) -> float | None:
+        return rate(Tagged(kind=kind, id="x", cluster="trial", creator="ada", **facts))
+
+    assert price(Kind.INSTANCE, type="t3.large", state="running") == pytest.approx(0.0832)
+    assert price(Kind.INSTANCE, type="t3.large", state="stopped") == 0.0
+    assert price(Kind.INSTANCE, type="m6i.large", state="running") is None
+    assert price(Kind.VOLUME, type="gp2", size=100) == pytest.approx(0.0137, abs=1e-4)
+    assert (price(Kind.ALARM), price(Kind.IMAGE)) == (0.0, None)
