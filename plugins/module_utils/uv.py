@@ -26,6 +26,7 @@ ARGUMENTS = {
 }
 _ERROR = re.compile(r"^(?:error:| +×) (.+)$", re.MULTILINE)
 _SHORT = 10  # lines
+_UNKNOWN_VERSION = "there is no version of"
 _WHEELS = {
     "x86_64": "uv-{}-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
     "aarch64": "uv-{}-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64.whl",
@@ -92,7 +93,13 @@ class Uv:
         with self.workplace(requirements__txt="".join(f"{line}\n" for line in requirements)) as folder:
             argv = ["pip", "sync", "--python", python, "--allow-empty-requirements", *options, "requirements.txt"]
             argv += [f"--reinstall-package={name}" for name in reinstall]
-            self.run(*argv, cwd=folder, on_lines=UvProgress("comparing the packages"), variables=variables)
+            options = {"cwd": folder, "on_lines": UvProgress("comparing the packages"), "variables": variables}
+            try:
+                self.run(*argv, **options)
+            except accounts.CommandError as error:
+                if _UNKNOWN_VERSION not in " ".join(error.output.split()):
+                    raise
+                self.run(*argv, "--refresh", **options)  # a cache of the index is older than these versions
 
     def add(self, python, prefix, requirements, reinstall):
         """Install exact requirements below another folder than the environment, without their dependencies."""

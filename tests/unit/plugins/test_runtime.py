@@ -222,6 +222,17 @@ def test_a_command_of_uv_that_takes_too_long(tmp_path: Path) -> None:
     assert (str(caught.value), caught.value.output) == (expected, "Resolving\ntorch")
 
 
+@pytest.mark.parametrize(("reason", "calls"), [("Because there is no version of six==2", 2), ("no space left", 1)])
+def test_a_version_that_is_newer_than_the_cached_index_is_asked_for_again(
+    tmp_path: Path, reason: str, calls: int
+) -> None:
+    log = tmp_path / "calls"
+    uv = make_uv(tmp_path, f'echo "$*" >> {log}; case $* in *--refresh*) exit 0;; esac; echo {reason}; exit 1\n')
+    with contextlib.nullcontext() if calls == 2 else pytest.raises(accounts.CommandError):
+        uv.sync("python", ["six==2"], [])
+    assert ["--refresh" in line for line in log.read_text().splitlines()] == [False, True][:calls]
+
+
 def test_a_command_of_uv_that_fails(tmp_path: Path) -> None:
     uv = make_uv(tmp_path, "echo no torch; exit 2\n")
     with uv.workplace() as folder, pytest.raises(accounts.CommandError) as caught:
