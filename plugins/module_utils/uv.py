@@ -93,20 +93,14 @@ class Uv:
         with self.workplace(requirements__txt="".join(f"{line}\n" for line in requirements)) as folder:
             argv = ["pip", "sync", "--python", python, "--allow-empty-requirements", *options, "requirements.txt"]
             argv += [f"--reinstall-package={name}" for name in reinstall]
-            options = {"cwd": folder, "on_lines": UvProgress("comparing the packages"), "variables": variables}
-            try:
-                self.run(*argv, **options)
-            except accounts.CommandError as error:
-                if _UNKNOWN_VERSION not in " ".join(error.output.split()):
-                    raise
-                self.run(*argv, "--refresh", **options)  # a cache of the index is older than these versions
+            self.run_exact(*argv, cwd=folder, on_lines=UvProgress("comparing the packages"), variables=variables)
 
     def add(self, python, prefix, requirements, reinstall):
         """Install exact requirements below another folder than the environment, without their dependencies."""
         with self.workplace(requirements__txt="".join(f"{line}\n" for line in requirements)) as folder:
             argv = ["pip", "install", "--python", python, "--prefix", prefix, "--no-deps", "-r", "requirements.txt"]
             argv += [f"--reinstall-package={name}" for name in reinstall]
-            self.run(*argv, cwd=folder, on_lines=UvProgress("installing the packages"))
+            self.run_exact(*argv, cwd=folder, on_lines=UvProgress("installing the packages"))
 
     def compile(self, requirements, constraints, options=(), variables=None, excludes=()):
         """Resolve requirements; return the exact requirements, one per line, without comments.
@@ -123,6 +117,15 @@ class Uv:
             self.run(*argv, "-c", "constraints.txt", "requirements.in", cwd=folder, variables=variables)
             text = files.read(os.path.join(folder, "lock.txt")) or ""
         return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+    def run_exact(self, *argv, **options):
+        """Run a command with exact versions; again without caches if the cached index is older than one of them."""
+        try:
+            self.run(*argv, **options)
+        except accounts.CommandError as error:
+            if _UNKNOWN_VERSION not in " ".join(error.output.split()):
+                raise
+            self.run(*argv, "--refresh", **options)
 
     def run(self, *argv, cwd, on_lines=None, variables=None):
         """Run one command of uv in a workplace; raises CommandError. ``on_lines`` as in ``accounts.run``."""

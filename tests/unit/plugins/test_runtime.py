@@ -230,7 +230,9 @@ def test_a_version_that_is_newer_than_the_cached_index_is_asked_for_again(
     uv = make_uv(tmp_path, f'echo "$*" >> {log}; case $* in *--refresh*) exit 0;; esac; echo {reason}; exit 1\n')
     with contextlib.nullcontext() if calls == 2 else pytest.raises(accounts.CommandError):
         uv.sync("python", ["six==2"], [])
-    assert ["--refresh" in line for line in log.read_text().splitlines()] == [False, True][:calls]
+    with contextlib.nullcontext() if calls == 2 else pytest.raises(accounts.CommandError):
+        uv.add("python", "/overlay", ["six==2"], [])
+    assert ["--refresh" in line for line in log.read_text().splitlines()] == [False, True][:calls] * 2
 
 
 def test_a_command_of_uv_that_fails(tmp_path: Path) -> None:
