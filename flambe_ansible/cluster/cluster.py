@@ -482,7 +482,7 @@ class Cluster(Runnable):
         """
         self.options.secrets_sections = whitelist
         self.options.check()
-        self._player.play(tags=["secrets"])
+        self._player.play(tags=["cluster_secrets"])
         return f"{self.fleet.home}/{submission.SECRETS}"
 
     def execute(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -144,7 +145,7 @@ def find_proof(role: str, variables: Mapping[str, Any]) -> dict[str, list[Any]]:
     A text with a variable that is empty is left out.
     """
     folder = paths.collection() / "roles" / role
-    values = {**_read(folder / "defaults" / "main.yml"), **variables}
+    values = {**read_defaults(role), **variables}
 
     def fill(text: str) -> list[str]:
         names = [name for _, name, _, _ in string.Formatter().parse(text) if name]
@@ -158,6 +159,18 @@ def find_proof(role: str, variables: Mapping[str, Any]) -> dict[str, list[Any]]:
         for kind, wanted in _read(folder / "meta" / "receipt.yml").items()
         if kind in _PROOFS
     }
+
+
+def read_defaults(role: str) -> dict[str, Any]:
+    """Return the defaults of a role, as if no variable to which they fall back were set."""
+    defaults = _read(paths.collection() / "roles" / role / "defaults" / "main.yml")
+    return {name: _read_fallback(value) for name, value in defaults.items()}
+
+
+def _read_fallback(value: Any) -> Any:
+    """Return ``x`` for ``{{ old | default(common | default(x)) }}``, and any other value unchanged."""
+    found = re.fullmatch(r"\{\{ \w+ \| default\((?:\w+ \| default\()*('[^']*'|\d+|\[\]|\{\})\)+ \}\}", str(value))
+    return yaml.safe_load(found[1]) if found else value
 
 
 @dataclass(frozen=True, kw_only=True)

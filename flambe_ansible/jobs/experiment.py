@@ -64,7 +64,7 @@ class Experiment:
         """Install extensions, the job's unit and the sites; return whether Ray must be restarted for them."""
         home = jobs.fleet.home
         variables = sites.site_variables(f"{home}/{self.results}", f"{home}/{flambe.JOB_LOG}", expose=expose)
-        return jobs.prepare({"extensions_packages": dict(packages), **variables})
+        return jobs.prepare({"cluster_extensions_packages": dict(packages), **variables})
 
     def set_up(
         self, jobs: FileJobs, cluster: Any, extensions: Mapping[str, str], *, force: bool, fresh_ray: bool, expose: bool

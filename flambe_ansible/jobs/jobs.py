@@ -129,15 +129,15 @@ class Jobs:
     def install_extensions(self, hosts: Sequence[Host], extensions: Mapping[str, str]) -> None:
         """Install extensions in the runtime of these hosts."""
         if extensions and hosts:
-            variables = {"extensions_packages": dict(extensions), **self._index_variables()}
+            variables = {"cluster_extensions_packages": dict(extensions), **self._index_variables()}
             names = [host.name for host in hosts]
-            self._player.play(SUBMIT_PLAYBOOK, variables=variables, tags=["extensions"], limit=names)
+            self._player.play(SUBMIT_PLAYBOOK, variables=variables, tags=["cluster_extensions"], limit=names)
 
     def install_runnable(self, packages: Mapping[str, str]) -> None:
         """Install this package and these extensions on the orchestrator, for a custom runnable."""
         variables = own_package.variables(self.fleet.orchestrator)
         try:
-            self.prepare({"extensions_packages": dict(packages), **variables}, playbook=RUNNABLE_PLAYBOOK)
+            self.prepare({"cluster_extensions_packages": dict(packages), **variables}, playbook=RUNNABLE_PLAYBOOK)
         except PlaybookError as error:
             if not any(one.step == "python" for one in error.failures):
                 raise
@@ -221,12 +221,12 @@ class Jobs:
     def _index_variables(self) -> dict[str, str]:
         """Return the variable with the file of the private package index."""
         source = secrets.find(self._secrets_file)
-        return {"extensions_secrets_src": str(source) if source else ""}
+        return {"cluster_extensions_secrets_src": str(source) if source else ""}
 
 
 def changed_extensions(played: Mapping[str, HostResult]) -> bool:
     """Return whether a playbook installed an extension on a host."""
-    roles = [host.roles.get("extensions") for host in played.values()]
+    roles = [host.roles.get("cluster_extensions") for host in played.values()]
     return any(role is not None and role.status is Status.CHANGED for role in roles)
 
 

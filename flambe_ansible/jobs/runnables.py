@@ -63,7 +63,7 @@ class RunnableJobs:
     def install_extensions(self, hosts: Sequence[Host], extensions: Mapping[str, str]) -> None:
         """Install extensions for the runnables on these hosts."""
         if extensions and hosts:
-            self.prepare({"extensions_packages": dict(extensions)}, limit=[host.name for host in hosts])
+            self.prepare({"cluster_extensions_packages": dict(extensions)}, limit=[host.name for host in hosts])
 
     def install_runnable(self, packages: Mapping[str, str]) -> None:
         """Install this package and these extensions on all hosts."""
@@ -71,14 +71,20 @@ class RunnableJobs:
         wheel = own_package.send(self.fleet.orchestrator)
         if self.fleet.factories:
             self.fleet.copy_to_factories([own_package.FOLDER])
-        self.prepare({"extensions_packages": {own_package.MODULE: wheel, **packages}})
+        self.prepare({"cluster_extensions_packages": {own_package.MODULE: wheel, **packages}})
 
     def prepare(self, variables: Mapping[str, Any], *, limit: Sequence[str] = ()) -> bool:
         """Install extensions; return whether one was installed."""
         source = secrets.find(self._secrets_file)
         required = {own_package.MODULE: list(own_package.REQUIRED)}
-        given = {"extensions_secrets_src": str(source) if source else "", "extensions_requires": required, **variables}
-        return changed_extensions(self._player.play(SUBMIT_PLAYBOOK, variables=given, tags=["extensions"], limit=limit))
+        given = {
+            "cluster_extensions_secrets_src": str(source) if source else "",
+            "cluster_extensions_requires": required,
+            **variables,
+        }
+        return changed_extensions(
+            self._player.play(SUBMIT_PLAYBOOK, variables=given, tags=["cluster_extensions"], limit=limit)
+        )
 
     def refresh_ray(self, *, always: bool = False) -> None:
         """Do nothing: this Ray runs several jobs, and needs no restart between them."""

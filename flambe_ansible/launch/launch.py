@@ -124,8 +124,8 @@ def role_variables(
         "tensorboard_host": listen_address(expose=expose_sites),
         **({"ray_node_rotate_token": True} if options.rotate_token else {}),
         **dict.fromkeys(_list_install_limits(runtime), install_timeout),
-        "secrets_src": str(source) if source else "",
-        "secrets_sections": list(options.secrets_sections or []),
+        "cluster_secrets_src": str(source) if source else "",
+        "cluster_secrets_sections": list(options.secrets_sections or []),
     }
 
 
@@ -141,7 +141,11 @@ def _list_install_limits(runtime: Runtime) -> list[str]:
     """List the role variables that limit the commands of installations."""
     if not runtime.install_tags:
         return []
-    return [*(f"{role}_timeout" for role in runtime.install_tags), "extensions_timeout", "tensorboard_install_timeout"]
+    return [
+        *(f"{role}_timeout" for role in runtime.install_tags),
+        "cluster_extensions_timeout",
+        "tensorboard_install_timeout",
+    ]
 
 
 def static_inventory(

@@ -40,7 +40,7 @@ class JobRunner:
     """How jobs are started on the orchestrator and asked for their state.
 
     Attributes:
-        command: The program that starts, stops and describes the job; role ``runner`` installs it.
+        command: The program that starts, stops and describes the job; role ``cluster_runner`` installs it.
         log: The job's log, relative to the home folder.
     """
 

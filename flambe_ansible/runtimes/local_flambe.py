@@ -41,8 +41,8 @@ def prepare(file: RunnableFile, *, secrets_file: Path | None = None, observer: O
         "flambe_version": flambe.version,
         "flambe_wheel_src": str(flambe.wheel or ""),
         "flambe_uv_src": find_uv(),
-        "extensions_packages": {one.name: str(one.path) if one.path else one.requirement for one in found},
-        "extensions_secrets_src": str(source) if source else "",
+        "cluster_extensions_packages": {one.name: str(one.path) if one.path else one.requirement for one in found},
+        "cluster_extensions_secrets_src": str(source) if source else "",
     }
     with locked(root):
         _play(variables)

@@ -30,8 +30,8 @@ def variables(cluster: Site) -> dict[str, Any]:
     secrets.write_text(f"[GIT]\ntoken = {SECRET}\n[OTHER]\nkey = stays-here\n")
     return {
         "flambe_uv_src": str(find_uv()),
-        "secrets_src": str(secrets),
-        "secrets_sections": ["GIT"],
+        "cluster_secrets_src": str(secrets),
+        "cluster_secrets_sections": ["GIT"],
         "setup_cmds_commands": ['echo "$USER $HOME" >> ~/setup.log', "cat > ~/stdin"],
         "cluster_factories_idle_seconds": 86_400,
     }
@@ -264,13 +264,13 @@ def test_setup_commands_run_when_changed_or_requested(cluster: Site, variables: 
 
 
 def test_a_missing_section_is_reported(cluster: Site, variables: dict[str, Any]) -> None:
-    run = cluster.play(SITE, "--tags", "secrets", **{**variables, "secrets_sections": ["GIT", "AWS"]})
+    run = cluster.play(SITE, "--tags", "cluster_secrets", **{**variables, "cluster_secrets_sections": ["GIT", "AWS"]})
     assert run.returncode == 2
     assert "has no section [AWS]" in run.output
     assert SECRET not in run.output
     assert (
         "the secrets file does not exist: /no/such"
-        in cluster.play(SITE, "--tags", "secrets", secrets_src="/no/such").output
+        in cluster.play(SITE, "--tags", "cluster_secrets", cluster_secrets_src="/no/such").output
     )
 
 

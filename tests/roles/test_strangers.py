@@ -82,7 +82,9 @@ def test_a_rebuilt_host_gets_the_key_of_the_cluster_and_is_trusted_again(strange
 def test_secrets(strangers: Site) -> None:
     source = strangers.folder / "mine.ini"
     source.write_text("[A]\nx = 1\n")
-    converge_twice(strangers, playbook(strangers, "secrets", secrets_user="ml", secrets_src=str(source)))
+    converge_twice(
+        strangers, playbook(strangers, "cluster_secrets", cluster_secrets_user="ml", cluster_secrets_src=str(source))
+    )
     assert strangers.ssh("box-b", "sudo stat -c '%U %a' /home/ml/secrets.ini") == "ml 600\n"
 
 

@@ -34,7 +34,7 @@ def variables(cluster: Site) -> dict[str, Any]:
             f"mkdir -p {folder} && cd {folder} && echo 'A = 1' > my_ext.py && cat > pyproject.toml <<'E'\n{project}E",
         )
     return {
-        "extensions_packages": {"my_ext": EXTENSION},
+        "cluster_extensions_packages": {"my_ext": EXTENSION},
         "tensorboard_logdir": RESULTS,
         "tensorboard_uv_src": uv,
         "report_site_output_dir": RESULTS,
@@ -82,7 +82,7 @@ def test_second_run_changes_nothing(cluster: Site, variables: dict[str, Any]) ->
 
 def test_only_changed_extensions_are_installed_again(cluster: Site, variables: dict[str, Any]) -> None:
     cluster.ssh("one", "cd ~/extensions/'my ext' && echo 'A = 2' > my_ext.py")
-    run = cluster.play(PLAYBOOKS / "submit.yml", "--tags", "extensions", **variables).assert_ok()
+    run = cluster.play(PLAYBOOKS / "submit.yml", "--tags", "cluster_extensions", **variables).assert_ok()
     assert {host for host, count in run.changed.items() if count} == {"one"}
     assert cluster.ssh("one", "/opt/flambe/venv/bin/python -c 'import my_ext; print(my_ext.A)'") == "2\n"
 

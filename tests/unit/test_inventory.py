@@ -31,7 +31,7 @@ WRITE = """
   tasks:
     - name: Write what arrived
       ansible.builtin.copy:
-        content: "{{ {'commands': setup_cmds_commands, 'path': secrets_src} | to_json }}"
+        content: "{{ {'commands': setup_cmds_commands, 'path': cluster_secrets_src} | to_json }}"
         dest: "{{ destination }}"
         mode: "0600"
 """
@@ -46,7 +46,7 @@ flambe_ansible.cluster.loading.load_cluster = Cluster
 
 
 def make() -> dict[str, Any]:
-    variables = {"cluster_name": "c", "setup_cmds_commands": COMMANDS, "secrets_src": "/home/{{ user }}/s.ini"}
+    variables = {"cluster_name": "c", "setup_cmds_commands": COMMANDS, "cluster_secrets_src": "/home/{{ user }}/s.ini"}
     return inventory.build(HOSTS, connection={host.name: LOCAL for host in HOSTS}, variables=variables)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from flambe_ansible.cli.render.board import Board
 from flambe_ansible.events import Activity, Status, StepEvent
 
-STEPS = ("create", "boot", "connect", "setup_cmds", "cluster_keys", "flambe", "secrets", "ray_node", "ray")
+STEPS = ("create", "boot", "connect", "setup_cmds", "cluster_keys", "flambe", "cluster_secrets", "ray_node", "ray")
 
 
 class Clock:

@@ -21,6 +21,7 @@ from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.ec2 import alarms
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError, PlaybookError, SourceError
 from flambe_ansible.events import Notice, Status, StepEvent
+from flambe_ansible.fleet.receipts import read_defaults
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import HostState, Role
 from flambe_ansible.jobs.jobs import Jobs
@@ -29,7 +30,6 @@ from flambe_ansible.launch import launch as launch_module
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.launch.plan import Action, Effect
-from flambe_ansible.paths import collection
 from flambe_ansible.runtimes import RuntimeVersion, flambe_version
 from flambe_ansible.validation.fields import EXTRA_FIELDS
 from tests.unit.ec2.support import REGION, SSH_RULE, Account, client_error, refuse, tags_of
@@ -708,10 +708,10 @@ def test_plan_with_a_checkout_reports_the_build(make_cluster: Any, monkeypatch: 
 def test_install_timeout_limits_all_installations(make_cluster: Any) -> None:
     variables = make_cluster(install_timeout=7.5)._role_variables()
     limits = [name for name, value in variables.items() if value == 7.5]
-    assert limits == ["flambe_timeout", "extensions_timeout", "tensorboard_install_timeout"]
+    assert limits == ["flambe_timeout", "cluster_extensions_timeout", "tensorboard_install_timeout"]
     for name in limits:
-        defaults = (collection() / "roles" / name.partition("_")[0] / "defaults" / "main.yml").read_text()
-        assert re.search(rf"^{name}: \d+$", defaults, re.MULTILINE)
+        role = re.sub("_install_timeout$|_timeout$", "", name)
+        assert isinstance(read_defaults(role)[name], int)
     assert 7.5 not in make_cluster(install_timeout=7.5, runtime="none")._role_variables().values()
 
 

@@ -16,7 +16,7 @@ from flambe_ansible.paths import collection
 from tests.unit.cli.made_up import HOSTS
 from tests.unit.fleets import make_connections, make_fleet
 
-HOLDS = {"reason": "", "differs": {}, "roles": ["secrets"]}
+HOLDS = {"reason": "", "differs": {}, "roles": ["cluster_secrets"]}
 
 
 def make(variables: dict[str, Any] | None = None, *, stdout: str = "") -> tuple[Receipts, Any]:
@@ -37,11 +37,11 @@ def read_digest(receipts: Receipts) -> str:
 def test_the_digest_depends_on_the_inputs_and_not_on_their_places(tmp_path: Path) -> None:
     for name, text in (("one", "[A]\n"), ("copy", "[A]\n"), ("other", "[B]\n")):
         (tmp_path / name).write_text(text)
-    base, _ = make({"secrets_src": str(tmp_path / "one"), "setup_cmds_commands": ["true"]})
-    same, _ = make({"secrets_src": str(tmp_path / "copy"), "setup_cmds_commands": ["true"]})
+    base, _ = make({"cluster_secrets_src": str(tmp_path / "one"), "setup_cmds_commands": ["true"]})
+    same, _ = make({"cluster_secrets_src": str(tmp_path / "copy"), "setup_cmds_commands": ["true"]})
     changed = [
-        make({"secrets_src": str(tmp_path / "other"), "setup_cmds_commands": ["true"]})[0],
-        make({"secrets_src": str(tmp_path / "one"), "setup_cmds_commands": ["false"]})[0],
+        make({"cluster_secrets_src": str(tmp_path / "other"), "setup_cmds_commands": ["true"]})[0],
+        make({"cluster_secrets_src": str(tmp_path / "one"), "setup_cmds_commands": ["false"]})[0],
         replace(base, members=HOSTS[:-1]),
         replace(base, members=[replace(HOSTS[0], private_ip="10.9.9.9"), *HOSTS[1:]]),
         replace(base, fleet=replace(base.fleet, username="other")),
@@ -54,7 +54,7 @@ def test_the_digest_depends_on_the_inputs_and_not_on_their_places(tmp_path: Path
 @pytest.mark.parametrize(
     ("stdout", "expected"),
     [
-        (f"Welcome!\n{json.dumps(HOLDS)}\n", Verification(roles=("secrets",))),
+        (f"Welcome!\n{json.dumps(HOLDS)}\n", Verification(roles=("cluster_secrets",))),
         ("", Verification(reason="its receipt could not be read")),
         ("sudo: a password is required", Verification(reason="its receipt could not be read")),
     ],
@@ -66,10 +66,10 @@ def test_the_answers_of_the_hosts(stdout: str, expected: Verification) -> None:
 
 def test_receipts_are_written_for_the_given_hosts() -> None:
     receipts, connections = make({"ray_node_root": "/opt/ray"})
-    receipts.write({HOSTS[1].name: ["secrets"]})
+    receipts.write({HOSTS[1].name: ["cluster_secrets"]})
     [call] = connections.run.call_args_list
     assert call.args[0] == HOSTS[1]
-    assert call.kwargs["input"].endswith("', 'ml', {'secrets': {'files': ['~/secrets.ini']}}, [])\n")
+    assert call.kwargs["input"].endswith("', 'ml', {'cluster_secrets': {'files': ['~/secrets.ini']}}, [])\n")
 
 
 def test_a_text_with_an_empty_variable_is_left_out() -> None:
@@ -84,8 +84,8 @@ def test_a_text_with_an_empty_variable_is_left_out() -> None:
 def test_every_role_of_the_playbook_has_its_proof() -> None:
     roles = list_roles()
     assert roles == [
-        "idle_shutdown", "setup_cmds", "cluster_keys", "flambe", "python_env", "secrets", "ray_node", "ray_jobs",
-        "tensorboard",
+        "idle_shutdown", "setup_cmds", "cluster_keys", "flambe", "python_env", "cluster_secrets", "ray_node",
+        "ray_jobs", "tensorboard",
     ]  # fmt: skip
     for role in roles:
         folder = collection() / "roles" / role
@@ -94,7 +94,7 @@ def test_every_role_of_the_playbook_has_its_proof() -> None:
         assert any(find_proof(role, {}).values())
     plays = yaml.safe_load((collection() / "playbooks/site.yml").read_text())
     tags = [task["tags"] for play in plays for task in play["tasks"] if "ansible.builtin.import_role" in task]
-    assert tags == [[role] for role in roles]  # a role is played by its tag
+    assert [names[0] for names in tags] == roles  # a role is played by its tag
 
 
 def test_setup_commands_differ_after_a_reboot() -> None:
@@ -105,5 +105,5 @@ def test_hosts_that_were_verified_with_their_probe_are_not_asked_again() -> None
     receipts, connections = make()
     printed = {HOSTS[0].name: json.dumps(HOLDS)}
     connections.take_output.side_effect = lambda host, program: printed.get(host.name) if program else None
-    assert receipts.verify()[HOSTS[0].name] == Verification(roles=("secrets",))
+    assert receipts.verify()[HOSTS[0].name] == Verification(roles=("cluster_secrets",))
     assert [call.args[0] for call in connections.run.call_args_list] == list(HOSTS[1:])

@@ -194,7 +194,7 @@ def test_a_checkout_is_sent_as_a_wheel(folder: Path, wheel: Wheel) -> None:
     path = f".cache/flambe-ansible/{wheel.path.name}"
     jobs.fleet.connections.put.assert_called_once_with(jobs.fleet.head, wheel.path, path)
     assert found == {
-        "extensions_packages": {MODULE: "/home/u/x"},
+        "cluster_extensions_packages": {MODULE: "/home/u/x"},
         "runnable_root": "/opt/flambe-ansible",
         "runnable_requirements": [f"flambe-ansible @ file://{HOME}/{path}"],
         "runnable_python_version": "3.12",
@@ -238,7 +238,9 @@ def test_the_playbook_defaults_to_the_runtime_of_a_submit() -> None:
     [play] = yaml.safe_load((collection() / "playbooks" / RUNNABLE_PLAYBOOK).read_text())
     found = {name: value for role in play["roles"] for name, value in role.get("vars", {}).items()}
     assert (
-        found["flambe_root"] == found["extensions_root"] == f"{{{{ runnable_root | default('{own_package.ROOT}') }}}}"
+        found["flambe_root"]
+        == found["cluster_extensions_root"]
+        == f"{{{{ runnable_root | default('{own_package.ROOT}') }}}}"
     )
     assert found["flambe_requirements"] == f"{{{{ runnable_requirements | default(['{own_package.NAME}']) }}}}"
     assert found["flambe_python_version"] == (

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
-import yaml
 
 from flambe_ansible.errors import ClusterConfigurationError, RayError, RemoteCommandError, RunError
+from flambe_ansible.fleet.receipts import read_defaults
 from flambe_ansible.jobs import sites, state
 from flambe_ansible.jobs.jobs import require_jobs
 from flambe_ansible.jobs.state import JobState
-from flambe_ansible.paths import collection
 from flambe_ansible.runtimes import flambe, make_runtime
 from flambe_ansible.ssh import Completed
 from tests.unit.fleets import commands_of, make_connections, make_jobs
@@ -110,18 +108,14 @@ def test_a_runtime_without_jobs_is_refused() -> None:
     assert "runtime: flambe" in (caught.value.hint or "")
 
 
-def read_defaults(role: str) -> dict[str, Any]:
-    defaults: dict[str, Any] = yaml.safe_load((collection() / "roles" / role / "defaults/main.yml").read_text())
-    return defaults
-
-
 def test_constants_match_the_defaults_of_the_roles() -> None:
-    runner, tensorboard, site, ray = map(read_defaults, ("runner", "tensorboard", "report_site", "ray_node"))
+    runner, tensorboard, site, ray = map(read_defaults, ("cluster_runner", "tensorboard", "report_site", "ray_node"))
     assert set(make_runtime("flambe").protection) <= {*read_defaults("flambe"), *ray}
-    assert (runner["runner_unit"], runner["runner_root"]) == (flambe.JOB_UNIT, flambe.ROOT)
-    assert f"{runner['runner_root']}/bin/flambe-run" == flambe.JOB_COMMAND
+    assert (runner["cluster_runner_unit"], runner["cluster_runner_root"]) == (flambe.JOB_UNIT, flambe.ROOT)
+    assert f"{runner['cluster_runner_root']}/bin/flambe-run" == flambe.JOB_COMMAND
     assert site["report_site_job_unit"] == flambe.JOB_UNIT
-    assert (runner["runner_ray_unit"], runner["runner_ray_nodes"]) == (flambe.RAY_UNIT, flambe.RAY_NODES)
+    nodes = runner["cluster_runner_ray_nodes"]
+    assert (runner["cluster_runner_ray_unit"], nodes) == (flambe.RAY_UNIT, flambe.RAY_NODES)
     assert ray["ray_node_unit"] == flambe.RAY_UNIT
     assert (tensorboard["tensorboard_port"], tensorboard["tensorboard_unit"]) == (
         flambe.TENSORBOARD_PORT,

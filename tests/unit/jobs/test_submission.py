@@ -204,7 +204,7 @@ def test_all_steps_of_a_submission(experiment: Callable[..., RunnableFile], tmp_
     connect, _, extension, prepare, _, resource, refresh, _ = cluster.log
     assert connect[1] is True
     assert extension[1:] == (f"{tmp_path / 'ext'}/", "extensions/mine__ext")
-    assert prepare[1]["extensions_packages"] == {
+    assert prepare[1]["cluster_extensions_packages"] == {
         "mine": f"{HOME}/extensions/mine__ext",
         "wheel": "https://me:pass@host/x-1.0.zip",
     }

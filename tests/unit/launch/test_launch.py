@@ -177,7 +177,7 @@ def test_receipts_are_written_last_and_only_on_hosts_that_are_ready(monkeypatch:
 
 
 def test_a_receipt_has_the_roles_of_the_last_one_and_those_played() -> None:
-    results = {"ray_node": Status.CHANGED, "secrets": Status.SKIPPED}
+    results = {"ray_node": Status.CHANGED, "cluster_secrets": Status.SKIPPED}
     roles = {name: RoleResult(status=status, seconds=1.0) for name, status in results.items()}
     played = HostResult(host=HEAD.name, roles=roles)
     before = Verification(roles=("flambe", "ray_node"))

@@ -9,7 +9,7 @@ import pytest
 from flambe_ansible.fleet.receipts import Verification, list_roles, read_relations
 from flambe_ansible.launch.verifying import Findings, Selection
 
-RAY = ("setup_cmds", "cluster_keys", "python_env", "secrets", "ray_node", "ray_jobs", "tensorboard")
+RAY = ("setup_cmds", "cluster_keys", "python_env", "cluster_secrets", "ray_node", "ray_jobs", "tensorboard")
 HEAD, ONE, TWO = "head", "one", "two"
 
 
@@ -30,7 +30,7 @@ def select(differs: Mapping[str, Sequence[str]], reasons: Mapping[str, str] | No
     [
         ({ONE: ["ray_node"]}, ["ray_node"], [ONE]),
         ({ONE: ["ray_node"], TWO: ["ray_jobs"]}, ["ray_node", "ray_jobs"], [ONE, TWO]),
-        ({HEAD: ["secrets", "tensorboard"]}, ["secrets", "tensorboard"], [HEAD]),
+        ({HEAD: ["cluster_secrets", "tensorboard"]}, ["cluster_secrets", "tensorboard"], [HEAD]),
         ({HEAD: ["ray_node"]}, ["ray_node"], []),  # the others join the new head
         ({TWO: ["cluster_keys"]}, ["cluster_keys"], []),
         ({TWO: ["python_env"]}, ["python_env", "ray_node"], []),

@@ -11,7 +11,8 @@ import yaml
 
 from flambe_ansible.paths import collection
 
-ROLES = sorted(path for path in (collection() / "roles").iterdir() if path.is_dir())
+FORMER = ("extensions", "runner", "secrets")
+ROLES = sorted(path for path in (collection() / "roles").iterdir() if path.name not in FORMER)
 GROUPS = ("orchestrator", "factories")
 ALLOWED = ("ansible.builtin.", "flambe.cluster.")
 KEYWORDS = {
@@ -81,6 +82,14 @@ def test_readme_lists_every_variable_and_shows_an_example(role: Path) -> None:
     text = (role / "README.md").read_text()
     assert f"role: flambe.cluster.{role.name}" in text
     assert all(f"`{name}`" in text for name in read(role / "defaults/main.yml"))
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_the_former_name_of_a_role_plays_it_and_its_former_variables_are_accepted(name: str) -> None:
+    [task] = tasks(collection() / "roles" / name)
+    assert task["ansible.builtin.import_role"]["name"] == f"flambe.cluster.cluster_{name}"
+    for variable, value in read(collection() / f"roles/cluster_{name}/defaults/main.yml").items():
+        assert value.startswith(f"{{{{ {variable.removeprefix('cluster_')} | default("), value
 
 
 def test_every_role_of_the_site_has_its_tag() -> None:

@@ -118,11 +118,11 @@ def test_the_package_and_the_extensions_are_installed_on_all_hosts(
     runnables.install_runnable({"mine": "/home/ml/mine"})
     play = runnables._player.play
     assert play.call_args.args == ("submit.yml",)  # type: ignore[attr-defined]
-    assert play.call_args.kwargs["variables"]["extensions_packages"] == {  # type: ignore[attr-defined]
+    assert play.call_args.kwargs["variables"]["cluster_extensions_packages"] == {  # type: ignore[attr-defined]
         "flambe_ansible": "/home/ml/x.whl",
         "mine": "/home/ml/mine",
     }
-    assert (play.call_args.kwargs["tags"], play.call_args.kwargs["limit"]) == (["extensions"], ())  # type: ignore[attr-defined]
+    assert (play.call_args.kwargs["tags"], play.call_args.kwargs["limit"]) == (["cluster_extensions"], ())  # type: ignore[attr-defined]
     runnables.install_extensions([runnables.fleet.head], {"more": "more==1"})
     assert play.call_args.kwargs["limit"] == [runnables.fleet.head.name]  # type: ignore[attr-defined]
 

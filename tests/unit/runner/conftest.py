@@ -11,7 +11,7 @@ import pytest
 
 from flambe_ansible.paths import collection
 
-sys.path.insert(0, str(collection() / "roles/runner/files/flambe_run"))
+sys.path.insert(0, str(collection() / "roles/cluster_runner/files/flambe_run"))
 
 HOSTS = {
     "user": "ml",

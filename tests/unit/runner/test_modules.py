@@ -8,6 +8,6 @@ from flambe_ansible.paths import collection
 
 
 def test_the_role_lists_all_modules() -> None:
-    role = collection() / "roles/runner"
-    listed = yaml.safe_load((role / "vars/main.yml").read_text())["__runner_modules"]
+    role = collection() / "roles/cluster_runner"
+    listed = yaml.safe_load((role / "vars/main.yml").read_text())["__cluster_runner_modules"]
     assert listed == sorted(path.name for path in (role / "files/flambe_run").glob("*.py"))

@@ -43,7 +43,7 @@ def test_the_roles_create_the_runtime_below_the_state_folder(
     assert local_flambe.prepare(file, observer=received.append) == root / "venv/bin/python"
     everything = play.call_args.kwargs["inventory"]["all"]
     variables = everything["vars"]
-    assert (variables["flambe_root"], variables["extensions_packages"]) == (str(root), {})
+    assert (variables["flambe_root"], variables["cluster_extensions_packages"]) == (str(root), {})
     assert everything["hosts"]["localhost"]["ansible_become"] is False
     assert (paths.collection() / "playbooks" / play.call_args.args[0]).is_file()
     assert isinstance(received[0], Notice)
