@@ -168,9 +168,12 @@ def read_defaults(role: str) -> dict[str, Any]:
 
 
 def _read_fallback(value: Any) -> Any:
-    """Return ``x`` for ``{{ old | default(common | default(x)) }}``, and any other value unchanged."""
-    found = re.fullmatch(r"\{\{ \w+ \| default\((?:\w+ \| default\()*('[^']*'|\d+|\[\]|\{\})\)+ \}\}", str(value))
-    return yaml.safe_load(found[1]) if found else value
+    """Return ``x`` for ``{{ old | default(common | default(x)) }}``, with the text after it; other values unchanged."""
+    found = re.fullmatch(r"\{\{ (?:\w+ \| default\()+('[^']*'|\d+|\[\]|\{\})\)+ \}\}(.*)", str(value))
+    if not found:
+        return value
+    literal = yaml.safe_load(found[1])
+    return f"{literal}{found[2]}" if found[2] else literal
 
 
 @dataclass(frozen=True, kw_only=True)

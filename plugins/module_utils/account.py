@@ -8,17 +8,24 @@ import pwd
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
 from ansible_collections.flambe.cluster.plugins.module_utils import session
 
+PROC = "/proc"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Set for another interpreter on the host, these break a runtime's Python.
 FOREIGN_PYTHON = ("PYTHONHOME", "PYTHONPATH")
 _SHOWN = 100  # characters of a command in a message
 _POLL_SECONDS = 0.5
+_MACHINECTL = "container-shell@"  # the unit of a shell of machinectl
 _MOST_BYTES = 65536  # of an output, in a message or for ``on_lines``
+
+
+class UnknownUserError(KeyError):
+    """The connecting user cannot be found out."""
 
 
 class CommandError(Exception):
@@ -38,17 +45,48 @@ class CommandTimeoutError(CommandError):
         super().__init__(message + (f"; raise {setting} to allow more" if setting else ""), command, tail(output))
 
 
+def interpreter():
+    """Return the path of the Python that runs the module."""
+    return sys.executable or "/usr/bin/python3"
+
+
 def find(name):
-    """Find an account; an empty name means the connecting user, also behind sudo or doas. Raises KeyError."""
+    """Find an account; an empty name means the connecting user, also if root runs the module. Raises KeyError."""
     if not name and os.geteuid() == 0:
         name = os.environ.get("SUDO_USER") or os.environ.get("DOAS_USER")
-    return pwd.getpwnam(name) if name else pwd.getpwuid(os.geteuid())
+    return pwd.getpwnam(name) if name else pwd.getpwuid(find_connected() if os.geteuid() == 0 else os.geteuid())
+
+
+def find_connected():
+    """Return the id of the user whose process became root, for methods that leave no variable, such as su.
+
+    This is the owner of the nearest process above this one that does not belong to root; 0 if all of them do.
+    """
+    pid = os.getpid()
+    while pid > 1:
+        try:
+            with open(f"{PROC}/{pid}/status", encoding="utf-8", errors="replace") as file:
+                status = dict(line.split(":", 1) for line in file if ":" in line)
+        except OSError:
+            break
+        owner = int(status["Uid"].split()[0])  # the real one: su and sudo run with root's effective one
+        if owner:
+            return owner
+        pid = int(status["PPid"])
+    with contextlib.suppress(OSError), open(f"{PROC}/self/cgroup", encoding="utf-8") as file:
+        if _MACHINECTL in file.read():  # a new session below systemd: the processes of the connection are not above
+            raise UnknownUserError
+    return 0
 
 
 def of_module(module):
     """Find the account in a module's ``user`` option; fail the module if the host has no such user."""
     try:
         return find(module.params["user"])
+    except UnknownUserError:
+        return module.fail_json(
+            msg="the connecting user is not known with this become method: set the user of the role"
+        )
     except KeyError:
         return module.fail_json(msg="user {} does not exist on this host".format(module.params["user"]))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import files, service_text
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd
 
@@ -72,7 +74,8 @@ class IdleShutdown:
             "interval": self.params["interval"],
             "program": os.path.join(root, "bin/idle-shutdown"),
         }
-        words = [self.params["python"], "-B", f"{root}/lib/flambe_idle_shutdown", "--settings", f"{root}/settings.json"]
+        python = self.params["python"] or accounts.interpreter()
+        words = [python, "-B", f"{root}/lib/flambe_idle_shutdown", "--settings", f"{root}/settings.json"]
         command = f'exec env -u PYTHONHOME -u PYTHONPATH {shlex.join(words)} "$@"'
         script = f"#!/bin/sh\n# Show or postpone the end of this host; see --help.\n{command}\n"
         wanted = {
@@ -115,12 +118,18 @@ class IdleShutdown:
             unit.call("daemon-reload")
 
     def remove_folders(self):
-        """Remove the program and the state."""
-        for path in (self.params["root"], FOLDER):
-            if os.path.isdir(path):
-                self.service.note(f"remove {path}")
-                if not self.dry:
-                    shutil.rmtree(path)
+        """Remove the program, its settings and the state; the root only if nothing else is in it."""
+        root = self.params["root"]
+        written = [
+            os.path.join(root, name) for name in ("lib/flambe_idle_shutdown", "bin/idle-shutdown", "settings.json")
+        ]
+        for path in filter(os.path.exists, (*written, FOLDER)):
+            self.service.note(f"remove {path}")
+            if not self.dry:
+                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        for path in (f"{root}/lib", f"{root}/bin", root):
+            with contextlib.suppress(OSError):
+                self.dry or os.rmdir(path)
 
 
 def timer_text(interval):

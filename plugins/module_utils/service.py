@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import time
 
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import files, progress, service_text, venv
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import RUNNING, Systemd, UnitError
+
+PYTHON = "@PYTHON@"  # in commands and files, the Python that runs the module
 
 
 class Service:
     """The service that a module's parameters describe."""
 
     def __init__(self, params, account, dry):
-        self.params = params
+        python, commands = accounts.interpreter(), ("command", "stop_post")
+        self.params = {**params, **{name: [one.replace(PYTHON, python) for one in params[name]] for name in commands}}
         self.account = account
         self.dry = dry
         self.systemd = Systemd(params["name"], dry)
@@ -52,7 +57,8 @@ class Service:
     def write_file(self, one):
         """Write one file if needed; return whether it changes."""
         files.ensure_folder(os.path.dirname(one["path"]), 0o755, dry=self.dry)
-        return self.systemd.write(one["path"], one["content"], int(one["mode"], 8))
+        content = one["content"].replace(PYTHON, shlex.quote(accounts.interpreter()))
+        return self.systemd.write(one["path"], content, int(one["mode"], 8))
 
     def start(self, active):
         """Start or restart the service, and wait until it listens."""

@@ -21,9 +21,9 @@ options:
     type: path
     required: true
   python:
-    description: The host's Python for the program, 3.8 or later.
+    description: The host's Python for the program, 3.8 or later; empty for the one that runs this module.
     type: str
-    default: /usr/bin/python3
+    default: ""
   interval:
     description: Seconds between two checks.
     type: float
@@ -71,7 +71,7 @@ def main():
             "user": {"type": "str", "default": ""},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "root": {"type": "path", "required": True},
-            "python": {"type": "str", "default": "/usr/bin/python3"},
+            "python": {"type": "str", "default": ""},
             "interval": {"type": "float", "default": 60},
             "files": {"type": "dict", "default": {}},
             "settings": {"type": "dict", "default": {}},

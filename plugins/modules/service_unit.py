@@ -22,7 +22,10 @@ options:
     type: str
     required: true
   command:
-    description: The words of the command; the first is a path.
+    description:
+      - The words of the command; the first is a path.
+      - In them, in O(stop_post) and in the contents of O(files), C(@PYTHON@) is replaced by the path of the Python that
+        runs this module; in files it is quoted for a shell.
     type: list
     elements: str
     required: true

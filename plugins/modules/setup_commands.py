@@ -34,9 +34,11 @@ options:
     type: bool
     default: false
   state_file:
-    description: The file that records completed commands, relative to the user's home.
+    description:
+      - The file that records the completed commands, absolute or relative to the user's home.
+      - Each list needs its own file. It is a warning if the commands of a file change to an earlier list.
     type: str
-    default: .local/state/flambe/setup_cmds.json
+    default: ~/.local/state/flambe/setup_cmds.json
 author: [the flambe-ansible contributors]
 extends_documentation_fragment: [flambe.cluster.common]
 """
@@ -91,6 +93,7 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _LOGIN_PROFILES = (".bash_profile", ".bash_login", ".profile")  # bash reads the first that exists
 _ENDS_SHELL = re.compile(r"(?:^|[;&|({]|\b(?:then|else|do)\b)\s*(?:exec\s+[^\s<>0-9]|exit\b)")
 _RETRY_SECONDS = 3
+_EARLIER = 20  # earlier lists that are remembered
 
 
 class ProfileError(Exception):
@@ -118,18 +121,20 @@ def main():
             "timeout": {"type": "float", "default": 3600},
             "timeout_setting": {"type": "str", "default": "timeout"},
             "rerun": {"type": "bool", "default": False},
-            "state_file": {"type": "str", "default": ".local/state/flambe/setup_cmds.json"},
+            "state_file": {"type": "str", "default": "~/.local/state/flambe/setup_cmds.json"},
         },
         supports_check_mode=True,
     )
     commands = module.params["commands"]
     module.no_log_values.update(pip_config.passwords_in(commands))
     account = accounts.of_module(module)
-    path = os.path.join(account.pw_dir, module.params["state_file"])
+    path = os.path.join(account.pw_dir, re.sub("^~/", "", module.params["state_file"]))
     boot_id = (files.read(BOOT_ID) or "").strip()
     with accounts.acting_as(account):
         state = files.read_json(path)
     reason = decide(commands, state, boot_id, module.params["rerun"])
+    if files.digest(commands) in state.get("earlier", []):
+        module.warn(f"other commands ran since these, according to {path}: lists that take turns need a file each")
     if not reason:
         module.exit_json(changed=False, reason="", msg="nothing to run")
     done = f"{accounts.count(len(commands), 'setup command')} ({reason})"
@@ -137,14 +142,29 @@ def main():
         module.exit_json(changed=True, reason=reason, msg="would run " + done)
     with contextlib.ExitStack() as stack:
         with accounts.acting_as(account):
-            files.ensure_folder(os.path.dirname(path), 0o700)
+            make_folder(module, os.path.dirname(path))
             wait_for_lock(module, stack, f"{path}.lock")
         for number, command in enumerate(commands, 1):
             run_one(module, account, command, f"{number} of {len(commands)}")
     with accounts.acting_as(account):
         # Only a digest is kept: the commands may contain secrets.
-        files.write(path, json.dumps({"commands": files.digest(commands), "boot_id": boot_id}) + "\n", 0o600)
+        document = {"commands": files.digest(commands), "boot_id": boot_id, "earlier": list_earlier(commands, state)}
+        files.write(path, json.dumps(document) + "\n", 0o600)
     module.exit_json(changed=True, reason=reason, msg="ran " + done)
+
+
+def list_earlier(commands, state):
+    """List the digests of other lists that the file recorded, the newest last."""
+    known = dict.fromkeys([*state.get("earlier", []), state.get("commands", "")])
+    return [one for one in known if one not in ("", files.digest(commands))][-_EARLIER:]
+
+
+def make_folder(module, path):
+    """Create the folder of the file that records the commands."""
+    try:
+        files.ensure_folder(path, 0o700)
+    except OSError as error:
+        module.fail_json(msg=f"{path} cannot be created: {error.strerror}", command="", output="")
 
 
 def wait_for_lock(module, stack, path):

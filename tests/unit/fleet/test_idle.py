@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
-import yaml
 
 from flambe_ansible.errors import RemoteCommandError
 from flambe_ansible.fleet import idle
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
+from flambe_ansible.fleet.receipts import read_defaults
 from flambe_ansible.hosts import Role
-from flambe_ansible.paths import collection
 from flambe_ansible.ssh import Completed
 from tests.unit.cli.made_up import HOSTS
 from tests.unit.fleets import make_connections
@@ -87,7 +85,7 @@ def test_hours_become_seconds(orchestrator: int, factories: int, seconds: tuple[
 
 
 def test_the_constants_are_those_of_the_role() -> None:
-    defaults: dict[str, Any] = yaml.safe_load((collection() / "roles/idle_shutdown/defaults/main.yml").read_text())
+    defaults = read_defaults("idle_shutdown")
     assert defaults["idle_shutdown_root"] + "/bin/idle-shutdown" == idle.PROGRAM
     options = IdleOptions(hours=dict.fromkeys(Role, 1), cpu_percent=30.0, gpu_percent=5.0)
     own = {name: value for name, value in options.variables().items() if name.startswith("idle_shutdown_")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from jinja2 import Template
 
 from flambe_ansible.errors import ClusterConfigurationError, RayError, RemoteCommandError, RunError
 from flambe_ansible.fleet.receipts import read_defaults
@@ -114,8 +115,8 @@ def test_constants_match_the_defaults_of_the_roles() -> None:
     assert (runner["cluster_runner_unit"], runner["cluster_runner_root"]) == (flambe.JOB_UNIT, flambe.ROOT)
     assert f"{runner['cluster_runner_root']}/bin/flambe-run" == flambe.JOB_COMMAND
     assert site["report_site_job_unit"] == flambe.JOB_UNIT
-    nodes = runner["cluster_runner_ray_nodes"]
-    assert (runner["cluster_runner_ray_unit"], nodes) == (flambe.RAY_UNIT, flambe.RAY_NODES)
+    assert runner["cluster_runner_ray_unit"] == flambe.RAY_UNIT
+    assert Template(runner["cluster_runner_ray_nodes"]).render() == flambe.RAY_NODES
     assert ray["ray_node_unit"] == flambe.RAY_UNIT
     assert (tensorboard["tensorboard_port"], tensorboard["tensorboard_unit"]) == (
         flambe.TENSORBOARD_PORT,

@@ -7,8 +7,10 @@ import pwd
 import re
 import time
 from pathlib import Path
+from unittest.mock import Mock, create_autospec
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 
 
@@ -22,6 +24,48 @@ def test_find_the_user_behind_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_USER", "daemon")
     assert accounts.find("").pw_name == "daemon"
     assert accounts.find("root").pw_name == "root"
+
+
+def make_proc(folder: Path, owners: list[int]) -> int:
+    """Write the status of processes, each started by the previous one; return the last one's number."""
+    for pid, owner in enumerate(owners, 1):
+        (folder / str(pid)).mkdir()
+        (folder / str(pid) / "status").write_text(f"Name:\tx\nPPid:\t{pid - 1}\nUid:\t{owner}\t0\t0\t0\n")
+    return len(owners)
+
+
+@pytest.mark.parametrize(
+    ("owners", "cgroup", "expected"),
+    [
+        ([0, 0, 1, 1, 0, 0], "", 1),  # sshd of a user, its shell, su, sh, python
+        ([0, 0, 2, 1, 0], "", 1),  # su to another user before
+        ([0, 0, 0], "", 0),  # root connects
+        ([0, 0], "0::/system.slice/container-shell@1.service", None),  # machinectl
+    ],
+)
+def test_find_the_connecting_user_behind_su(
+    owners: list[int], cgroup: str, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = make_proc(tmp_path, owners)
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/cgroup").write_text(cgroup)
+    monkeypatch.setattr(accounts, "PROC", str(tmp_path))
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for name in ("SUDO_USER", "DOAS_USER"):
+        monkeypatch.delenv(name, raising=False)
+    if expected is None:
+        with pytest.raises(accounts.UnknownUserError):
+            accounts.find("")
+        return
+    assert accounts.find("").pw_uid == expected
+
+
+def test_the_module_fails_if_the_connecting_user_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = create_autospec(AnsibleModule, instance=True, params={"user": ""})
+    monkeypatch.setattr(accounts, "find", Mock(side_effect=accounts.UnknownUserError))
+    accounts.of_module(module)
+    assert "set the user of the role" in module.fail_json.call_args.kwargs["msg"]
 
 
 def test_find_an_unknown_user() -> None:

@@ -16,8 +16,8 @@ ROLES = sorted(path for path in (collection() / "roles").iterdir() if path.name 
 GROUPS = ("orchestrator", "factories")
 ALLOWED = ("ansible.builtin.", "flambe.cluster.")
 KEYWORDS = {
-    "name", "register", "become", "when", "vars", "no_log", "diff", "delegate_to", "run_once", "changed_when",
-    "module_defaults", "block", "loop",
+    "name", "register", "become", "become_user", "when", "vars", "no_log", "diff", "delegate_to", "run_once",
+    "changed_when", "module_defaults", "block", "loop",
 }  # fmt: skip
 
 
@@ -41,7 +41,8 @@ each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 @each_role
 def test_argument_specs_equal_defaults(role: Path) -> None:
     options = read(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    assert {name: option["default"] for name, option in options.items()} == read(role / "defaults/main.yml")
+    defaults = {name: "" if option.get("required") else option["default"] for name, option in options.items()}
+    assert defaults == read(role / "defaults/main.yml")
     assert all(option.get("description") and option.get("type") for option in options.values())
 
 
@@ -68,6 +69,11 @@ def test_only_builtin_modules_and_those_of_the_collection(role: Path) -> None:
         modules = set(task) - KEYWORDS
         assert all(module.startswith(ALLOWED) for module in modules), modules
         assert len(modules) == (0 if "block" in task else 1), modules
+
+
+@each_role
+def test_tasks_become_root_whatever_user_the_play_becomes(role: Path) -> None:
+    assert all(task.get("become_user") == ("root" if task.get("become") else None) for task in tasks(role))
 
 
 @each_role

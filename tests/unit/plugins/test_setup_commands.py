@@ -7,6 +7,7 @@ import pwd
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -215,3 +216,61 @@ def test_a_wait_for_apt_is_reported(account: pwd.struct_passwd, monkeypatch: pyt
     monkeypatch.setattr(apt_lock, "wait", lambda deadline: None)
     run(account, "true apt")
     assert shown[0] == "command 1 of 2: waiting until another process releases the locks of apt"
+
+
+class Module:
+    """Stands for AnsibleModule, and keeps the result and the warnings."""
+
+    check_mode = False
+
+    def __init__(self, **params: object) -> None:
+        self.params = {"user": "", "timeout": 60.0, "timeout_setting": "t", "rerun": False, **params}
+        self.no_log_values: set[str] = set()
+        self.warnings: list[str] = []
+        self.result: dict[str, object] = {}
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def exit_json(self, **result: object) -> None:
+        self.result = result
+        raise SystemExit
+
+    fail_json = exit_json
+
+
+@pytest.fixture
+def converge(account: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Module]:
+    """Return a function that runs the module."""
+    monkeypatch.setattr(accounts, "find", lambda _: account)
+
+    def run_module(*commands: str, state_file: str = "~/state/setup.json") -> Module:
+        module = Module(commands=list(commands), state_file=state_file)
+        monkeypatch.setattr(setup_commands, "AnsibleModule", lambda **_options: module)
+        with pytest.raises(SystemExit):
+            setup_commands.main()
+        return module
+
+    return run_module
+
+
+def test_lists_with_a_file_each_run_once(converge: Callable[..., Module]) -> None:
+    for changed in (True, False):
+        for name in ("one", "two"):
+            found = converge(f"echo {name}", state_file=f"~/state/{name}.json")
+            assert (found.result["changed"], found.warnings) == (changed, [])
+
+
+def test_lists_that_take_turns_in_one_file_run_with_a_warning(converge: Callable[..., Module]) -> None:
+    assert [converge(f"echo {name}").warnings for name in ("one", "two", "two")] == [[], [], []]
+    again = converge("echo one")
+    assert again.result["reason"] == "the commands changed"
+    [warning] = again.warnings
+    assert "setup.json: lists that take turns need a file each" in warning
+    assert converge("echo one").warnings == []
+
+
+def test_a_folder_that_cannot_be_created_is_reported(converge: Callable[..., Module], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = converge("true", state_file=str(tmp_path / "file" / "x" / "setup.json"))
+    assert str(found.result["msg"]).endswith("/file/x cannot be created: Not a directory")

@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def converge_service(tmp_path: Path, **changes: Any) -> list[str]:
         "name": "demo.service",
         "description": "Demo",
         "command": ["/bin/sleep", "60"],
+        "stop_post": [],
         "folders": [],
         "files": [{"path": str(tmp_path / "lib/script"), "content": "script", "mode": "0644"}],
         "runtime": "",
@@ -450,3 +452,11 @@ def test_the_options_of_ray_nodes(
     options, variables = node.query_options()
     assert " ".join(options) == expected.format(token=node.token.path)
     assert ("RAY_AUTH_MODE" in variables) is not dashboard
+
+
+def test_the_python_of_the_module_is_written_into_the_unit_and_its_files(tmp_path: Path, systemctl: Systemctl) -> None:
+    script = {"path": str(tmp_path / "script"), "content": 'exec @PYTHON@ "$@"\n', "mode": "0755"}
+    converge_service(tmp_path, command=["@PYTHON@", "x"], stop_post=["@PYTHON@", "y"], files=[script])
+    assert systemctl.calls
+    assert f"ExecStart={sys.executable} x\nExecStopPost={sys.executable} y\n" in (tmp_path / "demo.service").read_text()
+    assert (tmp_path / "script").read_text() == f'exec {sys.executable} "$@"\n'

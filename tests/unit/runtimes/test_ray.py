@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from flambe_ansible.errors import ClusterConfigurationError
 from flambe_ansible.events import ignore
 from flambe_ansible.fleet import holding
-from flambe_ansible.paths import collection
+from flambe_ansible.fleet.receipts import read_defaults
 from flambe_ansible.runtimes import NodeOptions, make_runtime, ray, ray_versions
 from flambe_ansible.runtimes.ray_versions import LocalRay
 
@@ -27,15 +26,11 @@ def resolve(**options: Any) -> Any:
 
 
 def test_the_constants_are_those_of_the_roles() -> None:
-    def read(role: str) -> dict[str, Any]:
-        found: dict[str, Any] = yaml.safe_load((collection() / f"roles/{role}/defaults/main.yml").read_text())
-        return found
-
-    env, node = read("python_env"), read("ray_node")
+    env, node = read_defaults("python_env"), read_defaults("ray_node")
     assert env["python_env_root"] == ray.ROOT
     assert (node["ray_node_unit"], node["ray_node_dashboard_port"]) == (ray.RAY_UNIT, ray.DASHBOARD_PORT)
     assert node["ray_node_client_port"] == ray.CLIENT_PORT
-    jobs = read("ray_jobs")
+    jobs = read_defaults("ray_jobs")
     assert (jobs["ray_jobs_root"], jobs["ray_jobs_runtime"]) == (ray.ROOT, ray.VENV)
     assert (f"{jobs['ray_jobs_root']}/bin/ray-jobs", jobs["ray_jobs_ray_unit"]) == (ray.JOBS_COMMAND, ray.RAY_UNIT)
     assert (jobs["ray_jobs_dashboard"], jobs["ray_jobs_token"]) == (ray.DASHBOARD_URL, f"~/{ray.TOKEN_FILE}")
