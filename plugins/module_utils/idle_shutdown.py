@@ -44,6 +44,11 @@ class IdleShutdown:
         self.guard = Systemd(GUARD, dry)
 
     @property
+    def program(self):
+        """The path of the program."""
+        return os.path.join(self.params["root"], "bin/idle-shutdown")
+
+    @property
     def actions(self):
         """What was done, or would be."""
         return [*self.service.actions, *self.timer.actions, *self.guard.actions]
@@ -72,7 +77,7 @@ class IdleShutdown:
             "user": self.account.pw_name,
             "folder": FOLDER,
             "interval": self.params["interval"],
-            "program": os.path.join(root, "bin/idle-shutdown"),
+            "program": self.program,
         }
         python = self.params["python"] or accounts.interpreter()
         words = [python, "-B", f"{root}/lib/flambe_idle_shutdown", "--settings", f"{root}/settings.json"]

@@ -52,6 +52,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+timer:
+  description: The name of the timer.
+  type: str
+  returned: success
+program:
+  description: The path of the program that shows or postpones the end of the host.
+  type: str
+  returned: success
 actions:
   description: What was done; the message is a summary of it.
   type: list
@@ -61,7 +69,7 @@ actions:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils.idle_shutdown import IdleShutdown
+from ansible_collections.flambe.cluster.plugins.module_utils.idle_shutdown import TIMER, IdleShutdown
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import UnitError
 
 
@@ -83,7 +91,10 @@ def main():
         idle.converge()
     except (OSError, ValueError, UnitError) as error:
         module.fail_json(msg=f"the idle shutdown could not be set up: {error}")
-    module.exit_json(changed=bool(idle.actions), actions=idle.actions, diff=idle.service.diff, msg=idle.summary)
+    facts = {"timer": TIMER, "program": idle.program}
+    module.exit_json(
+        changed=bool(idle.actions), actions=idle.actions, diff=idle.service.diff, msg=idle.summary, **facts
+    )
 
 
 if __name__ == "__main__":

@@ -118,6 +118,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+venv:
+  description: The path of the environment.
+  type: str
+  returned: success
 todo:
   description: What was done, or has to be done; empty if the runtime is up to date.
   type: list
@@ -188,7 +192,13 @@ def main():
         runtime.inspect()
     except accounts.CommandTimeoutError as error:
         module.fail_json(msg=f"the Python of {runtime.venv} does not answer: {error}", output=error.output)
-    there = {"todo": runtime.todo, "uv_missing": False, "wheel_missing": False, "python_version": runtime.version}
+    there = {
+        "venv": runtime.venv,
+        "todo": runtime.todo,
+        "uv_missing": False,
+        "wheel_missing": False,
+        "python_version": runtime.version,
+    }
     todo = "; ".join(runtime.todo)
     if not todo:
         module.exit_json(changed=False, msg="nothing to do", **there)

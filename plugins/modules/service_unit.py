@@ -120,6 +120,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+unit:
+  description: The unit's name.
+  type: str
+  returned: success
+host:
+  description: The address on which it listens.
+  type: str
+  returned: success
+port:
+  description: The port on which it listens; V(0) for none.
+  type: int
+  returned: success
 actions:
   description: What was done; the message is a summary of it.
   type: list
@@ -174,7 +186,8 @@ def main():
         unit.fail(module, str(error))
     except (OSError, ValueError) as error:
         module.fail_json(msg="{} could not be set up: {}".format(module.params["name"], error))
-    module.exit_json(changed=bool(unit.actions), actions=unit.actions, diff=unit.diff, msg=unit.summary())
+    facts = {"unit": module.params["name"], "host": module.params["host"], "port": module.params["port"]}
+    module.exit_json(changed=bool(unit.actions), actions=unit.actions, diff=unit.diff, msg=unit.summary(), **facts)
 
 
 if __name__ == "__main__":

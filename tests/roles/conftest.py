@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,3 +53,11 @@ def strangers(fleet: Fleet, folder: Path) -> Site:
     for name in ("box-a", "box-b"):
         site.ssh(name, "sudo useradd --create-home --shell /bin/bash --password '*' ml")
     return site
+
+
+@pytest.fixture(scope="session")
+def wheel(cluster: Site) -> Path:
+    """Return the wheel of the release, as a local file with the same version."""
+    argv = ["pip", "download", "--quiet", "--no-deps", "--dest", str(cluster.folder), "flambe==0.4.18"]
+    subprocess.run([sys.executable, "-m", *argv], check=True)
+    return cluster.folder / "flambe-0.4.18-py3-none-any.whl"

@@ -118,6 +118,7 @@ class Site:
     groups: Mapping[str, Sequence[tuple[str, BareHost]]]
     user: str = USER
     extra: Sequence[str] = ()
+    home: Path | None = None  # of the user who runs ansible-playbook; None for this user's
 
     def __post_init__(self) -> None:
         lines = []
@@ -138,7 +139,7 @@ class Site:
         command += ["-e", json.dumps(variables), *arguments]
         env = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "HOME": os.environ["HOME"],
+            "HOME": str(self.home or os.environ["HOME"]),
             "LANG": "C.UTF-8",
             "ANSIBLE_COLLECTIONS_PATH": str(collections_root()),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -170,14 +168,6 @@ def test_another_version_converges(cluster: Site, variables: dict[str, Any]) -> 
         assert cluster.ssh("two", installed).strip().endswith(f"flambe-{version}.dist-info")
         joined = run.results["Join the head, and wait until all hosts are alive", "two"]
         assert "restart Ray: its runtime changed" in joined["msg"]
-
-
-@pytest.fixture(scope="module")
-def wheel(cluster: Site) -> Path:
-    """Return the wheel of the release, as a local file with the same version."""
-    argv = ["pip", "download", "--quiet", "--no-deps", "--dest", str(cluster.folder), "flambe==0.4.18"]
-    subprocess.run([sys.executable, "-m", *argv], check=True)
-    return cluster.folder / "flambe-0.4.18-py3-none-any.whl"
 
 
 def add_module(wheel: Path, text: str) -> None:

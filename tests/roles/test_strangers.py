@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flambe_ansible.paths import collection
 from flambe_ansible.pythons import find_uv
+from tests.roles.examples import join_examples, read_example
 from tests.roles.lab_hosts import Site
 
 pytestmark = pytest.mark.lab
@@ -37,12 +37,26 @@ def playbook(site: Site, role: str, **variables: Any) -> Path:
     return path
 
 
-def converge_twice(site: Site, path: Path) -> None:
+LISTS = """
+- hosts: gpu_boxes
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: flambe.cluster.setup_cmds
+      vars:
+        setup_cmds_user: ml
+        setup_cmds_state: ~/.local/state/flambe/{{ item }}.json
+        setup_cmds_commands: ["echo {{ item }} >> ~/lists"]
+      loop: [one, two]
+"""
+
+
+def converge_twice(site: Site, path: Path, **variables: Any) -> None:
     """Run in check mode, twice for real, and in check mode again."""
-    assert set(site.play(path, "--check").assert_ok().changed) == {"box-a", "box-b"}
-    assert set(site.play(path).assert_ok().changed) == {"box-a", "box-b"}
-    site.play(path).assert_unchanged()
-    site.play(path, "--check", "--diff").assert_unchanged()
+    assert set(site.play(path, "--check", **variables).assert_ok().changed) == {"box-a", "box-b"}
+    assert set(site.play(path, **variables).assert_ok().changed) == {"box-a", "box-b"}
+    site.play(path, **variables).assert_unchanged()
+    site.play(path, "--check", "--diff", **variables).assert_unchanged()
 
 
 def test_setup_cmds(strangers: Site) -> None:
@@ -50,6 +64,71 @@ def test_setup_cmds(strangers: Site) -> None:
         strangers, playbook(strangers, "setup_cmds", setup_cmds_user="ml", setup_cmds_commands=["id -un > ~/who"])
     )
     assert strangers.ssh("box-a", "sudo cat /home/ml/who") == "ml\n"
+
+
+def test_the_connecting_user_behind_su_and_the_python_that_is_discovered(strangers: Site) -> None:
+    """The play becomes another user with su, and the common variables are set."""
+    roles = {
+        "setup_cmds": {"setup_cmds_commands": ["id -un > ~/who"]},
+        "cluster_runner": {"runner_stop_grace": 20},
+        "ray_jobs": {"ray_jobs_folder": "~/jobs of mine"},
+        "idle_shutdown": {},
+    }
+    play = {
+        "hosts": "gpu_boxes",
+        "gather_facts": False,
+        "become": True,
+        "become_user": "ml",
+        "become_method": "su",
+        "vars": {"ansible_python_interpreter": "auto_silent", "flambe_cluster_root": "/srv/my cluster"},
+        "roles": [{"role": f"flambe.cluster.{name}", "vars": given} for name, given in roles.items()],
+    }
+    path = strangers.folder / "su.yml"
+    path.write_text(yaml.safe_dump([play]))
+    for box in ("box-a", "box-b"):
+        strangers.ssh(box, "echo root:secret | sudo chpasswd")
+    converge_twice(strangers, path, ansible_become_password="secret")
+    assert strangers.ssh("box-a", "cat /home/ubuntu/who; sudo ls /root/who /home/ml/who 2>/dev/null; :") == "ubuntu\n"
+    state = json.loads(strangers.ssh("box-a", "'/srv/my cluster/bin/flambe-run' state"))
+    assert state["state"] == "none"
+    assert json.loads(strangers.ssh("box-b", "'/srv/my cluster/bin/ray-jobs' running"))["running"] == []
+    strangers.ssh("box-a", "'/srv/my cluster-idle-shutdown/bin/idle-shutdown' show")
+    units = strangers.ssh("box-a", "systemctl cat flambe-run flambe-ray-jobs flambe-idle-shutdown")
+    assert re.findall(r"^ExecStart=(\S+)", units, re.MULTILINE) == ["/usr/bin/python3.11"] * 3
+    assert units.count("User=ubuntu") == 2
+    strangers.play(path, ansible_become_password="secret", idle_shutdown_enabled=False).assert_ok()
+    assert strangers.ssh("box-a", "ls -d /srv/*; sudo passwd --quiet --lock root") == "/srv/my cluster\n"
+
+
+def test_lists_of_setup_commands_with_a_file_each_run_once(strangers: Site) -> None:
+    path = strangers.folder / "lists.yml"
+    path.write_text(LISTS)
+    assert set(strangers.play(path).assert_ok().changed) == {"box-a", "box-b"}
+    strangers.play(path).assert_unchanged()
+    assert strangers.ssh("box-b", "sudo sort /home/ml/lists") == "one\ntwo\n"
+
+
+def test_the_examples_in_the_readmes(strangers: Site) -> None:
+    """The examples of roles that need no runtime; roles of a runtime have tests of their own."""
+    folder = strangers.folder / "examples"
+    (folder / ".flambe").mkdir(parents=True)
+    (folder / ".flambe/secrets.ini").write_text("[SERVICES]\na = 1\n[OTHER]\nb = 2\n")
+    boxes = strangers.groups["gpu_boxes"]
+    groups = {"workers": boxes, "gpu_boxes": boxes, "head": boxes[:1]}
+    site = Site(folder, strangers.key, groups, home=folder)
+    for box in ("box-a", "box-b"):
+        site.ssh(box, "sudo mkdir /data && sudo mount -t tmpfs none /data")  # no file server in the lab
+    path = folder / "example.yml"
+    path.write_text(join_examples("setup_cmds", "cluster_secrets", "cluster_runner", "idle_shutdown", "tensorboard"))
+    converge_twice(site, path)
+    assert site.ssh("box-b", "cat ~/note") == "{{ not a template }}\n"
+    assert site.ssh("box-a", "cat ~/secrets.ini") == "[SERVICES]\na = 1\n"
+    assert site.ssh("box-a", "systemctl is-active flambe-tensorboard; /opt/flambe/bin/flambe-run state") != ""
+    assert json.loads(site.ssh("box-a", "cat /opt/flambe/lib/flambe-run.json"))["lost_timeout"] == 7200
+    assert json.loads(site.ssh("box-b", "cat /opt/flambe-idle-shutdown/settings.json"))["timeout"] == 7200
+    path.write_text(read_example("idle_shutdown"))
+    site.play(path, idle_shutdown_enabled=False).assert_ok()
+    site.ssh("box-a", "sudo systemctl disable --quiet --now flambe-tensorboard")
 
 
 def test_cluster_keys(strangers: Site) -> None:
@@ -112,13 +191,6 @@ def test_another_version_of_ray(strangers: Site) -> None:
     assert listening.split()[-1] == "0"
     strangers.ssh("box-a", "sudo systemctl disable --quiet --now my-ray")
     strangers.ssh("box-b", "sudo systemctl disable --quiet --now my-ray")
-
-
-def read_example(role: str, language: str = "yaml") -> str:
-    """Return the example in the README of a role, exactly as printed."""
-    text = (collection() / "roles" / role / "README.md").read_text()
-    [example] = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    return str(example)
 
 
 def test_the_examples_of_current_ray_in_the_readmes(strangers: Site) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flambe_ansible.paths import collection
 from flambe_ansible.pythons import find_uv
+from tests.roles.examples import join_examples
 from tests.roles.lab_hosts import Site
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
@@ -128,3 +131,23 @@ def test_a_killed_supervisor_is_reported(cluster: Site) -> None:
     ended = ask(cluster, f"{RUN} wait")
     assert (ended["state"], ended["reason"]) == ("failed", "its process was killed (signal)")
     assert cluster.ssh("head", "pgrep -fx '/bin/sleep 600'; :") == ""
+
+
+def test_the_examples_in_the_readmes(cluster: Site, variables: dict[str, Any], wheel: Path) -> None:
+    """The examples of roles that need the runtime of flambé."""
+    folder = cluster.folder / "examples"
+    (folder / "dist").mkdir(parents=True)
+    shutil.copy(wheel, folder / "dist")
+    workers = cluster.groups["factories"]
+    site = Site(folder, cluster.key, {"workers": workers, "head": cluster.groups["orchestrator"]})
+    for name, _ in workers:
+        cluster.ssh(name, "cd ~/extensions && cp -r 'my ext' topics && cd topics && mv my_ext.py topics.py")
+        cluster.ssh(name, "cd ~/extensions/topics && sed -i 's/my-ext/topics/; s/my_ext/topics/' pyproject.toml")
+    path = folder / "example.yml"
+    path.write_text(join_examples("flambe", "cluster_extensions", "report_site"))
+    site.play(path, "--check").assert_ok()
+    assert {name for name, count in site.play(path).assert_ok().changed.items() if count} == {"one", "two", "head"}
+    site.play(path).assert_unchanged()
+    statement = "import topics, tabulate; print(tabulate.__version__)"
+    assert cluster.ssh("one", f"/opt/flambe/venv/bin/python -c '{statement}'") == "0.9.0\n"
+    assert "my_experiment" in cluster.ssh("head", "systemctl show -p ExecStart flambe-report-site")

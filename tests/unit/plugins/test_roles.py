@@ -98,6 +98,13 @@ def test_the_former_name_of_a_role_plays_it_and_its_former_variables_are_accepte
         assert value.startswith(f"{{{{ {variable.removeprefix('cluster_')} | default("), value
 
 
+@each_role
+def test_the_readme_describes_the_variable_that_the_role_sets(role: Path) -> None:
+    public = {task["register"] for task in tasks(role) if not task.get("register", "__").startswith("__")}
+    assert public <= {f"{role.name}_info"}
+    assert not public or f"the variable `{role.name}_info` of each host has" in (role / "README.md").read_text()
+
+
 def test_every_role_of_the_site_has_its_tag() -> None:
     [play] = read(collection() / "playbooks/site.yml")
     for task in play["tasks"][::2]:
