@@ -22,7 +22,12 @@ from ansible_collections.flambe.cluster.plugins.module_utils import (
     ray_versions,
     venv,
 )
-from ansible_collections.flambe.cluster.plugins.module_utils.systemd import RUNNING, Systemd, UnitError
+from ansible_collections.flambe.cluster.plugins.module_utils.systemd import (
+    RUNNING,
+    Systemd,
+    UnitError,
+    has_ended,
+)
 
 SCRIPT = "ray_nodes.py"
 NODE_ADDRESS = "flambe_node_address"
@@ -209,7 +214,7 @@ class Node:
 
     def bring_up(self, before, text):
         """Write and enable the unit, start or restart it; does not wait."""
-        state = self.systemd.show()
+        state = self.systemd.show_settled()
         # A worker that waits for the head with an outdated ray-nodes must be restarted, too.
         waiting = state.get("ActiveState") == "activating"
         running = state.get("ActiveState") == "active" or (waiting and not self.systemd.actions)
@@ -251,7 +256,7 @@ class Node:
             if active == "active":
                 return
             progress.report("waiting for the head" if state.get("SubState") == "start-pre" else f"starting {unit}")
-            if active not in ("activating", "deactivating", "reloading") and not has_job(state):
+            if has_ended(state):
                 raise UnitError(f"{unit} is {active} ({state.get('Result')})")
             if time.monotonic() > deadline:
                 still = f"{unit} is still {active} ({state.get('SubState')}) after {timeout:g} s"
@@ -308,12 +313,10 @@ class Node:
     def check_running(self, state):
         """Raise UnitError if the unit ended; systemd restarts a Ray that rejoins, so that one gets some attempts."""
         restarts = count_restarts(state) - self.restarts
-        between = has_job(state) or state.get("ActiveState") not in ("failed", "inactive")
-        if self.rejoins and between and restarts < MAX_RESTARTS:
+        if not has_ended(state) and not (self.rejoins and restarts >= MAX_RESTARTS):
             return
-        if state.get("ActiveState") != "active" or (self.rejoins and restarts >= MAX_RESTARTS):
-            attempts = f", {restarts} times" if restarts > 1 else ""
-            raise UnitError("{} ended before all nodes were alive{}".format(self.params["unit"], attempts))
+        attempts = f", {restarts} times" if restarts > 1 else ""
+        raise UnitError("{} ended before all nodes were alive{}".format(self.params["unit"], attempts))
 
     def read_nodes(self, limit):
         """Run ray-nodes with a limit in seconds; return its document."""
@@ -326,11 +329,6 @@ class Node:
             return json.loads(output)
         except ValueError:
             return {"error": f"ray-nodes ended with {code}: {accounts.tail(output, 3)}"}
-
-
-def has_job(state):
-    """Return whether systemd is about to start the unit: between the two halves of a restart it may look failed."""
-    return state.get("Job", "0") not in ("", "0")
 
 
 def count_restarts(state):

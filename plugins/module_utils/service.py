@@ -7,9 +7,8 @@ import shlex
 import socket
 import time
 
-from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
-from ansible_collections.flambe.cluster.plugins.module_utils import files, progress, service_text, venv
-from ansible_collections.flambe.cluster.plugins.module_utils.systemd import RUNNING, Systemd, UnitError
+from ansible_collections.flambe.cluster.plugins.module_utils import files, progress, service_text, systemd, venv
+from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd, UnitError
 
 PYTHON = "@PYTHON@"  # in commands and files, the Python that runs the module
 
@@ -26,6 +25,8 @@ class Service:
 
     def converge(self):
         """Bring folders, files, unit and process to the wanted state."""
+        if self.params["state"] != "present":
+            self.systemd.show_settled()
         for path in self.params["folders"]:
             self.own_folder(path)
         changed = [self.write_file(one) for one in self.params["files"]]
@@ -37,9 +38,10 @@ class Service:
         outdated = self.systemd.put(text, self.params["enabled"], needs) or any(changed)
         if self.params["state"] == "present":
             return
-        active = self.systemd.show().get("ActiveState")
+        state = self.systemd.show()
+        active = state.get("ActiveState")
         if self.params["state"] == "stopped":
-            self.stop(active)
+            self.stop(state)
         elif outdated or active != "active":
             self.start(active)
 
@@ -67,9 +69,9 @@ class Service:
             self.systemd.restart()
             self.await_port()
 
-    def stop(self, active):
-        """Stop the service if it runs."""
-        if active in RUNNING:
+    def stop(self, state):
+        """Stop the service if it runs, or if systemd is about to start it."""
+        if not systemd.has_ended(state):
             self.systemd.note("stop {}".format(self.params["name"]))
             if not self.dry:
                 self.systemd.call("stop", self.params["name"])
@@ -81,7 +83,7 @@ class Service:
         while port:
             progress.report(f"waiting until {self.params['name']} listens on port {port}")
             state = self.systemd.show()
-            if state.get("ActiveState") not in ("active", "activating"):
+            if systemd.has_ended(state):
                 raise UnitError(f"{self.params['name']} is {state.get('ActiveState')} ({state.get('Result')})")
             try:
                 socket.create_connection((host, port), 1).close()

@@ -13,6 +13,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import files
 
 PROTECTED = "protected"  # the failed step of a module that refuses a change because a unit runs
 RUNNING = ("active", "activating", "reloading")
+RESTART_SECONDS = 30  # for a stop or restart that is in progress: systemd stops Ray within 15 s
 _PROPERTIES = (
     "ActiveState,SubState,Result,InvocationID,UnitFileState,NeedDaemonReload,"
     "ExecMainStartTimestamp,InactiveExitTimestamp,NRestarts,Job"
@@ -68,6 +69,18 @@ class Systemd:
         """Read the unit's properties."""
         output = self.call("show", "--property", _PROPERTIES, self.unit, check=False)
         return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+    def show_settled(self, seconds=RESTART_SECONDS):
+        """Read the unit's properties once no stop or restart is in progress, at most after so many seconds.
+
+        A unit that is starting is not waited for.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            state = self.show()
+            if not is_restarting(state) or time.monotonic() > deadline:
+                return state
+            time.sleep(0.2)
 
     def protect(self, text, needs, find_reason):
         """Raise ProtectedError if the unit runs, and would be outdated with this text; the arguments are those of put.
@@ -139,6 +152,23 @@ def _run(argv, stderr, **variables):
     env = {**os.environ, **variables}
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env, check=False)
     return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def has_job(state):
+    """Return whether systemd has a job for the unit: between the two halves of a restart it may look failed."""
+    return state.get("Job", "0") not in ("", "0")
+
+
+def has_ended(state):
+    """Return whether the unit does not run, and systemd is neither stopping nor about to start it."""
+    return state.get("ActiveState") not in (*RUNNING, "deactivating") and not has_job(state)
+
+
+def is_restarting(state):
+    """Return whether systemd is stopping the unit, or is between the two halves of its restart."""
+    if state.get("ActiveState") == "deactivating" or state.get("SubState") == "auto-restart":
+        return True
+    return has_job(state) and state.get("ActiveState") not in RUNNING
 
 
 def is_outdated(state, paths):

@@ -160,13 +160,16 @@ def add_end(app, unit):
 
 
 def has_ended(unit):
-    """Return whether systemd has loaded a unit, and it does not run."""
-    argv = ["systemctl", "show", "--property=LoadState,ActiveState", "--", unit]
+    """Return whether systemd has loaded a unit, and it neither runs nor is about to be started."""
+    argv = ["systemctl", "show", "--property=LoadState,ActiveState,Job", "--", unit]
     try:
         shown = subprocess.check_output(argv, stderr=subprocess.DEVNULL, timeout=10).decode().split()
     except (OSError, subprocess.SubprocessError):
         return False
-    return "LoadState=loaded" in shown and not {"ActiveState=active", "ActiveState=activating"} & set(shown)
+    active = {"ActiveState=active", "ActiveState=activating"} & set(shown)
+    has_job = any(one.startswith("Job=") and one not in ("Job=", "Job=0") for one in shown)
+    starts = has_job and "ActiveState=deactivating" not in shown
+    return "LoadState=loaded" in shown and not active and not starts
 
 
 def main():

@@ -99,7 +99,9 @@ def test_pages_are_corrected(app: flask.Flask) -> None:
         (False, "LoadState=loaded ActiveState=activating", False),
         (False, "LoadState=loaded ActiveState=deactivating", True),  # Ray restarts after the experiment
         (False, "LoadState=loaded ActiveState=inactive", True),
-        (False, "LoadState=loaded ActiveState=failed", True),
+        (False, "LoadState=loaded ActiveState=deactivating Job=7", True),
+        (False, "LoadState=loaded ActiveState=failed Job=", True),
+        (False, "LoadState=loaded ActiveState=failed Job=7", False),  # it is about to start
         (False, "LoadState=not-found ActiveState=inactive", False),
         (False, "", False),
     ],
@@ -108,7 +110,7 @@ def test_an_experiment_is_over_if_it_finished_or_its_unit_does_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool, shown: str, over: bool
 ) -> None:
     systemctl = tmp_path / "systemctl"
-    arguments = "show --property=LoadState,ActiveState -- my.service"
+    arguments = "show --property=LoadState,ActiveState,Job -- my.service"
     systemctl.write_text(f'#!/bin/sh\n[ "$*" = "{arguments}" ] && echo {shown}\n')
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

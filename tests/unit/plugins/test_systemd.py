@@ -346,6 +346,62 @@ def test_a_unit_that_waits_for_its_start_has_not_ended(
         node.await_unit(time.monotonic() + 60)
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        {"ActiveState": "deactivating", "SubState": "stop-sigterm", "Job": "7"},
+        {"ActiveState": "failed", "Result": "signal", "Job": "7"},
+        {"ActiveState": "activating", "SubState": "auto-restart", "Result": "signal"},
+    ],
+)
+def test_a_restart_in_progress_is_awaited_and_not_repeated(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, between: dict[str, str]
+) -> None:
+    """A run after one that failed finds the unit while systemd restarts it."""
+    make_node(tmp_path, monkeypatch).converge()
+    converge_service(tmp_path)
+    systemctl.run(age(tmp_path / "ray.service", 60) + 1)
+    age(tmp_path / "demo.service", 60)
+    age(tmp_path / "lib/script", 60)
+    after = dict(systemctl.state)
+    systemctl.calls.clear()
+
+    def restart_ends(_seconds: float) -> None:
+        systemctl.state = after
+
+    monkeypatch.setattr(time, "sleep", restart_ends)
+    for converge in (make_node(tmp_path, monkeypatch).converge, lambda: converge_service(tmp_path)):
+        systemctl.state = {**after, **between}
+        converge()
+        assert systemctl.calls == []
+
+
+@pytest.mark.parametrize("state", [{"ActiveState": "active"}, {"ActiveState": "failed", "Result": "signal", "Job": "7"}])
+def test_a_service_that_is_about_to_start_is_stopped(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, state: dict[str, str]
+) -> None:
+    converge_service(tmp_path, state="stopped")
+    systemctl.state.update(state)
+    systemctl.calls.clear()
+    monkeypatch.setattr(systemd.Systemd, "show_settled", lambda unit: unit.show())
+    assert converge_service(tmp_path, state="stopped") == ["stop demo.service"]
+    assert systemctl.calls == ["stop"]
+
+
+def test_a_service_between_two_starts_has_not_ended(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = service.Service({"name": "demo.service", "host": "127.0.0.1", "port": 1, "timeout": 5,
+                            "timeout_setting": "t"}, ACCOUNT, dry=False)  # fmt: skip
+    states = [{"ActiveState": "failed", "Result": "signal", "Job": "7"}, {"ActiveState": "active"}]
+    monkeypatch.setattr(made.systemd, "show", lambda: states.pop(0))
+    monkeypatch.setattr(socket, "create_connection", lambda *_: socket.socket())
+    made.await_port()
+    made.systemd.show = lambda: {"ActiveState": "failed", "Result": "signal", "Job": "0"}
+    with pytest.raises(systemd.UnitError, match=r"demo.service is failed \(signal\)"):
+        made.await_port()
+
+
 @pytest.mark.parametrize(("head_restarted", "expected"), [(True, ["restart Ray: its head was restarted"]), (False, [])])
 def test_a_worker_is_restarted_only_if_its_head_was(
     tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, head_restarted: bool, expected: list[str]

@@ -33,8 +33,9 @@ def describe(settings):
     state = settings.load("state")
     if not state:
         return {"state": "none", "active": False, "settling": False}
-    active = units.show(settings.unit).get("ActiveState", "")
-    over, idle = state.get("state") in _OVER, active not in (*units.ALIVE, "deactivating")
+    unit = units.show(settings.unit)
+    active = unit.get("ActiveState", "")
+    over, idle = state.get("state") in _OVER, units.has_ended(unit)
     document = {**state, "active": active in units.ALIVE and not over, "settling": over and not idle}
     if not over and idle:
         document.update(state="failed", reason=_explain_end(state))

@@ -71,13 +71,13 @@ def _await_head(unit):
     """Wait until the head's unit is active; return the problem, or ""."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        state = units.show(unit).get("ActiveState")
-        if state == "active":
+        state = units.show(unit)
+        if state.get("ActiveState") == "active":
             return ""
-        if state == "failed":
+        if state.get("ActiveState") == "failed" and units.has_ended(state):
             break
         time.sleep(0.2)
-    return f"{unit} is {state}"
+    return "{} is {}".format(unit, state.get("ActiveState"))
 
 
 def _restart_worker(settings, user, worker, head):
