@@ -113,6 +113,7 @@ class Runtime:
             self.compare(marker, found.missing)
         self.installs = bool(self.todo)
         self.todo += [f"link {link}" for link, _ in self.missing_links()]
+        self.todo += [f"remove {link}, which leads nowhere" for link in self.dangling_links()]
 
     @property
     def step(self):
@@ -181,15 +182,34 @@ class Runtime:
         path = os.path.normpath(self.params["wheel"])
         return self.installs and path in wanted and not venv.is_wheel(path, wanted[path])
 
-    def missing_links(self):
-        """List (link, target) for the links that are missing or point elsewhere."""
+    def list_links(self):
+        """List (link, target) for the commands that are to be linked."""
         folders = (self.params["links_dir"], os.path.join(self.venv, "bin"))
-        wanted = [[os.path.join(folder, name) for folder in folders] for name in self.params["links"]]
+        return [tuple(os.path.join(folder, name) for folder in folders) for name in self.params["links"]]
+
+    def kept_links(self):
+        """Map links that lead to commands of another environment, and are kept, to their targets."""
+        found = {} if self.params["replace_links"] else dict(self.list_links())
+        others = {link: os.readlink(link) for link in found if os.path.islink(link)}
+        return {link: other for link, other in others.items() if other != found[link] and os.path.exists(link)}
+
+    def missing_links(self):
+        """List (link, target) for links that are missing or lead elsewhere; before an installation, all that it may add."""
+        kept = self.kept_links()
+        wanted = [one for one in self.list_links() if one[0] not in kept and (self.installs or os.path.exists(one[1]))]
         return [(link, target) for link, target in wanted if not os.path.islink(link) or os.readlink(link) != target]
+
+    def dangling_links(self):
+        """List the links to commands that this environment no longer has."""
+        absent = [(link, target) for link, target in self.list_links() if not self.installs and not os.path.exists(target)]
+        return [link for link, target in absent if os.path.islink(link) and os.readlink(link) == target]
 
     def converge(self):
         """Install and link; return the interpreter that the environment is based on, "" if nothing was installed."""
         python = self.install() if self.installs else ""
+        self.installs = False
+        for link in self.dangling_links():
+            os.unlink(link)
         for link, target in self.missing_links():
             if os.path.lexists(link) and not os.path.islink(link):
                 raise LookupError(f"{link} is not a link: remove it, or remove the name from the links")

@@ -75,10 +75,18 @@ options:
     type: str
     default: none
   links:
-    description: Commands of the environment that are linked into O(links_dir).
+    description: >-
+      Commands of the environment that are linked into O(links_dir). Names that the environment does not have are not
+      linked.
     type: list
     elements: str
     default: []
+  replace_links:
+    description: >-
+      Whether links to commands of another environment are replaced. By default the environment that was linked first
+      keeps them, until it no longer has the command.
+    type: bool
+    default: false
   links_dir:
     description: A folder on the PATH of all users.
     type: path
@@ -135,6 +143,10 @@ wheel_missing:
   description: Whether nothing was changed because O(wheel) is missing.
   type: bool
   returned: success
+kept_links:
+  description: The links of O(links) that lead to another environment and were kept, with their targets.
+  type: dict
+  returned: success
 failed_step:
   description: >-
     What failed, C(python) (getting an interpreter), C(packages), or C(protected) (the unit of O(unless_active) runs).
@@ -175,6 +187,7 @@ def main():
             "resolved": {"type": "bool", "default": True},
             "torch_backend": {"type": "str", "default": "none"},
             "links": {"type": "list", "elements": "str", "default": []},
+            "replace_links": {"type": "bool", "default": False},
             "links_dir": {"type": "path", "default": "/usr/local/bin"},
             "index_url": {"type": "str", "default": "", "no_log": True},
             "wheel": {"type": "str", "default": ""},
@@ -198,6 +211,7 @@ def main():
         "uv_missing": False,
         "wheel_missing": False,
         "python_version": runtime.version,
+        "kept_links": runtime.kept_links(),
     }
     todo = "; ".join(runtime.todo)
     if not todo:

@@ -40,6 +40,7 @@ def make(tmp_path: Path, **changes: Any) -> Any:
         "imports": ["flambe"],
         "links": [],
         "links_dir": str(tmp_path),
+        "replace_links": False,
         "timeout": 60,
         "timeout_setting": "flambe_timeout",
         **changes,
@@ -265,3 +266,43 @@ def test_uv_does_not_inherit_another_python(tmp_path: Path, monkeypatch: pytest.
     uv = make_uv(tmp_path, 'echo "[$PYTHONPATH$PYTHONHOME]"\n')
     with uv.workplace() as folder:
         assert uv.run("version", cwd=folder) == "[]\n"
+
+
+def converge(tmp_path: Path, **changes: Any) -> list[str]:
+    """Converge without an installation; return what was done."""
+    made = make(tmp_path, **changes)
+    made.inspect()
+    assert not made.installs
+    done = list(made.todo)
+    made.converge()
+    made.inspect()
+    assert made.todo == []
+    return done
+
+
+def test_the_environment_that_was_linked_first_keeps_the_link(tmp_path: Path) -> None:
+    """As two environments with the same command on one host, in any order and any number of times."""
+    shared = tmp_path / "bin"
+    shared.mkdir()
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        builtin_venv.create(folder / "venv", symlinks=True)
+        (site_packages(folder) / "flambe").mkdir()
+        (site_packages(folder) / "flambe/__init__.py").touch()
+        script(folder / "venv/bin/ray", "exit\n")
+        mark(folder)
+    link, wanted = shared / "ray", {"links": ["ray", "no-such-command"], "links_dir": str(shared)}
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert converge(a, **wanted) == [f"link {link}"]
+    assert converge(b, **wanted) == converge(a, **wanted) == []
+    assert make(b, **wanted).kept_links() == {str(link): str(a / "venv/bin/ray")}
+    assert converge(b, **wanted, replace_links=True) == [f"link {link}"]
+    assert converge(a, **wanted) == []
+    # The first that no longer has the command loses the link.
+    (b / "venv/bin/ray").unlink()
+    assert converge(a, **wanted) == [f"link {link}"]
+    (a / "venv/bin/ray").unlink()
+    assert converge(b, **wanted) == []
+    assert converge(a, **wanted) == [f"remove {link}, which leads nowhere"]
+    assert list(shared.iterdir()) == []
