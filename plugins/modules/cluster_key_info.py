@@ -59,6 +59,11 @@ port:
   description: The port of its sshd for the other hosts.
   type: int
   returned: success
+known:
+  description: The names in the inventory of the hosts whose host keys M(flambe.cluster.cluster_keys) wrote here.
+  type: list
+  elements: str
+  returned: success
 """
 
 import glob
@@ -85,6 +90,14 @@ def read_host_keys():
     return [" ".join(fields[:2]) for fields in lines if len(fields) >= 2]
 
 
+def read_known(account):
+    """List the hosts whose host keys the managed block of known_hosts has, by their names in the inventory."""
+    with accounts.acting_as(account):
+        text = files.read(os.path.join(account.pw_dir, ".ssh", "known_hosts"))
+    _, lines = files.split_block(text, cluster_ssh.BLOCK)
+    return list(dict.fromkeys(line.split()[-1] for line in lines))
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -98,6 +111,7 @@ def main():
     account = accounts.of_module(module)
     try:
         private, public = read_pair(account)
+        known = read_known(account)
         if module.params["private"] and not private and not module.check_mode:
             private, public = cluster_ssh.make_pair()
     except (OSError, subprocess.CalledProcessError) as error:
@@ -108,6 +122,7 @@ def main():
         "names": cluster_ssh.usable_names([name for name in names if name]),
         "host_keys": read_host_keys(),
         "port": module.params["port"],
+        "known": known,
     }
     if module.params["private"]:
         facts["private_key"] = private

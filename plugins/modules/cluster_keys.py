@@ -88,6 +88,14 @@ files:
   type: list
   elements: str
   returned: success
+public_key:
+  description: The cluster's public key; empty in check mode if no key exists yet.
+  type: str
+  returned: success
+private_key_file:
+  description: The path of its private key on the host.
+  type: str
+  returned: success
 """
 
 import os
@@ -155,7 +163,14 @@ def main():
     except OSError as error:
         module.fail_json(msg=f"{error.filename} cannot be written: {error.strerror}")
     changed += [] if module.params["public_key"] else [cluster_ssh.PUBLIC_KEY]
-    module.exit_json(changed=bool(changed), files=changed, diff=diffs, msg=summarize(changed))
+    module.exit_json(
+        changed=bool(changed),
+        files=changed,
+        public_key=module.params["public_key"],
+        private_key_file=os.path.join(account.pw_dir, cluster_ssh.PRIVATE_KEY),
+        diff=diffs,
+        msg=summarize(changed),
+    )
 
 
 def summarize(paths):

@@ -36,6 +36,7 @@ def make_templar(hosts: int, name: str, *, public_keys: Mapping[int, str] = {}) 
             "host_keys": HOST_KEYS,
             "port": 22,
             "public_key": public_keys.get(index, ""),
+            "known": [],
         }
         for index, one in enumerate(names)
     }
@@ -45,6 +46,7 @@ def make_templar(hosts: int, name: str, *, public_keys: Mapping[int, str] = {}) 
         **trust(read_task()["vars"]),
         "ansible_play_hosts": names,
         "ansible_play_hosts_all": names,
+        "ansible_play_batch": names,
         "inventory_hostname": name,
         "hostvars": {one: {"__cluster_keys_info": info, "inventory_hostname": one} for one, info in infos.items()},
         "__cluster_keys_found": {"public_key": "k"},
@@ -106,4 +108,57 @@ def test_the_key_is_searched_once_for_all_hosts() -> None:
 )
 def test_the_holder_of_the_key_is_found(public_keys: dict[int, str], found: dict[str, Any]) -> None:
     templar = make_templar(3, "rack_factory_1", public_keys=public_keys)
-    assert templar.template(trust("{{ __cluster_keys_search }}")) == found
+    assert templar.template(trust("{{ __cluster_keys_search }}")) == {**found, "problem": ""}
+
+
+A, B, C = (f"rack_factory_{index}" for index in range(3))
+BATCH = {"ansible_play_batch": [A]}
+UNREAD = "has no host keys of {}, which this play has not read: run role cluster_keys in one play of all hosts"
+
+
+@pytest.mark.parametrize(
+    ("read", "known", "changes", "found"),
+    [
+        ([A, B, C], [], {}, ""),
+        # In the first batch of serial, or as the first of two plays.
+        ([A], [], BATCH, f"{A} {UNREAD.format(f'{B}, {C}')}"),
+        ([A], [], {"ansible_play_hosts": [A], "ansible_play_hosts_all": [A], **BATCH}, f"{A} {UNREAD.format(f'{B}, {C}')}"),
+        # In the last batch, or as the second of two plays.
+        ([A, B, C], [], {"ansible_play_batch": [C], "ansible_play_hosts": [C], "ansible_play_hosts_all": [C]}, ""),
+        # An earlier run wrote the host keys.
+        ([A], [B, C], BATCH, ""),
+        ([A], [B], BATCH, f"{A} {UNREAD.format(C)}"),
+        # C has failed in this play.
+        ([A, B], [], {"ansible_play_hosts": [A, B], "ansible_play_batch": [A, B]}, ""),
+        # C is outside of --limit.
+        ([A, B], [], {"ansible_limit": f"{A},{B}", "ansible_play_hosts": [A, B], "ansible_play_hosts_all": [A, B],
+                      "ansible_play_batch": [A, B]}, ""),
+        # Each host of a large cluster needs only the source.
+        ([A, B], [], {"cluster_keys_mesh_limit": 2, "ansible_play_batch": [B]}, ""),
+        ([B], [], {"cluster_keys_mesh_limit": 2, "ansible_play_batch": [B]}, f"{B} {UNREAD.format(A)}"),
+    ],
+)  # fmt: skip
+def test_hosts_that_were_not_read_are_a_problem(
+    read: list[str], known: list[str], changes: dict[str, Any], found: str
+) -> None:
+    templar = make_templar(3, A)
+    variables = templar.available_variables
+    for name, host in variables["hostvars"].items():
+        host["__cluster_keys_info"]["known"] = known
+        if name not in read:
+            del host["__cluster_keys_info"]
+    templar.available_variables = {**variables, "cluster_keys_hosts": [A, B, C], **changes}
+    problem = templar.template(trust("{{ __cluster_keys_problem }}"))
+    assert problem.startswith(found)
+    assert bool(problem) is bool(found)
+
+
+@pytest.mark.parametrize(("host", "refused"), [(A, False), (B, True)])
+def test_another_strategy_than_linear_is_refused(host: str, refused: bool) -> None:
+    """It ignores run_once, so that the tasks that run once run on every host."""
+    templar = make_templar(3, host)
+    templar.available_variables = {**templar.available_variables, "__cluster_keys_found": {"problem": ""}}
+    refusal = templar.template(trust("{{ __cluster_keys_refusal }}"))
+    assert refusal == (
+        "the hosts of a cluster exchange their keys: run role cluster_keys with the linear strategy" if refused else ""
+    )
