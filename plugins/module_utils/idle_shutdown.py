@@ -62,12 +62,12 @@ class IdleShutdown:
     def converge(self):
         """Bring files, units and timer to their state."""
         if self.params["state"] == "absent":
-            self.remove(self.timer)
-            self.remove(self.service)
+            self.timer.remove()
+            self.service.remove()
             self.remove_folders()
         else:
             self.install()
-        self.remove(self.guard)
+        self.guard.remove()
 
     def install(self):
         """Write the program, its settings and the units, and start the timer."""
@@ -111,16 +111,6 @@ class IdleShutdown:
             "options": {**options, "StandardOutput": "null", "StandardError": "journal"},
             "enabled": False,
         }
-
-    def remove(self, unit):
-        """Stop and disable a unit, and remove its file."""
-        if not os.path.exists(unit.path):
-            return
-        unit.note(f"remove {unit.unit}")
-        if not self.dry:
-            unit.call("disable", "--now", "--quiet", unit.unit, check=False)
-            os.unlink(unit.path)
-            unit.call("daemon-reload")
 
     def remove_folders(self):
         """Remove the program, its settings and the state; the root only if nothing else is in it."""

@@ -17,6 +17,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import (
     ports,
     progress,
     ray_firewall,
+    ray_settings,
     ray_token,
     ray_unit,
     ray_versions,
@@ -64,6 +65,8 @@ class Node:
         self.token = ray_token.Token(account, dry) if needs_token else None
         # flambé stops Ray 0.7 on purpose when an experiment ends; its workers do not rejoin a new head either.
         self.rejoins = bool(self.version) and not ray_versions.is_old(self.version)
+        self.has_api = ray_versions.parse(self.version) >= ray_versions.STATE_API and DASHBOARD_PACKAGE in self.packages
+        self.dashboard_url = "http://127.0.0.1:{}".format(params["dashboard_port"])
         self.started = False
         self.warnings = []
         self.restarts = 0  # of the unit by systemd, before the wait for the nodes
@@ -81,6 +84,7 @@ class Node:
                 "the private address of this host or the head is unknown: set ray_node_address, ray_node_head_address"
             )
         self.check_versions()
+        ray_settings.check_collisions(self.version, self.params)
         address_script = self.params["address_script"] if ray_versions.is_old(self.version) else ""
         self.write_token()
         self.write_firewall()
@@ -148,9 +152,8 @@ class Node:
             self.systemd.note("limit Ray's ports to the cluster")
 
     def call_firewall(self, command):
-        """Run the script of the firewall as root; return (exit code, output)."""
-        root = accounts.find("root")
-        return accounts.run(root, ["/bin/sh", self.firewall, command], timeout=30, shown="ray-firewall")
+        """Run the script of the firewall; return (exit code, output)."""
+        return call_firewall(self.firewall, command)
 
     def write_helpers(self, address_script):
         """Write ray-nodes, exclude /tmp/ray from the cleanup of /tmp, and set the address for old Ray."""
@@ -168,16 +171,30 @@ class Node:
 
     def query_options(self):
         """Return the options of ray-nodes, and variables for its import of a Ray without the HTTP API of Ray 2."""
-        has_api = ray_versions.parse(self.version) >= ray_versions.STATE_API and DASHBOARD_PACKAGE in self.packages
         token = ["--token", self.token.path] if self.token else []
-        if not has_api or "agent_http" not in self.params["ports"]:
+        if not self.has_api or "agent_http" not in self.params["ports"]:
             return [*(["--head"] if self.params["head"] and token else []), *token], self.token_variables()
         if self.params["head"]:
-            url = "http://127.0.0.1:{}".format(self.params["dashboard_port"])
             ports = ["--ports", ",".join(map(str, self.list_reached_ports()))]
-            return ["--head", "--dashboard", url, *ports, *token], {}
+            return ["--head", "--dashboard", self.dashboard_url, *ports, *token], {}
         agent = "http://127.0.0.1:{}".format(self.params["ports"]["agent_http"])
         return ["--dashboard", agent, "--node", self.address, "--ray-version", self.version, *token], {}
+
+    def describe(self):
+        """Describe this node for the module's result."""
+        return {
+            "address": self.address,
+            "head_address": self.head_address,
+            "port": self.port,
+            "dashboard_url": self.dashboard_url if self.params["head"] and self.has_api else "",
+            "command": self.command,
+            "started": self.started,
+            "rejoins": self.rejoins,
+            "token": self.token.fingerprint if self.token else "",
+            "needs_token": self.token is not None,
+            "versions": self.versions(),
+            "blocked": self.blocked,
+        }
 
     def token_variables(self):
         """Return the variables with which Ray requires the token."""
@@ -331,6 +348,12 @@ class Node:
             return {"error": f"ray-nodes ended with {code}: {accounts.tail(output, 3)}"}
 
 
+def call_firewall(script, command):
+    """Run the script of the firewall as root; return (exit code, output)."""
+    root = accounts.find("root")
+    return accounts.run(root, ["/bin/sh", script, command], timeout=30, shown="ray-firewall")
+
+
 def count_restarts(state):
     """Return how often systemd has restarted the unit by itself."""
     return int(state.get("NRestarts") or 0)
@@ -352,7 +375,7 @@ def find_reason(before, text):
 def find_addresses(names):
     """Resolve names; addresses and networks are returned unchanged, and names that cannot be resolved are left out."""
     found = []
-    for name in names:
+    for name in filter(None, names):
         with contextlib.suppress(OSError):
             found.append(name if cluster_ssh.is_address(name.partition("/")[0]) else socket.gethostbyname(name))
     return found

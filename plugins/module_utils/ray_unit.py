@@ -32,8 +32,8 @@ _RESOURCES = {"CPU": "--num-cpus", "GPU": "--num-gpus", "memory": "--memory"}
 def start_options(version, head, address, head_address, settings):
     """Write the options of ``ray start`` for this version of Ray; below 1.0 the address and port are those of Redis.
 
-    ``settings`` are the module's parameters: ``port``, ``dashboard_port``, ``client_port``, ``ports``, ``resources``,
-    ``labels``, ``object_store_memory``, ``temp_dir``, ``options``.
+    ``settings`` are the module's parameters: ``port``, ``dashboard_port``, ``client_port``, ``ports``, ``head_cpus``,
+    ``resources``, ``labels``, ``object_store_memory``, ``temp_dir``, ``options``.
     """
     redis = "redis-" if ray_versions.is_old(version) else ""
     port, ports = ray_versions.choose_port(version, settings["port"]), settings["ports"]
@@ -90,8 +90,8 @@ def list_ports(version, head, settings):
 
 
 def _resource_options(version, head, settings):
-    """Write the options for resources and labels; a head has no CPUs unless they are set."""
-    resources = {**({"CPU": 0} if head else {}), **settings["resources"]}
+    """Write the options for resources and labels; a head has ``head_cpus`` CPUs."""
+    resources = {**({"CPU": settings["head_cpus"]} if head else {}), **settings["resources"]}
     options = [f"{option}={resources[name]}" for name, option in _RESOURCES.items() if name in resources]
     custom = {name: amount for name, amount in resources.items() if name not in _RESOURCES}
     if custom:

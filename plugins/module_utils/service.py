@@ -7,6 +7,7 @@ import shlex
 import socket
 import time
 
+from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import files, progress, service_text, systemd, venv
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import Systemd, UnitError
 

@@ -25,10 +25,10 @@ class UnitError(Exception):
 
 
 class ProtectedError(Exception):
-    """The unit runs, and must not be restarted."""
+    """The unit runs, and must not be restarted or stopped."""
 
-    def __init__(self, unit, reason):
-        super().__init__(f"{unit} is running and would be restarted: {reason}")
+    def __init__(self, unit, reason, verb="restarted"):
+        super().__init__(f"{unit} is running and would be {verb}: {reason}")
 
 
 class Systemd:
@@ -128,6 +128,16 @@ class Systemd:
         """Start or restart the unit, also after a failure."""
         self.call("reset-failed", self.unit, check=False)
         self.call("restart", *options, self.unit)
+
+    def remove(self):
+        """Stop and disable the unit, and remove its file."""
+        if not os.path.exists(self.path):
+            return
+        self.note(f"remove {self.unit}")
+        if not self.dry:
+            self.call("disable", "--now", "--quiet", self.unit, check=False)
+            os.unlink(self.path)
+            self.call("daemon-reload")
 
     def call(self, *argv, check=True):
         """Run systemctl; return its output."""

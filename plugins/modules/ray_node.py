@@ -13,17 +13,28 @@ description:
     started if it does not run. A restart that an earlier run did not reach is repeated.
   - It is an error if another process listens on the head's port.
 options:
+  state:
+    description: >-
+      V(present) runs Ray. V(stopped) stops it and disables its start at boot; its files are kept. V(absent) also removes
+      the unit, the commands and the rules of the firewall, but not the environment or the token.
+    type: str
+    choices: [present, stopped, absent]
+    default: present
+  problem:
+    description: What is wrong with the variables of the role; the module fails with it and changes nothing.
+    type: str
+    default: ""
   unit:
     description: The unit's name.
     type: str
     default: flambe-ray.service
   runtime:
-    description: The virtual environment that holds Ray.
-    type: path
+    description: The virtual environment that holds Ray, an absolute path.
+    type: str
     required: true
   root:
-    description: The folder below which C(bin/ray-nodes) is written.
-    type: path
+    description: The folder below which C(bin/ray-nodes) is written, an absolute path.
+    type: str
     required: true
   script:
     description: The text of the script behind C(ray-nodes).
@@ -77,8 +88,12 @@ options:
       V(agent_grpc), V(agent_http), V(metrics), V(worker_min), V(worker_max).
     type: dict
     default: {}
+  head_cpus:
+    description: How many CPUs of the head run tasks, unless O(resources) has V(CPU).
+    type: int
+    default: 0
   resources:
-    description: The resources of this host; the head has no CPUs unless they are set.
+    description: The resources of this host.
     type: dict
     default: {}
   labels:
@@ -94,7 +109,7 @@ options:
     type: str
     default: ""
   options:
-    description: Further options of C(ray start).
+    description: Further options of C(ray start); it is an error if they contradict one that the module sets.
     type: list
     elements: str
     default: []
@@ -161,10 +176,34 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+state:
+  description: The value of O(state).
+  type: str
+  returned: success
+unit:
+  description: The unit's name.
+  type: str
+  returned: success
 address:
   description: This host's address in Ray.
   type: str
-  returned: success
+  returned: when O(state) is V(present)
+head_address:
+  description: The head's address.
+  type: str
+  returned: when O(state) is V(present)
+port:
+  description: The port of the head; V(0) in check mode if Ray is not installed yet.
+  type: int
+  returned: when O(state) is V(present)
+dashboard_url:
+  description: On the head, the URL of the dashboard on its loopback address; empty without a dashboard.
+  type: str
+  returned: when O(state) is V(present)
+command:
+  description: The path of the command that prints Ray's nodes.
+  type: str
+  returned: when O(state) is V(present)
 head_id:
   description: On the head, the id of its current start.
   type: str
@@ -219,6 +258,7 @@ output:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
+from ansible_collections.flambe.cluster.plugins.module_utils import ray_removal, ray_settings
 from ansible_collections.flambe.cluster.plugins.module_utils.ray_service import Node
 from ansible_collections.flambe.cluster.plugins.module_utils.ray_token import TokenError
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import (
@@ -233,9 +273,11 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "user": {"type": "str", "default": ""},
+            "state": {"type": "str", "choices": ["present", "stopped", "absent"], "default": "present"},
+            "problem": {"type": "str", "default": ""},
             "unit": {"type": "str", "default": "flambe-ray.service"},
-            "runtime": {"type": "path", "required": True},
-            "root": {"type": "path", "required": True},
+            "runtime": {"type": "str", "required": True},
+            "root": {"type": "str", "required": True},
             "script": {"type": "str", "required": True},
             "address_script": {"type": "str", "default": ""},
             "head": {"type": "bool", "required": True},
@@ -248,6 +290,7 @@ def main():
             "dashboard_port": {"type": "int", "default": 8265},
             "client_port": {"type": "int", "default": 10001},
             "ports": {"type": "dict", "default": {}},
+            "head_cpus": {"type": "int", "default": 0},
             "resources": {"type": "dict", "default": {}},
             "labels": {"type": "dict", "default": {}},
             "object_store_memory": {"type": "int", "default": 0},
@@ -266,13 +309,24 @@ def main():
         },
         supports_check_mode=True,
     )
+    if module.params["state"] == "present":
+        run_ray(module)
+    else:
+        end_ray(module)
+
+
+def run_ray(module):
+    """Bring Ray to the wanted state, and end the module."""
     account = accounts.of_module(module)
     systemd = Systemd(module.params["unit"])
     try:
+        ray_settings.check(module.params)
         node = Node(module.params, account, module.check_mode)
         node.converge()
         waits = module.params["start"] and not module.check_mode
         missing, answer = node.settle() if waits else ([], "")
+    except ray_settings.SettingsError as error:
+        module.fail_json(msg=str(error))
     except ProtectedError as error:
         module.fail_json(msg=str(error), failed_step=PROTECTED)
     except UnitError as error:
@@ -284,19 +338,40 @@ def main():
     module.exit_json(
         changed=bool(node.systemd.actions),
         actions=node.systemd.actions,
-        address=node.address,
+        state="present",
+        unit=module.params["unit"],
         head_id=systemd.show().get("InvocationID", "") if module.params["head"] else "",
-        started=node.started,
-        rejoins=node.rejoins,
-        token=node.token.fingerprint if node.token else "",
-        needs_token=node.token is not None,
-        versions=node.versions(),
         missing=missing,
         answer=answer,
-        blocked=node.blocked,
         diff=node.systemd.diff,
         output=systemd.log() if missing else "",
         msg=node.systemd.summary(),
+        **node.describe(),
+    )
+
+
+def end_ray(module):
+    """Stop or remove Ray, and end the module."""
+    params = module.params
+    systemd = Systemd(params["unit"], module.check_mode)
+    try:
+        ray_settings.check_removal(params)
+        if params["state"] == "absent":
+            ray_removal.remove(systemd, params)
+        else:
+            ray_removal.stop(systemd, params["restart"])
+    except ray_settings.SettingsError as error:
+        module.fail_json(msg=str(error))
+    except ProtectedError as error:
+        module.fail_json(msg=str(error), failed_step=PROTECTED)
+    except (accounts.CommandError, UnitError, OSError) as error:
+        module.fail_json(msg=f"Ray could not be stopped or removed: {error}")
+    module.exit_json(
+        changed=bool(systemd.actions),
+        actions=systemd.actions,
+        state=params["state"],
+        unit=params["unit"],
+        msg=systemd.summary(),
     )
 
 

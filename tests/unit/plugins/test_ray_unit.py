@@ -25,6 +25,7 @@ SETTINGS: dict[str, Any] = {
     "dashboard_port": 8265,
     "client_port": 10001,
     "ports": PORTS,
+    "head_cpus": 0,
     "resources": {},
     "labels": {},
     "object_store_memory": 0,

@@ -159,6 +159,7 @@ def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ray: str = "0.
         "head_versions": {},
         "port": 12345,
         "ports": {},
+        "head_cpus": 0,
         "resources": {},
         "labels": {},
         "object_store_memory": 0,
