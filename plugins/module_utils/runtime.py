@@ -201,7 +201,9 @@ class Runtime:
 
     def dangling_links(self):
         """List the links to commands that this environment no longer has."""
-        absent = [(link, target) for link, target in self.list_links() if not self.installs and not os.path.exists(target)]
+        absent = [
+            (link, target) for link, target in self.list_links() if not self.installs and not os.path.exists(target)
+        ]
         return [link for link, target in absent if os.path.islink(link) and os.readlink(link) == target]
 
     def converge(self):

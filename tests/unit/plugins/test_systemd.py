@@ -377,7 +377,9 @@ def test_a_restart_in_progress_is_awaited_and_not_repeated(
         assert systemctl.calls == []
 
 
-@pytest.mark.parametrize("state", [{"ActiveState": "active"}, {"ActiveState": "failed", "Result": "signal", "Job": "7"}])
+@pytest.mark.parametrize(
+    "state", [{"ActiveState": "active"}, {"ActiveState": "failed", "Result": "signal", "Job": "7"}]
+)
 def test_a_service_that_is_about_to_start_is_stopped(
     tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, state: dict[str, str]
 ) -> None:

@@ -7,24 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
+from ansible.template import Templar
 
-from flambe_ansible.paths import collection
+from tests.unit.scale import templates
+from tests.unit.scale.templates import read, trust
 
-ROLE = collection() / "roles" / "cluster_keys"
+ROLE = "cluster_keys"
 HOST_KEYS = [f"ssh-rsa {'A' * 544}", f"ecdsa-sha2-nistp256 {'A' * 140}", f"ssh-ed25519 {'A' * 68}"]
 TASK = "Set up SSH between the hosts"
-
-
-def trust(value: Any) -> Any:
-    """Mark all strings as templates, as those of a role's files are."""
-    if isinstance(value, dict):
-        return {key: trust(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [trust(one) for one in value]
-    return trust_as_template(value) if isinstance(value, str) else value
 
 
 def make_templar(hosts: int, name: str, *, public_keys: Mapping[int, str] = {}) -> Templar:
@@ -41,8 +31,6 @@ def make_templar(hosts: int, name: str, *, public_keys: Mapping[int, str] = {}) 
         for index, one in enumerate(names)
     }
     variables = {
-        **trust(yaml.safe_load((ROLE / "defaults/main.yml").read_text())),
-        **trust(yaml.safe_load((ROLE / "vars/main.yml").read_text())),
         **trust(read_task()["vars"]),
         "ansible_play_hosts": names,
         "ansible_play_hosts_all": names,
@@ -51,11 +39,11 @@ def make_templar(hosts: int, name: str, *, public_keys: Mapping[int, str] = {}) 
         "hostvars": {one: {"__cluster_keys_info": info, "inventory_hostname": one} for one, info in infos.items()},
         "__cluster_keys_found": {"public_key": "k"},
     }
-    return Templar(DataLoader(), variables=variables)
+    return templates.make_templar(ROLE, **variables)
 
 
 def read_task() -> dict[str, Any]:
-    [task] = [one for one in yaml.safe_load((ROLE / "tasks/main.yml").read_text()) if one["name"] == TASK]
+    [task] = [one for one in read(ROLE, "tasks/main.yml") if one["name"] == TASK]
     return dict(task)
 
 
@@ -89,7 +77,7 @@ def test_the_bytes_grow_with_the_number_of_hosts() -> None:
 
 
 def test_the_key_is_searched_once_for_all_hosts() -> None:
-    tasks = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
+    tasks = read(ROLE, "tasks/main.yml")
     [search] = [one for one in tasks if "ansible.builtin.set_fact" in one]
     assert search["run_once"] is True
     others = [one for one in tasks if one is not search]
