@@ -70,8 +70,8 @@ def check_collisions(version, params):
     for name, port in named.items():
         if first <= port <= last:
             problems.append(
-                f"{name} is {port}, which is in the range of Ray's workers, {first} to {last}: choose another port, or move"
-                " the range with ray_node_min_worker_port and ray_node_max_worker_port"
+                f"{name} is {port}, which is in the range of Ray's workers, {first} to {last}: choose another port, or"
+                " move the range with ray_node_min_worker_port and ray_node_max_worker_port"
             )
         if port in seen:
             problems.append(f"{name} and {seen[port]} are both {port}: choose different ports")
@@ -117,7 +117,8 @@ def _check_ports(params):
         )
     first, last = (_as_number(params["ports"].get(name)) for name in ("worker_min", "worker_max"))
     if _is_number(first) and _is_number(last) and first > last:
-        yield f"the range of Ray's workers, {first} to {last}, is empty; expected ray_node_min_worker_port to be smaller"
+        expected = "expected ray_node_min_worker_port to be smaller"
+        yield f"the range of Ray's workers, {first} to {last}, is empty; {expected}"
 
 
 def _check_port(name, port, smallest=1):

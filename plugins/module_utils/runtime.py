@@ -194,7 +194,7 @@ class Runtime:
         return {link: other for link, other in others.items() if other != found[link] and os.path.exists(link)}
 
     def missing_links(self):
-        """List (link, target) for links that are missing or lead elsewhere; before an installation, all that it may add."""
+        """List (link, target) for the links that are missing or lead elsewhere, or that an installation may add."""
         kept = self.kept_links()
         wanted = [one for one in self.list_links() if one[0] not in kept and (self.installs or os.path.exists(one[1]))]
         return [(link, target) for link, target in wanted if not os.path.islink(link) or os.readlink(link) != target]

@@ -15,8 +15,8 @@ description:
 options:
   state:
     description: >-
-      V(present) runs Ray. V(stopped) stops it and disables its start at boot; its files are kept. V(absent) also removes
-      the unit, the commands and the rules of the firewall, but not the environment or the token.
+      V(present) runs Ray. V(stopped) stops it and disables its start at boot; its files are kept. V(absent) also
+      removes the unit, the commands and the rules of the firewall, but not the environment or the token.
     type: str
     choices: [present, stopped, absent]
     default: present

@@ -64,8 +64,9 @@ def test_settings_that_are_accepted() -> None:
         ({"ports": {**PORTS, "metric": 1}}, "ray_node_ports has the unknown name metric; did you mean metrics?"),
         (
             {"ports": {"worker_min": 1}},
-            "ray_node_ports has no node_manager, object_manager, runtime_env_agent, agent_grpc, agent_http, metrics, worker_max;"
-            " expected all names, or use ray_node_min_worker_port and ray_node_max_worker_port for the ports of workers",
+            "ray_node_ports has no node_manager, object_manager, runtime_env_agent, agent_grpc, agent_http, metrics,"
+            " worker_max; expected all names, or use ray_node_min_worker_port and"
+            " ray_node_max_worker_port for the ports of workers",
         ),
         (
             {"ports": {**PORTS, "worker_min": 20000}},
@@ -80,15 +81,24 @@ def test_settings_that_are_accepted() -> None:
         ({"object_store_memory": 1}, "ray_node_object_store_memory is 1 bytes; expected 0 or at least 78643200"),
         ({"resources": {"CPU": -1}}, "ray_node_resources.CPU is -1; expected a number, such as 1"),
         ({"resources": {"a": "two"}}, "ray_node_resources.a is 'two'; expected a number, such as 1"),
-        ({"labels": {"zone": "a,b=c"}}, "ray_node_labels has zone: a,b=c; expected letters, digits and the characters _ . / -"),
+        (
+            {"labels": {"zone": "a,b=c"}},
+            "ray_node_labels has zone: a,b=c; expected letters, digits and the characters _ . / -",
+        ),
         ({"address": "node-a"}, "ray_node_address is node-a; expected an IP address, such as 10.0.0.4"),
-        ({"allow": ["10.1.0.0/33"]}, "ray_node_allow has 10.1.0.0/33; expected an address or a network, such as 10.1.0.0/16"),
+        (
+            {"allow": ["10.1.0.0/33"]},
+            "ray_node_allow has 10.1.0.0/33; expected an address or a network, such as 10.1.0.0/16",
+        ),
         ({"options": ["--num-cpus=4"]}, "ray_node_options has --num-cpus, which the role sets: use ray_node_resources"),
         ({"options": ["--port", "7"]}, "ray_node_options has --port, which the role sets: use ray_node_port"),
-        ({"options": ["--max_worker_port=7"]}, "ray_node_options has --max-worker-port, which the role sets: use ray_node_max_worker_port"),
+        (
+            {"options": ["--max_worker_port=7"]},
+            "ray_node_options has --max-worker-port, which the role sets: use ray_node_max_worker_port",
+        ),
         ({"options": ["--block"]}, "ray_node_options has --block, which the role sets: remove it"),
     ],
-)  # fmt: skip
+)
 def test_every_problem_is_one_line_with_the_variable(changes: dict[str, Any], expected: str) -> None:
     assert find_problems(**changes) == [expected]
 
@@ -119,8 +129,8 @@ def test_ports_of_one_host_differ() -> None:
     # A worker only connects to the port of the head.
     assert find_collisions("2.60.0", port=12345, head=False) == []
     assert find_collisions("2.60.0", port=12345) == [
-        "ray_node_port is 12345, which is in the range of Ray's workers, 10002 to 19999: choose another port, or move the range"
-        " with ray_node_min_worker_port and ray_node_max_worker_port"
+        "ray_node_port is 12345, which is in the range of Ray's workers, 10002 to 19999: choose another port, or move"
+        " the range with ray_node_min_worker_port and ray_node_max_worker_port"
     ]
     assert find_collisions("2.60.0", dashboard_port=6380) == [
         "ray_node_dashboard_port and ray_node_ports.node_manager are both 6380: choose different ports"

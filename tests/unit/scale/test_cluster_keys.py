@@ -110,7 +110,12 @@ UNREAD = "has no host keys of {}, which this play has not read: run role cluster
         ([A, B, C], [], {}, ""),
         # In the first batch of serial, or as the first of two plays.
         ([A], [], BATCH, f"{A} {UNREAD.format(f'{B}, {C}')}"),
-        ([A], [], {"ansible_play_hosts": [A], "ansible_play_hosts_all": [A], **BATCH}, f"{A} {UNREAD.format(f'{B}, {C}')}"),
+        (
+            [A],
+            [],
+            {"ansible_play_hosts": [A], "ansible_play_hosts_all": [A], **BATCH},
+            f"{A} {UNREAD.format(f'{B}, {C}')}",
+        ),
         # In the last batch, or as the second of two plays.
         ([A, B, C], [], {"ansible_play_batch": [C], "ansible_play_hosts": [C], "ansible_play_hosts_all": [C]}, ""),
         # An earlier run wrote the host keys.
@@ -119,13 +124,22 @@ UNREAD = "has no host keys of {}, which this play has not read: run role cluster
         # C has failed in this play.
         ([A, B], [], {"ansible_play_hosts": [A, B], "ansible_play_batch": [A, B]}, ""),
         # C is outside of --limit.
-        ([A, B], [], {"ansible_limit": f"{A},{B}", "ansible_play_hosts": [A, B], "ansible_play_hosts_all": [A, B],
-                      "ansible_play_batch": [A, B]}, ""),
+        (
+            [A, B],
+            [],
+            {
+                "ansible_limit": f"{A},{B}",
+                "ansible_play_hosts": [A, B],
+                "ansible_play_hosts_all": [A, B],
+                "ansible_play_batch": [A, B],
+            },
+            "",
+        ),
         # Each host of a large cluster needs only the source.
         ([A, B], [], {"cluster_keys_mesh_limit": 2, "ansible_play_batch": [B]}, ""),
         ([B], [], {"cluster_keys_mesh_limit": 2, "ansible_play_batch": [B]}, f"{B} {UNREAD.format(A)}"),
     ],
-)  # fmt: skip
+)
 def test_hosts_that_were_not_read_are_a_problem(
     read: list[str], known: list[str], changes: dict[str, Any], found: str
 ) -> None:

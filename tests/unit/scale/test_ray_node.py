@@ -121,14 +121,29 @@ def test_the_head_does_not_wait_for_a_host_whose_ray_is_stopped() -> None:
     ("changes", "host", "expected"),
     [
         ({}, "node-0", ""),
-        ({"ray_node_hosts": "gpu_boxes", "ray_node_members": []}, "node-1",
-         "ray_node_hosts is gpu_boxes; expected a list of names in the inventory, such as [node-a, node-b]"),
-        ({"ray_node_members": ["node-0", "node-9"]}, "node-0", "ray_node_members has node-9, which the inventory does not have"),
+        (
+            {"ray_node_hosts": "gpu_boxes"},
+            "node-1",
+            "ray_node_hosts is gpu_boxes; expected a list of names in the inventory, such as [node-a, node-b]",
+        ),
+        (
+            {"ray_node_members": ["node-0", "node-9"]},
+            "node-0",
+            "ray_node_members has node-9, which the inventory does not have",
+        ),
         ({"ray_node_head": "node-9"}, "node-0", "ray_node_head is node-9, which is not in the inventory"),
-        ({"ray_node_allow": "10.0.0.0/8"}, "node-0", "ray_node_allow is 10.0.0.0/8; expected a list, such as [10.0.0.0/8]"),
-        ({"ray_node_options": "--verbose"}, "node-0", "ray_node_options is --verbose; expected a list, such as [--verbose]"),
+        (
+            {"ray_node_allow": "10.0.0.0/8"},
+            "node-0",
+            "ray_node_allow is 10.0.0.0/8; expected a list, such as [10.0.0.0/8]",
+        ),
+        (
+            {"ray_node_options": "--verbose"},
+            "node-0",
+            "ray_node_options is --verbose; expected a list, such as [--verbose]",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_variables_reach_the_module_in_one_line(changes: dict[str, Any], host: str, expected: str) -> None:
     assert send(2, host, START, **changes)[0]["problem"] == expected
 
