@@ -1,20 +1,18 @@
-"""Checks of the settings of Ray on a host, before anything is written: every problem is one line.
+"""Checks of the settings of Ray on a host against each other and against Ray's rules: every problem is one line.
 
-Messages name the variables of role ray_node, which are the options of the module with a prefix.
+Messages name the variables of role ray_node, which are the options of the module with a prefix. Types, paths, units and
+numbers of ports are checked for all roles before the module runs.
 """
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
-import posixpath
 import re
 
 from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, ray_unit, ray_versions
 
-LAST_PORT = 65535
 SMALLEST_STORE = 75 * 1024 * 1024  # bytes; Ray refuses a smaller object store
-_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service\Z")
 _LABEL = re.compile(r"[A-Za-z0-9_./-]+\Z")
 _NAMES_PORTS = "ray_node_ports"
 # The options of ``ray start`` that the role sets, and the variable for each; "" if there is none.
@@ -45,9 +43,8 @@ def check(params):
     """Check the options of the module; raises SettingsError."""
     _raise(
         [
-            *([params["problem"]] if params["problem"] else []),
-            *_check_names(params),
-            *_check_ports(params),
+            *_check_head(params),
+            *_check_ports(params["ports"]),
             *_check_amounts(params),
             *_check_labels(params["labels"]),
             *_check_networks(params),
@@ -79,59 +76,37 @@ def check_collisions(version, params):
     _raise(problems)
 
 
-def check_removal(params):
-    """Check the options for a Ray that is stopped or removed; raises SettingsError."""
-    _raise([*([params["problem"]] if params["problem"] else []), *_check_names(params)])
-
-
 def _raise(problems):
     if problems:
         raise SettingsError("\n".join(problems))
 
 
-def _check_names(params):
-    """Check the name of the unit, and the paths."""
-    if not _UNIT.match(params["unit"]):
-        yield "ray_node_unit is {}; expected the name of a service, such as flambe-ray.service".format(params["unit"])
-    for name in ("runtime", "root", "temp_dir"):
-        if params[name] and not posixpath.isabs(params[name]):
-            yield f"ray_node_{name} is {params[name]}; expected an absolute path, such as /opt/ray"
+def _check_head(params):
+    if not params["head"] and params["head_state"] != "present":
+        yield "ray_node_state is {} on the head: no host can join it".format(params["head_state"])
 
 
-def _check_ports(params):
-    """Check that all ports are numbers of ports; those of ``ports`` can also have wrong names."""
-    for name, smallest in (("port", 0), ("dashboard_port", 1), ("client_port", 0)):
-        yield from _check_port(f"ray_node_{name}", params[name], smallest)
-    for name, port in params["ports"].items():
-        if name in ray_unit.NODE_PORTS:
-            yield from _check_port(f"{_NAMES_PORTS}.{name}", port)
-        else:
+def _check_ports(ports):
+    """Check the names of the ports, and the range of the workers."""
+    for name in ports:
+        if name not in ray_unit.NODE_PORTS:
             near = difflib.get_close_matches(name, ray_unit.NODE_PORTS, 1)
             expected = f"did you mean {near[0]}?" if near else "expected " + ", ".join(ray_unit.NODE_PORTS)
             yield f"{_NAMES_PORTS} has the unknown name {name}; {expected}"
-    lacking = [name for name in ray_unit.NODE_PORTS if params["ports"] and name not in params["ports"]]
+    lacking = [name for name in ray_unit.NODE_PORTS if ports and name not in ports]
     if lacking:
         yield (
             f"{_NAMES_PORTS} has no {', '.join(lacking)}; expected all names, or use ray_node_min_worker_port and"
             " ray_node_max_worker_port for the ports of workers"
         )
-    first, last = (_as_number(params["ports"].get(name)) for name in ("worker_min", "worker_max"))
-    if _is_number(first) and _is_number(last) and first > last:
+    first, last = (int(ports.get(name, 0)) for name in ("worker_min", "worker_max"))
+    if first > last and not lacking:
         expected = "expected ray_node_min_worker_port to be smaller"
         yield f"the range of Ray's workers, {first} to {last}, is empty; {expected}"
 
 
-def _check_port(name, port, smallest=1):
-    port = _as_number(port)
-    if not _is_number(port) or int(port) != port or not smallest <= port <= LAST_PORT:
-        also = "0 or " if smallest == 0 else ""
-        yield f"{name} is {port}; expected {also}a port from 1 to {LAST_PORT}"
-
-
 def _check_amounts(params):
-    """Check the time limit, the memory and the resources."""
-    if params["timeout"] <= 0:
-        yield "ray_node_timeout is {:g}; expected seconds above 0, such as 300".format(params["timeout"])
+    """Check the memory and the resources."""
     if params["head_cpus"] < 0:
         yield "ray_node_head_cpus is {}; expected 0 or more".format(params["head_cpus"])
     if params["object_store_memory"] and params["object_store_memory"] < SMALLEST_STORE:
@@ -169,11 +144,6 @@ def _check_options(words):
             variable = _OWN_OPTIONS[option]
             remedy = f"use {variable}" if variable else "remove it"
             yield f"ray_node_options has {option}, which the role sets: {remedy}"
-
-
-def _as_number(value):
-    """Return a text of digits, as ``-e name=value`` passes numbers, as a number; other values unchanged."""
-    return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
 def _is_number(value):

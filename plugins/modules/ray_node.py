@@ -20,10 +20,6 @@ options:
     type: str
     choices: [present, stopped, absent]
     default: present
-  problem:
-    description: What is wrong with the variables of the role; the module fails with it and changes nothing.
-    type: str
-    default: ""
   unit:
     description: The unit's name.
     type: str
@@ -66,6 +62,10 @@ options:
     description: The RV(versions) of the head; it is an error if those of this host differ. Empty if unknown.
     type: dict
     default: {}
+  head_state:
+    description: The RV(state) of the head; it is an error if a host is to join a head without Ray.
+    type: str
+    default: present
   head_restarted:
     description: Whether the head was started or restarted just now; workers then join it at once.
     type: bool
@@ -274,7 +274,6 @@ def main():
         argument_spec={
             "user": {"type": "str", "default": ""},
             "state": {"type": "str", "choices": ["present", "stopped", "absent"], "default": "present"},
-            "problem": {"type": "str", "default": ""},
             "unit": {"type": "str", "default": "flambe-ray.service"},
             "runtime": {"type": "str", "required": True},
             "root": {"type": "str", "required": True},
@@ -285,6 +284,7 @@ def main():
             "head_address": {"type": "str", "default": ""},
             "head_id": {"type": "str", "default": ""},
             "head_versions": {"type": "dict", "default": {}},
+            "head_state": {"type": "str", "default": "present"},
             "head_restarted": {"type": "bool", "default": False},
             "port": {"type": "int", "default": 0},
             "dashboard_port": {"type": "int", "default": 8265},
@@ -355,13 +355,10 @@ def end_ray(module):
     params = module.params
     systemd = Systemd(params["unit"], module.check_mode)
     try:
-        ray_settings.check_removal(params)
         if params["state"] == "absent":
             ray_removal.remove(systemd, params)
         else:
             ray_removal.stop(systemd, params["restart"])
-    except ray_settings.SettingsError as error:
-        module.fail_json(msg=str(error))
     except ProtectedError as error:
         module.fail_json(msg=str(error), failed_step=PROTECTED)
     except (accounts.CommandError, UnitError, OSError) as error:

@@ -57,7 +57,7 @@ class ActionModule(NormalAction):
         try:
             templar = self._templar if setter == name else self._templar.copy_with_new_env(available_variables={})
             fallback, value = templar.template(default), self._templar.template(task_vars.get(setter, default))
-            return variables.find_problem(setter, option, fallback, value, task_vars["groups"]["all"])
+            return variables.find_problem(setter, option, fallback, value, task_vars["hostvars"])
         except AnsibleError:  # of a template; the module's arguments report it
             return ""
 

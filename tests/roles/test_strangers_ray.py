@@ -96,9 +96,13 @@ def test_the_example_of_ray_node_and_its_states(workers: Site) -> None:
     workers.play(play_of(workers, "python_env", **environment["vars"])).assert_ok()
     example = read_example("ray_node")
     wanted = yaml.safe_load(example)[0]["roles"][0]["vars"]
-    wrong = workers.play(play_of(workers, "ray_node", **{**wanted, "ray_node_port": 12000, "ray_node_unit": "ray"}))
+    wrong = workers.play(play_of(workers, "ray_node", **wanted, ray_node_options=["--block"], ray_node_port=11000))
     assert set(wrong.failed) == set(NODES)
-    assert "ray_node_unit is ray; expected the name of a service" in wrong.results[START, "node-b"]["msg"]
+    assert wrong.results[START, "node-b"]["msg"] == "ray_node_options has --block, which the role sets: remove it"
+    wrong = workers.play(play_of(workers, "ray_node", **wanted, ray_node_port=11000), "--limit", "node-a")
+    expected = "ray_node_port is 11000, which is in the range of Ray's workers, 10002 to 11999"
+    assert wrong.results[START, "node-a"]["msg"].startswith(expected)
+    assert "ray-nodes" not in workers.ssh("node-a", "ls /opt/ray/bin")
 
     path = write(workers, example)
     converge_twice(workers, path)

@@ -11,12 +11,8 @@ from tests.unit.plugins.test_ray_unit import PORTS, SETTINGS
 
 PARAMS: dict[str, Any] = {
     **SETTINGS,
-    "problem": "",
-    "unit": "flambe-ray.service",
-    "runtime": "/opt/ray/venv",
-    "root": "/opt/ray",
     "head": True,
-    "timeout": 300.0,
+    "head_state": "present",
     "address": "",
     "allow": [],
 }
@@ -57,10 +53,6 @@ def test_settings_that_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"problem": "ray_node_hosts is x"}, "ray_node_hosts is x"),
-        ({"port": 99999}, "ray_node_port is 99999; expected 0 or a port from 1 to 65535"),
-        ({"dashboard_port": 0}, "ray_node_dashboard_port is 0; expected a port from 1 to 65535"),
-        ({"ports": {**PORTS, "metrics": "x"}}, "ray_node_ports.metrics is x; expected a port from 1 to 65535"),
         ({"ports": {**PORTS, "metric": 1}}, "ray_node_ports has the unknown name metric; did you mean metrics?"),
         (
             {"ports": {"worker_min": 1}},
@@ -72,12 +64,8 @@ def test_settings_that_are_accepted() -> None:
             {"ports": {**PORTS, "worker_min": 20000}},
             "the range of Ray's workers, 20000 to 19999, is empty; expected ray_node_min_worker_port to be smaller",
         ),
-        ({"timeout": -5.0}, "ray_node_timeout is -5; expected seconds above 0, such as 300"),
+        ({"head": False, "head_state": "stopped"}, "ray_node_state is stopped on the head: no host can join it"),
         ({"head_cpus": -1}, "ray_node_head_cpus is -1; expected 0 or more"),
-        ({"unit": "my-ray"}, "ray_node_unit is my-ray; expected the name of a service, such as flambe-ray.service"),
-        ({"root": "~/ray"}, "ray_node_root is ~/ray; expected an absolute path, such as /opt/ray"),
-        ({"runtime": "venv"}, "ray_node_runtime is venv; expected an absolute path, such as /opt/ray"),
-        ({"temp_dir": "tmp"}, "ray_node_temp_dir is tmp; expected an absolute path, such as /opt/ray"),
         ({"object_store_memory": 1}, "ray_node_object_store_memory is 1 bytes; expected 0 or at least 78643200"),
         ({"resources": {"CPU": -1}}, "ray_node_resources.CPU is -1; expected a number, such as 1"),
         ({"resources": {"a": "two"}}, "ray_node_resources.a is 'two'; expected a number, such as 1"),
@@ -104,7 +92,7 @@ def test_every_problem_is_one_line_with_the_variable(changes: dict[str, Any], ex
 
 
 def test_all_problems_are_reported() -> None:
-    assert len(find_problems(port=-1, timeout=0, unit="x")) == 3
+    assert len(find_problems(head_cpus=-1, object_store_memory=1, options=["--block"])) == 3
 
 
 def test_every_option_that_the_role_writes_is_refused_as_a_further_option() -> None:

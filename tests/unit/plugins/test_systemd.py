@@ -395,7 +395,7 @@ def test_a_service_between_two_starts_has_not_ended(
     tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = service.Service({"name": "demo.service", "host": "127.0.0.1", "port": 1, "timeout": 5,
-                            "timeout_setting": "t"}, ACCOUNT, dry=False)  # fmt: skip
+                            "timeout_setting": "t", "command": [], "stop_post": []}, ACCOUNT, dry=False)  # fmt: skip
     states = [{"ActiveState": "failed", "Result": "signal", "Job": "7"}, {"ActiveState": "active"}]
     monkeypatch.setattr(made.systemd, "show", lambda: states.pop(0))
     monkeypatch.setattr(socket, "create_connection", lambda *_: socket.socket())

@@ -114,42 +114,11 @@ def test_a_worker_reads_the_variables_of_a_few_hosts(hosts: int) -> None:
 def test_the_head_does_not_wait_for_a_host_whose_ray_is_stopped() -> None:
     templar, hostvars = make(3, "node-0", __ray_node_surveyed=survey(3))
     hostvars.hosts["node-2"]["__ray_node_started"]["state"] = "stopped"
-    assert list(templar.template(trust("{{ __ray_node_expected }}"))) == ["node-0", "node-1"]
+    assert set(templar.template(trust("{{ __ray_node_expected }}"))) == {"node-0", "node-1"}
 
 
-@pytest.mark.parametrize(
-    ("changes", "host", "expected"),
-    [
-        ({}, "node-0", ""),
-        (
-            {"ray_node_hosts": "gpu_boxes"},
-            "node-1",
-            "ray_node_hosts is gpu_boxes; expected a list of names in the inventory, such as [node-a, node-b]",
-        ),
-        (
-            {"ray_node_members": ["node-0", "node-9"]},
-            "node-0",
-            "ray_node_members has node-9, which the inventory does not have",
-        ),
-        ({"ray_node_head": "node-9"}, "node-0", "ray_node_head is node-9, which is not in the inventory"),
-        (
-            {"ray_node_allow": "10.0.0.0/8"},
-            "node-0",
-            "ray_node_allow is 10.0.0.0/8; expected a list, such as [10.0.0.0/8]",
-        ),
-        (
-            {"ray_node_options": "--verbose"},
-            "node-0",
-            "ray_node_options is --verbose; expected a list, such as [--verbose]",
-        ),
-    ],
-)
-def test_wrong_variables_reach_the_module_in_one_line(changes: dict[str, Any], host: str, expected: str) -> None:
-    assert send(2, host, START, **changes)[0]["problem"] == expected
-
-
-def test_workers_of_a_head_that_is_stopped_are_a_problem() -> None:
+def test_workers_learn_the_state_of_the_head() -> None:
     templar, hostvars = make(2, "node-1")
     hostvars.hosts["node-0"]["__ray_node_started"]["state"] = "stopped"
-    problem = templar.template(trust("{{ __ray_node_problem }}"))
-    assert problem == "ray_node_state is stopped on the head node-0: no host can join it"
+    task = find_task(JOIN)["flambe.cluster.ray_node"]
+    assert templar.template(trust(task["head_state"])) == "stopped"
