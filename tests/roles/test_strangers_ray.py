@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from flambe_ansible.pythons import find_uv
+from tests.roles.examples import read_example
 from tests.roles.lab_hosts import Site
-from tests.roles.test_strangers import read_example
 
 pytestmark = pytest.mark.lab
 
