@@ -37,7 +37,7 @@ options:
     description: The file that records completed commands, relative to the user's home.
     type: str
     default: .local/state/flambe/setup_cmds.json
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 """
 
