@@ -1,9 +1,9 @@
 """The Ansible inventory of a cluster's hosts; pure functions.
 
-An inventory here is a dict in the form of Ansible's YAML inventory files: the groups ``orchestrator`` and ``factories``,
-which all clusters share, and the cluster's group with its variables (:func:`name_group`). Nothing is set for the group
-``all``, so that an inventory can contain several clusters and other hosts. Its strings are literal: :func:`protect`,
-:func:`as_json` and :func:`as_yaml` mark those that Ansible would otherwise read as templates.
+An inventory here is a dict in the form of Ansible's YAML inventory files: the groups ``orchestrator`` and
+``factories``, which all clusters share, and the cluster's group with its variables (:func:`name_group`). Nothing is set
+for the group ``all``, so that an inventory can contain several clusters and other hosts. Its strings are literal:
+:func:`protect`, :func:`as_json` and :func:`as_yaml` mark those that Ansible would otherwise read as templates.
 """
 
 from __future__ import annotations

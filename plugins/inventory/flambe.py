@@ -4,30 +4,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import yaml
-from ansible.errors import AnsibleParserError
-from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-
-try:
-    from flambe_ansible.cluster.loading import load_cluster
-    from flambe_ansible.errors import ClusterNotFoundError, FlambeAnsibleError
-    from flambe_ansible.validation.schema import suggest
-except ImportError as error:
-    IMPORT_ERROR: ImportError | None = error
-else:
-    IMPORT_ERROR = None
-
 DOCUMENTATION = r"""
 name: flambe
 short_description: The hosts of flambe-ansible clusters
 version_added: "0.1.0"
 author: The authors of flambe-ansible (@flambe-ansible)
 description:
-  - Reads one or more C(cluster.yaml) and lists the hosts that run now, in the groups C(orchestrator) and C(factories) and
-    in the group of their cluster, which has the cluster's name and the variables of the collection's roles.
+  - Reads one or more C(cluster.yaml) and lists the hosts that run now, in the groups C(orchestrator) and C(factories)
+    and in the group of their cluster, which has the cluster's name and the variables of the collection's roles.
   - Creates, starts and changes nothing.
   - A cluster without running hosts is listed without hosts, with a warning.
   - The name of the inventory file must end in C(.flambe.yml) or C(.flambe.yaml).
@@ -44,14 +28,15 @@ options:
     required: true
     choices: [flambe.cluster.flambe, flambe]
   cluster:
-    description: The path of a C(cluster.yaml), or a list of paths, absolute or relative to the folder of the inventory file.
+    description: >-
+      The path of a C(cluster.yaml), or a list of paths, absolute or relative to the folder of the inventory file.
     type: raw
     required: true
   hostvars_prefix:
     description:
       - A prefix for the names of the variables that describe a host, such as C(instance_type).
-      - C(private_ip) and C(private_port) exist without it as well, because the roles read them. Variables of the connection
-        and of the roles have no prefix.
+      - C(private_ip) and C(private_port) exist without it as well, because the roles read them. Variables of the
+        connection and of the roles have no prefix.
     type: str
     default: ""
   hostvars_suffix:
@@ -60,8 +45,8 @@ options:
     default: ""
 notes:
   - The expressions of O(compose), O(groups) and O(keyed_groups) see a host's variables and those of its cluster.
-  - The tags of an EC2 instance are in C(ec2_tags). In expressions, and with O(hostvars_prefix) or O(hostvars_suffix), they are in
-    C(tags), too, as in the inventory plugin C(amazon.aws.aws_ec2). Without them C(tags) is a reserved name in Ansible.
+  - The tags of an EC2 instance are in C(ec2_tags). In expressions, and with O(hostvars_prefix) or O(hostvars_suffix),
+    they are in C(tags), too, as in the inventory plugin C(amazon.aws.aws_ec2). Otherwise C(tags) is a reserved name.
   - A cluster without running hosts is not cached.
 """
 
@@ -97,11 +82,25 @@ cache_connection: ~/.cache/ansible-inventory
 cache_timeout: 600
 """
 
+import sys
+from pathlib import Path
+
+import yaml
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+
+try:
+    from flambe_ansible.cluster.loading import load_cluster
+    from flambe_ansible.errors import ClusterNotFoundError, FlambeAnsibleError
+    from flambe_ansible.validation.schema import suggest
+except ImportError as error:
+    IMPORT_ERROR: ImportError | None = error
+else:
+    IMPORT_ERROR = None
+
 SUFFIXES = (".flambe.yml", ".flambe.yaml")
-DESCRIBING = (
-    "cluster_role", "private_ip", "public_ip", "instance_id", "instance_type", "zone", "spot", "ec2_tags", "private_port",
-)  # fmt: skip
 READ_BY_ROLES = ("private_ip", "private_port")
+DESCRIBING = (*READ_BY_ROLES, "cluster_role", "public_ip", "instance_id", "instance_type", "zone", "spot", "ec2_tags")
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -240,5 +239,7 @@ def _locate(path, *where):
         if isinstance(node, yaml.SequenceNode):
             node = node.value[part]
         elif isinstance(node, yaml.MappingNode):
-            mark, node = next(((key.start_mark, value) for key, value in node.value if key.value == str(part)), (mark, node))
+            mark, node = next(
+                ((key.start_mark, value) for key, value in node.value if key.value == str(part)), (mark, node)
+            )
     return f"{path}:{mark.line + 1}:{mark.column + 1}"

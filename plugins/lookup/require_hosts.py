@@ -42,7 +42,7 @@ from ansible.plugins.lookup import LookupBase
 class LookupModule(LookupBase):
     """The lookup ``flambe.cluster.require_hosts``."""
 
-    def run(self, terms, variables=None, **kwargs):
+    def run(self, terms, variables=None, **_options):
         """Return the pattern of the groups ``terms``."""
         variables = variables or {}
         groups = {name: hosts for name, hosts in variables.get("groups", {}).items() if hosts}
@@ -53,8 +53,9 @@ class LookupModule(LookupBase):
         within = f" match --limit {limit}" if limit else ""
         others = ", ".join(sorted(set(groups) - {"all", "ungrouped"})) or "none"
         raise AnsibleLookupError(
-            f"no hosts of the groups {' and '.join(terms)}{within}; the groups with hosts are: {others}. Other groups:"
-            " flambe_cluster_orchestrator_group and flambe_cluster_factories_group, as --extra-vars or vars of import_playbook"
+            f"no hosts of the groups {' and '.join(terms)}{within}; the groups with hosts are: {others}. Set"
+            " flambe_cluster_orchestrator_group and flambe_cluster_factories_group for other groups, with --extra-vars"
+            " or as vars of import_playbook"
         )
 
     def _find_hosts(self, groups, pattern, limit):

@@ -26,8 +26,9 @@ class Cluster:
         with open("asked", "a") as file: file.write(self.path.stem + "\\n")
         if not self.path.stat().st_size: raise ClusterNotFoundError(f"no host of cluster {self.path.stem} is running")
         return json.loads(self.path.read_text())
-original = flambe_ansible.cluster.loading.load_cluster
-flambe_ansible.cluster.loading.load_cluster = lambda path: Cluster(path) if pathlib.Path(path).suffix == ".json" else original(path)
+loading = flambe_ansible.cluster.loading
+original = loading.load_cluster
+loading.load_cluster = lambda path: (Cluster if pathlib.Path(path).suffix == ".json" else original)(path)
 """
 Ansible = Callable[..., "subprocess.CompletedProcess[str]"]
 CACHE = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": "cache"}
@@ -35,13 +36,15 @@ CACHE = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_conne
 
 def make_data(cluster: str, *, address: str = "10.0.0", **variables: Any) -> str:
     """Return the data of a cluster with an orchestrator and two factories, in JSON."""
-    common: dict[str, Any] = {"zone": "eu-central-1a", "tags": {"team": "vision", "Role": "x"}}
+    common: dict[str, Any] = {
+        "zone": "eu-central-1a",
+        "tags": {"team": "vision", "Role": "x"},
+        "private_ip": "10.9.9.9",
+    }
     hosts = [Host(name=f"{cluster}_orchestrator", role=Role.ORCHESTRATOR, instance_type="t3.small", **common)]
     for index, spot in enumerate((False, True)):
         name = f"{cluster}_factory_{index}"
-        hosts.append(
-            Host(name=name, role=Role.FACTORY, index=index, private_ip="10.9.9.9", instance_type="g5.xlarge", spot=spot, **common)
-        )  # fmt: skip
+        hosts.append(Host(name=name, role=Role.FACTORY, index=index, instance_type="g5.xlarge", spot=spot, **common))
     connection = {host.name: {"ansible_host": f"{address}.{number}"} for number, host in enumerate(hosts)}
     return inventory.as_json(
         inventory.build(hosts, connection=connection, variables={"cluster_name": cluster, **variables})
@@ -57,7 +60,9 @@ def ansible(tmp_path: Path) -> Ansible:
     ) -> subprocess.CompletedProcess[str]:
         argv = [str(Path(sys.executable).parent / program), *arguments]
         for name, options in sources.items():
-            (tmp_path / name).write_text(yaml.safe_dump({"plugin": "flambe.cluster.flambe", **options}, sort_keys=False))
+            (tmp_path / name).write_text(
+                yaml.safe_dump({"plugin": "flambe.cluster.flambe", **options}, sort_keys=False)
+            )
             argv += ["-i", name]
         environment = {
             "PATH": os.environ["PATH"],
@@ -154,13 +159,21 @@ def test_constructed_groups_and_variables(ansible: Ansible) -> None:
 
 
 def test_prefix_and_suffix_apply_to_what_describes_a_host(ansible: Ansible) -> None:
-    options = {"hostvars_prefix": "aws_", "hostvars_suffix": "_x", "keyed_groups": [{"key": "aws_zone_x", "prefix": "z"}]}
+    options = {
+        "hostvars_prefix": "aws_",
+        "hostvars_suffix": "_x",
+        "keyed_groups": [{"key": "aws_zone_x", "prefix": "z"}],
+    }
     done = ansible("--list", sources={"c.flambe.yml": {"cluster": "demo.json", **options}})
     assert done.stderr == ""
     groups, variables = read(done)
     assert "z_eu_central_1a" in groups
     one = variables["demo_factory_0"]
-    assert (one["aws_instance_type_x"], one["aws_tags_x"]["team"], one["aws_private_ip_x"]) == ("g5.xlarge", "vision", "10.9.9.9")
+    assert (one["aws_instance_type_x"], one["aws_tags_x"]["team"], one["aws_private_ip_x"]) == (
+        "g5.xlarge",
+        "vision",
+        "10.9.9.9",
+    )
     assert (one["ansible_host"], one["private_ip"], one["cluster_name"]) == ("10.0.0.1", "10.9.9.9", "demo")
     assert "instance_type" not in one
 
@@ -209,7 +222,7 @@ def test_an_absent_cluster_is_an_empty_inventory_with_one_line(ansible: Ansible,
         ({"cluster": "nowhere.yaml"}, "nowhere.yaml"),
         ({"cluster": []}, "c.flambe.yml:2:1: cluster: expected the path of a cluster.yaml, or a list of paths"),
         ({"clutser": "demo.json"}, "c.flambe.yml:2:1: unknown option clutser; did you mean cluster?"),
-        ({"cluster": "demo.json", "keyed_group": []}, "c.flambe.yml:3:1: unknown option keyed_group; did you mean keyed_groups?"),
+        ({"cluster": "demo.json", "keyed_group": []}, "3:1: unknown option keyed_group; did you mean keyed_groups?"),
         ({"cluster": "demo.json", "xyz": 1}, "c.flambe.yml:3:1: unknown option xyz; the options are cache, "),
         (
             {"cluster": "demo.json", "keyed_groups": [{"key": "zone", "prefx": "z"}]},
