@@ -271,3 +271,13 @@ def test_the_collection_is_installed_from_requirements_and_from_git(
         inside = target / "ansible_collections/flambe/cluster"
         assert (inside / "playbooks/site.yml").is_file()
         assert not (inside / "tests").exists()
+
+
+def test_ansible_test_has_no_findings() -> None:
+    skipped = ("pylint", "import", "compile")  # ruff covers most of them, and they take most of the time
+    call(
+        REPO / "scripts/sanity",
+        *(word for name in skipped for word in ("--skip-test", name)),
+        cwd=REPO,
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    )

@@ -128,6 +128,6 @@ def test_groups_without_hosts_are_an_error(site: Site) -> None:
 def test_later_versions_of_ansible_change_nothing(installed: Install, version: str) -> None:
     site = installed(version)
     site.play(site.folder / "site.yml", "--check").assert_unchanged()
-    run = site.play(site.folder / "site.yml", "-e", "greeting=hello").assert_ok()
+    run = site.play(site.folder / "site.yml", "-e", f"greeting={version}").assert_ok()
     assert set(run.changed) == HOSTS
-    site.play(site.folder / "site.yml", "-e", "greeting=hello").assert_unchanged()
+    site.play(site.folder / "site.yml", "-e", f"greeting={version}").assert_unchanged()
