@@ -46,9 +46,7 @@ def make_data(cluster: str, *, address: str = "10.0.0", **variables: Any) -> str
         name = f"{cluster}_factory_{index}"
         hosts.append(Host(name=name, role=Role.FACTORY, index=index, instance_type="g5.xlarge", spot=spot, **common))
     connection = {host.name: {"ansible_host": f"{address}.{number}"} for number, host in enumerate(hosts)}
-    return inventory.as_json(
-        inventory.build(hosts, connection=connection, variables={"cluster_name": cluster, **variables})
-    )
+    return json.dumps(inventory.build(hosts, connection=connection, variables={"cluster_name": cluster, **variables}))
 
 
 @pytest.fixture
