@@ -51,10 +51,12 @@ notes:
 """
 
 EXAMPLES = r"""
+---
 # cluster.flambe.yml
 plugin: flambe.cluster.flambe
 cluster: cluster.yaml
 
+---
 # two.flambe.yml: two clusters, with more groups and variables
 plugin: flambe.cluster.flambe
 cluster:

@@ -51,7 +51,7 @@ def test_the_site_is_played_on_its_hosts(
 @pytest.mark.parametrize(
     ("inventory", "arguments", "message"),
     [
-        (FOREIGN, (), "no hosts of the groups orchestrator and factories; the groups with hosts are: controllers, gpu_boxes"),
+        (FOREIGN, (), "orchestrator and factories; the groups with hosts are: controllers, gpu_boxes"),
         (FOREIGN, (*NAMED, "--limit", "w1"), "no hosts of the groups controllers and gpu_boxes match --limit w1; "),
         ("[factories]\none\n", (), "the group orchestrator has no hosts"),
         (TWO, (), "several orchestrators: a1, b1; flambe_cluster_group must name the group of each cluster"),
