@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -57,6 +58,7 @@ class Host:
     zone: str = ""  # the provider's availability zone
     spot: bool = False  # whether the provider may end it at any time
     reason: str = ""  # the provider's code for the reason of its state, such as Client.UserInitiatedShutdown
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False)  # the provider's
 
     @property
     def key_alias(self) -> str:

@@ -260,7 +260,7 @@ def _find_playbook(name: str) -> Path:
 
 def _count_hosts(inventory: Mapping[str, Any]) -> int:
     groups = inventory.get("all", {}).get("children", {}).values()
-    return sum(len(group.get("hosts") or ()) for group in groups)
+    return len({host for group in groups for host in group.get("hosts") or ()})
 
 
 def _open_log(path: Path) -> TextIO:

@@ -146,6 +146,7 @@ def to_host(instance: EC2Instance, *, name: str, index: int = 0, use_public: boo
         zone=instance.zone,
         spot=instance.spot,
         reason=instance.reason_code,
+        tags=instance.tags,
     )
 
 

@@ -24,7 +24,7 @@ options:
     type: list
     elements: str
     required: true
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 """
 
 EXAMPLES = r"""
@@ -49,7 +49,7 @@ def compare_pythons(found, wanted, accepted):
         ordered = sorted(hosts.items(), key=lambda one: (-len(one[1]), one[0]))
         versions = ", ".join(f"{version or 'missing'} on {_name(names)}" for version, names in ordered)
         return f"{f'Python {wanted}' if wanted else 'python3'} is {versions}"
-    [version] = hosts
+    version = next(iter(hosts))
     if wanted:
         return "" if version else f"the hosts have no Python {wanted}"
     if not version:

@@ -20,7 +20,7 @@ options:
     type: list
     elements: str
     required: true
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 """
 
 EXAMPLES = r"""

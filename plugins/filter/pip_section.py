@@ -14,7 +14,7 @@ options:
     description: The INI text.
     type: str
     required: true
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 """
 
 EXAMPLES = r"""

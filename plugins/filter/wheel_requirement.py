@@ -21,7 +21,7 @@ options:
     description: The folder on the host.
     type: path
     required: true
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 """
 
 EXAMPLES = r"""

@@ -12,7 +12,7 @@ description:
   - Warns about variables that are set by a former name.
   - The modules with which most roles begin do the same. This one is for roles that need their variables before.
 options: {}
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 attributes:
   check_mode:
     description: Nothing is changed.

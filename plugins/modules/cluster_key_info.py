@@ -25,7 +25,7 @@ options:
       C(no_log).
     type: bool
     default: false
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 """
 

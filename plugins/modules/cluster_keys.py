@@ -63,7 +63,7 @@ options:
     description: ServerAliveCountMax of ssh between the hosts.
     type: int
     default: 4
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 attributes:
   diff_mode:

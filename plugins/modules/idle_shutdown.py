@@ -36,7 +36,7 @@ options:
     description: The settings of the program.
     type: dict
     default: {}
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 attributes:
   diff_mode:

@@ -19,7 +19,7 @@ options:
     description: The content.
     type: str
     required: true
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 """
 

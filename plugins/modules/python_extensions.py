@@ -46,7 +46,7 @@ options:
     description: A host whose certificate is not verified.
     type: str
     default: ""
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common, flambe.cluster.common.uv]
 """
 

@@ -37,7 +37,7 @@ options:
     type: list
     elements: str
     default: []
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 """
 

@@ -54,7 +54,7 @@ options:
     description: The package index; empty for the one that the host is configured for. It may contain a password.
     type: str
     default: ""
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common, flambe.cluster.common.uv]
 """
 

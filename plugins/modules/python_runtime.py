@@ -111,7 +111,7 @@ options:
     description: A systemd unit that uses the environment. While it runs, the module fails instead of changing anything.
     type: str
     default: ""
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common, flambe.cluster.common.uv]
 """
 

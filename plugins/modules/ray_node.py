@@ -157,7 +157,7 @@ options:
     description: Seconds to wait for the unit, and for the nodes of O(expect).
     type: float
     default: 90
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 attributes:
   diff_mode:

@@ -9,7 +9,7 @@ module: ray_token_info
 short_description: Read the token of a Ray cluster from a host
 description:
   - Returns the token in C(~/.ray/auth_token). Use it with C(no_log). Changes nothing.
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 """
 

@@ -102,7 +102,7 @@ options:
     description: The name of the variable that sets O(timeout), for messages.
     type: str
     default: timeout
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 attributes:
   diff_mode:

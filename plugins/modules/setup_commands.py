@@ -39,7 +39,7 @@ options:
       - Each list needs its own file. It is a warning if the commands of a file change to an earlier list.
     type: str
     default: ~/.local/state/flambe/setup_cmds.json
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 """
 

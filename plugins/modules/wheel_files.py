@@ -50,7 +50,7 @@ options:
     description: Whether a wheel that cannot be fetched is an error; otherwise it is a warning.
     type: bool
     default: true
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 """
 

@@ -144,7 +144,10 @@ def test_2_a_checkout_is_installed_unchanged_on_all_hosts(cluster: Cluster, chec
     assert (again["flambe"]["version"], set(again["changed"].values())) == (version, {0})
     assert [one for one in again["notices"] if "building" in one] == []
     inventory = json.loads(cluster.call("inventory").stdout)
-    assert Path(inventory["all"]["vars"]["flambe_wheel_src"]).name == f"flambe-{version}-py3-none-any.whl"
+    assert (
+        Path(inventory["all"]["children"][NAME]["vars"]["flambe_wheel_src"]).name
+        == f"flambe-{version}-py3-none-any.whl"
+    )
 
 
 def test_2_a_checkout_that_cannot_be_built_changes_nothing(cluster: Cluster, checkout: Path) -> None:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
-ROLES = sorted(folder.name for folder in (REPO / "roles").iterdir() if folder.is_dir())
+ROLES = sorted(path.parents[1].name for path in (REPO / "roles").glob("*/meta/argument_specs.yml"))  # no former names
 MODULES = sorted(path.stem for path in (REPO / "plugins/modules").glob("*.py"))
+PLAYBOOKS = sorted(path.name for path in (REPO / "playbooks").glob("*.yml"))
+PUBLISHED = ("docs/*.md", "meta", "playbooks/*.yml", "plugins", "roles")
+PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----"
+STRAYS = (
+    ".env", "hosts.ini", "key.pem", "id_rsa", "secrets.ini", "notes.txt", "flambe-cluster-0.0.1.tar.gz",
+    "docs/key.pem", "docs/picture.png", "playbooks/hosts.ini", "playbooks/.vault.yml", "plugins/modules/key.pem",
+    "roles/flambe/files/id_rsa", "roles/flambe/vars/.main.yml.swp", "roles/flambe/.main.yml", "inventory/prod.ini",
+    "group_vars/all.yml", "plugins/modules/__pycache__/ray_node.cpython-311.pyc",
+)  # fmt: skip
 INVENTORY = "[orchestrator]\na ansible_connection=local private_ip=127.0.0.1\n[factories]\nb ansible_connection=local\n"
 
 
@@ -59,12 +71,38 @@ def scripts(wheel: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def collections(folder: Path, scripts: Path) -> Path:
+def checkout(folder: Path) -> Path:
+    """Return a Git repository with the tracked files, and files that lie about; ansible-test accepts its path."""
+    target = folder / "checkout/ansible_collections/flambe/cluster"
+    names = call("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=REPO).split("\0")
+    for name in filter(None, names):
+        if os.path.lexists(REPO / name):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPO / name, target / name, follow_symlinks=False)
+    call("git", "init", "--quiet", ".", cwd=target)
+    call("git", "add", ".", cwd=target)
+    author = ("-c", "user.name=T", "-c", "user.email=t@example.com")
+    call("git", *author, "commit", "--quiet", "--no-verify", "-m", "Copy", cwd=target)
+    for name in STRAYS:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_text(PRIVATE)
+    return target
+
+
+@pytest.fixture(scope="module")
+def artifact(checkout: Path, folder: Path) -> Path:
+    """Build the collection; with the developer's Ansible, because that needs distlib."""
+    galaxy = Path(sys.executable).parent / "ansible-galaxy"
+    call(galaxy, "collection", "build", checkout, "--output-path", folder / "built", cwd=folder)
+    (built,) = (folder / "built").glob("*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module")
+def collections(folder: Path, scripts: Path, artifact: Path) -> Path:
     """Return a folder with the built and installed collection."""
-    call(scripts / "ansible-galaxy", "collection", "build", REPO, "--output-path", folder / "dist", cwd=folder)
-    (built,) = (folder / "dist").glob("flambe-cluster-*.tar.gz")
     target = folder / "collections"
-    call(scripts / "ansible-galaxy", "collection", "install", built, "--collections-path", target, cwd=folder)
+    call(scripts / "ansible-galaxy", "collection", "install", artifact, "--collections-path", target, cwd=folder)
     return target
 
 
@@ -82,7 +120,8 @@ def test_the_wheel_contains_the_collection_and_no_tests(wheel: Path) -> None:
         assert f"{inside}/roles/{role}/tasks/main.yml" in names
     for module in MODULES:
         assert f"{inside}/plugins/modules/{module}.py" in names
-    assert f"{inside}/playbooks/site.yml" in names
+    assert {f"{inside}/playbooks/{playbook}" for playbook in PLAYBOOKS} <= names
+    assert f"{inside}/plugins/inventory/flambe.py" in names
     assert not [name for name in names if name.startswith(("tests/", "scripts/", "docs/")) or "__pycache__" in name]
 
 
@@ -141,12 +180,44 @@ def test_the_playbook_works_by_its_full_name(scripts: Path, folder: Path, collec
     assert "flambe.cluster.ray_node" in output
 
 
-def test_modules_and_inventory_plugin_are_documented(scripts: Path, folder: Path, collections: Path) -> None:
+def list_filters() -> list[str]:
+    """Return the names of all filters."""
+    names: list[str] = []
+    for path in (REPO / "plugins/filter").glob("*.py"):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        names += module.FilterModule().filters()
+    return sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("module", MODULES),
+        ("filter", list_filters()),
+        ("lookup", [path.stem for path in (REPO / "plugins/lookup").glob("*.py")]),
+        ("inventory", ["flambe"]),
+    ],
+)
+def test_every_plugin_is_documented(
+    scripts: Path, folder: Path, collections: Path, kind: str, names: list[str]
+) -> None:
+    full = [f"flambe.cluster.{name}" for name in names]
     environment = {"ANSIBLE_COLLECTIONS_PATH": str(collections)}
-    names = [f"flambe.cluster.{module}" for module in MODULES]
-    assert json.loads(call(scripts / "ansible-doc", "--json", *names, cwd=folder, **environment)).keys() == set(names)
-    text = call(scripts / "ansible-doc", "-t", "inventory", "flambe.cluster.flambe", cwd=folder, **environment)
-    assert "cluster.yaml" in text
+    documented = json.loads(call(scripts / "ansible-doc", "-t", kind, "--json", *full, cwd=folder, **environment))
+    assert documented.keys() == set(full)
+    for plugin, found in documented.items():
+        assert found["doc"]["short_description"], plugin
+        assert found["examples"].strip(), plugin
+        assert found["return"] or kind == "inventory", plugin
+    listed = json.loads(
+        call(scripts / "ansible-doc", "-t", kind, "--list", "--json", "flambe.cluster", cwd=folder, **environment)
+    )
+    assert set(listed) == set(full)
+    assert "UNDOCUMENTED" not in listed.values()
 
 
 def test_the_inventory_plugin_reads_a_cluster(scripts: Path, folder: Path, collections: Path) -> None:
@@ -160,7 +231,50 @@ def test_the_inventory_plugin_reads_a_cluster(scripts: Path, folder: Path, colle
     assert "bad.yaml:2:1" in "".join(output.split())
 
 
-def test_the_collection_contains_no_python_package_and_no_tests(collections: Path) -> None:
-    inside = {path.name for path in (collections / "ansible_collections/flambe/cluster").iterdir()}
-    assert {"roles", "playbooks", "plugins", "meta", "README.md"} <= inside
-    assert not inside & {"flambe_ansible", "tests", "scripts", "collections", ".venv", ".git"}
+def test_the_collection_contains_what_galaxy_yml_lists_and_nothing_else(artifact: Path) -> None:
+    with tarfile.open(artifact) as archive:
+        files = {member.name for member in archive.getmembers() if member.isfile()}
+        content = b"".join(archive.extractfile(name).read() for name in files)  # type: ignore[union-attr]
+    tracked = call("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *PUBLISHED, cwd=REPO).split(
+        "\0"
+    )
+    expected = {name for name in tracked if name and not (REPO / name).is_symlink()}
+    published = expected | {"README.md", "LICENSE", "CHANGELOG.md", "MANIFEST.json", "FILES.json"}
+    assert files == published
+    assert PRIVATE.encode() not in content
+
+
+def test_the_collection_names_its_pages(artifact: Path) -> None:
+    with tarfile.open(artifact) as archive:
+        manifest = archive.extractfile("MANIFEST.json")
+        assert manifest
+        information = json.load(manifest)["collection_info"]
+    assert all(
+        information[name].startswith("https://") for name in ("repository", "homepage", "documentation", "issues")
+    )
+    page = information["documentation"].partition("/main/")[2]
+    assert (REPO / page).is_file()
+
+
+def test_the_collection_is_installed_from_requirements_and_from_git(
+    checkout: Path, artifact: Path, folder: Path
+) -> None:
+    galaxy = Path(sys.executable).parent / "ansible-galaxy"
+    for name, source in (
+        ("tarball", f"name: {artifact}"),
+        ("git", f"name: git+file://{checkout}\n    type: git\n    version: HEAD"),
+    ):
+        (folder / "requirements.yml").write_text(f"collections:\n  - {source}\n")
+        target = folder / name
+        argv = ["collection", "install", "-r", "requirements.yml", "--collections-path", target]
+        call(galaxy, *argv, cwd=folder)
+        inside = target / "ansible_collections/flambe/cluster"
+        assert (inside / "playbooks/site.yml").is_file()
+        assert not (inside / "tests").exists()
+
+
+def test_ansible_test_has_no_findings() -> None:
+    # scripts/sanity without arguments runs all tests; the others take minutes, or repeat what ruff finds.
+    tests = ("validate-modules", "yamllint", "symlinks", "shebang", "empty-init", "no-smart-quotes", "line-endings")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    call(REPO / "scripts/sanity", *(word for name in tests for word in ("--test", name)), cwd=REPO, PATH=path)

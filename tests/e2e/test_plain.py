@@ -154,7 +154,7 @@ def test_4_status_ssh_and_inventory_work(cluster: Cluster) -> None:
     assert (status["state"], status["runtime"], status["run"]) == ("running", "none", None)
     assert "Ray: not part of runtime none" in cluster.call("status", str(cluster.file))
     assert cluster.call("ssh", str(cluster.file), "factory", "1", "--", "id -un") == "ubuntu\n"
-    variables = json.loads(cluster.call("inventory", str(cluster.file)))["all"]["vars"]
+    variables = json.loads(cluster.call("inventory", str(cluster.file)))["all"]["children"]["plain"]["vars"]
     assert variables["cluster_runtime"] == "none"
     assert not [name for name in variables if name.startswith("flambe_")]
 

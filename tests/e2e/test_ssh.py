@@ -75,7 +75,7 @@ def test_one_connection_is_used_for_all_commands(
         connection = {host.name: connections.ansible_variables(host) for host in hosts}
         played = run_playbook(
             str(tmp_path / "play.yml"),
-            inventory=inventory.build(hosts, connection=connection, variables={}),
+            inventory=inventory.build(hosts, connection=connection, variables={"cluster_name": "c"}),
             log=tmp_path / "log",
         )
         assert {result.ok for result in played.values()} == {2}
@@ -95,7 +95,7 @@ def test_a_static_inventory(
     (tmp_path / "play.yml").write_text("- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.ping:\n")
     played = run_playbook(
         str(tmp_path / "play.yml"),
-        inventory=inventory.build(hosts, connection=static, variables={}),
+        inventory=inventory.build(hosts, connection=static, variables={"cluster_name": "c"}),
         log=tmp_path / "log",
     )
     assert {result.ok for result in played.values()} == {1}

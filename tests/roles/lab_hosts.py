@@ -111,7 +111,11 @@ class Fleet:
 
 @dataclass
 class Site:
-    """An inventory of some hosts, and functions that use it."""
+    """An inventory of some hosts, and functions that use it.
+
+    ``program`` is an ansible-playbook, ``collections`` where it looks for collections, and ``cwd`` where it runs; None
+    is the folder.
+    """
 
     folder: Path
     key: Path
@@ -119,6 +123,9 @@ class Site:
     user: str = USER
     extra: Sequence[str] = ()
     home: Path | None = None  # of the user who runs ansible-playbook; None for this user's
+    program: Sequence[str] = (sys.executable, "-m", "ansible", "playbook")
+    collections: Path = field(default_factory=collections_root)
+    cwd: Path | None = None
 
     def __post_init__(self) -> None:
         lines = []
@@ -133,15 +140,15 @@ class Site:
         hosts = {host for members in self.groups.values() for _, host in members}
         known.write_text("".join(f"{host.address} {host.host_key}\n" for host in hosts))
 
-    def play(self, playbook: Path, *arguments: str, **variables: Any) -> Run:
-        """Run ansible-playbook without flambe-ans."""
-        command = [sys.executable, "-m", "ansible", "playbook", "-i", str(self.folder / "hosts.ini"), str(playbook)]
+    def play(self, playbook: Path | str, *arguments: str, **variables: Any) -> Run:
+        """Run ansible-playbook without flambe-ans, on a file or a playbook of a collection."""
+        command = [*self.program, "-i", str(self.folder / "hosts.ini"), str(playbook)]
         command += ["-e", json.dumps(variables), *arguments]
         env = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home or os.environ["HOME"]),
             "LANG": "C.UTF-8",
-            "ANSIBLE_COLLECTIONS_PATH": str(collections_root()),
+            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
             "ANSIBLE_PIPELINING": "1",
@@ -150,12 +157,15 @@ class Site:
             "RECORD_FILE": str(self.folder / "record.json"),
             "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
         }
+        record_file = self.folder / "record.json"
+        record_file.unlink(missing_ok=True)
         started = time.monotonic()
         done = subprocess.run(
-            command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=850, check=False
+            command, env=env, cwd=self.cwd or self.folder, capture_output=True, text=True, timeout=850, check=False
         )
         seconds = time.monotonic() - started
-        record = json.loads((self.folder / "record.json").read_text())
+        nothing: dict[str, Any] = {"results": [], "changed": {}, "failed": {}}  # no play was started
+        record = json.loads(record_file.read_text()) if record_file.exists() else nothing
         results = {(task, host): result for task, host, result in record["results"]}
         return Run(done.returncode, record["changed"], record["failed"], results, done.stdout + done.stderr, seconds)
 

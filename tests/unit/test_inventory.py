@@ -52,12 +52,17 @@ def make() -> dict[str, Any]:
 
 def test_build() -> None:
     everything = make()["all"]
-    assert everything["vars"]["setup_cmds_commands"] == COMMANDS
+    assert list(everything) == ["children"]  # variables of the group all would apply to other clusters' hosts
     groups = everything["children"]
-    assert list(groups) == ["orchestrator", "factories"]
+    assert list(groups) == ["orchestrator", "factories", "c"]
+    assert groups["c"]["vars"]["setup_cmds_commands"] == COMMANDS
+    assert groups["c"]["vars"]["flambe_cluster_group"] == "c"
+    assert list(groups["c"]["hosts"]) == ["c_orchestrator"]
+    assert list(groups["c"]["children"]["c_factories"]["hosts"]) == ["c_factory_0", "c_factory_1"]
     assert list(groups["factories"]["hosts"]) == ["c_factory_0", "c_factory_1"]
     assert groups["orchestrator"]["hosts"]["c_orchestrator"] == {
         **LOCAL,
+        "cluster_role": "orchestrator",
         "private_ip": "10.0.0.1",
         "public_ip": "192.0.2.1",
         "instance_id": "i-1",
@@ -68,8 +73,31 @@ def test_build() -> None:
 
 
 def test_build_without_hosts_keeps_the_groups() -> None:
-    groups = inventory.build([], connection={}, variables={})["all"]["children"]
-    assert groups == {"orchestrator": {"hosts": {}}, "factories": {"hosts": {}}}
+    groups = inventory.build([], connection={}, variables={"cluster_name": "c"})["all"]["children"]
+    assert groups["orchestrator"] == groups["factories"] == {"hosts": {}}
+    assert groups["c"]["children"] == {"c_factories": {"hosts": {}}}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "group"),
+    [
+        ("demo", "demo"),
+        ("my-demo", "my_demo"),
+        ("2nd", "cluster_2nd"),
+        ("all", "cluster_all"),
+        ("orchestrator", "cluster_orchestrator"),
+    ],
+)
+def test_the_group_of_a_cluster_is_a_valid_name(cluster: str, group: str) -> None:
+    assert inventory.name_group(cluster) == group
+
+
+def test_a_host_is_described_by_what_its_provider_returns() -> None:
+    host = Host(name="c_factory_0", role=Role.FACTORY, zone="eu-central-1a", spot=True, tags={"team": "vision"})
+    described = inventory.describe(host)
+    assert (described["cluster_role"], described["zone"], described["spot"]) == ("factory", "eu-central-1a", True)
+    assert described["ec2_tags"] == {"team": "vision"}
+    assert "ec2_tags" not in inventory.describe(HOSTS[0])
 
 
 @pytest.mark.parametrize(
@@ -114,39 +142,6 @@ def test_files_and_plugin_are_verbatim(tmp_path: Path, form: str) -> None:
     done = run_ansible(tmp_path, "ansible-playbook", "-i", str(source), "-e", f"destination={arrived}", "write.yml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert_verbatim(arrived)
-
-
-def test_the_plugin_returns_the_same_groups(tmp_path: Path) -> None:
-    (tmp_path / "c.flambe.yaml").write_text("plugin: flambe.cluster.flambe\ncluster: data.json\n")
-    (tmp_path / "data.json").write_text(json.dumps(make()))
-    (tmp_path / "sitecustomize.py").write_text(SHIM)
-    done = run_ansible(tmp_path, "ansible-inventory", "-i", "c.flambe.yaml", "--list")
-    listing = json.loads(done.stdout)
-    assert listing["factories"]["hosts"] == ["c_factory_0", "c_factory_1"]
-    assert listing["orchestrator"]["hosts"] == ["c_orchestrator"]
-    # Ansible marks untrusted strings in its output.
-    assert listing["_meta"]["hostvars"]["c_orchestrator"]["private_ip"] == {"__ansible_unsafe": "10.0.0.1"}
-
-
-@pytest.mark.parametrize(
-    ("content", "shim", "message"),
-    [
-        ("plugin: flambe.cluster.flambe\n", "", "cluster"),
-        ("plugin: flambe.cluster.flambe\ncluster: nowhere.yaml\n", "", "nowhere.yaml"),
-        (
-            "plugin: flambe.cluster.flambe\ncluster: c.yaml\n",
-            "import sys; sys.modules['flambe_ansible'] = None",
-            "-m pip install flambe-ansible",
-        ),
-    ],
-    ids=["no cluster", "no such file", "not installed"],
-)
-def test_errors_of_the_plugin(tmp_path: Path, content: str, shim: str, message: str) -> None:
-    (tmp_path / "c.flambe.yml").write_text(content)
-    (tmp_path / "sitecustomize.py").write_text(shim)
-    done = run_ansible(tmp_path, "ansible-inventory", "-i", "c.flambe.yml", "--list")
-    assert message in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
 
 
 def test_the_example_uses_the_plugin() -> None:

@@ -30,8 +30,12 @@ class CallbackModule(CallbackBase):
         self.results: list[tuple[str, str, Any]] = []
 
     def _add(self, result: Any) -> None:
-        task, host = result.task.get_name(), result.host.get_name()
-        self.results.append((task.split(" : ")[-1], host, json.loads(self._dump_results(result.result))))
+        # The attributes got public names in ansible-core 2.19.
+        task, host, found = (
+            getattr(result, name, None) or getattr(result, f"_{name}") for name in ("task", "host", "result")
+        )
+        name = task.get_name().split(" : ")[-1]
+        self.results.append((name, host.get_name(), json.loads(self._dump_results(found))))
 
     v2_runner_on_ok = v2_runner_on_unreachable = v2_runner_on_skipped = _add
 

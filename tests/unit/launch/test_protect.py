@@ -42,7 +42,7 @@ def check(
 
     monkeypatch.setattr(players, "run_playbook", run_playbook)
     fleet = make_fleet(make_connections(receipt), received=received)
-    made = Player(fleet=fleet, variables=lambda: {"flambe_version": "0.4.17"}, logs=Path())
+    made = Player(fleet=fleet, variables=lambda: {"cluster_name": "c", "flambe_version": "0.4.17"}, logs=Path())
     protect(made, make_runtime("flambe"), cluster="demo", job=JOB, play_all=play_all)
     return called, received
 
@@ -50,7 +50,7 @@ def check(
 def test_the_roles_that_may_end_a_job_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     called, received = check(monkeypatch)
     assert (called["name"], called["check"], called["tags"]) == ("site.yml", True, ["flambe", "ray_node"])
-    variables = called["inventory"]["all"]["vars"]
+    variables = called["inventory"]["all"]["children"]["c"]["vars"]
     assert variables["flambe_unless_active"] == "flambe-ray.service"
     assert (variables["ray_node_restart"], variables["flambe_version"]) == (False, "0.4.17")
     [notice] = received

@@ -19,7 +19,7 @@ from settings import Settings
 
 def main():
     """Parse the command line and run the command."""
-    parser = argparse.ArgumentParser(prog="flambe-run", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="flambe-run", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--settings", required=True, help="the JSON file written by the role")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("state", help="print the state of the last job")

@@ -19,7 +19,7 @@ from flambe_idle_shutdown.settings import Settings
 
 def main():
     """Parse the command line and run the command."""
-    parser = argparse.ArgumentParser(prog="idle-shutdown", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="idle-shutdown", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--settings", required=True, help="the JSON file with the settings")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check", help="look at this host once; power it off if it was idle for long enough")

@@ -43,7 +43,7 @@ def read_settings(words):
 
 def make_parser():
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(prog="ray-jobs", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="ray-jobs", description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("prepare", help="check the job in the JSON document on standard input, and make its folder")
     commands.add_parser("submit", help="start the prepared job in the JSON document on standard input")

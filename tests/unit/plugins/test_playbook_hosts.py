@@ -1,0 +1,76 @@
+"""The hosts of the playbooks: groups by variables, several clusters, and an error if no host matches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flambe_ansible.paths import collection
+
+SITE = collection() / "playbooks/site.yml"
+FOREIGN = "[controllers]\nhead\n[gpu_boxes]\nbox\n[web]\nw1\n"
+TWO = "[orchestrator]\na1\nb1\n[factories]\na2\nb2\n[a]\na1\na2\n[b]\nb1\nb2\n"
+GROUPED = TWO + "[a:vars]\nflambe_cluster_group=a\n[b:vars]\nflambe_cluster_group=b\n"
+NAMES = {"head", "box", "w1", "a1", "a2", "b1", "b2"}
+NAMED = ("-e", "flambe_cluster_orchestrator_group=controllers", "-e", "flambe_cluster_factories_group=gpu_boxes")
+
+
+def play(folder: Path, inventory: str, *arguments: str, playbook: str | Path = SITE) -> tuple[int, str]:
+    """Run a playbook from another folder; only the tasks that connect to no host."""
+    (folder / "hosts.ini").write_text(f"{inventory}\n[all:vars]\nansible_connection=local\n")
+    (folder / "ansible.cfg").touch()
+    argv = [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.ini", str(playbook), "--tags", "none", *arguments]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "COLUMNS": "1000"}
+    done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("inventory", "arguments", "hosts"),
+    [
+        (FOREIGN, NAMED, "head box"),
+        (FOREIGN, (*NAMED, "--limit", "box"), "box"),
+        (GROUPED, ("--limit", "b"), "b1 b2"),
+        (GROUPED, ("--limit", "a2"), "a2"),
+    ],
+    ids=["groups by variables", "limited", "one of two clusters", "one host of two clusters"],
+)
+def test_the_site_is_played_on_its_hosts(
+    tmp_path: Path, inventory: str, arguments: tuple[str, ...], hosts: str
+) -> None:
+    code, output = play(tmp_path, inventory, *arguments)
+    assert code == 0, output
+    recap = output.partition("PLAY RECAP")[2]
+    assert sorted(word for word in recap.split() if word in NAMES) == sorted(hosts.split())
+
+
+@pytest.mark.parametrize(
+    ("inventory", "arguments", "message"),
+    [
+        (FOREIGN, (), "orchestrator and factories; the groups with hosts are: controllers, gpu_boxes"),
+        (FOREIGN, (*NAMED, "--limit", "w1"), "no hosts of the groups controllers and gpu_boxes match --limit w1; "),
+        ("[factories]\none\n", (), "the group orchestrator has no hosts"),
+        (TWO, (), "several orchestrators: a1, b1; flambe_cluster_group must name the group of each cluster"),
+        (GROUPED, (), "hosts of several clusters: a1, b1, b2; play one cluster at a time, such as with --limit a"),
+    ],
+    ids=["no group", "limit", "no orchestrator", "no cluster groups", "two clusters"],
+)  # fmt: skip
+def test_other_hosts_are_an_error(tmp_path: Path, inventory: str, arguments: tuple[str, ...], message: str) -> None:
+    code, output = play(tmp_path, inventory, *arguments)
+    assert code != 0
+    assert message in output
+
+
+@pytest.mark.parametrize("name", ["submit.yml", "runnable.yml"])
+def test_the_other_playbooks_fail_without_hosts_as_well(tmp_path: Path, name: str) -> None:
+    code, output = play(tmp_path, FOREIGN, playbook=SITE.with_name(name))
+    assert code != 0
+    assert "no hosts of the groups orchestrator" in output
+
+
+def test_a_syntax_check_needs_no_inventory(tmp_path: Path) -> None:
+    assert play(tmp_path, "", "--syntax-check")[0] == 0
