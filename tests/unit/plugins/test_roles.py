@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from flambe_ansible.paths import collection
+from flambe_ansible.paths import collection, collections_root
+from tests.roles.examples import read_example
 
 FORMER = ("extensions", "runner", "secrets")
 ROLES = sorted(path for path in (collection() / "roles").iterdir() if path.name not in FORMER)
@@ -117,3 +121,13 @@ def test_the_site_ends_after_each_role_that_failed_on_the_orchestrator() -> None
     assert all("ansible.builtin.import_role" in task for task in roles)
     assert all((task["ansible.builtin.meta"], task["tags"]) == ("end_host", ["always"]) for task in ends)
     assert len(roles) == len(ends) + 1
+
+
+def test_the_examples_in_the_readmes_are_playbooks(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{role.name}.yml" for role in ROLES]
+    for path in paths:
+        path.write_text(read_example(path.stem))
+    argv = [sys.executable, "-m", "ansible", "playbook", "--syntax-check", "-i", "workers,head,gpu_boxes,"]
+    env = {**os.environ, "HOME": str(tmp_path), "ANSIBLE_COLLECTIONS_PATH": str(collections_root())}
+    done = subprocess.run([*argv, *paths], env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
