@@ -63,7 +63,7 @@ def find_wrong_type(name, option, value):
     if kind == "dict" and not isinstance(value, dict):
         return "a dictionary"
     if kind in ("str", "path") and not is_text(value):
-        return next((expected for end, (_, expected) in _PATTERNS.items() if name.endswith(end)), "a string in quotes")
+        return next((one[1] for end, one in _PATTERNS.items() if name.endswith(end)), "a string in quotes")
     return ""
 
 

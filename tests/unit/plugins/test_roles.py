@@ -105,8 +105,8 @@ def test_the_former_name_of_a_role_plays_it_and_its_former_variables_are_accepte
 @each_role
 def test_the_readme_describes_the_variable_that_the_role_sets(role: Path) -> None:
     public = {task["register"] for task in tasks(role) if not task.get("register", "__").startswith("__")}
-    assert public <= {f"{role.name}_info"}
-    assert not public or f"the variable `{role.name}_info` of each host has" in (role / "README.md").read_text()
+    assert public == {f"{role.name}_info"}
+    assert f"the variable `{role.name}_info` of each host has" in (role / "README.md").read_text()
 
 
 def test_every_role_of_the_site_has_its_tag() -> None:
@@ -131,3 +131,13 @@ def test_the_examples_in_the_readmes_are_playbooks(tmp_path: Path) -> None:
     env = {**os.environ, "HOME": str(tmp_path), "ANSIBLE_COLLECTIONS_PATH": str(collections_root())}
     done = subprocess.run([*argv, *paths], env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_example_in_a_readme_is_played_by_a_role_test() -> None:
+    source = "".join(path.read_text() for path in (collection() / "tests/roles").glob("test_*.py"))
+    played = {
+        name
+        for call in re.findall(r"(?:read|join)_examples?\(([^)]*)\)", source)
+        for name in re.findall(r'"(\w+)"', call)
+    }
+    assert {role.name for role in ROLES} <= played
