@@ -15,6 +15,7 @@ import time
 from ansible_collections.flambe.cluster.plugins.module_utils import session
 
 PROC = "/proc"
+SYSTEM_PYTHON = "/usr/bin/python3"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Set for another interpreter on the host, these break a runtime's Python.
 FOREIGN_PYTHON = ("PYTHONHOME", "PYTHONPATH")
@@ -46,8 +47,10 @@ class CommandTimeoutError(CommandError):
 
 
 def interpreter():
-    """Return the path of the Python that runs the module."""
-    return sys.executable or "/usr/bin/python3"
+    """Return the path of the Python that runs the module; of the system's Python the path without a version."""
+    running = sys.executable or SYSTEM_PYTHON
+    is_system = os.path.dirname(running) == os.path.dirname(SYSTEM_PYTHON)
+    return SYSTEM_PYTHON if is_system and os.path.realpath(running) == os.path.realpath(SYSTEM_PYTHON) else running
 
 
 def find(name):

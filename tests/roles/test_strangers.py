@@ -94,7 +94,7 @@ def test_the_connecting_user_behind_su_and_the_python_that_is_discovered(strange
     assert json.loads(strangers.ssh("box-b", "'/srv/my cluster/bin/ray-jobs' running"))["running"] == []
     strangers.ssh("box-a", "'/srv/my cluster-idle-shutdown/bin/idle-shutdown' show")
     units = strangers.ssh("box-a", "systemctl cat flambe-run flambe-ray-jobs flambe-idle-shutdown")
-    assert re.findall(r"^ExecStart=(\S+)", units, re.MULTILINE) == ["/usr/bin/python3.11"] * 3
+    assert re.findall(r"^ExecStart=(\S+)", units, re.MULTILINE) == ["/usr/bin/python3"] * 3
     assert units.count("User=ubuntu") == 2
     strangers.play(path, ansible_become_password="secret", idle_shutdown_enabled=False).assert_ok()
     assert strangers.ssh("box-a", "ls -d /srv/*; sudo passwd --quiet --lock root") == "/srv/my cluster\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import sys
 import time
 from pathlib import Path
 from unittest.mock import Mock, create_autospec
@@ -66,6 +67,23 @@ def test_the_module_fails_if_the_connecting_user_is_unknown(monkeypatch: pytest.
     monkeypatch.setattr(accounts, "find", Mock(side_effect=accounts.UnknownUserError))
     accounts.of_module(module)
     assert "set the user of the role" in module.fail_json.call_args.kwargs["msg"]
+
+
+@pytest.mark.parametrize(
+    ("running", "expected"), [("usr/python3.11", "usr/python3"), ("usr/python3.9", None), ("venv/python", None)]
+)
+def test_the_interpreter_of_the_module(
+    running: str, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("usr", "venv"):
+        (tmp_path / name).mkdir()
+    for name in ("usr/python3.11", "usr/python3.9"):
+        (tmp_path / name).touch()
+    for link in ("usr/python3", "venv/python"):
+        (tmp_path / link).symlink_to(tmp_path / "usr/python3.11")
+    monkeypatch.setattr(accounts, "SYSTEM_PYTHON", str(tmp_path / "usr/python3"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / running))
+    assert accounts.interpreter() == str(tmp_path / (expected or running))
 
 
 def test_find_an_unknown_user() -> None:
