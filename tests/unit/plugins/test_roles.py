@@ -76,6 +76,12 @@ def test_only_builtin_modules_and_those_of_the_collection(role: Path) -> None:
 
 
 @each_role
+def test_the_first_module_of_a_role_checks_its_variables(role: Path) -> None:
+    modules = [module for task in tasks(role) for module in task if module.startswith("flambe.cluster.")]
+    assert (collection() / f"plugins/action/{modules[0].rpartition('.')[2]}.py").is_file()
+
+
+@each_role
 def test_tasks_become_root_whatever_user_the_play_becomes(role: Path) -> None:
     assert all(task.get("become_user") == ("root" if task.get("become") else None) for task in tasks(role))
 
