@@ -100,7 +100,8 @@ def test_earlier_addresses_are_kept_if_hosts_are_outside_of_the_play() -> None:
 
 def test_hosts_of_another_cluster_in_the_same_play_use_their_own_members() -> None:
     surveyed = survey(4, ray_node_members=["node-0", "node-1"])
-    arguments, _ = send(4, "node-3", __ray_node_surveyed=surveyed, ray_node_members=["node-2", "node-3"])
+    second = {"ray_node_head": "node-2", "ray_node_members": ["node-2", "node-3"]}
+    arguments, _ = send(4, "node-3", __ray_node_surveyed=surveyed, **second)
     assert arguments["allow"] == "10.0.0.2,10.0.0.3"
 
 
