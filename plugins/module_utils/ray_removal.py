@@ -9,12 +9,12 @@ from ansible_collections.flambe.cluster.plugins.module_utils import ray_service
 from ansible_collections.flambe.cluster.plugins.module_utils.systemd import ProtectedError, has_ended
 
 
-def stop(systemd, restart=True):
-    """Stop the unit and disable its start at boot; without ``restart``, ProtectedError is raised if it runs."""
+def stop(systemd, params):
+    """Stop the unit and disable its start at boot; raises ProtectedError if it runs and must not be restarted."""
     state = systemd.show_settled()
     runs, enabled = not has_ended(state), state.get("UnitFileState") == "enabled"
-    if runs and not restart:
-        raise ProtectedError(systemd.unit, "by ray_node_state", verb="stopped")
+    if runs and not params["restart"]:
+        raise ProtectedError(systemd.unit, "ray_node_state is {}".format(params["state"]), verb="stopped")
     if runs:
         systemd.note("stop Ray")
     if enabled:
@@ -31,7 +31,7 @@ def remove(systemd, params):
     """Stop Ray and remove its unit, commands and rules of the firewall; environment, token and results are kept."""
     root = params["root"].rstrip("/")
     firewall = os.path.join(root, "bin/ray-firewall")
-    stop(systemd, params["restart"])
+    stop(systemd, params)
     systemd.remove()
     if os.path.exists(firewall) and not systemd.dry:
         ray_service.call_firewall(firewall, "stop")

@@ -13,7 +13,7 @@ import re
 from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, ray_unit, ray_versions
 
 SMALLEST_STORE = 75 * 1024 * 1024  # bytes; Ray refuses a smaller object store
-_LABEL = re.compile(r"[A-Za-z0-9_./-]+\Z")
+_LABEL = re.compile(r"[A-Za-z0-9_./-]*\Z")
 _NAMES_PORTS = "ray_node_ports"
 # The options of ``ray start`` that the role sets, and the variable for each; "" if there is none.
 _OWN_OPTIONS = {
@@ -120,7 +120,7 @@ def _check_amounts(params):
 def _check_labels(labels):
     """Check names and values of labels, which are joined by commas."""
     for name, value in labels.items():
-        if not _LABEL.match(str(name)) or not _LABEL.match(str(value)):
+        if not name or not _LABEL.match(str(name)) or not _LABEL.match(str(value)):
             yield f"ray_node_labels has {name}: {value}; expected letters, digits and the characters _ . / -"
 
 

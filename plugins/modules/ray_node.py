@@ -358,7 +358,7 @@ def end_ray(module):
         if params["state"] == "absent":
             ray_removal.remove(systemd, params)
         else:
-            ray_removal.stop(systemd, params["restart"])
+            ray_removal.stop(systemd, params)
     except ProtectedError as error:
         module.fail_json(msg=str(error), failed_step=PROTECTED)
     except (accounts.CommandError, UnitError, OSError) as error:

@@ -22,10 +22,8 @@ def make_unit(tmp_path: Path, dry: bool = False) -> Any:
 
 def end(tmp_path: Path, state: str, *, dry: bool = False) -> list[str]:
     unit = make_unit(tmp_path, dry)
-    if state == "stopped":
-        ray_removal.stop(unit)
-    else:
-        ray_removal.remove(unit, {"root": str(tmp_path), "runtime": str(tmp_path / "venv"), "restart": True})
+    params = {"root": str(tmp_path), "runtime": str(tmp_path / "venv"), "restart": True, "state": state}
+    (ray_removal.stop if state == "stopped" else ray_removal.remove)(unit, params)
     actions: list[str] = unit.actions
     return actions
 
@@ -72,6 +70,6 @@ def test_a_removed_ray_leaves_only_the_environment(tmp_path: Path, running: Syst
 
 def test_a_ray_that_must_not_be_restarted_is_not_stopped(tmp_path: Path, running: Systemctl) -> None:
     with pytest.raises(systemd.ProtectedError) as caught:
-        ray_removal.stop(make_unit(tmp_path), restart=False)
-    assert str(caught.value) == "ray.service is running and would be stopped: by ray_node_state"
+        ray_removal.stop(make_unit(tmp_path), {"restart": False, "state": "stopped"})
+    assert str(caught.value) == "ray.service is running and would be stopped: ray_node_state is stopped"
     assert running.calls == []
