@@ -96,7 +96,7 @@ def test_the_key_is_searched_once_for_all_hosts() -> None:
 )
 def test_the_holder_of_the_key_is_found(public_keys: dict[int, str], found: dict[str, Any]) -> None:
     templar = make_templar(3, "rack_factory_1", public_keys=public_keys)
-    assert templar.template(trust("{{ __cluster_keys_search }}")) == {**found, "problem": ""}
+    assert templar.template(trust("{{ __cluster_keys_search }}")) == {**found, "problem": "", "first": A}
 
 
 A, B, C = (f"rack_factory_{index}" for index in range(3))
@@ -159,7 +159,7 @@ def test_hosts_that_were_not_read_are_a_problem(
 def test_another_strategy_than_linear_is_refused(host: str, refused: bool) -> None:
     """It ignores run_once, so that the tasks that run once run on every host."""
     templar = make_templar(3, host)
-    templar.available_variables = {**templar.available_variables, "__cluster_keys_found": {"problem": ""}}
+    templar.available_variables = {**templar.available_variables, "__cluster_keys_found": {"problem": "", "first": A}}
     refusal = templar.template(trust("{{ __cluster_keys_refusal }}"))
     assert refusal == (
         "the hosts of a cluster exchange their keys: run role cluster_keys with the linear strategy" if refused else ""
