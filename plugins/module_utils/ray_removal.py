@@ -23,6 +23,7 @@ def stop(systemd, params):
         return
     if runs:
         systemd.call("stop", systemd.unit)
+        systemd.call("reset-failed", systemd.unit, check=False)  # of a Ray that ended with an error
     if enabled:
         systemd.call("disable", "--quiet", systemd.unit)
 

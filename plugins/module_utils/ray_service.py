@@ -74,6 +74,8 @@ class Node:
 
     def converge(self):
         """Bring files and unit to the wanted state."""
+        if self.params["start"]:
+            self.systemd.show_settled()
         if not self.version:
             if not self.dry:
                 raise UnitError(f"Ray is not installed in {self.runtime}")
@@ -231,7 +233,7 @@ class Node:
 
     def bring_up(self, before, text):
         """Write and enable the unit, start or restart it; does not wait."""
-        state = self.systemd.show_settled()
+        state = self.systemd.show()
         # A worker that waits for the head with an outdated ray-nodes must be restarted, too.
         waiting = state.get("ActiveState") == "activating"
         running = state.get("ActiveState") == "active" or (waiting and not self.systemd.actions)

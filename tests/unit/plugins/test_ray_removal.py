@@ -50,7 +50,7 @@ def test_a_stopped_ray_keeps_its_files(tmp_path: Path, running: Systemctl) -> No
     assert end(tmp_path, "stopped", dry=True) == ["stop Ray", "disable ray.service"]
     assert running.calls == []
     assert end(tmp_path, "stopped") == ["stop Ray", "disable ray.service"]
-    assert (running.calls, list_files(tmp_path)) == (["stop", "disable"], before)
+    assert (running.calls, list_files(tmp_path)) == (["stop", "reset-failed", "disable"], before)
     running.state = {"ActiveState": "inactive", "UnitFileState": "disabled"}
     assert end(tmp_path, "stopped") == []
 
@@ -63,7 +63,7 @@ def test_a_removed_ray_leaves_only_the_environment(tmp_path: Path, running: Syst
     assert planned[:3] == ["stop Ray", "disable ray.service", "remove ray.service"]
     assert list_files(tmp_path) == []
     assert (tmp_path / "venv/lib/python3.7/site-packages").is_dir()
-    assert running.calls == ["stop", "disable", "disable", "daemon-reload"]
+    assert running.calls == ["stop", "reset-failed", "disable", "disable", "daemon-reload"]
     running.state = {"ActiveState": "inactive", "UnitFileState": ""}
     assert end(tmp_path, "absent") == []
 
