@@ -342,7 +342,8 @@ class AWSCluster(Cluster):
             needs=Needs(
                 public=self.use_public,
                 connected=self._runtime.ray is not None,
-                capability=self._runtime.cuda_capability,
+                capability=self._cuda_limit,
+                remedy="runtime: ray supports all GPUs, and nvidia_driver: ignore uses only the CPUs",
                 on_aws=self.endpoint_url is None,
             ),
             max_price_per_hour=self.max_price_per_hour,

@@ -35,6 +35,7 @@ from flambe_ansible.findings import Finding
 from flambe_ansible.fleet import idle, records
 from flambe_ansible.fleet.access import ANSWER_TIMEOUT, Access, Limits
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.fleet.gpus import read_all
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
@@ -58,7 +59,7 @@ from flambe_ansible.jobs.jobs import FileJobs, require_jobs
 from flambe_ansible.jobs.runnables import make_file_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
-from flambe_ansible.launch import launch, lock, shrinking, status
+from flambe_ansible.launch import gpus, launch, lock, shrinking, status
 from flambe_ansible.launch.costs import Costs
 from flambe_ansible.launch.launch import FailedHost, LaunchOptions, LaunchResult
 from flambe_ansible.launch.plan import Plan, mark_replaced
@@ -110,6 +111,7 @@ class ClusterOptions(TypedDict, total=False):
     idle_cpu_percent: float
     idle_gpu_percent: float
     idle_command: str | None
+    nvidia_driver: str
 
 
 class Cluster(Runnable):
@@ -141,6 +143,8 @@ class Cluster(Runnable):
         idle_cpu_percent: A host is idle if its CPU use is below this, in percent of one CPU.
         idle_gpu_percent: A host is idle if the use of each GPU, and of its memory, is below this, in percent.
         idle_command: A command for bash; a host is not idle if it exits with 0.
+        nvidia_driver: What is done on hosts with NVIDIA GPUs: ``require`` a working driver, ``install`` it if there is
+            none, or ``ignore`` the GPUs.
         proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config``, ``none`` is no bastion.
 
     Attributes:
@@ -192,6 +196,7 @@ class Cluster(Runnable):
         idle_cpu_percent: float = 30.0,
         idle_gpu_percent: float = 5.0,
         idle_command: str | None = None,
+        nvidia_driver: str = "require",
         proxy_jump: str | None = None,
     ) -> None:
         super().__init__()
@@ -216,6 +221,7 @@ class Cluster(Runnable):
         self.idle_cpu_percent = idle_cpu_percent
         self.idle_gpu_percent = idle_gpu_percent
         self.idle_command = idle_command
+        self.nvidia_driver = nvidia_driver
         self.proxy_jump = proxy_jump
         self.observer: events.Observer = events.ignore
         self.orchestrator: OrchestratorInstance | None = None
@@ -542,16 +548,17 @@ class Cluster(Runnable):
         self._player.play(tags=["cluster_keys"])
 
     def contains_gpu_factories(self) -> bool:
-        """Return whether NVIDIA's driver lists a GPU on a factory."""
-        return any(gpus > 0 for _, gpus in self.fleet.count_devices())
+        """Return whether nvidia-smi lists a GPU on a factory."""
+        return any(self.fleet.count_gpus())
+
+    def contains_gpu_orchestrator(self) -> bool:
+        """Return whether nvidia-smi lists a GPU on the orchestrator."""
+        return self.fleet.orchestrator.contains_gpu()
 
     def get_max_resources(self) -> dict[str, int]:
         """Return what every factory has at least: ``{"cpu": N, "gpu": M}``, the smallest number of each."""
-        counted = self.fleet.count_devices()
-        return {
-            "cpu": min((cpus for cpus, _ in counted), default=0),
-            "gpu": min((gpus for _, gpus in counted), default=0),
-        }
+        counted = {"cpu": self.fleet.count_cpus(), "gpu": self.fleet.count_gpus()}
+        return {name: min(numbers, default=0) for name, numbers in counted.items()}
 
     def install_extensions_in_orchestrator(self, extensions: Mapping[str, str]) -> None:
         """Install extensions in the runtime of the orchestrator.
@@ -594,15 +601,22 @@ class Cluster(Runnable):
             SourceError: The checkout of flambe cannot be built.
         """
         version, hosts = self.resolve_runtime(), self._provider.plan()
+        known = [one.host for one in hosts.hosts if one.host]
+        planned, refused = gpus.add_to_plan(
+            mark_replaced(hosts.hosts, self._replaced),
+            records.read_gpus(self.state_dir, known),
+            limit=self._cuda_limit,
+            runtime=self._runtime.name,
+        )
         return Plan(
             cluster=self.name,
             provider=self.provider or type(self).__name__,
             region=hosts.region,
             account=hosts.account,
-            hosts=mark_replaced(hosts.hosts, self._replaced),
+            hosts=planned,
             runtime=self._runtime.name,
             version=version,
-            notes=(*version.warnings, *hosts.notes),
+            notes=(*version.warnings, *hosts.notes, *refused),
             resources=hosts.resources,
             changes=hosts.changes,
             costs=hosts.costs,
@@ -808,6 +822,9 @@ class Cluster(Runnable):
             program=launch.write_check(self._player) if self._reservation and self._reservation.held else "",
             observer=self.observer,
         )
+        found = {name: probe.gpus for name, probe in access.connections.probes.items()}
+        records.write_gpus(self.state_dir, hosts, found)
+        errors |= gpus.refuse_newer(hosts, found, limit=self._cuda_limit, runtime=self._runtime.name)
         if self._provider.records_hosts:
             records.write_hosts(self.state_dir, hosts)
         return self._unload(errors)
@@ -914,7 +931,11 @@ class Cluster(Runnable):
             location=self.location(),
             jobs=health.jobs,
             idle=health.idle,
-            notes=status.compare_clients(self._runtime, health.ray),
+            notes=(
+                *status.compare_clients(self._runtime, health.ray),
+                *status.compare_gpus(health.ray, hosts, health, self._gpu_variables),
+            ),
+            gpus=health.gpus,
             costs=self._measure_costs() if hosts else None,
             interrupted=tuple(self._provider.find_interrupted()),
         )
@@ -952,7 +973,11 @@ class Cluster(Runnable):
         """
         hosts = self.find_running()
         return launch.static_inventory(
-            hosts, self.connections, proxy_jump=self.proxy_jump, variables=self._role_variables()
+            hosts,
+            self.connections,
+            proxy_jump=self.proxy_jump,
+            variables=self._role_variables(),
+            found=records.read_gpus(self.state_dir, hosts),
         )
 
     def ssh_config(self) -> str:
@@ -1334,8 +1359,9 @@ class Cluster(Runnable):
         silent = {name: error.message for name, error in errors.items()}
         answering = [host for host in running if host.name not in errors]
         states = idle.read_states(self.connections, answering) if self._idle.enabled else {}
+        found = read_all(self.connections, answering)
         if head is None or head not in answering:
-            return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent, idle=states)
+            return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent, idle=states, gpus=found)
         fleet = self._make_fleet(self._make_orchestrator(head))
         runtime, runner = self._runtime, self._runtime.commands
         health = status.ask(
@@ -1344,7 +1370,7 @@ class Cluster(Runnable):
             (lambda: self._make_jobs(fleet)) if runtime.jobs else None,
             (lambda: ClusterJobs(fleet, runner)) if runner else None,
         )
-        return replace(health, silent=silent, idle=states)
+        return replace(health, silent=silent, idle=states, gpus=found)
 
     def _make_orchestrator(self, host: Host) -> OrchestratorInstance:
         return OrchestratorInstance(host, lambda: self._access.reach(host), self._host_work)
@@ -1386,6 +1412,7 @@ class Cluster(Runnable):
             self._version or self.resolve_runtime(),
             self.options,
             setup_cmds=self.setup_cmds,
+            nvidia_driver=self.nvidia_driver,
             setup_timeout=self.setup_timeout,
             install_timeout=self.install_timeout,
             limits=self._limits,
@@ -1404,6 +1431,20 @@ class Cluster(Runnable):
             alarm_percent=self._alarm_percent,
             has_budget=self._has_budget,
         )
+
+    @property
+    def _gpu_variables(self) -> dict[str, Any]:
+        """The role variables that decide how many GPUs Ray has."""
+        return {
+            gpus.DRIVER: self.nvidia_driver,
+            "cluster_orchestrator_resources": self.orchestrator_resources,
+            "cluster_factories_resources": self.factories_resources,
+        }
+
+    @property
+    def _cuda_limit(self) -> float | None:
+        """The highest CUDA compute capability of the factories' GPUs; None is no limit."""
+        return None if self.nvidia_driver == gpus.IGNORE else self._runtime.cuda_capability
 
     @property
     def _alarm_percent(self) -> float:

@@ -76,12 +76,14 @@ class Needs:
         public: Whether this machine connects to public addresses.
         connected: Whether the cluster does not work unless its hosts connect to each other.
         capability: The highest CUDA compute capability that the factories' GPUs may have; None is no limit.
+        remedy: How to use types with newer GPUs, in words.
         on_aws: Whether hosts run on AWS: they cost money, and need a route to the internet.
     """
 
     public: bool
     connected: bool
     capability: float | None
+    remedy: str = ""
     on_aws: bool = True
 
 
@@ -129,7 +131,9 @@ def examine(
         group = pool.submit(checks.check_security_group, subnets[0] if subnets else None)
         key = pool.submit(checks.check_key)
         roles = {
-            role: pool.submit(RoleChecks(ec2, ssm, settings, names, role, _limit(needs, role)).check_types, zones)
+            role: pool.submit(
+                RoleChecks(ec2, ssm, settings, names, role, _limit(needs, role), needs.remedy).check_types, zones
+            )
             for role in demand.counts
         }
     networks = {subnet["SubnetId"]: checks.check_public_addresses(subnet) for subnet in subnets}

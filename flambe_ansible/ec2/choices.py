@@ -33,6 +33,7 @@ class Choice:
         zone: The subnet's zone, or "" if it is unknown.
         image: The image of hosts of this type.
         public_address: Whether the hosts must request public addresses.
+        gpus: The NVIDIA GPUs of the type in words, or "".
     """
 
     type: str
@@ -40,6 +41,7 @@ class Choice:
     zone: str
     image: Image
     public_address: bool = False
+    gpus: str = ""
 
     def apply(self, settings: InstanceSettings, role: Role) -> InstanceSettings:
         """Return the settings of hosts of this combination."""
@@ -71,6 +73,7 @@ def combine(
             zone=subnet["AvailabilityZone"],
             image=result.image,
             public_address=public.get(subnet["SubnetId"], False),
+            gpus=result.gpus,
         )
         for kind, result in types.items()
         for subnet in subnets

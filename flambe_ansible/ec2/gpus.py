@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from flambe_ansible.hosts import GPU_TYPE
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import InstanceTypeInfoTypeDef
+    from mypy_boto3_ec2.type_defs import GpuDeviceInfoTypeDef, InstanceTypeInfoTypeDef
 
-# CUDA compute capabilities, from https://developer.nvidia.com/cuda-gpus. A GPU that is missing here is newer.
+# CUDA compute capabilities, from https://developer.nvidia.com/cuda-gpus, by the names of DescribeInstanceTypes:
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GpuDeviceInfo.html. A GPU that is missing here is newer.
 CAPABILITIES = {
     "K520": 3.0,
     "K80": 3.7,
@@ -26,6 +27,9 @@ CAPABILITIES = {
     "H100": 9.0,
     "H200": 9.0,
     "B200": 10.0,
+    "B300": 10.3,
+    "RTX PRO 4500": 12.0,
+    "RTX PRO Server 6000": 12.0,
 }
 NEWEST = 99.0
 RETIRED = frozenset({"g2", "g3", "g3s", "p2", "p3", "p3dn"})  # AWS has retired these families
@@ -33,9 +37,19 @@ RETIRED = frozenset({"g2", "g3", "g3s", "p2", "p3", "p3dn"})  # AWS has retired 
 
 def read_capability(info: InstanceTypeInfoTypeDef) -> float | None:
     """Return the compute capability of a type's NVIDIA GPUs; None if it has none."""
-    gpus = info.get("GpuInfo", {}).get("Gpus", [])
-    names = [gpu.get("Name", "") for gpu in gpus if gpu.get("Manufacturer", "").upper() == "NVIDIA"]
+    names = [gpu.get("Name", "") for gpu in _list_nvidia(info)]
     return max((CAPABILITIES.get(name, NEWEST) for name in names), default=None)
+
+
+def describe(info: InstanceTypeInfoTypeDef) -> str:
+    """Describe the NVIDIA GPUs of a type: ``4 x T4, 16 GiB``; "" if it has none."""
+    parts = []
+    for gpu in _list_nvidia(info):
+        memory = gpu.get("MemoryInfo", {}).get("SizeInMiB", 0)
+        parts.append(
+            f"{gpu.get('Count', 1)} x {gpu.get('Name', 'NVIDIA')}{f', {memory / 1024:.0f} GiB' if memory else ''}"
+        )
+    return "; ".join(parts)
 
 
 def has_gpu_name(instance_type: str) -> bool:
@@ -66,3 +80,8 @@ def _is_retired(instance_type: str) -> bool:
 
 def _find_similar(wanted: str, names: list[str]) -> list[str]:
     return difflib.get_close_matches(wanted, names, n=1)
+
+
+def _list_nvidia(info: InstanceTypeInfoTypeDef) -> list[GpuDeviceInfoTypeDef]:
+    gpus = info.get("GpuInfo", {}).get("Gpus", [])
+    return [gpu for gpu in gpus if gpu.get("Manufacturer", "").upper() == "NVIDIA"]

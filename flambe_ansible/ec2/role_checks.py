@@ -32,6 +32,7 @@ class TypeResult:
         notes: Messages for the user.
         zones: The zones that offer it.
         unoffered: Whether the only problem is that no zone offers it.
+        gpus: Its NVIDIA GPUs in words, or "".
     """
 
     image: Image | None = None
@@ -39,11 +40,16 @@ class TypeResult:
     notes: list[str] = field(default_factory=list)
     zones: Sequence[str] = ()
     unoffered: bool = False
+    gpus: str = ""
 
 
 @dataclass(frozen=True)
 class RoleChecks:
-    """The checks of one role; ``capability`` is the highest CUDA compute capability of its GPUs, None for no limit."""
+    """The checks of one role.
+
+    ``capability`` is the highest CUDA compute capability of its GPUs, None for no limit; ``remedy`` says how to use
+    types with newer ones.
+    """
 
     ec2: EC2Client
     ssm: SSMClient
@@ -51,6 +57,7 @@ class RoleChecks:
     names: SettingNames
     role: Role
     capability: float | None
+    remedy: str = ""
 
     def check_types(self, zones: Sequence[str]) -> dict[str, TypeResult]:
         """Check all types of the role; one that no zone offers is left out, with a note, if another one can be used."""
@@ -65,7 +72,7 @@ class RoleChecks:
         """Check one instance type and its image, and that they fit together; without zones, none is compared."""
         name, result = self.names.types[self.role], TypeResult()
         info, result.problems = look_up(lambda: api.describe_instance_type(self.ec2, kind), name, kind)
-        exists = info is not None
+        exists, result.gpus = info is not None, gpus.describe(info) if info else ""
         result.zones = [zone for zone in zones if kind in api.list_offered_types(self.ec2, zone, kind)]
         if zones and not result.zones:
             where = f"{zones[0]}, the zone of the subnet, does not offer" if len(zones) == 1 else "no zone offers"
@@ -77,9 +84,9 @@ class RoleChecks:
             message = f"{kind} is not an {' or '.join(accepted)} machine"
             result.problems.append(make_problem(name, message, expected=f"an {' or '.join(accepted)} instance type"))
         if info and self.capability and (gpus.read_capability(info) or 0.0) > self.capability:
-            message = f"the GPUs of {kind} are newer than the runtime supports (CUDA compute capability "
-            message += f"{self.capability})"
-            expected = "a type with older GPUs, or none"
+            message = f"the GPUs of {kind} ({gpus.describe(info)}) are newer than the runtime supports (CUDA compute "
+            message += f"capability {self.capability})"
+            expected = f"a type with older GPUs, or none{f'; {self.remedy}' if self.remedy else ''}"
             suggestion = self._suggest_type(kind, zones[0] if zones else "")
             result.problems.append(make_problem(name, message, expected=expected, suggestion=suggestion))
         unoffered = bool(zones and exists and not result.zones)

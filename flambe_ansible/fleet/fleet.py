@@ -14,6 +14,7 @@ from flambe_ansible.events import Notice, Observer, Status, StepEvent, ignore
 from flambe_ansible.fleet import copying
 from flambe_ansible.fleet.copying import KEY_FILE
 from flambe_ansible.fleet.instance import Instance, below_home
+from flambe_ansible.gpus import HostGpus
 from flambe_ansible.hosts import Host
 from flambe_ansible.runnable.environment import RemoteEnvironment
 from flambe_ansible.sources.content import MB, UPLOAD_WARN_LIMIT_MB, size
@@ -58,6 +59,11 @@ class Fleet:
         return [self.orchestrator, *self.factories]
 
     @property
+    def gpus(self) -> dict[str, HostGpus]:
+        """The GPUs of the hosts that were probed, by name."""
+        return {name: probe.gpus for name, probe in self.connections.probes.items()}
+
+    @property
     def home(self) -> str:
         """The home folder of the cluster's user on the orchestrator."""
         return self.orchestrator.get_home_path()
@@ -76,11 +82,22 @@ class Fleet:
         for command in setup_cmds:
             self.run_all(f"bash -c {shlex.quote(command)} </dev/null")
 
-    def count_devices(self) -> list[tuple[int, int]]:
-        """Return the number of CPUs and GPUs of each factory."""
+    def count_cpus(self) -> list[int]:
+        """Return the number of CPUs of each factory."""
+        return self._on_factories(lambda instance: instance.num_cpus())
+
+    def count_gpus(self) -> list[int]:
+        """Return the number of GPUs of each factory, as nvidia-smi lists them.
+
+        Raises:
+            RemoteCommandError: It did not answer on a factory.
+        """
+        return self._on_factories(lambda instance: instance.num_gpus())
+
+    def _on_factories(self, work: Callable[[Instance], Result]) -> list[Result]:
+        """Call a function for every factory at once; return the results by index."""
         instances = {one.name: one for one in self.factories}
-        counted = on_each([one.data for one in self.factories], lambda host: instances[host.name].count_devices())
-        return list(counted.values())
+        return list(on_each([one.data for one in self.factories], lambda host: work(instances[host.name])).values())
 
     def has_same_key(self) -> bool:
         """Return whether all hosts have the same cluster key pair."""

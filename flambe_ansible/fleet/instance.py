@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError, RemoteCommandError
+from flambe_ansible.fleet.gpus import read_gpus
+from flambe_ansible.gpus import GpuState, HostGpus
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import Completed, Connections, Patience
-
-# Prints the number of CPUs that the user may use, and the number of GPUs that NVIDIA's driver lists.
-_COUNT_DEVICES = "nproc; { ls /proc/driver/nvidia/gpus || nvidia-smi -L | grep '^GPU '; } 2>/dev/null | wc -l"
 
 _MARK = "flambe-answer-begins"
 _UP = Patience(seconds=10.0, reach=2.0)
@@ -191,21 +190,28 @@ class Instance:
         else:
             self.run(f"cd && rm -rf -- {path}")
 
-    def count_devices(self) -> tuple[int, int]:
-        """Return the number of CPUs that the user may use and of GPUs that NVIDIA's driver lists."""
-        cpus, gpus = self.ask(_COUNT_DEVICES).split()
-        return int(cpus), int(gpus)
+    def get_gpus(self) -> HostGpus:
+        """Return the GPUs of this host, as nvidia-smi lists them."""
+        return read_gpus(self._connections(), self.data)
 
     def num_cpus(self) -> int:
         """Return the number of CPUs that the user may use."""
-        return self.count_devices()[0]
+        return int(self.ask("nproc"))
 
     def num_gpus(self) -> int:
-        """Return the number of GPUs that NVIDIA's driver lists."""
-        return self.count_devices()[1]
+        """Return the number of GPUs that nvidia-smi lists.
+
+        Raises:
+            RemoteCommandError: It did not answer in time.
+        """
+        found = self.get_gpus()
+        if found.state in (GpuState.TIMEOUT, GpuState.UNKNOWN):
+            message = f"{self.name}: {found.error or 'its GPUs could not be read'}"
+            raise RemoteCommandError(message, host=self.name, command="nvidia-smi", returncode=1, output=found.error)
+        return len(found.gpus)
 
     def contains_gpu(self) -> bool:
-        """Return whether NVIDIA's driver lists a GPU."""
+        """Return whether nvidia-smi lists a GPU."""
         return self.num_gpus() > 0
 
     def send(self, local: str | Path, remote: str) -> None:

@@ -61,9 +61,16 @@ class Player:
         hosts = self.fleet.hosts
         if absent and not limit:
             limit = [host.name for host in hosts]
-        connection = {host.name: self.fleet.connections.ansible_variables(host) for host in hosts}
+        connections, found = self.fleet.connections, self.fleet.gpus
+        connection = {
+            host.name: {
+                **connections.ansible_variables(host),
+                **(found[host.name].variables() if host.name in found else {}),
+            }
+            for host in hosts
+        }
         wanted = {**self.variables(), **(variables or {})}
-        with ActivityObserver(self.fleet.connections, hosts, self.fleet.observer) as observer:
+        with ActivityObserver(connections, hosts, self.fleet.observer) as observer:
             return run_playbook(
                 playbook,
                 inventory=inventory.build([*hosts, *absent], connection=connection, variables=wanted),

@@ -16,10 +16,12 @@ from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.idle import IdleOptions, restart_command
 from flambe_ansible.fleet.player import SITE, Player
 from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles
+from flambe_ansible.gpus import HostGpus
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.sites import listen_address
 from flambe_ansible.jobs.state import JobState
+from flambe_ansible.launch import gpus
 from flambe_ansible.launch.verifying import Selection, inspect
 from flambe_ansible.playbooks import HostResult, count_rounds
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
@@ -103,6 +105,7 @@ def role_variables(
     options: LaunchOptions,
     *,
     setup_cmds: Sequence[str] | None,
+    nvidia_driver: str,
     setup_timeout: float,
     install_timeout: float,
     limits: Limits,
@@ -119,6 +122,7 @@ def role_variables(
         "setup_cmds_commands": list(setup_cmds or []),
         "setup_cmds_timeout": setup_timeout,
         "setup_cmds_rerun": options.rerun_setup,
+        gpus.DRIVER: nvidia_driver,
         **_limit_ray(runtime, limits, hosts),
         **runtime.variables(version),
         "tensorboard_host": listen_address(expose=expose_sites),
@@ -149,9 +153,14 @@ def _list_install_limits(runtime: Runtime) -> list[str]:
 
 
 def static_inventory(
-    hosts: Sequence[Host], connections: Connections, *, proxy_jump: str | None, variables: Mapping[str, Any]
+    hosts: Sequence[Host],
+    connections: Connections,
+    *,
+    proxy_jump: str | None,
+    variables: Mapping[str, Any],
+    found: Mapping[str, HostGpus],
 ) -> dict[str, Any]:
-    """Return an Ansible inventory of hosts that does not depend on open connections."""
+    """Return an Ansible inventory of hosts, with their GPUs, that does not depend on open connections."""
     connection = Connections.static_variables(
         hosts,
         username=connections.username,
@@ -159,7 +168,8 @@ def static_inventory(
         known_hosts=connections.known_hosts,
         proxy_jump=proxy_jump,
     )
-    return inventory.build(hosts, connection=connection, variables=variables)
+    own = {name: {**one, **(found[name].variables() if name in found else {})} for name, one in connection.items()}
+    return inventory.build(hosts, connection=own, variables=variables)
 
 
 def protect(
@@ -249,6 +259,7 @@ def converge(
     nodes = None
     if runtime.ray:
         nodes, lost = _check_ray(fleet, runtime.ray, ready)
+        lost += _check_gpus(receipts, runtime.ray, nodes, keep_ready(ready, lost))
         failed += lost
         ready = keep_ready(ready, failed)
     receipts.write(
@@ -324,3 +335,22 @@ def _check_ray(fleet: Fleet, ray: RayService, hosts: Sequence[Host]) -> tuple[Ra
     if fleet.head in missing:
         raise error
     return nodes, [FailedHost(host=host, error=error) for host in missing]
+
+
+def _check_gpus(receipts: Receipts, ray: RayService, nodes: RayNodes, hosts: Sequence[Host]) -> list[FailedHost]:
+    """Return the factories on which Ray has fewer GPUs than nvidia-smi lists.
+
+    Raises:
+        RayError: The orchestrator has.
+    """
+    fleet, roles = receipts.fleet, gpus.list_counted_roles(receipts.variables)
+    compared = gpus.compare_with_ray(nodes, hosts, fleet.gpus, roles=roles)
+    lacking = {name: pair for name, pair in compared.items() if pair[0] < pair[1]}
+    if not lacking:
+        return []
+    error = gpus.make_error(lacking, unit=ray.unit)
+    for name in lacking:
+        fleet.observer(events.StepEvent(host=name, step="ray", status=events.Status.FAILED, detail=error.message))
+    if fleet.head.name in lacking:
+        raise error
+    return [FailedHost(host=host, error=error) for host in hosts if host.name in lacking]

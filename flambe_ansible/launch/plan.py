@@ -68,6 +68,7 @@ class PlannedHost:
         volume: Its root volume in words, such as ``gp2, 100 GB, encrypted``.
         changes: The differences between the host and the configuration.
         price: What it costs, or None if the provider has no prices.
+        gpus: Its NVIDIA GPUs in words: those of its type, or what nvidia-smi listed at the last launch; "" if unknown.
     """
 
     name: str
@@ -80,6 +81,7 @@ class PlannedHost:
     volume: str = ""
     changes: tuple[Change, ...] = ()
     price: HostPrice | None = None
+    gpus: str = ""
 
     @property
     def changes_in_place(self) -> bool:

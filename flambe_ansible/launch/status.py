@@ -12,11 +12,13 @@ from flambe_ansible.fleet import reservation
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.idle import IdleState
 from flambe_ansible.fleet.reservation import Holder
+from flambe_ansible.gpus import HostGpus
 from flambe_ansible.hosts import Host, HostState, Location, Role
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs
 from flambe_ansible.jobs.jobs import FileJobs
 from flambe_ansible.jobs.state import JobState
+from flambe_ansible.launch import gpus
 from flambe_ansible.launch.costs import Costs
 from flambe_ansible.runtimes import Runtime, ray_versions
 from flambe_ansible.runtimes.ray_service import RayNodes
@@ -56,6 +58,7 @@ class Health:
         reserved: Who has reserved the cluster, or None.
         silent: Why running hosts did not answer, by name.
         idle: The last check of each host that may end itself, by name.
+        gpus: The GPUs of each host that answered, by name.
     """
 
     prepared: bool = False
@@ -66,6 +69,7 @@ class Health:
     reserved: Holder | None = None
     silent: Mapping[str, str] = field(default_factory=dict)
     idle: Mapping[str, IdleState] = field(default_factory=dict)
+    gpus: Mapping[str, HostGpus] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,7 @@ class ClusterStatus:
         notes: How this machine does not fit the cluster.
         costs: What the hosts cost; None if they have no prices.
         interrupted: The hosts that the provider ended by itself and that were not replaced since.
+        gpus: The GPUs of each host that answered, by name.
     """
 
     name: str
@@ -109,6 +114,7 @@ class ClusterStatus:
     notes: tuple[str, ...] = ()
     costs: Costs | None = None
     interrupted: tuple[Host, ...] = ()
+    gpus: Mapping[str, HostGpus] = field(default_factory=dict)
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -156,6 +162,7 @@ class ClusterStatus:
             "ray": bool(self.ray and host.private_ip in self.ray.addresses),
             "error": self.silent.get(host.name, ""),
             "idle": self.idle[host.name].to_dict() if host.name in self.idle else None,
+            "gpus": self.gpus[host.name].to_dict() if host.name in self.gpus else None,
         }
 
 
@@ -176,6 +183,16 @@ def ask(
         return Health(prepared=prepared, ray=nodes, job=last, jobs=active, reserved=holder)
     except FlambeAnsibleError as error:
         return Health(unreachable=error.message)
+
+
+def compare_gpus(
+    nodes: RayNodes | None, hosts: Sequence[Host], health: Health, variables: Mapping[str, Any]
+) -> list[str]:
+    """Describe the hosts on which Ray has another number of GPUs than nvidia-smi; see ``gpus.compare_with_ray``."""
+    if nodes is None:
+        return []
+    different = gpus.compare_with_ray(nodes, hosts, health.gpus, roles=gpus.list_counted_roles(variables))
+    return [f"{name}: {gpus.describe_difference(*pair)}; launch again" for name, pair in different.items()]
 
 
 def compare_clients(runtime: Runtime, nodes: RayNodes | None) -> tuple[str, ...]:

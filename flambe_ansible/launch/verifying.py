@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from flambe_ansible import events
 from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles, read_relations
-from flambe_ansible.hosts import Host
+from flambe_ansible.launch import gpus
 from flambe_ansible.runtimes import Runtime
 from flambe_ansible.runtimes.ray_service import RayNodes
 
@@ -76,7 +76,7 @@ def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer =
         observer(events.StepEvent(host=name, step="verify", status=events.Status.OK, seconds=seconds))
     if runtime.ray and found.unchanged:
         nodes = runtime.ray.ask(fleet.connections, fleet.head)
-        found = _mark_missing(replace(found, nodes=nodes), nodes.find_missing(fleet.hosts), runtime.ray.tag)
+        found = _mark(replace(found, nodes=nodes), _find_differences(receipts, nodes), runtime.ray.tag)
     for name, one in found.hosts.items():
         if one.differs:
             observer(events.Notice(message=f"{name}: {one}"))
@@ -85,9 +85,16 @@ def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer =
     return found
 
 
-def _mark_missing(found: Findings, missing: Sequence[Host], role: str) -> Findings:
-    """Mark the hosts without a live node: they differ in the role of Ray."""
-    marked = {
-        host.name: replace(found.hosts[host.name], differs={role: "Ray has no live node on it"}) for host in missing
-    }
+def _find_differences(receipts: Receipts, nodes: RayNodes) -> dict[str, str]:
+    """Return how Ray differs from what it should be, by host name: no live node, or another number of GPUs."""
+    hosts, found = receipts.fleet.hosts, receipts.fleet.gpus
+    roles = gpus.list_counted_roles(receipts.variables)
+    numbers = gpus.compare_with_ray(nodes, hosts, found, roles=roles)
+    differences = {name: gpus.describe_difference(*pair) for name, pair in numbers.items()}
+    return {host.name: "Ray has no live node on it" for host in nodes.find_missing(hosts)} | differences
+
+
+def _mark(found: Findings, differences: Mapping[str, str], role: str) -> Findings:
+    """Mark hosts that differ in a role."""
+    marked = {name: replace(found.hosts[name], differs={role: text}) for name, text in differences.items()}
     return replace(found, hosts={**found.hosts, **marked})

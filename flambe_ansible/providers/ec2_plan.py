@@ -35,6 +35,7 @@ def plan_hosts(
                 image=choice.image.id,
                 image_name=choice.image.origin,
                 volume=settings.volume,
+                gpus=choice.gpus,
             )
             for index in indices
         ]

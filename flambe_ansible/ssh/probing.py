@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from flambe_ansible import gpus
 from flambe_ansible.errors import UnsupportedHostError
+from flambe_ansible.gpus import HostGpus
 
 MACHINES = ("x86_64",)  # uname -m
 MINIMUM_PYTHON = (3, 8)  # the script compares it too
@@ -14,6 +16,7 @@ MINIMUM_RELEASES = {"debian": (12,), "ubuntu": (22, 4)}
 CLOUD_INIT_SECONDS = 600
 
 # Prints name=value lines. POSIX sh; reads no input and changes nothing. The Python is the first one that is new enough.
+# The GPUs are listed while the other facts are collected: nvidia-smi may take seconds, or not answer.
 _SCRIPT = r"""
 export LC_ALL=C PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 report() { printf 'probe:%s=%s\n' "$1" "$2"; }
@@ -27,6 +30,17 @@ for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.
   report python "$version $path"
   case $version in 3.[89].*|3.[1-9][0-9]*) usable=$path; break ;; esac
 done
+list_gpus() {
+if [ -n "$usable" ]; then "$usable" -I - 2>/dev/null <<'@MARK@'
+@GPUS@
+@MARK@
+fi
+}
+run_program() {
+:
+@PROGRAM@
+}
+list_gpus | {
 report machine "$(uname -m)"
 report uid "$(id -u)"
 if [ "$(id -u)" = 0 ] || reason=$(sudo -n true 2>&1 </dev/null); then report sudo yes; fi
@@ -39,19 +53,20 @@ addresses=$(hostname -I 2>/dev/null || ip -o -4 addr show scope global | awk '{s
 report addresses "$(echo $addresses)"
 report cpus "$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
 report memory "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
-gpus=0
-for gpu in /proc/driver/nvidia/gpus/*; do if [ -e "$gpu" ]; then gpus=$((gpus + 1)); fi; done
-if [ "$gpus" = 0 ]; then gpus=$(timeout 30 nvidia-smi -L 2>/dev/null </dev/null | grep -c '^GPU '); fi
-report gpus "$gpus"
+output=$(run_program)
+report gpus "$(cat)"
 report end yes
-@PROGRAM@exit 0
+if [ -n "$output" ]; then printf '%s\n' "$output"; fi
+}
+exit 0
 """.replace("@CLOUD_INIT_SECONDS@", str(CLOUD_INIT_SECONDS))
 _PROGRAM = """\
 if [ -n "$usable" ]; then sudo -n "$usable" -I - <<'@MARK@'
 @TEXT@
 @MARK@
 fi
-""".replace("@MARK@", "flambe-program-end")
+"""
+_MARK = "flambe-program-end"
 _END = "probe:end=yes\n"
 
 
@@ -72,16 +87,14 @@ class Probe:
     addresses: tuple[str, ...] = ()  # its addresses, without loopback
     cpus: int = 0  # usable ones
     memory: int = 0  # RAM in KiB
-    gpus: int = 0  # NVIDIA GPUs with a loaded driver
+    gpus: HostGpus = field(default_factory=HostGpus)  # NVIDIA's
     cloud_init: str = ""  # done, degraded (recoverable errors), error, unfinished; "" without cloud-init
 
 
 def write_script(program: str = "") -> str:
     """Return the script; it ends with a program for the host's Python, which runs as root."""
-    return _SCRIPT.replace("@PROGRAM@", _PROGRAM.replace("@TEXT@", program) if program else "")
-
-
-SCRIPT = write_script()
+    script = _SCRIPT.replace("@PROGRAM@", _PROGRAM if program else "").replace("@MARK@", _MARK)
+    return script.replace("@GPUS@", gpus.read_program()).replace("@TEXT@", program)
 
 
 def read_program_output(output: str) -> str:
@@ -110,7 +123,7 @@ def parse(output: str) -> Probe:
         addresses=tuple(values.get("addresses", "").split()),
         cpus=_number(values.get("cpus")),
         memory=_number(values.get("memory")),
-        gpus=_number(values.get("gpus")),
+        gpus=gpus.parse(values.get("gpus", "")),
         cloud_init=_CLOUD_INIT.get(values["cloud_init"], "error") if "cloud_init" in values else "",
     )
 

@@ -168,6 +168,17 @@ EXTRA_FIELDS = (
         rule=rules.within(1, 100),
     ),
     Field(
+        name="nvidia_driver",
+        expected="require, install or ignore",
+        doc=(
+            "Hosts with NVIDIA GPUs: `require` a working driver; `install` it from the distribution if there is none;"
+            " `ignore` the GPUs, so that Ray has none."
+        ),
+        default="require",
+        rule=rules.choice("require", "install", "ignore"),
+        change_note="Ray may restart",
+    ),
+    Field(
         name="idle_command",
         expected="one command for bash",
         doc="A check of your own, run on each host as `username` every minute: exit code 0 means that it is busy.",

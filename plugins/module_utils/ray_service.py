@@ -14,6 +14,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils import account as a
 from ansible_collections.flambe.cluster.plugins.module_utils import (
     cluster_ssh,
     files,
+    nvidia_smi,
     ports,
     progress,
     ray_firewall,
@@ -207,7 +208,7 @@ class Node:
         head = self.params["head"]
         # Without the package Ray refuses the option.
         client_port = self.params["client_port"] if CLIENT_PACKAGE in self.packages else 0
-        settings = {**self.params, "client_port": client_port}
+        settings = {**self.params, "client_port": client_port, "resources": self.find_resources()}
         options = ray_unit.start_options(self.version, head, self.address, self.head_address, settings)
         wait = [self.command, "--wait", "--timeout", str(ray_unit.HEAD_TIMEOUT)]
         return ray_unit.unit_text(
@@ -226,6 +227,13 @@ class Node:
             variables=self.token_variables(),
             restart=self.rejoins,
         )
+
+    def find_resources(self):
+        """Return the resources of this host; its GPUs are those that nvidia-smi lists unless they are set."""
+        given = self.params["resources"]
+        if "GPU" in given:
+            return given
+        return ray_unit.add_gpus(given, nvidia_smi.count_usable(), files.read(self.systemd.path))
 
     def firewall_command(self, command):
         """Return the command of the unit for the firewall, which runs as root and may fail; none if it is off."""

@@ -89,6 +89,17 @@ def list_ports(version, head, settings):
     return sorted({int(one) for one in (*ports, *named.values()) if int(one) not in inside}) + workers
 
 
+def add_gpus(resources, number, before):
+    """Add the GPUs that nvidia-smi lists to the resources of a host.
+
+    If it gives no number, the number in the present unit's text is kept; without one Ray detects them by itself.
+    """
+    if number is None:
+        present = re.search(r"--num-gpus=(\d+)", before or "")
+        number = int(present.group(1)) if present else 0
+    return {**({"GPU": number} if number else {}), **resources}
+
+
 def _resource_options(version, head, settings):
     """Write the options for resources and labels; a head has ``head_cpus`` CPUs."""
     resources = {**({"CPU": settings["head_cpus"]} if head else {}), **settings["resources"]}

@@ -93,7 +93,8 @@ options:
     type: int
     default: 0
   resources:
-    description: The resources of this host.
+    description: >-
+      The resources of this host; C(GPU) is the number of GPUs that C(nvidia-smi) lists unless it is set.
     type: dict
     default: {}
   labels:

@@ -13,7 +13,7 @@ import flambe_ansible
 # The parts of the package, lowest first. A part imports only parts of the same level or below.
 LEVELS: list[set[str]] = [
     {"control_codes", "errors", "events", "files", "paths", "version"},
-    {"findings", "hosts", "journal", "pythons", "secrets"},
+    {"findings", "gpus", "hosts", "journal", "pythons", "secrets"},
     {"sources", "ssh", "validation"},
     {"config", "ec2", "lab", "runnable"},
     {"inventory", "playbook_events", "playbook_guard", "playbooks"},

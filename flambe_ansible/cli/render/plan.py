@@ -60,7 +60,8 @@ def write_question(plan: Plan) -> str:
 
 def _render_facts(plan: Plan) -> RenderableType:
     grid = make_grid()
-    for label, value in _describe(plan, "image", _name_image) + _describe(plan, "disk", lambda host: host.volume):
+    rows = _describe(plan, "image", _name_image) + _describe(plan, "disk", lambda host: host.volume)
+    for label, value in rows + _describe(plan, "GPUs", lambda host: host.gpus):
         grid.add_row(label, value)
     for kind, text in plan.resources.items():
         grid.add_row(kind, text)

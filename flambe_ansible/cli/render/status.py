@@ -43,6 +43,7 @@ def render_status(status: ClusterStatus) -> RenderableType:
     if status.idle:
         lines += [Text(), Text("Automatic shutdown:"), render_idle(status.hosts, status.idle)]
     types = [Text(line, style="dim") for line in describe_types(status.hosts)]
+    types += [Text(line, style="dim" if good else "red") for line, good in describe_gpus(status)]
     ray = Text(describe_ray(status))
     return Group(title, Text(), _render_hosts(status), *types, Text(), *interrupted, *silent, ray, *lines)
 
@@ -60,6 +61,16 @@ def describe_types(hosts: Sequence[Host]) -> list[str]:
             place = f" in {host.zone}" if host.zone else ""
             found.setdefault(f"{host.instance_type}{place}{', spot' if host.spot else ''}", []).append(label_host(host))
     return [f"{kind}: {', '.join(names)}" for kind, names in found.items()]
+
+
+def describe_gpus(status: ClusterStatus) -> list[tuple[str, bool]]:
+    """List the GPUs of the hosts, one kind a line: ``8 x NVIDIA H200, 140 GiB: factory 0``, and whether they work."""
+    found: dict[tuple[str, bool], list[str]] = {}
+    for host in status.hosts:
+        gpus = status.gpus.get(host.name)
+        if gpus and str(gpus):
+            found.setdefault((str(gpus), gpus.known), []).append(label_host(host))
+    return [(f"{text}: {', '.join(names)}", good) for (text, good), names in found.items()]
 
 
 def describe_holder(holder: Holder) -> str:

@@ -50,7 +50,9 @@ def test_an_address_of_another_host_is_refused(connections: Any) -> None:
     if not own:
         pytest.fail("this machine has no address")
     wrong = Host(name="a_orchestrator", role=Role.ORCHESTRATOR, private_ip="192.0.2.7")
-    printed = subprocess.run(["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        ["sh", "-s"], input=probing.write_script(), capture_output=True, text=True, check=True
+    ).stdout
     connections.probes = {wrong.name: probing.parse(printed)}
     errors = addresses.check_each(connections, [wrong])
     assert isinstance(errors[wrong.name], UnsupportedHostError)

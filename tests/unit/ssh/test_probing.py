@@ -103,7 +103,7 @@ def test_refusals_have_one_line(changes: dict[str, str], words: list[str]) -> No
 
 
 def test_the_script_runs_locally() -> None:
-    completed = subprocess.run(["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True)
+    completed = subprocess.run(["sh", "-s"], input=probing.write_script(), capture_output=True, text=True, check=True)
     probe = probing.parse(completed.stdout)
     assert completed.stdout.rstrip().endswith("probe:end=yes")
     assert probe.machine
@@ -116,7 +116,7 @@ def test_the_script_reports_the_message_of_sudo(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     completed = subprocess.run(
-        ["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True, env=environment
+        ["sh", "-s"], input=probing.write_script(), capture_output=True, text=True, check=True, env=environment
     )
     probe = probing.parse(completed.stdout)
     assert (probe.sudo, probe.sudo_error) == (False, "sudo: no tty")
@@ -128,7 +128,7 @@ def test_the_script_counts_the_gpus_that_nvidia_smi_lists(tmp_path: Path) -> Non
     (tmp_path / "nvidia-smi").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True, env=environment
+        ["sh", "-s"], input=probing.write_script(), capture_output=True, text=True, check=True, env=environment
     )
     assert probing.parse(done.stdout).gpus == 1
 
@@ -152,5 +152,5 @@ def test_a_program_runs_as_root_with_the_python_that_was_found(tmp_path: Path) -
 
 
 def test_without_a_program_nothing_follows_the_facts() -> None:
-    completed = subprocess.run(["sh", "-s"], input=probing.SCRIPT, capture_output=True, text=True, check=True)
+    completed = subprocess.run(["sh", "-s"], input=probing.write_script(), capture_output=True, text=True, check=True)
     assert probing.read_program_output(completed.stdout) == ""
