@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from flambe_ansible.errors import RayError, UnsupportedHostError
-from flambe_ansible.gpus import HostGpus
+from flambe_ansible.gpus import GpuState, HostGpus
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.launch.plan import PlannedHost
 from flambe_ansible.runtimes.ray_service import RayNodes
 
-DRIVER, IGNORE = "cluster_gpu_driver", "ignore"  # the variable of role cluster_gpu, and its value for unused GPUs
+ROLE = "cluster_gpu"
+DRIVER, IGNORE = "cluster_gpu_driver", "ignore"  # its variable, and the value for GPUs that are not used
 _RESOURCES = {Role.ORCHESTRATOR: "cluster_orchestrator_resources", Role.FACTORY: "cluster_factories_resources"}
 
 
@@ -61,6 +62,19 @@ def add_to_plan(
     )
     refused = refuse_newer([one.host for one in planned if one.host], found, limit=limit, runtime=runtime)
     return hosts, [error.message for error in refused.values()]
+
+
+def find_reason(found: HostGpus | None, played: Collection[str], variables: Mapping[str, Any]) -> str:
+    """Return why the role for GPUs has to be played on a host that has a valid receipt; "" if it need not be.
+
+    Args:
+        found: Its GPUs; None if it was not probed.
+        played: The roles of its receipt.
+        variables: The role variables.
+    """
+    if found is None or found.state in (GpuState.NONE, GpuState.UNKNOWN) or variables.get(DRIVER) == IGNORE:
+        return ""
+    return found.error or ("" if ROLE in played else "its GPUs are new")
 
 
 def list_counted_roles(variables: Mapping[str, Any]) -> frozenset[Role]:

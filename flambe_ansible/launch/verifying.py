@@ -70,7 +70,7 @@ def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer =
     fleet, started = receipts.fleet, time.monotonic()
     for host in fleet.hosts:
         observer(events.StepEvent(host=host.name, step="verify", status=events.Status.RUNNING))
-    found = Findings(hosts=receipts.verify(), head=fleet.head.name)
+    found = Findings(hosts=_add_gpus(receipts, receipts.verify()), head=fleet.head.name)
     seconds = time.monotonic() - started
     for name in found.hosts:
         observer(events.StepEvent(host=name, step="verify", status=events.Status.OK, seconds=seconds))
@@ -83,6 +83,16 @@ def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer =
     for reason in sorted({one.reason for one in found.hosts.values() if one.reason and one.roles}):
         observer(events.Notice(message=f"all roles are played: {reason}"))
     return found
+
+
+def _add_gpus(receipts: Receipts, found: Mapping[str, Verification]) -> dict[str, Verification]:
+    """Add what nvidia-smi reports: hosts whose GPUs do not work, or are new, differ in the role for them."""
+
+    def add(name: str, one: Verification) -> Verification:
+        reason = gpus.find_reason(receipts.fleet.gpus.get(name), one.roles, receipts.variables)
+        return replace(one, differs={**one.differs, gpus.ROLE: reason}) if reason and not one.reason else one
+
+    return {name: add(name, one) for name, one in found.items()}
 
 
 def _find_differences(receipts: Receipts, nodes: RayNodes) -> dict[str, str]:

@@ -168,6 +168,12 @@ EXTRA_FIELDS = (
         rule=rules.within(1, 100),
     ),
     Field(
+        name="idle_command",
+        expected="one command for bash",
+        doc="A check of your own, run on each host as `username` every minute: exit code 0 means that it is busy.",
+        rule=rules.text(longest=4096),
+    ),
+    Field(
         name="nvidia_driver",
         expected="require, install or ignore",
         doc=(
@@ -177,12 +183,6 @@ EXTRA_FIELDS = (
         default="require",
         rule=rules.choice("require", "install", "ignore"),
         change_note="Ray may restart",
-    ),
-    Field(
-        name="idle_command",
-        expected="one command for bash",
-        doc="A check of your own, run on each host as `username` every minute: exit code 0 means that it is busy.",
-        rule=rules.text(longest=4096),
     ),
 )
 BASE_FIELDS = (

@@ -10,8 +10,8 @@ short_description: Check or install NVIDIA's driver, and keep it loaded
 description:
   - Does nothing on a host without an NVIDIA GPU.
   - Fails in one line if the GPUs cannot be used, with the reason and the remedy.
-  - Turns persistence mode on, so that the driver stays loaded; without it the start of each program takes 1 to 3 seconds
-    longer for each GPU. The division of GPUs (MIG) is not changed.
+  - Turns persistence mode on, so that the driver stays loaded. Without it the start of each program takes 1 to 3
+    seconds longer for each GPU. The division of GPUs (MIG) is not changed.
 options:
   driver:
     description: >-

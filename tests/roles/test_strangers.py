@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from flambe_ansible.pythons import find_uv
+from tests import nvidia_smi
+from tests.nvidia_smi import write_script as smi
 from tests.roles.examples import join_examples, read_example
 from tests.roles.lab_hosts import Site
 
@@ -129,6 +131,24 @@ def test_the_examples_in_the_readmes(strangers: Site) -> None:
     path.write_text(read_example("idle_shutdown"))
     site.play(path, idle_shutdown_enabled=False).assert_ok()
     site.ssh("box-a", "sudo systemctl disable --quiet --now flambe-tensorboard")
+
+
+def test_cluster_gpu(strangers: Site) -> None:
+    """The example of the README, on hosts with a program in place of nvidia-smi, one GPU and eight."""
+    path = strangers.folder / "gpu.yml"
+    path.write_text(read_example("cluster_gpu"))
+    for box, query in (("box-a", nvidia_smi.IDLE), ("box-b", nvidia_smi.write_eight())):
+        strangers.ssh(box, f"sudo install -m 755 /dev/stdin /usr/bin/nvidia-smi <<'EOF'\n{smi(query)}EOF\n")
+    converge_twice(strangers, path)
+    mismatch = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 535.161\n"
+    broken = smi(mismatch, code=18)
+    strangers.ssh("box-b", f"sudo install -m 755 /dev/stdin /usr/bin/nvidia-smi <<'EOF'\n{broken}EOF\n")
+    run = strangers.play(path)
+    assert (run.returncode != 0, dict(run.failed)) == (True, {"box-b": 1})
+    assert "its libraries have version 535.161: reboot the host" in run.output
+    for box in ("box-a", "box-b"):
+        strangers.ssh(box, f"sudo rm /usr/bin/nvidia-smi {nvidia_smi.MODE}")
+    strangers.play(path).assert_unchanged()
 
 
 def test_cluster_keys(strangers: Site) -> None:

@@ -29,7 +29,8 @@ from flambe_ansible.errors import (
 )
 from flambe_ansible.fleet.idle import IdleState
 from flambe_ansible.fleet.reservation import Holder
-from flambe_ansible.hosts import Location
+from flambe_ansible.gpus import Gpu, GpuState, HostGpus
+from flambe_ansible.hosts import Location, Role
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.state import JobState, LostHost
 from flambe_ansible.launch.launch import LaunchResult
@@ -86,6 +87,35 @@ def test_a_status_has_all_hosts_and_the_state_of_ray(width: int) -> None:
     assert "demo is degraded" in text
     assert "Ray: 2 of 3 nodes alive (0.7.6)" in text
     assert [line.split()[-1] for line in text.splitlines() if "10.0.0.1" in line] == ["alive", "alive", "dead"]
+
+
+@WIDTHS
+def test_a_status_lists_the_gpus_of_equal_hosts_once(width: int) -> None:
+    good = HostGpus(state=GpuState.OK, gpus=(Gpu(index=0, name="NVIDIA H200", memory=143771, driver="580.159.04"),))
+    broken = HostGpus(state=GpuState.NO_DEVICES, error="nvidia-smi: No devices were found")
+    none = HostGpus(state=GpuState.NONE)
+    for gpus, lines in (
+        ((none, good, good), ["1 x NVIDIA H200, 140 GiB, driver 580.159.04: factory 0, factory 1"]),
+        (
+            (good, broken, none),
+            [
+                "1 x NVIDIA H200, 140 GiB, driver 580.159.04: orchestrator",
+                "nvidia-smi: No devices were found: factory 0",
+            ],
+        ),
+    ):
+        found = make_status(gpus=dict(zip((host.name for host in HOSTS), gpus, strict=True)))
+        text = draw(render_status(found), width=width).splitlines()
+        assert [line.strip() for line in text if "NVIDIA" in line or "nvidia" in line] == lines
+
+
+@WIDTHS
+def test_a_plan_has_the_gpus_of_the_types(width: int) -> None:
+    plan = make_plan()
+    planned = [replace(one, gpus="" if one.role is Role.ORCHESTRATOR else "4 x T4, 16 GiB") for one in plan.hosts]
+    lines = draw(render_plan(replace(plan, hosts=tuple(planned))), width=width).splitlines()
+    [line] = [line for line in lines if "GPUs" in line]
+    assert line.split("GPUs")[1].strip() == "4 x T4, 16 GiB"
 
 
 @pytest.mark.parametrize(

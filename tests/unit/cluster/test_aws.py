@@ -18,7 +18,7 @@ import pytest
 from flambe_ansible import journal
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
-from flambe_ansible.ec2 import alarms
+from flambe_ansible.ec2 import alarms, api, images
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError, PlaybookError, SourceError
 from flambe_ansible.events import Notice, Status, StepEvent
 from flambe_ansible.fleet.receipts import read_defaults
@@ -825,9 +825,54 @@ def test_an_image_for_another_processor_than_that_of_its_type_is_refused(make_cl
         assert problem.expected == f"an image for {wanted}"
 
 
-def test_newer_gpus_are_accepted_on_the_orchestrator_and_without_a_runtime(make_cluster: Any) -> None:
+@pytest.fixture
+def default_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the default images by whether they have a driver; moto has no Deep Learning AMI."""
+
+    def find(ec2: Any, _ssm: Any, *, gpu: bool = False, architecture: str = images.X86) -> images.Image:
+        assert architecture == images.X86
+        return images.get_image(ec2, "ami-00000086", origin="with NVIDIA driver" if gpu else "without driver")
+
+    monkeypatch.setattr(images, "find_default", find)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpu"),
+    [
+        ("g5.xlarge", "1 x A10G, 22 GiB"), ("g6.xlarge", "1 x L4, 22 GiB"), ("p4d.24xlarge", "8 x A100, 40 GiB"),
+        ("p5.48xlarge", "8 x H100, 80 GiB"), ("g6e.xlarge", "1 x L40S, 45 GiB"), ("p5en.48xlarge", "8 x H200, 141 GiB"),
+    ],
+)  # fmt: skip
+def test_flambe_refuses_newer_gpus_by_name(
+    make_cluster: Any, default_images: None, monkeypatch: pytest.MonkeyPatch, kind: str, gpu: str
+) -> None:
+    cluster = make_cluster(factories_type=kind, factory_ami=None)
+    offered = api.list_offered_types
+    monkeypatch.setattr(api, "list_offered_types", lambda *args: {kind, *offered(*args)})
+    with pytest.raises(ClusterConfigurationError) as caught:
+        cluster.plan()
+    [problem] = caught.value.problems
+    assert problem.message == (
+        f"the GPUs of {kind} ({gpu}) are newer than the runtime supports (CUDA compute capability 7.5)"
+    )
+    assert problem.expected == (
+        "a type with older GPUs, or none; runtime: ray supports all GPUs, and nvidia_driver: ignore uses only the CPUs"
+    )
+    for changes in ({"runtime": "ray"}, {"runtime": "none"}, {"nvidia_driver": "ignore"}):
+        planned = make_cluster(factories_type=kind, factory_ami=None, **changes).plan().hosts
+        assert [one.gpus for one in planned] == ["", gpu, gpu]
+        assert planned[1].image_name == "with NVIDIA driver"
+
+
+def test_the_type_for_flambe_gets_the_image_with_a_driver(make_cluster: Any, default_images: None) -> None:
+    planned = make_cluster(factories_type="g4dn.xlarge", factory_ami=None, orchestrator_ami=None).plan().hosts
+    assert [(one.gpus, one.image_name) for one in planned] == [
+        ("", "without driver"), *[("1 x T4, 16 GiB", "with NVIDIA driver")] * 2,
+    ]  # fmt: skip
+
+
+def test_newer_gpus_are_accepted_on_the_orchestrator(make_cluster: Any) -> None:
     assert make_cluster(orchestrator_type="g5.xlarge").plan()
-    assert make_cluster(factories_type="g5.xlarge", runtime="none").plan()
 
 
 def test_all_problems_are_reported_together(make_cluster: Any) -> None:

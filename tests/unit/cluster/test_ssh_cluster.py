@@ -13,10 +13,12 @@ import pytest
 
 from flambe_ansible import SSHCluster
 from flambe_ansible.errors import BastionKeyError, ClusterConfigurationError, HostKeyError, UnsupportedHostError
+from flambe_ansible.fleet.access import Access
+from flambe_ansible.gpus import Gpu, GpuState, HostGpus
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.launch.plan import Action
 from flambe_ansible.providers import addresses
-from flambe_ansible.ssh import Completed, Probe, user_config
+from flambe_ansible.ssh import Completed, Connections, Probe, user_config
 from tests.unit.keys import private_key
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsxo1X4yYHCHZTrWWD5VdHEOzn8+tVAaHmU6J3A1q9F"
@@ -284,3 +286,38 @@ def test_entries_for_plain_ssh_require_the_known_keys(make: Callable[..., SSHClu
         "no trusted host key is known of rack_factory_1: ssh refuses these hosts until `flambe-ans status` has reached"
         " them"
     ]
+
+
+H200 = HostGpus(
+    state=GpuState.OK,
+    gpus=(Gpu(index=0, name="NVIDIA H200", memory=143771, driver="580.159.04", capability="9.0"),),
+    visible=1,
+)
+
+
+def probe_each(connections: Connections, hosts: Any, **_options: Any) -> dict[str, Any]:
+    """Act as if every host had answered; the last one has a GPU."""
+    gpus = {host.name: H200 if host.name == "rack_factory_1" else HostGpus(state=GpuState.NONE) for host in hosts}
+    connections.probes.update({name: Probe(gpus=one) for name, one in gpus.items()})
+    return {}
+
+
+def test_flambe_refuses_hosts_with_newer_gpus(make: Callable[..., SSHCluster], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Access, "open_each", lambda *_args, **_options: {})
+    monkeypatch.setattr(Connections, "probe_each", probe_each)
+    cluster = make(flambe_version="0.4.18", host_keys={"10.0.0.5": KEY})
+    cluster.load_all_instances()
+    [failed] = cluster.connect_each()
+    assert failed.host.name == "rack_factory_1"
+    assert "GPU 0 (NVIDIA H200) has CUDA compute capability 9.0; runtime flambe supports" in failed.error.message
+    assert [host.name for host in cluster.hosts] == ["rack_orchestrator", "rack_factory_0"]
+    plan = cluster.plan()
+    assert [one.gpus for one in plan.hosts] == ["", "", "1 x NVIDIA H200, 140 GiB, driver 580.159.04"]
+    assert failed.error.message in plan.notes
+    for changes in ({"runtime": "ray"}, {"flambe_version": "0.4.18", "nvidia_driver": "ignore"}):
+        accepted = make(**changes)
+        accepted.load_all_instances()
+        assert accepted.connect_each() == []
+    variables = accepted.inventory()["all"]["children"]["factories"]["hosts"]
+    assert [(one["gpu_count"], one["gpu_state"]) for one in variables.values()] == [(0, "none"), (1, "ok")]
+    assert variables["rack_factory_1"]["gpus"][0]["memory"] == 143771

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import moto.ec2.models.instance_types
 import pytest
 
 from flambe_ansible.ec2 import gpus
@@ -54,3 +55,24 @@ def test_suggest_respects_the_limit() -> None:
     assert gpus.suggest("g5.xlagre", OFFERED, limit=None) == "g5.xlarge"
     assert gpus.suggest("g5.xlarge", OFFERED, limit=7.5) == "g4dn.xlarge"
     assert gpus.suggest("p4d.24xlarge", OFFERED[:1], limit=7.5) == ""
+
+
+def test_every_gpu_of_the_known_types_has_its_capability() -> None:
+    """A type that is missing here counts as newer than all others, which refuses it for flambé."""
+    known = moto.ec2.models.instance_types.INSTANCE_TYPES.values()
+    names = {gpu["Name"] for info in known for gpu in gpus._list_nvidia(info)}
+    assert len(names) > 10
+    assert names <= gpus.CAPABILITIES.keys()
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([], ""),
+        ([{"Manufacturer": "AMD", "Name": "V520", "Count": 1}], ""),
+        ([{"Manufacturer": "NVIDIA", "Name": "T4", "Count": 4, "MemoryInfo": {"SizeInMiB": 16384}}], "4 x T4, 16 GiB"),
+        ([{"Manufacturer": "NVIDIA", "Name": "T4"}], "1 x T4"),
+    ],
+)
+def test_describe(found: Any, words: str) -> None:
+    assert gpus.describe({"GpuInfo": {"Gpus": found}}) == words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,20 @@ def test_a_script_that_fails_is_an_error(tmp_path: Path) -> None:
 
 
 def test_devices() -> None:
-    found = make_connections("8\n2\n")
-    instance = Instance(HEAD, lambda: found)
-    assert (instance.num_cpus(), instance.num_gpus(), instance.contains_gpu()) == (8, 2, True)
+    found = make_connections("8\n")
+    assert Instance(HEAD, lambda: found).num_cpus() == 8
+    gpu = {"name": "T4", "uuid": "", "memory": 16384, "driver": "", "capability": "7.5", "mig": False}
+    gpus = [{**gpu, "index": index, "mig_devices": []} for index in range(2)]
+    listed = make_connections(json.dumps({"state": "ok", "error": "", "gpus": gpus, "visible": 1}))
+    instance = Instance(HEAD, lambda: listed)
+    assert (instance.num_gpus(), instance.contains_gpu(), instance.get_gpus().gpus[0].memory) == (2, True, 16384)
+
+
+@pytest.mark.parametrize("answer", ["", json.dumps({"state": "timeout", "error": "late", "gpus": [], "visible": 0})])
+def test_a_number_of_gpus_that_is_not_known_is_an_error(answer: str) -> None:
+    found = make_connections(answer)
+    with pytest.raises(RemoteCommandError, match=r"a_orchestrator: (late|its GPUs could not be read)"):
+        Instance(HEAD, lambda: found).num_gpus()
 
 
 def test_send_copies_the_content_of_a_folder(tmp_path: Path) -> None:

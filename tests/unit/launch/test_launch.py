@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from flambe_ansible.errors import HostConnectionError, PlaybookError, RayError, 
 from flambe_ansible.events import Event, Notice, Status, StepEvent
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.fleet.receipts import Verification
+from flambe_ansible.gpus import Gpu, GpuState, HostGpus
 from flambe_ansible.hosts import Host
 from flambe_ansible.launch import launch
 from flambe_ansible.launch.launch import FailedHost, LaunchResult
@@ -23,6 +24,7 @@ from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import RuntimeVersion, make_runtime
 from flambe_ansible.runtimes.ray_service import RayNode, RayNodes, RayService
 from flambe_ansible.ssh import Completed
+from flambe_ansible.ssh.probing import Probe
 from tests.unit.cli.made_up import make_host, make_nodes
 from tests.unit.fleets import make_connections, make_fleet
 
@@ -41,6 +43,7 @@ def launch_on(
     receipts: Sequence[str] = (),
     play_all: bool = False,
     played: Sequence[Host] = (),
+    gpus: Mapping[str, HostGpus] | None = None,
 ) -> tuple[LaunchResult, Any]:
     """Launch; the playbook fails on the broken hosts, Ray reports the nodes, and the hosts answer with the receipts."""
     results = {host.name: HostResult(host=host.name) for host in played or hosts} | {
@@ -48,6 +51,7 @@ def launch_on(
         for host in broken
     }
     connections = make_connections()
+    connections.probes = {name: Probe(gpus=one) for name, one in (gpus or {}).items()}
     answers = dict(zip(hosts, receipts, strict=False))
     connections.run.side_effect = lambda host, *_args, **_options: Completed(
         returncode=0, stdout=answers.get(host, ""), stderr=""
@@ -209,3 +213,46 @@ def test_the_reason_of_a_playbook_is_reported(
     nodes = make_nodes((HEAD, ONE, TWO), dead=(dead,))
     launch_on([HEAD, ONE, TWO], monkeypatch, nodes=nodes, receipts=[*receipts, receipt()], received=received)
     assert [event.message for event in received if isinstance(event, Notice)] == messages
+
+
+T4 = HostGpus(state=GpuState.OK, gpus=(Gpu(index=0, name="Tesla T4", capability="7.5"),), visible=1)
+
+
+def test_a_factory_whose_ray_has_fewer_gpus_than_nvidia_smi_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[Event] = []
+    nodes = make_nodes((HEAD, ONE, TWO))
+    found = {HEAD.name: HostGpus(state=GpuState.NONE), ONE.name: T4, TWO.name: HostGpus(state=GpuState.NONE)}
+    result, _ = launch_on([HEAD, ONE, TWO], monkeypatch, nodes=nodes, gpus=found, received=received)
+    assert result.hosts == (HEAD, TWO)
+    [failed] = result.failed
+    assert (failed.host, failed.error.exit_code) == (ONE, 7)
+    assert failed.error.message == f"{ONE.name}: Ray has 0 of 1 GPUs that nvidia-smi lists"
+    steps = [one for one in received if isinstance(one, StepEvent) and one.status is Status.FAILED]
+    assert [(one.host, one.step) for one in steps] == [(ONE.name, "ray")]
+
+
+def test_an_orchestrator_whose_ray_has_fewer_gpus_fails_the_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RayError, match=f"{HEAD.name}: Ray has 0 of 1 GPUs"):
+        launch_on([HEAD, ONE], monkeypatch, nodes=make_nodes((HEAD, ONE)), gpus={HEAD.name: T4})
+
+
+def test_a_host_with_another_number_of_gpus_in_ray_is_played_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = ("cluster_gpu", "flambe", "ray_node")
+    options: dict[str, Any] = {"receipts": [receipt(roles=roles)] * 3, "nodes": make_nodes((HEAD, ONE, TWO))}
+    more = replace(options["nodes"].nodes[2], resources={"GPU": 2.0})
+    options["nodes"] = replace(options["nodes"], nodes=(*options["nodes"].nodes[:2], more))
+    received: list[Event] = []
+    _, player = launch_on([HEAD, ONE, TWO], monkeypatch, gpus={TWO.name: T4}, received=received, **options)
+    assert player.play.call_args.kwargs["tags"] == ["ray_node"]
+    assert player.play.call_args.kwargs["limit"] == [TWO.name]
+    messages = [one.message for one in received if isinstance(one, Notice)]
+    assert messages == [f"{TWO.name}: Ray has 2 GPUs, nvidia-smi lists 1"]
+
+
+def test_gpus_that_do_not_work_are_played_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = replace(T4, state=GpuState.ERROR, error="nvidia-smi: GPU 0: ERR!")
+    roles, nodes = ("cluster_gpu", "flambe", "ray_node"), make_nodes((HEAD, ONE))
+    receipts = [receipt(roles=roles)] * 2
+    _, player = launch_on([HEAD, ONE], monkeypatch, nodes=nodes, receipts=receipts, gpus={ONE.name: broken})
+    assert player.play.call_args.kwargs["tags"] == ["cluster_gpu", "ray_node"]
+    assert player.play.call_args.kwargs["limit"] == [ONE.name]

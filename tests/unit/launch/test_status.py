@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 
 from flambe_ansible.fleet.idle import IdleState
+from flambe_ansible.gpus import Gpu, GpuState, HostGpus
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.launch.status import ClusterState, ClusterStatus, Health, compare_clients, derive_state
+from flambe_ansible.launch.status import (
+    ClusterState,
+    ClusterStatus,
+    Health,
+    compare_clients,
+    compare_gpus,
+    derive_state,
+)
 from flambe_ansible.runtimes import ray_versions
 from flambe_ansible.runtimes.flambe import FlambeRuntime
 from flambe_ansible.runtimes.ray import RayRuntime
@@ -113,6 +121,7 @@ def test_the_document_counts_the_hosts_on_which_ray_is_alive() -> None:
         "ray": True,
         "error": "",
         "idle": None,
+        "gpus": None,
     }
     assert [factory["idle"] for factory in document["factories"]] == [
         {
@@ -170,3 +179,36 @@ def test_the_document_without_hosts() -> None:
         "costs": None,
         "reservation": None,
     }
+
+
+def test_the_document_has_the_gpus_of_each_host() -> None:
+    head, factory = make_hosts(RUNNING, RUNNING)
+    found = HostGpus(state=GpuState.OK, gpus=(Gpu(index=0, name="T4", memory=15360),), visible=1)
+    status = ClusterStatus(
+        name="c", state=ClusterState.RUNNING, orchestrator=head, factories=(factory,), gpus={factory.name: found}
+    )
+    document = status.to_dict()
+    assert document["orchestrator"]["gpus"] is None
+    assert document["factories"][0]["gpus"] == {
+        "state": "ok",
+        "error": "",
+        "visible": 1,
+        "gpus": [
+            {
+                "index": 0,
+                "name": "T4",
+                "uuid": "",
+                "memory": 15360,
+                "driver": "",
+                "capability": "",
+                "mig": False,
+                "mig_devices": (),
+            }
+        ],
+    }
+    health = Health(gpus={factory.name: found})
+    assert compare_gpus(make_ray(True, True), [head, factory], health, {}) == [
+        "c_factory_0: Ray has 0 of 1 GPUs; launch again"
+    ]
+    assert compare_gpus(make_ray(True, True), [head, factory], health, {"cluster_gpu_driver": "ignore"}) == []
+    assert compare_gpus(None, [head, factory], health, {}) == []

@@ -164,3 +164,19 @@ def test_wrapper_ignores_another_python(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout == "home= path= args=/s.py --address 10.0.0.9:12345 --timeout 3\n"
+
+
+@pytest.mark.parametrize(
+    ("resources", "number", "before", "expected"),
+    [
+        ({}, 0, "", {}),
+        ({"a": 1}, 8, "", {"GPU": 8, "a": 1}),
+        ({"GPU": 2}, 8, "", {"GPU": 2}),
+        ({}, None, 'ExecStart="ray" "start" "--num-gpus=4" "--block"', {"GPU": 4}),
+        ({}, None, 'ExecStart="ray" "start" "--block"', {}),
+        ({}, None, None, {}),
+        ({}, 0, "--num-gpus=4", {}),
+    ],
+)
+def test_gpus_of_a_host(resources: Any, number: int | None, before: str | None, expected: Any) -> None:
+    assert ray_unit.add_gpus(resources, number, before) == expected

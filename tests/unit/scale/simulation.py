@@ -39,7 +39,7 @@ probe:home=/home/me
 probe:addresses={address}
 probe:cpus=2
 probe:memory=4096000
-probe:gpus=0
+probe:gpus={{"state": "none", "error": "", "gpus": [], "visible": 0, "cards": 0}}
 probe:end=yes
 """
 HOLDS = {"reason": "", "differs": {}, "roles": []}

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible.errors import UnsupportedHostError
+from flambe_ansible.gpus import GpuState, HostGpus
 from flambe_ansible.ssh import probing
 from flambe_ansible.ssh.probing import Probe
+from tests import nvidia_smi
 
 OUTPUT = """Welcome to a chatty login script
 probe:cloud_init=2
@@ -28,7 +30,7 @@ probe:os_name=Ubuntu 22.04.3 LTS
 probe:home=/home/a=b
 probe:cpus=8
 probe:memory=16384
-probe:gpus=1
+probe:gpus={"state": "ok", "error": "", "gpus": [], "visible": 2, "cards": null}
 probe:end=yes
 """
 GOOD = Probe(
@@ -43,7 +45,7 @@ GOOD = Probe(
     home="/home/a=b",
     cpus=8,
     memory=16384,
-    gpus=1,
+    gpus=HostGpus(state=GpuState.OK, visible=2),
     cloud_init="degraded",
 )
 
@@ -122,33 +124,37 @@ def test_the_script_reports_the_message_of_sudo(tmp_path: Path) -> None:
     assert (probe.sudo, probe.sudo_error) == (False, "sudo: no tty")
 
 
-def test_the_script_counts_the_gpus_that_nvidia_smi_lists(tmp_path: Path) -> None:
-    line = "GPU 0: NVIDIA H200 (UUID: GPU-00000000-0000-0000-0000-000000000001)"  # of a real machine
-    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n[ $1 = -L ] && echo '{line}'\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["sh", "-s"], input=probing.write_script(), capture_output=True, text=True, check=True, env=environment
-    )
-    assert probing.parse(done.stdout).gpus == 1
+def run_script(folder: Path, program: str = "", **commands: str) -> str:
+    """Run the script with these commands first on the path; sudo runs its arguments."""
+    for name, text in {"sudo": '#!/bin/sh\nshift; exec "$@"\n', **commands}.items():
+        (folder / name.replace("_", "-")).write_text(text)
+        (folder / name.replace("_", "-")).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    script = probing.write_script(program)
+    return subprocess.run(
+        ["sh", "-s"], input=script, capture_output=True, text=True, check=True, env=environment
+    ).stdout
+
+
+def test_the_script_lists_the_gpus(tmp_path: Path) -> None:
+    found = probing.parse(run_script(tmp_path, nvidia_smi=nvidia_smi.write_script())).gpus
+    assert (found.state, str(found)) == (GpuState.OK, "1 x NVIDIA H200, 140 GiB, driver 580.159.04")
+
+
+def test_a_slow_nvidia_smi_delays_nothing_else(tmp_path: Path) -> None:
+    """It answers only after the program has run."""
+    waits = f"until [ -e {tmp_path}/done ]; do sleep 0.05; done"
+    program = f"open({str(tmp_path / 'done')!r}, 'w').close(); print('checked')"
+    output = run_script(tmp_path, program, nvidia_smi=nvidia_smi.write_script(first=waits))
+    assert len(probing.parse(output).gpus.gpus) == 1
+    assert probing.read_program_output(output) == "checked\n"
 
 
 def test_a_program_runs_as_root_with_the_python_that_was_found(tmp_path: Path) -> None:
-    sudo = tmp_path / "sudo"
-    sudo.write_text('#!/bin/sh\nshift; exec "$@"\n')
-    sudo.chmod(0o755)
     program = "import sys\ntext = \"$HOME `id` \\\\ 'quoted'\"\nprint(sys.version_info >= (3, 8), text)"
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    completed = subprocess.run(
-        ["sh", "-s"],
-        input=probing.write_script(program),
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
-    assert probing.read_program_output(completed.stdout) == "True $HOME `id` \\ 'quoted'\n"
-    assert probing.parse(completed.stdout).python
+    output = run_script(tmp_path, program)
+    assert probing.read_program_output(output) == "True $HOME `id` \\ 'quoted'\n"
+    assert probing.parse(output).python
 
 
 def test_without_a_program_nothing_follows_the_facts() -> None:
