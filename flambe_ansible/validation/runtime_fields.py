@@ -213,7 +213,7 @@ NODE_FIELDS = (
         name="factories_resources",
         kind=Kind.AMOUNTS,
         expected="a mapping of names to numbers, such as {accelerator: 1}",
-        doc="Resources of each factory in Ray; CPU, GPU and memory replace what Ray detects. For runtime ray.",
+        doc="Resources of each factory in Ray; CPU, GPU and memory replace what is detected. For runtime ray.",
         change_note="Ray restarts",
         rule=amounts,
     ),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible.lab import LabInfo
+from tests import nvidia_smi
 from tests.e2e import cloud
 from tests.e2e.listeners import COMMAND, is_open, read_listeners
 from tests.e2e.ray_clusters import NODES, PACKAGES, TOKEN, VERSION, RayCluster
@@ -79,6 +80,35 @@ def test_what_differs_is_found_and_repaired(ray_cluster: RayCluster) -> None:
     assert "[flambe.cluster.cluster_keys : Read" in log
     assert "[flambe.cluster.setup_cmds : Run" not in log  # the roles before the first that differs are not played
     assert ray_cluster.launch()["log"] is None
+
+
+def test_the_gpus_that_nvidia_smi_lists_are_those_of_ray(ray_cluster: RayCluster) -> None:
+    """A program in place of nvidia-smi prints what a machine with one H200 printed."""
+    ray_cluster.send("factory 1", nvidia_smi.PATH, nvidia_smi.write_script().encode())
+    ray_cluster.on("factory 1", f"sudo chmod 755 {nvidia_smi.PATH}")
+    try:
+        before = ray_cluster.document("status")
+        assert "e2e_ray_factory_1: Ray has 0 of 1 GPUs; launch again" in before["notes"]
+        assert [one["gpus"]["state"] for one in before["factories"]] == ["none", "ok"]
+        launched = ray_cluster.launch()
+        assert [name for name, count in launched["changed"].items() if count] == ["e2e_ray_factory_1"]
+        status = ray_cluster.wait_for_nodes()
+        [gpu] = status["factories"][1]["gpus"]["gpus"]
+        assert (gpu["name"], gpu["memory"], gpu["capability"]) == ("NVIDIA H200", 143771, "9.0")
+        assert not any("GPU" in note for note in status.get("notes", ()))
+        assert "1 x NVIDIA H200, 140 GiB, driver 580.159.04: factory 1" in ray_cluster.call("status")
+        nodes = {node["address"]: node for node in json.loads(ray_cluster.on("orchestrator", NODES))["nodes"]}
+        found = [nodes[one["private_ip"]]["resources"].get("GPU", 0) for one in status["factories"]]
+        assert found == [0, 1]
+        hosts = ray_cluster.document("inventory")["all"]["children"]["factories"]["hosts"]
+        assert [one["gpu_count"] for one in hosts.values()] == [0, 1]
+        assert set(ray_cluster.launch()["changed"].values()) == {0}
+    finally:
+        ray_cluster.on("factory 1", f"sudo rm -f {nvidia_smi.PATH} {nvidia_smi.MODE}")
+    ray_cluster.launch()
+    assert ray_cluster.wait_for_nodes()["factories"][1]["gpus"]["state"] == "none"
+    nodes = json.loads(ray_cluster.on("orchestrator", NODES))["nodes"]
+    assert not any(node["resources"].get("GPU") for node in nodes if node["alive"])
 
 
 def test_the_plan_and_the_status_name_versions(ray_cluster: RayCluster) -> None:

@@ -9,8 +9,8 @@ IDLE = (FOLDER / "idle.csv").read_text()  # the fields of module_utils/nvidia_sm
 BUSY = (FOLDER / "busy.csv").read_text()
 LISTED = (FOLDER / "L.txt").read_text()  # nvidia-smi -L
 PLAIN = (FOLDER / "plain-idle.txt").read_text()
+PATH = "/usr/bin/nvidia-smi"  # on a host
 MODE = "/var/tmp/nvidia-smi.persistence"
-HANG = "exec sleep 1000"
 
 
 def write_script(query: str = IDLE, *, listed: str = LISTED, code: int = 0, mode: str = MODE, first: str = "") -> str:

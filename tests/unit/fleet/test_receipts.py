@@ -85,8 +85,7 @@ def test_every_role_of_the_playbook_has_its_proof() -> None:
     roles = list_roles()
     assert roles == [
         "idle_shutdown", "setup_cmds", "cluster_gpu", "cluster_keys", "flambe", "python_env", "cluster_secrets",
-        "ray_node",
-        "ray_jobs", "tensorboard",
+        "ray_node", "ray_jobs", "tensorboard",
     ]  # fmt: skip
     for role in roles:
         folder = collection() / "roles" / role
