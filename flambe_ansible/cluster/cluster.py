@@ -30,6 +30,7 @@ from flambe_ansible.errors import (
     HostError,
     HostKeyError,
     RunError,
+    UnsupportedHostError,
 )
 from flambe_ansible.findings import Finding
 from flambe_ansible.fleet import idle, records
@@ -40,6 +41,7 @@ from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.fleet.reservation import Reservation, Waiting
+from flambe_ansible.gpus import HostGpus
 from flambe_ansible.hosts import (
     LIVE_STATES,
     Host,
@@ -658,7 +660,8 @@ class Cluster(Runnable):
                 shutil.copy(self.known_hosts, aside)
             access = self._make_access(aside)
             with closing(access):
-                return examine_hosts(hosts, access, patience=self._limits.for_query, machines=self._runtime.machines)
+                patience, machines = self._limits.for_query, self._runtime.machines
+                return examine_hosts(hosts, access, patience=patience, machines=machines, refuse=self._refuse_newer)
 
     def find_dead(self) -> dict[str, HostConnectionError]:
         """Return why running hosts do not answer, by name; a host that refuses the login or shows a wrong key answers.
@@ -824,7 +827,7 @@ class Cluster(Runnable):
         )
         found = {name: probe.gpus for name, probe in access.connections.probes.items()}
         records.write_gpus(self.state_dir, hosts, found)
-        errors |= gpus.refuse_newer(hosts, found, limit=self._cuda_limit, runtime=self._runtime.name)
+        errors |= self._refuse_newer(hosts, found)
         if self._provider.records_hosts:
             records.write_hosts(self.state_dir, hosts)
         return self._unload(errors)
@@ -1445,6 +1448,10 @@ class Cluster(Runnable):
     def _cuda_limit(self) -> float | None:
         """The highest CUDA compute capability of the factories' GPUs; None is no limit."""
         return None if self.nvidia_driver == gpus.IGNORE else self._runtime.cuda_capability
+
+    def _refuse_newer(self, hosts: Sequence[Host], found: Mapping[str, HostGpus]) -> dict[str, UnsupportedHostError]:
+        """Return an error for each factory whose GPUs the runtime cannot use, by name."""
+        return gpus.refuse_newer(hosts, found, limit=self._cuda_limit, runtime=self._runtime.name)
 
     @property
     def _alarm_percent(self) -> float:

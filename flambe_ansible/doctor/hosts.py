@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from flambe_ansible.errors import HostError, HostKeyError
 from flambe_ansible.events import ignore
 from flambe_ansible.findings import Finding, make_problem
 from flambe_ansible.fleet.access import Access
+from flambe_ansible.gpus import HostGpus
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.ssh import Patience
 
@@ -17,7 +18,12 @@ KEY_REMEDY = "set host_keys, or log in once with ssh and compare the key's finge
 
 
 def examine_hosts(
-    hosts: Sequence[Host], access: Access, *, patience: Callable[[Host], Patience], machines: Sequence[str]
+    hosts: Sequence[Host],
+    access: Access,
+    *,
+    patience: Callable[[Host], Patience],
+    machines: Sequence[str],
+    refuse: Callable[[Sequence[Host], Mapping[str, HostGpus]], Mapping[str, HostError]] = lambda _hosts, _found: {},
 ) -> list[Finding]:
     """Connect to hosts and check that they meet the requirements.
 
@@ -26,6 +32,7 @@ def examine_hosts(
         access: Their connections; host keys that it accepts are written to its known_hosts.
         patience: How long each host may take.
         machines: The accepted processors, as ``uname -m`` prints them.
+        refuse: Returns an error for each host whose GPUs the runtime cannot use, by name.
     """
     with suppress(HostKeyError):  # reported for its host below
         access.trust(hosts)
@@ -33,6 +40,7 @@ def examine_hosts(
     unknown = {host.name for host in hosts if not connections.trusted(host)}
     errors = access.open_each(hosts, patience=patience, observer=ignore)
     errors |= connections.probe_each([host for host in hosts if host.name not in errors], machines=machines)
+    errors |= refuse(hosts, {name: probe.gpus for name, probe in connections.probes.items()})
     return [_make_finding(host, errors.get(host.name), host.name in unknown, access) for host in hosts]
 
 
@@ -42,5 +50,6 @@ def _make_finding(host: Host, error: HostError | None, unknown: bool, access: Ac
         problem = make_problem("", error.message.removeprefix(f"{host.name}: "), expected=error.hint or "")
         return Finding(check=check, problems=(problem,), exit_code=error.exit_code)
     probe = access.connections.probes[host.name]
-    fact = f"{host.address}: {probe.os_name}, Python {probe.python_version}, sudo, rsync"
+    gpus = f", {probe.gpus}" if str(probe.gpus) else ""
+    fact = f"{host.address}: {probe.os_name}, Python {probe.python_version}, sudo, rsync{gpus}"
     return Finding(check=check, fact=fact, notes=(NO_KEY,) if unknown else (), remedy=KEY_REMEDY)

@@ -131,9 +131,12 @@ def describe(values):
 def describe_mismatch(text):
     """Return which version of the kernel module is loaded, and which version the libraries have."""
     library = re.search(r"NVML library version: (\S+)", text)
-    loaded = read_module_version() or "another version"
-    installed = f"version {library.group(1)}" if library else "another version"
-    return f"the loaded module of NVIDIA's driver has version {loaded}, its libraries have {installed}: reboot the host"
+    loaded = read_module_version() or "unknown"
+    installed = library.group(1) if library else "unknown"
+    return (
+        f"the loaded module of NVIDIA's driver has version {loaded}, its libraries have version {installed}:"
+        " reboot the host"
+    )
 
 
 def parse_mig(output):

@@ -12,6 +12,7 @@ from flambe_ansible.doctor.hosts import NO_KEY, examine_hosts
 from flambe_ansible.errors import HostConnectionError, HostKeyError, UnsupportedHostError
 from flambe_ansible.findings import Level
 from flambe_ansible.fleet.access import Access, Limits
+from flambe_ansible.gpus import Gpu, GpuState, HostGpus
 from flambe_ansible.hosts import Role, make_host
 from flambe_ansible.ssh import Connections
 from flambe_ansible.ssh.probing import Probe
@@ -46,6 +47,26 @@ def test_every_host_has_a_finding() -> None:
     assert (silent.problems[0].message, silent.problems[0].expected) == ("no SSH at 10.0.0.2 port 22", "check it")
     assert poor.problems[0].message == NO_RSYNC
     assert access.connections.probe_each.call_args.args[0] == [HEAD, POOR]
+
+
+def test_gpus_are_shown_and_refused() -> None:
+    access = make_access()
+    found = HostGpus(state=GpuState.OK, gpus=(Gpu(index=0, name="NVIDIA H200", memory=143771),), visible=1)
+    access.connections.probes = {
+        HEAD.name: Probe(os_name="Debian", python_version="3.11.2", gpus=found),
+        POOR.name: Probe(gpus=found),
+    }
+    access.open_each.return_value, access.connections.probe_each.return_value = {}, {}
+    error = UnsupportedHostError(f"{POOR.name}: too new", host=POOR.name)
+    head, poor = examine_hosts(
+        [HEAD, POOR],
+        access,
+        patience=Limits().for_query,
+        machines=["x86_64"],
+        refuse=lambda hosts, gpus: {host.name: error for host in hosts if host is POOR and gpus[host.name] is found},
+    )
+    assert head.fact == "10.0.0.1: Debian, Python 3.11.2, sudo, rsync, 1 x NVIDIA H200, 140 GiB"
+    assert (poor.level, poor.problems[0].message) == (Level.FAILED, "too new")
 
 
 def test_the_hosts_of_a_cluster_are_examined_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
