@@ -122,6 +122,11 @@ def parse(text: str) -> HostGpus:
         return HostGpus()
 
 
+def add_variables(hosts: Mapping[str, Mapping[str, Any]], found: Mapping[str, HostGpus]) -> dict[str, dict[str, Any]]:
+    """Return the variables of hosts for Ansible, by name, with those of their GPUs."""
+    return {name: {**one, **(found[name].variables() if name in found else {})} for name, one in hosts.items()}
+
+
 def read_program() -> str:
     """Return the program that prints the GPUs of a host as JSON; it needs Python 3.8 there, and no other package."""
     return (paths.collection() / "plugins/module_utils/nvidia_smi.py").read_text(encoding="utf-8")

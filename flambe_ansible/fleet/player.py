@@ -11,6 +11,7 @@ from typing import Any
 from flambe_ansible import inventory
 from flambe_ansible.fleet.activity import ActivityObserver
 from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.gpus import add_variables
 from flambe_ansible.hosts import Host
 from flambe_ansible.playbooks import HostResult, run_playbook
 
@@ -61,19 +62,14 @@ class Player:
         hosts = self.fleet.hosts
         if absent and not limit:
             limit = [host.name for host in hosts]
-        connections, found = self.fleet.connections, self.fleet.gpus
-        connection = {
-            host.name: {
-                **connections.ansible_variables(host),
-                **(found[host.name].variables() if host.name in found else {}),
-            }
-            for host in hosts
-        }
+        connection = {host.name: self.fleet.connections.ansible_variables(host) for host in hosts}
         wanted = {**self.variables(), **(variables or {})}
-        with ActivityObserver(connections, hosts, self.fleet.observer) as observer:
+        with ActivityObserver(self.fleet.connections, hosts, self.fleet.observer) as observer:
             return run_playbook(
                 playbook,
-                inventory=inventory.build([*hosts, *absent], connection=connection, variables=wanted),
+                inventory=inventory.build(
+                    [*hosts, *absent], connection=add_variables(connection, self.fleet.gpus), variables=wanted
+                ),
                 tags=tags,
                 limit=limit,
                 check=check,

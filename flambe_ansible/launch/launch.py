@@ -16,7 +16,7 @@ from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.idle import IdleOptions, restart_command
 from flambe_ansible.fleet.player import SITE, Player
 from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles
-from flambe_ansible.gpus import HostGpus
+from flambe_ansible.gpus import HostGpus, add_variables
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.sites import listen_address
@@ -168,8 +168,7 @@ def static_inventory(
         known_hosts=connections.known_hosts,
         proxy_jump=proxy_jump,
     )
-    own = {name: {**one, **(found[name].variables() if name in found else {})} for name, one in connection.items()}
-    return inventory.build(hosts, connection=own, variables=variables)
+    return inventory.build(hosts, connection=add_variables(connection, found), variables=variables)
 
 
 def protect(
