@@ -101,8 +101,11 @@ else:
     IMPORT_ERROR = None
 
 SUFFIXES = (".flambe.yml", ".flambe.yaml")
-READ_BY_ROLES = ("private_ip", "private_port")
-DESCRIBING = (*READ_BY_ROLES, "cluster_role", "public_ip", "instance_id", "instance_type", "zone", "spot", "ec2_tags")
+READ_BY_ROLES = ("private_ip", "private_port", "gpu_state")
+DESCRIBING = (
+    *READ_BY_ROLES, "cluster_role", "public_ip", "instance_id", "instance_type", "zone", "spot", "ec2_tags",
+    "gpu_count", "gpu_name", "gpu_driver", "gpus",
+)  # fmt: skip
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
