@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 TIMEOUT = 30  # seconds for all commands; without persistence mode the driver initializes each GPU first, 1 to 3 s
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/nvidia/bin:/opt/bin:/usr/lib/wsl/lib"
@@ -153,10 +154,9 @@ def parse_mig(output):
 
 def read_module_version():
     """Return the version of the loaded kernel module, "" if there is none."""
-    for path in ("sys/module/nvidia/version", "proc/driver/nvidia/version"):
-        folder, _, rest = path.partition("/")
+    for path in (os.path.join(SYS, "module/nvidia/version"), os.path.join(PROC, "driver/nvidia/version")):
         try:
-            with open(os.path.join({"sys": SYS, "proc": PROC}[folder], rest), encoding="utf-8") as file:
+            with open(path, encoding="utf-8") as file:
                 text = file.read()
         except OSError:
             continue
@@ -228,4 +228,4 @@ def run(argv, timeout):
 
 
 if __name__ == "__main__":
-    print(json.dumps(read()))
+    sys.stdout.write(json.dumps(read()) + "\n")

@@ -34,7 +34,7 @@ options:
     description: Time limit of the installation, in seconds.
     type: float
     default: 1800
-author: [the flambe-ansible contributors]
+author: [The flambe-ansible contributors (@flambe-ansible)]
 attributes:
   check_mode:
     description: Reports what would be done.
