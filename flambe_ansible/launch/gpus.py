@@ -114,8 +114,8 @@ def make_error(lacking: Mapping[str, tuple[int, int]], *, unit: str) -> RayError
     """Make the error for hosts on which Ray has fewer GPUs than nvidia-smi."""
     lines = "; ".join(f"{name}: {describe_difference(*pair)} that nvidia-smi lists" for name, pair in lacking.items())
     hint = (
-        f"read `journalctl -u {unit}` on the host; or set GPU in factories_resources (or orchestrator_resources) to the"
-        " number that Ray should have"
+        f"read `journalctl -u {unit}` on the host; with runtime ray, GPU in factories_resources (or"
+        " orchestrator_resources) sets the number that Ray should have"
     )
     return RayError(lines, missing=list(lacking), hint=hint)
 
