@@ -12,7 +12,7 @@ from ansible_collections.flambe.cluster.plugins.plugin_utils import variables
 
 COLLECTION = "flambe.cluster"
 COMMON = ("flambe_cluster_user", "flambe_cluster_root")  # several roles fall back to them
-# Roles by their names since 0.1.0, and the former names, which are also the former prefixes of their variables.
+# The renamed roles and their former names, which are also the former prefixes of their variables.
 FORMER = {"cluster_runner": "runner", "cluster_secrets": "secrets", "cluster_extensions": "extensions"}
 REMOVED_IN = "0.2.0"
 
@@ -47,19 +47,24 @@ class ActionModule(NormalAction):
 
     def check_variable(self, name, option, default, task_vars):
         """Return what is wrong with one variable, "" if nothing is; warn if it was set by its former name."""
-        setter = name
-        if task_vars.get(name, default) == default and "{{" in str(default):
-            former = name.removeprefix("cluster_")
-            known = (former if former != name and former in str(default) else "", *COMMON)
-            setter = next((one for one in known if one in str(default) and one in task_vars), name)
-            if setter == former != name:
-                self.warn(f"the variable {former}", name)
+        is_default = task_vars.get(name, default) == default
+        setter = self.find_setter(name, str(default), task_vars) if is_default else name
+        if is_default and setter == name and not option.get("required"):
+            return ""
         try:
             templar = self._templar if setter == name else self._templar.copy_with_new_env(available_variables={})
             fallback, value = templar.template(default), self._templar.template(task_vars.get(setter, default))
             return variables.find_problem(setter, option, fallback, value, task_vars["hostvars"])
         except AnsibleError:  # of a template; the module's arguments report it
             return ""
+
+    def find_setter(self, name, default, task_vars):
+        """Return the variable to which the default of another one falls back; the other one if none is set."""
+        former = name.removeprefix("cluster_")
+        if f"{{{{ {former} | default(" in default and former in task_vars:
+            self.warn(f"the variable {former}", name)
+            return former
+        return next((one for one in COMMON if one in default and one in task_vars), name)
 
     def warn(self, former, name):
         """Warn about a former name."""

@@ -52,7 +52,7 @@ def find_problem(name, option, default, value, inventory):
 
 
 def find_wrong_type(name, option, value):
-    """Return what is expected instead of a value of another type; numbers and booleans are left to Ansible."""
+    """Return what is expected instead of a value of another type; texts that are no numbers are left to Ansible."""
     kind = option["type"]
     if value is None:
         return _NOUNS.get(kind, "a string")
@@ -62,6 +62,8 @@ def find_wrong_type(name, option, value):
         return "a list of strings: write each of them in quotes"
     if kind == "dict" and not isinstance(value, dict):
         return "a dictionary"
+    if kind in ("int", "float") and isinstance(value, bool):
+        return "a number"
     if kind in ("str", "path") and not is_text(value):
         return next((one[1] for end, one in _PATTERNS.items() if name.endswith(end)), "a string in quotes")
     return ""

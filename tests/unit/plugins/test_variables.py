@@ -48,6 +48,7 @@ UNIT = "expected the full name of a unit, such as my-ray.service"
         ("setup_cmds", "setup_cmds_timeout", float("nan"), "expected a number above 0"),
         ("cluster_secrets", "cluster_secrets_sections", "SER", 'expected a list, such as ["SER"]'),
         ("tensorboard", "tensorboard_port", 99999, "tensorboard_port is 99999, a number; expected a port, 1 to 65535"),
+        ("tensorboard", "tensorboard_port", True, "tensorboard_port is True, a boolean; expected a number"),
         ("tensorboard", "tensorboard_port", "http", "expected a port, 1 to 65535"),
         ("ray_node", "ray_node_ports", {"metrics": 0}, "expected a port, 1 to 65535"),
         ("tensorboard", "tensorboard_root", "~/relative", "absolute path, such as /opt/flambe-tensorboard"),
