@@ -90,11 +90,12 @@ def test_the_connecting_user_behind_su_and_the_python_that_is_discovered(strange
     for box in ("box-a", "box-b"):
         strangers.ssh(box, "echo root:secret | sudo chpasswd")
     converge_twice(strangers, path, ansible_become_password="secret")
-    assert strangers.ssh("box-a", "cat /home/ubuntu/who; sudo ls /root/who /home/ml/who 2>/dev/null; :") == "ubuntu\n"
+    assert strangers.ssh("box-a", "cat /home/ubuntu/who; sudo ls /root/who 2>/dev/null; :") == "ubuntu\n"
     state = json.loads(strangers.ssh("box-a", "'/srv/my cluster/bin/flambe-run' state"))
     assert state["state"] == "none"
     assert json.loads(strangers.ssh("box-b", "'/srv/my cluster/bin/ray-jobs' running"))["running"] == []
-    strangers.ssh("box-a", "'/srv/my cluster-idle-shutdown/bin/idle-shutdown' show")
+    show = "'/srv/my cluster-idle-shutdown/bin/idle-shutdown' show"
+    assert json.loads(strangers.ssh("box-a", f"sudo systemctl start flambe-idle-shutdown && {show}"))["timeout"] == -1
     units = strangers.ssh("box-a", "systemctl cat flambe-run flambe-ray-jobs flambe-idle-shutdown")
     assert re.findall(r"^ExecStart=(\S+)", units, re.MULTILINE) == ["/usr/bin/python3"] * 3
     assert units.count("User=ubuntu") == 2
