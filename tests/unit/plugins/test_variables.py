@@ -88,6 +88,7 @@ def test_wrong_values(role: str, name: str, value: Any, expected: str) -> None:
         ("idle_shutdown", "idle_shutdown_ends_at", "2026-12-01T18:00:00Z"),
         ("idle_shutdown", "idle_shutdown_token", "~/token"),
         ("ray_node", "ray_node_port", 6380),
+        ("flambe", "flambe_wheel_src", "~/dist/flambe-0.4.18-py3-none-any.whl"),
         ("python_env", "python_env_hosts", ["b"]),
         ("flambe", "flambe_unless_active", "flambe-ray.service"),
         ("tensorboard", "tensorboard_python_version", 3),
