@@ -54,7 +54,7 @@ def split(text):
 
 def missing_ini_sections(text, sections):
     """List the wanted sections that are missing."""
-    present = {name for name, _ in split(text)}
+    present = {name for name, _lines in split(text)}
     return [section for section in sections if section not in present]
 
 

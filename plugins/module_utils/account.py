@@ -252,8 +252,8 @@ def tail(text, lines=30):
 def which(account, command):
     """Find a command on the PATH of this user's login shell; on the system's PATH if the login shell fails."""
     try:
-        _, output = run(account, ["/bin/bash", "-lc", 'printf "\\nPATH=%s" "$PATH"'], timeout=60)
+        _code, output = run(account, ["/bin/bash", "-lc", 'printf "\\nPATH=%s" "$PATH"'], timeout=60)
     except CommandTimeoutError:
         output = ""
-    name, _, path = output.rsplit("\n", 1)[-1].partition("=")
+    name, _equals, path = output.rsplit("\n", 1)[-1].partition("=")
     return shutil.which(command, path=path if name == "PATH" else SYSTEM_PATH)

@@ -43,7 +43,7 @@ def holder(paths=LOCKS):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 wanted = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-                kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, wanted))
+                kind, *_range, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, wanted))
             finally:
                 os.close(descriptor)
             if kind != fcntl.F_UNLCK:

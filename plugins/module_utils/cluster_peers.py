@@ -40,7 +40,7 @@ def write_script(source, known, user):
     if not names:
         return ""
     pairs = [cluster_ssh.split_port(name) for name in names.split(",")]
-    address = cluster_ssh.find_target(source, [name for name, _ in pairs]) or pairs[0][0]
+    address = cluster_ssh.find_target(source, [name for name, _key in pairs]) or pairs[0][0]
     options = {
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",

@@ -81,7 +81,7 @@ def config_lines(known, user, options):
     written = {line.split()[-1]: [split_port(name) for name in line.split()[0].split(",")] for line in known}
     if not written:
         return []
-    names = {member: [name for name, _ in pairs] for member, pairs in written.items()}
+    names = {member: [name for name, _key in pairs] for member, pairs in written.items()}
     lines = []
     for member, aliases in names.items():
         target = find_target(member, aliases)
@@ -113,7 +113,7 @@ def split_port(name):
     """Split a name of known_hosts, ``name`` or ``[name]:port``, into name and port."""
     if not name.startswith("["):
         return name, DEFAULT_PORT
-    bare, _, port = name[1:].rpartition("]:")
+    bare, _colon, port = name[1:].rpartition("]:")
     return bare, int(port)
 
 

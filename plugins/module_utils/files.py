@@ -109,6 +109,6 @@ def split_block(text, name):
 
 def with_block(text, name, lines):
     """Replace the managed block of a text, or append it; all other lines are unchanged."""
-    outside, _ = split_block(text, name)
+    outside, _block = split_block(text, name)
     block = [begin(name), *lines, end(name)] if lines else []
     return "".join(line + "\n" for line in outside + block)

@@ -22,7 +22,7 @@ class Overlay(Extensions):
 
     def __init__(self, params, account):
         super().__init__(params, account)
-        present = {name: version for name, (version, _) in venv.installed(self.venv).items()}
+        present = {name: version for name, (version, _folder) in venv.installed(self.venv).items()}
         self.base = files.digest({"python": venv.python_version(self.venv), "packages": present})
         self.base_path = os.path.join(self.target, BASE)
         self.current = files.read_json(self.base_path).get("base") == self.base
@@ -45,7 +45,7 @@ class Overlay(Extensions):
         resolved = [requirement for name, requirement in wanted.items() if name not in replaced]
         alone = [requirement for name, requirement in wanted.items() if name in replaced]
         own = {distribution_of(one) for one in resolved}
-        present = {name: version for name, (version, _) in venv.installed(self.venv).items() if name not in own}
+        present = {name: version for name, (version, _folder) in venv.installed(self.venv).items() if name not in own}
         local = venv.not_released(self.venv) & set(present)  # an index may not have them
         pinned = [locks.public_version(f"{name}=={version}") for name, version in present.items() if name not in local]
         excludes = sorted(local | {venv.normalize(name) for name in replaced})

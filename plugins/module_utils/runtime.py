@@ -112,7 +112,7 @@ class Runtime:
         else:
             self.compare(marker, found.missing)
         self.installs = bool(self.todo)
-        self.todo += [f"link {link}" for link, _ in self.missing_links()]
+        self.todo += [f"link {link}" for link, _target in self.missing_links()]
         self.todo += [f"remove {link}, which leads nowhere" for link in self.dangling_links()]
 
     @property
@@ -164,7 +164,7 @@ class Runtime:
     def describe_change(self):
         """Describe what has to be done; of packages with other versions, both versions."""
         wanted = venv.pins(self.params["requirements"])
-        known = {name: version for name, (version, _) in venv.installed(self.venv).items()}
+        known = {name: version for name, (version, _folder) in venv.installed(self.venv).items()}
         changes = [
             f"{name} changes from {known[name]} to {version}"
             for name, version in sorted(wanted.items())
@@ -265,7 +265,7 @@ class Runtime:
 
     def remove_old_wheels(self):
         """Remove the wheels of previous installations."""
-        kept = {path for path, _ in venv.wheels(self.params["requirements"]).values()}
+        kept = {path for path, _digest in venv.wheels(self.params["requirements"]).values()}
         for path in glob.glob(os.path.join(glob.escape(self.root), venv.WHEELS, "*.whl")):
             if path not in kept:
                 os.unlink(path)

@@ -61,7 +61,7 @@ def _is_unread(descriptor):
     """Return whether the reader of a pipe, or the other end of a terminal or socket, is closed."""
     poller = select.poll()
     poller.register(descriptor, 0)  # errors are always reported
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))
+    return any(event & (select.POLLERR | select.POLLHUP) for _file, event in poller.poll(0))
 
 
 def _is_unread_of(pid):
@@ -90,7 +90,7 @@ def _read_stat(pid):
     """Return (name, parent) of a process; ("", 0) if it has ended."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            before, _, after = file.read().rpartition(")")
+            before, _paren, after = file.read().rpartition(")")
     except OSError:
         return "", 0
     return before.partition("(")[2], int(after.split()[1])

@@ -69,7 +69,7 @@ def read_received(proc="/proc/net"):
     routes = [line.split() for line in (files.read(f"{proc}/route") or "").splitlines()]
     default = next((fields[0] for fields in routes if len(fields) > 7 and fields[1] == fields[7] == "00000000"), None)
     for line in (files.read(f"{proc}/dev") or "").splitlines():
-        name, _, numbers = line.partition(":")
+        name, _colon, numbers = line.partition(":")
         if name.strip() == default:
             return int(numbers.split()[0])
     return 0

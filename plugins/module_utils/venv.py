@@ -28,14 +28,14 @@ def installed(venv):
     """List the distributions of a venv: normalized name -> (version, its .dist-info folder)."""
     found = {}
     for folder in glob.glob(os.path.join(glob.escape(venv), "lib/python3.*/site-packages/*.dist-info")):
-        name, _, version = os.path.basename(folder)[: -len(".dist-info")].partition("-")
+        name, _dash, version = os.path.basename(folder)[: -len(".dist-info")].partition("-")
         found[normalize(name)] = (version, folder)
     return found
 
 
 def not_released(venv):
     """List the distributions installed from a file or URL, not from a package index (PEP 610)."""
-    folders = {name: folder for name, (_, folder) in installed(venv).items()}
+    folders = {name: folder for name, (_version, folder) in installed(venv).items()}
     return {name for name, folder in folders.items() if os.path.exists(os.path.join(folder, "direct_url.json"))}
 
 
@@ -43,7 +43,7 @@ def damaged(venv, expected=()):
     """List the distributions with missing or emptied files, and those of ``expected`` that are missing."""
     present = installed(venv)
     lost = {name for name in expected if name not in present}
-    return sorted(lost | {name for name, (_, folder) in present.items() if not is_whole(venv, folder)})
+    return sorted(lost | {name for name, (_version, folder) in present.items() if not is_whole(venv, folder)})
 
 
 def is_whole(venv, folder):
@@ -70,7 +70,7 @@ def python_version(venv):
 
 def pins(requirements):
     """Return the exact versions in requirements, by ``==`` or as a wheel: normalized name -> version."""
-    found = {name: os.path.basename(path).split("-")[1] for name, (path, _) in wheels(requirements).items()}
+    found = {name: os.path.basename(path).split("-")[1] for name, (path, _digest) in wheels(requirements).items()}
     for requirement in requirements:
         match = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*==\s*([^\s,;*]+)\s*(?:;.*)?$", requirement)
         if match:
@@ -98,7 +98,7 @@ def describe(requirements):
 
 def describe_changes(venv, requirements):
     """Write what changes if a venv gets exactly these pinned requirements, for messages."""
-    present = {name: version for name, (version, _) in installed(venv).items()}
+    present = {name: version for name, (version, _folder) in installed(venv).items()}
     wanted = pins(requirements)
     changes = [f"{name} {present[name]} to {new}" for name, new in wanted.items() if present.get(name, new) != new]
     changes += [f"add {name} {version}" for name, version in wanted.items() if name not in present]
@@ -117,7 +117,7 @@ def is_wheel(path, sha256):
 
 def wrong_pins(venv, requirements):
     """List the packages that differ from their pins: normalized name -> ``1.0 instead of 2.0``."""
-    present = {name: version for name, (version, _) in installed(venv).items()}
+    present = {name: version for name, (version, _folder) in installed(venv).items()}
     pinned = sorted(pins(requirements).items())
     return {
         name: f"{present.get(name, 'missing')} instead of {version}"

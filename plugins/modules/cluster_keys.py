@@ -111,7 +111,7 @@ def plan(account, params):
     names = ("authorized_keys", "known_hosts", "config")
     authorized_path, known_path, config_path = (os.path.join(account.pw_dir, ".ssh", name) for name in names)
     known_text = files.read(known_path)
-    _, previous = files.split_block(known_text, cluster_ssh.BLOCK)
+    _outside, previous = files.split_block(known_text, cluster_ssh.BLOCK)
     known = cluster_ssh.known_lines(params["hosts"], params["members"], previous)
     options = [
         ("IdentityFile", "~/" + cluster_ssh.PRIVATE_KEY),

@@ -171,7 +171,7 @@ def get(options, path):
 
 def knock(address, timeout):
     """Connect to the head, to detect a dead one early; takes at most a fifth of the time limit, and 3 to 30 s."""
-    host, _, port = address.rpartition(":")
+    host, _colon, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), min(max(timeout / 5, 3.0), 30.0)).close()
     except OSError as error:

@@ -46,7 +46,7 @@ def find_stage(stages):
 def last_change(folder):
     """Return when a result was last written below a folder, in seconds since the epoch; 0 if there is none."""
     newest = 0.0
-    for current, _, names in os.walk(folder):
+    for current, _folders, names in os.walk(folder):
         for name in names:
             if not name.startswith(_IDLE):
                 try:

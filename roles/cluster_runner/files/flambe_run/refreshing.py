@@ -104,7 +104,7 @@ def _await_nodes(settings, expected):
     """Wait until these hosts are alive in Ray; return the names of those that are not."""
     end = time.monotonic() + _READY_SECONDS
     while True:
-        alive, _ = read_nodes(settings)
+        alive, _reason = read_nodes(settings)
         missing = [one["name"] for one in expected if one["address"] not in alive]
         if not missing or time.monotonic() > end:
             return missing

@@ -95,7 +95,7 @@ def ask_command(settings):
     env = {"HOME": settings.home, "USER": settings.user, "LOGNAME": settings.user, "PATH": PATH, "LANG": "C.UTF-8"}
     argv = [*settings.as_user, "/bin/bash", "-c", settings.command]
     try:
-        code, _, errors = run(argv, timeout=settings.command_timeout, env=env, cwd=settings.home)
+        code, _output, errors = run(argv, timeout=settings.command_timeout, env=env, cwd=settings.home)
     except SignalError as error:
         raise SignalError(f"idle_command: {error}") from error
     if code in _COMMAND_ERRORS or code < 0 or code > 128:

@@ -50,7 +50,7 @@ def list_records(settings):
         return []
     records = [Record(os.path.join(settings.folder, name)) for name in names if not name.startswith(".")]
     found = [(record.load("job").get("clock", 0.0), record.id, record) for record in records]
-    return [record for clock, _, record in sorted(found, key=lambda one: one[:2], reverse=True) if clock]
+    return [record for clock, _name, record in sorted(found, key=lambda one: one[:2], reverse=True) if clock]
 
 
 def get(settings, name):

@@ -21,7 +21,7 @@ _UNUSED_SECONDS = 86400
 def record_files(record):
     """Record which files a job was sent: for the end of the job, and as rsync's list for other hosts."""
     sent, names = {}, ["env.json"]
-    for current, _, files in os.walk(record.work):
+    for current, _folders, files in os.walk(record.work):
         names.append(os.path.relpath(current, record.folder))
         for name in files:
             path = os.path.join(current, name)
@@ -45,7 +45,7 @@ def finish(record, end):
             found = os.lstat(path)
             if [found.st_size, found.st_mtime_ns] == facts:
                 os.unlink(path)
-    for current, _, _ in os.walk(record.work, topdown=False):
+    for current, _folders, _files in os.walk(record.work, topdown=False):
         with contextlib.suppress(OSError):  # it is not empty
             if current != record.work:
                 os.rmdir(current)
