@@ -94,7 +94,7 @@ def read_known(account):
     """List the hosts whose host keys the managed block of known_hosts has, by their names in the inventory."""
     with accounts.acting_as(account):
         text = files.read(os.path.join(account.pw_dir, ".ssh", "known_hosts"))
-    _, lines = files.split_block(text, cluster_ssh.BLOCK)
+    _outside, lines = files.split_block(text, cluster_ssh.BLOCK)
     return list(dict.fromkeys(line.split()[-1] for line in lines))
 
 

@@ -19,7 +19,7 @@ REPO = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.parents[1].name for path in (REPO / "roles").glob("*/meta/argument_specs.yml"))  # no former names
 MODULES = sorted(path.stem for path in (REPO / "plugins/modules").glob("*.py"))
 PLAYBOOKS = sorted(path.name for path in (REPO / "playbooks").glob("*.yml"))
-PUBLISHED = ("docs/*.md", "meta", "playbooks/*.yml", "plugins", "roles")
+PUBLISHED = (":(glob)docs/*.md", "meta", ":(glob)playbooks/*.yml", "plugins", "roles")
 PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----"
 STRAYS = (
     ".env", "hosts.ini", "key.pem", "id_rsa", "secrets.ini", "notes.txt", "flambe-cluster-0.0.1.tar.gz",
