@@ -14,12 +14,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flambe_ansible.lab import LabInfo
+from flambe_ansible.paths import collections_root
 from tests.e2e import cloud
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -157,6 +159,35 @@ def test_4_status_ssh_and_inventory_work(cluster: Cluster) -> None:
     variables = json.loads(cluster.call("inventory", str(cluster.file)))["all"]["children"]["plain"]["vars"]
     assert variables["cluster_runtime"] == "none"
     assert not [name for name in variables if name.startswith("flambe_")]
+
+
+def test_4_the_inventory_plugin_groups_the_hosts_of_two_clusters(cluster: Cluster) -> None:
+    text = cluster.file.read_text().replace("name: plain", "name: absent")
+    (cluster.file.parent / "absent.yaml").write_text(text)
+    source = cluster.file.parent / "both.flambe.yml"
+    options: dict[str, Any] = {
+        "plugin": "flambe.cluster.flambe",
+        "cluster": ["cluster.yaml", "absent.yaml"],
+        "strict": True,
+    }
+    options["keyed_groups"] = [{"key": key, "prefix": key} for key in ("cluster_role", "instance_type", "zone")]
+    options["keyed_groups"].append({"key": "tags.Role", "prefix": "tag_role"})
+    source.write_text(json.dumps(options))
+    environment = {**cluster.environment, "ANSIBLE_COLLECTIONS_PATH": str(collections_root()), "COLUMNS": "300"}
+    run = partial(subprocess.run, env=environment, cwd=cluster.file.parent, capture_output=True, text=True, check=False)
+    programs = Path(sys.executable).parent
+    done = run([programs / "ansible-inventory", "-i", source, "--list"])
+    assert done.returncode == 0, done.stderr
+    [warning] = done.stderr.splitlines()
+    assert "no host of cluster absent is running; it has no hosts in the inventory" in warning
+    groups = json.loads(done.stdout)
+    factories = ["plain_factory_0", "plain_factory_1"]
+    assert groups["cluster_role_orchestrator"]["hosts"] == groups["plain"]["hosts"] == ["plain_orchestrator"]
+    assert groups["plain_factories"]["hosts"] == groups["tag_role_Factory"]["hosts"] == factories
+    assert [name for name in groups if name.startswith("zone_")]
+    assert [name for name in groups if name.startswith("instance_type_")]
+    reached = run([programs / "ansible", "-i", source, "plain", "-m", "ansible.builtin.ping"])
+    assert reached.stdout.count('"ping": "pong"') == 3, reached.stdout + reached.stderr
 
 
 def test_4_plain_ssh_and_rsync_reach_the_hosts_with_verified_keys(cluster: Cluster, tmp_path: Path) -> None:
