@@ -158,7 +158,7 @@ def test_4_status_ssh_and_inventory_work(cluster: Cluster) -> None:
     assert cluster.call("ssh", str(cluster.file), "factory", "1", "--", "id -un") == "ubuntu\n"
     variables = json.loads(cluster.call("inventory", str(cluster.file)))["all"]["children"]["plain"]["vars"]
     assert variables["cluster_runtime"] == "none"
-    assert not [name for name in variables if name.startswith("flambe_")]
+    assert [name for name in variables if name.startswith("flambe_")] == ["flambe_cluster_group"]
 
 
 def test_4_the_inventory_plugin_groups_the_hosts_of_two_clusters(cluster: Cluster) -> None:
