@@ -213,8 +213,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _describe(self, host, variables, shared):
         """Set the variables of a host, then the constructed ones and groups."""
         named = self._rename(variables)
-        address = named.get("ansible_host")
-        if self.inventory.get_host(host).vars.get("ansible_host", address) != address:
+        address = named["private_ip"]
+        if self.inventory.get_host(host).vars.get("private_ip", address) != address:
             raise AnsibleParserError(f"two clusters have a host {host}: rename one of the clusters")
         for name, value in named.items():
             if name != "tags":

@@ -39,7 +39,7 @@ def make_data(cluster: str, *, address: str = "10.0.0", **variables: Any) -> str
     common: dict[str, Any] = {
         "zone": "eu-central-1a",
         "tags": {"team": "vision", "Role": "x"},
-        "private_ip": "10.9.9.9",
+        "private_ip": f"{address}.9",
     }
     hosts = [Host(name=f"{cluster}_orchestrator", role=Role.ORCHESTRATOR, instance_type="t3.small", **common)]
     for index, spot in enumerate((False, True)):
@@ -151,7 +151,7 @@ def test_constructed_groups_and_variables(ansible: Ansible) -> None:
     assert len(groups["named"]["hosts"]) == 3
     assert groups["interruptible"]["hosts"] == ["demo_factory_1"]
     one = variables["demo_factory_0"]
-    assert (one["region"], one["ansible_host"]) == ("eu-central-1", "10.9.9.9")
+    assert (one["region"], one["ansible_host"]) == ("eu-central-1", "10.0.0.9")
     assert one["ec2_tags"] == {"team": "vision", "Role": "x"}
     assert "tags" not in one
 
@@ -170,9 +170,9 @@ def test_prefix_and_suffix_apply_to_what_describes_a_host(ansible: Ansible) -> N
     assert (one["aws_instance_type_x"], one["aws_tags_x"]["team"], one["aws_private_ip_x"]) == (
         "g5.xlarge",
         "vision",
-        "10.9.9.9",
+        "10.0.0.9",
     )
-    assert (one["ansible_host"], one["private_ip"], one["cluster_name"]) == ("10.0.0.1", "10.9.9.9", "demo")
+    assert (one["ansible_host"], one["private_ip"], one["cluster_name"]) == ("10.0.0.1", "10.0.0.9", "demo")
     assert "instance_type" not in one
 
 

@@ -53,11 +53,12 @@ def test_the_site_is_played_on_its_hosts(
     [
         (FOREIGN, (), "orchestrator and factories; the groups with hosts are: controllers, gpu_boxes"),
         (FOREIGN, (*NAMED, "--limit", "w1"), "no hosts of the groups controllers and gpu_boxes match --limit w1; "),
-        ("[factories]\none\n", (), "the group orchestrator has no hosts"),
+        ("[factories]\none\n", (), "the group orchestrator has no hosts of the group all"),
+        (TWO, ("-e", "flambe_cluster_group=nosuch"), "the group orchestrator has no hosts of the group nosuch"),
         (TWO, (), "several orchestrators: a1, b1; flambe_cluster_group must name the group of each cluster"),
         (GROUPED, (), "hosts of several clusters: a1, b1, b2; play one cluster at a time, such as with --limit a"),
     ],
-    ids=["no group", "limit", "no orchestrator", "no cluster groups", "two clusters"],
+    ids=["no group", "limit", "no orchestrator", "no such cluster", "no cluster groups", "two clusters"],
 )  # fmt: skip
 def test_other_hosts_are_an_error(tmp_path: Path, inventory: str, arguments: tuple[str, ...], message: str) -> None:
     code, output = play(tmp_path, inventory, *arguments)
