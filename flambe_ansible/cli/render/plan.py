@@ -61,7 +61,7 @@ def write_question(plan: Plan) -> str:
 def _render_facts(plan: Plan) -> RenderableType:
     grid = make_grid()
     rows = _describe(plan, "image", _name_image) + _describe(plan, "disk", lambda host: host.volume)
-    for label, value in rows + _describe(plan, "GPUs", lambda host: host.gpus):
+    for label, value in rows + _describe_gpus(plan):
         grid.add_row(label, value)
     for kind, text in plan.resources.items():
         grid.add_row(kind, text)
@@ -86,6 +86,13 @@ def _describe(plan: Plan, label: str, get: Callable[[PlannedHost], str]) -> list
         if own := dict.fromkeys(get(host) for host in plan.hosts if host.role is role and get(host)):
             lines.append((f"{prefix} {label}", "; ".join(own)))
     return lines
+
+
+def _describe_gpus(plan: Plan) -> list[tuple[str, str]]:
+    """Write each kind of GPUs with the number of the hosts that have it; nothing if no host has GPUs."""
+    numbers = Counter(host.gpus for host in plan.hosts if host.gpus)
+    kinds = [f"{kind} ({number} of {len(plan.hosts)} hosts)" for kind, number in numbers.items()]
+    return [("GPUs", "; ".join(kinds))] if kinds else []
 
 
 def _name_image(host: PlannedHost) -> str:

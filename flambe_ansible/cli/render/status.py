@@ -64,13 +64,20 @@ def describe_types(hosts: Sequence[Host]) -> list[str]:
 
 
 def describe_gpus(status: ClusterStatus) -> list[tuple[str, bool]]:
-    """List the GPUs of the hosts, one kind a line: ``8 x NVIDIA H200, 140 GiB: factory 0``, and whether they work."""
+    """List the GPUs of the hosts, and whether they work; equal ones once.
+
+    ``8 x NVIDIA H200: factory 0, factory 1`` and ``factory 2: nvidia-smi: No devices were found``.
+    """
     found: dict[tuple[str, bool], list[str]] = {}
     for host in status.hosts:
         gpus = status.gpus.get(host.name)
         if gpus and str(gpus):
             found.setdefault((str(gpus), gpus.known), []).append(label_host(host))
-    return [(f"{text}: {', '.join(names)}", good) for (text, good), names in found.items()]
+    lines = []
+    for (text, good), names in found.items():
+        hosts = ", ".join(names)
+        lines.append((f"{text}: {hosts}" if good else f"{hosts}: {text}", good))
+    return lines
 
 
 def describe_holder(holder: Holder) -> str:

@@ -100,7 +100,7 @@ def test_a_status_lists_the_gpus_of_equal_hosts_once(width: int) -> None:
             (good, broken, none),
             [
                 "1 x NVIDIA H200, 140 GiB, driver 580.159.04: orchestrator",
-                "nvidia-smi: No devices were found: factory 0",
+                "factory 0: nvidia-smi: No devices were found",
             ],
         ),
     ):
@@ -115,7 +115,7 @@ def test_a_plan_has_the_gpus_of_the_types(width: int) -> None:
     planned = [replace(one, gpus="" if one.role is Role.ORCHESTRATOR else "4 x T4, 16 GiB") for one in plan.hosts]
     lines = draw(render_plan(replace(plan, hosts=tuple(planned))), width=width).splitlines()
     [line] = [line for line in lines if "GPUs" in line]
-    assert line.split("GPUs")[1].strip() == "4 x T4, 16 GiB"
+    assert line.split("GPUs")[1].strip() == "4 x T4, 16 GiB (2 of 3 hosts)"
 
 
 @pytest.mark.parametrize(
