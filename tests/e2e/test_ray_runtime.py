@@ -100,7 +100,7 @@ def test_the_gpus_that_nvidia_smi_lists_are_those_of_ray(ray_cluster: RayCluster
         nodes = {node["address"]: node for node in json.loads(ray_cluster.on("orchestrator", NODES))["nodes"]}
         found = [nodes[one["private_ip"]]["resources"].get("GPU", 0) for one in status["factories"]]
         assert found == [0, 1]
-        hosts = ray_cluster.document("inventory")["all"]["children"]["factories"]["hosts"]
+        hosts = json.loads(ray_cluster.call("inventory"))["all"]["children"]["factories"]["hosts"]
         assert [one["gpu_count"] for one in hosts.values()] == [0, 1]
         assert set(ray_cluster.launch()["changed"].values()) == {0}
     finally:
