@@ -21,6 +21,21 @@ from flambe_ansible.lab.system import Person
 CACHE = "/var/cache/flambe-lab"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
+# systemd-nspawn mounts the old hierarchies read-only. They are those of the host alone, in a namespace of its own; an
+# engine in the host needs groups for its containers.
+_CONTROL_GROUPS = """\
+[Unit]
+Description=Make the control groups of this host writable for containers
+ConditionPathIsMountPoint=/sys/fs/cgroup/memory
+DefaultDependencies=no
+Before=sysinit.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'for group in /sys/fs/cgroup/*/; do mount -o remount,bind,rw "$group"; done'
+"""
+
 _CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 _INDEX_KEYS = ("index-url", "extra-index-url", "find-links", "trusted-host", "timeout", "default-timeout")
@@ -39,6 +54,7 @@ def build(folder: Path, *, person: Person, python: Python37 | None) -> None:
             shutil.copytree(Path("/", name), draft / name, symlinks=True, ignore=shutil.ignore_patterns("java"))
     _write_apt(draft)
     _write_indexes(draft, pip_settings(pip_files(person), os.environ))
+    _write_unit(draft, "flambe-lab-control-groups.service", _CONTROL_GROUPS)
     if python is not None:
         _write_python37(draft, python)
     shutil.rmtree(folder, ignore_errors=True)
@@ -137,6 +153,14 @@ def _write_environment(draft: Path) -> None:
     write_file(draft / "etc/default/locale", "LANG=C.UTF-8\n")
     kept = " ".join([*_CERTIFICATES, *_PROXIES, *(name.upper() for name in _PROXIES)])
     write_file(draft / "etc/sudoers.d/91-flambe-lab", f'Defaults env_keep += "{kept}"\n', mode=0o440)
+
+
+def _write_unit(draft: Path, name: str, text: str) -> None:
+    """Write a unit that starts early at every boot of a host."""
+    write_file(draft / "etc/systemd/system" / name, text)
+    link = draft / "etc/systemd/system/sysinit.target.wants" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(f"../{name}")
 
 
 def _write_python37(draft: Path, python: Python37) -> None:
