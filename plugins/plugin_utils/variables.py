@@ -48,7 +48,14 @@ def find_problem(name, option, default, value, inventory):
         return "{} is empty; expected: {}".format(name, option["description"].rstrip(".")) if wanted else ""
     expected = find_wrong_type(name, option, value) or find_wrong_text(name, option, default, value)
     expected = expected or find_wrong_number(name, option, default, value) or find_unknown_host(name, value, inventory)
+    if expected and has_secrets(option):
+        return "{} has no valid value; expected {}".format(name, _NOUNS.get(option["type"], "a string"))
     return f"{name} is {show(value)}; expected {expected}" if expected else ""
+
+
+def has_secrets(option):
+    """Return whether a value, or a part of it, must not be shown."""
+    return option.get("no_log", False) or any(map(has_secrets, option.get("options", {}).values()))
 
 
 def find_wrong_type(name, option, value):

@@ -315,3 +315,63 @@ def test_a_standalone_python_if_the_host_has_none(strangers: Site) -> None:
         "box-a", "/opt/standalone/venv/bin/python -c 'import six, sys; print(sys.version[:6], sys.base_prefix)'"
     )
     assert where.startswith("3.7.16 /opt/standalone/python/")
+
+
+REGISTRY = """
+import base64, http.server
+
+class Registry(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        known = self.headers.get("Authorization") == "Basic " + base64.b64encode(b"me:{password}").decode()
+        self.send_response(200 if known else 401)
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        if not known:
+            self.send_header("WWW-Authenticate", 'Basic realm="registry"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+http.server.HTTPServer(("127.0.0.1", 5000), Registry).serve_forever()
+"""
+
+
+def test_cluster_containers(strangers: Site) -> None:
+    """The engine is that of the distribution; the registry is a program on the hosts that only checks logins."""
+    password = "s3cret-{{ registry }} %x"
+    for box in ("box-a", "box-b"):
+        strangers.ssh(box, "sudo mkdir -p /etc/docker /srv/registry")
+        strangers.ssh(box, f"sudo tee /srv/registry/run.py <<'END'\n{REGISTRY.format(password=password)}\nEND")
+        strangers.ssh(box, "sudo systemd-run --unit registry python3 /srv/registry/run.py")
+        mine = '{"debug": true, "log-opts": {"labels": "mine"}}'
+        strangers.ssh(box, f"echo '{mine}' | sudo tee /etc/docker/daemon.json")
+    secrets = strangers.folder / "secrets.ini"
+    secrets.write_text(f"[DOCKER here]\nregistry = 127.0.0.1:5000\nusername = me\npassword = {password}\n[X]\na = b\n")
+    example = strangers.folder / "containers.yml"
+    example.write_text(read_example("cluster_containers"))
+    converge_twice(strangers, example)
+    path = playbook(
+        strangers, "cluster_containers", cluster_containers_user="ml", cluster_containers_logins_src=str(secrets)
+    )
+    strangers.play(path).assert_ok()
+    strangers.play(path, "--check").assert_unchanged()
+    settings = json.loads(strangers.ssh("box-a", "cat /etc/docker/daemon.json"))
+    options = {"labels": "mine", "max-size": "50m", "max-file": "5"}
+    assert settings.pop("registry-mirrors") == ["https://mirror.example.com"]
+    assert settings == {"debug": True, "live-restore": True, "log-driver": "json-file", "log-opts": options}
+    assert strangers.ssh("box-a", "sudo stat -c '%U %a' /home/ml/.docker/config.json") == "ml 600\n"
+    assert strangers.ssh("box-a", "sudo -u ml docker ps --quiet; systemctl is-enabled docker") == "enabled\n"
+
+    wrong = strangers.play(path, "--limit", "box-a", cluster_containers_settings={"debug": "no boolean"})
+    assert wrong.returncode == 2
+    reason = (
+        "the container engine does not start: unable to configure the Docker daemon with file /etc/docker/daemon.json"
+    )
+    assert reason in wrong.output
+    assert "/etc/docker/daemon.json is as before" in wrong.output
+    assert strangers.ssh("box-a", "systemctl is-active docker") == "active\n"
+    assert json.loads(strangers.ssh("box-a", "cat /etc/docker/daemon.json"))["debug"] is True
+
+    secrets.write_text(secrets.read_text().replace("password = ", "password = other-"))
+    refused = strangers.play(path, "-vvv", "--diff", "--limit", "box-b")
+    assert "the login to 127.0.0.1:5000 as me failed: " in refused.output
+    assert password not in refused.output
+    assert strangers.ssh("box-b", "sudo journalctl --no-pager | grep -c 's3cret-{{'; :").strip() == "0"

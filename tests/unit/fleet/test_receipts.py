@@ -84,8 +84,8 @@ def test_a_text_with_an_empty_variable_is_left_out() -> None:
 def test_every_role_of_the_playbook_has_its_proof() -> None:
     roles = list_roles()
     assert roles == [
-        "idle_shutdown", "setup_cmds", "cluster_gpu", "cluster_keys", "flambe", "python_env", "cluster_secrets",
-        "ray_node", "ray_jobs", "tensorboard",
+        "idle_shutdown", "setup_cmds", "cluster_gpu", "cluster_keys", "cluster_containers", "flambe", "python_env",
+        "cluster_secrets", "ray_node", "ray_jobs", "tensorboard",
     ]  # fmt: skip
     for role in roles:
         folder = collection() / "roles" / role

@@ -75,6 +75,12 @@ def test_wrong_values(role: str, name: str, value: Any, expected: str) -> None:
     problem = find_problem(role, name, value)
     assert problem.startswith(f"{name} is ")
     assert expected in problem
+
+
+@pytest.mark.parametrize("value", ["s3cret", {"username": "me", "password": "s3cret"}])
+def test_a_wrong_value_with_secrets_is_not_shown(value: Any) -> None:
+    problem = find_problem("cluster_containers", "cluster_containers_logins", value)
+    assert problem == "cluster_containers_logins has no valid value; expected a list"
     assert "\n" not in problem
 
 
