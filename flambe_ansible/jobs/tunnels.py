@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +22,7 @@ _ASK_ON_HOST = (
     "bash -c 'exec 3<>/dev/tcp/{address} && printf \"GET / HTTP/1.0\\r\\n\\r\\n\" >&3 && timeout 20 head -c 1 <&3'"
     " 2>/dev/null; :"
 )
+_IS_OPEN = "bash -c 'exec 3<>/dev/tcp/{address} && echo open' 2>/dev/null; :"
 
 
 class Tunnels:
@@ -36,7 +37,7 @@ class Tunnels:
         ports: The local port of each remote port.
     """
 
-    def __init__(self, fleet: Fleet, units: Mapping[int, str], *, others: Sequence[int] = ()) -> None:
+    def __init__(self, fleet: Fleet, units: Mapping[int, str], *, others: Iterable[int] = ()) -> None:
         self.ports: dict[int, int] = {}
         self._fleet = fleet
         self._units = units
@@ -103,6 +104,14 @@ class Tunnels:
                     raise
                 free = self._fleet.connections.tunnel(self._fleet.head, remote)  # the port was taken meanwhile
                 self.ports[remote] = self._open.enter_context(free)
+
+
+def warn_of_closed(fleet: Fleet, ports: Iterable[int]) -> None:
+    """Send a notice for each port of the orchestrator's loopback on which nothing listens."""
+    for port in ports:
+        if not fleet.orchestrator.ask(_IS_OPEN.format(address=f"{LOOPBACK}/{port}")).strip():
+            message = f"{fleet.head.name}: nothing listens on {LOOPBACK}:{port}; the tunnel is opened nevertheless"
+            fleet.observer(Notice(message=message, warning=True))
 
 
 def _is_free(port: int) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.forwarding import forward, port_option
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
@@ -19,12 +20,16 @@ TOKEN_FILE = "ray-token"  # noqa: S105 - a file's name, in the cluster's state f
 
 
 @options.command(
-    "flambe-ans open cluster.yaml", "flambe-ans open cluster.yaml --json | jq -r .tensorboard", name="open"
+    "flambe-ans open cluster.yaml",
+    "flambe-ans open cluster.yaml --json | jq -r .tensorboard",
+    "flambe-ans open cluster.yaml --port 8080",
+    name="open",
 )
 @options.cluster_argument
+@port_option
 @options.json_option
 @click.pass_obj
-def open_sites(output: Output, file: str) -> None:
+def open_sites(output: Output, file: str, ports: tuple[int, ...]) -> None:
     """Open a tunnel to the sites of a cluster.
 
     With `runtime: flambe`, these are the report site and TensorBoard of the last job; with `runtime: ray`, Ray's
@@ -37,11 +42,15 @@ def open_sites(output: Output, file: str) -> None:
     With `expose_sites: true` in the cluster's file, the public addresses are printed and no tunnel is opened; with
     `runtime: ray`, Ray's dashboard still is behind the tunnel.
 
+    With --port, it opens a tunnel to the sites on these ports of the orchestrator instead, such as those of containers.
+
     With --json or without a terminal, the addresses are printed and the tunnel stays open until SIGINT or SIGTERM.
     """
     try:
         with options.open_cluster(output, file) as cluster:
-            if cluster.runs_commands:
+            if ports:
+                forward(output, cluster, ports, url="http://127.0.0.1:{}/")
+            elif cluster.runs_commands:
                 _open_dashboards(output, cluster)
             else:
                 _open_sites(output, cluster)

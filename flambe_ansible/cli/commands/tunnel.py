@@ -11,6 +11,7 @@ import rich_click as click
 
 from flambe_ansible.cli import options
 from flambe_ansible.cli.commands.open import TOKEN_FILE
+from flambe_ansible.cli.forwarding import forward, port_option
 from flambe_ansible.cli.output import Output
 
 
@@ -18,12 +19,14 @@ from flambe_ansible.cli.output import Output
     "flambe-ans tunnel cluster.yaml",
     "flambe-ans tunnel cluster.yaml -- ray job list",
     "flambe-ans tunnel cluster.yaml -- python -c 'import ray; print(ray.init(\"ray://127.0.0.1:10001\"))'",
+    "flambe-ans tunnel cluster.yaml --port 8080",
     cls=options.TailCommand,
 )
 @options.cluster_argument
+@port_option
 @options.json_option
 @click.pass_context
-def tunnel(ctx: click.Context, file: str) -> None:
+def tunnel(ctx: click.Context, file: str, ports: tuple[int, ...]) -> None:
     """Open a tunnel to Ray for its own tools: `ray job submit`, `ray list nodes`, ray.init("ray://...").
 
     It prints the environment variables for them, and stays open until Ctrl-C. With a COMMAND, it runs the command with
@@ -31,6 +34,9 @@ def tunnel(ctx: click.Context, file: str) -> None:
     same version as on the cluster, with the same minor version of Python.
 
     The token is not printed: RAY_AUTH_TOKEN_PATH is a file that only you can read.
+
+    With --port, it opens a tunnel to ports of the orchestrator instead, whatever the runtime is. A COMMAND gets the
+    local ports as FLAMBE_ANS_PORT_<PORT>.
     """
     from flambe_ansible.cli.interrupts import interruptible
     from flambe_ansible.events import Notice
@@ -42,6 +48,8 @@ def tunnel(ctx: click.Context, file: str) -> None:
         raise click.UsageError(f"{command[0]}: command not found on this machine")
     try:
         with options.open_cluster(output, file) as cluster:
+            if ports:
+                ctx.exit(forward(output, cluster, ports, command=command, url="127.0.0.1:{}"))
             jobs = cluster.jobs
             runner = jobs.runner
             token = cluster.state_dir / TOKEN_FILE
