@@ -12,6 +12,9 @@ from pathlib import Path
 from flambe_ansible.errors import ClusterConfigurationError, MissingSecretsError
 
 DEFAULT_FILE = "~/.flambe/secrets.ini"
+# The sections with logins to container registries, which the filter registry_logins reads, and their required keys.
+LOGINS = "DOCKER"
+LOGIN_KEYS = ("username", "password")
 
 
 def find(configured: Path | None = None) -> Path | None:
@@ -38,8 +41,25 @@ def check(configured: Path | None, sections: Sequence[str] | None) -> None:
     )
 
 
+def check_logins(configured: Path | None, sections: Sequence[str] | None) -> None:
+    """Check that each login to a container registry in the file, or in these sections of it, is complete."""
+    path = find(configured)
+    found = _parse(path) if path else configparser.ConfigParser()
+    for name in found.sections():
+        if name.split()[:1] == [LOGINS] and (not sections or name in sections):
+            missing = " and no ".join(key for key in LOGIN_KEYS if not found[name].get(key))
+            if missing:
+                raise ClusterConfigurationError(
+                    f"{path}: section [{name}] has no {missing}", hint="see docs/containers.md"
+                )
+
+
 def read_sections(path: Path) -> list[str]:
     """Return the names of the file's sections; errors do not repeat its lines."""
+    return _parse(path).sections()
+
+
+def _parse(path: Path) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
@@ -49,4 +69,4 @@ def read_sections(path: Path) -> list[str]:
         raise ClusterConfigurationError(f"{place}: not an INI file; expected [SECTION] and KEY = value lines") from None
     except OSError as error:
         raise ClusterConfigurationError(f"{path}: {error.strerror}") from error
-    return parser.sections()
+    return parser

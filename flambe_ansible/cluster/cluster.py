@@ -33,8 +33,9 @@ from flambe_ansible.errors import (
     UnsupportedHostError,
 )
 from flambe_ansible.findings import Finding
-from flambe_ansible.fleet import idle, records
+from flambe_ansible.fleet import containers, idle, records
 from flambe_ansible.fleet.access import ANSWER_TIMEOUT, Access, Limits
+from flambe_ansible.fleet.containers import Container
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.gpus import read_all
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
@@ -114,6 +115,7 @@ class ClusterOptions(TypedDict, total=False):
     idle_gpu_percent: float
     idle_command: str | None
     nvidia_driver: str
+    docker: bool
 
 
 class Cluster(Runnable):
@@ -147,6 +149,7 @@ class Cluster(Runnable):
         idle_command: A command for bash; a host is not idle if it exits with 0.
         nvidia_driver: What is done on hosts with NVIDIA GPUs: ``require`` a working driver, ``install`` it if there is
             none, or ``ignore`` the GPUs.
+        docker: Whether all hosts get Docker.
         proxy_jump: The bastion, ``[user@]host[:port]``; None is the one in ``~/.ssh/config``, ``none`` is no bastion.
 
     Attributes:
@@ -199,6 +202,7 @@ class Cluster(Runnable):
         idle_gpu_percent: float = 5.0,
         idle_command: str | None = None,
         nvidia_driver: str = "require",
+        docker: bool = False,
         proxy_jump: str | None = None,
     ) -> None:
         super().__init__()
@@ -224,6 +228,7 @@ class Cluster(Runnable):
         self.idle_gpu_percent = idle_gpu_percent
         self.idle_command = idle_command
         self.nvidia_driver = nvidia_driver
+        self.docker = docker
         self.proxy_jump = proxy_jump
         self.observer: events.Observer = events.ignore
         self.orchestrator: OrchestratorInstance | None = None
@@ -577,6 +582,55 @@ class Cluster(Runnable):
     def install_extensions_in_factories(self, extensions: Mapping[str, str]) -> None:
         """Install extensions in the runtimes of all factories, as ``install_extensions_in_orchestrator``."""
         self.file_jobs.install_extensions([one.data for one in self.factories], extensions)
+
+    def install_docker(self) -> None:
+        """Install Docker on all hosts, as ``docker: true`` does; an installed one is unchanged.
+
+        Raises:
+            PlaybookError: It failed on a host.
+        """
+        self._player.play(variables=containers.SWITCH, tags=[containers.TAG])
+
+    def is_docker_installed(self) -> bool:
+        """Return whether Docker is installed on all hosts."""
+        return all(self.fleet.on_each(lambda instance: instance.is_docker_installed()).values())
+
+    def is_docker_running(self) -> bool:
+        """Return whether Docker answers the cluster's user on all hosts."""
+        return all(self.fleet.on_each(lambda instance: instance.is_docker_running()).values())
+
+    def run_container(
+        self,
+        image: str,
+        command: str | Sequence[str] | None = None,
+        ports: Sequence[int | str] = (),
+        volumes: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        gpus: int | str | Sequence[int | str] | None = None,
+        name: str | None = None,
+        *,
+        all_hosts: bool = False,
+    ) -> dict[str, Container]:
+        """Start a container on the orchestrator, or with ``all_hosts`` on every host; return it by the host's name.
+
+        The other arguments are those of ``Instance.run_container``.
+        """
+        arguments = (image, command, ports, volumes, env, gpus, name)
+        if all_hosts:
+            return self.fleet.on_each(lambda instance: instance.run_container(*arguments))
+        return {self.fleet.head.name: self.fleet.orchestrator.run_container(*arguments)}
+
+    def clean_containers(self) -> None:
+        """Stop and remove all containers on all hosts."""
+        self.fleet.on_each(lambda instance: instance.clean_containers())
+
+    def clean_container_by_image(self, image_name: str) -> None:
+        """Stop and remove the containers of an image on all hosts."""
+        self.fleet.on_each(lambda instance: instance.clean_container_by_image(image_name))
+
+    def clean_container_by_command(self, command: str) -> None:
+        """Stop and remove the containers whose command line contains a text on all hosts."""
+        self.fleet.on_each(lambda instance: instance.clean_container_by_command(command))
 
     def get_remote_env(self, user_provider: Callable[[], str]) -> RemoteEnvironment:
         """Describe the cluster for a runnable on the orchestrator.
@@ -1248,7 +1302,7 @@ class Cluster(Runnable):
         started = time.monotonic()
         self.options = options
         self.parse()
-        options.check()
+        options.check(logins=self.docker)
         self._check_rotation(options)
         version = self.resolve_runtime()
         with self.reserve("launch") as reservation, ExitStack() as stack:
@@ -1421,6 +1475,7 @@ class Cluster(Runnable):
             limits=self._limits,
             expose_sites=self.expose_sites,
             idle=replace(self._idle, ends_at=self._find_end()),
+            docker=self.docker,
             hosts=self.factories_num + 1,
         )
 

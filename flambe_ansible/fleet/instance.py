@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError, RemoteCommandError
+from flambe_ansible.fleet.containers import Container, ContainerOptions, Containers
 from flambe_ansible.fleet.gpus import read_gpus
 from flambe_ansible.gpus import GpuState, HostGpus
 from flambe_ansible.hosts import Host
@@ -213,6 +214,66 @@ class Instance:
     def contains_gpu(self) -> bool:
         """Return whether nvidia-smi lists a GPU."""
         return self.num_gpus() > 0
+
+    def is_docker_installed(self) -> bool:
+        """Return whether Docker is installed."""
+        return self._containers.is_installed()
+
+    def is_docker_running(self) -> bool:
+        """Return whether Docker answers the cluster's user."""
+        return self._containers.is_running()
+
+    def start_docker(self) -> None:
+        """Restart Docker, as in flambé."""
+        self._containers.restart()
+
+    def run_container(
+        self,
+        image: str,
+        command: str | Sequence[str] | None = None,
+        ports: Sequence[int | str] = (),
+        volumes: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        gpus: int | str | Sequence[int | str] | None = None,
+        name: str | None = None,
+    ) -> Container:
+        """Start a container in the background; a missing image is pulled.
+
+        Args:
+            image: The image.
+            command: Its command, split as by a shell if it is a text; None is that of the image.
+            ports: The published ports, ``[ADDRESS:][HOST PORT:]CONTAINER PORT``. The address is the host's loopback by
+                default, ``private`` for the private address, or an address such as ``0.0.0.0``.
+            volumes: ``PATH:PATH IN THE CONTAINER[:ro]``: a path on the host, which a ``~/`` or a relative path has
+                below the home folder, or the name of a volume of Docker.
+            env: Environment variables. Their values are in no command line and in no file.
+            gpus: ``"all"``, a number of GPUs, or a list of devices.
+            name: Its name.
+
+        Raises:
+            ClusterConfigurationError: An argument cannot work; nothing was started.
+            RemoteCommandError: The container could not be started; nothing of it is left.
+        """
+        options = ContainerOptions(
+            image=image, command=command, ports=ports, volumes=volumes, env=env, gpus=gpus, name=name
+        )
+        return self._containers.start(options)
+
+    def clean_containers(self) -> None:
+        """Stop and remove all containers."""
+        self._containers.remove_all()
+
+    def clean_container_by_image(self, image_name: str) -> None:
+        """Stop and remove the containers of an image."""
+        self._containers.remove_by_image(image_name)
+
+    def clean_container_by_command(self, command: str) -> None:
+        """Stop and remove the containers whose command line contains a text."""
+        self._containers.remove_by_command(command)
+
+    @property
+    def _containers(self) -> Containers:
+        return Containers(host=self.data, ask=self.ask, home=self.get_home_path)
 
     def send(self, local: str | Path, remote: str) -> None:
         """Copy a local file, or the content of a local folder, to a path on the host.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flambe_ansible.errors import ClusterConfigurationError, RayError, RemoteCommandError
+from flambe_ansible.fleet import containers
 from flambe_ansible.fleet.copying import KEY_FILE
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
@@ -94,6 +95,14 @@ class ClusterInstance(Instance):
     def install_flambe(self) -> None:
         """Install the cluster's runtime on this host, as ``prepare``."""
         self.prepare()
+
+    def install_docker(self) -> None:
+        """Install Docker on this host, as ``docker: true`` does; an installed one is unchanged.
+
+        Raises:
+            PlaybookError: It failed.
+        """
+        self._work().player().play(variables=containers.SWITCH, tags=[containers.TAG], limit=[self.name])
 
     def is_flambe_installed(self, version: bool = True) -> bool:
         """Return whether flambe is installed on this host.

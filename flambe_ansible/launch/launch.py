@@ -11,6 +11,7 @@ from typing import Any
 
 from flambe_ansible import events, inventory, secrets
 from flambe_ansible.errors import ClusterBusyError, ClusterError, PlaybookError
+from flambe_ansible.fleet import containers
 from flambe_ansible.fleet.access import Limits
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.idle import IdleOptions, restart_command
@@ -53,9 +54,11 @@ class LaunchOptions:
     secrets_file: Path | None = None
     secrets_sections: Sequence[str] | None = None
 
-    def check(self) -> None:
-        """Check that the secrets can be sent."""
+    def check(self, *, logins: bool = False) -> None:
+        """Check that the secrets can be sent, and that they can be used as ``logins`` to container registries."""
         secrets.check(self.secrets_file, self.secrets_sections)
+        if logins:
+            secrets.check_logins(self.secrets_file, self.secrets_sections)
 
     @property
     def plays_all(self) -> bool:
@@ -111,6 +114,7 @@ def role_variables(
     limits: Limits,
     expose_sites: bool,
     idle: IdleOptions,
+    docker: bool,
     hosts: int,
 ) -> dict[str, Any]:
     """Return the role variables of a cluster; the roles' defaults apply to the rest."""
@@ -130,6 +134,13 @@ def role_variables(
         **dict.fromkeys(_list_install_limits(runtime), install_timeout),
         "cluster_secrets_src": str(source) if source else "",
         "cluster_secrets_sections": list(options.secrets_sections or []),
+        **containers.role_variables(
+            source,
+            options.secrets_sections,
+            enabled=docker,
+            nvidia=nvidia_driver != gpus.IGNORE,
+            timeout=install_timeout,
+        ),
     }
 
 

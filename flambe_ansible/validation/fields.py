@@ -184,6 +184,14 @@ EXTRA_FIELDS = (
         rule=rules.choice("require", "install", "ignore"),
         change_note="Ray may restart",
     ),
+    Field(
+        name="docker",
+        kind=Kind.BOOLEAN,
+        expected="true or false",
+        doc="Whether to install Docker on all hosts: [Containers](containers.md).",
+        change_note="false removes nothing",
+        default=False,
+    ),
 )
 BASE_FIELDS = (
     NAME,

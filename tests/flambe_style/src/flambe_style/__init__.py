@@ -9,7 +9,7 @@ from typing import Dict, Optional
 
 from flambe.cluster import Cluster, const
 from flambe.cluster import errors as man_errors
-from flambe.cluster.instance import CPUFactoryInstance, OrchestratorInstance, errors
+from flambe.cluster.instance import CPUFactoryInstance, Instance, OrchestratorInstance, errors
 from flambe.runnable import ClusterRunnable
 from flambe.runnable.environment import RemoteEnvironment
 
@@ -36,6 +36,7 @@ class Count(ClusterRunnable):
             host.wait_until_accessible()
             if not (host.is_up() and host.is_node_running() and host.is_flambe_installed()):
                 host.prepare()
+            self.clean(host)
         for factory in cluster.factories:
             assert isinstance(factory, CPUFactoryInstance)
             factory.install_extensions({"six": "six"})
@@ -67,6 +68,10 @@ class Count(ClusterRunnable):
         self.set_serializable_attr("workers", orchestrator.worker_nodes())
         self.set_serializable_attr("data", f"{home}/{self.name}/numbers.txt")
         print(f"set up with {lines} lines")
+
+    def clean(self, host: Instance) -> None:
+        if host.is_docker_installed() and host.is_docker_running():
+            host.clean_container_by_image("tensorflow/tensorflow")
 
     def run(self, **kwargs) -> None:
         with open(self.data) as f:
