@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
 from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
 from flambe_ansible.doctor import account
@@ -30,9 +30,6 @@ from flambe_ansible.providers.ec2_spec import EC2Spec
 from flambe_ansible.providers.lab import LabProvider
 from flambe_ansible.ssh import host_entries
 from flambe_ansible.validation import AWS_CLUSTER, Schema, check_arguments
-
-if TYPE_CHECKING:
-    import boto3
 
 LAUNCHES = ("launch", "submit", "remove")  # the commands that create or update the cluster
 ARCHITECTURES = {"x86_64": X86, "aarch64": ARM}  # uname's words for a processor to EC2's
@@ -153,8 +150,8 @@ class AWSCluster(Cluster):
 
     # flambé's methods, in its order.
 
-    def _get_boto_session(self, region_name: str | None) -> boto3.Session:
-        """Return the boto3 session; None is the locally configured region, else us-east-1."""
+    def _get_boto_session(self, region_name: str | None) -> session.AnySession:
+        """Return the session; None is the locally configured region, else us-east-1."""
         return session.make_session(region_name)
 
     def load_all_instances(self) -> None:

@@ -6,7 +6,7 @@ import getpass
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import ClassVar, Unpack
 
 from flambe_ansible import lab as labs
 from flambe_ansible.cluster.aws import AWSCluster
@@ -18,9 +18,6 @@ from flambe_ansible.findings import Finding
 from flambe_ansible.hosts import Role
 from flambe_ansible.providers.lab import LabProvider, want_hosts
 from flambe_ansible.validation import LAB_CLUSTER, Schema
-
-if TYPE_CHECKING:
-    import boto3
 
 
 class LabCluster(AWSCluster):
@@ -126,7 +123,7 @@ class LabCluster(AWSCluster):
         """The lab's address."""
         return labs.info(self.lab).endpoint
 
-    def _get_boto_session(self, region_name: str | None) -> boto3.Session:
+    def _get_boto_session(self, region_name: str | None) -> session.AnySession:
         """Return a session with the lab's own credentials and region."""
         del region_name
         info = labs.info(self.lab)

@@ -7,11 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import api, session
-from flambe_ansible.ec2.session import ATTEMPTS
+from flambe_ansible.ec2.session import ATTEMPTS, AnySession
 from flambe_ansible.errors import AWSError
 
 if TYPE_CHECKING:
-    import boto3
     from mypy_boto3_cloudwatch.client import CloudWatchClient
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_ssm.client import SSMClient
@@ -24,11 +23,11 @@ class Clients:
     """The API clients of one cluster, created at their first use.
 
     Args:
-        make_session: Returns the boto3 session.
+        make_session: Returns the session.
         endpoint_url: Returns the API's address; None is AWS's own, or what the environment has.
     """
 
-    def __init__(self, make_session: Callable[[], boto3.Session], endpoint_url: Callable[[], str | None]) -> None:
+    def __init__(self, make_session: Callable[[], AnySession], endpoint_url: Callable[[], str | None]) -> None:
         self._make_session = make_session
         self._endpoint_url = endpoint_url
 
@@ -38,7 +37,7 @@ class Clients:
         return self._endpoint_url()
 
     @cached_property
-    def session(self) -> boto3.Session:
+    def session(self) -> AnySession:
         """The session."""
         return self._make_session()
 

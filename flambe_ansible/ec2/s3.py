@@ -35,7 +35,7 @@ def download(
     """
     parts = urlsplit(url)
     bucket, key = parts.netloc, parts.path.lstrip("/")
-    client = make_client(session or make_session(), "s3", endpoint_url=endpoint_url)
+    client = make_client(session or make_session().to_boto3(), "s3", endpoint_url=endpoint_url)
     objects = _list(client, bucket, key)
     if not objects:
         raise AWSError(f"{url}: no such object or folder", operation="ListObjectsV2", code="NoSuchKey")

@@ -6,8 +6,9 @@ import getpass
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flambe_ansible.ec2.errors import aws_call
 from flambe_ansible.errors import AWSError
@@ -23,39 +24,76 @@ CLI_CACHE = "~/.aws/cli/cache"  # of the AWS CLI, for the credentials of assumed
 _client_lock = threading.Lock()
 
 
+@dataclass(frozen=True)
+class Session:
+    """A session with the interface of ``boto3.Session`` that this package uses.
+
+    boto3 itself imports a transfer manager, which takes longer than a call to EC2. What only boto3 has is in
+    :meth:`to_boto3`.
+    """
+
+    core: botocore.session.Session
+    region_name: str
+
+    @property
+    def profile_name(self) -> str:
+        """The name of the profile in use."""
+        return self.core.profile or "default"
+
+    @property
+    def available_profiles(self) -> list[str]:
+        """The names of the configured profiles."""
+        return list(self.core.available_profiles)
+
+    def get_credentials(self) -> Any:
+        """Return the credentials, or None."""
+        return self.core.get_credentials()
+
+    def client(self, service_name: str, *, region_name: str | None = None, **options: Any) -> Any:
+        """Make the client of a service; ``options`` are those of ``boto3.Session.client``."""
+        return self.core.create_client(service_name, region_name=region_name or self.region_name, **options)
+
+    def to_boto3(self) -> boto3.Session:
+        """Return the same session as an object of boto3."""
+        import boto3
+
+        return boto3.Session(botocore_session=self.core, region_name=self.region_name)
+
+
+AnySession: TypeAlias = "Session | boto3.Session"  # a custom class may return boto3's
+
+
 @aws_call("read the local AWS configuration")
-def make_session(region_name: str | None = None) -> boto3.Session:
+def make_session(region_name: str | None = None) -> Session:
     """Make a session with the user's own AWS configuration: environment, profile, instance role.
 
     The region is the first of ``region_name``, ``AWS_REGION`` (which boto3 ignores, unlike the AWS CLI),
     ``AWS_DEFAULT_REGION``, the profile's region, and us-east-1. The credentials of assumed roles are shared with the
     AWS CLI: a profile with MFA asks for one code an hour, not for one in every command.
     """
-    import boto3
     import botocore.session
     from botocore.utils import JSONFileCache
 
+    from flambe_ansible.ec2.models import make_loader
+
     core = botocore.session.Session()
+    core.lazy_register_component("data_loader", lambda: make_loader(core.get_config_variable("data_path")))
     roles = core.get_component("credential_provider").get_provider("assume-role")
     roles.cache, roles._prompter = JSONFileCache(Path(CLI_CACHE).expanduser()), _ask_mfa_code
     region = region_name or os.environ.get("AWS_REGION") or core.get_config_variable("region") or DEFAULT_REGION
-    return boto3.Session(botocore_session=core, region_name=region)
+    return Session(core, region)
 
 
-def make_isolated_session(region_name: str, *, access_key: str, secret_key: str) -> boto3.Session:
+def make_isolated_session(region_name: str, *, access_key: str, secret_key: str) -> Session:
     """Make a session that ignores the user's environment, AWS configuration files and proxies."""
-    import boto3
-
-    return boto3.Session(
-        botocore_session=_make_isolated_core(region_name),
-        aws_access_key_id=access_key,
-        aws_secret_access_key=secret_key,
-    )
+    core = _make_isolated_core(region_name)
+    core.set_credentials(access_key, secret_key)
+    return Session(core, region_name)
 
 
 @aws_call("create an AWS client")
 def make_client(
-    session: boto3.Session,
+    session: AnySession,
     service: Any,
     *,
     endpoint_url: str | None = None,
@@ -101,6 +139,8 @@ def _make_isolated_core(region_name: str) -> botocore.session.Session:
     from botocore.config import Config
     from botocore.configprovider import ConfigValueStore, ConstantProvider
 
+    from flambe_ansible.ec2.models import make_loader
+
     settings = {name: default for name, (_, _, default, *_) in botocore.session.Session.SESSION_VARIABLES.items()}
     settings |= {
         "region": region_name,
@@ -110,6 +150,7 @@ def _make_isolated_core(region_name: str) -> botocore.session.Session:
         "ca_bundle": True,  # None would read REQUESTS_CA_BUNDLE
     }
     core = botocore.session.Session()
+    core.register_component("data_loader", make_loader())
     store = ConfigValueStore(mapping={name: ConstantProvider(value) for name, value in settings.items()})
     core.register_component("config_store", store)
     core.set_default_client_config(Config(proxies={}))  # None would read http_proxy

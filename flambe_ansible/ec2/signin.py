@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from flambe_ansible.ec2.errors import LOGIN_HINT, aws_call
-
-if TYPE_CHECKING:
-    import boto3
+from flambe_ansible.ec2.session import AnySession
 
 NONE = "no AWS credentials are configured; !AWSCluster needs them"
 REMEDY = LOGIN_HINT
@@ -60,7 +57,7 @@ class SignIn:
 
 
 @aws_call("read the credentials")
-def read(session: boto3.Session) -> SignIn | None:
+def read(session: AnySession) -> SignIn | None:
     """Read the credentials of a session; None if it has none. Temporary ones are fetched.
 
     Raises:

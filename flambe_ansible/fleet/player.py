@@ -16,6 +16,8 @@ from flambe_ansible.hosts import Host
 from flambe_ansible.playbooks import HostResult, run_playbook
 
 SITE = "site.yml"
+# The variables were checked as fields of the cluster's file; the check by the roles is a task for each role and host.
+_UNCHECKED = {"site_validate": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,7 @@ class Player:
                 ),
                 tags=tags,
                 limit=limit,
+                extra_vars=_UNCHECKED,
                 check=check,
                 observer=observer,
                 log=log or self.new_log(),

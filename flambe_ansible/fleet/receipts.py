@@ -178,16 +178,25 @@ def _read_fallback(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Relations:
-    """What has to be played together with a role: the roles that it affects, and when it needs all hosts."""
+    """What has to be played together with a role.
+
+    Attributes:
+        affects: The later roles that it affects.
+        together: When it needs all hosts.
+        needs: A variable without which it has nothing to do, or "".
+    """
 
     affects: Sequence[str] = ()
     together: str = ""
+    needs: str = ""
 
 
 def read_relations(role: str) -> Relations:
     """Read the relations of a role from its ``meta/receipt.yml``."""
     document = _read(paths.collection() / "roles" / role / "meta" / "receipt.yml")
-    return Relations(affects=document.get("affects", ()), together=document.get("together", ""))
+    return Relations(
+        affects=document.get("affects", ()), together=document.get("together", ""), needs=document.get("needs", "")
+    )
 
 
 @functools.cache

@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING
 
 from flambe_ansible.errors import ClusterConfigurationError
 from flambe_ansible.sources.content import EXCLUDED
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 IGNORE_FILES = (".gitignore", ".rayignore")
 LARGE = 100 * 1024 * 1024  # bytes; above, the size is announced
@@ -78,7 +80,7 @@ def format_size(size: int) -> str:
     return f"{size / 1024**3:.1f} GB" if size >= 1024**3 else f"{size / 1024**2:.1f} MB"
 
 
-_Rules = list[tuple[str, GitIgnoreSpec]]  # the folder of an ignore file, and its patterns; the outermost first
+_Rules = list[tuple[str, "GitIgnoreSpec"]]  # the folder of an ignore file, and its patterns; the outermost first
 
 
 def _walk(root: Path, folder: str, rules: _Rules, above: frozenset[str]) -> Iterator[tuple[str, int]]:
@@ -107,6 +109,8 @@ def _walk(root: Path, folder: str, rules: _Rules, above: frozenset[str]) -> Iter
 
 def _read_rules(folder: Path) -> GitIgnoreSpec | None:
     """Read the ignore files of one folder."""
+    from pathspec import GitIgnoreSpec  # slow, and only submissions need it
+
     lines: list[str] = []
     for name in IGNORE_FILES:
         path = folder / name

@@ -23,7 +23,7 @@ from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.sites import listen_address
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.launch import gpus
-from flambe_ansible.launch.verifying import Selection, inspect
+from flambe_ansible.launch.verifying import Selection, inspect, list_needed
 from flambe_ansible.playbooks import HostResult, count_rounds
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
@@ -262,8 +262,9 @@ def converge(
         return result(hosts=hosts, failed=tuple(failed), playbook=played, ray=found.nodes, seconds=passed(), log=None)
     log, absent = player.new_log(), [one.host for one in unreached]
     chosen = Selection() if play_all else found.select()
+    roles = chosen.roles or list_needed(runtime, receipts.variables)
     receipts.remove(chosen.hosts)
-    played = player.play(log=log, tags=chosen.roles, limit=chosen.hosts, absent=absent, required=[fleet.head.name])
+    played = player.play(log=log, tags=roles, limit=chosen.hosts, absent=absent, required=[fleet.head.name])
     failed = [*unreached, *_list_failed(fleet.hosts, played, log=log)]
     ready = keep_ready(fleet.hosts, failed)
     nodes = None

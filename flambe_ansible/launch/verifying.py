@@ -3,7 +3,7 @@
 Without a valid receipt on every host, all roles are played on all hosts. Otherwise only the roles that differ are, and
 those that depend on them, on the hosts that differ. The ``meta/receipt.yml`` of a role names what else belongs to it:
 ``affects`` lists the roles that are played after it, and ``together`` says when all hosts are needed: ``always``, or
-``with_head`` if the orchestrator differs.
+``with_head`` if the orchestrator differs. ``needs`` names the variable without which a role has nothing to do.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from flambe_ansible import events
 from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles, read_relations
 from flambe_ansible.launch import gpus
-from flambe_ansible.runtimes import Runtime
+from flambe_ansible.runtimes import ROLES, Runtime
 from flambe_ansible.runtimes.ray_service import RayNodes
 
 
@@ -63,6 +64,19 @@ class Findings:
             roles=[role for role in relations if role in chosen],
             hosts=[name for name in self.hosts if name in differing] if alone else [],
         )
+
+
+def list_needed(runtime: Runtime, variables: Mapping[str, Any]) -> list[str]:
+    """Return the roles that a launch plays on new hosts, in the order of the playbook.
+
+    Others have nothing to do with this runtime and these variables; each of their tasks would cost a process per host.
+    """
+    needs = {role: read_relations(role).needs for role in list_roles()}
+    return [
+        role
+        for role, variable in needs.items()
+        if (role not in ROLES or role in runtime.roles) and (not variable or variables.get(variable))
+    ]
 
 
 def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer = events.ignore) -> Findings:

@@ -13,7 +13,10 @@ from flambe_ansible.runtimes.flambe import FlambeRuntime
 from flambe_ansible.runtimes.plain import PlainRuntime
 from flambe_ansible.runtimes.ray import NodeOptions, RayRuntime
 
-__all__ = ["CommandRunner", "JobRunner", "NodeOptions", "Runtime", "RuntimeVersion", "make_runtime"]
+__all__ = ["ROLES", "CommandRunner", "JobRunner", "NodeOptions", "Runtime", "RuntimeVersion", "make_runtime"]
+
+# The roles that are played for some runtimes only.
+ROLES = frozenset(role for runtime in (FlambeRuntime, PlainRuntime, RayRuntime) for role in runtime.roles)
 
 
 def make_runtime(

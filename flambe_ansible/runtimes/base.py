@@ -77,6 +77,7 @@ class Runtime(Protocol):
     Attributes:
         name: The value of the configuration's field ``runtime``.
         install_tags: Tags of the roles in site.yml that install it; none if there is nothing to install.
+        roles: The roles in site.yml that are played for some runtimes only, and for this one.
         ray: How Ray is queried and stopped; None if the runtime has no Ray.
         jobs: How experiments and custom runnables run; None if the runtime cannot run experiments. A runtime with
             ``commands`` runs custom runnables as commands.
@@ -91,6 +92,7 @@ class Runtime(Protocol):
 
     name: str
     install_tags: Sequence[str]
+    roles: Sequence[str]
     ray: RayService | None
     jobs: JobRunner | None
     commands: CommandRunner | None

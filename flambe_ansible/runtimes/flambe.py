@@ -45,6 +45,7 @@ class FlambeRuntime:
 
     name = "flambe"
     install_tags: Sequence[str] = ("flambe",)
+    roles: Sequence[str] = ("flambe", "ray_node")
     ray: RayService | None = RayService(unit=RAY_UNIT, nodes_command=RAY_NODES, tag="ray_node", port=RAY_PORT)
     jobs: JobRunner | None = JobRunner(command=JOB_COMMAND, log=JOB_LOG)
     commands: CommandRunner | None = None

@@ -16,6 +16,7 @@ class PlainRuntime:
 
     name = "none"
     install_tags: Sequence[str] = ()
+    roles: Sequence[str] = ()
     ray: RayService | None = None
     jobs: JobRunner | None = None
     commands: CommandRunner | None = None

@@ -70,6 +70,7 @@ class RayRuntime:
 
     name = "ray"
     install_tags: Sequence[str] = ("python_env",)
+    roles: Sequence[str] = ("python_env", "ray_node", "ray_jobs", "tensorboard")
     ray: RayService | None = SERVICE
     jobs: JobRunner | None = None
     protection: Mapping[str, Any] = {"python_env_unless_active": RAY_UNIT, "ray_node_restart": False}

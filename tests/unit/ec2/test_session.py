@@ -172,7 +172,7 @@ def test_an_isolated_session_ignores_the_environment(
     assert client.get_parameter(Name="x")["Parameter"]["Value"] == "answer"
     assert client.meta.endpoint_url == endpoint
     assert client.meta.region_name == made.region_name == "eu-west-1"
-    assert not made._session.get_config_variable("use_fips_endpoint")
+    assert not made.core.get_config_variable("use_fips_endpoint")
     credentials = made.get_credentials()
     assert credentials is not None
     assert (credentials.access_key, credentials.token) == ("AKLAB", None)

@@ -90,7 +90,7 @@ def test_every_role_of_the_playbook_has_its_proof() -> None:
     for role in roles:
         folder = collection() / "roles" / role
         document = yaml.safe_load((folder / "meta/receipt.yml").read_text())
-        assert set(document) <= {"files", "folders", "units", "checks", "boot", "affects", "together"}
+        assert set(document) <= {"files", "folders", "units", "checks", "boot", "affects", "together", "needs"}
         assert any(find_proof(role, {}).values())
     plays = yaml.safe_load((collection() / "playbooks/site.yml").read_text())
     tags = [task["tags"] for play in plays for task in play["tasks"] if "ansible.builtin.import_role" in task]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import jinja2
 import pytest
+import yaml
 
+from flambe_ansible import paths
 from flambe_ansible.fleet.receipts import Verification, list_roles, read_relations
-from flambe_ansible.launch.verifying import Findings, Selection
+from flambe_ansible.launch.verifying import Findings, Selection, list_needed
+from flambe_ansible.runtimes import make_runtime
+from flambe_ansible.validation.runtime_fields import RUNTIMES
 
 RAY = ("setup_cmds", "cluster_keys", "python_env", "cluster_secrets", "ray_node", "ray_jobs", "tensorboard")
 HEAD, ONE, TWO = "head", "one", "two"
@@ -52,3 +57,23 @@ def test_a_role_affects_only_later_roles(role: str) -> None:
     relations, roles = read_relations(role), list_roles()
     assert set(relations.affects) <= set(roles[roles.index(role) + 1 :])
     assert relations.together in ("", "always", "with_head")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_launch_plays_no_role_of_another_runtime(runtime: str) -> None:
+    """The conditions of the playbook are the same, for those who play it without this package."""
+    [play] = yaml.safe_load((paths.collection() / "playbooks" / "site.yml").read_text())
+    known = {"cluster_runtime": runtime, "inventory_hostname": HEAD, "groups": {"orchestrator": [HEAD]}}
+    played = [
+        task["ansible.builtin.import_role"]["name"].rpartition(".")[2]
+        for task in play["tasks"][::2]
+        if jinja2.Environment().compile_expression(task.get("when", "true"))(**known)
+    ]
+    given = dict.fromkeys((read_relations(role).needs for role in list_roles()), "given")
+    assert list_needed(make_runtime(runtime), given) == played
+    assert "setup_cmds" in played
+
+
+def test_a_role_without_its_variable_is_not_played() -> None:
+    found = list_needed(make_runtime("none"), {"setup_cmds_commands": [], "cluster_secrets_src": ""})
+    assert found == ["idle_shutdown", "cluster_keys"]
