@@ -45,8 +45,9 @@ class Cluster:
     def call(self, command: str, *arguments: str) -> tuple[float, str]:
         """Run a command; return its seconds and its standard output; a failure ends the benchmark."""
         argv = [FLAMBE_ANS, command, str(self.file), *arguments]
-        environment = {**os.environ, "FLAMBE_ANS_STATE": str(self.folder / "state"), "HOME": str(self.folder)}
-        return run(argv, environment=environment)
+        own = {"FLAMBE_ANS_STATE": str(self.folder / "state"), "HOME": str(self.folder)}
+        passed_on = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return run(argv, environment={**passed_on, **own})
 
 
 def run(argv: Sequence[str], *, environment: Mapping[str, str] | None = None) -> tuple[float, str]:

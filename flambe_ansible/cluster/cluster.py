@@ -75,7 +75,7 @@ from flambe_ansible.runnable.runnable import Runnable
 from flambe_ansible.runtimes import NodeOptions, Runtime, RuntimeVersion, make_runtime
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from flambe_ansible.ssh import Connections, Patience, host_entries
-from flambe_ansible.ssh.parallel import join
+from flambe_ansible.ssh.parallel import join, together
 
 logger = logging.getLogger(__name__)
 
@@ -886,6 +886,10 @@ class Cluster(Runnable):
             records.write_hosts(self.state_dir, hosts)
         return self._unload(errors)
 
+    def attach_early(self) -> None:
+        """Start to connect to the hosts that answered last; only those that still exist are used."""
+        self._access.open_early()
+
     def attach(self, hosts: Sequence[Host] | None = None, *, timeout: float | None = None) -> None:
         """Load and connect to the running hosts, or to the given ones; change nothing.
 
@@ -964,7 +968,13 @@ class Cluster(Runnable):
         """Return the state of the cluster: its hosts, Ray's nodes, the last job; all hosts are asked at once."""
         hosts = self.find_hosts()
         head = next((host for host in hosts if host.role is Role.ORCHESTRATOR), None)
-        health = self._ask_health(head, [host for host in hosts if host.state is HostState.RUNNING])
+        running = [host for host in hosts if host.state is HostState.RUNNING]
+        health, location, costs, interrupted = together(
+            lambda: self._ask_health(head, running),
+            self.location,
+            lambda: self._measure_costs() if hosts else None,
+            self._provider.find_interrupted,
+        )
         has_ray = self._runtime.ray is not None
         launching = lock.is_held(self.state_dir) or (health.reserved is not None and health.reserved.what == "launch")
         return ClusterStatus(
@@ -985,7 +995,7 @@ class Cluster(Runnable):
             silent=health.silent,
             run=health.job,
             reserved=health.reserved,
-            location=self.location(),
+            location=location,
             jobs=health.jobs,
             idle=health.idle,
             notes=(
@@ -993,8 +1003,8 @@ class Cluster(Runnable):
                 *status.compare_gpus(health.ray, hosts, health, self._gpu_variables),
             ),
             gpus=health.gpus,
-            costs=self._measure_costs() if hosts else None,
-            interrupted=tuple(self._provider.find_interrupted()),
+            costs=costs,
+            interrupted=tuple(interrupted),
         )
 
     def compare_clients(self) -> tuple[str, ...]:
@@ -1415,19 +1425,27 @@ class Cluster(Runnable):
         errors = self._access.open_each(running, patience=self._limits.for_query, observer=self.observer)
         silent = {name: error.message for name, error in errors.items()}
         answering = [host for host in running if host.name not in errors]
-        states = idle.read_states(self.connections, answering) if self._idle.enabled else {}
-        found = read_all(self.connections, answering)
-        if head is None or head not in answering:
+        health: Health | None
+        states: Mapping[str, IdleState]
+        found: Mapping[str, HostGpus]
+        health, states, found = together(
+            lambda: self._ask_head(head) if head and head in answering else None,
+            lambda: idle.read_states(self.connections, answering) if self._idle.enabled else {},
+            lambda: read_all(self.connections, answering),
+        )
+        if health is None:
             return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent, idle=states, gpus=found)
+        return replace(health, silent=silent, idle=states, gpus=found)
+
+    def _ask_head(self, head: Host) -> Health:
         fleet = self._make_fleet(self._make_orchestrator(head))
         runtime, runner = self._runtime, self._runtime.commands
-        health = status.ask(
+        return status.ask(
             fleet,
             runtime,
             (lambda: self._make_jobs(fleet)) if runtime.jobs else None,
             (lambda: ClusterJobs(fleet, runner)) if runner else None,
         )
-        return replace(health, silent=silent, idle=states, gpus=found)
 
     def _make_orchestrator(self, host: Host) -> OrchestratorInstance:
         return OrchestratorInstance(host, lambda: self._access.reach(host), self._host_work)

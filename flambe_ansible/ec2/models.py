@@ -14,9 +14,9 @@ from botocore.loaders import JSONFileLoader, Loader
 def make_loader(data_path: str | None = None) -> Loader:
     """Make a loader of descriptions for a botocore session, its component ``data_loader``.
 
-    botocore parses each description into ``OrderedDict``, which takes twice as long as the plain dictionaries that
-    JSON is parsed into, and it looks into the folders of all services to find one. For EC2, whose description has
-    4 MB, that is most of the time of a command's first call. ``data_path`` is botocore's setting of that name: more folders.
+    botocore parses each description into ``OrderedDict``, which takes twice as long as plain dictionaries, and it looks
+    into the folders of all services to find one. EC2's description has 4 MB: that is most of the time of a command's
+    first call. ``data_path`` is botocore's setting of that name: more folders.
     """
     folders = [os.path.expandvars(Path(one).expanduser()) for one in (data_path or "").split(os.pathsep) if one]
     return _Loader(extra_search_paths=folders, file_loader=_FileLoader())
@@ -34,4 +34,4 @@ class _Loader(Loader):
     def list_available_services(self, type_name: str) -> list[str]:
         """List the folders of services, without a look into each of them."""
         del type_name
-        return [name for path in self.search_paths if Path(path).is_dir() for name in os.listdir(path)]
+        return [name for path in self.search_paths if Path(path).is_dir() for name in os.listdir(path)]  # noqa: PTH208 - names

@@ -16,6 +16,7 @@ from flambe_ansible.errors import (
     RevokedKeyError,
 )
 from flambe_ansible.events import Notice, Observer
+from flambe_ansible.fleet import records
 from flambe_ansible.hosts import Host, find_boot_timeout
 from flambe_ansible.ssh import Connections, Patience, known_hosts, on_each
 from flambe_ansible.ssh.parallel import join
@@ -123,9 +124,15 @@ class Access:
         errors = self._trust_each(hosts)
         trusted = [host for host in hosts if host.name not in errors]
         errors |= self.connections.wait_each(trusted, patience=patience, observer=observer)
+        records.write_reached(self.known_hosts.parent, hosts, silent=errors)
         for error in errors.values():
             self._complete_hint(error)
         return {host.name: errors[host.name] for host in hosts if host.name in errors}
+
+    def open_early(self) -> None:
+        """Start to connect to the hosts that answered last, while the provider is asked which hosts there are."""
+        if self.policy.own_key is None or self.policy.own_key.exists():
+            self.connections.connect_early(records.read_reached(self.known_hosts.parent))
 
     def reach(self, host: Host) -> Connections:
         """Return the connections; look up the key of a host that is used before ``open``."""

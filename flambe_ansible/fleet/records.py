@@ -1,23 +1,24 @@
-"""What a launch records in the cluster's state folder: hosts that no service lists, and the GPUs of all hosts."""
+"""What is recorded in the cluster's state folder: hosts that no service lists, hosts that answered last, and GPUs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from flambe_ansible import gpus
-from flambe_ansible.files import read_versioned, write_json
+from flambe_ansible.files import StateVersionError, read_versioned, write_json
 from flambe_ansible.gpus import HostGpus
 from flambe_ansible.hosts import Host, HostState, Role
 
 HOSTS_FILE = "hosts.json"
 GPUS_FILE = "gpus.json"
+REACHED_FILE = "reached.json"  # a hint only: which hosts a command probably needs
 VERSION = 1
 
 
-def read_hosts(state_dir: Path) -> list[Host]:
+def read_hosts(state_dir: Path, file: str = HOSTS_FILE) -> list[Host]:
     """Read the recorded hosts; none if there is no readable record.
 
     Raises:
@@ -25,7 +26,7 @@ def read_hosts(state_dir: Path) -> list[Host]:
     """
     remedy = "remove it, then launch again"
     try:
-        document = read_versioned(state_dir / HOSTS_FILE, version=VERSION, remedy=remedy, unversioned=list)
+        document = read_versioned(state_dir / file, version=VERSION, remedy=remedy, unversioned=list)
         rows = document["hosts"] if isinstance(document, dict) else document or []
         return [Host(**{**row, "role": Role(row["role"]), "state": HostState(row["state"])}) for row in rows]
     except (ValueError, TypeError, KeyError):
@@ -36,6 +37,27 @@ def write_hosts(state_dir: Path, hosts: Sequence[Host]) -> None:
     """Replace the record."""
     read_hosts(state_dir)  # refuses one of another version
     write_json(state_dir / HOSTS_FILE, {"version": VERSION, "hosts": [asdict(host) for host in hosts]})
+
+
+def read_reached(state_dir: Path) -> list[Host]:
+    """Read which hosts answered last; none if there is no readable record."""
+    try:
+        return read_hosts(state_dir, REACHED_FILE)
+    except (OSError, StateVersionError):
+        return []
+
+
+def write_reached(state_dir: Path, hosts: Sequence[Host], *, silent: Collection[str]) -> None:
+    """Record which of these hosts answered, and which did not (names); the record of others is unchanged."""
+    before = {host.name: host for host in read_reached(state_dir)}
+    after = {**before, **{host.name: host for host in hosts}}
+    kept = sorted((host for name, host in after.items() if name not in silent), key=lambda host: host.order)
+    if [_locate(host) for host in kept] != [_locate(host) for host in before.values()]:
+        write_json(state_dir / REACHED_FILE, {"version": VERSION, "hosts": [asdict(host) for host in kept]})
+
+
+def _locate(host: Host) -> tuple[str, str, int, str]:
+    return host.name, host.address, host.port, host.key_alias
 
 
 def forget_hosts(state_dir: Path) -> None:

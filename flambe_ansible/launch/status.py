@@ -22,6 +22,7 @@ from flambe_ansible.launch import gpus
 from flambe_ansible.launch.costs import Costs
 from flambe_ansible.runtimes import Runtime, ray_versions
 from flambe_ansible.runtimes.ray_service import RayNodes
+from flambe_ansible.ssh.parallel import together
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
 STOPPED_BY_PROVIDER = "Client.UserInitiatedShutdown"
@@ -174,12 +175,14 @@ def ask(
 ) -> Health:
     """Ask the orchestrator for Ray's nodes, for the last job or the active ones, and who has reserved the cluster."""
     try:
-        holder = reservation.find_holder(fleet.connections, fleet.head)
-        marker = f"cd && test -e {runtime.marker}"
+        marker, ray = f"cd && test -e {runtime.marker}", runtime.ray
         prepared = fleet.connections.ask(fleet.head, marker, about="its files", check=False).returncode == 0
-        nodes = runtime.ray.ask(fleet.connections, fleet.head) if prepared and runtime.ray else None
-        active = commands().list_active() if prepared and commands else None
-        last = jobs().get() if jobs else None
+        holder, nodes, active, last = together(
+            lambda: reservation.find_holder(fleet.connections, fleet.head),
+            lambda: ray.ask(fleet.connections, fleet.head) if prepared and ray else None,
+            lambda: commands().list_active() if prepared and commands else None,
+            lambda: jobs().get() if jobs else None,
+        )
         return Health(prepared=prepared, ray=nodes, job=last, jobs=active, reserved=holder)
     except FlambeAnsibleError as error:
         return Health(unreachable=error.message)

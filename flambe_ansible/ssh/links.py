@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,11 +19,12 @@ from flambe_ansible.errors import HostConnectionError, HostError, HostKeyError
 from flambe_ansible.events import Observer, Status, StepEvent, ignore
 from flambe_ansible.hosts import Host
 from flambe_ansible.ssh import descriptors, known_hosts, routes, waiting
+from flambe_ansible.ssh.early import EarlyConnection
 from flambe_ansible.ssh.host_entries import write_entry
 from flambe_ansible.ssh.masters import ConnectFailedError, Master
 from flambe_ansible.ssh.messages import announce_unseen, explain
 from flambe_ansible.ssh.options import PYTHON, Target, ansible_variables, interactive_argv
-from flambe_ansible.ssh.parallel import join, on_each
+from flambe_ansible.ssh.parallel import WORKERS, join, on_each
 from flambe_ansible.ssh.probing import Probe
 from flambe_ansible.ssh.processes import Processes
 from flambe_ansible.ssh.waiting import Patience
@@ -62,6 +64,7 @@ class Links:
         self._options = dict(options or {})
         self._proxies: dict[tuple[str, int], str | None] = {}
         self._masters: dict[str, Master] = {}
+        self._early: dict[str, EarlyConnection] = {}
         self._opening: dict[str, threading.Lock] = {}
         self._lock = threading.RLock()
         self._folder: Path | None = None
@@ -79,6 +82,7 @@ class Links:
         """End every connection and remove the sockets; does nothing if none is open."""
         self._stop_all()
         self._processes.cancel()
+        self._drop_early(list(self._early))
         with self._lock:
             masters, self._masters = list(self._masters.values()), {}
             folder, self._folder = self._folder, None
@@ -94,6 +98,7 @@ class Links:
 
     def trust(self, host: Host, keys: Sequence[str]) -> None:
         """Trust these public keys of a host, and no others; those with the prefix ``@revoked`` are refused."""
+        self._drop_early([host.name])
         try:
             with self._lock:
                 known_hosts.replace(self.known_hosts, host.key_alias, keys)
@@ -102,6 +107,7 @@ class Links:
 
     def trust_each(self, keys: Mapping[str, Sequence[str]]) -> None:
         """Trust as :meth:`trust`, several hosts with one write; the keys by the alias of their host."""
+        self._drop_early(list(self._early))
         with self._lock:
             known_hosts.replace_each(self.known_hosts, keys)
 
@@ -112,6 +118,16 @@ class Links:
     def is_pinned(self, host: Host) -> bool:
         """Return whether a host's key was accepted at the first connection, and was not verified since."""
         return known_hosts.is_pinned(self.known_hosts, host.key_alias)
+
+    def connect_early(self, hosts: Sequence[Host]) -> None:
+        """Start to connect to hosts that may have changed since; only with verified keys, and without waiting.
+
+        :meth:`wait` uses such a connection if it leads to the same address and checks the same key; else, it is closed.
+        """
+        for host in hosts[:WORKERS]:
+            if host.name not in self._masters and self.trusted(host) and not self.is_pinned(host):
+                make = partial(self._make_master, host)
+                self._early[host.name] = EarlyConnection(make, timeout=self.answer.seconds)
 
     def wait(self, hosts: Sequence[Host], *, timeout: float = 300.0, observer: Observer = ignore) -> None:
         """Connect to all hosts at once; wait for those that are still booting. Open connections are kept.
@@ -227,9 +243,9 @@ class Links:
         self._stop_all()
         self._processes.cancel()
         with self._lock:
-            masters = list(self._masters.values())
-        for master in masters:
-            master.interrupt()
+            opening: list[Master | EarlyConnection] = [*self._masters.values(), *self._early.values()]
+        for one in opening:
+            one.interrupt()
 
     def _master(self, host: Host) -> Master:
         """Return a host's connection; open it if there is none or it was lost."""
@@ -248,13 +264,19 @@ class Links:
                 return master
             _require_address(host)
             deadline = time.monotonic() + patience.seconds
-            if not self._proxy(host):
+            early = self._early.get(host.name)
+            if not self._proxy(host) and not (early and early.is_open):
                 waiting.wait_for_banner(host.name, host.address, port=host.port, patience=patience, stop=stop)
             if not self.trusted(host):
                 answered = time.monotonic()
                 self.on_unknown_key(host, observer, stop)
                 deadline += time.monotonic() - answered
             target = self._target(host)
+            if early and (master := early.take(target, deadline=deadline)):
+                with self._lock:
+                    self._masters[host.name] = master
+                    self._early.pop(host.name, None)
+                return master
             with self._lock:
                 master = self._masters[host.name] = Master(target, self._socket(host))
             try:
@@ -265,6 +287,15 @@ class Links:
                 known_hosts.mark_pinned(self.known_hosts, host.key_alias)
                 observer(announce_unseen(host, self.trusted(host)))
             return master
+
+    def _make_master(self, host: Host) -> Master:
+        return Master(self._target(host), self._socket(host))
+
+    def _drop_early(self, names: Sequence[str]) -> None:
+        """Close connections that were opened early and not used."""
+        for name in names:
+            if early := self._early.pop(name, None):
+                early.drop()
 
     def _target(self, host: Host) -> Target:
         _require_address(host)

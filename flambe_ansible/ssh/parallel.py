@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flambe_ansible.errors import FlambeAnsibleError
 from flambe_ansible.hosts import Host
@@ -36,6 +36,13 @@ def on_each(
     if errors:
         raise join(errors)
     return {name: future.result() for name, future in futures.items()}
+
+
+def together(*works: Callable[[], Any]) -> list[Any]:
+    """Call functions at once in separate threads, and return their results; the first error is raised."""
+    with ThreadPoolExecutor(max_workers=len(works), thread_name_prefix="flambe-work") as pool:
+        futures = [pool.submit(work) for work in works]
+        return [future.result() for future in futures]
 
 
 def join(errors: Sequence[BaseException]) -> BaseException:

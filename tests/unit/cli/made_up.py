@@ -180,6 +180,9 @@ class FakeCluster:
         state = IdleState(age=1.0, timeout=300.0, idle_since="2026-11-30T10:00:00Z", ends="2026-11-30T12:00:00Z")
         return {host.name: state for host in self.hosts}
 
+    def attach_early(self) -> None:
+        pass
+
     def find_hosts(self) -> list[Host]:
         return self.hosts
 
