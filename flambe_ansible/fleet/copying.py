@@ -21,6 +21,8 @@ _HEAD = f"""
 cd || exit 1
 key="$HOME/{KEY_FILE}"
 if [ ! -r "$key" ]; then echo "$key is missing" >&2; exit 1; fi
+# A pipe with one line for each copy that may start now.
+folder=$(mktemp -d) && mkfifo "$folder/slots" && exec 9<>"$folder/slots" && rm -r "$folder" || exit 1
 copy() {{
   name=$1; target=$2; options=$3; source=$4; folder=$5
   output=$(rsync --archive --no-owner --no-group --partial --protect-args --mkpath $options \\
@@ -36,13 +38,11 @@ def write_script(
 ) -> str:
     """Write the script for the orchestrator; ``checksum`` compares content, not sizes and times."""
     options = " ".join([*(["--delete"] if mirror else []), *(["--checksum"] if checksum else [])])
-    lines = [_HEAD]
-    for start in range(0, len(hosts), _AT_ONCE):
-        for host in hosts[start : start + _AT_ONCE]:
-            copies = "; ".join(_write_copy(username, host, path, options=options) for path in paths)
-            lines.append(f"( {copies} ) &")
-        lines.append("wait")
-    return "\n".join([*lines, "exit 0", ""])
+    lines = [_HEAD, *["echo >&9"] * _AT_ONCE]
+    for host in hosts:
+        copies = "; ".join(_write_copy(username, host, path, options=options) for path in paths)
+        lines.append(f"read -r _ <&9; ( {copies}; echo >&9 ) &")
+    return "\n".join([*lines, "wait", "exit 0", ""])
 
 
 def check(orchestrator: Host, answer: Completed, *, command: str) -> None:

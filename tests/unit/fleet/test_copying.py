@@ -57,6 +57,15 @@ def test_every_path_is_copied_to_every_factory(home: Path) -> None:
     ]
 
 
+def test_a_slow_factory_does_not_delay_the_others(home: Path) -> None:
+    (home / copying.KEY_FILE).write_text("key")
+    wait = 'for _ in $(seq 100); do [ "$(ls "$HOME/calls" | wc -l)" = 10 ] && exit 0; sleep 0.1; done; exit 1'
+    (home / "bin/rsync").write_text(RSYNC + f'case "$*" in *10.0.0.2:*) {wait};; esac\n')
+    factories = [host for host in FACTORIES if host.index != 2] + [FACTORIES[2]]
+    answer = run(home, copying.write_script("me", factories, ["data dir"]))
+    assert [line.split("\t")[1] for line in answer.stdout.splitlines()] == ["a_factory_2"]
+
+
 def test_a_failed_factory_is_reported_with_the_reason(home: Path) -> None:
     (home / copying.KEY_FILE).write_text("key")
     answer = run(home, copying.write_script("me", FACTORIES[:4], ["data dir"]))
