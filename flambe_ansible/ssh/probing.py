@@ -26,7 +26,7 @@ if command -v cloud-init >/dev/null 2>&1; then
 fi
 for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9 python3.8; do
   path=$(command -v "$python" 2>/dev/null) || continue
-  version=$("$path" -c 'import platform; print(platform.python_version())' 2>/dev/null </dev/null) || continue
+  version=$("$path" -I -S -c "import sys; print('%d.%d.%d' % sys.version_info[:3])" 2>/dev/null </dev/null) || continue
   report python "$version $path"
   case $version in 3.[89].*|3.[1-9][0-9]*) usable=$path; break ;; esac
 done

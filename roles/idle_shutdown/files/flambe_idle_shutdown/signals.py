@@ -6,8 +6,6 @@ import fcntl
 import json
 import os
 import re
-import urllib.error
-import urllib.request
 
 from flambe_idle_shutdown.settings import PATH, SignalError, clean, run
 
@@ -131,6 +129,9 @@ def read_unit(unit):
 
 def ask_ray(settings, path):
     """Get a document of the dashboard's HTTP API, with the cluster's token."""
+    import urllib.error  # slow, and only the orchestrator asks
+    import urllib.request
+
     headers = {}
     try:
         with open(settings.token, encoding="ascii") as file:
