@@ -16,8 +16,7 @@ from flambe_ansible.ssh.masters import ConnectFailedError, Diagnosis, Failure, M
 from tests.unit.fleet.test_access import MINE, OTHER
 
 ONE, TWO = (
-    Host(name=f"c_factory_{n}", role=Role.FACTORY, index=n, address=f"10.0.0.{n}", instance_id=f"i-{n}")
-    for n in (1, 2)
+    Host(name=f"c_factory_{n}", role=Role.FACTORY, index=n, address=f"10.0.0.{n}", instance_id=f"i-{n}") for n in (1, 2)
 )
 
 
