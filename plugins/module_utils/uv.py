@@ -17,6 +17,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils.uv_progress import 
 
 CONFIG = "uv.toml"
 # Options of the modules that run uv; see doc_fragments/common.py.
+COPIES = {"type": "list", "elements": "dict", "default": []}  # for the action
 ARGUMENTS = {
     "uv": {"type": "str", "default": ""},
     "uv_version": {"type": "str", "required": True},

@@ -10,12 +10,16 @@ short_description: Authorise the cluster's public key on a host, and add the clu
 description:
   - Writes C(~/ray_bootstrap_key.pub), one line of C(~/.ssh/authorized_keys), and a managed block each in
     C(~/.ssh/known_hosts) and C(~/.ssh/config). All other lines of these files are unchanged.
-  - Handles public data only; write the private key with M(flambe.cluster.private_file).
+  - Writes C(~/ray_bootstrap_key.pem), too, if O(private_key) is set; it is never shown.
 options:
   public_key:
     description: The cluster's public key. Empty only in check mode, if no key exists yet.
     type: str
     required: true
+  private_key:
+    description: The cluster's private key, for a host that lacks it; empty leaves that of the host.
+    type: str
+    default: ""
   hosts:
     description: What M(flambe.cluster.cluster_key_info) returned for each host.
     type: list
@@ -136,6 +140,7 @@ def main():
         argument_spec={
             "user": {"type": "str", "default": ""},
             "public_key": {"type": "str", "required": True, "no_log": False},
+            "private_key": {"type": "str", "default": "", "no_log": True},
             "hosts": {
                 "type": "list",
                 "elements": "dict",
@@ -169,25 +174,26 @@ def main():
         public_key=module.params["public_key"],
         private_key_file=os.path.join(account.pw_dir, cluster_ssh.PRIVATE_KEY),
         diff=diffs,
-        msg=summarize(changed),
+        msg=summarize(changed, key_written=bool(module.params["private_key"])),
     )
 
 
-def summarize(paths):
+def summarize(paths, *, key_written):
     """Return the changes in one short sentence."""
-    names = ["the public key" if name == cluster_ssh.PUBLIC_KEY else name for name in map(os.path.basename, paths)]
-    written = [name for name in names if name != cluster_ssh.PRIVATE_KEY]
+    words = {cluster_ssh.PUBLIC_KEY: "the public key", cluster_ssh.PRIVATE_KEY: "the private key"}
+    names = [os.path.basename(path) for path in paths]
+    written = [words.get(name, name) for name in names if key_written or name != cluster_ssh.PRIVATE_KEY]
     steps = ["write " + accounts.enumerate_words(written)] if written else []
-    steps += ["make the private key private"] if written != names else []
+    steps += ["make the private key private"] if len(written) != len(names) else []
     return "; ".join(steps) or "nothing to do"
 
 
 def converge(module, account):
     """Write the files that differ; return their paths and diffs."""
-    changed, diffs = [], []
+    changed, diffs, params = [], [], module.params
     with accounts.acting_as(account):
         files.ensure_folder(os.path.join(account.pw_dir, ".ssh"), 0o700, dry=module.check_mode)
-        for path, text, mode in plan(account, module.params):
+        for path, text, mode in plan(account, params):
             before = files.read(path) or ""
             # Keep a stricter mode that the user has set.
             present = files.mode_of(path)
@@ -196,12 +202,14 @@ def converge(module, account):
                 changed.append(path)
                 diffs.append({"before_header": path, "after_header": path, "before": before, "after": text})
         private = os.path.join(account.pw_dir, cluster_ssh.PRIVATE_KEY)
-        if files.mode_of(private) not in (None, 0o600):
+        if params["private_key"] and files.ensure(private, params["private_key"], 0o600, dry=module.check_mode):
+            changed.append(private)
+        elif files.mode_of(private) not in (None, 0o600):
             changed.append(private)
             if not module.check_mode:
                 os.chmod(private, 0o600)
         if not module.check_mode:
-            cluster_peers.forget(os.path.join(account.pw_dir, ".ssh"), script=not module.params["source"])
+            cluster_peers.forget(os.path.join(account.pw_dir, ".ssh"), script=not params["source"])
     return changed, diffs
 
 

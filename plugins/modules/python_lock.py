@@ -50,6 +50,13 @@ options:
       V(none) is the package index's own build; other values are those of uv's C(--torch-backend).
     type: str
     default: auto
+  copies:
+    description: >-
+      Files of the controller that are copied to the host before: C(src), C(dest) and C(mode), as for
+      M(ansible.builtin.copy).
+    type: list
+    elements: dict
+    default: []
   index_url:
     description: The package index; empty for the one that the host is configured for. It may contain a password.
     type: str
@@ -84,7 +91,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import locks, package_index, pip_config
 from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Installer
-from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
+from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS, COPIES
 
 REMEDY = "without access to GitHub, set UV_PYTHON_INSTALL_MIRROR in /etc/environment, or use one python3 on all hosts"
 TORCH_INDEX = "download.pytorch.org"
@@ -116,6 +123,7 @@ def main():
             "kinds": {"type": "list", "elements": "str", "required": True},
             "torch_backend": {"type": "str", "default": "auto"},
             "index_url": {"type": "str", "default": "", "no_log": True},
+            "copies": COPIES,
             **ARGUMENTS,
         },
         supports_check_mode=True,

@@ -91,20 +91,36 @@ options:
     description: A folder on the PATH of all users.
     type: path
     default: /usr/local/bin
+  copies:
+    description: >-
+      Files of the controller that are copied to the host before: C(src), C(dest) and C(mode), as for
+      M(ansible.builtin.copy).
+    type: list
+    elements: dict
+    default: []
   index_url:
     description: The package index; empty for the one that the host is configured for. It may contain a password.
     type: str
     default: ""
   uv:
     description: >-
-      The path of uv on the host. If it is needed and missing, nothing is changed and RV(uv_missing) is true.
+      The path of uv on the host. If it is needed and missing, and there is no O(uv_src), nothing is changed and
+      RV(uv_missing) is true.
       Empty for the uv on the user's PATH, else one fetched from the package index.
     type: str
     default: ""
   wheel:
     description: >-
-      The path of a wheel among O(requirements). If it is needed and missing, or has another SHA-256, nothing is changed
-      and RV(wheel_missing) is true.
+      The path of a wheel among O(requirements). If it is needed and missing, or has another SHA-256, and there is no
+      O(wheel_src), nothing is changed and RV(wheel_missing) is true.
+    type: str
+    default: ""
+  uv_src:
+    description: The path of uv on the controller, from where it is copied to O(uv) if it is needed there and missing.
+    type: str
+    default: ""
+  wheel_src:
+    description: The path of the wheel on the controller, from where it is copied to O(wheel) in the same way.
     type: str
     default: ""
   unless_active:
@@ -168,7 +184,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import files, host_lock, package_index, pip_config, systemd
 from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Runtime
-from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS
+from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS, COPIES
 
 
 def main():
@@ -191,7 +207,10 @@ def main():
             "links_dir": {"type": "path", "default": "/usr/local/bin"},
             "index_url": {"type": "str", "default": "", "no_log": True},
             "wheel": {"type": "str", "default": ""},
+            "uv_src": {"type": "str", "default": ""},  # for the action
+            "wheel_src": {"type": "str", "default": ""},
             "unless_active": {"type": "str", "default": ""},
+            "copies": COPIES,
             **ARGUMENTS,
         },
         supports_check_mode=True,

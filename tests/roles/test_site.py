@@ -201,7 +201,7 @@ def test_a_local_wheel_and_the_return_to_a_release_converge(
     assert "import flambe, ray failed with exit code 1" in run.output
     add_module(wheel, "MINE = 1\n")
     run = play().assert_ok()
-    message = run.results["Install the runtime with the copied files", "two"]["msg"]
+    message = run.results["Install the runtime", "two"]["msg"]
     assert message.startswith("change to flambe==0.4.18, ")
     assert cluster.ssh("two", found) == f"{wheel.name}\nMINE = 1\n"
     play().assert_unchanged()

@@ -33,9 +33,11 @@ def test_authorise_once_and_keep_the_users_lines() -> None:
 def test_changes_in_one_sentence() -> None:
     home = "/home/ml/"
     everything = [home + cluster_ssh.PUBLIC_KEY, *(f"{home}.ssh/{name}" for name in ("authorized_keys", "config"))]
-    assert cluster_keys.summarize(everything) == "write the public key, authorized_keys and config"
-    assert cluster_keys.summarize([home + cluster_ssh.PRIVATE_KEY]) == "make the private key private"
-    assert cluster_keys.summarize([]) == "nothing to do"
+    assert cluster_keys.summarize(everything, key_written=False) == "write the public key, authorized_keys and config"
+    private = [home + cluster_ssh.PRIVATE_KEY]
+    assert cluster_keys.summarize(private, key_written=False) == "make the private key private"
+    assert cluster_keys.summarize([*everything, *private], key_written=True).endswith("config and the private key")
+    assert cluster_keys.summarize([], key_written=False) == "nothing to do"
 
 
 def test_authorise_replaces_an_older_key_of_the_cluster() -> None:

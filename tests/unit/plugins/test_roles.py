@@ -19,6 +19,12 @@ FORMER = ("extensions", "runner", "secrets")
 ROLES = sorted(path for path in (collection() / "roles").iterdir() if path.name not in FORMER)
 GROUPS = ("orchestrator", "factories")
 ALLOWED = ("ansible.builtin.", "flambe.cluster.")
+ON_THE_CONTROLLER = {
+    "ansible.builtin.assert",
+    "ansible.builtin.fail",
+    "ansible.builtin.set_fact",
+    "flambe.cluster.check_variables",
+}
 KEYWORDS = {
     "name", "register", "become", "become_user", "when", "vars", "no_log", "diff", "delegate_to", "run_once",
     "changed_when", "module_defaults", "block", "loop",
@@ -147,3 +153,15 @@ def test_every_example_in_a_readme_is_played_by_a_role_test() -> None:
         for name in re.findall(r'"(\w+)"', call)
     }
     assert {role.name for role in ROLES} <= played
+
+
+@each_role
+def test_a_role_runs_at_most_two_modules_on_every_host(role: Path) -> None:
+    """Each one costs a process on this machine and one on the host; a cold launch plays all roles on all hosts."""
+    after_a_failure = {"Read Ray's log on hosts that are not alive"}
+    everywhere = [
+        task["name"]
+        for task in tasks(role)
+        if "block" not in task and not task.get("run_once") and not set(task) & ON_THE_CONTROLLER
+    ]
+    assert len([name for name in everywhere if name not in after_a_failure]) <= 2, everywhere

@@ -38,6 +38,8 @@ def make_templar(hosts: int, name: str, *, public_keys: Mapping[int, str] = {}) 
         "inventory_hostname": name,
         "hostvars": {one: {"__cluster_keys_info": info, "inventory_hostname": one} for one, info in infos.items()},
         "__cluster_keys_found": {"public_key": "k"},
+        "__cluster_keys_info": infos[name],
+        "__cluster_keys_pair": {"private_key": "p"},
     }
     return templates.make_templar(ROLE, **variables)
 
