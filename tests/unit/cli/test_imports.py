@@ -36,3 +36,18 @@ def test_a_cluster_of_existing_hosts_imports_neither_ansible_nor_boto(tmp_path: 
     )
     code = f"from flambe_ansible.cluster.loading import load_cluster; load_cluster({str(file)!r}).find_hosts()"
     assert run(code, HEAVY) == []
+
+
+def test_a_client_of_ec2_imports_no_boto3() -> None:
+    """boto3 and its transfer manager take longer than the call; only files from S3 need them."""
+    code = (
+        "from flambe_ansible.ec2 import session\n"
+        "made = session.make_isolated_session('us-east-1', access_key='a', secret_key='b')\n"
+        "session.make_client(made, 'ec2', endpoint_url='http://127.0.0.1:9')"
+    )
+    assert run(code, ("boto3", "s3transfer", "ansible", "moto")) == []
+
+
+def test_status_imports_no_ansible() -> None:
+    code = "import flambe_ansible.cluster.lab, flambe_ansible.cli.render.status, flambe_ansible.cli.fanout"
+    assert run(code, ("boto3", "ansible", "ansible_runner", "moto", "pathspec")) == []
