@@ -4,18 +4,20 @@
 
 The clusters have `runtime: none`: keys, the idle shutdown, and nothing installed, so that memory suffices. For each
 number of hosts it measures the first launch, warm launches, a launch after one host was damaged, `status`, `exec`, and
-`down`, and checks their outcomes. The last column is the ratio of the largest number of hosts to the smallest one. It
+`down`, and checks their outcomes. The hosts share this machine's processors, so that elapsed times grow with the number
+of hosts there, too; the processor time is that of the command and its processes (ssh, Ansible) on this side alone. It
 starts its own lab, and removes it.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from timing import Cluster, lab, load, median, print_table, report
+from timing import Cluster, lab, load, print_table, report
 
 STEPS = ("first launch", "warm launch", "launch, one host damaged", "status", "exec -- true", "down")
 DAMAGE = "rm ~/.ssh/config ~/ray_bootstrap_key.pem"
@@ -32,37 +34,42 @@ def main() -> None:
         for hosts in options.hosts:
             found[hosts] = measure(Path(folder), name, hosts, rounds=options.rounds)
     few, many = min(found), max(found)
-    head = ["", *(f"{hosts} hosts" for hosts in found), f"{many} / {few}"]
-    rows = [[step, *(f"{found[hosts][step]:.1f} s" for hosts in found)] for step in STEPS]
-    print_table(head, [[*row, f"{found[many][row[0]] / found[few][row[0]]:.1f}"] for row in rows])
+    head = ["", *(f"{hosts} hosts" for hosts in found), f"{many} / {few}", "its processor time here"]
+    rows = []
+    for step in STEPS:
+        took, used = zip(*(found[hosts][step] for hosts in found), strict=True)
+        elapsed, spent = found[many][step][0] / found[few][step][0], found[many][step][1] / found[few][step][1]
+        rows.append([step, *(f"{one:.1f} s" for one in took), f"{elapsed:.1f}", f"{used[-1]:.1f} s, {spent:.1f} x"])
+    print_table(head, rows)
 
 
-def measure(folder: Path, lab_name: str, hosts: int, *, rounds: int) -> dict[str, float]:
-    """Return the seconds of each step."""
+def measure(folder: Path, lab_name: str, hosts: int, *, rounds: int) -> dict[str, tuple[float, float]]:
+    """Return the elapsed seconds of each step, and those of the processor."""
     cluster = Cluster(folder, f"bench{hosts}")
     cluster.write("LabCluster", {"lab": lab_name, "factories_num": hosts - 1, "runtime": "none"})
-    found: dict[str, float] = {}
+    found: dict[str, tuple[float, float]] = {}
 
-    def take(step: str, seconds: float) -> None:
-        found[step] = seconds
-        report(f"{hosts} hosts, {step}: {seconds:.1f} s (load average {load()})")
+    def take(step: str, *command: str, rounds: int = 1) -> None:
+        elapsed, spent = zip(*(cluster.measure(*command) for _ in range(rounds)), strict=True)
+        found[step] = statistics.median(elapsed), statistics.median(spent)
+        report(f"{hosts} hosts, {step}: {found[step][0]:.1f} s, processor {found[step][1]:.1f} s (load {load()})")
 
     try:
-        take("first launch", cluster.time("launch", "--yes"))
-        take("warm launch", median(lambda: cluster.time("launch", "--yes"), rounds))
+        take("first launch", "launch", "--yes")
+        take("warm launch", "launch", "--yes", rounds=rounds)
         check(cluster.document("launch", "--yes"), hosts, changed=[])
         last = f"{hosts - 2}"
         cluster.call("ssh", "factory", last, "--", DAMAGE)
-        take("launch, one host damaged", cluster.time("launch", "--yes"))
+        take("launch, one host damaged", "launch", "--yes")
         cluster.call("ssh", "factory", last, "--", "test -s ~/.ssh/config && test -s ~/ray_bootstrap_key.pem")
         check(cluster.document("launch", "--yes"), hosts, changed=[])
-        take("status", median(lambda: cluster.time("status"), rounds))
-        take("exec -- true", median(lambda: cluster.time("exec", "--", "true"), rounds))
+        take("status", "status", rounds=rounds)
+        take("exec -- true", "exec", "--", "true", rounds=rounds)
         names = cluster.document("exec", "--", "hostname")
         if len(names) != hosts or any(one["returncode"] for one in names.values()):
             raise SystemExit(f"exec: {names}")
     finally:
-        take("down", cluster.time("down", "--yes"))
+        take("down", "down", "--yes")
     return found
 
 

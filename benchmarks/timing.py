@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -36,6 +37,13 @@ class Cluster:
     def time(self, command: str, *arguments: str) -> float:
         """Run a command to its end; return its seconds."""
         return self.call(command, *arguments)[0]
+
+    def measure(self, command: str, *arguments: str) -> tuple[float, float]:
+        """Run a command to its end; return its seconds, and those of the processor: its own and its processes'."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = self.time(command, *arguments)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     def document(self, command: str, *arguments: str) -> dict[str, Any]:
         """Run a command; return its JSON document."""
