@@ -2,8 +2,8 @@
 
     sudo python benchmarks/queries.py [--factories N] [--rounds N]
 
-The hosts are those of a lab, with `runtime: none`. The commands run in turn in each round, so that a load of the machine
-affects all of them. The floor is a parallel cold `ssh HOST python3 -c 1`.
+The hosts are those of a lab, with `runtime: none`. The commands run in turn in each round, so that a load of the
+machine affects all of them. The floor is a parallel cold `ssh HOST python3 -c 1`.
 """
 
 from __future__ import annotations
