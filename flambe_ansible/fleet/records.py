@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -53,7 +54,8 @@ def write_reached(state_dir: Path, hosts: Sequence[Host], *, silent: Collection[
     after = {**before, **{host.name: host for host in hosts}}
     kept = sorted((host for name, host in after.items() if name not in silent), key=lambda host: host.order)
     if [_locate(host) for host in kept] != [_locate(host) for host in before.values()]:
-        write_json(state_dir / REACHED_FILE, {"version": VERSION, "hosts": [asdict(host) for host in kept]})
+        with contextlib.suppress(OSError):
+            write_json(state_dir / REACHED_FILE, {"version": VERSION, "hosts": [asdict(host) for host in kept]})
 
 
 def _locate(host: Host) -> tuple[str, str, int, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from flambe_ansible.errors import FlambeAnsibleError
@@ -38,11 +39,22 @@ def on_each(
     return {name: future.result() for name, future in futures.items()}
 
 
-def together(*works: Callable[[], Any]) -> list[Any]:
-    """Call functions at once in separate threads, and return their results; the first error is raised."""
-    with ThreadPoolExecutor(max_workers=len(works), thread_name_prefix="flambe-work") as pool:
-        futures = [pool.submit(work) for work in works]
-        return [future.result() for future in futures]
+def together(first: Callable[[], Any], *others: Callable[[], Any]) -> list[Any]:
+    """Call functions at once, and return their results in order; the error of one is raised.
+
+    The first is called in this thread. Its error or Ctrl-C is raised at once, without waiting for the others.
+    """
+    futures: list[Future[Any]] = [Future() for _ in others]
+
+    def call(work: Callable[[], Any], future: Future[Any]) -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # raised in the calling thread
+            future.set_exception(error)
+
+    for work, future in zip(others, futures, strict=True):
+        threading.Thread(target=call, args=(work, future), name="flambe-work", daemon=True).start()
+    return [first(), *(future.result() for future in futures)]
 
 
 def join(errors: Sequence[BaseException]) -> BaseException:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flambe_ansible import SSHCluster
 from flambe_ansible.playbook_events import Recorder
+from flambe_ansible.ssh.parallel import WORKERS
 from tests.unit.scale.simulation import FRESH, HOLDS, Simulation, make_board, make_cluster
 
 FEW, MANY = 250, 1000
@@ -64,6 +65,23 @@ def test_a_warm_launch_runs_one_command_per_host_over_one_connection(
     head, *factories = [simulation.commands[host.key_alias] for host in cluster.hosts]
     assert set(factories) == {1}
     assert head <= 2
+
+
+@pytest.mark.parametrize("hosts", [4, 64])
+def test_connections_that_are_opened_early_are_the_only_ones(
+    make: Callable[..., SSHCluster], simulation: Simulation, hosts: int
+) -> None:
+    with make(hosts) as cluster:
+        cluster.run()
+    simulation.clear()
+    simulation.answer = HOLDS
+    with make(hosts) as cluster:
+        cluster.attach_early()
+        assert len(cluster.connections._early) == min(hosts, WORKERS)
+        cluster.run()
+        assert cluster.connections._early == {}
+    assert set(simulation.connections.values()) == {1}
+    assert len(simulation.connections) == hosts
 
 
 def test_nothing_grows_faster_than_the_number_of_hosts(make: Callable[..., SSHCluster], simulation: Simulation) -> None:

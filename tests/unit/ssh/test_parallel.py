@@ -9,6 +9,7 @@ import pytest
 from flambe_ansible.errors import UnsupportedHostError
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.ssh import on_each
+from flambe_ansible.ssh.parallel import together
 
 HOSTS = [Host(name=f"c_factory_{index}", role=Role.FACTORY, index=index) for index in range(5)]
 
@@ -37,3 +38,28 @@ def test_every_refusal_is_reported() -> None:
     assert caught.value.message == "c_factory_1: no rsync\nc_factory_3: no rsync"
     assert str(caught.value) == caught.value.message
     assert caught.value.host == "c_factory_1"
+
+
+def test_different_functions_run_at_once() -> None:
+    meeting = threading.Barrier(3, timeout=120)
+    assert together(meeting.wait, lambda: meeting.wait() and 0, lambda: meeting.wait() and 0)[1:] == [0, 0]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_error_of_one_function_is_raised(number: int) -> None:
+    works = [lambda: 1, lambda: 2]
+    works[number] = lambda: 1 // 0
+    with pytest.raises(ZeroDivisionError):
+        together(*works)
+
+
+def test_an_interrupt_does_not_wait_for_the_others() -> None:
+    silent = threading.Event()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        together(interrupt, lambda: silent.wait(60))
+    assert not silent.is_set()
+    silent.set()
