@@ -77,6 +77,11 @@ def find_reason(found: HostGpus | None, played: Collection[str], variables: Mapp
     return found.error or ("" if ROLE in played else "its GPUs are new")
 
 
+def may_exist(found: Mapping[str, HostGpus], hosts: Sequence[Host]) -> bool:
+    """Return whether a host has GPUs, or was not probed for them."""
+    return any(host.name not in found or found[host.name].state is not GpuState.NONE for host in hosts)
+
+
 def list_counted_roles(variables: Mapping[str, Any]) -> frozenset[Role]:
     """Return the roles whose hosts give all their GPUs to Ray; the user may set another number of them, or none."""
     if variables.get(DRIVER) == IGNORE:

@@ -262,7 +262,8 @@ def converge(
         return result(hosts=hosts, failed=tuple(failed), playbook=played, ray=found.nodes, seconds=passed(), log=None)
     log, absent = player.new_log(), [one.host for one in unreached]
     chosen = Selection() if play_all else found.select()
-    roles = chosen.roles or list_needed(runtime, receipts.variables)
+    has_gpus = gpus.may_exist(fleet.gpus, fleet.hosts)
+    roles = chosen.roles or list_needed(runtime, receipts.variables, has_gpus=has_gpus)
     receipts.remove(chosen.hosts)
     played = player.play(log=log, tags=roles, limit=chosen.hosts, absent=absent, required=[fleet.head.name])
     failed = [*unreached, *_list_failed(fleet.hosts, played, log=log)]

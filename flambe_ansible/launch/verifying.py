@@ -66,16 +66,19 @@ class Findings:
         )
 
 
-def list_needed(runtime: Runtime, variables: Mapping[str, Any]) -> list[str]:
+def list_needed(runtime: Runtime, variables: Mapping[str, Any], *, has_gpus: bool = True) -> list[str]:
     """Return the roles that a launch plays on new hosts, in the order of the playbook.
 
-    Others have nothing to do with this runtime and these variables; each of their tasks would cost a process per host.
+    Others have nothing to do with this runtime, these variables and these hosts; each of their tasks would cost a
+    process per host.
     """
     needs = {role: read_relations(role).needs for role in list_roles()}
     return [
         role
         for role, variable in needs.items()
-        if (role not in ROLES or role in runtime.roles) and (not variable or variables.get(variable))
+        if (role not in ROLES or role in runtime.roles)
+        and (not variable or variables.get(variable))
+        and (has_gpus or role != gpus.ROLE)
     ]
 
 

@@ -140,7 +140,7 @@ def test_nothing_is_played_if_no_host_differs(monkeypatch: pytest.MonkeyPatch) -
     ]  # fmt: skip
 
 
-ALL = ["idle_shutdown", "cluster_keys"]  # with runtime none, without setup commands and secrets
+ALL = ["idle_shutdown", "cluster_gpu", "cluster_keys"]  # runtime none, no setup commands and secrets, GPUs unknown
 
 
 @pytest.mark.parametrize(

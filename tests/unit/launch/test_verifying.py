@@ -74,6 +74,8 @@ def test_a_launch_plays_no_role_of_another_runtime(runtime: str) -> None:
     assert "setup_cmds" in played
 
 
-def test_a_role_without_its_variable_is_not_played() -> None:
-    found = list_needed(make_runtime("none"), {"setup_cmds_commands": [], "cluster_secrets_src": ""})
-    assert found == ["idle_shutdown", "cluster_keys"]
+@pytest.mark.parametrize("has_gpus", [False, True])
+def test_a_role_without_its_variable_or_its_devices_is_not_played(has_gpus: bool) -> None:
+    variables = {"setup_cmds_commands": [], "cluster_secrets_src": ""}
+    found = list_needed(make_runtime("none"), variables, has_gpus=has_gpus)
+    assert found == ["idle_shutdown", *(["cluster_gpu"] if has_gpus else []), "cluster_keys"]
