@@ -182,7 +182,7 @@ def make_ray_up(ray: str, folder: Path, addresses: Sequence[str], key: str) -> l
         "provider": {"type": "local", "head_ip": addresses[0], "worker_ips": list(addresses[1:])},
         "auth": {"ssh_user": "ubuntu", "ssh_private_key": key},
         "min_workers": len(addresses) - 1,
-        "max_workers": len(addresses) - 1,
+        "max_workers": len(addresses),  # the head has the same node type, and counts
         "head_start_ray_commands": [stop, head],
         "worker_start_ray_commands": [stop, f"{START} --address=$RAY_HEAD_IP:6379"],
     }
