@@ -125,6 +125,7 @@ def test_every_role_of_the_site_has_its_tag() -> None:
     [play] = read(collection() / "playbooks/site.yml")
     for task in play["tasks"][::2]:
         assert task["ansible.builtin.import_role"]["name"] == f"flambe.cluster.{task['tags'][0]}"
+        assert "site_validate" in task["ansible.builtin.import_role"]["rolespec_validate"]
 
 
 def test_the_site_ends_after_each_role_that_failed_on_the_orchestrator() -> None:
