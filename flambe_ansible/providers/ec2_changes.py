@@ -87,7 +87,7 @@ def _compare_settings(instance: EC2Instance, spec: EC2Spec, volume: Volume | Non
     settings, names, role = spec.settings, spec.names, instance.role
     pairs = {
         names.types[role]: (instance.type, _choose(instance.type, settings.list_types(role))),
-        names.images[role]: (instance.image, settings.images[role] or ""),
+        names.images[role]: (instance.tags.get(tags.BASE, instance.image), settings.images[role] or ""),
         names.key_name: (instance.key_name, settings.key_name),
         names.security_group: (", ".join(instance.groups), settings.security_group),
         names.subnet_id: (instance.subnet_id, _choose(instance.subnet_id, settings.subnet_ids)),
