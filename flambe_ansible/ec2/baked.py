@@ -26,7 +26,7 @@ AVAILABLE, PENDING = "available", "pending"
 TAKEN = "InvalidAMIName.Duplicate"
 VISIBLE_SECONDS = 90.0  # the time EC2 may need until it shows a new image
 WAIT_SECONDS = 3600.0  # the first snapshot of a large volume takes long
-POLL_SECONDS = 5.0
+POLL_SECONDS = 2.0
 RETRY_PAUSES = (1.0, 2.0, 5.0, 10.0)  # seconds before an unclear or throttled request is repeated
 
 

@@ -48,10 +48,11 @@ def make_recipe(runtime: Runtime, version: RuntimeVersion, *, username: str, set
 
 def describe(runtime: Runtime, version: RuntimeVersion, *, setup_cmds: Sequence[str] | None) -> str:
     """Describe what hosts get installed, in words."""
-    installed = f"{runtime.name} {version.version}".strip()
+    number = len(setup_cmds or ())
+    commands = f"{number} setup command" if number == 1 else f"{number} setup commands"
     if not runtime.install_tags:
-        return f"{len(setup_cmds or ())} setup commands"
-    return installed
+        return commands
+    return f"{runtime.name} {version.version}" + (f" and {commands}" if number else "")
 
 
 def prepare(player: Player, runtime: Runtime) -> None:

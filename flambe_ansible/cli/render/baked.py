@@ -12,17 +12,18 @@ from flambe_ansible.cli.render.words import make_table
 from flambe_ansible.ec2.baked import BakedImage
 
 SCHEMA_VERSION = 1  # of the JSON document
-SHORT = 12  # characters of a digest
 
 
 def render_images(images: Sequence[BakedImage]) -> RenderableType:
     """Draw a line per image."""
     if not images:
         return Text("There are no baked images.")
-    table = make_table("image", "installed", "made of", "by", "created", "state")
+    table = make_table("image", "installed", "state", "created")
+    table.columns[0].no_wrap = True
     for one in images:
         created = f"{one.created.astimezone():%Y-%m-%d %H:%M}" if one.created else ""
-        table.add_row(one.id, one.runtime, one.base, f"{one.cluster} of {one.creator}", created, one.state)
+        table.add_row(one.id, one.runtime, one.state, created)
+        table.add_row("", Text(f"on {one.base}, for {one.cluster} of {one.creator}", style="dim"))
     return table
 
 
