@@ -91,10 +91,10 @@ class RawHosts:
         return path
 
 
-def boot(info: LabInfo, *, factories: int) -> RawHosts:
+def boot(info: LabInfo, *, factories: int, layers: Sequence[str] = ()) -> RawHosts:
     """Boot a bastion and the hosts behind it; the last factory's sshd listens on another port.
 
-    The hosts are removed with the lab.
+    The hosts are removed with the lab. ``layers`` are those of the image of the hosts behind the bastion.
     """
     settings = state.load(info.name)
     assert settings is not None
@@ -104,7 +104,8 @@ def boot(info: LabInfo, *, factories: int) -> RawHosts:
     def start(number: int, port: int, script: str = "") -> RawHost:
         outer, inner = f"{base}.{200 + number}", f"{INNER}.{10 + number}"
         text = script.format(address=inner, user=USER, old=BASTION_USER, port=port)
-        spec = HostSpec(id=f"raw-{number}", address=outer, public_keys=(public,), user_data=text)
+        own = tuple(layers) if number else ()
+        spec = HostSpec(id=f"raw-{number}", address=outer, public_keys=(public,), user_data=text, layers=own)
         disk.create(settings, spec)
         host.start(settings, spec)
         _add_address(settings, spec.id, inner)
