@@ -135,7 +135,12 @@ class Baker:
         return [one for one in found if one.state == baked.AVAILABLE]
 
     def _remove_leftovers(self) -> None:
-        """Remove everything that an interrupted bake left; refuse a cluster of the user that has the same name."""
+        """Remove everything that an interrupted bake of this machine left.
+
+        Raises:
+            ClusterConfigurationError: The user has a cluster with the name of the temporary one.
+            ClusterBusyError: Another machine bakes for this cluster.
+        """
         builder = self.builder
         states = [*LIVE_STATES, HostState.SHUTTING_DOWN]
         found = instances.find(builder.clients.ec2, builder._tags, states)
@@ -143,6 +148,15 @@ class Baker:
         if others:
             message = f"{others[0].id} belongs to a cluster {builder.name}; bake uses this name for its temporary host"
             raise ClusterConfigurationError(message, hint="terminate that cluster, or change the name of this one")
+        requests = builder.aws.journal.read()
+        own = {one.token for one in requests} | {instance_id for one in requests for instance_id in one.ids}
+        foreign = [one for one in found if not own & {one.token, one.id} and one.state in LIVE_STATES]
+        if foreign:
+            raise ClusterBusyError(
+                f"another machine bakes for cluster {self._cluster.name}: {foreign[0].id} is {foreign[0].state}"
+                f" since {foreign[0].launched:%Y-%m-%d %H:%M} UTC; nothing was changed",
+                hint=f"if it was interrupted: flambe-ans down --name {builder.name}",
+            )
         builder.terminate_instances()
 
     def _make(self, missing: Sequence[_Wanted]) -> list[BakedImage]:

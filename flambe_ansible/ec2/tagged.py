@@ -227,7 +227,7 @@ def _own(described: Iterable[Any]) -> Iterator[tuple[Mapping[str, Any], dict[str
         yield one, {"cluster": tags[CLUSTER], "creator": tags.get(CREATOR, ""), "name": tags.get(NAME, "")}
 
 
-def _read_recipe(described: Mapping[str, Any]) -> dict[str, str]:
+def _read_recipe(described: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the tags of a baked image, or of its snapshot, mean."""
     tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
     return {"recipe": tags.get(RECIPE, ""), "base": tags.get(BASE, "")}

@@ -104,6 +104,16 @@ def test_a_bake_that_fails_terminates_its_host(empty: World, stage: str) -> None
     assert (find_rest(empty), list_images(empty)) == ([], [])
 
 
+def test_the_host_of_another_machine_is_kept(empty: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bake(empty, plan=Plan(stage="play")).code == -signal.SIGKILL
+    with monkeypatch.context() as patch:
+        patch.setattr(empty, "state", empty.folder / "other-state")
+        done = bake(empty)
+    assert done.code == 11 and "another machine bakes" in done.output, done.output
+    assert len([one for one in empty.served.cloud.instances() if one.state in LIVE]) == 2  # and the foreign instance
+    assert bake(empty).code == 0
+
+
 def test_a_cluster_of_the_user_with_the_name_of_the_temporary_one_is_kept(empty: World, tmp_path: Path) -> None:
     other = empty.file.read_text().replace("name: drill\n", "name: drill-bake\n")
     text, _ = empty.file.read_text(), empty.file.write_text(other)
