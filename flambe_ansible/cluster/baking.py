@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from flambe_ansible import files
 from flambe_ansible.cluster.aws import AWSCluster
+from flambe_ansible.cluster.cluster import Cluster
+from flambe_ansible.cluster.lab import LabCluster
 from flambe_ansible.ec2 import api, baked, images, instances
 from flambe_ansible.ec2.baked import BakedImage
 from flambe_ansible.ec2.tags import BASE, MAX_TAGS, NAME, RECIPE, RUNTIME
@@ -63,10 +65,13 @@ class Baker:
         builder: The temporary cluster.
 
     Raises:
-        ClusterConfigurationError: Its hosts get nothing installed.
+        ClusterConfigurationError: Its hosts get nothing installed, or it is of another class.
     """
 
-    def __init__(self, cluster: AWSCluster) -> None:
+    def __init__(self, cluster: Cluster) -> None:
+        if not isinstance(cluster, AWSCluster) or type(cluster) not in (AWSCluster, LabCluster):
+            name = type(cluster).__name__
+            raise ClusterConfigurationError(f"!{name} cannot be baked: expected an !AWSCluster or a !LabCluster")
         cluster.parse()
         version = cluster.resolve_runtime()
         if not cluster.recipe:
@@ -164,10 +169,10 @@ class Baker:
         try:
             self._prepare()
             ids = self._create_images(missing)
+            made = baked.wait_for(self._cluster.clients.ec2, ids)
         except BaseException:
             self._terminate_quietly()
             raise
-        made = baked.wait_for(self._cluster.clients.ec2, ids)
         self._report("image", Status.CHANGED, ", ".join(ids))
         self.builder.terminate_instances()
         return made

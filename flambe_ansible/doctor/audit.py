@@ -89,13 +89,13 @@ class ClusterAudit:
 
     @property
     def per_hour(self) -> float | None:
-        """The price of all resources per hour; None if one is unknown."""
-        return _add(one.per_hour for one in self.resources)
+        """The price of all resources per hour, without snapshots; None if one is unknown."""
+        return _add(one.per_hour for one in self.resources if one.tagged.kind is not Kind.SNAPSHOT)
 
     @property
     def so_far(self) -> float | None:
-        """What all resources have cost; None if one is unknown."""
-        return _add(one.so_far for one in self.resources)
+        """What all resources have cost, without snapshots; None if one is unknown."""
+        return _add(one.so_far for one in self.resources if one.tagged.kind is not Kind.SNAPSHOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +136,10 @@ def examine(listing: Listing, place: Place, *, rate: Rate, now: datetime | None 
 
 
 def make_rate(book: PriceBook, region: str) -> Rate:
-    """Return the function for the price of a resource per hour: instances and volumes; alarms count nothing.
+    """Return the function for the price of a resource per hour: instances and volumes; others count nothing.
 
-    The prices of images and snapshots, which users made, are unknown: EC2 does not show how much they store.
+    The price of a snapshot is unknown: it depends on the blocks that it shares with others. An image costs nothing
+    besides its snapshots.
     """
 
     def find(one: Tagged) -> float | None:
@@ -146,7 +147,7 @@ def make_rate(book: PriceBook, region: str) -> Rate:
             return book.find_instance(one.type, region=region).usd if one.state in ALIVE else 0.0
         if one.kind is Kind.VOLUME:
             return book.find_disk(one.type, one.size, 0, region=region).usd
-        return None if one.kind in (Kind.IMAGE, Kind.SNAPSHOT) else 0.0
+        return None if one.kind is Kind.SNAPSHOT else 0.0
 
     return find
 

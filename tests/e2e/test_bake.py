@@ -48,9 +48,9 @@ class Baking:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(argv, env=self._environment, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
 
-    def call(self, *arguments: Any, code: int = 0) -> Any:
+    def call(self, command: str, *arguments: Any, code: int = 0) -> Any:
         """Run a command and return its document."""
-        with self.start(*arguments, "--json") as process:
+        with self.start(command, "--json", *arguments) as process:
             stdout, stderr = process.communicate()
         assert process.returncode == code, stdout + stderr
         return json.loads(stdout)

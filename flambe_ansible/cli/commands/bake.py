@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -12,7 +13,7 @@ from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.words import count
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.aws import AWSCluster
+    from flambe_ansible.cluster.cluster import Cluster
     from flambe_ansible.ec2.clients import Clients
 
 
@@ -62,11 +63,10 @@ def bake(
         _manage(output, open_lab(lab) if lab else open_region(region), doomed, yes=yes)
         return
     with options.open_cluster(output, file) as cluster:
-        checked = _require_images(cluster)
         if listing or doomed:
-            _manage(output, checked.clients, doomed, yes=yes)
+            _manage(output, _find_clients(cluster), doomed, yes=yes)
         else:
-            _bake(output, file, checked, again=again, yes=yes)
+            _bake(output, file, cluster, again=again, yes=yes)
 
 
 def _check_usage(
@@ -84,18 +84,17 @@ def _check_usage(
         raise click.UsageError("--again cannot be used with --list or --remove")
 
 
-def _require_images(cluster: object) -> AWSCluster:
-    """Return the cluster if its provider has images."""
+def _find_clients(cluster: Cluster) -> Clients:
+    """Return the API clients of a cluster."""
     from flambe_ansible.cluster.aws import AWSCluster
     from flambe_ansible.errors import ClusterConfigurationError
 
     if isinstance(cluster, AWSCluster):
-        return cluster
-    name = type(cluster).__name__
-    raise ClusterConfigurationError(f"!{name} has no images; bake needs an !AWSCluster or a !LabCluster")
+        return cluster.clients
+    raise ClusterConfigurationError(f"cluster {cluster.name} is not on AWS or in a lab: it has no images")
 
 
-def _bake(output: Output, file: str, cluster: AWSCluster, *, again: bool, yes: bool) -> None:
+def _bake(output: Output, file: str, cluster: Cluster, *, again: bool, yes: bool) -> None:
     """Show what will be created, ask, and make the images."""
     from flambe_ansible.cli.interrupts import interruptible
     from flambe_ansible.cli.launching import require_yes
@@ -115,9 +114,9 @@ def _bake(output: Output, file: str, cluster: AWSCluster, *, again: bool, yes: b
     output.next_command = ""
     output.console.print(view.render_images(result.images))
     output.say()
-    output.say("Made" if result.made else "Nothing to make; the image exists", style="bold")
-    output.say("New hosts are created from it. Next:")
-    output.say_command(f"  flambe-ans launch {file}")
+    made = f"Made {' and '.join(result.made)}" if result.made else "The image exists; --again makes a new one"
+    output.say(f"{made}. A launch creates new hosts from it:")
+    output.say_command(f"  flambe-ans launch {shlex.quote(file)}")
     if output.json:
         output.write_document({**view.describe(result.images), "made": list(result.made), "seconds": result.seconds})
 

@@ -133,4 +133,6 @@ def test_hosts_that_exist_have_no_images(run: Run, tmp_path: Path) -> None:
     file.write_text(f"!SSHCluster\nname: own\norchestrator_ip: 10.0.0.1\nfactories_ips: [10.0.0.2]\nkey: {key}\n")
     file.write_text(f"{file.read_text()}username: ml\n")
     done = run("bake", str(file))
-    assert done.code == 3 and "!SSHCluster has no images" in done.stderr
+    assert done.code == 3 and "!SSHCluster cannot be baked" in done.stderr
+    done = run("bake", str(file), "--list")
+    assert done.code == 3 and "it has no images" in done.stderr
