@@ -23,6 +23,7 @@ from flambe_ansible.errors import ClusterBusyError, ClusterConfigurationError, F
 from flambe_ansible.events import Notice, Status, StepEvent
 from flambe_ansible.hosts import LIVE_STATES, HostState, Role
 from flambe_ansible.launch import baking
+from flambe_ansible.ssh.parallel import join
 
 MARK = "Flambe-Bake"  # the tag of temporary hosts
 SUFFIX = "-bake"
@@ -187,8 +188,8 @@ class Baker:
             errors = builder.connections.probe_each(
                 builder.hosts, machines=builder._runtime.machines, observer=builder.observer
             )
-            for error in errors.values():
-                raise error
+            if errors:
+                raise join(list(errors.values()))
             reservation.take(builder.connections, builder.fleet.head)
             baking.prepare(builder._player, builder._runtime)
             reservation.check()

@@ -87,6 +87,19 @@ def test_a_launch_creates_its_hosts_from_the_image(empty: World) -> None:
     assert sorted(one.image_id == image.id for one in empty.live()) == [False, True, True]
 
 
+def test_roles_with_different_default_images_get_an_image_each(empty: World) -> None:
+    text = empty.file.read_text()
+    empty.file.write_text(text.replace("factories_type: t3.large", "factories_type: g4dn.xlarge"))
+    done = bake(empty)
+    assert (done.code, find_rest(empty)) == (0, []), done.output
+    images = {read_tags(one)["Flambe-Base"]: one.id for one in list_images(empty)}
+    assert set(images) == {"ubuntu-x86_64", "ubuntu-x86_64-gpu"}
+    assert empty.launch().code == 0
+    used = {read_tags(one)["Role"]: one.image_id for one in empty.live()}
+    assert used == {"Orchestrator": images["ubuntu-x86_64"], "Factory": images["ubuntu-x86_64-gpu"]}
+    assert bake(empty).code == 0 and len(list_images(empty)) == 2
+
+
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_next_bake_finishes_what_was_killed(empty: World, plan: Plan) -> None:
     killed = bake(empty, plan=plan)
