@@ -21,6 +21,14 @@ _LAB_PREFIX = os.environ.get("FLAMBE_ANS_TEST_LAB", f"test-{os.getpid()}")
 # The end-to-end tests that share one image with flambé's runtime.
 _IMAGE = ("test_bake", "test_launch", "test_ssh_cluster", "test_submit")
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+_LAB_WORKERS = {"gw0", "gw1"}  # the others run tests without a lab
+_NICE = 5  # of those: labs with real hosts must not become slow
+
+
+def pytest_configure() -> None:
+    """Lower the priority of a worker without labs."""
+    if _WORKER and _WORKER not in _LAB_WORKERS:
+        os.nice(_NICE)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -31,6 +39,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return name_group(nodeid)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            if node.gateway.id not in _LAB_WORKERS:
+                found = next((scope for scope, tests in self.workqueue.items() if not needs_lab(next(iter(tests)))), "")
+                if not found:
+                    node.shutdown()
+                    return
+                self.workqueue.move_to_end(found, last=False)
+            super()._assign_work_unit(node)
 
     return Scheduling(config, log)
 
@@ -50,6 +67,11 @@ def name_group(nodeid: str) -> str:
             return "image"
         return "ray" if path.stem.startswith("test_ray") else path.stem
     return path.stem if path.parent.name == "drills" else nodeid
+
+
+def needs_lab(nodeid: str) -> bool:
+    """Return whether a test may use a lab with real hosts."""
+    return PurePosixPath(nodeid.split("::")[0]).parent.name in ("e2e", "roles")
 
 
 @pytest.fixture(autouse=True)
