@@ -23,7 +23,7 @@ _BOOT = """#!/bin/sh
 set -e
 usermod --login {user} --home /home/{user} --move-home {old}
 groupmod --new-name {user} {old}
-sed -i 's/\\b{old}\\b/{user}/g' /etc/sudoers.d/*
+sed -i 's/\\b{old}\\b/{user}/g' /etc/sudoers.d/* $(ls /opt/*/venv/flambe-runtime.json 2>/dev/null)
 printf 'ListenAddress {address}\\nPort {port}\\n' > /etc/ssh/sshd_config.d/00-inner.conf
 until ip -o -4 address | grep -qw {address}; do sleep 0.1; done
 systemctl restart ssh
