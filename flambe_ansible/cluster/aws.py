@@ -290,7 +290,13 @@ class AWSCluster(Cluster):
         """The digest of what the hosts get installed; "" for nothing, or before ``resolve_runtime``."""
         if self._version is None:
             return ""
-        return make_recipe(self._runtime, self._version, username=self.username, setup_cmds=self.setup_cmds)
+        return make_recipe(
+            self._runtime,
+            self._version,
+            username=self.username,
+            setup_cmds=self.setup_cmds,
+            nvidia_driver=self.nvidia_driver,
+        )
 
     def _get_creation_name(self, role: str) -> str:
         """Return the name that instances of a role are created with."""

@@ -14,6 +14,7 @@ from flambe_ansible.fleet.receipts import with_content
 from flambe_ansible.hosts import Host
 from flambe_ansible.jobs.jobs import SUBMIT_PLAYBOOK
 from flambe_ansible.jobs.sites import tensorboard_variables
+from flambe_ansible.launch import gpus
 from flambe_ansible.pythons import find_uv
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.ssh import quote
@@ -23,11 +24,13 @@ _IRRELEVANT = ("_timeout", "_uv_src", "_unless_active")
 _CLEAN = "stop_logging()\nclean()\nos.sync()\n"
 
 
-def make_recipe(runtime: Runtime, version: RuntimeVersion, *, username: str, setup_cmds: Sequence[str] | None) -> str:
+def make_recipe(
+    runtime: Runtime, version: RuntimeVersion, *, username: str, setup_cmds: Sequence[str] | None, nvidia_driver: str
+) -> str:
     """Return the digest of what hosts get installed; "" if that is nothing.
 
     It depends on the runtime, its version and packages (wheels by their content), the Python, the package index, the
-    user who owns the runtime, and the setup commands.
+    user who owns the runtime, the setup commands, and whether a driver for GPUs is installed.
     """
     prefixes = tuple(f"{role}_" for role in runtime.install_tags)
     installed = {
@@ -41,6 +44,7 @@ def make_recipe(runtime: Runtime, version: RuntimeVersion, *, username: str, set
         "runtime": runtime.name,
         "username": username,
         "setup_cmds": list(setup_cmds or []),
+        "driver": nvidia_driver == "install",
         "variables": with_content(installed),
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
@@ -56,13 +60,13 @@ def describe(runtime: Runtime, version: RuntimeVersion, *, setup_cmds: Sequence[
 
 
 def prepare(player: Player, runtime: Runtime) -> None:
-    """Run the setup commands, and install the runtime and what its jobs show; nothing of a cluster.
+    """Run the setup commands, and install drivers, the runtime and what its jobs show; nothing of a cluster.
 
     Raises:
         PlaybookError: It failed on a host.
     """
     show = ["tensorboard"]
-    player.play(SITE, tags=["setup_cmds", *runtime.install_tags, *(show if runtime.commands else [])])
+    player.play(SITE, tags=["setup_cmds", gpus.ROLE, *runtime.install_tags, *(show if runtime.commands else [])])
     if runtime.jobs:
         variables = {**tensorboard_variables("results", expose=False), "tensorboard_uv_src": find_uv()}
         player.play(SUBMIT_PLAYBOOK, tags=show, variables=variables)

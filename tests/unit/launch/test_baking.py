@@ -22,9 +22,10 @@ def make_recipe(
     *,
     username: str = "ubuntu",
     setup_cmds: Sequence[str] | None = None,
+    nvidia_driver: str = "require",
 ) -> str:
     chosen = runtime or make_runtime("ray")
-    return baking.make_recipe(chosen, version, username=username, setup_cmds=setup_cmds)
+    return baking.make_recipe(chosen, version, username=username, setup_cmds=setup_cmds, nvidia_driver=nvidia_driver)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ def make_recipe(
         },
         {"username": "admin"},
         {"setup_cmds": ["true"]},
+        {"nvidia_driver": "install"},
     ],
 )
 def test_what_is_installed_changes_the_recipe(changes: dict[str, Any]) -> None:
