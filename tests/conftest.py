@@ -18,7 +18,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # scripts/test sets the prefix and removes all labs that have it. Each worker of pytest-xdist has its own labs.
 _LAB_PREFIX = os.environ.get("FLAMBE_ANS_TEST_LAB", f"test-{os.getpid()}")
+# The end-to-end tests that share one image with flambé's runtime.
+_IMAGE = ("test_bake", "test_launch", "test_ssh_cluster", "test_submit")
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+_LAB_WORKERS = {"gw0", "gw1"}  # the others run tests without a lab
+_NICE = 5  # of those: labs with real hosts must not become slow
+
+
+def pytest_configure() -> None:
+    """Lower the priority of a worker without labs."""
+    if _WORKER and _WORKER not in _LAB_WORKERS:
+        os.nice(_NICE)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -30,23 +40,38 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return name_group(nodeid)
 
+        def _assign_work_unit(self, node: Any) -> None:
+            if node.gateway.id not in _LAB_WORKERS:
+                found = next((scope for scope, tests in self.workqueue.items() if not needs_lab(next(iter(tests)))), "")
+                if not found:
+                    node.shutdown()
+                    return
+                self.workqueue.move_to_end(found, last=False)
+            super()._assign_work_unit(node)
+
     return Scheduling(config, log)
 
 
 def name_group(nodeid: str) -> str:
     """Return the group of a test. All tests of a group run on one worker, in order.
 
-    The tests of roles share one cluster, and so do the modules of ``submit`` and those of ``ray``. Other end-to-end
-    tests and the drills share resources within their module; each unit test is a separate group. The largest groups
-    start first.
+    The tests of roles share one cluster, and so do the modules of ``ray``; those in ``_IMAGE`` share an image. Other
+    end-to-end tests and the drills share resources within their module; each unit test is a separate group. The largest
+    groups start first.
     """
     path = PurePosixPath(nodeid.split("::")[0])
     if path.parent.name == "roles":
         return "roles"
     if path.parent.name == "e2e":
-        shared = (name for name in ("submit", "ray") if path.stem.startswith(f"test_{name}"))
-        return next(shared, path.stem)
+        if path.stem.startswith(_IMAGE):
+            return "image"
+        return "ray" if path.stem.startswith("test_ray") else path.stem
     return path.stem if path.parent.name == "drills" else nodeid
+
+
+def needs_lab(nodeid: str) -> bool:
+    """Return whether a test may use a lab with real hosts."""
+    return PurePosixPath(nodeid.split("::")[0]).parent.name in ("e2e", "roles")
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import rich_click as click
 
 from flambe_ansible import __version__
 from flambe_ansible.cli.commands.audit import audit
+from flambe_ansible.cli.commands.bake import bake
 from flambe_ansible.cli.commands.completion import completion
 from flambe_ansible.cli.commands.doctor import doctor
 from flambe_ansible.cli.commands.down import down
@@ -51,6 +52,7 @@ click.rich_click.COMMAND_GROUPS = {
                 "ssh-config",
                 "down",
                 "audit",
+                "bake",
             ],
         },
         {"name": "Cluster size", "commands": ["resize", "remove", "suspend", "resume"]},
@@ -92,7 +94,7 @@ def app() -> None:
 
 
 COMMANDS = (
-    init, doctor, plan, launch, status, ssh, execute, keep, inventory, ssh_config, down, audit,
+    init, doctor, plan, launch, status, ssh, execute, keep, inventory, ssh_config, down, audit, bake,
     resize, remove, suspend, resume,
     submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab, schema, completion,
 )  # fmt: skip

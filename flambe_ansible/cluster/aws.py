@@ -24,6 +24,7 @@ from flambe_ansible.events import Notice
 from flambe_ansible.findings import Finding
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.launch.baking import make_recipe
 from flambe_ansible.launch.costs import Costs
 from flambe_ansible.providers.aws import AWSProvider
 from flambe_ansible.providers.ec2_spec import EC2Spec
@@ -75,6 +76,7 @@ class AWSCluster(Cluster):
     ends_hosts: ClassVar[bool] = True
     default_type: ClassVar[str] = ""  # of factories without a configured one
     _key: str = ""  # the configured private key
+    uses_baked_images: bool = True  # whether new hosts are made from an image that has what they get installed
 
     def __init__(
         self,
@@ -280,6 +282,19 @@ class AWSCluster(Cluster):
         """Remove an instance's alarm."""
         alarms.remove(self.clients.cloudwatch, [instance_id])
 
+    @property
+    def recipe(self) -> str:
+        """The digest of what the hosts get installed; "" for nothing, or before ``resolve_runtime``."""
+        if self._version is None:
+            return ""
+        return make_recipe(
+            self._runtime,
+            self._version,
+            username=self.username,
+            setup_cmds=self.setup_cmds,
+            nvidia_driver=self.nvidia_driver,
+        )
+
     def _get_creation_name(self, role: str) -> str:
         """Return the name that instances of a role are created with."""
         return initial_name(self.name, Role(role))
@@ -369,6 +384,7 @@ class AWSCluster(Cluster):
             more_subnets=tuple(more_subnets),
             fewer_factories=self.min_factories is not None and self.min_factories < self.factories_num,
             spot={Role.FACTORY: self._spot_price} if self.factories_spot else {},
+            recipe=self.recipe if self.uses_baked_images else "",
         )
 
     @property

@@ -13,6 +13,7 @@ from flambe_ansible.ec2.tagged import Kind, Listing, Tagged
 from flambe_ansible.hosts import Role
 
 YOUNG_SECONDS = 300.0  # a launch creates key pair and group first, then factories, then the orchestrator
+OLD_DAYS = 60  # of a baked image, whose packages are as old
 ALIVE = ("pending", "running")
 Rate = Callable[[Tagged], float | None]  # the price of a resource per hour in US dollars; None if it is unknown
 
@@ -88,13 +89,13 @@ class ClusterAudit:
 
     @property
     def per_hour(self) -> float | None:
-        """The price of all resources per hour; None if one is unknown."""
-        return _add(one.per_hour for one in self.resources)
+        """The price of all resources per hour, without snapshots; None if one is unknown."""
+        return _add(one.per_hour for one in self.resources if one.tagged.kind is not Kind.SNAPSHOT)
 
     @property
     def so_far(self) -> float | None:
-        """What all resources have cost; None if one is unknown."""
-        return _add(one.so_far for one in self.resources)
+        """What all resources have cost, without snapshots; None if one is unknown."""
+        return _add(one.so_far for one in self.resources if one.tagged.kind is not Kind.SNAPSHOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +136,10 @@ def examine(listing: Listing, place: Place, *, rate: Rate, now: datetime | None 
 
 
 def make_rate(book: PriceBook, region: str) -> Rate:
-    """Return the function for the price of a resource per hour: instances and volumes; alarms count nothing.
+    """Return the function for the price of a resource per hour: instances and volumes; others count nothing.
 
-    The prices of images and snapshots, which users made, are unknown: EC2 does not show how much they store.
+    The price of a snapshot is unknown: it depends on the blocks that it shares with others. An image costs nothing
+    besides its snapshots.
     """
 
     def find(one: Tagged) -> float | None:
@@ -145,15 +147,24 @@ def make_rate(book: PriceBook, region: str) -> Rate:
             return book.find_instance(one.type, region=region).usd if one.state in ALIVE else 0.0
         if one.kind is Kind.VOLUME:
             return book.find_disk(one.type, one.size, 0, region=region).usd
-        return None if one.kind in (Kind.IMAGE, Kind.SNAPSHOT) else 0.0
+        return None if one.kind is Kind.SNAPSHOT else 0.0
 
     return find
 
 
 def write_down(cluster: str, creator: str, place: Place) -> str:
     """Write the command that terminates a cluster without its file."""
-    where = ["--lab", place.lab] if place.lab else ["--region", place.region]
-    return shlex.join(["flambe-ans", "down", "--name", cluster, "--creator", creator, *where])
+    return shlex.join(["flambe-ans", "down", "--name", cluster, "--creator", creator, *_name_place(place)])
+
+
+def _name_place(place: Place) -> list[str]:
+    """Return the options that name a place."""
+    return ["--lab", place.lab] if place.lab else ["--region", place.region]
+
+
+def _is_newer(one: Tagged, other: Tagged) -> bool:
+    """Return whether a resource was created after another one."""
+    return one.since is not None and other.since is not None and one.since > other.since
 
 
 class _Examiner:
@@ -163,6 +174,7 @@ class _Examiner:
         self._denied = listing.denied
         self._place, self._rate, self._now = place, rate, now
         self._instances = {one.id for one in listing.found if one.kind is Kind.INSTANCE}
+        self._baked = [one for one in listing.found if one.kind is Kind.IMAGE and one.recipe]
 
     def examine(self, name: str, creator: str, members: Sequence[Tagged]) -> ClusterAudit:
         """Examine the resources of one cluster."""
@@ -184,6 +196,8 @@ class _Examiner:
 
     def _find_reason(self, one: Tagged, *, hosts: int, heads: int, fresh: bool) -> str:
         """Return why a resource is left behind, or "" if it is not, or if that cannot be determined."""
+        if one.recipe:
+            return self._find_reason_of_baked(one)
         if one.kind is Kind.VOLUME:
             return "attached to no instance" if one.state == "available" and not self._is_young(one) else ""
         if Kind.INSTANCE in self._denied or one.state == "shutting-down":
@@ -200,6 +214,20 @@ class _Examiner:
         if one.kind is Kind.INSTANCE:
             return "" if heads else "the cluster has no orchestrator"
         return "" if hosts else "the cluster has no instance"
+
+    def _find_reason_of_baked(self, one: Tagged) -> str:
+        """Return why a baked image, or its snapshot, is no longer of use; "" if it is."""
+        if one.kind is Kind.SNAPSHOT:
+            exists = Kind.IMAGE in self._denied or any(one.id in image.snapshots for image in self._baked)
+            return "" if exists or self._is_young(one) else "its image does not exist"
+        if one.state not in ("available", "pending"):
+            return f"the image is {one.state}"
+        same = [image for image in self._baked if (image.recipe, image.base) == (one.recipe, one.base)]
+        newer = [image.id for image in same if image.state == "available" and _is_newer(image, one)]
+        if newer:
+            return f"replaced by {newer[0]}"
+        days = int(self._age(one) // 86_400)
+        return f"made {days} days ago: bake again for current packages" if days >= OLD_DAYS else ""
 
     def _describe(self, one: Tagged, orphan: str, down: str) -> Resource:
         rate = self._rate(one)
@@ -226,6 +254,8 @@ class _Examiner:
         ends_with_host = one.kind in (Kind.VOLUME, Kind.SPOT_REQUEST)
         if one.own and (one.instance in self._instances if ends_with_host else True):
             return down
+        if one.kind is Kind.IMAGE and one.recipe:
+            return shlex.join(["flambe-ans", "bake", "--remove", one.id, *_name_place(self._place)])
         endpoint = f" --endpoint-url {self._place.endpoint}" if self._place.lab else ""
         return f"aws ec2 {commands[one.kind]} --region {self._place.region}{endpoint}"
 

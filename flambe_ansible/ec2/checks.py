@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flambe_ansible.ec2 import api, quotas, rules
+from flambe_ansible.ec2 import api, baked, quotas, rules
 from flambe_ansible.ec2.choices import Choice, combine
 from flambe_ansible.ec2.costs import list_costs
 from flambe_ansible.ec2.errors import is_denied
@@ -126,13 +126,18 @@ def examine(
         )
         if not demand.counts:
             return Checked(findings=tuple(vcpus.result()))
+        prepared = pool.submit(baked.find_all, ec2, recipe=settings.recipe) if settings.recipe else None
         subnets, problems = checks.check_subnets(sum(demand.counts.values()))
         zones = list(dict.fromkeys(subnet["AvailabilityZone"] for subnet in subnets))
         group = pool.submit(checks.check_security_group, subnets[0] if subnets else None)
         key = pool.submit(checks.check_key)
+        found_images = prepared.result() if prepared else []
         roles = {
             role: pool.submit(
-                RoleChecks(ec2, ssm, settings, names, role, _limit(needs, role), needs.remedy).check_types, zones
+                RoleChecks(
+                    ec2, ssm, settings, names, role, _limit(needs, role), needs.remedy, found_images
+                ).check_types,
+                zones,
             )
             for role in demand.counts
         }

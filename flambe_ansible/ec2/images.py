@@ -58,6 +58,7 @@ class Image:
     architecture: str
     size: int  # the smallest root volume that it fits on, GB
     state: str  # only "available" images can be used
+    base: str = ""  # of a baked image: the image that it was made of
 
 
 @dataclass(frozen=True)

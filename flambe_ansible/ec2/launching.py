@@ -53,6 +53,7 @@ class InstanceSettings:
     more_subnets: Sequence[str] = ()  # used in order if the first one has no room
     fewer_factories: bool = False  # fewer factories than wanted are accepted
     spot: Mapping[Role, str] = field(default_factory=dict)  # roles of Spot Instances, with the highest price or ""
+    recipe: str = ""  # the digest of what the hosts get installed; a baked image that has it is used
 
     def list_types(self, role: Role) -> list[str]:
         """List the instance types of a role, in order."""
@@ -115,6 +116,8 @@ def build_request(
     if settings.volume_type == "io1":
         volume["Iops"] = IO1_IOPS
     pairs = cluster.build(role, tags.initial_name(cluster.name, role, indices))
+    if image.base and len(pairs) < tags.MAX_TAGS:
+        pairs[tags.BASE] = image.base
     tag_list = [{"Key": key, "Value": value} for key, value in pairs.items()]
     kinds = ["instance", "volume", *(["spot-instances-request"] if role in settings.spot else [])]
     ending = settings.ending | settings.spot.keys()  # a one-time Spot Instance cannot be stopped

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from flambe_ansible.ec2 import api, gpus, images
+from flambe_ansible.ec2 import api, baked, gpus, images
+from flambe_ansible.ec2.baked import BakedImage
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.launching import InstanceSettings, SettingNames
 from flambe_ansible.errors import AWSError, Problem
@@ -48,7 +49,7 @@ class RoleChecks:
     """The checks of one role.
 
     ``capability`` is the highest CUDA compute capability of its GPUs, None for no limit; ``remedy`` says how to use
-    types with newer ones.
+    types with newer ones; ``baked`` are the images that have all that its hosts get installed.
     """
 
     ec2: EC2Client
@@ -58,6 +59,7 @@ class RoleChecks:
     role: Role
     capability: float | None
     remedy: str = ""
+    baked: Sequence[BakedImage] = ()
 
     def check_types(self, zones: Sequence[str]) -> dict[str, TypeResult]:
         """Check all types of the role; one that no zone offers is left out, with a note, if another one can be used."""
@@ -123,6 +125,8 @@ class RoleChecks:
                     f"the default image has no driver for the GPUs of {kind}: "
                     f"set {name} to an image that has one, or install the driver with a setup command"
                 )
+        if info and result.image:
+            result.image = self._find_baked(info, result.image) or result.image
         image = result.image
         if not image:
             return
@@ -139,6 +143,13 @@ class RoleChecks:
         if image.size > size:
             message = f"{size_name} is {size}, image {image.id} needs {image.size} GB"
             result.problems.append(make_problem(size_name, message, expected=f"at least {image.size}"))
+
+    def _find_baked(self, info: InstanceTypeInfoTypeDef, image: Image) -> Image | None:
+        """Return the baked image that replaces an image; None if there is none that fits on the volume."""
+        base = baked.name_base(self.settings.images[self.role], info)
+        architecture, size = image.architecture, self.settings.volume_size
+        found = baked.choose(self.baked, base=base, architecture=architecture, size=size)
+        return found.image if found else None
 
 
 def look_up(call: Callable[[], T], name: str, value: str) -> tuple[T | None, list[Problem]]:

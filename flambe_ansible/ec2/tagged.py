@@ -12,7 +12,7 @@ from typing import Any
 from flambe_ansible.ec2 import alarms, api
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.errors import is_denied
-from flambe_ansible.ec2.tags import CLUSTER, CREATOR, NAME, PURPOSE, PURPOSE_VALUE, ROLE, ClusterTags
+from flambe_ansible.ec2.tags import BASE, CLUSTER, CREATOR, NAME, PURPOSE, PURPOSE_VALUE, RECIPE, ROLE, ClusterTags
 from flambe_ansible.errors import AWSError
 from flambe_ansible.hosts import Role
 
@@ -51,6 +51,9 @@ class Tagged:
         instance: The id of the instance that it belongs to, or "".
         type: The instance type, or the type of a volume.
         size: The size of a volume or snapshot in GB.
+        recipe: Of an image that ``flambe-ans bake`` made, and of its snapshots: the digest of what is installed; or "".
+        base: The image that it was made of, or "".
+        snapshots: The ids of the snapshots of an image.
         own: Whether ``flambe-ans down`` may remove it; False if it has the tags, but was not made by a launch.
     """
 
@@ -65,6 +68,9 @@ class Tagged:
     instance: str = ""
     type: str = ""
     size: int = 0
+    recipe: str = ""
+    base: str = ""
+    snapshots: tuple[str, ...] = ()
     own: bool = True
 
 
@@ -88,7 +94,7 @@ def list_tagged(clients: Clients) -> Listing:
     denied: dict[Kind, str] = {}
     for kind, (permission, read) in _LISTS.items():
         try:
-            found += [one for one in read(clients) if one.state not in ENDED]
+            found += [one for one in read(clients) if kind is Kind.IMAGE or one.state not in ENDED]
         except AWSError as error:
             if not is_denied(error):
                 raise
@@ -173,7 +179,17 @@ def _read_images(clients: Clients) -> Iterator[Tagged]:
     for one, facts in _own(api.find_images(clients.ec2, "self", FILTERS)):
         created = one.get("CreationDate", "")
         since = datetime.fromisoformat(created) if created else None
-        yield Tagged(kind=Kind.IMAGE, id=one["ImageId"], state=one.get("State", ""), since=since, own=False, **facts)
+        disks = [disk.get("Ebs", {}) for disk in one.get("BlockDeviceMappings", [])]
+        yield Tagged(
+            kind=Kind.IMAGE,
+            id=one["ImageId"],
+            state=one.get("State", ""),
+            since=since,
+            snapshots=tuple(disk["SnapshotId"] for disk in disks if "SnapshotId" in disk),
+            own=False,
+            **_read_recipe(one),
+            **facts,
+        )
 
 
 def _read_snapshots(clients: Clients) -> Iterator[Tagged]:
@@ -185,6 +201,7 @@ def _read_snapshots(clients: Clients) -> Iterator[Tagged]:
             since=one.get("StartTime"),
             size=one.get("VolumeSize", 0),
             own=False,
+            **_read_recipe(one),
             **facts,
         )
 
@@ -208,6 +225,12 @@ def _own(described: Iterable[Any]) -> Iterator[tuple[Mapping[str, Any], dict[str
         if tags.get(PURPOSE) != PURPOSE_VALUE or not tags.get(CLUSTER):
             continue
         yield one, {"cluster": tags[CLUSTER], "creator": tags.get(CREATOR, ""), "name": tags.get(NAME, "")}
+
+
+def _read_recipe(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the tags of a baked image, or of its snapshot, mean."""
+    tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
+    return {"recipe": tags.get(RECIPE, ""), "base": tags.get(BASE, "")}
 
 
 def _has_own_name(facts: Mapping[str, str]) -> bool:

@@ -17,6 +17,11 @@ PURPOSE = "Purpose"
 CLUSTER = "Cluster-Name"
 ROLE = "Role"
 PURPOSE_VALUE = "flambe"
+# Of baked images, and of the hosts made from them.
+RECIPE = "Flambe-Recipe"  # the digest of what is installed
+RUNTIME = "Flambe-Runtime"  # what is installed, in words
+BASE = "Flambe-Base"  # the image that it was made of
+MAX_TAGS = 50  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
 
 WILDCARDS = re.compile(r"[*?\\]")
 

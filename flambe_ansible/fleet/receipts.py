@@ -134,7 +134,7 @@ class Receipts:
             "code": _digest_code(),
             "username": self.fleet.username,
             "members": members,
-            "variables": _with_content(self.variables),
+            "variables": with_content(self.variables),
         }
         return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -233,12 +233,12 @@ def _digest_code() -> str:
     return digest.hexdigest()
 
 
-def _with_content(value: Any) -> Any:
+def with_content(value: Any) -> Any:
     """Replace the absolute paths of files on this machine by digests of their content."""
     if isinstance(value, Mapping):
-        return {key: _with_content(one) for key, one in value.items()}
+        return {key: with_content(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_content(one) for one in value]
+        return [with_content(one) for one in value]
     if isinstance(value, Path) or (isinstance(value, str) and value.startswith("/") and "\n" not in value):
         return _digest_file(Path(value)) if len(str(value)) < 4096 and Path(value).is_file() else str(value)
     return value

@@ -142,12 +142,30 @@ def _list_ec2(cloud: Cloud, operation: str, parameters: Mapping[str, str]) -> It
     named = [one for key, value in parameters.items() if _ID.fullmatch(key) and (one := _find(cloud, value))]
     if pair in cloud.ec2.key_pairs and "key-pair" not in created:
         named.append((_arn("key-pair", pair), cloud.ec2.key_pairs[pair].id))
+    if operation == "DeregisterImage" and calls.is_true(parameters, "DeleteAssociatedSnapshots"):
+        yield from _list_snapshots(cloud, parameters.get("ImageId", ""))
     for resource, identifier in named:
-        tags = {key.lower(): [value] for key, value in cloud.ec2.tags.get(identifier, {}).items()}
-        own = {f"{prefix}:resourcetag/{key}": value for key, value in tags.items() for prefix in ("aws", "ec2")}
+        own = _read_own_tags(cloud, identifier)
         yield Need(action, resource, {**asked, **own})
     if not created and not named:
         yield Need(action, "*", asked)
+
+
+def _list_snapshots(cloud: Cloud, image_id: str) -> Iterator[Need]:
+    """List what the deletion of an image's snapshots needs.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/deregister-ami.html
+    """
+    image = cloud.ec2.amis.get(image_id)
+    if image is not None:
+        snapshot = image.ebs_snapshot.id
+        yield Need("ec2:DeleteSnapshot", _arn("snapshot", snapshot), _read_own_tags(cloud, snapshot))
+
+
+def _read_own_tags(cloud: Cloud, identifier: str) -> dict[str, list[str]]:
+    """Return the condition keys of a resource's tags."""
+    tags = {key.lower(): [value] for key, value in cloud.ec2.tags.get(identifier, {}).items()}
+    return {f"{prefix}:resourcetag/{key}": value for key, value in tags.items() for prefix in ("aws", "ec2")}
 
 
 def _find(cloud: Cloud, identifier: str) -> tuple[str, str] | None:

@@ -87,7 +87,7 @@ def _compare_settings(instance: EC2Instance, spec: EC2Spec, volume: Volume | Non
     settings, names, role = spec.settings, spec.names, instance.role
     pairs = {
         names.types[role]: (instance.type, _choose(instance.type, settings.list_types(role))),
-        names.images[role]: (instance.image, settings.images[role] or ""),
+        names.images[role]: (_find_image(instance, settings.images[role]), settings.images[role] or ""),
         names.key_name: (instance.key_name, settings.key_name),
         names.security_group: (", ".join(instance.groups), settings.security_group),
         names.subnet_id: (instance.subnet_id, _choose(instance.subnet_id, settings.subnet_ids)),
@@ -101,6 +101,11 @@ def _compare_settings(instance: EC2Instance, spec: EC2Spec, volume: Volume | Non
     for field, (current, wanted) in pairs.items():
         if current and wanted and current != wanted:
             yield Change(field=field, current=current, wanted=wanted, effect=Effect.NEW_HOSTS, why=KEPT)
+
+
+def _find_image(instance: EC2Instance, wanted: str | None) -> str:
+    """Return the image of an instance, or the wanted one if a baked image of the instance was made of it."""
+    return instance.image if instance.image == wanted else instance.tags.get(tags.BASE, instance.image)
 
 
 def _choose(current: str, wanted: Sequence[str]) -> str:

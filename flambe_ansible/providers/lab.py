@@ -62,7 +62,8 @@ class LabProvider:
         status = labs.status(self._lab)
         if status.up:
             planned = self._aws.plan()
-            hosts = tuple(replace(one, image_name=IMAGE_NAME) if one.image else one for one in planned.hosts)
+            own = labs.info(self._lab).image_id
+            hosts = tuple(replace(one, image_name=IMAGE_NAME) if one.image == own else one for one in planned.hosts)
             return replace(planned, hosts=hosts)
         rows = {row.name: row for row in status.hosts if row.state in LIVE_STATES}
         return HostPlan(

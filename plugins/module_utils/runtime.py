@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import glob
 import json
 import os
@@ -296,13 +298,28 @@ class Runtime:
         )
         progress.report(f"creating {self.venv}")
         if os.path.lexists(self.venv):
-            old = os.path.join(self.root, "tmp", "venv")
-            os.rename(self.venv, old)  # in one step, so that no incomplete environment remains
-            shutil.rmtree(old, ignore_errors=True)
+            self.discard_venv()
         self.installer.make_user_folder(self.venv)
         with uv.workplace() as folder:
             uv.run("venv", "--python", found.path, "--no-project", self.venv, cwd=folder)
         return found.path
+
+    def discard_venv(self):
+        """Remove the environment so that no incomplete one remains: it is renamed first, or it loses its marker first.
+
+        On an overlay, a folder of a lower layer cannot be renamed.
+        """
+        old = os.path.join(self.root, "tmp", "venv")
+        try:
+            os.rename(self.venv, old)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.marker)
+            shutil.rmtree(self.venv)
+            return
+        shutil.rmtree(old, ignore_errors=True)
 
     def find_python(self):
         """Find the interpreter for a new environment; return an Interpreter, or None if it must be installed."""

@@ -107,7 +107,7 @@ class StandIn:
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
         self.connections = SimpleNamespace(
-            probe_each=self._probe, probe=lambda *_args, **_kwargs: None, close=lambda: None
+            probe_each=self._probe, probe=lambda *_args, **_kwargs: None, probes={}, close=lambda: None
         )
 
     def open(self, hosts: Sequence[Any], **_: Any) -> None:

@@ -23,12 +23,12 @@ from flambe_ansible import cli
 from flambe_ansible.cluster import cluster as cluster_module
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.cluster import Cluster
-from flambe_ansible.ec2 import groups, instances, launching, pacing, session
+from flambe_ansible.ec2 import baked, groups, instances, launching, pacing, session
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.lab.fault_kinds import make_fault
 from flambe_ansible.lab.fleet import set_state
 from flambe_ansible.lab.gate import Gate
-from flambe_ansible.launch import lock
+from flambe_ansible.launch import baking, lock
 from flambe_ansible.providers import own_resources
 from tests.drills import stages
 from tests.unit.lab.served import InstantFleet, ServedLab, serve
@@ -68,8 +68,13 @@ class DrillFleet(InstantFleet):
         super().fail(instance)
         self._doomed.add(instance.id)
 
+    def capture(self, image: Any) -> None:
+        """Leave the image pending until the next call."""
+
     def step(self) -> None:
-        """Let the pending instances run, or fail."""
+        """Let the pending instances run, or fail, and complete the pending images."""
+        for image in self.cloud.images():
+            image.state, image.ebs_snapshot.status = "available", "completed"
         for instance in self.cloud.instances():
             if instance.state != "pending":
                 continue
@@ -179,6 +184,9 @@ class World:
             cloud.forget(instance)
         cloud.cloudwatch.alarms.clear()
         cloud.tokens.__init__()
+        for image in cloud.images():
+            cloud.ec2.amis.pop(image.id)
+            cloud.ec2.snapshots.pop(image.ebs_snapshot.id, None)
         for group in self._own_groups():
             cloud.ec2.delete_security_group(group_id=group.id)
         for name in self._own_pairs():
@@ -363,6 +371,10 @@ def open_world(folder: Path) -> Iterator[World]:
         patch.setattr(Reservation, "take", lambda _self, _connections, _host: stages.pass_stage("reserve"))
         patch.setattr(Reservation, "check", lambda _self: stages.pass_stage("check"))
         patch.setattr(cluster_module.launch, "converge", stages.converge)
+        patch.setattr(baking, "prepare", lambda *_args: stages.pass_stage("play"))
+        patch.setattr(baking, "clean", lambda _fleet: stages.pass_stage("clean"))
+        patch.setattr(baked, "POLL_SECONDS", 0.02)
+        patch.setattr(baked, "RETRY_PAUSES", (0.01, 0.01, 0.01, 0.01))
         for service in ("ec2", "cloudwatch", "sts", "ssm", "service-quotas"):
             served.client(service)  # the models of the API are read once
         world = World(served, folder, folder / "state")

@@ -20,14 +20,17 @@ RELEASE = "0.4.18"
 
 @pytest.fixture(scope="session")
 def runtime_image(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return an image with flambe's runtime and TensorBoard."""
-    return images.bake(lab, tmp_path_factory.mktemp("bake"))
+    """Return the id of an image with flambe's runtime; launches in the lab choose it."""
+    [image] = images.bake(lab, tmp_path_factory.mktemp("bake"))["images"]
+    made: str = image["id"]
+    return made
 
 
 @pytest.fixture(scope="session")
 def experiments(lab: LabInfo, runtime_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Return a cluster of two factories; the first submit creates it."""
-    made = Cluster(tmp_path_factory.mktemp("submit"), lab, image=runtime_image)
+    """Return a cluster of two factories from the image; the first submit creates it."""
+    del runtime_image
+    made = Cluster(tmp_path_factory.mktemp("submit"), lab)
     yield made
     made.end()
 

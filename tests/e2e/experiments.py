@@ -22,11 +22,10 @@ KEY = "not-so-secret-as-it-comes-with-the-example"
 class Cluster:
     """A configuration, and commands on it."""
 
-    def __init__(self, folder: Path, lab: LabInfo, *, image: str) -> None:
+    def __init__(self, folder: Path, lab: LabInfo) -> None:
         self.folder = folder
         self.file = folder / "cluster.yaml"
-        images = f"orchestrator_ami: {image}\nfactory_ami: {image}\n"
-        self.file.write_text(f"!LabCluster\nname: {NAME}\nlab: {lab.name}\nfactories_num: 2\n{images}")
+        self.file.write_text(f"!LabCluster\nname: {NAME}\nlab: {lab.name}\nfactories_num: 2\n")
         self.secrets = folder / "secrets.ini"
         sections = f"[TOPICS]\nsigning_key = {KEY}\n[OTHER]\ntoken = {PLANTED}\n[SURVEY]\nKEY = {SURVEY_KEY}\n"
         self.secrets.write_text(sections)

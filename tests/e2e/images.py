@@ -1,41 +1,43 @@
-"""An image with the runtime, so that a test run installs the runtime only once."""
+"""The image with flambé's runtime that ``bake`` makes, so that the tests of a worker install it only once."""
 
 from __future__ import annotations
 
-import time
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
-from flambe_ansible.lab import LabInfo
-from flambe_ansible.pythons import find_uv
-from tests.e2e import cloud
-from tests.roles.lab_hosts import Fleet, Site
+from flambe_ansible.lab import LabInfo, state
 
-PLAY = """
-- name: Install the runtimes
-  hosts: all
-  gather_facts: false
-  roles:
-    - role: flambe.cluster.flambe
-    - role: flambe.cluster.tensorboard
-      vars:
-        tensorboard_logdir: results
-"""
+PROGRAM = Path(sys.executable).with_name("flambe-ans")
 
 
-def bake(lab: LabInfo, folder: Path) -> str:
-    """Install flambe and TensorBoard on one host, create an image of it, and return the image's id."""
-    fleet = Fleet(lab)
-    try:
-        [host] = fleet.launch(1)
-        (folder / "bake.yml").write_text(PLAY)
-        site = Site(folder, lab.key, {"all": [("source", host)]})
-        uv = find_uv()
-        site.play(folder / "bake.yml", flambe_uv_src=uv, tensorboard_uv_src=uv).assert_ok()
-        ec2 = cloud.client(lab)
-        image: str = ec2.create_image(InstanceId=host.instance_id, Name=f"runtime-{time.time_ns()}")["ImageId"]
-        cloud.wait_until(
-            lambda: ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "available", image, timeout=300
-        )
-        return image
-    finally:
-        fleet.terminate()
+def bake(lab: LabInfo, folder: Path, *options: str) -> dict[str, Any]:
+    """Bake the image of a cluster with the default runtime, and return the document."""
+    file = folder / "cluster.yaml"
+    file.write_text(f"!LabCluster\nname: e2e\nlab: {lab.name}\n")
+    done = subprocess.run(
+        [PROGRAM, "bake", file, "--yes", "--json", *options],
+        env={**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def copy_layer(lab: LabInfo, image: str, other: LabInfo) -> str:
+    """Copy the files of an image to another lab, as hard links; return the name of the layer."""
+    source, target = (state.load(one.name) for one in (lab, other))
+    assert source and target
+    target.image_layers.mkdir(mode=0o700, exist_ok=True)
+    subprocess.run(["cp", "-al", source.image_layers / image, target.image_layers / image], check=True)
+    return image
+
+
+__all__ = ["bake", "copy_layer"]

@@ -23,7 +23,7 @@ _BOOT = """#!/bin/sh
 set -e
 usermod --login {user} --home /home/{user} --move-home {old}
 groupmod --new-name {user} {old}
-sed -i 's/\\b{old}\\b/{user}/g' /etc/sudoers.d/*
+sed -i 's/\\b{old}\\b/{user}/g' /etc/sudoers.d/* $(ls /opt/*/venv/flambe-runtime.json 2>/dev/null)
 printf 'ListenAddress {address}\\nPort {port}\\n' > /etc/ssh/sshd_config.d/00-inner.conf
 until ip -o -4 address | grep -qw {address}; do sleep 0.1; done
 systemctl restart ssh
@@ -91,10 +91,10 @@ class RawHosts:
         return path
 
 
-def boot(info: LabInfo, *, factories: int) -> RawHosts:
+def boot(info: LabInfo, *, factories: int, layers: Sequence[str] = ()) -> RawHosts:
     """Boot a bastion and the hosts behind it; the last factory's sshd listens on another port.
 
-    The hosts are removed with the lab.
+    The hosts are removed with the lab. ``layers`` are those of the image of the hosts behind the bastion.
     """
     settings = state.load(info.name)
     assert settings is not None
@@ -104,7 +104,8 @@ def boot(info: LabInfo, *, factories: int) -> RawHosts:
     def start(number: int, port: int, script: str = "") -> RawHost:
         outer, inner = f"{base}.{200 + number}", f"{INNER}.{10 + number}"
         text = script.format(address=inner, user=USER, old=BASTION_USER, port=port)
-        spec = HostSpec(id=f"raw-{number}", address=outer, public_keys=(public,), user_data=text)
+        own = tuple(layers) if number else ()
+        spec = HostSpec(id=f"raw-{number}", address=outer, public_keys=(public,), user_data=text, layers=own)
         disk.create(settings, spec)
         host.start(settings, spec)
         _add_address(settings, spec.id, inner)

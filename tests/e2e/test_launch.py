@@ -36,8 +36,9 @@ MARKER = "/tmp/setup-was-here"
 class Cluster:
     """A configuration, commands on it, and the API calls that the lab received."""
 
-    def __init__(self, folder: Path, lab: LabInfo) -> None:
+    def __init__(self, folder: Path, lab: LabInfo, *, image: str) -> None:
         self.lab = lab
+        self.image = image  # with flambé's runtime
         self.file = folder / "cluster.yaml"
         self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
         self.write()
@@ -83,8 +84,8 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("launch"), lab)
+def cluster(lab: LabInfo, runtime_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("launch"), lab, image=runtime_image)
     yield made
     made.call("down", "--yes", code=None)
 
@@ -96,9 +97,13 @@ def find_details(document: dict[str, Any], host: str) -> str:
     )
 
 
-def test_1_a_launch_creates_three_ray_nodes_with_flambe(cluster: Cluster) -> None:
+def test_1_a_launch_creates_three_ray_nodes_from_the_image(cluster: Cluster) -> None:
     assert cluster.status()["state"] == "absent"
+    plan = json.loads(cluster.call("plan", "--json").stdout)
+    assert {host["image"] for host in plan["hosts"]} == {cluster.image}
+    assert "with flambe 0.4.18" in plan["hosts"][0]["image_name"]
     document = cluster.launch()
+    assert {step["status"] for step in document["steps"] if step["step"] == "flambe"} == {"ok"}
     assert sorted(document["created"]) == [f"{NAME}_factory_0", f"{NAME}_factory_1", f"{NAME}_orchestrator"]
     status = cluster.status()
     assert (status["state"], status["ray"]["alive"]) == ("running", 3)
@@ -166,7 +171,7 @@ def test_2_a_checkout_that_cannot_be_built_changes_nothing(cluster: Cluster, che
 def test_3_a_larger_number_adds_one_host_and_keeps_the_key(cluster: Cluster, checkout: Path) -> None:
     before = set(cluster.run("sha256sum < ray_bootstrap_key.pem").values())
     mark(checkout, "two")  # changes of a checkout are installed on existing and new hosts
-    cluster.write(3, flambe_source=checkout.name)
+    cluster.write(3, flambe_source=checkout.name, factory_ami=cluster.image)
     document = cluster.launch()
     assert document["created"] == [f"{NAME}_factory_2"]
     assert document["ray"]["alive"] == 4

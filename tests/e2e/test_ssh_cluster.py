@@ -23,9 +23,10 @@ from flambe_ansible.errors import (
 )
 from flambe_ansible.events import Event, Notice, Status, StepEvent
 from flambe_ansible.inventory import as_yaml
+from flambe_ansible.lab import LabInfo
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.ssh import known_hosts
-from tests.e2e import raw_hosts
+from tests.e2e import images, raw_hosts
 from tests.e2e.raw_hosts import USER, RawHosts
 
 pytestmark = pytest.mark.lab
@@ -43,12 +44,13 @@ class Launched:
 
 
 @pytest.fixture(scope="module")
-def hosts(lab_name: Callable[[str], str]) -> Iterator[RawHosts]:
+def hosts(lab: LabInfo, runtime_image: str, lab_name: Callable[[str], str]) -> Iterator[RawHosts]:
     from flambe_ansible import lab as labs
 
     name = lab_name("raw")
     try:
-        yield raw_hosts.boot(labs.up(name), factories=2)
+        made = labs.up(name)
+        yield raw_hosts.boot(made, factories=2, layers=[images.copy_layer(lab, runtime_image, made)])
     finally:
         labs.down(name)
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import conftest
 
 WRITE = """
@@ -20,20 +22,22 @@ def test_number(number):
 
 
 def test_groups() -> None:
-    files = ("roles/test_site", "roles/test_submit", "e2e/test_submit", "e2e/test_submit_runnable", "e2e/test_lab")
+    files = ("roles/test_site", "roles/test_submit", "e2e/test_submit", "e2e/test_launch", "e2e/test_lab")
     groups = [conftest.name_group(f"tests/{file}.py::test_a[x::y]") for file in files]
-    assert groups == ["roles", "roles", "submit", "submit", "test_lab"]
+    assert groups == ["roles", "roles", "image", "image", "test_lab"]
     assert conftest.name_group("tests/unit/lab/test_a.py::test_b") == "tests/unit/lab/test_a.py::test_b"
 
 
-def test_a_group_runs_on_one_worker_in_its_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [2, 3])
+def test_a_group_runs_on_one_worker_in_its_order(tmp_path: Path, workers: int) -> None:
+    """The third worker runs tests without labs."""
     shutil.copy(conftest.__file__, tmp_path / "conftest.py")
     log = tmp_path / "log"
     for name in ("roles/test_a", "roles/test_b", "e2e/test_c", "unit/test_d"):
         file = tmp_path / f"{name}.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text(WRITE.format(log=str(log)))
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--numprocesses=2", "--rootdir=.", "."]
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--numprocesses={workers}", "--rootdir=.", "."]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     subprocess.run(argv, cwd=tmp_path, env=environment, check=True, stdout=subprocess.DEVNULL)
     ran = [line.split(maxsplit=1) for line in log.read_text().splitlines()]
@@ -42,3 +46,5 @@ def test_a_group_runs_on_one_worker_in_its_order(tmp_path: Path) -> None:
         own = [(worker, test) for worker, test in ran if test.startswith(group)]
         assert len({worker for worker, _ in own}) == 1
         assert [test for _, test in own] == [f"{name} {number}" for name in group for number in range(6)]
+    third = {test.split()[0] for worker, test in ran if worker == "gw2"}
+    assert third == ({"test_d"} if workers == 3 else set())

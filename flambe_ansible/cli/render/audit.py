@@ -105,7 +105,8 @@ def _describe_resource(one: Resource) -> dict[str, Any]:
 def _render_title(cluster: ClusterAudit) -> Text:
     parts = [f"since {_show(cluster.since)}"] if cluster.since else []
     per_hour, so_far = cluster.per_hour, cluster.so_far
-    parts.append("price unknown" if per_hour is None else f"{per_hour:.4f} USD per hour")
+    without = " and snapshots" if any(one.tagged.kind is Kind.SNAPSHOT for one in cluster.resources) else ""
+    parts.append("price unknown" if per_hour is None else f"{per_hour:.4f} USD per hour{without}")
     parts += [f"{so_far:.2f} USD so far"] if so_far is not None and per_hour else []
     title = Text.assemble((cluster.name, "bold"), f" of {cluster.creator or 'an unknown creator'} is ")
     title.append(str(cluster.state), style=STYLES.get(cluster.state, "bold yellow"))

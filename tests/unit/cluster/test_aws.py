@@ -895,6 +895,8 @@ def test_unsuitable_images_are_refused(make_cluster: Any, account: Account) -> N
     cluster = make_cluster(orchestrator_ami=head, factory_ami=factory)
 
     def show(parsed: dict[str, Any], **_: Any) -> None:
+        if not parsed["Images"]:  # of baked images
+            return
         (image,) = parsed["Images"]
         image["RootDeviceName"] = "/dev/sda1"
         image["Architecture"] = "arm64" if image["ImageId"] == head else "x86_64"

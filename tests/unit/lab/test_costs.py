@@ -376,4 +376,4 @@ def test_an_audit_has_the_prices_of_running_instances_and_of_volumes(lab: Served
     assert price(Kind.INSTANCE, type="t3.large", state="stopped") == 0.0
     assert price(Kind.INSTANCE, type="m6i.large", state="running") is None
     assert price(Kind.VOLUME, type="gp2", size=100) == pytest.approx(0.0137, abs=1e-4)
-    assert (price(Kind.ALARM), price(Kind.IMAGE)) == (0.0, None)
+    assert (price(Kind.ALARM), price(Kind.IMAGE), price(Kind.SNAPSHOT)) == (0.0, 0.0, None)

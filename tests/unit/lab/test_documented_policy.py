@@ -16,8 +16,9 @@ from botocore import xform_name
 from flambe_ansible import ec2
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.doctor.account import examine_alarms
-from flambe_ansible.ec2 import alarms, api
+from flambe_ansible.ec2 import alarms, api, baked
 from flambe_ansible.ec2.tagged import list_tagged
+from flambe_ansible.ec2.tags import RECIPE
 from flambe_ansible.errors import AWSError
 from flambe_ansible.lab import policies
 from flambe_ansible.lab.authorization import WITHOUT_PERMISSION, Guard
@@ -65,7 +66,7 @@ ELSEWHERE = {
     "s3:ListBucket": Need("s3:ListBucket", "arn:aws:s3:::BUCKET"),
 }
 # The calls that a hint or CloudWatch makes.
-INDIRECT = {"sts:DecodeAuthorizationMessage", "iam:CreateServiceLinkedRole"}
+INDIRECT = {"sts:DecodeAuthorizationMessage", "iam:CreateServiceLinkedRole", "ec2:DeleteSnapshot"}
 
 
 def find_calls() -> set[str]:
@@ -162,15 +163,31 @@ def down_own(lab: ServedLab) -> None:
     make_own(lab).aws.terminate()
 
 
+def bake(lab: ServedLab) -> None:
+    """Make an image of a stopped host, as ``bake`` does, and remove it."""
+    cluster = make_cluster(lab)
+    cluster.aws.create(observer=lambda _event: None, created=[])
+    cluster.aws.suspend(observer=lambda _event: None)
+    head = cluster.aws.find_existing().orchestrator
+    assert head
+    name, tags = f"image of {head.id}", {**cluster._tags.common, RECIPE: "r"}
+    baked.create(cluster.clients.sender, head.id, name=name, description="", tags=tags)
+    for one in baked.find_all(cluster.clients.ec2, recipe="r"):
+        baked.remove(cluster.clients.ec2, one)
+
+
 FLOWS: dict[str, Callable[[ServedLab], object]] = {
     "cloudwatch:DescribeAlarms": create,
     "cloudwatch:PutMetricAlarm": create,
     "cloudwatch:DeleteAlarms": down,
     "ec2:AuthorizeSecurityGroupIngress": create_own,
+    "ec2:CreateImage": bake,
     "ec2:CreateSecurityGroup": create_own,
     "ec2:CreateTags": plan,
     "ec2:DeleteKeyPair": down_own,
     "ec2:DeleteSecurityGroup": down_own,
+    "ec2:DeleteSnapshot": bake,
+    "ec2:DeregisterImage": bake,
     "ec2:DescribeImages": plan,
     "ec2:DescribeInstanceTypeOfferings": plan,
     "ec2:DescribeInstanceTypes": plan,

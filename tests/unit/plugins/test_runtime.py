@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import getpass
 import json
 import pwd
+import shutil
 import sys
 import venv as builtin_venv
 from pathlib import Path
@@ -148,6 +150,31 @@ def test_a_python_of_another_version_is_replaced(tmp_path: Path, installed: Path
 def test_an_environment_of_another_user_is_replaced(tmp_path: Path, installed: Path) -> None:
     mark(tmp_path, user="ml")
     assert inspect(tmp_path) == ([f"install again: it belongs to ml instead of {ACCOUNT.pw_name}"], True)
+
+
+@pytest.mark.parametrize("code", [0, errno.EXDEV, errno.EACCES])
+def test_an_environment_is_discarded_also_from_a_lower_layer_of_an_overlay(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    removed: list[bool] = []
+    remove = shutil.rmtree
+
+    def refuse(source: str, target: str) -> None:
+        raise OSError(code, "rename")
+
+    def watch(path: str, **options: Any) -> None:
+        removed.append((tmp_path / "venv/flambe-runtime.json").exists())
+        remove(path, **options)
+
+    if code:
+        monkeypatch.setattr(runtime.os, "rename", refuse)
+    monkeypatch.setattr(runtime.shutil, "rmtree", watch)
+    made = make(tmp_path)
+    with pytest.raises(OSError, match="rename") if code == errno.EACCES else contextlib.nullcontext():
+        made.discard_venv()
+    assert (tmp_path / "venv").exists() is (code == errno.EACCES)
+    assert removed == ([] if code == errno.EACCES else [False])  # no marker when the removal begins
 
 
 def test_missing_packages_are_repaired(tmp_path: Path, installed: Path) -> None:

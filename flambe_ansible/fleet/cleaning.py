@@ -1,0 +1,121 @@
+"""The program that removes what is a host's own before an image is made of it; it runs there as root, with Python 3.8+.
+
+``launch/baking.py`` sends the text of this file over a connection. Afterwards nobody can log in any more: a host that
+is made from the image gets its own keys, machine id and logins at its first boot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+# Files and folders of every user, below the home folder. Setup commands that write them run again on new hosts.
+OF_USERS = (
+    ".ansible",
+    ".aws",
+    ".bash_history",
+    ".cache",
+    ".git-credentials",
+    ".lesshst",
+    ".local/state/flambe",
+    ".netrc",
+    ".python_history",
+    ".ray",
+    ".ssh",
+    ".sudo_as_admin_successful",
+    ".viminfo",
+    ".wget-hsts",
+    ".zsh_history",
+    "ray_bootstrap_key.pem",
+    "ray_bootstrap_key.pub",
+    "secret.ini",
+    "secrets.ini",
+)
+# Host keys, and what else identifies a host: states of systemd, cloud-init and DHCP.
+OF_HOST = (
+    "etc/netplan/50-cloud-init.yaml",
+    "etc/ssh/ssh_host_*",
+    "var/crash/*",
+    "var/lib/cloud/data",
+    "var/lib/cloud/instance",
+    "var/lib/cloud/instances",
+    "var/lib/cloud/sem",
+    "var/lib/dbus/machine-id",
+    "var/lib/dhcp/*",
+    "var/lib/systemd/credential.secret",
+    "var/lib/systemd/random-seed",
+    "var/log/journal/*",
+)
+# Receipts, and the units of the roles and of the launch guard; a launch sets up those of its cluster.
+OF_CLUSTER = (
+    "etc/systemd/system/*.wants/flambe-*",
+    "etc/systemd/system/flambe-*",
+    "usr/local/sbin/flambe-launch-guard",
+    "var/lib/flambe-cluster",
+)
+TEMPORARY = ("tmp", "var/tmp")
+ROTATED = (".gz", ".old", ".xz", ".zst", *(f".{number}" for number in range(10)))
+LOGGERS = ("rsyslog.service", "syslog.socket")
+
+
+def clean(root: str = "/") -> None:
+    """Remove everything of this list from the disk whose root folder this is."""
+    top = Path(root)
+    for pattern in (*OF_CLUSTER, *OF_HOST):
+        for found in glob.glob(str(top / pattern)):  # noqa: PTH207 - the pattern has several parts
+            _remove(Path(found))
+    for home in _list_homes(top):
+        for name in OF_USERS:
+            _remove(home / name)
+    for name in TEMPORARY:
+        for path in (top / name).glob("*"):
+            if not path.name.startswith("systemd-private-"):
+                _remove(path)
+    for path in (top / "var/log").rglob("*"):
+        _empty_log(path)
+    machine_id = top / "etc/machine-id"
+    if machine_id.exists():  # systemd writes a new one into the empty file
+        machine_id.write_bytes(b"")
+
+
+def stop_logging() -> None:
+    """Let the loggers write nothing to the disk until the next boot."""
+    for argv in (["systemctl", "stop", *LOGGERS, "flambe-*"], ["journalctl", "--relinquish-var"]):
+        with contextlib.suppress(FileNotFoundError):
+            subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+
+def _list_homes(top: Path) -> list[Path]:
+    """List the home folders of root and of all users who are persons."""
+    homes = []
+    for line in (top / "etc/passwd").read_text(encoding="utf-8", errors="replace").splitlines():
+        fields = line.split(":")
+        if len(fields) == 7 and (fields[2] == "0" or int(fields[2]) >= 1000) and fields[5] not in ("", "/"):
+            homes.append(top / fields[5].lstrip("/"))
+    return homes
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder; a missing one is ignored."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+
+
+def _empty_log(path: Path) -> None:
+    """Empty a log; remove it if it is an older one."""
+    try:
+        is_file = stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return
+    if is_file and path.name.endswith(ROTATED):
+        path.unlink()
+    elif is_file:
+        os.truncate(path, 0)
