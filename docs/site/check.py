@@ -1,0 +1,50 @@
+"""Checks of a built site: every link inside it, and what its readers need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a page links to, and where it can be linked to."""
+
+    path: Path
+    links: list[str] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Read the page."""
+        super().__init__()
+        self.feed(self.path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the links, the ids and the pictures without a text."""
+        found = dict(attrs)
+        self.ids.update(filter(None, (found.get("id"), found.get("name") if tag == "a" else None)))
+        self.links += [value for key in ("href", "src") if (value := found.get(key)) and tag != "base"]
+        if tag == "img" and not found.get("alt"):
+            self.problems.append(f"the picture {found.get('src')} has no text for readers who do not see it")
+
+
+def find_broken_links(html: Path) -> list[str]:
+    """Return a line for each link inside the site that leads nowhere, and for each picture without a text."""
+    found = {path: Page(path) for path in sorted(html.rglob("*.html"))}
+    problems = []
+    for page in found.values():
+        name = page.path.relative_to(html)
+        problems += [f"{name}: {one}" for one in page.problems]
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
+            if not target.is_file():
+                problems.append(f"{name}: the link {link} leads to no file")
+            elif parts.fragment and target in found and unquote(parts.fragment) not in found[target].ids:
+                problems.append(f"{name}: the link {link} leads to no part of its page")
+    return problems
