@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pages
@@ -18,7 +19,7 @@ REPO = HERE.parent.parent
 
 
 def write_sources(folder: Path) -> None:
-    """Write all pages for Sphinx; those of files that are gone are removed."""
+    """Write all pages for Sphinx, into an empty folder or over those of the last build."""
     made = pages.Pages(REPO, folder)
     start = (REPO / pages.INDEX).read_text()
     names = sorted(path.name for path in (REPO / "docs").glob("*.md") if path.name != "README.md")
@@ -29,21 +30,23 @@ def write_sources(folder: Path) -> None:
         "python": ("Python classes", reference.write_python()),
         "modules": ("Modules and plugins", reference.write_plugins(collection)),
     }
+    further = {"Reference": [(title, name) for name, (title, _) in generated.items()]}
+    roles = {"": [(role, f"roles/{role}") for role in sorted(collection["role"])]}
+    changes = {
+        pages.INDEX: lambda text: text + pages.write_navigation(pages.read_lists(start), further=further),
+        "docs/roles.md": lambda text: text + pages.write_navigation(roles, further={}),
+        "docs/configuration.md": reference.expand_fields,
+        **{
+            f"roles/{role}/README.md": partial(reference.add_variables, role=spec)
+            for role, spec in collection["role"].items()
+        },
+    }
+    for source in made.pages:
+        made.copy(source, change=changes.get(source, str))
     for name, (_, text) in generated.items():
         made.write(f"{name}.md", text)
-    further = {"Reference": [(title, name) for name, (title, _) in generated.items()]}
-    made.copy(pages.INDEX, extra=pages.write_navigation(pages.read_lists(start), further=further))
-    roles = sorted(made.pages[source] for source in made.pages if source.startswith("roles/"))
-    made.copy("docs/roles.md", extra=pages.write_navigation({"": [(Path(one).stem, one) for one in roles]}, further={}))
-    for name in names:
-        if name != "roles.md":
-            made.copy(f"docs/{name}")
-    made.copy("CHANGELOG.md")
-    for role in collection["role"]:
-        source = f"roles/{role}/README.md"
-        text = made.relink((REPO / source).read_text(), source)
-        made.write(made.pages[source], reference.add_variables(text, collection["role"][role]))
     made.write_shown()
+    made.remove_others()
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,13 +33,15 @@ class Pages:
         repo: The root of the repository.
         folder: Where Sphinx reads them.
         pages: The path of a page in ``folder``, by the path of its file in ``repo``.
-        shown: Files and folders that are linked, and are shown as code.
+        shown: The same for files and folders that are linked, and are shown as code.
+        written: The pages that this build has written.
     """
 
     repo: Path
     folder: Path
     pages: dict[str, str] = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)
+    written: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Find the files that are pages."""
@@ -47,18 +50,24 @@ class Pages:
             f"roles/{path.parent.name}/README.md": f"roles/{path.parent.name}.md"
             for path in (self.repo / "roles").glob("*/README.md")
         }
-        self.pages = {**docs, **roles, INDEX: "index.md", "README.md": "index.md", "CHANGELOG.md": "changelog.md"}
+        self.pages = {**docs, **roles, INDEX: "index.md", "CHANGELOG.md": "changelog.md"}
 
     def write(self, page: str, text: str) -> None:
         """Write a page, unless it is the same: Sphinx reads again what is newer."""
         path = self.folder / page
+        self.written.add(path)
         if not path.is_file() or path.read_text() != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
-    def copy(self, source: str, *, extra: str = "") -> None:
-        """Write the page of a file, with its links changed and further text at its end."""
-        self.write(self.pages[source], self.relink((self.repo / source).read_text(), source) + extra)
+    def copy(self, source: str, *, change: Callable[[str], str] = str) -> None:
+        """Write the page of a file, with its links changed, and then its text."""
+        self.write(self.pages[source], change(self.relink((self.repo / source).read_text(), source)))
+
+    def remove_others(self) -> None:
+        """Remove the pages of earlier builds that this one did not write."""
+        for path in set(self.folder.rglob("*.md")) - self.written:
+            path.unlink()
 
     def relink(self, text: str, source: str) -> str:
         """Return the text of a file with links that are right for its page; code is unchanged.
@@ -72,7 +81,9 @@ class Pages:
             if mark and (not fence or mark[1].startswith(fence)):
                 fence = "" if fence else mark[1]
             code = fence or mark or line.startswith("    ")
-            lines.append(line if code else _LINK.sub(lambda link, at=f"{source}:{number}": self._relink(link, at), line))
+            lines.append(
+                line if code else _LINK.sub(lambda link, at=f"{source}:{number}": self._relink(link, at), line)
+            )
         return "".join(lines)
 
     def _relink(self, link: re.Match[str], at: str) -> str:
@@ -133,14 +144,17 @@ def check_lists(text: str, names: list[str]) -> None:
     for name in names:
         if listed.count(name) != 1:
             count = "in two lists" if name in listed else "in none of the lists"
-            raise PageError(f"docs/{name} is {count} of {INDEX}: one line there, such as `- [Title]({name}): what it has`")
+            raise PageError(
+                f"docs/{name} is {count} of {INDEX}: one line there, such as `- [Title]({name}): what it has`"
+            )
 
 
 def write_navigation(lists: dict[str, list[tuple[str, str]]], *, further: dict[str, list[tuple[str, str]]]) -> str:
     """Return the lists of the start page as Sphinx's navigation; ``further`` pages follow those of their heading."""
     parts = []
     for heading, items in lists.items():
-        lines = [f"{title} <{_strip(link)}>" for title, link in [*items, *further.get(heading, [])]]
+        shown = [*items, *further.get(heading, [])]
+        lines = [f"{title.replace('`', '')} <{_strip(link)}>" for title, link in shown]
         caption = f":caption: {heading}\n" if heading else ""
         parts.append("\n```{toctree}\n:hidden:\n" + caption + "\n" + "\n".join(lines) + "\n```\n")
     return "".join(parts)
@@ -148,4 +162,4 @@ def write_navigation(lists: dict[str, list[tuple[str, str]]], *, further: dict[s
 
 def _strip(link: str) -> str:
     """Return the name of the page of a link, as Sphinx writes it."""
-    return "changelog" if link == "../CHANGELOG.md" else link.removesuffix(".md").replace("`", "")
+    return "changelog" if link == "../CHANGELOG.md" else link.removesuffix(".md")

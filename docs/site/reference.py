@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import pydoc
 import re
 import subprocess
 import sys
@@ -14,15 +15,31 @@ from typing import Any
 
 import rich_click as click
 
+from flambe_ansible.config.kinds import SCHEMAS
+from flambe_ansible.validation.reference import as_text
+
 _MARKUP = re.compile(r"\b([A-Z])\(([^()]+)\)")  # Ansible's: C(code), O(option), I(italics), ...
 _TABLE = re.compile(r"^\| variable \| default \|.*\n(?:\|.*\n)+", re.MULTILINE)
 _SPECIAL = re.compile(r"(`[^`]*`)|([\\*_<>\[\]])")
 
-# The modules of the Python API beside the package's own names.
-API = (
-    "flambe_ansible.jobs.commands", "flambe_ansible.jobs.submission", "flambe_ansible.jobs.state",
-    "flambe_ansible.inventory", "flambe_ansible.hosts", "flambe_ansible.events", "flambe_ansible.errors",
-)  # fmt: skip
+# What the Python API has beside the package's own names, below `flambe_ansible`.
+API = {
+    "What methods return": (
+        "cluster.cluster.Submission", "launch.launch.LaunchResult", "launch.launch.FailedHost", "launch.plan.Plan",
+        "launch.plan.HostPlan", "launch.plan.PlannedHost", "launch.plan.Action", "launch.plan.Change",
+        "launch.plan.Effect", "launch.costs.Costs", "launch.costs.HostPrice", "launch.costs.BudgetState",
+        "launch.status.ClusterStatus", "launch.status.ClusterState", "launch.status.Health", "jobs.state.JobState",
+        "jobs.state.LostHost", "jobs.command_state.CommandJob", "jobs.command_state.CommandJobs",
+        "jobs.command_state.StoppedJob", "fleet.idle.IdleState", "fleet.reservation.Holder", "findings.Finding",
+        "findings.Level", "playbook_events.HostResult", "runnable.document.RunnableFile", "runtimes.base.RuntimeVersion",
+        "ssh.completed.Completed",
+    ),
+    "Commands as jobs": ("jobs.commands.ClusterJobs", "jobs.submission.make_runnable"),
+    "Hosts": ("hosts.Host", "hosts.Role", "hosts.HostState", "hosts.Location"),
+    "Inventory": ("inventory.as_json", "inventory.as_yaml"),
+    "Events": ("events.StepEvent", "events.Status", "events.Activity", "events.Notice"),
+    "Errors": ("errors",),
+}  # fmt: skip
 
 
 def escape(text: str) -> str:
@@ -47,25 +64,26 @@ def write_commands(app: click.Group) -> str:
         "\nThe help of every command, as `flambe-ans COMMAND --help` prints it. "
         "[Command line](cli.md) explains the commands, the exit codes and the documents for scripts.\n",
     ]
-    for words, command in _walk(app, ("flambe-ans",)):
-        parts.append(_write_command(words, command))
-    return "".join(parts)
+    root = click.Context(app, info_name="flambe-ans", **app.context_settings)
+    return "".join([*parts, *map(_write_command, _walk(root))])
 
 
-def _walk(group: click.Group, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name, command in group.commands.items():
+def _walk(context: click.Context) -> Iterator[click.Context]:
+    assert isinstance(context.command, click.Group)
+    for name, command in context.command.commands.items():
+        found = click.Context(command, parent=context, info_name=name)
         if isinstance(command, click.Group):
-            yield from _walk(command, (*words, name))
+            yield from _walk(found)
         else:
-            yield (*words, name), command
+            yield found
 
 
-def _write_command(words: tuple[str, ...], command: click.Command) -> str:
-    context = click.Context(command, info_name=" ".join(words))
+def _write_command(context: click.Context) -> str:
+    command, name = context.command, context.command_path
     usage = " ".join(command.collect_usage_pieces(context))
     paragraphs = inspect.cleandoc(command.help or "").replace("\b", "").split("\n\n")
     rows = [(f"`{names}`", escape(text)) for names, text in _list_options(command, context)]
-    parts = [f"\n## {' '.join(words)}\n", f"\n```text\n{' '.join(words)} {usage}\n```\n"]
+    parts = [f"\n## {name}\n", f"\n```text\n{name} {usage}\n```\n"]
     parts += [f"\n{escape(one)}\n" for one in paragraphs]
     parts.append("\n" + write_table(("option", "meaning"), rows))
     examples = [line for line in (command.epilog or "").splitlines() if line.startswith("$ ")]
@@ -90,24 +108,52 @@ def read_collection(repo: Path) -> dict[str, dict[str, Any]]:
 
 
 def add_variables(text: str, role: dict[str, Any]) -> str:
-    """Return a role's README with the complete table of its variables, from its spec, in place of the short one."""
-    options = role["entry_points"]["main"]["options"]
-    rows = [_write_option(name, one) for name, one in options.items()]
-    table = write_table(("variable", "type", "default", "meaning"), rows)
-    replaced, count = _TABLE.subn(lambda _: table, text)
+    """Return a role's README with its variables from its spec, in place of the short table.
+
+    Raises:
+        ValueError: The README does not have exactly one such table.
+    """
+    entries = _write_entries(role["entry_points"]["main"]["options"])
+    replaced, count = _TABLE.subn(lambda _: entries, text)
     if count != 1:
         raise ValueError("the README of a role has one table that starts with `| variable | default |`")
     return replaced
 
 
-def _write_option(name: str, option: dict[str, Any]) -> tuple[str, str, str, str]:
+def expand_fields(text: str) -> str:
+    """Return the page of the cluster's file with its tables of fields as lists, which a narrow window shows whole."""
+    for schema in SCHEMAS.values():
+        table = as_text(schema)
+        header, _, *rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
+        entries = "".join(_write_field(dict(zip(header, row, strict=True))) for row in rows)
+        text = re.sub(_find_marks(table), lambda _, found=entries: found, text, flags=re.DOTALL)
+    return text
+
+
+def _find_marks(table: str) -> str:
+    first, *_, last = table.splitlines()
+    return f"{re.escape(first)}.*?{re.escape(last)}"
+
+
+def _write_field(cells: dict[str, str]) -> str:
+    name, meaning = cells.pop("Field"), cells.pop("Meaning")
+    facts = "".join(f"  - {title}: {value}\n" for title, value in cells.items())
+    return f"{name}\n: {meaning}\n\n{facts}\n"
+
+
+def _write_entries(options: dict[str, Any]) -> str:
+    """Return the options of a role or a module as a list of names with their types, defaults and meanings."""
+    return "".join(_write_option(name, one) for name, one in options.items())
+
+
+def _write_option(name: str, option: dict[str, Any]) -> str:
     kind = option.get("type", "str")
     if "elements" in option:
         kind += f" of {option['elements']}"
-    default = "*required*" if option.get("required") else f"`{_write_value(option.get('default'))}`"
+    default = "required" if option.get("required") else f"default `{_write_value(option.get('default'))}`"
     choices = ", ".join(f"`{_write_value(one)}`" for one in option.get("choices") or ())
     meaning = _describe(option["description"]) + (f" One of {choices}." if choices else "")
-    return f"`{name}`", kind, default, meaning
+    return f"`{name}` ({kind}, {default})\n: {meaning}\n\n"
 
 
 def _write_value(value: object) -> str:
@@ -131,20 +177,17 @@ def write_plugins(collection: dict[str, dict[str, Any]]) -> str:
     ]
     for kind, title in (("module", "Modules"), ("inventory", "Inventory plugins"), ("filter", "Filters")):
         parts.append(f"\n## {title}\n")
-        parts += [_write_plugin(name, one, kind) for name, one in sorted(collection[kind].items())]
+        parts += [_write_plugin(name, one) for name, one in sorted(collection[kind].items())]
     return "".join(parts)
 
 
-def _write_plugin(name: str, plugin: dict[str, Any], kind: str) -> str:
+def _write_plugin(name: str, plugin: dict[str, Any]) -> str:
     doc = plugin["doc"]
     description = doc["description"]
     paragraphs = [description] if isinstance(description, str) else description
     parts = [f"\n### {name}\n", f"\n{_describe(doc['short_description'])}.\n"]
     parts += [f"\n{_describe(one)}\n" for one in paragraphs]
-    options = [_write_option(option, one) for option, one in doc.get("options", {}).items()]
-    if options:
-        first = "option" if kind != "filter" else "argument"
-        parts.append("\n" + write_table((first, "type", "default", "meaning"), options))
+    parts.append("\n" + _write_entries(doc.get("options", {})))
     if plugin.get("examples"):
         parts.append(f"\n```yaml\n{plugin['examples'].strip()}\n```\n")
     values = [
@@ -162,14 +205,16 @@ def write_python() -> str:
     names = [name for name in package.__all__ if not name.startswith("_")]
     classes = [name for name in names if inspect.isclass(getattr(package, name))]
     parts = ["# Python classes and functions\n", "\n[Python API](api.md) compares them with flambé's.\n"]
-    parts += [_autodoc("function", f"flambe_ansible.{name}") for name in names if name not in classes]
-    parts += [f"\n## {name}\n" + _autodoc("class", f"flambe_ansible.{name}") for name in classes]
-    for module in API:
-        title = module.removeprefix("flambe_ansible.")
-        parts.append(f"\n## {title}\n" + _autodoc("module", module))
+    parts += [_autodoc(f"flambe_ansible.{name}") for name in names if name not in classes]
+    parts += [f"\n## {name}\n" + _autodoc(f"flambe_ansible.{name}") for name in classes]
+    for title, further in API.items():
+        parts.append(f"\n## {title}\n")
+        parts += [_autodoc(f"flambe_ansible.{name}") for name in further]
     return "".join(parts)
 
 
-def _autodoc(kind: str, name: str) -> str:
+def _autodoc(name: str) -> str:
+    made = pydoc.locate(name)
+    kind = "class" if inspect.isclass(made) else "module" if inspect.ismodule(made) else "function"
     members = "" if kind == "function" else "   :members:\n"
     return f"\n```{{eval-rst}}\n.. auto{kind}:: {name}\n{members}```\n"
