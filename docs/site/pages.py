@@ -1,7 +1,8 @@
 """The pages that exist as files: their copies for Sphinx, with links that lead to other pages of the site.
 
-The files are written for a git host, which shows them in their folders. On the site ``docs/README.md`` is the start page, whose
-lists are also the navigation; a role's README is its page, and other files that a page links to are shown as code.
+The files are written for a git host, which shows them in their folders. On the site ``docs/README.md`` is the start
+page, whose lists are also the navigation; a role's README is its page, and other files that a page links to are shown
+as code.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 INDEX = "docs/README.md"
@@ -81,19 +83,17 @@ class Pages:
             if mark and (not fence or mark[1].startswith(fence)):
                 fence = "" if fence else mark[1]
             code = fence or mark or line.startswith("    ")
-            lines.append(
-                line if code else _LINK.sub(lambda link, at=f"{source}:{number}": self._relink(link, at), line)
-            )
+            change = partial(self._relink, source=source, line=number)
+            lines.append(line if code else _LINK.sub(change, line))
         return "".join(lines)
 
-    def _relink(self, link: re.Match[str], at: str) -> str:
+    def _relink(self, link: re.Match[str], *, source: str, line: int) -> str:
         opening, target, anchor, end = link[1], link[2], link[3] or "", link[4]
         if ":" in target:
             return link[0]
-        source = at.rpartition(":")[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
         if not (self.repo / path).exists():
-            raise PageError(f"{at}: the link {target} leads to {path}, which does not exist")
+            raise PageError(f"{source}:{line}: the link {target} leads to {path}, which does not exist")
         page = self.pages.get(path) or self._show(path, picture=opening.startswith("!"))
         return f"{opening}{posixpath.relpath(page, posixpath.dirname(self.pages[source]) or '.')}{anchor}{end}"
 
@@ -145,7 +145,7 @@ def check_lists(text: str, names: list[str]) -> None:
         if listed.count(name) != 1:
             count = "in two lists" if name in listed else "in none of the lists"
             raise PageError(
-                f"docs/{name} is {count} of {INDEX}: one line there, such as `- [Title]({name}): what it has`"
+                f"docs/{name} is {count} of {INDEX}; one has to have it, as `- [Title]({name}): what it has`"
             )
 
 

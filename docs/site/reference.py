@@ -31,8 +31,8 @@ API = {
         "launch.status.ClusterStatus", "launch.status.ClusterState", "launch.status.Health", "jobs.state.JobState",
         "jobs.state.LostHost", "jobs.command_state.CommandJob", "jobs.command_state.CommandJobs",
         "jobs.command_state.StoppedJob", "fleet.idle.IdleState", "fleet.reservation.Holder", "findings.Finding",
-        "findings.Level", "playbook_events.HostResult", "runnable.document.RunnableFile", "runtimes.base.RuntimeVersion",
-        "ssh.completed.Completed",
+        "findings.Level", "playbook_events.HostResult", "runnable.document.RunnableFile",
+        "runtimes.base.RuntimeVersion", "ssh.completed.Completed",
     ),
     "Commands as jobs": ("jobs.commands.ClusterJobs", "jobs.submission.make_runnable"),
     "Hosts": ("hosts.Host", "hosts.Role", "hosts.HostState", "hosts.Location"),
@@ -69,13 +69,11 @@ def write_commands(app: click.Group) -> str:
 
 
 def _walk(context: click.Context) -> Iterator[click.Context]:
-    assert isinstance(context.command, click.Group)
-    for name, command in context.command.commands.items():
-        found = click.Context(command, parent=context, info_name=name)
-        if isinstance(command, click.Group):
-            yield from _walk(found)
-        else:
-            yield found
+    if isinstance(context.command, click.Group):
+        for name, command in context.command.commands.items():
+            yield from _walk(click.Context(command, parent=context, info_name=name))
+    else:
+        yield context
 
 
 def _write_command(context: click.Context) -> str:

@@ -1,4 +1,4 @@
-"""The documentation's site: its pages, their links and lists, and what is generated; Sphinx itself runs in scripts/docs."""
+"""The documentation's site: its pages, links and lists, and what is generated; Sphinx itself runs in scripts/docs."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def test_links_lead_to_pages(pages: ModuleType, repo: Path, source: str, text: s
 
 
 def test_a_link_to_nothing_is_named_with_its_line(pages: ModuleType, repo: Path) -> None:
-    with pytest.raises(
-        pages.PageError, match=r"^docs/cloud.md:3: the link gone.md leads to docs/gone.md, which does not"
-    ):
+    with pytest.raises(pages.PageError, match=r"^docs/cloud.md:3: the link gone.md leads to docs/gone.md, which"):
         pages.Pages(repo, repo.parent / "out").relink("# A\n\n[b](gone.md)\n", "docs/cloud.md")
 
 
@@ -90,13 +88,11 @@ def test_linked_files_are_shown_and_old_pages_are_removed(pages: ModuleType, rep
     assert not (out / "old.md").exists()
 
 
-@pytest.mark.parametrize(("names", "problem"), [(["cloud.md", "new.md"], "docs/new.md is in none"), (["cloud.md"], "")])
-def test_a_page_in_no_list_is_named_with_the_line_to_add(pages: ModuleType, names: list[str], problem: str) -> None:
+def test_a_page_in_no_list_is_named_with_the_line_to_add(pages: ModuleType) -> None:
     start = "## Use\n\n- [Cloud](cloud.md): it\n"
-    if not problem:
-        return pages.check_lists(start, names)
-    with pytest.raises(pages.PageError, match=rf"{problem} of the lists of docs/README.md: .*\]\(new.md\)"):
-        pages.check_lists(start, names)
+    pages.check_lists(start, ["cloud.md"])
+    with pytest.raises(pages.PageError, match=r"docs/new.md is in none of the lists of docs/README.md; .*\]\(new.md\)"):
+        pages.check_lists(start, ["cloud.md", "new.md"])
 
 
 def test_every_page_is_in_one_list(pages: ModuleType) -> None:
@@ -125,9 +121,7 @@ def test_the_commands_are_those_of_the_help(reference: ModuleType) -> None:
 
 def test_roles_and_modules_have_all_their_options(reference: ModuleType) -> None:
     collection = reference.read_collection(ROOT)
-    assert set(collection["role"]) == {
-        path.parent.parent.name for path in (ROOT / "roles").glob("*/meta/argument_specs.yml")
-    }
+    assert set(collection["role"]) == {path.name for path in (ROOT / "roles").iterdir()}
     for role, spec in collection["role"].items():
         text = reference.add_variables((ROOT / f"roles/{role}/README.md").read_text(), spec)
         options = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
