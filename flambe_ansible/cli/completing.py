@@ -5,9 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 
 import rich_click as click
-from click.shell_completion import CompletionItem
+from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class
 
 YAML = (".yaml", ".yml")
+_PLAIN = "elif [[ $type == 'plain' ]]; then"  # in click's script for bash
+_PATH = "elif [[ $type == 'path' ]]; then\n            compopt -o filenames\n            COMPREPLY+=($value)"
+
+
+@add_completion_class
+class QuotingBashComplete(BashComplete):
+    """click's completion for bash, with the names of files quoted by bash as its own ones are."""
+
+    source_template = BashComplete.source_template.replace(_PLAIN, f"{_PATH}\n        {_PLAIN}")
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return a line for the script."""
+        return f"path,{item.value}" if item.path else super().format_completion(item)
+
+
+@add_completion_class
+class ExpandingZshComplete(ZshComplete):
+    """click's completion for zsh, without ``~`` in the names of files: zsh would quote it."""
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return the lines for the script."""
+        if item.path and item.value.startswith("~"):
+            item = CompletionItem(str(Path(item.value).expanduser()))
+        return super().format_completion(item)
 
 
 def complete_yaml(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -18,7 +42,8 @@ def complete_yaml(_ctx: click.Context, _parameter: click.Parameter, incomplete: 
     except (OSError, RuntimeError):
         paths = []
     names = [path.name for path in paths if path.suffix in YAML and path.name.startswith(start)]
-    return [CompletionItem(f"{folder}{slash}{name}") for name in names] or [CompletionItem(incomplete, type="dir")]
+    items = [CompletionItem(f"{folder}{slash}{name}", path=True) for name in names]
+    return items or [CompletionItem(incomplete, type="dir")]
 
 
 def complete_host(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
