@@ -22,7 +22,10 @@ _PARTS = (
     "cluster.cluster.ClusterOptions", r"ec2\..*", r"fleet\..*", r"jobs\.(custom|experiment|instances|jobs|workdir)\..*",
     r"providers\..*", r"runnable\.(edit|runnable|tree)\..*", r"runtimes\..*", r"sources\..*", r"ssh\.connections\..*",
 )  # fmt: skip
-nitpick_ignore_regex = [("py:.*", r"(?!flambe_ansible\.).*"), ("py:class", rf"flambe_ansible\.({'|'.join(_PARTS)})")]
+nitpick_ignore_regex = [
+    ("py:class", r"(collections|configparser|pathlib)\..*|tuple\[.*"),
+    ("py:class", rf"flambe_ansible\.({'|'.join(_PARTS)})"),
+]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4  # as on git hosts
 highlight_language = "text"  # of indented blocks
