@@ -60,7 +60,9 @@ def main() -> int:
         return 1
     code = run_sphinx(["-W", "--keep-going", "-n", "-q", "-c", str(HERE), "-d", str(cache), str(sources), str(html)])
     if code:
-        print("error: a name that is not found is added to API in docs/site/reference.py, or to conf.py", file=sys.stderr)
+        sys.stderr.write(
+            "error: if a class is not found, add it to API in docs/site/reference.py, or to docs/site/conf.py\n"
+        )
     broken = find_broken_links(html) if code == 0 else []
     for line in broken:
         print(line, file=sys.stderr)
