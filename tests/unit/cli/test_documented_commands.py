@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -71,3 +72,24 @@ def test_the_commands_of_a_page_are_accepted(page: Path, tmp_path: Path, monkeyp
 def test_a_wrong_command_is_found(command: str, problem: str) -> None:
     assert problem in parse(command)
     assert list(find_commands(f"# A\n\n    $ sudo {command}   # text\n")) == [(3, command)]
+
+
+def find(words: list[str]) -> click.Command:
+    """Return the command that is called by these words."""
+    found: click.Command = app
+    for word in words:
+        assert isinstance(found, click.Group)
+        found = found.commands[word]
+    return found
+
+
+def test_the_table_of_commands_has_all_of_them_with_their_options() -> None:
+    table = (ROOT / "docs/cli.md").read_text().partition("\n## Commands\n")[2].partition("\n\n`doctor`")[0]
+    rows = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    named = {}
+    for row in rows:
+        words = list(itertools.takewhile(lambda word: re.fullmatch(r"[a-z][a-z-]*", word), row.split()))
+        named[" ".join(words)] = find(words)
+        options = {name for one in named[" ".join(words)].params for name in one.opts}
+        assert set(re.findall(r"--[a-z-]{2,}", row)) <= options, row
+    assert {words.split()[0] for words in named} == set(app.commands)
