@@ -37,7 +37,7 @@ def write_sources(folder: Path) -> None:
         "docs/roles.md": lambda text: text + pages.write_navigation(roles, further={}),
         "docs/configuration.md": reference.expand_fields,
         **{
-            f"roles/{role}/README.md": partial(reference.add_variables, role=spec)
+            f"roles/{role}/README.md": partial(reference.add_variables, role=role, spec=spec)
             for role, spec in collection["role"].items()
         },
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from pages import PageError
 
 from flambe_ansible.config.kinds import SCHEMAS
 from flambe_ansible.validation.reference import as_text
@@ -105,16 +106,16 @@ def read_collection(repo: Path) -> dict[str, dict[str, Any]]:
     return {kind: {name.rpartition(".")[2]: one for name, one in found[kind].items()} for kind in found}
 
 
-def add_variables(text: str, role: dict[str, Any]) -> str:
+def add_variables(text: str, *, role: str, spec: dict[str, Any]) -> str:
     """Return a role's README with its variables from its spec, in place of the short table.
 
     Raises:
-        ValueError: The README does not have exactly one such table.
+        PageError: The README does not have exactly one such table.
     """
-    entries = _write_entries(role["entry_points"]["main"]["options"])
+    entries = _write_entries(spec["entry_points"]["main"]["options"])
     replaced, count = _TABLE.subn(lambda _: entries, text)
     if count != 1:
-        raise ValueError("the README of a role has one table that starts with `| variable | default |`")
+        raise PageError(f"roles/{role}/README.md has {count} tables that start with `| variable | default |`, not one")
     return replaced
 
 

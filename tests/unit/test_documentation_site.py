@@ -123,7 +123,7 @@ def test_roles_and_modules_have_all_their_options(reference: ModuleType) -> None
     collection = reference.read_collection(ROOT)
     assert set(collection["role"]) == {path.parent.name for path in (ROOT / "roles").glob("*/README.md")}
     for role, spec in collection["role"].items():
-        text = reference.add_variables((ROOT / f"roles/{role}/README.md").read_text(), spec)
+        text = reference.add_variables((ROOT / f"roles/{role}/README.md").read_text(), role=role, spec=spec)
         options = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
         assert set(re.findall(r"^`(\w+)` \(", text, re.MULTILINE)) == set(options["options"])
         assert "| variable |" not in text
@@ -133,9 +133,9 @@ def test_roles_and_modules_have_all_their_options(reference: ModuleType) -> None
     assert not re.search(r"\b[A-Z]\(\w", plugins)  # Ansible's markup
 
 
-def test_a_readme_without_its_table_is_refused(reference: ModuleType) -> None:
-    with pytest.raises(ValueError, match="has one table that starts with"):
-        reference.add_variables("# keys\n", {"entry_points": {"main": {"options": {}}}})
+def test_a_readme_without_its_table_is_refused(pages: ModuleType, reference: ModuleType) -> None:
+    with pytest.raises(pages.PageError, match=r"roles/keys/README.md has 0 tables that start with .* not one"):
+        reference.add_variables("# keys\n", role="keys", spec={"entry_points": {"main": {"options": {}}}})
 
 
 def test_the_fields_are_those_of_the_table(reference: ModuleType) -> None:
