@@ -113,7 +113,7 @@ def add_variables(text: str, *, role: str, spec: dict[str, Any]) -> str:
         PageError: The README does not have exactly one such table.
     """
     entries = _write_entries(spec["entry_points"]["main"]["options"])
-    replaced, count = _TABLE.subn(lambda _: entries, text)
+    replaced, count = _TABLE.subn(lambda _: f"## Variables\n\n{entries}", text)
     if count != 1:
         raise PageError(f"roles/{role}/README.md has {count} tables that start with `| variable | default |`, not one")
     return replaced
@@ -190,11 +190,11 @@ def _write_plugin(name: str, plugin: dict[str, Any]) -> str:
     if plugin.get("examples"):
         parts.append(f"\n```yaml\n{plugin['examples'].strip()}\n```\n")
     values = [
-        (f"`{key}`", one.get("type", ""), _describe(one.get("description", "")))
+        f"`{key}` ({one.get('type', 'any')})\n: {_describe(one.get('description', ''))}\n\n"
         for key, one in (plugin.get("return") or {}).items()
     ]
     if values:
-        parts.append("\nReturns:\n\n" + write_table(("value", "type", "meaning"), values))
+        parts.append("\nReturns:\n\n" + "".join(values))
     return "".join(parts)
 
 
