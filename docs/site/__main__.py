@@ -18,8 +18,8 @@ HERE = Path(__file__).resolve().parent
 REPO = HERE.parent.parent
 
 
-def write_sources(folder: Path) -> None:
-    """Write all pages for Sphinx, into an empty folder or over those of the last build."""
+def write_sources(folder: Path) -> bool:
+    """Write all pages for Sphinx; return whether the folder had pages of an earlier build that are gone."""
     made = pages.Pages(REPO, folder)
     start = (REPO / pages.INDEX).read_text()
     names = sorted(path.name for path in (REPO / "docs").glob("*.md") if path.name != "README.md")
@@ -46,7 +46,7 @@ def write_sources(folder: Path) -> None:
     for name, (_, text) in generated.items():
         made.write(f"{name}.md", text)
     made.write_shown()
-    made.remove_others()
+    return made.remove_others()
 
 
 def main() -> int:
@@ -54,15 +54,15 @@ def main() -> int:
     folder = Path(sys.argv[1]).resolve()
     sources, html, cache = folder / "source", folder / "html", folder / "cache"
     try:
-        write_sources(sources)
+        if write_sources(sources):
+            shutil.rmtree(html, ignore_errors=True)
+            shutil.rmtree(cache, ignore_errors=True)
     except pages.PageError as e:
         print(f"error: {e}", file=sys.stderr)
         return 1
-    code = run_sphinx(["-W", "--keep-going", "-n", "-q", "-c", str(HERE), "-d", str(cache), str(sources), str(html)])
+    code = run_sphinx(["-W", "--keep-going", "-q", "-c", str(HERE), "-d", str(cache), str(sources), str(html)])
     if code:
-        sys.stderr.write(
-            "error: if a class is not found, add it to API in docs/site/reference.py, or to docs/site/conf.py\n"
-        )
+        print("error: a class that is not found belongs in API of docs/site/reference.py", file=sys.stderr)
     broken = find_broken_links(html) if code == 0 else []
     for line in broken:
         print(line, file=sys.stderr)

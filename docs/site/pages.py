@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 
 INDEX = "docs/README.md"
-_LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)(#[^)\s]*)?(\))")
+_LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]*)?\)")
+_PICTURES = (".png", ".svg")
 _FENCE = re.compile(r"\s*(```+|~~~+)")
 _ITEM = re.compile(r"- \[([^\]]+)\]\(([^)]+)\)")
 _LANGUAGES = {".yaml": "yaml", ".yml": "yaml", ".py": "python", ".ini": "ini", ".json": "json", ".toml": "toml"}
-_GENERATED = ("__pycache__", ".egg-info", "build", "dist")
+_GENERATED = ("__pycache__", "build", "dist")
 
 
 class PageError(Exception):
@@ -66,10 +67,12 @@ class Pages:
         """Write the page of a file, with its links changed, and then its text."""
         self.write(self.pages[source], change(self.relink((self.repo / source).read_text(), source)))
 
-    def remove_others(self) -> None:
-        """Remove the pages of earlier builds that this one did not write."""
-        for path in set(self.folder.rglob("*.md")) - self.written:
+    def remove_others(self) -> bool:
+        """Remove the pages of earlier builds that this one did not write; return whether there were any."""
+        others = set(self.folder.rglob("*.md")) - self.written
+        for path in others:
             path.unlink()
+        return bool(others)
 
     def relink(self, text: str, source: str) -> str:
         """Return the text of a file with links that are right for its page; code is unchanged.
@@ -88,18 +91,18 @@ class Pages:
         return "".join(lines)
 
     def _relink(self, link: re.Match[str], *, source: str, line: int) -> str:
-        opening, target, anchor, end = link[1], link[2], link[3] or "", link[4]
+        target, anchor = link[1], link[2] or ""
         if ":" in target:
             return link[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
         if not (self.repo / path).exists():
             raise PageError(f"{source}:{line}: the link {target} leads to {path}, which does not exist")
-        page = self.pages.get(path) or self._show(path, picture=opening.startswith("!"))
-        return f"{opening}{posixpath.relpath(page, posixpath.dirname(self.pages[source]) or '.')}{anchor}{end}"
+        page = self.pages.get(path) or self._show(path)
+        return f"]({posixpath.relpath(page, posixpath.dirname(self.pages[source]) or '.')}{anchor})"
 
-    def _show(self, path: str, *, picture: bool) -> str:
-        """Return the page that shows a file or a folder of the repository."""
-        if not picture:
+    def _show(self, path: str) -> str:
+        """Return the page that shows a file or a folder of the repository, or the copy of a picture."""
+        if not path.endswith(_PICTURES):
             self.shown[path] = f"files/{path}.md"
             return self.shown[path]
         target = self.folder / "pictures" / path
@@ -114,8 +117,8 @@ class Pages:
             files = [one for one in sorted(here.rglob("*")) if one.is_file()] if here.is_dir() else [here]
             parts = [f"---\norphan: true\n---\n# `{path}`\n"]
             for one in files:
-                name = str(one.relative_to(self.repo))
-                if any(word in name for word in _GENERATED):
+                folders = one.relative_to(self.repo).parts
+                if any(part in _GENERATED or part.endswith(".egg-info") for part in folders):
                     continue
                 heading = f"\n## `{one.relative_to(here)}`\n" if here.is_dir() else ""
                 parts.append(f"{heading}\n````{_LANGUAGES.get(one.suffix, 'text')}\n{one.read_text()}````\n")

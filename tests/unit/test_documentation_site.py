@@ -61,6 +61,7 @@ def repo(tmp_path: Path) -> Path:
         ("roles/keys/README.md", "[c](../../docs/cloud.md)", "[c](../cloud.md)"),
         ("roles/keys/README.md", "[c](../../docs/README.md)", "[c](../index.md)"),
         ("docs/cloud.md", "[e](../examples/a.yaml)", "[e](files/examples/a.yaml.md)"),
+        ("docs/cloud.md", "[two\nlines](../roles/keys/README.md)", "[two\nlines](roles/keys.md)"),
         ("docs/cloud.md", "![p](one.png)", "![p](pictures/docs/one.png)"),
         ("docs/cloud.md", "[w](https://example.com/a.md) [h](#part)", "[w](https://example.com/a.md) [h](#part)"),
         ("docs/cloud.md", "```\n[x](gone.md)\n```\n    [y](gone.md)\n", "```\n[x](gone.md)\n```\n    [y](gone.md)\n"),
@@ -82,7 +83,8 @@ def test_linked_files_are_shown_and_old_pages_are_removed(pages: ModuleType, rep
     made = pages.Pages(repo, out)
     made.relink("[e](../examples/a.yaml) [f](../examples)", "docs/cloud.md")
     made.write_shown()
-    made.remove_others()
+    assert made.remove_others()
+    assert not made.remove_others()
     assert (out / "files/examples/a.yaml.md").read_text().endswith("# `examples/a.yaml`\n\n````yaml\nname: a\n````\n")
     assert "## `a.yaml`" in (out / "files/examples.md").read_text()
     assert not (out / "old.md").exists()
