@@ -46,15 +46,23 @@ def complete_yaml(_ctx: click.Context, _parameter: click.Parameter, incomplete: 
     return items or [CompletionItem(incomplete, type="dir")]
 
 
-def complete_host(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+def complete_host(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Complete ``orchestrator``, ``factory``, and the number of a factory in the cluster's file."""
-    words = [str(word) for word in ctx.params.get("target") or ()]
-    if not words:
-        found = ["orchestrator", "factory"]
-    elif words == ["factory"]:
-        found = [str(number) for number in range(_count_factories(str(ctx.params.get("file"))))]
-    else:
-        found = []
+    return _complete_words(ctx, parameter, incomplete, first=("orchestrator", "factory"))
+
+
+def complete_factory(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete ``factory`` and its number."""
+    return _complete_words(ctx, parameter, incomplete, first=("factory",))
+
+
+def _complete_words(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str, *, first: tuple[str, ...]
+) -> list[str]:
+    words = [str(word) for word in ctx.params.get(str(parameter.name)) or ()]
+    found = first if not words else ()
+    if words == ["factory"]:
+        found = tuple(str(number) for number in range(_count_factories(str(ctx.params.get("file")))))
     return [word for word in found if word.startswith(incomplete)]
 
 

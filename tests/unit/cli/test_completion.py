@@ -139,6 +139,10 @@ def test_the_second_tab_lists_what_is_possible(shell: Shell) -> None:
         (["ssh", "missing.yaml", "factory", ""], ["0"]),
         (["ssh", "rack.yml", "factory", "1", ""], []),
         (["ssh", "rack.yml", "o"], ["orchestrator"]),
+        (["remove", "rack.yml", ""], ["factory"]),
+        (["remove", "rack.yml", "factory", ""], ["0", "1", "2"]),
+        (["down", "r"], ["rack.yml"]),
+        (["submit", "r"], ["rack.yml"]),
     ],
 )
 def test_values(folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: list[str]) -> None:
