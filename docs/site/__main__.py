@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pages
 import reference
-from check import find_broken_links
+from check import find_problems
 from sphinx.cmd.build import main as run_sphinx
 
 from flambe_ansible.cli.app import app
@@ -63,10 +63,10 @@ def main() -> int:
     code = run_sphinx(["-W", "--keep-going", "-q", "-c", str(HERE), "-d", str(cache), str(sources), str(html)])
     if code:
         print("error: a class that is not found belongs in API of docs/site/reference.py", file=sys.stderr)
-    broken = find_broken_links(html) if code == 0 else []
-    for line in broken:
+    problems = find_problems(html) if code == 0 else []
+    for line in problems:
         print(line, file=sys.stderr)
-    if code or broken:
+    if code or problems:
         shutil.rmtree(cache, ignore_errors=True)  # else the next build would not repeat the warnings
         return 1
     print(f"Built {html / 'index.html'}")

@@ -152,15 +152,16 @@ def test_text_of_others_is_escaped(reference: ModuleType) -> None:
     assert reference.write_table(("a", "b"), [("x|y", "1\n2")]).splitlines()[2] == r"| x\|y | 1 2 |"
 
 
-def test_broken_links_and_pictures_without_text_are_found(site: Any, tmp_path: Path) -> None:
+def test_broken_links_and_what_screen_readers_miss_are_found(site: Any, tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text(
         '<h1 id="top">A</h1><a href="b.html#part">1</a><a href="b.html#gone">2</a><a href="c.html">3</a>'
-        '<a href="#top">4</a><a href="https://example.com/x">5</a><img src="p.png" alt="P"><img src="p.png">'
+        '<a href="#top">4</a><a href="https://example.com/x">5</a><img src="p.png" alt="P"><img src="p.png"><h3>B</h3>'
     )
     (tmp_path / "b.html").write_text('<p id="part">B</p>')
     (tmp_path / "p.png").touch()
-    assert site("check").find_broken_links(tmp_path) == [
+    assert site("check").find_problems(tmp_path) == [
         "a.html: the picture p.png has no text for readers who do not see it",
+        "a.html: a heading of level 3 follows one of level 1",
         "a.html: the link b.html#gone leads to no part of its page",
         "a.html: the link c.html leads to no file",
     ]
