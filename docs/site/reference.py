@@ -36,7 +36,9 @@ API = {
         "runtimes.base.RuntimeVersion", "ssh.completed.Completed",
     ),
     "Commands as jobs": ("jobs.commands.ClusterJobs", "jobs.submission.make_runnable"),
-    "Hosts": ("hosts.Host", "hosts.Role", "hosts.HostState", "hosts.Location"),
+    "Hosts": (
+        "hosts.Host", "hosts.Role", "hosts.HostState", "hosts.Location", "gpus.HostGpus", "gpus.Gpu", "gpus.GpuState",
+    ),
     "Inventory": ("inventory.as_json", "inventory.as_yaml"),
     "Events": ("events.StepEvent", "events.Status", "events.Activity", "events.Notice"),
     "Errors": ("errors",),
