@@ -67,7 +67,7 @@ class Host:
 
     @property
     def order(self) -> tuple[bool, int]:
-        """Its position in the cluster: the orchestrator, then the factories by index."""
+        """Its position in the cluster; the orchestrator is first, then the factories by index."""
         return (self.role is Role.FACTORY, self.index)
 
     @property

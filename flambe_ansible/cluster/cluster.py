@@ -460,7 +460,7 @@ class Cluster(Runnable):
             exclude: rsync patterns of files to leave out.
 
         Returns:
-            The path on the hosts by name: ``<home>/<dest>/<name>__<file or folder>``.
+            The path on the hosts by name, ``<home>/<dest>/<name>__<file or folder>``.
 
         Raises:
             RemoteCommandError: A transfer failed.
@@ -1184,7 +1184,7 @@ class Cluster(Runnable):
 
     @property
     def hosts(self) -> list[Host]:
-        """The loaded hosts: the orchestrator first, then the factories by index."""
+        """The loaded hosts; the orchestrator is first, then the factories by index."""
         loaded = [*([self.orchestrator] if self.orchestrator else []), *self.factories]
         return _sort({instance.name: instance.data for instance in loaded}.values())
 
@@ -1207,7 +1207,7 @@ class Cluster(Runnable):
 
     @property
     def file_jobs(self) -> FileJobs:
-        """The jobs that a file describes: experiments and runnables, one at a time.
+        """The jobs that a file describes (experiments and runnables), one at a time.
 
         Raises:
             ClusterConfigurationError: The runtime cannot run them.
@@ -1245,7 +1245,7 @@ class Cluster(Runnable):
 
     @property
     def state_dir(self) -> Path:
-        """The cluster's local folder: known_hosts, journal, logs."""
+        """The cluster's local folder, with known_hosts, journal and logs."""
         return cluster_state(self.name, *self.identity())
 
     @cached_property

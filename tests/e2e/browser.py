@@ -60,6 +60,10 @@ class Page:
         assert "errorText" not in self._call("Page.navigate", url=url), url
         self.wait('document.readyState === "complete"')
 
+    def set_theme(self, theme: str) -> None:
+        """Prefer the ``light`` or ``dark`` theme of the next pages."""
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+
     def evaluate(self, script: str) -> Any:
         """Run JavaScript in the page, and return the value of its last expression."""
         answer = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

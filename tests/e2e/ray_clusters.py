@@ -29,6 +29,8 @@ class RayCluster:
         self.lab = lab
         self.file = folder / "cluster.yaml"
         self.first_launch: dict[str, Any] = {}
+        self.first_progress = ""
+        self.progress = ""  # standard error of the latest command
         self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
         self.write()
 
@@ -58,6 +60,7 @@ class RayCluster:
             text=True,
             check=False,
         )
+        self.progress = done.stderr
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done.stdout if done.returncode == 0 else done.stdout + done.stderr
 

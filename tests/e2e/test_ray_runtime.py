@@ -17,7 +17,7 @@ from flambe_ansible.lab import LabInfo
 from tests import nvidia_smi
 from tests.e2e import cloud
 from tests.e2e.listeners import COMMAND, is_open, read_listeners
-from tests.e2e.ray_clusters import NODES, PACKAGES, TOKEN, VERSION, RayCluster
+from tests.e2e.ray_clusters import NAME, NODES, PACKAGES, TOKEN, VERSION, RayCluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -53,6 +53,13 @@ def test_a_launch_starts_ray_on_all_hosts(ray_cluster: RayCluster) -> None:
         assert nodes[factory["private_ip"]]["accelerator"] == 1
         assert nodes[factory["private_ip"]]["CPU"] >= 1
     assert len(set(ray_cluster.on_all("/opt/ray/venv/bin/python -V").values())) == 1
+
+
+def test_the_progress_shows_what_the_installation_does(ray_cluster: RayCluster) -> None:
+    shown = re.findall(rf"{NAME}_\w+: python_env: (.*)", ray_cluster.first_progress)
+    assert any(
+        re.fullmatch(r"downloading \d+ of \d+ MB|preparing \d+ packages|installing the packages", one) for one in shown
+    )
 
 
 def test_a_second_launch_changes_nothing(ray_cluster: RayCluster) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.completing import complete_yaml
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.words import count, label_host
 from flambe_ansible.events import Notice
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     "flambe-ans down --name demo --region us-east-1",
     "flambe-ans down --name demo --lab",
 )
-@click.argument("file", metavar="[CLUSTER]", required=False, type=click.Path(path_type=str))
+@click.argument(
+    "file", metavar="[CLUSTER]", required=False, type=click.Path(path_type=str), shell_complete=complete_yaml
+)
 @options.yes_option
 @click.option("--name", metavar="NAME", help="Terminate the cluster NAME without its file.")
 @click.option("--region", metavar="REGION", help="With --name: its region. Default: the configured one.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.completing import complete_factory
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.words import label_host
 from flambe_ansible.events import Notice
@@ -60,7 +61,7 @@ def resize(
 
 @options.command("flambe-ans remove cluster.yaml factory 3", "flambe-ans remove cluster.yaml 3 --yes --force")
 @options.cluster_argument
-@click.argument("host", metavar="HOST...", nargs=-1, required=True)
+@click.argument("host", metavar="HOST...", nargs=-1, required=True, shell_complete=complete_factory)
 @options.yes_option
 @force_option
 @timeout_option

@@ -32,7 +32,7 @@ COMMAND_OPTIONS = ("workdir", "env", "name", "results", "allow_large")
     "flambe-ans submit --cluster cluster.yaml --name train --env WANDB_API_KEY -- python train.py",
     cls=options.TailCommand,
 )
-@click.argument("file", metavar="[FILE]", type=click.Path(path_type=str), required=False)
+@click.argument("file", metavar="[FILE]", type=click.Path(path_type=str), required=False, shell_complete=complete_yaml)
 @click.option(
     "-c",
     "--cluster",
