@@ -63,7 +63,12 @@ def test_a_role_affects_only_later_roles(role: str) -> None:
 def test_a_launch_plays_no_role_of_another_runtime(runtime: str) -> None:
     """The conditions of the playbook are the same, for those who play it without this package."""
     [play] = yaml.safe_load((paths.collection() / "playbooks" / "site.yml").read_text())
-    known = {"cluster_runtime": runtime, "cluster_docker": True, "inventory_hostname": HEAD, "site_orchestrators": [HEAD]}
+    known = {
+        "cluster_runtime": runtime,
+        "cluster_docker": True,
+        "inventory_hostname": HEAD,
+        "site_orchestrators": [HEAD],
+    }
     environment = jinja2.Environment()
     environment.filters["bool"] = bool
     played = [
