@@ -293,6 +293,7 @@ class AWSCluster(Cluster):
             username=self.username,
             setup_cmds=self.setup_cmds,
             nvidia_driver=self.nvidia_driver,
+            docker=self.docker,
         )
 
     def _get_creation_name(self, role: str) -> str:

@@ -77,11 +77,11 @@ class Baker:
         version = cluster.resolve_runtime()
         if not cluster.recipe:
             raise ClusterConfigurationError(
-                f"cluster {cluster.name} has nothing to bake: its hosts get no runtime and no setup_cmds"
+                f"cluster {cluster.name} has nothing to bake: its hosts get no runtime, no Docker and no setup_cmds"
             )
         self._cluster = cluster
         self._recipe = cluster.recipe
-        self._words = baking.describe(cluster._runtime, version, setup_cmds=cluster.setup_cmds)
+        self._words = baking.describe(cluster._runtime, version, setup_cmds=cluster.setup_cmds, docker=cluster.docker)
         self._wanted = _list_wanted(cluster)
         self.builder = _make_builder(cluster, mark=self._recipe, factories=len(self._wanted) - 1)
 

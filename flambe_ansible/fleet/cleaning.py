@@ -20,6 +20,7 @@ OF_USERS = (
     ".aws",
     ".bash_history",
     ".cache",
+    ".docker",
     ".git-credentials",
     ".lesshst",
     ".local/state/flambe",
@@ -38,6 +39,7 @@ OF_USERS = (
 )
 # Host keys, and what else identifies a host: states of systemd, cloud-init and DHCP.
 OF_HOST = (
+    "etc/docker/key.json",
     "etc/netplan/50-cloud-init.yaml",
     "etc/ssh/ssh_host_*",
     "var/crash/*",
@@ -47,6 +49,7 @@ OF_HOST = (
     "var/lib/cloud/sem",
     "var/lib/dbus/machine-id",
     "var/lib/dhcp/*",
+    "var/lib/docker/engine-id",
     "var/lib/systemd/credential.secret",
     "var/lib/systemd/random-seed",
     "var/log/journal/*",

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from flambe_ansible.fleet import cleaning
+from flambe_ansible.fleet import cleaning, containers
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.player import SITE, Player
 from flambe_ansible.fleet.receipts import with_content
@@ -21,16 +21,23 @@ from flambe_ansible.ssh import quote
 
 # Variables of the installing roles that do not change what is installed.
 _IRRELEVANT = ("_timeout", "_uv_src", "_unless_active")
+_WITHOUT_LOGINS = {"cluster_containers_logins_src": "", "cluster_containers_logins_sections": []}
 _CLEAN = "stop_logging()\nclean()\nos.sync()\n"
 
 
 def make_recipe(
-    runtime: Runtime, version: RuntimeVersion, *, username: str, setup_cmds: Sequence[str] | None, nvidia_driver: str
+    runtime: Runtime,
+    version: RuntimeVersion,
+    *,
+    username: str,
+    setup_cmds: Sequence[str] | None,
+    nvidia_driver: str,
+    docker: bool,
 ) -> str:
     """Return the digest of what hosts get installed; "" if that is nothing.
 
     It depends on the runtime, its version and packages (wheels by their content), the Python, the package index, the
-    user who owns the runtime, the setup commands, and whether a driver for GPUs is installed.
+    user who owns the runtime, the setup commands, and whether Docker and a driver for GPUs are installed.
     """
     prefixes = tuple(f"{role}_" for role in runtime.install_tags)
     installed = {
@@ -38,35 +45,36 @@ def make_recipe(
         for name, value in runtime.variables(version).items()
         if name.startswith(prefixes) and not name.endswith(_IRRELEVANT)
     }
-    if not installed and not setup_cmds:
+    if not (installed or setup_cmds or docker):
         return ""
     document = {
         "runtime": runtime.name,
         "username": username,
         "setup_cmds": list(setup_cmds or []),
         "driver": nvidia_driver == "install",
+        "docker": docker,
         "variables": with_content(installed),
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def describe(runtime: Runtime, version: RuntimeVersion, *, setup_cmds: Sequence[str] | None) -> str:
+def describe(runtime: Runtime, version: RuntimeVersion, *, setup_cmds: Sequence[str] | None, docker: bool) -> str:
     """Describe what hosts get installed, in words."""
     number = len(setup_cmds or ())
-    commands = f"{number} setup command" if number == 1 else f"{number} setup commands"
-    if not runtime.install_tags:
-        return commands
-    return f"{runtime.name} {version.version}" + (f" and {commands}" if number else "")
+    commands = "1 setup command" if number == 1 else f"{number} setup commands"
+    installed = f"{runtime.name} {version.version}" if runtime.install_tags else ""
+    return ", ".join(filter(None, (installed, "Docker" if docker else "", commands if number else "")))
 
 
 def prepare(player: Player, runtime: Runtime) -> None:
-    """Run the setup commands, and install drivers, the runtime and what its jobs show; nothing of a cluster.
+    """Run the setup commands, and install drivers, Docker, the runtime and what its jobs show; nothing of a cluster.
 
     Raises:
         PlaybookError: It failed on a host.
     """
     show = ["tensorboard"]
-    player.play(SITE, tags=["setup_cmds", gpus.ROLE, *runtime.install_tags, *(show if runtime.commands else [])])
+    tags = ["setup_cmds", gpus.ROLE, containers.TAG, *runtime.install_tags, *(show if runtime.commands else [])]
+    player.play(SITE, tags=tags, variables=_WITHOUT_LOGINS)
     if runtime.jobs:
         variables = {**tensorboard_variables("results", expose=False), "tensorboard_uv_src": find_uv()}
         player.play(SUBMIT_PLAYBOOK, tags=show, variables=variables)

@@ -31,6 +31,7 @@ REMOVED = (
     "home/ubuntu/.aws/credentials",
     "home/ubuntu/.bash_history",
     "home/ubuntu/.cache/pip/page",
+    "home/ubuntu/.docker/config.json",
     "home/ubuntu/.local/state/flambe/setup_cmds.json",
     "home/ubuntu/.ray/auth_token",
     "home/ubuntu/.ssh/authorized_keys",

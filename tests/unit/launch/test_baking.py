@@ -23,9 +23,17 @@ def make_recipe(
     username: str = "ubuntu",
     setup_cmds: Sequence[str] | None = None,
     nvidia_driver: str = "require",
+    docker: bool = False,
 ) -> str:
     chosen = runtime or make_runtime("ray")
-    return baking.make_recipe(chosen, version, username=username, setup_cmds=setup_cmds, nvidia_driver=nvidia_driver)
+    return baking.make_recipe(
+        chosen,
+        version,
+        username=username,
+        setup_cmds=setup_cmds,
+        nvidia_driver=nvidia_driver,
+        docker=docker,
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,7 @@ def make_recipe(
         {"username": "admin"},
         {"setup_cmds": ["true"]},
         {"nvidia_driver": "install"},
+        {"docker": True},
     ],
 )
 def test_what_is_installed_changes_the_recipe(changes: dict[str, Any]) -> None:
