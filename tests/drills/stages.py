@@ -110,6 +110,9 @@ class StandIn:
             probe_each=self._probe, probe=lambda *_args, **_kwargs: None, probes={}, close=lambda: None
         )
 
+    def open_early(self) -> None:
+        pass
+
     def open(self, hosts: Sequence[Any], **_: Any) -> None:
         for error in self.open_each(hosts).values():
             raise error
