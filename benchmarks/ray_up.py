@@ -34,7 +34,7 @@ sudo rm -rf /tmp/ray /etc/systemd/system/flambe-ray.service* /opt/ray/bin /var/l
 sudo systemctl daemon-reload
 """
 START = f"{VENV}/bin/ray start --disable-usage-stats"
-NODES = "curl -s http://127.0.0.1:8265/api/v0/nodes"
+NODES = 'curl -s -H "Authorization: Bearer $(cat ~/.ray/auth_token 2>/dev/null)" http://127.0.0.1:8265/api/v0/nodes'
 
 
 class Hosts:
