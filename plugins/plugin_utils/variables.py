@@ -27,7 +27,7 @@ _PATTERNS = {
     "_python_version": (r"\d+(\.\d+){0,2}", 'a version in quotes, such as "3.12"'),
     "_python_fallback": (r"\d+(\.\d+){0,2}", 'a version in quotes, such as "3.12"'),
     "_python_accepted": (r"\d+\.\d+", 'versions in quotes, such as "3.12"'),
-    "_sha256": (r"[0-9a-f]{64}", "the 64 hexadecimal digits of a SHA-256"),
+    "_sha256": (r"([0-9a-f]{64})?", 'the 64 hexadecimal digits of a SHA-256, or ""'),
     "_ends_at": (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", 'a time in UTC and in quotes, such as "2026-12-01T18:00:00Z"'),
 }
 _POSITIVE = ("_timeout", "_interval", "_count", "_limit")

@@ -54,7 +54,7 @@ def test_1_a_killed_submit_does_not_block_the_next(cluster: Cluster) -> None:
     with cluster.start(*argv) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if " extensions " in line:
+            if " cluster_extensions " in line:
                 break
         else:
             pytest.fail("the submission ended before it was killed")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.flambe.cluster.plugins.plugin_utils import variables
+from jinja2 import Environment
 
 from flambe_ansible.fleet.receipts import read_defaults
 from flambe_ansible.paths import collection, collections_root
@@ -30,6 +31,23 @@ def read_options(role: str) -> dict[str, Any]:
 def find_problem(role: str, name: str, value: Any) -> str:
     problem: str = variables.find_problem(name, read_options(role)[name], read_defaults(role)[name], value, INVENTORY)
     return problem
+
+
+def list_playbook_values() -> list[tuple[str, str, Any]]:
+    """List the role variables that a playbook sets by default: role, name, value."""
+    environment = Environment()
+    found = []
+    for play in yaml.safe_load((collection() / "playbooks/runnable.yml").read_text()):
+        for entry in play["roles"]:
+            for name, value in entry.get("vars", {}).items():
+                given = environment.compile_expression(value.strip("{} "))() if isinstance(value, str) else value
+                found.append((entry["role"].rpartition(".")[2], name, given))
+    return found
+
+
+@pytest.mark.parametrize(("role", "name", "value"), list_playbook_values())
+def test_what_a_playbook_sets_is_accepted(role: str, name: str, value: Any) -> None:
+    assert find_problem(role, name, value) == ""
 
 
 LIST = 'setup_cmds_commands is "echo hi", a string; expected a list, such as ["echo hi"]'
