@@ -73,5 +73,10 @@ def test_the_other_playbooks_fail_without_hosts_as_well(tmp_path: Path, name: st
     assert "no hosts of the groups orchestrator" in output
 
 
+def test_extensions_are_installed_on_factories_alone(tmp_path: Path) -> None:
+    code, output = play(tmp_path, FOREIGN, *NAMED, "--limit", "box", playbook=SITE.with_name("submit.yml"))
+    assert code == 0, output
+
+
 def test_a_syntax_check_needs_no_inventory(tmp_path: Path) -> None:
     assert play(tmp_path, "", "--syntax-check")[0] == 0
