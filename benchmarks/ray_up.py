@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -33,6 +34,7 @@ sudo rm -rf /tmp/ray /etc/systemd/system/flambe-ray.service* /opt/ray/bin /var/l
   ~/ray_bootstrap_* ~/.ssh/config ~/.ssh/known_hosts ~/.ssh/flambe_peers.sh ~/.ray
 sudo systemctl daemon-reload
 """
+RAY_STATE = "ray"  # the folder in which `ray up` records what it sent to which host
 START = f"{VENV}/bin/ray start --disable-usage-stats"
 NODES = 'curl -s -H "Authorization: Bearer $(cat ~/.ray/auth_token 2>/dev/null)" http://127.0.0.1:8265/api/v0/nodes'
 
@@ -109,6 +111,7 @@ def measure(cluster: Cluster, name: str, options: argparse.Namespace) -> list[li
 
     for _ in range(options.rounds):
         hosts.run_all(CLEAN)
+        shutil.rmtree(cluster.folder / RAY_STATE, ignore_errors=True)
         command, alive = time_until_alive(hosts, start_ray)
         no_restart = start_ray("--no-restart")
         warm, warm_alive = time_until_alive(hosts, start_ray, restarts=True)
@@ -176,13 +179,15 @@ def time_starts(hosts: Hosts) -> float:
 
 def make_ray_up(ray: str, folder: Path, addresses: Sequence[str], key: str) -> list[str]:
     """Write the configuration of `ray up`; return the command."""
-    stop, head = f"{VENV}/bin/ray stop", f"{START} --head --port=6379 --autoscaling-config=~/ray_bootstrap_config.yaml"
+    stop = f"{VENV}/bin/ray stop"
+    # Version 2 of the autoscaler counts the head as one of this provider's workers, and starts one too few.
+    head = f"RAY_enable_autoscaler_v2=0 {START} --head --port=6379 --autoscaling-config=~/ray_bootstrap_config.yaml"
     config = {
         "cluster_name": "bench",
         "provider": {"type": "local", "head_ip": addresses[0], "worker_ips": list(addresses[1:])},
         "auth": {"ssh_user": "ubuntu", "ssh_private_key": key},
         "min_workers": len(addresses) - 1,
-        "max_workers": len(addresses),  # the head has the same node type, and counts
+        "max_workers": len(addresses) - 1,
         "head_start_ray_commands": [stop, head],
         "worker_start_ray_commands": [stop, f"{START} --address=$RAY_HEAD_IP:6379"],
     }
@@ -192,8 +197,8 @@ def make_ray_up(ray: str, folder: Path, addresses: Sequence[str], key: str) -> l
 
 
 def quiet(folder: Path) -> dict[str, str]:
-    """Return the environment of `ray up`: an own home folder, and no questions."""
-    return {**os.environ, "HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
+    """Return the environment of `ray up`: own folders, and no questions."""
+    return {**os.environ, "HOME": str(folder), "RAY_TMPDIR": str(folder / RAY_STATE), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 if __name__ == "__main__":
