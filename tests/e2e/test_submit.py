@@ -78,6 +78,7 @@ def test_3_all_hosts_are_ready_again_and_a_launch_changes_nothing(cluster: Clust
     assert (status["state"], status["ray"]["alive"]) == ("running", 3)
     launched = json.loads(cluster.call("launch", cluster.file, "--yes", "--json", "--secrets", cluster.secrets))
     assert set(launched["changed"].values()) == {0}
+    assert launched["log"] is None  # no role was played
 
 
 def test_3_only_the_cluster_reaches_ray(cluster: Cluster, lab: LabInfo, tmp_path: Path) -> None:
