@@ -230,7 +230,7 @@ def converge(
 ) -> LaunchResult:
     """Bring connected hosts to their state, and check Ray.
 
-    The hosts are verified first; roles are played only where something differs (``launch/findings.py``).
+    The hosts are verified first; roles are played only where something differs (``launch/verifying.py``).
 
     Args:
         player: Its fleet has the connected hosts.
