@@ -52,7 +52,6 @@ class Pages:
         roles = {
             f"roles/{path.parent.name}/README.md": f"roles/{path.parent.name}.md"
             for path in (self.repo / "roles").glob("*/README.md")
-            if (path.parent / "meta/argument_specs.yml").is_file()  # else it is a former name
         }
         self.pages = {**docs, **roles, INDEX: "index.md", "CHANGELOG.md": "changelog.md"}
 
