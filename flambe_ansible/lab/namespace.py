@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,17 +29,19 @@ def find(settings: Settings, host: str) -> int | None:
 
 
 def open_socket(process: int) -> socket.socket:
-    """Open a TCP socket in the network namespace of a process; ``OSError`` if that has ended."""
-    with Path("/proc/thread-self/ns/net").open() as own, Path(f"/proc/{process}/ns/net").open() as other:
-        _enter(other.fileno())
-        try:
-            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        finally:
-            _enter(own.fileno())
+    """Open a TCP socket in the network namespace of a process; ``OSError`` if that has ended.
+
+    A thread of its own enters the namespace: /proc/PID/ns/net is that of the main thread, and the supervisors of new
+    hosts enter it to create their links on the machine.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(_open_inside, process).result()
 
 
-def _enter(descriptor: int) -> None:
-    """Move this thread into a network namespace."""
-    if _libc.setns(descriptor, 0):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+def _open_inside(process: int) -> socket.socket:
+    """Move this thread into the network namespace of a process, and open a TCP socket there."""
+    with Path(f"/proc/{process}/ns/net").open() as other:
+        if _libc.setns(other.fileno(), 0):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -21,7 +21,7 @@ from flambe_ansible import lab as labs
 from flambe_ansible.cluster.lab import LabCluster
 from flambe_ansible.ec2 import alarms, session
 from flambe_ansible.errors import LabError
-from flambe_ansible.lab import LabInfo, python37, state
+from flambe_ansible.lab import LabInfo, namespace, python37, state
 from tests.e2e import cloud
 from tests.e2e.machine import find_leftovers, look
 from tests.unit.lab.test_groups import RULES, render
@@ -99,6 +99,29 @@ def test_a_host_is_a_separate_machine(lab: LabInfo, host: str, tmp_path: Path) -
     assert "tmpfs" not in output[-1]
     assert cloud.ssh(lab, host, "systemctl is-system-running --wait", tmp_path) == "running"
     assert cloud.ssh(lab, host, "cat /etc/machine-id", tmp_path) != Path("/etc/machine-id").read_text().strip()
+
+
+def test_a_socket_in_a_host_leaves_the_network_of_the_process(
+    lab: LabInfo, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def make(*arguments: int) -> socket.socket:
+        seen.extend(str(Path(f"/proc/{name}/ns/net").readlink()) for name in (process, "thread-self", os.getpid()))
+        return original(*arguments)
+
+    settings = state.load(lab.name)
+    assert settings
+    process = namespace.find(settings, host)
+    assert process
+    before, original = str(Path("/proc/self/ns/net").readlink()), socket.socket
+    with monkeypatch.context() as patch:
+        patch.setattr(namespace.socket, "socket", make)
+        opened = namespace.open_socket(process)
+    opened.close()
+    inside, thread, machine = seen
+    assert inside == thread != machine == before
+    assert str(Path("/proc/thread-self/ns/net").readlink()) == before
 
 
 def test_hosts_start_together_and_reach_each_other(lab: LabInfo, tmp_path: Path) -> None:
