@@ -82,7 +82,9 @@ locks:
   type: dict
   returned: success
 python_version:
-  description: The exact version of the build, such as V(3.12.16); empty without O(managed), and if it is not installed.
+  description: >-
+    The exact version of the build, such as V(3.12.16), or O(python_version) if it is not installed in check mode; empty
+    without O(managed).
   type: str
   returned: success
 """
@@ -138,7 +140,8 @@ def main():
     todo = [f"install Python {version}" + (f" ({reason})" if reason else "")] if lacks_python else []
     todo += [f"resolve the packages for {', '.join(lock.todo)}"] if lock.todo else []
     message = "; ".join(todo) or "nothing to do"
-    found = {"locks": lock.found, "python_version": build.version if build else ""}
+    wanted = version if module.params["managed"] else ""
+    found = {"locks": lock.found, "python_version": build.version if build else wanted}
     if not todo or module.check_mode:
         module.exit_json(changed=bool(todo), msg=f"would {message}" if todo else message, **found)
     try:

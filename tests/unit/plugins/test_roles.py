@@ -132,7 +132,7 @@ def test_the_site_ends_after_each_role_that_failed_on_the_orchestrator() -> None
     [play] = read(collection() / "playbooks/site.yml")
     roles, ends = play["tasks"][::2], play["tasks"][1::2]
     assert all("ansible.builtin.import_role" in task for task in roles)
-    assert all((task["ansible.builtin.meta"], task["tags"]) == ("end_host", ["always"]) for task in ends)
+    assert all((task["ansible.builtin.meta"], task["tags"]) == ("end_play", ["always"]) for task in ends)
     assert len(roles) == len(ends) + 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -9,6 +10,27 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from flambe_ansible.paths import collection
+
+
+class HostVars(Mapping[str, Any]):
+    """The variables of all hosts; counts how often those of a host were read."""
+
+    def __init__(self, hosts: Mapping[str, Mapping[str, Any]]) -> None:
+        self.hosts = hosts
+        self.reads = 0
+
+    def __getitem__(self, name: str) -> Any:
+        self.reads += 1
+        return self.hosts[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.hosts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.hosts)
+
+    def __len__(self) -> int:
+        return len(self.hosts)
 
 
 def trust(value: Any) -> Any:

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from tests.unit.scale.templates import make_templar, read, trust
+from tests.unit.scale.templates import HostVars, make_templar, read, trust
 
 ROLE = "ray_node"
 START = "Start the head, and collect the addresses of all hosts"
 JOIN = "Join the head, and wait until all hosts are alive"
-
-
-class HostVars(Mapping[str, Any]):
-    """The variables of all hosts; counts how often those of a host were read."""
-
-    def __init__(self, hosts: Mapping[str, Mapping[str, Any]]) -> None:
-        self.hosts = hosts
-        self.reads = 0
-
-    def __getitem__(self, name: str) -> Any:
-        self.reads += 1
-        return self.hosts[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.hosts
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.hosts)
-
-    def __len__(self) -> int:
-        return len(self.hosts)
 
 
 def find_task(name: str) -> dict[str, Any]:
