@@ -39,6 +39,7 @@ DASHBOARD_PACKAGE = "aiohttp-cors"  # comes with ray[default]
 BLOCKED_SECONDS = 20  # until a port of a live node that the head cannot reach is an error
 CONNECT_SECONDS = 5  # for a connection from the head to another host
 MAX_RESTARTS = 3  # of the unit by systemd, until a start counts as failed
+_WINDOW_SECONDS = 2  # for which ray-nodes waits by itself, until the state of the unit is read again
 _QUERY_SECONDS = 15  # the limit of the first query of Ray; slow hosts get more
 
 
@@ -346,8 +347,9 @@ class Node:
         raise UnitError("{} ended before all nodes were alive{}".format(self.params["unit"], attempts))
 
     def read_nodes(self, limit):
-        """Run ray-nodes with a limit in seconds; return its document."""
-        argv = ["/bin/sh", "-c", 'exec "$0" "$@" 2>/dev/null', self.command, "--timeout", f"{limit:.0f}"]
+        """Run ray-nodes with a limit in seconds, until the expected nodes are alive; return its document."""
+        wait = ["--expect", ",".join(self.params["expect"].values()), "--within", str(_WINDOW_SECONDS)]
+        argv = ["/bin/sh", "-c", 'exec "$0" "$@" 2>/dev/null', self.command, "--timeout", f"{limit:.0f}", *wait]
         try:
             code, output = accounts.run(self.account, argv, timeout=limit + 15, shown="ray-nodes")
         except accounts.CommandTimeoutError as error:

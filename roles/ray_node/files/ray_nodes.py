@@ -4,8 +4,8 @@
      "nodes": [{"address": "10.0.0.4", "alive": true, "resources": {"CPU": 2.0}}]}
 
 The exit code is 0, or 1 with {"error": "..."}. Runs on the runtime's Python (3.7 and later) on any host of the cluster.
-With --wait it waits until workers can join the head, and prints nothing. With --check-ports it connects to the ports of
-all live nodes, and prints nothing.
+With --expect it waits until nodes are alive, and prints all. With --wait it waits until workers can join the head, and
+prints nothing. With --check-ports it connects to the ports of all live nodes, and prints nothing.
 
 With --dashboard (Ray 2 with its dashboard) Ray is not imported: the head's dashboard lists all nodes. It listens on
 loopback only, so other hosts ask the agent of their own node, and print that node alone.
@@ -27,6 +27,7 @@ warnings.simplefilter("ignore")
 
 MAX_NODES = 10000  # the largest limit that Ray accepts
 CONNECT_SECONDS = 3  # for a connection from the head to another host
+PAUSE_SECONDS = 0.25  # between two queries with --expect
 
 
 def main():
@@ -34,6 +35,8 @@ def main():
     parser = argparse.ArgumentParser(description="Print the nodes of the Ray cluster as one JSON document.")
     parser.add_argument("--address", required=True, help="HOST:PORT of the head")
     parser.add_argument("--timeout", type=float, default=15.0, help="time limit in seconds")
+    parser.add_argument("--expect", default="", help="wait until the nodes of these addresses are alive")
+    parser.add_argument("--within", type=float, default=0.0, help="seconds for --expect; then print what there is")
     parser.add_argument("--wait", action="store_true", help="wait until workers can join the head; print nothing")
     parser.add_argument("--dashboard", default="", help="URL of the dashboard on the head, or of the agent elsewhere")
     parser.add_argument("--node", default="", help="this host's address, if --dashboard is the agent of its node")
@@ -46,7 +49,7 @@ def main():
     # Ray prints to stdout, which must hold only the document.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    threading.Thread(target=give_up, args=(answer, options.timeout, options.address), daemon=True).start()
+    threading.Thread(target=give_up, args=(answer, options), daemon=True).start()
     if options.wait:
         check_token(options.token)
         if not options.head:
@@ -55,16 +58,16 @@ def main():
     if options.check_ports:
         finish(1 if has_closed_port(options) else 0)
     try:
-        document = ask_dashboard(options) if options.dashboard else read_nodes(options.address, options.timeout)
+        document = await_nodes(options)
     except Exception as error:
         finish(1, answer, {"error": str(error) or type(error).__name__})
     finish(0, answer, {"python_version": platform.python_version(), **document})
 
 
-def give_up(answer, seconds, address):
+def give_up(answer, options):
     """End the process after its time limit: Ray's client can block forever."""
-    time.sleep(seconds)
-    finish(1, answer, {"error": f"no answer from Ray at {address} within {seconds:g} s"})
+    time.sleep(options.within + options.timeout)
+    finish(1, answer, {"error": f"no answer from Ray at {options.address} within {options.timeout:g} s"})
 
 
 def finish(code, answer=None, document=None):
@@ -76,6 +79,25 @@ def finish(code, answer=None, document=None):
     os._exit(code)
 
 
+def await_nodes(options):
+    """Ask for Ray's nodes until those of ``--expect`` are alive, or the time is over; return the last answer.
+
+    One process asks again and again: a new one for each query takes the processor from Ray while it starts.
+    """
+    expected = set(filter(None, options.expect.split(",")))
+    end = time.monotonic() + options.within
+    while True:
+        late = time.monotonic() >= end
+        try:
+            document = ask_dashboard(options) if options.dashboard else read_nodes(options.address, options.timeout)
+            if late or expected <= {node["address"] for node in document["nodes"] if node["alive"]}:
+                return document
+        except Exception:
+            if late:
+                raise
+        time.sleep(PAUSE_SECONDS)
+
+
 def read_nodes(address, timeout):
     """Return Ray's version and its nodes, one entry per address."""
     knock(address, timeout)
@@ -84,7 +106,7 @@ def read_nodes(address, timeout):
     if is_old(ray):
         nodes = read_redis(ray, address)
     else:
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        ray.init(address=address, log_to_driver=False, configure_logging=False, ignore_reinit_error=True)
         nodes = ray.nodes()
     return {"ray_version": ray.__version__, "nodes": merge(nodes)}
 

@@ -150,6 +150,33 @@ def test_all_nodes_from_the_dashboard(api: Api, token: Path) -> None:
     )
 
 
+def expect(api: Api, token: Path, addresses: str, within: float) -> tuple[int, dict[str, Any]]:
+    words = ["--address", "127.0.0.1:1", "--head", "--dashboard", api.url, "--token", str(token)]
+    return run(*words, "--expect", addresses, "--within", str(within))
+
+
+def test_one_process_waits_until_the_expected_nodes_are_alive(api: Api, token: Path) -> None:
+    answers = [[], [{"state": "DEAD", "node_ip": "10.0.0.1"}], [{"state": "ALIVE", "node_ip": "10.0.0.1"}]]
+    api.nodes = api.nodes[:0]
+
+    def answer(path: str, authorization: str) -> tuple[int, str]:
+        if path.startswith("/api/v0/nodes"):
+            api.nodes = answers.pop(0)
+        return original(path, authorization)
+
+    original, api.answer = api.answer, answer  # type: ignore[method-assign]
+    code, document = expect(api, token, "10.0.0.1", 30)
+    assert (code, [node["alive"] for node in document["nodes"]], answers) == (0, [True], [])
+
+
+def test_nodes_that_are_not_alive_in_time_are_printed_as_they_are(api: Api, token: Path) -> None:
+    code, document = expect(api, token, "10.0.0.1,10.0.0.2", 0.1)
+    assert (code, [node["alive"] for node in document["nodes"]]) == (0, [True, False])
+    token.write_text("u" * 32)
+    code, document = expect(api, token, "10.0.0.1", 0.1)
+    assert (code, document) == (1, {"error": f"Ray at {api.url} refuses the token in {token}"})
+
+
 def test_the_own_node_from_the_agent(api: Api, token: Path) -> None:
     words = ["--address", "10.0.0.9:6379", "--dashboard", api.url, "--node", "10.0.0.2", "--ray-version", "2.60.0"]
     code, document = run(*words, "--token", str(token))

@@ -280,7 +280,8 @@ def test_the_limit_reaches_ray_nodes(tmp_path: Path, systemctl: Systemctl, monke
     command = tmp_path / "bin/ray-nodes"
     command.write_text('#!/bin/sh\necho "{\\"error\\": \\"$*\\"}"\n')
     command.chmod(0o755)
-    assert make_node(tmp_path, monkeypatch).read_nodes(42.0) == {"error": "--timeout 42"}
+    node = make_node(tmp_path, monkeypatch, expect={"head": "10.0.0.1", "a": "10.0.0.2"})
+    assert node.read_nodes(42.0) == {"error": "--timeout 42 --expect 10.0.0.1,10.0.0.2 --within 2"}
 
 
 def test_a_worker_with_another_python_is_refused_before_it_starts(

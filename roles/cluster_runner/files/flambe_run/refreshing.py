@@ -13,6 +13,7 @@ import units
 
 _READY_SECONDS = 120
 _HOST_SECONDS = 150
+_WINDOW_SECONDS = 5  # for which ray-nodes waits by itself
 # The id of the head is recorded in the worker's unit, so that the role ray_node finds it up to date.
 _WORKER = """set -e
 unit=$1 head=$2
@@ -50,9 +51,13 @@ def restart(settings, hosts, notify):
     return failed
 
 
-def read_nodes(settings, timeout=30):
-    """Read the nodes of Ray; return (live addresses, why there is no answer)."""
-    argv = [settings.ray_nodes, "--timeout", str(timeout)]
+def read_nodes(settings, timeout=30, expected=()):
+    """Read the nodes of Ray; return (live addresses, why there is no answer).
+
+    ray-nodes waits a moment until the expected addresses are alive.
+    """
+    wait = ["--expect", ",".join(expected), "--within", str(_WINDOW_SECONDS)] if expected else []
+    argv = [settings.ray_nodes, "--timeout", str(timeout), *wait]
     # Not a pipe for stderr: processes that Ray leaves behind would keep it open.
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     try:
@@ -104,7 +109,7 @@ def _await_nodes(settings, expected):
     """Wait until these hosts are alive in Ray; return the names of those that are not."""
     end = time.monotonic() + _READY_SECONDS
     while True:
-        alive, _reason = read_nodes(settings)
+        alive, _reason = read_nodes(settings, expected=[one["address"] for one in expected])
         missing = [one["name"] for one in expected if one["address"] not in alive]
         if not missing or time.monotonic() > end:
             return missing
