@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 
-TABLE = "flambe_ray"
-CHAIN = "FLAMBE-RAY"
+UNIT = "flambe-ray.service"  # the default; its table and chain have no suffix
 _ALLOWED = re.compile(r"^# allowed: (.*)$", re.M)
 
 _SCRIPT = """#!/bin/sh
@@ -62,8 +62,13 @@ esac
 """
 
 
-def script_text(allowed, ports):
-    """Write the script that closes ``ports`` (numbers or ``first-last``) except for loopback and these addresses."""
+def script_text(unit, allowed, ports):
+    """Write the script that closes ``ports`` (numbers or ``first-last``) except for loopback and these addresses.
+
+    Each unit on a host has its own table (nftables) or chain (iptables).
+    """
+    suffix = "" if unit == UNIT else hashlib.sha256(unit.encode()).hexdigest()[:8]
+    table, chain = ("flambe_ray_" + suffix).rstrip("_"), ("FLAMBE-RAY-" + suffix.upper()).rstrip("-")
     known = sorted({str(ipaddress.ip_network(one, strict=False)) for one in allowed})
     families = {4: [one for one in known if ":" not in one], 6: [one for one in known if ":" in one]}
     accept = "".join(
@@ -72,14 +77,14 @@ def script_text(allowed, ports):
         if found
     )
     returns = "".join(
-        "  {} -w -A {} -s {} -j RETURN || return 1\n".format("iptables" if family == 4 else "ip6tables", CHAIN, one)
+        "  {} -w -A {} -s {} -j RETURN || return 1\n".format("iptables" if family == 4 else "ip6tables", chain, one)
         for family, found in families.items()
         for one in found
     )
     return _SCRIPT.format(
         allowed=" ".join(known),
-        table=TABLE,
-        chain=CHAIN,
+        table=table,
+        chain=chain,
         accept=accept,
         returns=returns,
         ports=", ".join(map(str, ports)),

@@ -141,7 +141,7 @@ class Node:
         known = ray_firewall.read_allowed(present) if self.params["keep_allowed"] else []
         allowed = [self.address, *(known or find_addresses(self.params["allow"]))]
         ports = ray_unit.list_ports(self.version, self.params["head"], self.params)
-        text = ray_firewall.script_text(allowed, ports)
+        text = ray_firewall.script_text(self.params["unit"], allowed, ports)
         changed = present != text or files.mode_of(self.firewall) != 0o755
         running = self.systemd.show().get("ActiveState") in RUNNING
         if changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import ray_firewall
 
 
-def make(allowed: list[str], ports: list[int | str]) -> str:
-    text: str = ray_firewall.script_text(allowed, ports)
+def make(allowed: list[str], ports: list[int | str], unit: str = "flambe-ray.service") -> str:
+    text: str = ray_firewall.script_text(unit, allowed, ports)
     return text
 
 
@@ -45,6 +46,18 @@ def test_iptables(tmp_path: Path) -> None:
     assert "ip6tables -w -A FLAMBE-RAY -s fd00::1/128 -j RETURN\n" in calls
     assert "iptables -w -A FLAMBE-RAY -p tcp --syn --dport 10002:19999 -j REJECT --reject-with tcp-reset\n" in calls
     assert calls.index("-A FLAMBE-RAY -i lo -j RETURN") < calls.index("-I INPUT 1 -j FLAMBE-RAY")
+
+
+def test_two_units_on_a_host_have_their_own_table_and_chain(tmp_path: Path) -> None:
+    other = make(["10.0.0.4"], [7379], unit="second.service")
+    _, calls = run(tmp_path, other, "nft", "stop")
+    [table] = {line.split()[-1] for line in calls.splitlines()}
+    assert re.fullmatch(r"flambe_ray_[0-9a-f]{8}", table)
+    (tmp_path / "nft").unlink()
+    _, calls = run(tmp_path, other, "iptables", "start")
+    chains = set(re.findall(r"FLAMBE-RAY\S*", calls))
+    assert chains == {f"FLAMBE-RAY-{table[-8:].upper()}"}
+    assert all(len(chain) <= 28 for chain in chains)  # the limit of iptables
 
 
 @pytest.mark.parametrize("command", ["start", "stop", "check"])
