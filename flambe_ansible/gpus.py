@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -127,6 +128,7 @@ def add_variables(hosts: Mapping[str, Mapping[str, Any]], found: Mapping[str, Ho
     return {name: {**one, **(found[name].variables() if name in found else {})} for name, one in hosts.items()}
 
 
+@functools.cache
 def read_program() -> str:
     """Return the program that prints the GPUs of a host as JSON; it needs Python 3.8 there, and no other package."""
     return (paths.collection() / "plugins/module_utils/nvidia_smi.py").read_text(encoding="utf-8")

@@ -194,6 +194,7 @@ class Baker:
             baking.prepare(builder._player, builder._runtime)
             reservation.check()
             self._report("clean", Status.RUNNING)
+            baking.seal(builder._player, builder._runtime)
             baking.clean(builder.fleet)
             self._report("clean", Status.CHANGED)
         builder._provider.suspend(observer=builder.observer)

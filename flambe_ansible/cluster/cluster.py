@@ -876,7 +876,9 @@ class Cluster(Runnable):
         errors |= access.connections.probe_each(
             [host for host in hosts if host.name not in errors],
             machines=self._runtime.machines,
-            program=launch.write_check(self._player) if self._reservation and self._reservation.held else "",
+            programs=launch.write_checks(self._player, self._runtime)
+            if self._reservation and self._reservation.held
+            else None,
             observer=self.observer,
         )
         found = {name: probe.gpus for name, probe in access.connections.probes.items()}

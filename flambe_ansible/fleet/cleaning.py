@@ -54,12 +54,12 @@ OF_HOST = (
     "var/lib/systemd/random-seed",
     "var/log/journal/*",
 )
-# Receipts, and the units of the roles and of the launch guard; a launch sets up those of its cluster.
+# The units of the roles and of the launch guard; a launch sets up those of its cluster. The receipt is kept, which
+# ``launch/baking.py`` writes for what stays.
 OF_CLUSTER = (
     "etc/systemd/system/*.wants/flambe-*",
     "etc/systemd/system/flambe-*",
     "usr/local/sbin/flambe-launch-guard",
-    "var/lib/flambe-cluster",
 )
 TEMPORARY = ("tmp", "var/tmp")
 ROTATED = (".gz", ".old", ".xz", ".zst", *(f".{number}" for number in range(10)))

@@ -1,8 +1,8 @@
 """The program that writes and verifies the receipt of a host; it runs there as root, with Python 3.8 or later.
 
-``fleet/receipts.py`` sends the text of this file over a connection, with a call of one of the functions. A receipt has
-the digest of what a launch configured, and per role the facts that prove its state: files with their hashes, folders
-with the sizes and times of their files, states of units, and exit codes of checks.
+``fleet/receipts.py`` sends the text of this file over a connection, with a call of one of the functions. A receipt has,
+per role, the digest of what the role read, the id of the launch that played it, and the facts that prove its state:
+files with their hashes, folders with the sizes and times of their files, states of units, and exit codes of checks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 TYPE_CHECKING = False  # the import of typing takes a third of the time of this program
@@ -25,76 +25,96 @@ if TYPE_CHECKING:
     from typing import Any
 
 RECEIPT = "/var/lib/flambe-cluster/receipt.json"
-SCHEMA = 2
+SCHEMA = 3
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+NO_RECEIPT = "no launch has completed"
+CHANGED = "the configuration changed"
+MISSING = "not set up yet"
 _LOST_AT_REBOOT = ("boot", "units", "checks")
 _CHECK_SECONDS = 10
 _UNIT_FACTS = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
 
-def verify(digest: str, restart: Sequence[str] = (), path: str = RECEIPT) -> None:
+def verify(
+    wanted: Mapping[str, str], optional: Collection[str] = (), restart: Sequence[str] = (), path: str = RECEIPT
+) -> None:
     """Compare this host with its receipt, and print a JSON document.
 
-    Its ``reason`` is why the receipt cannot be used, or ""; ``differs`` has the first difference of each role that
-    differs, and ``roles`` lists all roles of the receipt, in their order. After a reboot, the roles differ that have
-    units or checks, or set ``boot``. If nothing differs, the command ``restart`` runs.
+    Its ``reason`` is why the receipt cannot be used, or ""; ``differs`` has the first difference of each wanted role
+    that differs, and ``roles`` maps the wanted roles of the receipt to the launches that played them. After a reboot,
+    the roles differ that have units or checks, or set ``boot``. If nothing differs, the command ``restart`` runs.
+
+    Args:
+        wanted: The digest of each role that this host should have, in the order of the playbook.
+        optional: Those that it may lack.
+        restart: A command, as words.
+        path: The receipt.
     """
     receipt = _read(path)
-    reason = _find_reason(receipt, digest)
-    roles = receipt["roles"] if receipt.get("schema") == SCHEMA else {}
-    rebooted = not reason and receipt["boot_id"] != _read_boot_id()
+    reason = _find_reason(receipt)
+    roles = {} if reason else {name: receipt["roles"][name] for name in wanted if name in receipt["roles"]}
     differs = {}
-    for name, known in () if reason else roles.items():
-        difference = _find_difference(known["facts"], observe(known["proof"], receipt["user"]))
-        if not difference and rebooted and any(known["proof"].get(kind) for kind in _LOST_AT_REBOOT):
-            difference = "the host was rebooted"
+    for name in () if reason else wanted:
+        difference = _compare(receipt, name, wanted[name]) if name in roles else "" if name in optional else MISSING
         if difference:
             differs[name] = difference
     if not reason and not differs:
         _run(restart)
-    print(json.dumps({"reason": reason, "differs": differs, "roles": list(roles)}))
+    launches = {name: known["launch"] for name, known in roles.items()}
+    print(json.dumps({"reason": reason, "differs": differs, "roles": launches}))
 
 
 def write(
-    digest: str,
-    user: str,
-    proofs: Mapping[str, Mapping[str, Any]],
-    restart: Sequence[str] = (),
-    path: str = RECEIPT,
+    roles: Mapping[str, Sequence[Any]], user: str, launch: str, restart: Sequence[str] = (), path: str = RECEIPT
 ) -> None:
-    """Write the receipt of this host, the facts of its roles as they are now; then run the command ``restart``."""
-    roles = {name: {"proof": proof, "facts": observe(proof, user)} for name, proof in proofs.items()}
-    document = {
-        "schema": SCHEMA,
-        "digest": digest,
-        "python": sys.executable,
-        "user": user,
-        "boot_id": _read_boot_id(),
-        "roles": roles,
-    }
-    target = Path(path)
-    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=target.parent)  # 0600
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(document, file)
-    Path(draft).replace(target)
+    """Write the receipt of this host, the facts of its roles as they are now; then run the command ``restart``.
+
+    Args:
+        roles: The digest and the proof of each role. Those of the last receipt keep the launch that played them.
+        user: The login user.
+        launch: The launch that played the others.
+        restart: A command, as words.
+        path: The receipt.
+    """
+    last = _read(path)
+    known = {} if _find_reason(last) else last["roles"]
+    _store(
+        {
+            "schema": SCHEMA,
+            "python": sys.executable,
+            "user": user,
+            "boot_id": _read_boot_id(),
+            "roles": {
+                name: {
+                    "digest": digest,
+                    "launch": known.get(name, {}).get("launch", launch),
+                    "proof": proof,
+                    "facts": observe(proof, user),
+                }
+                for name, (digest, proof) in roles.items()
+            },
+        },
+        path,
+    )
     _run(restart)
 
 
-def remove(path: str = RECEIPT) -> None:
-    """Remove the receipt of this host."""
-    with contextlib.suppress(FileNotFoundError):
-        Path(path).unlink()
+def keep(names: Collection[str], path: str = RECEIPT) -> None:
+    """Remove the other roles from the receipt of this host; without a role, the receipt."""
+    receipt = _read(path)
+    known = {} if _find_reason(receipt) else receipt["roles"]
+    _store(dict(receipt, roles={name: known[name] for name in known if name in names}), path)
 
 
 def observe(proof: Mapping[str, Any], user: str) -> dict[str, str]:
     """Return the facts of one role: what was observed -> its state."""
     home = pwd.getpwnam(user).pw_dir
     facts = {}
-    for pattern in proof.get("files") or ():
+    for one in proof.get("files") or ():
+        pattern, except_lines = (one, "") if isinstance(one, str) else one
         wanted = _expand(pattern, home)
         for path in sorted(glob.glob(wanted)) or [wanted]:  # noqa: PTH207 - the pattern is absolute
-            facts[path] = _describe_file(path)
+            facts[path] = _describe_file(path, except_lines)
     for pattern in proof.get("folders") or ():
         path = _expand(pattern, home)
         facts[f"the files in {path}"] = _describe_folder(path)
@@ -113,14 +133,38 @@ def _read(path: str) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _find_reason(receipt: Mapping[str, Any], digest: str) -> str:
-    """Return why a receipt proves nothing."""
+def _store(receipt: Mapping[str, Any], path: str) -> None:
+    """Write a receipt (0600), or remove it if it has no roles."""
+    target = Path(path)
+    if not receipt["roles"]:
+        with contextlib.suppress(FileNotFoundError):
+            target.unlink()
+        return
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=target.parent)  # 0600
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(receipt, file)
+    Path(draft).replace(target)
+
+
+def _find_reason(receipt: Mapping[str, Any]) -> str:
+    """Return why a receipt cannot be used."""
     if not receipt:
-        return "no launch has completed"
+        return NO_RECEIPT
     if receipt.get("schema") != SCHEMA:
         return f"{RECEIPT} has version {receipt.get('schema')!r}, and this flambe-ansible supports version {SCHEMA}"
-    same = receipt["digest"] == digest and receipt["python"] == sys.executable
-    return "" if same else "the configuration changed"
+    return ""
+
+
+def _compare(receipt: Mapping[str, Any], name: str, digest: str) -> str:
+    """Return how a role differs from its part of a receipt, or ""."""
+    known = receipt["roles"][name]
+    if known["digest"] != digest or receipt["python"] != sys.executable:
+        return CHANGED
+    difference = _find_difference(known["facts"], observe(known["proof"], receipt["user"]))
+    if not difference and receipt["boot_id"] != _read_boot_id():
+        return "the host was rebooted" if any(known["proof"].get(kind) for kind in _LOST_AT_REBOOT) else ""
+    return difference
 
 
 def _find_difference(known: Mapping[str, str], found: Mapping[str, str]) -> str:
@@ -145,8 +189,11 @@ def _expand(pattern: str, home: str) -> str:
     return home + pattern[1:] if pattern == "~" or pattern.startswith("~/") else pattern
 
 
-def _describe_file(path: str) -> str:
-    """Describe a file by its mode, owner, link and content; a link's content is that of its target."""
+def _describe_file(path: str, except_lines: str = "") -> str:
+    """Describe a file by its mode, owner, link and content; a link's content is that of its target.
+
+    Lines that begin with the text ``except_lines`` are left out.
+    """
     try:
         info = os.lstat(path)
         link = str(Path(path).readlink()) if stat.S_ISLNK(info.st_mode) else ""
@@ -155,9 +202,9 @@ def _describe_file(path: str) -> str:
         return "missing"
     except OSError as error:
         return f"unreadable {error.errno}"
-    # The end of a job changes this line of Ray's unit: which start of the head a factory has joined.
-    lasting = b"\n".join(line for line in content.split(b"\n") if not line.startswith(b"# head: "))
-    return f"{info.st_mode:o} {info.st_uid}:{info.st_gid} {link} {hashlib.sha256(lasting).hexdigest()}"
+    if except_lines:
+        content = b"\n".join(line for line in content.split(b"\n") if not line.startswith(except_lines.encode()))
+    return f"{info.st_mode:o} {info.st_uid}:{info.st_gid} {link} {hashlib.sha256(content).hexdigest()}"
 
 
 def _describe_folder(path: str) -> str:

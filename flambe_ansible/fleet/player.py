@@ -41,6 +41,7 @@ class Player:
         variables: Mapping[str, Any] | None = None,
         tags: Sequence[str] = (),
         limit: Sequence[str] = (),
+        skip: Mapping[str, Sequence[str]] | None = None,
         check: bool = False,
         log: Path | None = None,
         absent: Sequence[Host] = (),
@@ -53,6 +54,7 @@ class Player:
             variables: More role variables.
             tags: Run only these parts of it.
             limit: Run it only on these hosts; empty is all.
+            skip: The hosts on which it does not play a role: role -> names.
             check: Only find out what it would change.
             log: The file for its log.
             absent: Members of the cluster that do not answer: they are in the inventory, and nothing runs on them.
@@ -74,7 +76,7 @@ class Player:
                 ),
                 tags=tags,
                 limit=limit,
-                extra_vars=_UNCHECKED,
+                extra_vars={**_UNCHECKED, **({"site_skip": skip} if skip else {})},
                 check=check,
                 observer=observer,
                 log=log or self.new_log(),

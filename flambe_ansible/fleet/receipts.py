@@ -1,8 +1,8 @@
 """Receipts: what a launch left on the hosts, so that the next one plays Ansible only if something differs.
 
-A launch that completed writes a receipt on every host (``fleet/observing.py``). It has a digest of all inputs of the
-roles, and the facts that each role's ``meta/receipt.yml`` names. The next launch compares both, with one command per
-host.
+A launch that completed writes a receipt on every host (``fleet/observing.py``). For each role, it has a digest of what
+the role reads (``fleet/inputs.py``), and the facts that its ``meta/receipt.yml`` names. The next launch compares both,
+with one command per host.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import hashlib
 import json
 import re
 import string
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ import yaml
 from flambe_ansible import paths
 from flambe_ansible.fleet import observing
 from flambe_ansible.fleet.fleet import Fleet
-from flambe_ansible.fleet.player import SITE
-from flambe_ansible.hosts import Host
+from flambe_ansible.fleet.inputs import list_roles, read_inputs, read_yaml
+from flambe_ansible.hosts import Host, Role
 from flambe_ansible.ssh import quote
 
 _PARTS = ("playbooks", "plugins", "roles")
@@ -35,22 +36,41 @@ class Verification:
     """What was found on one host.
 
     Attributes:
-        reason: Why its receipt proves nothing, or "".
+        reason: Why it has no receipt that can be used, or ""; then all roles differ.
         differs: The first difference of each role that differs.
-        roles: The roles of its receipt, in the order of the playbook.
+        roles: The roles of its receipt that a launch still plays on it, each with the id of the launch that did.
     """
 
     reason: str = ""
     differs: Mapping[str, str] = field(default_factory=dict)
-    roles: Sequence[str] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
         """Whether the host is as the last launch left it."""
         return not self.reason and not self.differs
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no launch has completed on the host; it may have the roles that its image has."""
+        return self.reason == observing.NO_RECEIPT or all(read_relations(role).baked for role in self.roles)
+
     def __str__(self) -> str:
-        return self.reason or "; ".join(self.differs.values())
+        return self.reason or "; ".join(self._describe())
+
+    def _describe(self) -> list[str]:
+        """Describe the differences; roles whose variables changed, or that are new, together."""
+        changed, missing = (
+            [role for role, text in self.differs.items() if text == kind]
+            for kind in (observing.CHANGED, observing.MISSING)
+        )
+        facts = [text for text in self.differs.values() if text not in (observing.CHANGED, observing.MISSING)]
+        of = "" if set(changed) == {*self.roles} else f" of {', '.join(changed)}"
+        return [
+            *([f"the configuration{of} changed"] if changed else []),
+            *([f"not set up yet: {', '.join(missing)}"] if missing else []),
+            *dict.fromkeys(facts),
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,59 +81,70 @@ class Receipts:
         fleet: The hosts, connected and probed.
         members: All hosts of the cluster, also those that did not answer.
         variables: The role variables of the launch, without those for one launch only.
+        wanted: The roles that a launch plays, on the orchestrator and on a factory.
         restart: The command that restarts the idle time of a host, or nothing.
     """
 
     fleet: Fleet
     members: Sequence[Host]
     variables: Mapping[str, Any]
+    wanted: Mapping[Role, Sequence[str]]
     restart: Sequence[str] = ()
 
     @functools.cached_property
-    def program(self) -> str:
-        """The program that compares a host with its receipt; the same for all hosts."""
-        return _write_program(f"verify({self._digest!r}, {list(self.restart)!r})")
+    def programs(self) -> Mapping[str, str]:
+        """The programs that compare hosts with their receipts, by host name."""
+        return {host.name: self._write_check(host) for host in self.fleet.hosts}
+
+    def list_wanted(self, host: Host) -> list[str]:
+        """Return the roles that a launch plays on every host like this one, in the order of the playbook."""
+        return [role for role in self.wanted[host.role] if not read_relations(role).optional]
 
     def verify(self) -> dict[str, Verification]:
         """Compare every host with its receipt at once; return what was found by host name.
 
-        Hosts on which :attr:`program` ran with the probe are not asked again.
+        Hosts on which their one of :attr:`programs` ran with the probe are not asked again.
         """
         return self.fleet.on_each(lambda instance: self._verify(instance.data))
 
     def write(self, roles: Mapping[str, Sequence[str]]) -> None:
-        """Write the receipts of hosts: name -> the roles that were played on it, in their order."""
-        found = {
-            role: find_proof(role, self.variables) for role in {one for played in roles.values() for one in played}
-        }
+        """Write the receipts of hosts: name -> its roles, in their order; this launch played those that are new in it."""
+        launch = uuid.uuid4().hex[:12]
+        proofs = {role: find_proof(role, self.variables) for role in {one for named in roles.values() for one in named}}
 
         def write_on(host: Host) -> None:
             if host.name in roles:
-                proofs = {role: found[role] for role in roles[host.name]}
-                self._call(
-                    host, f"write({self._digest!r}, {self.fleet.username!r}, {proofs!r}, {list(self.restart)!r})"
-                )
+                entries = {role: [self._digest(role, host), proofs[role]] for role in roles[host.name]}
+                self._call(host, f"write({entries!r}, {self.fleet.username!r}, {launch!r}, {list(self.restart)!r})")
 
         self.fleet.on_each(lambda instance: write_on(instance.data))
 
-    def remove(self, names: Sequence[str] = ()) -> None:
-        """Remove the receipts of these hosts (empty: of all): what comes next changes them."""
+    def keep(self, roles: Mapping[str, Collection[str]]) -> None:
+        """Remove everything from the receipts of hosts but these roles: what comes next changes the others."""
 
-        def remove_from(host: Host) -> None:
-            if not names or host.name in names:
-                self._call(host, "remove()")
+        def keep_on(host: Host) -> None:
+            if host.name in roles:
+                self._call(host, f"keep({sorted(roles[host.name])!r})")
 
-        self.fleet.on_each(lambda instance: remove_from(instance.data))
+        self.fleet.on_each(lambda instance: keep_on(instance.data))
 
     def _verify(self, host: Host) -> Verification:
-        answer = self.fleet.connections.take_output(host, self.program)
+        program = self.programs[host.name]
+        answer = self.fleet.connections.take_output(host, program)
         if answer is None:
-            answer = self._run(host, self.program, check=False)
+            answer = self._run(host, program, check=False)
         try:
             document = json.loads(answer.strip().rpartition("\n")[2])
         except ValueError:
-            return Verification(reason="its receipt could not be read")
-        return Verification(reason=document["reason"], differs=document["differs"], roles=tuple(document["roles"]))
+            document = {"reason": "its receipt could not be read", "differs": {}, "roles": {}}
+        if document["reason"]:
+            document["differs"] = dict.fromkeys(self.list_wanted(host), document["reason"])
+        return Verification(reason=document["reason"], differs=document["differs"], roles=document["roles"])
+
+    def _write_check(self, host: Host) -> str:
+        wanted = {role: self._digest(role, host) for role in self.wanted[host.role]}
+        optional = sorted({*wanted} - {*self.list_wanted(host)})
+        return _write_program(f"verify({wanted!r}, {optional!r}, {list(self.restart)!r})")
 
     def _call(self, host: Host, call: str) -> None:
         self._run(host, _write_program(call))
@@ -123,20 +154,25 @@ class Receipts:
         argv = ["sudo", "-n", python, "-I", "-"]
         return self.fleet.connections.run(host, quote(argv), input=program, check=check).stdout
 
+    def _digest(self, role: str, host: Host) -> str:
+        """Return the digest of everything that a role reads on a host, except the host's Python."""
+        own = {} if read_relations(role).baked else read_inputs(role).describe(host)
+        return _hash([self._common[role], own])
+
     @functools.cached_property
-    def _digest(self) -> str:
-        """The digest of everything that the roles depend on, except the Python of each host."""
-        members = [
-            [one.name, one.role, one.private_ip, one.private_port, one.instance_id, one.key_alias]
-            for one in self.members
-        ]
-        document = {
-            "code": _digest_code(),
-            "username": self.fleet.username,
-            "members": members,
-            "variables": with_content(self.variables),
-        }
-        return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()
+    def _common(self) -> Mapping[str, str]:
+        """The digest of what each role reads on all hosts."""
+        variables = with_content(self.variables)
+        members = [_identify(one) for one in self.members]
+        head = [_identify(one) for one in self.members if one.role is Role.ORCHESTRATOR]
+        start = [_digest_code(), self.fleet.username]
+
+        def digest(role: str) -> str:
+            inputs = read_inputs(role)
+            hosts = [] if read_relations(role).baked else [inputs.head and head, inputs.members and members]
+            return _hash([start, {name: one for name, one in variables.items() if name in inputs.names}, hosts])
+
+        return {role: digest(role) for role in list_roles()}
 
 
 def find_proof(role: str, variables: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -151,19 +187,21 @@ def find_proof(role: str, variables: Mapping[str, Any]) -> dict[str, list[Any]]:
         names = [name for _, name, _, _ in string.Formatter().parse(text) if name]
         return [text.format_map(values)] if all(values[name] for name in names) else []
 
-    def fill_each(one: str | list[str]) -> list[Any]:
+    def fill_each(one: str | list[str] | dict[str, str]) -> list[Any]:
+        if isinstance(one, dict):
+            return [[path, one["except_lines"]] for path in fill(one["path"])]
         return fill(one) if isinstance(one, str) else [[word for text in one for word in fill(text)]]
 
     return {
         kind: [filled for one in wanted for filled in fill_each(one)]
-        for kind, wanted in _read(folder / "meta" / "receipt.yml").items()
+        for kind, wanted in read_yaml(folder / "meta" / "receipt.yml").items()
         if kind in _PROOFS
     }
 
 
 def read_defaults(role: str) -> dict[str, Any]:
     """Return the defaults of a role, as if no variable to which they fall back were set."""
-    defaults = _read(paths.collection() / "roles" / role / "defaults" / "main.yml")
+    defaults = read_yaml(paths.collection() / "roles" / role / "defaults" / "main.yml")
     return {name: _read_fallback(value) for name, value in defaults.items()}
 
 
@@ -178,33 +216,28 @@ def _read_fallback(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Relations:
-    """What has to be played together with a role.
+    """How a role relates to other roles, hosts and images.
 
     Attributes:
         affects: The later roles that it affects.
         together: When it needs all hosts.
         needs: A variable without which it has nothing to do, or "".
+        optional: Whether some hosts have nothing to do for it.
+        baked: Whether its result is part of a baked image: it depends on no address and no name of a host.
     """
 
     affects: Sequence[str] = ()
     together: str = ""
     needs: str = ""
-
-
-def read_relations(role: str) -> Relations:
-    """Read the relations of a role from its ``meta/receipt.yml``."""
-    document = _read(paths.collection() / "roles" / role / "meta" / "receipt.yml")
-    return Relations(
-        affects=document.get("affects", ()), together=document.get("together", ""), needs=document.get("needs", "")
-    )
+    optional: bool = False
+    baked: bool = False
 
 
 @functools.cache
-def list_roles() -> list[str]:
-    """Return the roles of the playbook that a launch plays, in its order."""
-    [play] = _read(paths.collection() / "playbooks" / SITE)
-    names = [task.get("ansible.builtin.import_role", {}).get("name", "") for task in play["tasks"]]
-    return [name.rpartition(".")[2] for name in names if name]
+def read_relations(role: str) -> Relations:
+    """Read the relations of a role from its ``meta/receipt.yml``."""
+    document = read_yaml(paths.collection() / "roles" / role / "meta" / "receipt.yml")
+    return Relations(**{one.name: document[one.name] for one in fields(Relations) if one.name in document})
 
 
 def _write_program(call: str) -> str:
@@ -217,11 +250,6 @@ def _read_text(path: Path) -> str:
 
 
 @functools.cache
-def _read(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())
-
-
-@functools.cache
 def _digest_code() -> str:
     """Return the digest of the collection's playbooks, plugins and roles."""
     digest = hashlib.sha256()
@@ -231,6 +259,14 @@ def _digest_code() -> str:
             if path.is_file() and "__pycache__" not in path.parts:
                 digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def _identify(host: Host) -> list[Any]:
+    return [host.name, host.role, host.private_ip, host.private_port, host.instance_id, host.key_alias]
+
+
+def _hash(document: Any) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def with_content(value: Any) -> Any:

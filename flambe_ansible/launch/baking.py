@@ -10,11 +10,12 @@ from pathlib import Path
 from flambe_ansible.fleet import cleaning, containers
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.player import SITE, Player
-from flambe_ansible.fleet.receipts import with_content
-from flambe_ansible.hosts import Host
+from flambe_ansible.fleet.receipts import read_relations, with_content
+from flambe_ansible.hosts import Host, Role
 from flambe_ansible.jobs.jobs import SUBMIT_PLAYBOOK
 from flambe_ansible.jobs.sites import tensorboard_variables
 from flambe_ansible.launch import gpus
+from flambe_ansible.launch.verifying import make_receipts
 from flambe_ansible.pythons import find_uv
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.ssh import quote
@@ -78,6 +79,13 @@ def prepare(player: Player, runtime: Runtime) -> None:
     if runtime.jobs:
         variables = {**tensorboard_variables("results", expose=False), "tensorboard_uv_src": find_uv()}
         player.play(SUBMIT_PLAYBOOK, tags=show, variables=variables)
+
+
+def seal(player: Player, runtime: Runtime) -> None:
+    """Write receipts of the roles whose results an image keeps: launches do not play them on its hosts."""
+    receipts = make_receipts(player, runtime)
+    baked = [role for role in receipts.wanted[Role.FACTORY] if read_relations(role).baked]
+    receipts.write({host.name: baked for host in player.fleet.hosts})
 
 
 def clean(fleet: Fleet) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,23 +14,23 @@ from flambe_ansible.errors import ClusterBusyError, ClusterError, PlaybookError
 from flambe_ansible.fleet import containers
 from flambe_ansible.fleet.access import Limits
 from flambe_ansible.fleet.fleet import Fleet
-from flambe_ansible.fleet.idle import IdleOptions, restart_command
+from flambe_ansible.fleet.idle import IdleOptions
+from flambe_ansible.fleet.inputs import list_roles
 from flambe_ansible.fleet.player import SITE, Player
-from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles
+from flambe_ansible.fleet.receipts import Receipts
 from flambe_ansible.gpus import HostGpus, add_variables
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.sites import listen_address
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.launch import gpus
-from flambe_ansible.launch.verifying import Selection, inspect, list_needed
+from flambe_ansible.launch.verifying import inspect, make_receipts, select_all
 from flambe_ansible.playbooks import HostResult, count_rounds
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from flambe_ansible.ssh import Connections
 from flambe_ansible.ssh.parallel import join
 
-ONE_TIME = ("setup_cmds_rerun", "ray_node_rotate_token")  # variables of one launch; receipts do not depend on them
 PROTECTED = "protected"  # the failed step of a module that refuses a change because Ray runs
 
 
@@ -187,16 +187,16 @@ def protect(
 ) -> None:
     """Refuse a launch that would end a running job; the roles that may do so are played in check mode.
 
-    Nothing is played if the launch will not play anything either: no host differs, and not ``play_all``.
+    Nothing is played if the launch will not play such a role either: none differs on a host, and not ``play_all``.
 
     Raises:
         ClusterBusyError: Ray would be restarted, or its runtime changed, on a host on which it runs.
         PlaybookError: The check failed.
     """
-    if not play_all and inspect(_make_receipts(player), runtime).unchanged:
+    tags = [*runtime.install_tags, *([runtime.ray.tag] if runtime.ray else [])]
+    if not play_all and not {*tags} & {*inspect(make_receipts(player, runtime), runtime).select().roles}:
         return
     name = job.name or job.id
-    tags = [*runtime.install_tags, *([runtime.ray.tag] if runtime.ray else [])]
     player.fleet.observer(events.Notice(message=f"{name} is {job.state}; checking that this launch does not end it"))
     quiet = replace(player, fleet=replace(player.fleet, observer=events.ignore))
     try:
@@ -248,7 +248,8 @@ def converge(
     def passed() -> float:
         return time.monotonic() - started
 
-    fleet, receipts = player.fleet, _make_receipts(player, unreached)
+    absent = [one.host for one in unreached]
+    fleet, receipts = player.fleet, make_receipts(player, runtime, absent=absent)
     result = partial(
         LaunchResult,
         created=tuple(host.name for host in receipts.members if host.name in created),
@@ -260,12 +261,17 @@ def converge(
         played = {host.name: HostResult(host=host.name) for host in fleet.hosts}
         hosts, failed = tuple(fleet.hosts), list(unreached)
         return result(hosts=hosts, failed=tuple(failed), playbook=played, ray=found.nodes, seconds=passed(), log=None)
-    log, absent = player.new_log(), [one.host for one in unreached]
-    chosen = Selection() if play_all else found.select()
-    has_gpus = gpus.may_exist(fleet.gpus, fleet.hosts)
-    roles = chosen.roles or list_needed(runtime, receipts.variables, has_gpus=has_gpus)
-    receipts.remove(chosen.hosts)
-    played = player.play(log=log, tags=roles, limit=chosen.hosts, absent=absent, required=[fleet.head.name])
+    log, chosen = player.new_log(), select_all(receipts) if play_all else found.select()
+    kept = {name: {*found.hosts[name].roles} - {*roles} for name, roles in chosen.by_host.items()}
+    receipts.keep(kept)
+    played = player.play(
+        log=log,
+        tags=chosen.roles,
+        limit=[] if len(chosen.by_host) == len(fleet.hosts) else list(chosen.by_host),
+        skip=chosen.skipped,
+        absent=absent,
+        required=[fleet.head.name],
+    )
     failed = [*unreached, *_list_failed(fleet.hosts, played, log=log)]
     ready = keep_ready(fleet.hosts, failed)
     nodes = None
@@ -275,28 +281,22 @@ def converge(
         failed += lost
         ready = keep_ready(ready, failed)
     receipts.write(
-        {host.name: _list_roles(found.hosts[host.name], played[host.name]) for host in ready if host.name in played}
+        {host.name: _list_roles(kept[host.name], played[host.name]) for host in ready if host.name in played}
     )
     played = {host.name: played.get(host.name, HostResult(host=host.name)) for host in fleet.hosts}
     failed.sort(key=lambda one: one.host.index)
     return result(hosts=tuple(ready), failed=tuple(failed), playbook=played, ray=nodes, seconds=passed(), log=log)
 
 
-def write_check(player: Player) -> str:
-    """Return the program that compares a host with its receipt; see ``Connections.probe_each``."""
-    return _make_receipts(player).program
+def write_checks(player: Player, runtime: Runtime) -> Mapping[str, str]:
+    """Return the programs that compare hosts with their receipts, by host name; see ``Connections.probe_each``."""
+    return make_receipts(player, runtime).programs
 
 
-def _make_receipts(player: Player, unreached: Sequence[FailedHost] = ()) -> Receipts:
-    members = sorted([*player.fleet.hosts, *(one.host for one in unreached)], key=lambda host: host.order)
-    lasting = {name: value for name, value in player.variables().items() if name not in ONE_TIME}
-    return Receipts(fleet=player.fleet, members=members, variables=lasting, restart=restart_command(lasting))
-
-
-def _list_roles(found: Verification, played: HostResult) -> list[str]:
-    """List the roles that a host has after a playbook: those of its receipt, and those played."""
+def _list_roles(kept: Collection[str], played: HostResult) -> list[str]:
+    """List the roles that a host has after a playbook: those kept in its receipt, and those played."""
     played_now = {name for name, one in played.roles.items() if one.status is not events.Status.SKIPPED}
-    return [role for role in list_roles() if role in played_now or (not found.reason and role in found.roles)]
+    return [role for role in list_roles() if role in played_now or role in kept]
 
 
 def keep_ready(hosts: Sequence[Host], failed: Sequence[FailedHost]) -> list[Host]:

@@ -1,31 +1,51 @@
 """What a launch finds on the hosts before it changes anything, and which roles it has to play on which hosts.
 
-Without a valid receipt on every host, all roles are played on all hosts. Otherwise only the roles that differ are, and
-those that depend on them, on the hosts that differ. The ``meta/receipt.yml`` of a role names what else belongs to it:
-``affects`` lists the roles that are played after it, and ``together`` says when all hosts are needed: ``always``, or
-``with_head`` if the orchestrator differs. ``needs`` names the variable without which a role has nothing to do.
+Only the roles that differ are played, and those that depend on them, on the hosts that differ; a new host differs in
+all roles. The ``meta/receipt.yml`` of a role names what else belongs to it: ``affects`` lists the roles that are played
+after it, and ``together`` says when all hosts are needed: ``always``, or ``with_head`` if the orchestrator differs.
+``needs`` names the variable without which a role has nothing to do, and ``optional`` roles are not on every host.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flambe_ansible import events
-from flambe_ansible.fleet.receipts import Receipts, Verification, list_roles, read_relations
+from flambe_ansible.fleet.idle import restart_command
+from flambe_ansible.fleet.inputs import list_roles, plays_once, read_inputs
+from flambe_ansible.fleet.player import Player
+from flambe_ansible.fleet.receipts import Receipts, Verification, read_relations
+from flambe_ansible.hosts import Host, Role
 from flambe_ansible.launch import gpus
 from flambe_ansible.runtimes import ROLES, Runtime
 from flambe_ansible.runtimes.ray_service import RayNodes
 
+ONE_TIME = ("setup_cmds_rerun", "ray_node_rotate_token")  # variables of one launch; receipts do not depend on them
+_MOST_NAMES = 3  # of hosts, in a notice
+
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What to play: roles, and names of hosts; empty is all."""
+    """What to play: the roles of each host, by its name, in the order of the playbook; only hosts with roles."""
 
-    roles: Sequence[str] = ()
-    hosts: Sequence[str] = ()
+    by_host: Mapping[str, Sequence[str]]
+
+    @property
+    def roles(self) -> list[str]:
+        """All roles, in the order of the playbook."""
+        chosen = {role for roles in self.by_host.values() for role in roles}
+        return [role for role in list_roles() if role in chosen]
+
+    @property
+    def skipped(self) -> dict[str, list[str]]:
+        """The hosts on which a role is not played, although it is on others: role -> names."""
+        shared = [role for role in self.roles if not plays_once(role)]
+        found = {role: [name for name, roles in self.by_host.items() if role not in roles] for role in shared}
+        return {role: names for role, names in found.items() if names}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,38 +68,69 @@ class Findings:
         return all(one.holds for one in self.hosts.values())
 
     def select(self) -> Selection:
-        """Choose the roles and the hosts that have to be played."""
-        differing = {name for name, one in self.hosts.items() if not one.holds}
-        if not differing or any(one.reason for one in self.hosts.values()):
-            return Selection()
-        relations = {role: read_relations(role) for role in list_roles()}
-        chosen = {role for one in self.hosts.values() for role in one.differs}
-        present = {role for one in self.hosts.values() for role in one.roles} | chosen
-        for role, relation in relations.items():  # in the order of the playbook; a role affects only later ones
-            if role in chosen:
-                chosen |= {*relation.affects} & present
-        together = {relations[role].together for role in chosen}
-        alone = "always" not in together and not ("with_head" in together and self.head in differing)
+        """Choose the roles that have to be played on each host."""
+        chosen = {name: {*one.differs} for name, one in self.hosts.items()}
+        before: dict[str, set[str]] = {}
+        while chosen != before:
+            before = deepcopy(chosen)
+            for role in list_roles():
+                self._extend(chosen, role)
         return Selection(
-            roles=[role for role in relations if role in chosen],
-            hosts=[name for name in self.hosts if name in differing] if alone else [],
+            by_host={name: [role for role in list_roles() if role in roles] for name, roles in chosen.items() if roles}
         )
 
+    def _extend(self, chosen: Mapping[str, set[str]], role: str) -> None:
+        """Add to what is chosen the other hosts that a role needs, and the roles that it affects."""
+        if not any(role in roles for roles in chosen.values()):
+            return
+        relations = read_relations(role)
+        on_all = relations.together == "always" or (relations.together == "with_head" and bool(chosen[self.head]))
+        for name, roles in chosen.items():
+            if self._has(name, role) and (on_all or (roles and read_inputs(role).shares)):
+                roles.add(role)
+            if role in roles:
+                roles |= {one for one in relations.affects if self._has(name, one)}
 
-def list_needed(runtime: Runtime, variables: Mapping[str, Any], *, has_gpus: bool = True) -> list[str]:
-    """Return the roles that a launch plays on new hosts, in the order of the playbook.
+    def _has(self, name: str, role: str) -> bool:
+        return role in self.hosts[name].roles or role in self.hosts[name].differs
+
+
+def make_receipts(player: Player, runtime: Runtime, *, absent: Sequence[Host] = ()) -> Receipts:
+    """Return the receipts of a cluster; ``absent`` are its hosts that did not answer."""
+    variables = {name: value for name, value in player.variables().items() if name not in ONE_TIME}
+    return Receipts(
+        fleet=player.fleet,
+        members=sorted([*player.fleet.hosts, *absent], key=lambda host: host.order),
+        variables=variables,
+        wanted={role: list_needed(runtime, variables, on=role) for role in Role},
+        restart=restart_command(variables),
+    )
+
+
+def list_needed(runtime: Runtime, variables: Mapping[str, Any], *, on: Role = Role.ORCHESTRATOR) -> list[str]:
+    """Return the roles that a launch plays on new hosts of a cluster's role, in the order of the playbook.
 
     Others have nothing to do with this runtime, these variables and these hosts; each of their tasks would cost a
     process per host.
     """
-    needs = {role: read_relations(role).needs for role in list_roles()}
     return [
         role
-        for role, variable in needs.items()
+        for role in list_roles()
         if (role not in ROLES or role in runtime.roles)
-        and (not variable or variables.get(variable))
-        and (has_gpus or role != gpus.ROLE)
+        and (not read_relations(role).needs or variables.get(read_relations(role).needs))
+        and (on is Role.ORCHESTRATOR or not plays_once(role))
     ]
+
+
+def select_all(receipts: Receipts) -> Selection:
+    """Choose all roles on all hosts."""
+    return Selection(by_host={host.name: _list_all(receipts, host) for host in receipts.fleet.hosts})
+
+
+def _list_all(receipts: Receipts, host: Host) -> list[str]:
+    """Return the roles that are played on a new host; that for GPUs if it may have some."""
+    has_gpus = gpus.may_exist(receipts.fleet.gpus, [host])
+    return [role for role in receipts.wanted[host.role] if role != gpus.ROLE or has_gpus]
 
 
 def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer = events.ignore) -> Findings:
@@ -87,29 +138,54 @@ def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer =
     fleet, started = receipts.fleet, time.monotonic()
     for host in fleet.hosts:
         observer(events.StepEvent(host=host.name, step="verify", status=events.Status.RUNNING))
-    found = Findings(hosts=_add_gpus(receipts, receipts.verify()), head=fleet.head.name)
+    found = Findings(hosts=_compare_launches(_add_gpus(receipts, receipts.verify())), head=fleet.head.name)
     seconds = time.monotonic() - started
     for name in found.hosts:
         observer(events.StepEvent(host=name, step="verify", status=events.Status.OK, seconds=seconds))
     if runtime.ray and found.unchanged:
         nodes = runtime.ray.ask(fleet.connections, fleet.head)
         found = _mark(replace(found, nodes=nodes), _find_differences(receipts, nodes), runtime.ray.tag)
-    for name, one in found.hosts.items():
-        if one.differs:
-            observer(events.Notice(message=f"{name}: {one}"))
-    for reason in sorted({one.reason for one in found.hosts.values() if one.reason and one.roles}):
-        observer(events.Notice(message=f"all roles are played: {reason}"))
+    for message in describe(found.hosts):
+        observer(events.Notice(message=message))
     return found
+
+
+def describe(found: Mapping[str, Verification]) -> list[str]:
+    """Describe how hosts differ, one line for each kind; new hosts are left out."""
+    named: dict[str, list[str]] = {}
+    for name, one in found.items():
+        if not one.holds and not one.is_new:
+            named.setdefault(str(one), []).append(name)
+    return [f"{_name_hosts(names, of=len(found))}: {text}" for text, names in named.items()]
+
+
+def _name_hosts(names: Sequence[str], *, of: int) -> str:
+    if len(names) == of > 1:
+        return "all hosts"
+    return ", ".join(names) if len(names) <= _MOST_NAMES else f"{names[0]} and {len(names) - 1} other hosts"
 
 
 def _add_gpus(receipts: Receipts, found: Mapping[str, Verification]) -> dict[str, Verification]:
     """Add what nvidia-smi reports: hosts whose GPUs do not work, or are new, differ in the role for them."""
 
-    def add(name: str, one: Verification) -> Verification:
-        reason = gpus.find_reason(receipts.fleet.gpus.get(name), one.roles, receipts.variables)
-        return replace(one, differs={**one.differs, gpus.ROLE: reason}) if reason and not one.reason else one
+    def add(host: Host, one: Verification) -> Verification:
+        if one.reason:
+            return replace(one, differs=dict.fromkeys(_list_all(receipts, host), one.reason))
+        reason = gpus.find_reason(receipts.fleet.gpus.get(host.name), one.roles, receipts.variables)
+        return replace(one, differs={**one.differs, gpus.ROLE: reason}) if reason else one
 
-    return {name: add(name, one) for name, one in found.items()}
+    return {host.name: add(host, found[host.name]) for host in receipts.fleet.hosts}
+
+
+def _compare_launches(found: Mapping[str, Verification]) -> dict[str, Verification]:
+    """Mark roles that are always played on all hosts together, if several launches or images played them."""
+    marked = dict(found)
+    for role in list_roles():
+        launches = {one.roles[role] for one in found.values() if role in one.roles}
+        if read_relations(role).together == "always" and len(launches) > 1:
+            reason = f"the hosts did not get {role} at once"
+            marked = {name: replace(one, differs={role: reason, **one.differs}) for name, one in marked.items()}
+    return marked
 
 
 def _find_differences(receipts: Receipts, nodes: RayNodes) -> dict[str, str]:

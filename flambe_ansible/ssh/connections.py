@@ -6,7 +6,7 @@ import contextlib
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -59,18 +59,18 @@ class Connections(Links):
         hosts: Sequence[Host],
         *,
         machines: Sequence[str] = probing.MACHINES,
-        program: str = "",
+        programs: Mapping[str, str] | None = None,
         observer: Observer = ignore,
     ) -> dict[str, HostError]:
         """Read the facts as :meth:`probe`, but go on if some hosts fail; return their errors by host name.
 
-        The same command runs a Python ``program`` as root; :meth:`take_output` returns what it printed.
+        The same command runs a Python program as root, which ``programs`` has by host name; :meth:`take_output` returns
+        what it printed.
         """
-        script = probing.write_script(program)
 
         def probe_host(host: Host) -> Probe | HostError:
             try:
-                return self._probe_host(host, machines, observer, script=script, program=program)
+                return self._probe_host(host, machines, observer, program=(programs or {}).get(host.name, ""))
             except HostError as e:
                 return e
 
@@ -83,13 +83,11 @@ class Connections(Links):
         known, output = self._outputs.pop(host.name, ("", ""))
         return output if known == program else None
 
-    def _probe_host(
-        self, host: Host, machines: Sequence[str], observer: Observer, *, script: str, program: str
-    ) -> Probe:
+    def _probe_host(self, host: Host, machines: Sequence[str], observer: Observer, *, program: str) -> Probe:
         limit = probing.CLOUD_INIT_SECONDS + self.answer.seconds
         waits = f"{host.name}: waiting for its cloud-init and its facts (limit {limit:g} s)"
         with waiting.announce_delay(self.observer, waits):
-            answer = self.run(host, "exec sh -s", input=script, timeout=limit)
+            answer = self.run(host, "exec sh -s", input=probing.write_script(program), timeout=limit)
         self._outputs[host.name] = program, probing.read_program_output(answer.stdout)
         probe = probing.parse(answer.stdout)
         if probe.cloud_init in ("error", "unfinished"):

@@ -18,7 +18,7 @@ from flambe_ansible import SSHCluster
 from flambe_ansible.cli.render.board import Board
 from flambe_ansible.events import Status, StepEvent
 from flambe_ansible.fleet import player
-from flambe_ansible.fleet.receipts import list_roles
+from flambe_ansible.fleet.inputs import list_roles
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.inventory import as_json
 from flambe_ansible.playbook_events import HostResult, RoleResult
