@@ -35,7 +35,8 @@ _OTHERS = frozenset(
     }
 )
 _SHARING = frozenset({"run_once", "delegate_to", "delegate_facts"})  # keywords of tasks
-_HEAD = "site_orchestrators"  # a variable of the playbook: a list of the orchestrator alone
+# Variables of the playbook: a list of the orchestrator alone; whether a run plays a role on a host, which is no input.
+_HEAD, _CHOICE = "site_orchestrators", "site_plays"
 _HOST = "inventory_hostname"
 _FOLDERS = ("defaults", "vars", "tasks", "handlers", "templates")
 _WORD = re.compile(r"hostvars\[\w+\]|[A-Za-z_]\w*")
@@ -113,7 +114,7 @@ def _follow(names: Iterable[str]) -> frozenset[str]:
         if name not in found:
             found.add(name)
             waiting += _HOSTVARS.findall(name)
-            waiting += () if name == _HEAD else _read_definitions().get(name, ())
+            waiting += () if name in (_HEAD, _CHOICE) else _read_definitions().get(name, ())
     return frozenset(found)
 
 

@@ -28,6 +28,7 @@ from flambe_ansible.hosts import Host, Role
 from flambe_ansible.ssh import quote
 
 _PARTS = ("playbooks", "plugins", "roles")
+APART = "not set up on all hosts at once"
 _PROOFS = ("files", "folders", "units", "checks", "boot")
 
 
@@ -53,23 +54,23 @@ class Verification:
     @property
     def is_new(self) -> bool:
         """Whether no launch has completed on the host; it may have the roles that its image has."""
-        return self.reason == observing.NO_RECEIPT or all(read_relations(role).baked for role in self.roles)
+        if self.reason:
+            return self.reason == observing.NO_RECEIPT
+        return all(read_relations(role).baked for role in self.roles)
 
     def __str__(self) -> str:
         return self.reason or "; ".join(self._describe())
 
     def _describe(self) -> list[str]:
-        """Describe the differences; roles whose variables changed, or that are new, together."""
-        changed, missing = (
-            [role for role, text in self.differs.items() if text == kind]
-            for kind in (observing.CHANGED, observing.MISSING)
-        )
-        facts = [text for text in self.differs.values() if text not in (observing.CHANGED, observing.MISSING)]
+        """Describe the differences: the roles of each kind, then the facts."""
+        kinds = (observing.CHANGED, observing.MISSING, APART)
+        changed, missing, apart = ([role for role, text in self.differs.items() if text == kind] for kind in kinds)
         of = "" if set(changed) == {*self.roles} else f" of {', '.join(changed)}"
         return [
             *([f"the configuration{of} changed"] if changed else []),
-            *([f"not set up yet: {', '.join(missing)}"] if missing else []),
-            *dict.fromkeys(facts),
+            *([f"{observing.MISSING}: {', '.join(missing)}"] if missing else []),
+            *([f"{APART}: {', '.join(apart)}"] if apart else []),
+            *dict.fromkeys(text for text in self.differs.values() if text not in kinds),
         ]
 
 
@@ -108,7 +109,7 @@ class Receipts:
         return self.fleet.on_each(lambda instance: self._verify(instance.data))
 
     def write(self, roles: Mapping[str, Sequence[str]]) -> None:
-        """Write the receipts of hosts: name -> its roles, in their order; this launch played those that are new in it."""
+        """Write the receipts of hosts: name -> its roles, in their order; those that are new in it were played now."""
         launch = uuid.uuid4().hex[:12]
         proofs = {role: find_proof(role, self.variables) for role in {one for named in roles.values() for one in named}}
 

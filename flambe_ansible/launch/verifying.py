@@ -18,7 +18,7 @@ from flambe_ansible import events
 from flambe_ansible.fleet.idle import restart_command
 from flambe_ansible.fleet.inputs import list_roles, plays_once, read_inputs
 from flambe_ansible.fleet.player import Player
-from flambe_ansible.fleet.receipts import Receipts, Verification, read_relations
+from flambe_ansible.fleet.receipts import APART, Receipts, Verification, read_relations
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.launch import gpus
 from flambe_ansible.runtimes import ROLES, Runtime
@@ -179,13 +179,10 @@ def _add_gpus(receipts: Receipts, found: Mapping[str, Verification]) -> dict[str
 
 def _compare_launches(found: Mapping[str, Verification]) -> dict[str, Verification]:
     """Mark roles that are always played on all hosts together, if several launches or images played them."""
-    marked = dict(found)
-    for role in list_roles():
-        launches = {one.roles[role] for one in found.values() if role in one.roles}
-        if read_relations(role).together == "always" and len(launches) > 1:
-            reason = f"the hosts did not get {role} at once"
-            marked = {name: replace(one, differs={role: reason, **one.differs}) for name, one in marked.items()}
-    return marked
+    together = [role for role in list_roles() if read_relations(role).together == "always"]
+    launches = {role: {one.roles[role] for one in found.values() if role in one.roles} for role in together}
+    apart = dict.fromkeys((role for role in together if len(launches[role]) > 1), APART)
+    return {name: replace(one, differs={**apart, **one.differs}) for name, one in found.items()}
 
 
 def _find_differences(receipts: Receipts, nodes: RayNodes) -> dict[str, str]:

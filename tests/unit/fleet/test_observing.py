@@ -17,7 +17,10 @@ import pytest
 from flambe_ansible.fleet import observing
 
 Verify = Callable[..., dict[str, Any]]
-ROLES = ["first", "second", "third"]
+USER = getpass.getuser()
+WANTED = {"first": "d1", "second": "d2", "third": "d3"}
+LAUNCHES = dict.fromkeys(WANTED, "l1")
+REBOOTS = ["d3", {"boot": ["rerun"]}]
 SYSTEMCTL = """#!/bin/sh
 echo Id=my.service
 echo LoadState=loaded
@@ -37,7 +40,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for script in (systemctl, check):
         script.chmod(0o755)
     (tmp_path / "state").write_text("active")
-    (tmp_path / "one.conf").write_text("a = 1\n")
+    for name in ("one.conf", "two.conf"):
+        (tmp_path / name).write_text("a = 1\n")
     (tmp_path / "venv/ray").mkdir(parents=True)
     (tmp_path / "venv/ray/node.py").write_text("x = 1\n")
     (tmp_path / "boot_id").write_text("first\n")
@@ -50,17 +54,16 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def verify(host: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
     """Write a receipt; return the function that verifies it."""
     proof = {
-        "files": [f"{host}/one.conf", f"{host}/absent", f"{host}/*.d"],
+        "files": [[f"{host}/one.conf", "# head: "], f"{host}/absent", f"{host}/*.d", f"{host}/two.conf"],
         "folders": [f"{host}/venv"],
         "units": ["my.service"],
         "checks": [[f"{host}/check", "now"]],
     }
     path = str(host / "lib/receipt.json")
-    proofs = {"first": {}, "second": proof, "third": {"boot": ["rerun"]}}
-    observing.write("d1", getpass.getuser(), proofs, path=path)
+    observing.write({"first": ["d1", {}], "second": ["d2", proof], "third": REBOOTS}, USER, "l1", path=path)
 
-    def run(digest: str = "d1") -> dict[str, Any]:
-        observing.verify(digest, path=path)
+    def run(wanted: dict[str, str] | None = None, **options: Any) -> dict[str, Any]:
+        observing.verify(WANTED if wanted is None else wanted, path=path, **options)
         answer: dict[str, Any] = json.loads(capsys.readouterr().out)
         return answer
 
@@ -68,7 +71,7 @@ def verify(host: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
 
 
 def test_an_unchanged_host_holds(verify: Verify) -> None:
-    assert verify() == {"reason": "", "differs": {}, "roles": ROLES}
+    assert verify() == {"reason": "", "differs": {}, "roles": LAUNCHES}
 
 
 @pytest.mark.parametrize(
@@ -96,10 +99,11 @@ def test_a_difference_is_named(verify: Verify, host: Path, command: str, differe
     assert answer["differs"]["second"].endswith(difference.format(host=host))
 
 
-def test_the_start_of_the_head_is_no_difference(verify: Verify, host: Path) -> None:
-    """The end of a job restarts Ray, and changes this line of the factories' units."""
+def test_lines_that_a_role_excepts_are_no_difference(verify: Verify, host: Path) -> None:
     assert os.system(f"cd '{host}' && echo '# head: 5405f8ee' >> one.conf") == 0
     assert verify()["differs"] == {}
+    assert os.system(f"cd '{host}' && echo '# head: 5405f8ee' >> two.conf") == 0
+    assert verify()["differs"] == {"second": f"{host}/two.conf changed"}
 
 
 def test_byte_code_is_no_difference(verify: Verify, host: Path) -> None:
@@ -113,41 +117,76 @@ def test_after_a_reboot_roles_with_units_and_checks_differ(verify: Verify, host:
     assert verify() == {
         "reason": "",
         "differs": dict.fromkeys(["second", "third"], "the host was rebooted"),
-        "roles": ROLES,
+        "roles": LAUNCHES,
     }
 
 
-def test_a_receipt_that_proves_nothing(verify: Verify, host: Path) -> None:
-    assert verify("d2") == {"reason": "the configuration changed", "differs": {}, "roles": ROLES}
+def test_roles_differ_by_their_digests_and_are_independent(verify: Verify) -> None:
+    answer = verify({"first": "d1", "second": "other", "new": "d4", "gpu": "d5"}, optional=["gpu"])
+    assert answer == {
+        "reason": "",
+        "differs": {"second": "the configuration changed", "new": "not set up yet"},
+        "roles": {"first": "l1", "second": "l1"},  # the third is no longer wanted
+    }
+
+
+def test_a_receipt_that_cannot_be_used(verify: Verify, host: Path) -> None:
     receipt = host / "lib/receipt.json"
     assert stat.S_IMODE(receipt.stat().st_mode) == 0o600
     for text in ("", "[]", "{}"):
         receipt.write_text(text)
-        assert verify() == {"reason": "no launch has completed", "differs": {}, "roles": []}
-    receipt.write_text(json.dumps({"schema": 99}))
-    reason = "/var/lib/flambe-cluster/receipt.json has version 99, and this flambe-ansible supports version 2"
-    assert verify() == {"reason": reason, "differs": {}, "roles": []}
+        assert verify() == {"reason": "no launch has completed", "differs": {}, "roles": {}}
+    receipt.write_text(json.dumps({"schema": 2, "digest": "d1", "roles": {"first": {}}}))
+    reason = "/var/lib/flambe-cluster/receipt.json has version 2, and this flambe-ansible supports version 3"
+    assert verify() == {"reason": reason, "differs": {}, "roles": {}}
     for _ in range(2):
-        observing.remove(path=str(receipt))
+        observing.keep([], path=str(receipt))
         assert verify()["reason"] == "no launch has completed"
 
 
-def test_the_idle_time_starts_again_if_nothing_differs(
-    host: Path, verify: Verify, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_roles_that_are_kept_still_hold(verify: Verify, host: Path) -> None:
+    path = host / "lib/receipt.json"
+    observing.keep(["second", "unknown"], path=str(path))
+    assert verify() == {
+        "reason": "",
+        "differs": dict.fromkeys(["first", "third"], "not set up yet"),
+        "roles": {"second": "l1"},
+    }
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    observing.keep([], path=str(path))
+    assert not path.exists()
+    observing.keep(["second"], path=str(path))
+    assert not path.exists()
+
+
+def test_a_role_keeps_the_launch_that_played_it(verify: Verify, host: Path) -> None:
+    path = str(host / "lib/receipt.json")
+    observing.keep(["first"], path=path)
+    (host / "one.conf").write_text("a = 3\n")
+    proof = {"files": [f"{host}/one.conf"]}
+    observing.write({"first": ["d1", proof], "third": REBOOTS}, USER, "l2", path=path)
+    assert verify({"first": "d1", "third": "d3"}) == {
+        "reason": "",
+        "differs": {},
+        "roles": {"first": "l1", "third": "l2"},
+    }
+    observing.write({}, USER, "l3", path=path)
+    assert verify()["reason"] == "no launch has completed"
+
+
+def test_the_idle_time_starts_again_if_nothing_differs(verify: Verify, host: Path) -> None:
     restarted, path = host / "restarted", str(host / "lib/receipt.json")
     command = ["touch", str(restarted)]
-    observing.verify("d2", command, path=path)
+    verify({**WANTED, "third": "other"}, restart=command)
     assert not restarted.exists()
-    observing.verify("d1", command, path=path)
+    verify(restart=command)
     assert restarted.exists()
     restarted.unlink()
-    observing.write("d1", getpass.getuser(), {}, command, path=path)
+    observing.write({"first": ["d1", {}]}, USER, "l1", command, path=path)
     assert restarted.exists()
-    observing.verify("d1", ["/nonexistent/idle-shutdown"], path=path)
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["differs"] == {}
+    assert verify({"first": "d1"}, restart=["/nonexistent/idle-shutdown"])["differs"] == {}
 
 
 def test_another_python_is_another_configuration(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3.99")
-    assert verify()["reason"] == "the configuration changed"
+    assert verify()["differs"] == dict.fromkeys(WANTED, "the configuration changed")

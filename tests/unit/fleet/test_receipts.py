@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from dataclasses import replace
@@ -11,57 +12,103 @@ from typing import Any
 import pytest
 import yaml
 
-from flambe_ansible.fleet.receipts import Receipts, Verification, find_proof, list_roles
+from flambe_ansible.fleet.inputs import list_roles
+from flambe_ansible.fleet.receipts import Receipts, Verification, find_proof
+from flambe_ansible.hosts import Host, Role
 from flambe_ansible.paths import collection
 from tests.unit.cli.made_up import HOSTS
 from tests.unit.fleets import make_connections, make_fleet
 
-HOLDS = {"reason": "", "differs": {}, "roles": ["cluster_secrets"]}
+HOLDS = {"reason": "", "differs": {}, "roles": {"cluster_secrets": "l1"}}
+WANTED = {Role.ORCHESTRATOR: list_roles(), Role.FACTORY: [one for one in list_roles() if one != "cluster_secrets"]}
+HEAD, FACTORY = HOSTS[:2]
 
 
 def make(variables: dict[str, Any] | None = None, *, stdout: str = "") -> tuple[Receipts, Any]:
     connections = make_connections(stdout)
-    return Receipts(fleet=make_fleet(connections), members=HOSTS, variables=variables or {}), connections
+    fleet = make_fleet(connections)
+    return Receipts(fleet=fleet, members=HOSTS, variables=variables or {}, wanted=WANTED), connections
 
 
-def read_digest(receipts: Receipts) -> str:
-    """Return the digest that is sent to the orchestrator."""
+def read_digests(receipts: Receipts, host: Host = HEAD) -> dict[str, str]:
+    """Return the digests that are sent to a host."""
     receipts.verify()
     connections: Any = receipts.fleet.connections
-    assert connections.run.call_args_list[-1].args[1] == "sudo -n /usr/bin/python3 -I -"
-    program = connections.run.call_args_list[-1].kwargs["input"]
-    [digest] = re.findall(r"\nverify\('([0-9a-f]{64})', \[\]\)\n\Z", program)
-    return str(digest)
+    sent = {call.args[0].name: call for call in connections.run.call_args_list}
+    assert sent[host.name].args[1] == "sudo -n /usr/bin/python3 -I -"
+    [digests] = re.findall(r"\nverify\((\{.*?\}), \['cluster_gpu'\], \[\]\)\n\Z", sent[host.name].kwargs["input"])
+    return dict(ast.literal_eval(digests))
 
 
-def test_the_digest_depends_on_the_inputs_and_not_on_their_places(tmp_path: Path) -> None:
+def compare(one: Receipts, other: Receipts, host: Host = HEAD) -> set[str]:
+    """Return the roles whose digests differ."""
+    before, after = read_digests(one, host), read_digests(other, host)
+    assert before.keys() == after.keys()
+    return {role for role in before if before[role] != after[role]}
+
+
+def test_the_digest_of_a_role_depends_on_what_it_reads(tmp_path: Path) -> None:
     for name, text in (("one", "[A]\n"), ("copy", "[A]\n"), ("other", "[B]\n")):
         (tmp_path / name).write_text(text)
-    base, _ = make({"cluster_secrets_src": str(tmp_path / "one"), "setup_cmds_commands": ["true"]})
-    same, _ = make({"cluster_secrets_src": str(tmp_path / "copy"), "setup_cmds_commands": ["true"]})
-    changed = [
-        make({"cluster_secrets_src": str(tmp_path / "other"), "setup_cmds_commands": ["true"]})[0],
-        make({"cluster_secrets_src": str(tmp_path / "one"), "setup_cmds_commands": ["false"]})[0],
-        replace(base, members=HOSTS[:-1]),
-        replace(base, members=[replace(HOSTS[0], private_ip="10.9.9.9"), *HOSTS[1:]]),
-        replace(base, fleet=replace(base.fleet, username="other")),
-    ]
-    digests = [read_digest(one) for one in (base, *changed)]
-    assert len(set(digests)) == len(digests)
-    assert read_digest(same) == digests[0]
+    known = {"cluster_secrets_src": str(tmp_path / "one"), "setup_cmds_commands": ["true"]}
+    base, _ = make(known)
+
+    def changed(**variables: Any) -> set[str]:
+        return compare(base, make({**known, **variables})[0])
+
+    assert changed(cluster_secrets_src=str(tmp_path / "copy")) == set()
+    assert changed(cluster_secrets_src=str(tmp_path / "other")) == {"cluster_secrets"}
+    assert changed(setup_cmds_commands=["false"]) == {"setup_cmds"}
+    assert changed(cluster_factories_idle_seconds=7) == {"idle_shutdown"}  # by two variables of the playbook
+    assert changed(cluster_factories_labels={"a": "b"}) == {"ray_node"}
+    assert changed(no_variable_of_a_role=1) == set()
+    assert compare(base, replace(base, fleet=replace(base.fleet, username="other"))) == set(list_roles())
+
+
+OF_MEMBERS = {"cluster_keys", "ray_node"}
+OF_HEAD = {"idle_shutdown", "cluster_secrets", "tensorboard"}
+
+
+@pytest.mark.parametrize(
+    ("members", "host", "roles"),
+    [
+        (HOSTS[:-1], HEAD, OF_MEMBERS),
+        ([*HOSTS[:-1], replace(HOSTS[-1], instance_id="i-2")], HEAD, OF_MEMBERS),
+        ([replace(HEAD, private_ip="10.9.9.9"), *HOSTS[1:]], FACTORY, OF_MEMBERS | OF_HEAD - {"cluster_secrets"}),
+        ([replace(HEAD, private_ip="10.9.9.9"), *HOSTS[1:]], HEAD, OF_MEMBERS | OF_HEAD),
+    ],
+)
+def test_roles_depend_on_the_hosts_that_they_read(members: list[Host], host: Host, roles: set[str]) -> None:
+    base, _ = make()
+    assert compare(base, replace(base, members=members), host) == roles
+
+
+def test_roles_depend_on_what_they_read_about_their_host() -> None:
+    base, _ = make()
+    moved = replace(base, fleet=make_fleet(make_connections(), hosts=[HEAD, replace(FACTORY, private_ip="10.9.9.9")]))
+    assert compare(base, moved, FACTORY) == {"idle_shutdown", *OF_MEMBERS}
+    head, factory = read_digests(base), read_digests(base, FACTORY)
+    assert {role for role in factory if head[role] != factory[role]} == {"idle_shutdown", "tensorboard", *OF_MEMBERS}
 
 
 @pytest.mark.parametrize(
     ("stdout", "expected"),
     [
-        (f"Welcome!\n{json.dumps(HOLDS)}\n", Verification(roles=("cluster_secrets",))),
-        ("", Verification(reason="its receipt could not be read")),
-        ("sudo: a password is required", Verification(reason="its receipt could not be read")),
+        (f"Welcome!\n{json.dumps(HOLDS)}\n", ""),
+        (json.dumps({"reason": "no launch has completed", "differs": {}, "roles": {}}), "no launch has completed"),
+        ("", "its receipt could not be read"),
+        ("sudo: a password is required", "its receipt could not be read"),
     ],
 )
-def test_the_answers_of_the_hosts(stdout: str, expected: Verification) -> None:
+def test_the_answers_of_the_hosts(stdout: str, expected: str) -> None:
+    """Without a receipt that can be used, all roles of a host differ, except those that it may lack."""
     receipts, _ = make(stdout=stdout)
-    assert receipts.verify() == {host.name: expected for host in HOSTS}
+    for host in HOSTS:
+        roles = [role for role in WANTED[host.role] if role != "cluster_gpu"]
+        wanted = Verification(roles={"cluster_secrets": "l1"})
+        if expected:
+            wanted = Verification(reason=expected, differs=dict.fromkeys(roles, expected))
+        assert receipts.verify()[host.name] == wanted
 
 
 def test_receipts_are_written_for_the_given_hosts() -> None:
@@ -69,7 +116,18 @@ def test_receipts_are_written_for_the_given_hosts() -> None:
     receipts.write({HOSTS[1].name: ["cluster_secrets"]})
     [call] = connections.run.call_args_list
     assert call.args[0] == HOSTS[1]
-    assert call.kwargs["input"].endswith("', 'ml', {'cluster_secrets': {'files': ['~/secrets.ini']}}, [])\n")
+    proof = r"\{'files': \['~/secrets.ini'\]\}"
+    assert re.search(
+        rf"\nwrite\({{'cluster_secrets': \['\w{{32}}', {proof}\]}}, 'ml', '\w{{12}}', \[\]\)\n\Z", call.kwargs["input"]
+    )
+
+
+def test_the_other_roles_of_a_receipt_are_removed() -> None:
+    receipts, connections = make()
+    receipts.keep({HOSTS[1].name: {"ray_node", "cluster_keys"}})
+    [call] = connections.run.call_args_list
+    assert call.args[0] == HOSTS[1]
+    assert call.kwargs["input"].endswith("\nkeep(['cluster_keys', 'ray_node'])\n")
 
 
 def test_a_text_with_an_empty_variable_is_left_out() -> None:
@@ -90,11 +148,19 @@ def test_every_role_of_the_playbook_has_its_proof() -> None:
     for role in roles:
         folder = collection() / "roles" / role
         document = yaml.safe_load((folder / "meta/receipt.yml").read_text())
-        assert set(document) <= {"files", "folders", "units", "checks", "boot", "affects", "together", "needs"}
+        assert set(document) <= {
+            *("files", "folders", "units", "checks", "boot"),
+            *("affects", "together", "needs", "optional", "baked"),
+        }
         assert any(find_proof(role, {}).values())
     plays = yaml.safe_load((collection() / "playbooks/site.yml").read_text())
     tags = [task["tags"] for play in plays for task in play["tasks"] if "ansible.builtin.import_role" in task]
     assert [names[0] for names in tags] == roles  # a role is played by its tag
+
+
+def test_lines_of_a_file_can_be_excepted() -> None:
+    files = find_proof("ray_node", {"ray_node_unit": "my-ray.service"})["files"]
+    assert ["/etc/systemd/system/my-ray.service", "# head: "] in files
 
 
 def test_setup_commands_differ_after_a_reboot() -> None:
@@ -104,6 +170,8 @@ def test_setup_commands_differ_after_a_reboot() -> None:
 def test_hosts_that_were_verified_with_their_probe_are_not_asked_again() -> None:
     receipts, connections = make()
     printed = {HOSTS[0].name: json.dumps(HOLDS)}
-    connections.take_output.side_effect = lambda host, program: printed.get(host.name) if program else None
-    assert receipts.verify()[HOSTS[0].name] == Verification(roles=("cluster_secrets",))
+    connections.take_output.side_effect = lambda host, program: (
+        printed.get(host.name) if program == receipts.programs[host.name] else None
+    )
+    assert receipts.verify()[HOSTS[0].name] == Verification(roles={"cluster_secrets": "l1"})
     assert [call.args[0] for call in connections.run.call_args_list] == list(HOSTS[1:])
