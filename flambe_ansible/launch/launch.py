@@ -280,9 +280,8 @@ def converge(
         lost += _check_gpus(receipts, runtime.ray, nodes, keep_ready(ready, lost))
         failed += lost
         ready = keep_ready(ready, failed)
-    receipts.write(
-        {host.name: _list_roles(kept[host.name], played[host.name]) for host in ready if host.name in played}
-    )
+    names = [host.name for host in ready if host.name in kept and host.name in played]
+    receipts.write({name: _list_roles(kept[name], played[name]) for name in names})
     played = {host.name: played.get(host.name, HostResult(host=host.name)) for host in fleet.hosts}
     failed.sort(key=lambda one: one.host.index)
     return result(hosts=tuple(ready), failed=tuple(failed), playbook=played, ray=nodes, seconds=passed(), log=log)

@@ -21,6 +21,7 @@ KEPT = {
     "opt/flambe/venv/bin/python": "a program\n",
     "usr/local/lib/flambe-uv": "uv\n",
     "usr/sbin/.ssh/config": "of no person\n",
+    "var/lib/flambe-cluster/receipt.json": "{}",
 }
 REMOVED = (
     "etc/netplan/50-cloud-init.yaml",
@@ -41,7 +42,6 @@ REMOVED = (
     "root/.ssh/authorized_keys",
     "tmp/ansible-tmp/module.py",
     "var/lib/cloud/instance/user-data.txt",
-    "var/lib/flambe-cluster/receipt.json",
     "var/lib/systemd/random-seed",
     "var/log/auth.log.1",
     "var/log/journal/0123/system.journal",

@@ -14,11 +14,11 @@ import pytest
 from flambe_ansible.errors import HostConnectionError, PlaybookError, RayError, TaskFailure
 from flambe_ansible.events import Event, Notice, Status, StepEvent
 from flambe_ansible.fleet.player import Player
-from flambe_ansible.fleet.receipts import Verification
 from flambe_ansible.gpus import Gpu, GpuState, HostGpus
 from flambe_ansible.hosts import Host
 from flambe_ansible.launch import launch
 from flambe_ansible.launch.launch import FailedHost, LaunchResult
+from flambe_ansible.launch.verifying import make_receipts
 from flambe_ansible.playbook_events import RoleResult
 from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import RuntimeVersion, make_runtime
@@ -118,7 +118,7 @@ def test_without_a_factory_the_launch_fails_with_the_messages_of_all(monkeypatch
 
 
 def receipt(reason: str = "", roles: Sequence[str] = ("cluster_keys", "flambe", "ray_node"), **differs: str) -> str:
-    return json.dumps({"reason": reason, "differs": differs, "roles": roles})
+    return json.dumps({"reason": reason, "differs": differs, "roles": {} if reason else dict.fromkeys(roles, "l1")})
 
 
 def calls_of(player: Any) -> list[str]:
@@ -144,41 +144,63 @@ ALL = ["idle_shutdown", "cluster_gpu", "cluster_keys"]  # runtime none, no setup
 
 
 @pytest.mark.parametrize(
-    ("receipts", "options", "tags", "limit"),
+    ("receipts", "options", "tags", "limit", "skip"),
     [
-        ((receipt(), receipt(ray_node="a is missing")), {}, ["ray_node"], [ONE.name]),
-        ((receipt(ray_node="a is missing"), receipt(flambe="b changed")), {}, ["flambe", "ray_node"], []),
-        ((receipt(), receipt("no launch has completed")), {}, ALL, []),
-        ((receipt(), receipt()), {"play_all": True}, ALL, []),
-        ((receipt(), receipt(ray_node="a is missing")), {"play_all": True}, ALL, []),
-        ((receipt(), receipt()), {"nodes": make_nodes((HEAD, ONE, TWO), dead=(ONE.name,))}, ["ray_node"], [ONE.name]),
-        ((receipt(), "no JSON"), {}, ALL, []),
+        ((receipt(), receipt(ray_node="a is missing")), {}, ["ray_node"], [ONE.name], {}),
+        ((receipt(ray_node="a is missing"), receipt(flambe="b changed")), {}, ["flambe", "ray_node"], [], [HEAD, TWO]),
+        ((receipt(), receipt("no launch has completed")), {}, ALL, [], [HEAD, TWO]),
+        ((receipt(), receipt()), {"play_all": True}, ALL, [], {}),
+        ((receipt(), receipt(ray_node="a is missing")), {"play_all": True}, ALL, [], {}),
+        (
+            (receipt(), receipt()),
+            {"nodes": make_nodes((HEAD, ONE, TWO), dead=(ONE.name,))},
+            ["ray_node"],
+            [ONE.name],
+            {},
+        ),
+        ((receipt(), "no JSON"), {}, ALL, [], [HEAD, TWO]),
     ],
 )
 def test_what_differs_is_played_where_it_differs(
-    monkeypatch: pytest.MonkeyPatch, receipts: Sequence[str], options: dict[str, Any], tags: list[str], limit: list[str]
+    monkeypatch: pytest.MonkeyPatch,
+    receipts: Sequence[str],
+    options: dict[str, Any],
+    tags: list[str],
+    limit: list[str],
+    skip: Sequence[Host],
 ) -> None:
     result, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=[*receipts, receipt()], **options)
     played_with = player.play.call_args.kwargs
     assert (list(played_with["tags"]), list(played_with["limit"])) == (tags, limit)
+    partial = [role for role in tags if role not in ("cluster_keys", "ray_node")]  # these read other hosts
+    assert played_with["skip"] == ({role: [host.name for host in skip] for role in partial} if skip else {})
     played = set(limit or [HEAD.name, ONE.name, TWO.name])
     removed = {call.args[0].name for call in player.fleet.connections.run.call_args_list[3 : 3 + len(played)]}
     assert removed == played
-    # A killed launch leaves no receipt.
-    assert calls_of(player)[: 3 + len(played)] == [*["verify"] * 3, *["remove"] * len(played)]
+    # A killed launch leaves no receipt of what it plays.
+    assert calls_of(player)[: 3 + len(played)] == [*["verify"] * 3, *["keep"] * len(played)]
     assert list(result.playbook) == [HEAD.name, ONE.name, TWO.name]
+
+
+def test_a_receipt_keeps_the_roles_that_are_not_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    receipts = [receipt(), receipt(roles=("idle_shutdown", "cluster_keys"), idle_shutdown="a changed")]
+    _, player = launch_on([HEAD, ONE], monkeypatch, receipts=receipts)
+    sent = [call.kwargs["input"].splitlines()[-1] for call in player.fleet.connections.run.call_args_list]
+    assert sent[2] == "keep(['cluster_keys'])"
+    assert "'cluster_keys'" in sent[3]
+    assert sent[3].startswith("write({")
 
 
 def test_only_the_hosts_of_the_playbook_get_a_new_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
     receipts = [receipt(), receipt(ray_node="a is missing"), receipt()]
     _, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=receipts, played=[ONE])
-    assert calls_of(player)[3:] == ["remove", "write"]
+    assert calls_of(player)[3:] == ["keep", "write"]
     assert player.fleet.connections.run.call_args.args[0] == ONE
 
 
 def test_receipts_are_written_last_and_only_on_hosts_that_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     _, player = launch_on([HEAD, ONE, TWO], monkeypatch, broken=[TWO])
-    assert calls_of(player) == [*["verify"] * 3, *["remove"] * 3, *["write"] * 2]
+    assert calls_of(player) == [*["verify"] * 3, *["keep"] * 3, *["write"] * 2]
     written = [call.args[0] for call in player.fleet.connections.run.call_args_list[-2:]]
     assert {host.name for host in written} == {HEAD.name, ONE.name}
 
@@ -187,15 +209,13 @@ def test_a_receipt_has_the_roles_of_the_last_one_and_those_played() -> None:
     results = {"ray_node": Status.CHANGED, "cluster_secrets": Status.SKIPPED}
     roles = {name: RoleResult(status=status, seconds=1.0) for name, status in results.items()}
     played = HostResult(host=HEAD.name, roles=roles)
-    before = Verification(roles=("flambe", "ray_node"))
-    assert launch._list_roles(before, played) == ["flambe", "ray_node"]
-    assert launch._list_roles(replace(before, reason="the configuration changed"), played) == ["ray_node"]
+    assert launch._list_roles({"flambe"}, played) == ["flambe", "ray_node"]
 
 
 def test_a_receipt_does_not_depend_on_options_of_one_launch() -> None:
     def variables(**once: bool) -> dict[str, Any]:
         player = create_autospec(Player, instance=True, fleet=make_fleet(), variables=lambda: {"a": 1, **once})
-        return dict(launch._make_receipts(player).variables)
+        return dict(make_receipts(player, make_runtime("none")).variables)
 
     assert variables(setup_cmds_rerun=True, ray_node_rotate_token=True) == variables(setup_cmds_rerun=False) == {"a": 1}
 
@@ -203,7 +223,12 @@ def test_a_receipt_does_not_depend_on_options_of_one_launch() -> None:
 @pytest.mark.parametrize(
     ("receipts", "dead", "messages"),
     [
-        ([receipt("the configuration changed")] * 2, "", ["all roles are played: the configuration changed"]),
+        ([receipt("has version 2")] * 2, "", [f"{HEAD.name}, {ONE.name}: has version 2"]),
+        (
+            [receipt(cluster_keys="the configuration changed")] * 3,
+            "",
+            ["all hosts: the configuration of cluster_keys changed"],
+        ),
         ([receipt("no launch has completed", roles=())] * 2, "", []),
         ([receipt(ray_node="a is missing"), receipt()], "", [f"{HEAD.name}: a is missing"]),
         ([receipt()] * 2, ONE.name, [f"{ONE.name}: Ray has no live node on it"]),

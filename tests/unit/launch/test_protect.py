@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
@@ -75,12 +76,21 @@ def test_a_check_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("nodes", "play_all", "played"),
-    [(make_nodes(), False, False), (make_nodes(dead=(HOSTS[1].name,)), False, True), (make_nodes(), True, True)],
+    ("nodes", "differs", "play_all", "played"),
+    [
+        (make_nodes(), {}, False, False),
+        (make_nodes(), {"idle_shutdown": "the configuration changed"}, False, False),
+        (make_nodes(), {"flambe": "the configuration changed"}, False, True),
+        (make_nodes(), {"setup_cmds": "the host was rebooted"}, False, True),  # it affects Ray
+        (make_nodes(dead=(HOSTS[1].name,)), {}, False, True),
+        (make_nodes(), {}, True, True),
+    ],
 )
-def test_nothing_is_checked_if_the_launch_plays_nothing(
-    monkeypatch: pytest.MonkeyPatch, nodes: RayNodes, play_all: bool, played: bool
+def test_nothing_is_checked_if_the_launch_plays_nothing_that_may_end_a_job(
+    monkeypatch: pytest.MonkeyPatch, nodes: RayNodes, differs: dict[str, str], play_all: bool, played: bool
 ) -> None:
     monkeypatch.setattr(RayService, "ask", create_autospec(RayService.ask, return_value=nodes))
-    called, _ = check(monkeypatch, receipt='{"reason": "", "differs": {}, "roles": ["ray_node"]}', play_all=play_all)
+    roles = dict.fromkeys(["idle_shutdown", "setup_cmds", "flambe", "ray_node"], "l1")
+    receipt = json.dumps({"reason": "", "differs": differs, "roles": roles})
+    called, _ = check(monkeypatch, receipt=receipt, play_all=play_all)
     assert bool(called) is played

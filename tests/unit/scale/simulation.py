@@ -42,8 +42,8 @@ probe:memory=4096000
 probe:gpus={{"state": "none", "error": "", "gpus": [], "visible": 0, "cards": 0}}
 probe:end=yes
 """
-HOLDS = {"reason": "", "differs": {}, "roles": []}
-FRESH = {"reason": "no launch has completed", "differs": {}, "roles": []}
+HOLDS = {"reason": "", "differs": {}, "roles": {}}
+FRESH = {"reason": "no launch has completed", "differs": {}, "roles": {}}
 
 
 @dataclass
