@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from flambe_ansible.events import Event
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
+from flambe_ansible.fleet.receipts import Receipts
 from flambe_ansible.hosts import Host
 from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.runtimes.flambe import FlambeRuntime
@@ -64,3 +66,14 @@ def commands_of(connections: Any) -> list[str]:
     """Return the commands that were run on the orchestrator, without those of ``Instance.ask``."""
     calls = [call.args[1] for call in connections.run.call_args_list]
     return [command for command in calls if command != "exec /bin/sh -s"]
+
+
+def read_digests(receipts: Receipts) -> dict[str, dict[str, str]]:
+    """Return the digests of the roles that are sent to each host."""
+    found = {}
+    for name, program in receipts.programs.items():
+        [call] = ast.parse(program.rstrip().rpartition("\n")[2]).body
+        assert isinstance(call, ast.Expr)
+        assert isinstance(call.value, ast.Call)
+        found[name] = dict(ast.literal_eval(call.value.args[0]))
+    return found

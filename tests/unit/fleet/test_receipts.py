@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from dataclasses import replace
@@ -17,7 +16,7 @@ from flambe_ansible.fleet.receipts import Receipts, Verification, find_proof
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.paths import collection
 from tests.unit.cli.made_up import HOSTS
-from tests.unit.fleets import make_connections, make_fleet
+from tests.unit.fleets import make_connections, make_fleet, read_digests
 
 HOLDS = {"reason": "", "differs": {}, "roles": {"cluster_secrets": "l1"}}
 WANTED = {Role.ORCHESTRATOR: list_roles(), Role.FACTORY: [one for one in list_roles() if one != "cluster_secrets"]}
@@ -30,19 +29,9 @@ def make(variables: dict[str, Any] | None = None, *, stdout: str = "") -> tuple[
     return Receipts(fleet=fleet, members=HOSTS, variables=variables or {}, wanted=WANTED), connections
 
 
-def read_digests(receipts: Receipts, host: Host = HEAD) -> dict[str, str]:
-    """Return the digests that are sent to a host."""
-    receipts.verify()
-    connections: Any = receipts.fleet.connections
-    sent = {call.args[0].name: call for call in connections.run.call_args_list}
-    assert sent[host.name].args[1] == "sudo -n /usr/bin/python3 -I -"
-    [digests] = re.findall(r"\nverify\((\{.*?\}), \['cluster_gpu'\], \[\]\)\n\Z", sent[host.name].kwargs["input"])
-    return dict(ast.literal_eval(digests))
-
-
 def compare(one: Receipts, other: Receipts, host: Host = HEAD) -> set[str]:
     """Return the roles whose digests differ."""
-    before, after = read_digests(one, host), read_digests(other, host)
+    before, after = read_digests(one)[host.name], read_digests(other)[host.name]
     assert before.keys() == after.keys()
     return {role for role in before if before[role] != after[role]}
 
@@ -87,7 +76,7 @@ def test_roles_depend_on_what_they_read_about_their_host() -> None:
     base, _ = make()
     moved = replace(base, fleet=make_fleet(make_connections(), hosts=[HEAD, replace(FACTORY, private_ip="10.9.9.9")]))
     assert compare(base, moved, FACTORY) == {"idle_shutdown", *OF_MEMBERS}
-    head, factory = read_digests(base), read_digests(base, FACTORY)
+    head, factory = (read_digests(base)[host.name] for host in (HEAD, FACTORY))
     assert {role for role in factory if head[role] != factory[role]} == {"idle_shutdown", "tensorboard", *OF_MEMBERS}
 
 
