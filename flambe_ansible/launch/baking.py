@@ -85,6 +85,9 @@ def seal(player: Player, runtime: Runtime) -> None:
     """Write receipts of the roles whose results an image keeps: launches do not play them on its hosts."""
     receipts = make_receipts(player, runtime)
     baked = [role for role in receipts.wanted[Role.FACTORY] if read_relations(role).baked]
+    receipts.keep(
+        {host.name: () for host in player.fleet.hosts}
+    )  # that of the base, if it is an image of a cluster's host
     receipts.write({host.name: baked for host in player.fleet.hosts})
 
 
