@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from flambe_ansible.ec2.prices import PriceBook
+from flambe_ansible.ec2.prices import HOURS_PER_MONTH, PriceBook, multiply
 from flambe_ansible.ec2.tagged import Kind, Listing, Tagged
 from flambe_ansible.hosts import Role
 
@@ -48,7 +48,7 @@ class Resource:
         tagged: The resource.
         orphan: Why it is left behind, or "".
         remedy: The command that removes it.
-        per_hour: Its price per hour in US dollars; None if it is unknown.
+        per_hour: Its price per hour in US dollars, of a snapshot the highest; None if it is unknown.
         so_far: What it has cost since it was created or started, at this price; None if it is unknown.
     """
 
@@ -91,6 +91,12 @@ class ClusterAudit:
     def per_hour(self) -> float | None:
         """The price of all resources per hour, without snapshots; None if one is unknown."""
         return _add(one.per_hour for one in self.resources if one.tagged.kind is not Kind.SNAPSHOT)
+
+    @property
+    def snapshots_per_month(self) -> float | None:
+        """The highest price of all snapshots per month; None if one is unknown."""
+        total = _add(one.per_hour for one in self.resources if one.tagged.kind is Kind.SNAPSHOT)
+        return multiply(total, HOURS_PER_MONTH)
 
     @property
     def so_far(self) -> float | None:
@@ -136,10 +142,9 @@ def examine(listing: Listing, place: Place, *, rate: Rate, now: datetime | None 
 
 
 def make_rate(book: PriceBook, region: str) -> Rate:
-    """Return the function for the price of a resource per hour: instances and volumes; others count nothing.
+    """Return the function for the price of a resource per hour: instances, volumes and snapshots; others cost nothing.
 
-    The price of a snapshot is unknown: it depends on the blocks that it shares with others. An image costs nothing
-    besides its snapshots.
+    That of a snapshot is the highest. An image costs nothing besides its snapshots.
     """
 
     def find(one: Tagged) -> float | None:
@@ -147,7 +152,7 @@ def make_rate(book: PriceBook, region: str) -> Rate:
             return book.find_instance(one.type, region=region).usd if one.state in ALIVE else 0.0
         if one.kind is Kind.VOLUME:
             return book.find_disk(one.type, one.size, 0, region=region).usd
-        return None if one.kind is Kind.SNAPSHOT else 0.0
+        return book.find_snapshot(one.size, region=region).usd if one.kind is Kind.SNAPSHOT else 0.0
 
     return find
 

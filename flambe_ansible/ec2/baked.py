@@ -48,6 +48,7 @@ class BakedImage:
         architecture: The processor that it is for.
         root_device: The device name of the root volume.
         snapshots: The ids of its snapshots.
+        stored: The size of the volumes of its snapshots, GB: at most so much is stored.
         reason: EC2's reason for its state, or "".
     """
 
@@ -64,6 +65,7 @@ class BakedImage:
     architecture: str
     root_device: str
     snapshots: tuple[str, ...]
+    stored: int
     reason: str
 
     @property
@@ -206,5 +208,6 @@ def _read(image: ImageTypeDef) -> BakedImage:
         architecture=str(image.get("Architecture", "")),
         root_device=image.get("RootDeviceName", "/dev/sda1"),
         snapshots=tuple(disk["SnapshotId"] for disk in disks if disk.get("SnapshotId")),
+        stored=sum(disk.get("VolumeSize", 0) for disk in disks),
         reason=image.get("StateReason", {}).get("Message", ""),
     )

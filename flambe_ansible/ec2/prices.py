@@ -1,11 +1,9 @@
-"""What instances and their disks cost: AWS's own prices, kept for a day, or those of a table in this package."""
+"""What instances, disks and snapshots cost: AWS's own prices, kept for a day, or those of a table in this package."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,14 +13,14 @@ from typing import Any
 
 from flambe_ansible.ec2 import api
 from flambe_ansible.ec2.clients import Clients
+from flambe_ansible.ec2.errors import UnclearAnswerError
+from flambe_ansible.ec2.price_cache import DAY, PriceCache
 from flambe_ansible.errors import AWSError
-from flambe_ansible.files import write_json
 
 TABLE = Path(__file__).with_name("prices.json")
-CACHE_VERSION = 1
-DAY = 86_400.0
 SPOT_SECONDS = 3600.0  # spot prices change during the day
 HOURS_PER_MONTH = 730  # AWS's own number for prices per month: https://aws.amazon.com/ebs/pricing/
+SNAPSHOT_USAGE = "EBS:SnapshotUsage"  # the end of the usage type, which begins with the region in most regions
 DOLLARS = "aws"  # the partition whose prices the Pricing API has, in US dollars
 
 
@@ -47,7 +45,7 @@ UNKNOWN = Price()
 
 
 class PriceBook:
-    """The prices of one account's API, each read at most once a day.
+    """The prices of one account's API, each read at most once a day; an API without an answer is not called for minutes.
 
     Args:
         clients: The API clients.
@@ -56,7 +54,7 @@ class PriceBook:
 
     def __init__(self, clients: Clients, cache: Path) -> None:
         self._clients = clients
-        self._cache = cache
+        self._cache = PriceCache(cache)
         self._failures: dict[Source, str] = {}  # why an API cannot be used
 
     @property
@@ -117,61 +115,79 @@ class PriceBook:
             )
         return add([Price(multiply(one.usd, amount / HOURS_PER_MONTH), one.source) for one, amount in parts])
 
-    def _find_product(self, name: str, filters: Mapping[str, str], region: str, in_table: float | None) -> Price:
+    def find_snapshot(self, size: int, *, region: str) -> Price:
+        """Return the highest price of a snapshot in the standard tier for an hour.
+
+        AWS charges for the stored blocks that differ from earlier snapshots of the volume, which no API shows.
+        https://aws.amazon.com/ebs/pricing/,
+        https://docs.aws.amazon.com/ebs/latest/userguide/ebs-billing-usage-reports.html (usage types)
+
+        Args:
+            size: The size of its volume in GB.
+            region: The region.
+        """
+        filters = {"regionCode": region, "productFamily": "Storage Snapshot"}
+        one = self._find_product("snapshot", filters, region, read_table(region).get("snapshots"), usage=SNAPSHOT_USAGE)
+        return Price(multiply(one.usd, size / HOURS_PER_MONTH), one.source)
+
+    def _find_product(
+        self, name: str, filters: Mapping[str, str], region: str, in_table: float | None, *, usage: str = ""
+    ) -> Price:
         """Return the price of a product by the Pricing API, or by the table if the API cannot be used."""
         if self._clients.ec2.meta.partition != DOLLARS:
             return UNKNOWN
-        found = self._find(
-            name, Source.API, lambda: read_price(api.get_products(self._clients.pricing, filters)), region=region
-        )
+
+        def fetch() -> float | None:
+            return read_price(api.get_products(self._clients.pricing, filters), usage=usage)
+
+        found = self._find(name, Source.API, fetch, region=region)
         if found.usd is None and in_table is not None and Source.API in self._failures:
             return Price(in_table, Source.TABLE)
         return found
 
     def _find(self, name: str, source: Source, fetch: Callable[[], float | None], *, region: str) -> Price:
         """Return a price by the cache or by an API, which is not called again after a failure."""
-        key = f"{self._clients.endpoint_url or ''} {region} {name}"
-        oldest = time.time() - (SPOT_SECONDS if source is Source.SPOT else DAY)
-        known = _read_cache(self._cache).get(key)
-        if known and known["time"] >= oldest:
-            return Price(known["usd"], source)
+        place = self._clients.endpoint_url or ""
+        key = f"{place} {region} {name}"
+        known = self._cache.find(key, seconds=SPOT_SECONDS if source is Source.SPOT else DAY)
+        if known is not None:
+            return Price(known, source)
+        if source is Source.API and (failure := self._cache.find_failure(f"{place} {source}")):
+            self._failures.setdefault(source, failure)
         if source in self._failures:
             return UNKNOWN
         try:
             usd = fetch()
         except AWSError as error:
-            self._failures[source] = error.reason or error.message
+            self._failures[source] = reason = error.reason or error.message
+            if source is Source.API and isinstance(error, UnclearAnswerError):
+                self._cache.keep_failure(f"{place} {source}", reason)
             return UNKNOWN
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._failures[source] = f"malformed answer: {error!r}"
             return UNKNOWN
         if usd is None:
             return UNKNOWN
-        self._keep(key, usd)
+        self._cache.keep(key, usd)
         return Price(usd, source)
 
     def _fetch_spot(self, kind: str, zone: str | None) -> float | None:
         prices = api.describe_spot_price_history(self._clients.ec2, kind, now=datetime.now(UTC))
         return prices.get(zone) if zone else max(prices.values(), default=None)
 
-    def _keep(self, key: str, usd: float) -> None:
-        """Write a price to the cache; two processes at once can lose one, which is read again."""
-        now = time.time()
-        prices = {name: one for name, one in _read_cache(self._cache).items() if one["time"] > now - DAY}
-        prices[key] = {"usd": usd, "time": now}
-        with suppress(OSError):  # it is only a cache
-            self._cache.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_json(self._cache, {"version": CACHE_VERSION, "prices": prices})
 
-
-def read_price(products: list[str]) -> float | None:
+def read_price(products: list[str], *, usage: str = "") -> float | None:
     """Return the highest price in US dollars of products of the Pricing API; None without one that costs something.
 
+    Products whose usage type does not end with ``usage`` do not count.
     https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
     """
     found = []
     for text in products:
-        terms = json.loads(text).get("terms", {}).get("OnDemand", {})
+        document = json.loads(text)
+        if usage and not document["product"]["attributes"].get("usagetype", "").endswith(usage):
+            continue
+        terms = document.get("terms", {}).get("OnDemand", {})
         for term in terms.values():
             found += [float(one["pricePerUnit"].get("USD", 0)) for one in term["priceDimensions"].values()]
     return max((usd for usd in found if usd > 0), default=None)
@@ -216,14 +232,3 @@ def _find_in_table(kind: str, region: str) -> float | None:
 def _load_table() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(TABLE.read_text())
     return found
-
-
-def _read_cache(path: Path) -> dict[str, dict[str, float]]:
-    """Read the cache; {} if there is none, or if it is malformed."""
-    try:
-        document = json.loads(path.read_text())
-        if document["version"] != CACHE_VERSION:
-            return {}
-        return {key: {"usd": float(one["usd"]), "time": float(one["time"])} for key, one in document["prices"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}

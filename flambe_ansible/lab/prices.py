@@ -27,6 +27,8 @@ TYPES = {
 }  # fmt: skip
 DISKS = {"gp2": 0.1, "gp3": 0.08, "io1": 0.125}  # per GB-month
 IOPS = {"io1": 0.065}  # per month
+# Per GB-month, by usage type. https://docs.aws.amazon.com/ebs/latest/userguide/ebs-billing-usage-reports.html
+SNAPSHOTS = {"EBS:SnapshotUsage": 0.05, "EBS:SnapshotUsageUnderBilling": 0.0, "EBS:SnapshotArchiveStorage": 0.0125}
 # https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_pricing_Filter.html (types of filters)
 _FILTER_TYPES = ("TERM_MATCH", "EQUALS")
 
@@ -98,6 +100,8 @@ def _list_products() -> list[dict[str, Any]]:
         products.append(_make("Storage", {"volumeApiName": kind}, usd, "GB-Mo"))
     for kind, usd in IOPS.items():
         products.append(_make("System Operation", {"volumeApiName": kind, "group": "EBS IOPS"}, usd, "IOPS-Mo"))
+    for usage, usd in SNAPSHOTS.items():
+        products.append(_make("Storage Snapshot", {"usagetype": usage, "storageMedia": "Amazon S3"}, usd, "GB-Mo"))
     return products
 
 

@@ -13,6 +13,8 @@ from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.words import count
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flambe_ansible.cluster.cluster import Cluster
     from flambe_ansible.ec2.clients import Clients
 
@@ -105,6 +107,10 @@ def _bake(output: Output, file: str, cluster: Cluster, *, again: bool, yes: bool
     output.next_command = output.command
     baker = Baker(cluster)
     types = baker.find_missing(again=again)
+    price = _find_price(baker.builder.clients)
+    if types:
+        most = view.write_month(price(len(types) * int(cluster.volume_size)))
+        output.say(f"{count(len(types), 'image')}: {most} for the snapshots, until bake --remove deletes them")
     if types and not yes:
         hosts = count(len(types), "temporary host")
         require_yes(output, f"Create {hosts} ({', '.join(types)}) and make an image of each?", "nothing was created")
@@ -112,13 +118,25 @@ def _bake(output: Output, file: str, cluster: Cluster, *, again: bool, yes: bool
     with interruptible(), progress:
         result = baker.bake(again=again)
     output.next_command = ""
-    output.console.print(view.render_images(result.images))
+    output.console.print(view.render_images(result.images, price))
     output.say()
     made = f"Made {' and '.join(result.made)}" if result.made else "The image exists; --again makes a new one"
     output.say(f"{made}. A launch creates new hosts from it:")
     output.say_command(f"  flambe-ans launch {shlex.quote(file)}")
     if output.json:
-        output.write_document({**view.describe(result.images), "made": list(result.made), "seconds": result.seconds})
+        output.write_document(
+            {**view.describe(result.images, price), "made": list(result.made), "seconds": result.seconds}
+        )
+
+
+def _find_price(clients: Clients) -> Callable[[int], float | None]:
+    """Return the function for the highest price of snapshots of so many GB, in US dollars per month."""
+    from flambe_ansible.ec2.prices import HOURS_PER_MONTH, PriceBook, multiply
+    from flambe_ansible.paths import state_root
+    from flambe_ansible.providers.ec2_costs import CACHE
+
+    book = PriceBook(clients, state_root() / CACHE)
+    return lambda size: multiply(book.find_snapshot(size, region=clients.region).usd, HOURS_PER_MONTH)
 
 
 def _manage(output: Output, clients: Clients, doomed: tuple[str, ...], *, yes: bool) -> None:
@@ -128,11 +146,11 @@ def _manage(output: Output, clients: Clients, doomed: tuple[str, ...], *, yes: b
     from flambe_ansible.ec2 import baked
     from flambe_ansible.errors import AWSError
 
-    found = baked.find_all(clients.ec2)
+    found, price = baked.find_all(clients.ec2), _find_price(clients)
     if not doomed:
-        output.console.print(view.render_images(found))
+        output.console.print(view.render_images(found, price))
         if output.json:
-            output.write_document(view.describe(found))
+            output.write_document(view.describe(found, price))
         return
     known = {one.id: one for one in found}
     unknown = [one for one in doomed if one not in known]
@@ -143,11 +161,11 @@ def _manage(output: Output, clients: Clients, doomed: tuple[str, ...], *, yes: b
             hint=f"{output.command.partition(' --remove')[0]} --list   # lists them",
         )
     chosen = [known[one] for one in dict.fromkeys(doomed)]
-    output.console.print(view.render_images(chosen))
+    output.console.print(view.render_images(chosen, price))
     if not yes:
         require_yes(output, f"Delete {count(len(chosen), 'image')} with the snapshots?", "nothing was removed")
     for one in chosen:
         baked.remove(clients.ec2, one)
         output.say(f"removed {one.id} and {', '.join(one.snapshots) or 'no snapshot'}; existing hosts are unchanged")
     if output.json:
-        output.write_document({**view.describe(chosen), "removed": [one.id for one in chosen]})
+        output.write_document({**view.describe(chosen, price), "removed": [one.id for one in chosen]})

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from flambe_ansible.cli.render.costs import write_month
 from flambe_ansible.cli.render.words import count, make_table
 from flambe_ansible.doctor.audit import ClusterAudit, RegionAudit, Resource, State
 from flambe_ansible.ec2.tagged import Kind
@@ -78,6 +79,7 @@ def _describe_cluster(cluster: ClusterAudit, *, orphans: bool) -> dict[str, Any]
         "since": _write(cluster.since),
         "usd_per_hour": _round(cluster.per_hour),
         "usd_so_far": _round(cluster.so_far),
+        "snapshots_usd_per_month": _round(cluster.snapshots_per_month),
         "remedy": cluster.remedy,
         "resources": [_describe_resource(one) for one in (cluster.orphans if orphans else cluster.resources)],
     }
@@ -105,9 +107,10 @@ def _describe_resource(one: Resource) -> dict[str, Any]:
 def _render_title(cluster: ClusterAudit) -> Text:
     parts = [f"since {_show(cluster.since)}"] if cluster.since else []
     per_hour, so_far = cluster.per_hour, cluster.so_far
-    without = " and snapshots" if any(one.tagged.kind is Kind.SNAPSHOT for one in cluster.resources) else ""
-    parts.append("price unknown" if per_hour is None else f"{per_hour:.4f} USD per hour{without}")
+    parts.append("price unknown" if per_hour is None else f"{per_hour:.4f} USD per hour")
     parts += [f"{so_far:.2f} USD so far"] if so_far is not None and per_hour else []
+    if any(one.tagged.kind is Kind.SNAPSHOT for one in cluster.resources):
+        parts.append(f"snapshots: {write_month(cluster.snapshots_per_month)}")
     title = Text.assemble((cluster.name, "bold"), f" of {cluster.creator or 'an unknown creator'} is ")
     title.append(str(cluster.state), style=STYLES.get(cluster.state, "bold yellow"))
     return title.append(f"; {', '.join(parts)}")
@@ -118,7 +121,8 @@ def _render_resources(resources: Iterable[Resource]) -> Table:
     for one in resources:
         tagged = one.tagged
         what = str(tagged.role).lower() if tagged.role else str(tagged.kind)
-        price = "?" if one.per_hour is None else f"{one.per_hour:.4f}"
+        most = "<= " if tagged.kind is Kind.SNAPSHOT else ""
+        price = "?" if one.per_hour is None else f"{most}{one.per_hour:.4f}"
         shown = tagged.instance if tagged.kind is Kind.ALARM else tagged.id
         table.add_row(what, shown, tagged.state, _show(tagged.since), price, style="red" if one.orphan else "")
     return table

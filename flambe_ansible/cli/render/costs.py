@@ -46,3 +46,8 @@ def describe_budget(budget: BudgetState) -> Text:
 def write_price(usd: float) -> str:
     """Write a price per hour: of small ones, cents are too coarse."""
     return f"{usd:.2f}" if usd >= 10 else f"{usd:.4f}"
+
+
+def write_month(usd: float | None) -> str:
+    """Write the highest price of snapshots per month."""
+    return "price unknown" if usd is None else f"at most {usd:.2f} USD per month"

@@ -66,6 +66,8 @@ def test_images_are_listed(lab: ServedLab, run: Run, monkeypatch: pytest.MonkeyP
     assert max(map(len, lines)) <= width
     assert [line.split()[0] for line in lines if "ami-" in line] == [new.id, old.id]
     [first, _] = json.loads(run("bake", "--list", "--json").stdout)["images"]
+    assert sum(f"snapshots: at most {0.05 * first['size_gb']:.2f} USD per month" in line for line in lines) == 2
+    assert first["usd_per_month"] == pytest.approx(0.05 * first["size_gb"])
     assert (first["runtime"], first["base"], first["snapshots"]) == (
         "flambe 0.4.18",
         "ubuntu-x86_64",
@@ -97,11 +99,16 @@ def test_an_audit_names_replaced_old_and_incomplete_images(lab: ServedLab, run: 
     removed = make_image(lab, "fifth", recipe="r4", days=1)
     removed.ebs_snapshot.start_time = datetime.now(UTC) - timedelta(days=1)
     lab.cloud.ec2.amis.pop(removed.id)
+    assert "<= 0.0" in run("audit").stdout
     done = run("audit", "--json")
     assert done.code == 12
     [region] = json.loads(done.stdout)["regions"]
     [cluster] = region["clusters"]
     found = {one["id"]: one for one in cluster["resources"] if one["kind"] in ("image", "snapshot")}
+    snapshots = [one for one in found.values() if one["kind"] == "snapshot"]
+    assert all(one["usd_per_hour"] == pytest.approx(one["size_gb"] * 0.05 / 730, abs=1e-6) for one in snapshots)
+    size = sum(one["size_gb"] for one in snapshots)
+    assert size > 0 and cluster["snapshots_usd_per_month"] == pytest.approx(0.05 * size)
     reasons = {name: one["orphan"] for name, one in found.items() if one["orphan"]}
     assert reasons == {
         replaced.id: f"replaced by {current.id}",

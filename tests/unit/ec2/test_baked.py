@@ -28,6 +28,7 @@ IMAGE = BakedImage(
     architecture="x86_64",
     root_device="/dev/sda1",
     snapshots=("snap-1",),
+    stored=100,
     reason="",
 )
 

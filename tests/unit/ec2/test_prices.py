@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from flambe_ansible.ec2 import api, prices
+from flambe_ansible.ec2 import api, price_cache, prices
+from flambe_ansible.ec2.errors import UnclearAnswerError
 from flambe_ansible.ec2.prices import UNKNOWN, Price, PriceBook, Source
 from flambe_ansible.errors import AWSError
 
@@ -77,8 +79,8 @@ def test_a_price_is_read_once_a_day(market: Market, open_book: Any, monkeypatch:
     for _process in range(3):
         assert find(open_book()) == Price(0.03, Source.API)
     assert len(market.calls) == 1
-    now = prices.time.time()
-    monkeypatch.setattr(prices.time, "time", lambda: now + prices.DAY + 1)
+    now = time.time()
+    monkeypatch.setattr(price_cache.time, "time", lambda: now + price_cache.DAY + 1)
     find(open_book())
     assert len(market.calls) == 2
     assert market.calls[0]["tenancy"] == "Shared"
@@ -97,7 +99,17 @@ def test_prices_of_other_endpoints_regions_and_tenancies_are_others(market: Mark
     ]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"version": 2}', '{"version": 1, "prices": {"x": 1}}', "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"version": 2}',
+        '{"version": 1, "prices": {"x": 1}}',
+        '{"version": 1, "prices": {}, "failures": 3}',
+        "\0",
+    ],
+)
 def test_a_malformed_cache_is_read_again(market: Market, open_book: Any, tmp_path: Path, text: str) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "prices.json").write_text(text)
@@ -114,7 +126,8 @@ def test_the_table_is_used_if_the_api_is_not_allowed(market: Market, open_book: 
     assert find(book, "g4dn.xlarge", "eu-west-1") == Price(0.587, Source.TABLE)
     assert len(market.calls) == 1  # one refusal is enough
     assert book.problem == "not authorized"
-    assert not (book._cache).exists()
+    find(open_book())
+    assert len(market.calls) == 2  # a refusal is not remembered: the permission may have been granted since
 
 
 @pytest.mark.parametrize(
@@ -155,6 +168,44 @@ def test_disks_cost_by_size_and_iops(market: Market, open_book: Any) -> None:
     io1 = book.find_disk("io1", 100, 5000, region="us-east-1")
     assert io1.usd == pytest.approx((100 * 0.125 + 5000 * 0.065) / 730)
     assert book.find_disk("gp2", 100, 0, region="mars-1") == UNKNOWN
+
+
+SNAPSHOTS = {
+    "EU-EBS:SnapshotUsage": "0.05",
+    "EU-EBS:SnapshotUsageUnderBilling": "0.5",
+    "EU-EBS:FastSnapshotRestore": "0.75",
+}
+
+
+def test_snapshots_cost_at_most_the_size_of_their_volumes(market: Market, open_book: Any) -> None:
+    products = []
+    for usage, usd in SNAPSHOTS.items():
+        text = json.dumps(PRODUCT).replace("0.0300000000", usd)
+        products.append(json.dumps({**json.loads(text), "product": {"attributes": {"usagetype": usage}}}))
+    market.products = products
+    assert open_book().find_snapshot(73, region="eu-west-1") == Price(pytest.approx(0.005), Source.API)
+    assert market.calls == [{"regionCode": "eu-west-1", "productFamily": "Storage Snapshot"}]
+    market.products = DENIED
+    assert open_book().find_snapshot(100, region="us-west-2") == Price(pytest.approx(5 / 730), Source.TABLE)
+    assert open_book().find_snapshot(100, region="mars-1") == UNKNOWN
+
+
+def test_an_api_that_does_not_answer_is_called_again_after_minutes(
+    market: Market, open_book: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market.products = UnclearAnswerError("Failed to read prices: Connect timeout on endpoint URL")
+    for kind in ("t3.small", "m5.large", "t3.small"):
+        book = open_book()
+        assert find(book, kind).source is Source.TABLE
+        assert book.problem == "Failed to read prices: Connect timeout on endpoint URL"
+    assert len(market.calls) == 1
+    find(open_book(endpoint="http://127.0.0.1:1"))  # another API
+    assert len(market.calls) == 2
+    now = time.time()
+    monkeypatch.setattr(price_cache.time, "time", lambda: now + 301)
+    market.products = [json.dumps(PRODUCT)]
+    book = open_book()
+    assert (find(book), book.problem) == (Price(0.03, Source.API), "")
 
 
 def test_a_malformed_answer_is_no_price(market: Market, open_book: Any) -> None:

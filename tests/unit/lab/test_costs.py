@@ -365,7 +365,7 @@ def test_spot_prices_of_the_lab(lab: ServedLab) -> None:
     assert (price.usd, str(price.source)) == (pytest.approx(0.0832 * 0.3), "spot")
 
 
-def test_an_audit_has_the_prices_of_running_instances_and_of_volumes(lab: ServedLab, tmp_path: Path) -> None:
+def test_an_audit_has_the_prices_of_running_instances_volumes_and_snapshots(lab: ServedLab, tmp_path: Path) -> None:
     clients = lab.cluster().clients
     rate = make_rate(PriceBook(clients, tmp_path / "prices.json"), clients.region)
 
@@ -376,4 +376,5 @@ def test_an_audit_has_the_prices_of_running_instances_and_of_volumes(lab: Served
     assert price(Kind.INSTANCE, type="t3.large", state="stopped") == 0.0
     assert price(Kind.INSTANCE, type="m6i.large", state="running") is None
     assert price(Kind.VOLUME, type="gp2", size=100) == pytest.approx(0.0137, abs=1e-4)
-    assert (price(Kind.ALARM), price(Kind.IMAGE), price(Kind.SNAPSHOT)) == (0.0, 0.0, None)
+    assert price(Kind.SNAPSHOT, size=100) == pytest.approx(5 / 730)  # at most
+    assert (price(Kind.ALARM), price(Kind.IMAGE)) == (0.0, 0.0)
