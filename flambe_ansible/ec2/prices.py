@@ -45,7 +45,9 @@ UNKNOWN = Price()
 
 
 class PriceBook:
-    """The prices of one account's API, each read at most once a day; an API without an answer is not called for minutes.
+    """The prices of one account's API, each read at most once a day.
+
+    If an API does not answer, it is not called again for some minutes.
 
     Args:
         clients: The API clients.

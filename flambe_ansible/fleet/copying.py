@@ -21,20 +21,21 @@ _FAILED = "flambe-copy-failed"
 
 _SSH = "-o BatchMode=yes -o IdentitiesOnly=yes"
 # POSIX sh, run on the host that has the paths; its arguments are the target and its name. For each failure it prints:
-# marker, name, exit code, first line of the output. ssh reads addresses, host keys and time-outs from the block that the
-# launch wrote to ~/.ssh/config; in a large cluster the block reads those of other factories from the orchestrator.
+# marker, name, exit code, first line of the output. ssh reads addresses, host keys and time-outs from the block that
+# the launch wrote to ~/.ssh/config; in a large cluster the block reads those of other factories from the orchestrator.
 _SEND = f"""
 cd || exit 1
 key="$HOME/{KEY_FILE}"
 target=$1; name=$2; failed=0
 copy() {{
   options=$1; source=$2; folder=$3; list=$4
-  output=$(printf %s "$list" | base64 -d | rsync --archive --no-owner --no-group --partial --protect-args --mkpath $options \
+  output=$(printf %s "$list" | base64 -d | rsync $options \\
+    --archive --no-owner --no-group --partial --protect-args --mkpath \\
     --rsh "ssh -i '$key' {_SSH}" -- "$source" "$target:$folder" 2>&1)
   code=$?
   [ "$code" = 0 ] && return
   failed=1
-  printf '%s\t%s\t%s\t%s\n' {_FAILED} "$name" "$code" "$(printf %s "$output" | head -n 1)"
+  printf '%s\\t%s\\t%s\\t%s\\n' {_FAILED} "$name" "$code" "$(printf %s "$output" | head -n 1)"
 }}
 """
 # Run on the orchestrator. A line in the pipe is a copy that may start now: the host that sends it, "-" for this one. A
@@ -45,12 +46,12 @@ cd || exit 1
 key="$HOME/{KEY_FILE}"
 if [ ! -r "$key" ]; then echo "$key is missing" >&2; exit 1; fi
 pipe=$(mktemp -d) && mkfifo "$pipe/slots" && exec 9<>"$pipe/slots" && rm -r "$pipe" || exit 1
-offer() {{ for _ in $(seq "$2"); do printf '%s\n' "$1"; done >&9; }}
-script() {{ printf 'set -- %s\n%s\n' "$words" "$send"; }}
+offer() {{ for _ in $(seq "$2"); do printf '%s\\n' "$1"; done >&9; }}
+script() {{ printf 'set -- %s\\n%s\\n' "$words" "$send"; }}
 from_here() {{
   output=$(script | sh -s) && return
   code=$?
-  printf '%s\n' "${{output:-$(printf '%s\t%s\t%s\t%s' {_FAILED} "$name" "$code" 'the copy was ended')}}"
+  printf '%s\\n' "${{output:-$(printf '%s\\t%s\\t%s\\t%s' {_FAILED} "$name" "$code" 'the copy was ended')}}"
   return 1
 }}
 start() {{
@@ -123,7 +124,8 @@ def _write_list(path: str, index: int) -> str:
     except for a link to a folder.
     """
     source, above, name = (shlex.quote(f"./{one}") for one in (path, posixpath.dirname(path), posixpath.basename(path)))
-    find = f"if [ -L {source} ]; then cd {source} && find . -mindepth 1 -print0; else cd {above} && find {name} -print0; fi"
+    inside = f"cd {source} && find . -mindepth 1 -print0"
+    find = f"if [ -L {source} ]; then {inside}; else cd {above} && find {name} -print0; fi"
     return f"""[ ! -d {source} ] || send=$(printf "list_%s='%s'\\n%s" {index} "$({find} | base64)" "$send")"""
 
 

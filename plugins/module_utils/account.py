@@ -138,14 +138,14 @@ def read_environment(path):
     return found
 
 
-def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", pass_fds=(), on_lines=None, stdin=None):
+def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", pass_fds=(), on_lines=None, **streams):
     """Run a command as this user, in a new process group without stdin; return (exit code, stdout and stderr).
 
     After ``timeout`` seconds it is ended with all that it started, and CommandTimeoutError is raised; at the end of the
     session it is ended, too. Messages name ``shown`` (the command) and ``setting`` (the variable that sets the limit).
     The output goes to a file, so that a daemon left behind by the command does not block the caller. ``on_lines``
     receives the new lines of the output every half second until the command ends, even if there are none; of a long
-    output only the last ones. ``stdin`` is an open file that the command reads instead.
+    output only the last ones. ``streams`` are open files that the command uses instead: ``stdin`` and ``stdout``.
     """
     drop = os.geteuid() == 0 and account.pw_uid != 0
 
@@ -159,9 +159,9 @@ def run(account, argv, timeout=None, env=None, cwd=None, shown="", setting="", p
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             argv,
-            stdin=subprocess.DEVNULL if stdin is None else stdin,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            stdin=streams.get("stdin") or subprocess.DEVNULL,
+            stdout=streams.get("stdout") or output,
+            stderr=output,
             env=environment(account) if env is None else env,
             cwd=cwd or (account.pw_dir if os.path.isdir(account.pw_dir) else "/"),
             preexec_fn=become,

@@ -98,6 +98,12 @@ options:
     type: list
     elements: dict
     default: []
+  copies_source:
+    description: >-
+      The host of the play from which this host copies files of the controller, with the cluster's key. Empty for the
+      controller itself.
+    type: str
+    default: ""
   index_url:
     description: The package index; empty for the one that the host is configured for. It may contain a password.
     type: str
@@ -211,6 +217,7 @@ def main():
             "wheel_src": {"type": "str", "default": ""},
             "unless_active": {"type": "str", "default": ""},
             "copies": COPIES,
+            "copies_source": {"type": "str", "default": ""},  # for the action
             **ARGUMENTS,
         },
         supports_check_mode=True,

@@ -1,4 +1,4 @@
-"""Copies from the orchestrator to the factories: the script, run locally with fakes of rsync and ssh, and its output."""
+"""Copies from the orchestrator to the factories: the script, run with fakes of rsync and ssh, and its output."""
 
 from __future__ import annotations
 
