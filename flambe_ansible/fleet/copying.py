@@ -60,17 +60,14 @@ start() {{
   (
     if [ "$source" = - ]; then
       from_here || serves=0
-      offer - 1
-    elif script | ssh -i "$key" {_SSH} "$source" "exec sh -s" >/dev/null 2>&1; then
-      offer "$source" 1
-    else
+    elif ! script | ssh -i "$key" {_SSH} "$source" "exec sh -s" >/dev/null 2>&1; then
       serves=0
-      from_here || offer "$source" 1
+      from_here && source=
     fi
     offer "$target" "$serves"
+    [ -z "$source" ] || offer "$source" 1
   ) &
 }}
-offer - {_FROM_ORCHESTRATOR}
 """
 
 
@@ -83,7 +80,7 @@ def write_script(
     """
     options = [*(["--delete"] if mirror else []), *(["--checksum"] if checksum else [])]
     send = [_SEND, *(_write_copy(path, index, options, mirror=mirror) for index, path in enumerate(paths))]
-    lines = [_START, f"send={shlex.quote(chr(10).join([*send, 'exit $failed']))}"]
+    lines = [_START, f"offer - {_FROM_ORCHESTRATOR}", f"send={shlex.quote(chr(10).join([*send, 'exit $failed']))}"]
     if not mirror:
         lines += [_write_list(path, index) for index, path in enumerate(paths)]
     for index, host in enumerate(hosts):

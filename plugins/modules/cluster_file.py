@@ -136,7 +136,7 @@ def wait_for(account, params):
             return content, ""
         if time.monotonic() >= deadline:
             return None, reason or f"{params['source']} has another {params['path']}"
-        time.sleep(random.uniform(0.5, 1.5))
+        time.sleep(random.uniform(0.5, 1.5))  # noqa: S311 (not a secret)
 
 
 def read(account, source, path):

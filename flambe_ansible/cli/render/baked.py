@@ -27,7 +27,7 @@ def render_images(images: Sequence[BakedImage], price: Price) -> RenderableType:
         created = f"{one.created.astimezone():%Y-%m-%d %H:%M}" if one.created else ""
         table.add_row(one.id, one.runtime, one.state, created)
         table.add_row("", Text(f"on {one.base}, for {one.cluster} of {one.creator}", style="dim"))
-        table.add_row("", Text(f"snapshots: {write_month(price(one.stored))}", style="dim"))
+        table.add_row("", Text(write_month(price(one.stored)), style="dim"))
     return table
 
 

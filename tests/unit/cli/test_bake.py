@@ -66,7 +66,7 @@ def test_images_are_listed(lab: ServedLab, run: Run, monkeypatch: pytest.MonkeyP
     assert max(map(len, lines)) <= width
     assert [line.split()[0] for line in lines if "ami-" in line] == [new.id, old.id]
     [first, _] = json.loads(run("bake", "--list", "--json").stdout)["images"]
-    assert sum(f"snapshots: at most {0.05 * first['size_gb']:.2f} USD per month" in line for line in lines) == 2
+    assert sum(f"at most {0.05 * first['size_gb']:.2f} USD per month" in line for line in lines) == 2
     assert first["usd_per_month"] == pytest.approx(0.05 * first["size_gb"])
     assert (first["runtime"], first["base"], first["snapshots"]) == (
         "flambe 0.4.18",
