@@ -53,7 +53,7 @@ def measure(cluster: Cluster, size: int, rounds: int) -> tuple[float, float]:
     """Return the seconds of a copy as a tree, and from the orchestrator alone."""
     found: dict[int, list[float]] = {0: [], 1: []}
     with load_cluster(cluster.file) as loaded:
-        loaded.connect()
+        loaded.attach()
         for number in range(rounds):
             for way, values in enumerate((TREE, ALONE)):
                 folder = f"data-{number}-{way}"

@@ -161,6 +161,25 @@ def test_4_status_ssh_and_inventory_work(cluster: Cluster) -> None:
     assert [name for name in variables if name.startswith("flambe_")] == ["flambe_cluster_group"]
 
 
+def test_4_a_factory_that_has_its_copy_serves_the_next_one(cluster: Cluster) -> None:
+    factory, _ = (one["private_ip"] for one in cluster.document("status")["factories"])
+    script = (
+        "import sys; from flambe_ansible import load_cluster; from flambe_ansible.fleet import copying\n"
+        "copying._FROM_ORCHESTRATOR = 1\n"
+        "with load_cluster(sys.argv[1]) as cluster:\n"
+        "    cluster.attach()\n"
+        "    cluster.fleet.connections.run(cluster.fleet.head, 'mkdir -p ~/tree && seq 1000 > ~/tree/numbers')\n"
+        "    cluster.fleet.copy_to_factories(['tree'])\n"
+    )
+    log = f"sudo journalctl -q -o cat -u ssh | grep -c 'Accepted publickey .* from {factory} '; :"
+    before = cluster.call("ssh", str(cluster.file), "factory", "1", "--", log)
+    subprocess.run([sys.executable, "-c", script, str(cluster.file)], env=cluster.environment, check=True)
+    assert int(cluster.call("ssh", str(cluster.file), "factory", "1", "--", log)) == int(before) + 1
+    found = cluster.document("exec", "--", "cksum ~/tree/numbers")
+    assert len(found) == 3
+    assert len({result["stdout"] for result in found.values()}) == 1
+
+
 def test_4_the_inventory_plugin_groups_the_hosts_of_two_clusters(cluster: Cluster) -> None:
     text = cluster.file.read_text().replace("name: plain", "name: absent")
     (cluster.file.parent / "absent.yaml").write_text(text)

@@ -62,6 +62,10 @@ def test_first_run_creates_a_ray_cluster(cluster: Site, variables: dict[str, Any
     assert ray_nodes(cluster) == ray_nodes(cluster, "one") == addresses(cluster)
     for text in (SECRET, "stays-here", "PRIVATE KEY"):
         assert text not in run.output
+    assert "from the controller" not in run.output  # the others copied uv from the head
+    logins = cluster.ssh("head", "sudo journalctl -q -o cat -u ssh | grep 'Accepted publickey'")
+    for address in [host.address for name, host in cluster.groups["factories"]]:
+        assert f" from {address} " in logins
     for host in HOSTS:
         assert (
             cluster.ssh(host, "/opt/flambe/venv/bin/python -W ignore -c 'import flambe, ray; print(ray.__version__)'")
