@@ -85,6 +85,11 @@ class Baker:
         self._wanted = _list_wanted(cluster)
         self.builder = _make_builder(cluster, mark=self._recipe, factories=len(self._wanted) - 1)
 
+    @property
+    def volume_size(self) -> int:
+        """The size of the volume of each image, GB."""
+        return int(self._cluster.volume_size)
+
     def find_missing(self, *, again: bool = False) -> list[str]:
         """Return the instance types of the temporary hosts that ``bake`` would create; change nothing."""
         found = baked.find_all(self._cluster.clients.ec2, recipe=self._recipe)
@@ -115,8 +120,7 @@ class Baker:
             return BakeResult(images=chosen, made=ids, seconds=time.monotonic() - started)
 
     def _choose(self, found: Sequence[BakedImage], one: _Wanted) -> BakedImage | None:
-        size = int(self._cluster.volume_size)
-        return baked.choose(found, base=one.base, architecture=one.architecture, size=size)
+        return baked.choose(found, base=one.base, architecture=one.architecture, size=self.volume_size)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

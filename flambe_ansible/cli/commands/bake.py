@@ -102,14 +102,15 @@ def _bake(output: Output, file: str, cluster: Cluster, *, again: bool, yes: bool
     from flambe_ansible.cli.launching import require_yes
     from flambe_ansible.cli.progress import Progress
     from flambe_ansible.cli.render import baked as view
+    from flambe_ansible.cli.render.costs import write_month
     from flambe_ansible.cluster.baking import Baker
 
     output.next_command = output.command
     baker = Baker(cluster)
     types = baker.find_missing(again=again)
-    price = _find_price(baker.builder.clients)
+    price = _find_price(_find_clients(cluster))
     if types:
-        most = view.write_month(price(len(types) * int(cluster.volume_size)))
+        most = write_month(price(len(types) * baker.volume_size))
         output.say(f"{count(len(types), 'image')}: {most} for the snapshots, until bake --remove deletes them")
     if types and not yes:
         hosts = count(len(types), "temporary host")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible import ec2
+from flambe_ansible.cli import options
 from flambe_ansible.ec2 import baked
 from flambe_ansible.ec2.tags import BASE, RECIPE, RUNTIME
 from flambe_ansible.providers import accounts
@@ -73,6 +75,18 @@ def test_images_are_listed(lab: ServedLab, run: Run, monkeypatch: pytest.MonkeyP
         "ubuntu-x86_64",
         [new.ebs_snapshot.id],
     )
+
+
+def test_the_price_of_the_image_is_shown_before_anything_is_created(
+    lab: ServedLab, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = lab.cluster(runtime="none", setup_cmds=["make data"])
+    monkeypatch.setattr(options, "open_cluster", lambda _output, _file: nullcontext(cluster))
+    before = len(lab.calls())
+    done = run("bake", "c.yaml")
+    assert done.code == 2 and "--yes" in done.stderr
+    assert "1 image: at most 5.00 USD per month for the snapshots, until bake --remove deletes them" in done.stdout
+    assert "RunInstances" not in [operation for _, operation in lab.calls()[before:]]
 
 
 def test_an_image_is_removed_with_its_snapshot(lab: ServedLab, run: Run) -> None:
