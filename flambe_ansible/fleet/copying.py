@@ -29,7 +29,7 @@ key="$HOME/{KEY_FILE}"
 target=$1; name=$2; failed=0
 copy() {{
   options=$1; source=$2; folder=$3; list=$4
-  output=$(printf %s "$list" | base64 -d | rsync $options \\
+  output=$(printf %s "$list" | base64 -d | rsync $options $FLAMBE_HERE \\
     --archive --no-owner --no-group --partial --protect-args --mkpath \\
     --rsh "ssh -i '$key' {_SSH}" -- "$source" "$target:$folder" 2>&1)
   code=$?
@@ -38,9 +38,9 @@ copy() {{
   printf '%s\\t%s\\t%s\\t%s\\n' {_FAILED} "$name" "$code" "$(printf %s "$output" | head -n 1)"
 }}
 """
-# Run on the orchestrator. A line in the pipe is a copy that may start now: the host that sends it, "-" for this one. A
-# copy that fails between factories is repeated from here; if this one succeeds, the fault was the sender's, which loses
-# a line, and the target does not serve others.
+# Run on the orchestrator, where files may vanish after they were listed. A line in the pipe is a copy that may start
+# now: the host that sends it, "-" for this one. A copy that fails between factories is repeated from here; if this one
+# succeeds, the fault was the sender's, which loses a line, and the target does not serve others.
 _START = f"""
 cd || exit 1
 key="$HOME/{KEY_FILE}"
@@ -49,7 +49,7 @@ pipe=$(mktemp -d) && mkfifo "$pipe/slots" && exec 9<>"$pipe/slots" && rm -r "$pi
 offer() {{ for _ in $(seq "$2"); do printf '%s\\n' "$1"; done >&9; }}
 script() {{ printf 'set -- %s\\n%s\\n' "$words" "$send"; }}
 from_here() {{
-  output=$(script | sh -s) && return
+  output=$(script | FLAMBE_HERE=--ignore-missing-args sh -s) && return
   code=$?
   printf '%s\\n' "${{output:-$(printf '%s\\t%s\\t%s\\t%s' {_FAILED} "$name" "$code" 'the copy was ended')}}"
   return 1
@@ -122,8 +122,9 @@ def _write_list(path: str, index: int) -> str:
     """
     source, above, name = (shlex.quote(f"./{one}") for one in (path, posixpath.dirname(path), posixpath.basename(path)))
     inside = f"cd {source} && find . -mindepth 1 -print0"
-    find = f"if [ -L {source} ]; then {inside}; else cd {above} && find {name} -print0; fi"
-    return f"""[ ! -d {source} ] || send=$(printf "list_%s='%s'\\n%s" {index} "$({find} | base64)" "$send")"""
+    find = f"(if [ -L {source} ]; then {inside}; else cd {above} && find {name} -print0; fi)"
+    add = f"""send=$(printf "list_%s='%s'\\n%s" {index} "$( {find} | base64)" "$send")"""
+    return f"if [ -d {source} ]; then {find} >/dev/null || exit 1; {add}; fi"  # a pipe hides that find failed
 
 
 def _write_copy(path: str, index: int, options: Sequence[str], *, mirror: bool) -> str:

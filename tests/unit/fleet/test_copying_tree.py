@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flambe_ansible.errors import RemoteCommandError
 from flambe_ansible.fleet import copying
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.ssh import Completed
@@ -106,6 +107,25 @@ def test_a_copy_between_factories_that_fails_is_repeated_from_the_orchestrator(t
     assert (answer.stdout, answer.stderr) == ("", "")
     assert all((tmp_path / str(host.private_ip) / "data").read_text() == "x" for host in hosts)
     assert any(sender != "head" for sender, _ in read_copies(tmp_path))
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+    hosts = make_hosts(tmp_path, 2)
+    (tmp_path / "head/data").mkdir()
+    write_program(tmp_path / "bin/find", "#!/bin/sh\necho \"find: './data/own': Permission denied\" >&2; exit 1\n")
+    answer = run(tmp_path, copying.write_script("me", hosts, ["data"]))
+    with pytest.raises(RemoteCommandError, match=r"nothing was copied .* Permission denied"):
+        copying.check(hosts[0], answer, command="rsync data")
+
+
+def test_a_file_that_vanishes_meanwhile_is_left_out(tmp_path: Path) -> None:
+    hosts = make_hosts(tmp_path, 6)
+    (tmp_path / "head/data").mkdir()
+    (tmp_path / "head/data/kept").write_text("x")
+    write_program(tmp_path / "bin/find", "#!/bin/sh\nprintf './data\\0./data/kept\\0./data/gone\\0'\n")
+    answer = run(tmp_path, copying.write_script("me", hosts, ["data"]))
+    assert (answer.stdout, answer.stderr) == ("", "")
+    assert all((tmp_path / str(host.private_ip) / "data/kept").read_text() == "x" for host in hosts)
 
 
 def test_a_factory_that_no_host_reaches_is_reported_once(tmp_path: Path) -> None:
