@@ -87,7 +87,13 @@ python_version:
     without O(managed).
   type: str
   returned: success
+machine:
+  description: The machine, such as V(x86_64).
+  type: str
+  returned: success
 """
+
+import platform
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
@@ -141,7 +147,7 @@ def main():
     todo += [f"resolve the packages for {', '.join(lock.todo)}"] if lock.todo else []
     message = "; ".join(todo) or "nothing to do"
     wanted = version if module.params["managed"] else ""
-    found = {"locks": lock.found, "python_version": build.version if build else wanted}
+    found = {"locks": lock.found, "python_version": build.version if build else wanted, "machine": platform.machine()}
     if not todo or module.check_mode:
         module.exit_json(changed=bool(todo), msg=f"would {message}" if todo else message, **found)
     try:

@@ -28,7 +28,7 @@ def make(hosts: int, **changes: Any) -> tuple[Any, HostVars]:
         "python_env_hosts": names,
         "python_env_source": names[0],
         "python_env_expected": {"ray": ""},
-        "__python_env_lock": {"locks": {KIND: ["ray==2.60.0"]}, "python_version": ""},
+        "__python_env_lock": {"locks": {KIND: ["ray==2.60.0"]}, "python_version": "", "machine": "x86_64"},
         **own,
         **changes,
     }
@@ -47,13 +47,16 @@ def test_the_installation_reads_no_other_host(hosts: int) -> None:
     arguments = templar.template(trust(find_install()))
     assert (arguments["python"], arguments["python_version"]) == ("/usr/bin/python3", "3.11.2")
     assert (arguments["requirements"], arguments["resolved"]) == (["ray==2.60.0"], True)
+    assert arguments["copies_source"] == "node-0"
     assert hostvars.reads == 0
 
 
 def test_a_build_is_installed_in_the_version_that_was_resolved() -> None:
-    templar, _ = make(2, __python_env_lock={"locks": {}, "python_version": "3.12.16"})
+    lock = {"locks": {}, "python_version": "3.12.16", "machine": "aarch64"}
+    templar, _ = make(2, __python_env_lock=lock)
     arguments = templar.template(trust(find_install()))
     assert (arguments["python"], arguments["python_version"]) == ("managed", "3.12.16")
+    assert arguments["copies_source"] == ""  # its uv is for another machine
 
 
 @pytest.mark.parametrize("hosts", [4, 256])
