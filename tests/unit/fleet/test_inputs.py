@@ -32,7 +32,7 @@ def test_the_hosts_that_roles_read() -> None:
     assert [role for role in list_roles() if read_inputs(role).members] == ["cluster_keys", "python_env", "ray_node"]
     assert [role for role in list_roles() if read_inputs(role).shares] == ["cluster_keys", "python_env", "ray_node"]
     assert [role for role in list_roles() if read_inputs(role).head and not read_inputs(role).members] == [
-        "idle_shutdown", "cluster_secrets", "tensorboard",
+        "idle_shutdown", "flambe", "cluster_secrets", "tensorboard",
     ]  # fmt: skip
     assert [role for role in list_roles() if plays_once(role)] == ["cluster_secrets", "tensorboard"]
 
