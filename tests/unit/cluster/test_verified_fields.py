@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible import paths
+from flambe_ansible.cluster import baking
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.fleet.receipts import Receipts
 from flambe_ansible.launch.verifying import ONE_TIME, list_needed, make_receipts
@@ -153,3 +154,14 @@ def test_every_variable_of_a_launch_changes_a_role_that_is_played(
 def find_role(variable: str) -> str:
     """Return the role to which a variable belongs, by its prefix; "" if there is none."""
     return next((role for role in ROLES if variable.startswith(f"{role}_")), "")
+
+
+@pytest.mark.parametrize(("runtime", "role"), [("flambe", "flambe"), (RAY, "python_env")])
+def test_a_baked_role_holds_on_all_hosts_of_an_image(verify: Callable[..., Receipts], runtime: Any, role: str) -> None:
+    """The temporary cluster has other hosts, another name and other timeouts."""
+    cluster = AWSCluster(**{**DEFAULTS, "runtime": runtime, "flambe_version": "0.4.18"})
+    builder = baking._make_builder(cluster, mark="m", factories=0)
+    receipts = {one: verify(**{name: getattr(one, name) for name in one.schema.by_name}) for one in (cluster, builder)}
+    assert read_digests(receipts[cluster]) != read_digests(receipts[builder])
+    digests = {one[role] for found in receipts.values() for one in read_digests(found).values()}
+    assert len(digests) == 1
