@@ -104,19 +104,25 @@ class Receipts:
     def verify(self) -> dict[str, Verification]:
         """Compare every host with its receipt at once; return what was found by host name.
 
-        Hosts on which their one of :attr:`programs` ran with the probe are not asked again.
+        A host on which its program of :attr:`programs` ran with the probe is not asked again.
         """
-        return self.fleet.on_each(lambda instance: self._verify(instance.data))
+        programs = self.programs  # once, not in each thread
+        return self.fleet.on_each(lambda instance: self._verify(instance.data, programs[instance.name]))
 
     def write(self, roles: Mapping[str, Sequence[str]]) -> None:
         """Write the receipts of hosts: name -> its roles, in their order; those that are new in it were played now."""
         launch = uuid.uuid4().hex[:12]
         proofs = {role: find_proof(role, self.variables) for role in {one for named in roles.values() for one in named}}
+        entries = {
+            host.name: {role: [self._digest(role, host), proofs[role]] for role in roles[host.name]}
+            for host in self.fleet.hosts
+            if host.name in roles
+        }
 
         def write_on(host: Host) -> None:
             if host.name in roles:
-                entries = {role: [self._digest(role, host), proofs[role]] for role in roles[host.name]}
-                self._call(host, f"write({entries!r}, {self.fleet.username!r}, {launch!r}, {list(self.restart)!r})")
+                arguments = (entries[host.name], self.fleet.username, launch, list(self.restart))
+                self._call(host, f"write{arguments!r}")
 
         self.fleet.on_each(lambda instance: write_on(instance.data))
 
@@ -129,8 +135,7 @@ class Receipts:
 
         self.fleet.on_each(lambda instance: keep_on(instance.data))
 
-    def _verify(self, host: Host) -> Verification:
-        program = self.programs[host.name]
+    def _verify(self, host: Host, program: str) -> Verification:
         answer = self.fleet.connections.take_output(host, program)
         if answer is None:
             answer = self._run(host, program, check=False)
