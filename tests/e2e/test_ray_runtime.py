@@ -89,6 +89,17 @@ def test_what_differs_is_found_and_repaired(ray_cluster: RayCluster) -> None:
     assert ray_cluster.launch()["log"] is None
 
 
+def test_a_changed_field_plays_only_the_role_that_reads_it(ray_cluster: RayCluster) -> None:
+    ray_cluster.write(idle_command="false")
+    document = ray_cluster.launch()
+    assert document["notices"] == ["all hosts: the configuration of idle_shutdown changed"]
+    assert {(step["host"], step["step"]) for step in document["steps"] if step["status"] == "changed"} == {
+        (host, "idle_shutdown") for host in HOSTS
+    }
+    ray_cluster.write()
+    ray_cluster.launch()
+
+
 def test_the_gpus_that_nvidia_smi_lists_are_those_of_ray(ray_cluster: RayCluster) -> None:
     """A program in place of nvidia-smi prints what a machine with one H200 printed."""
     ray_cluster.send("factory 1", nvidia_smi.PATH, nvidia_smi.write_script().encode())

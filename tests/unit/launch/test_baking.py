@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from flambe_ansible.fleet.player import Player
 from flambe_ansible.launch import baking
 from flambe_ansible.runtimes import Runtime, RuntimeVersion, make_runtime
 from flambe_ansible.sources import Requirements
+from tests.unit.fleets import make_connections, make_fleet
 
 VERSION = RuntimeVersion(version="2.60.0", requirements=Requirements(lines=("ray[default]==2.60.0", "numpy")))
 
@@ -80,3 +83,17 @@ def test_hosts_without_runtime_have_a_recipe_only_with_setup_commands() -> None:
     plain, nothing = make_runtime("none"), RuntimeVersion()
     assert make_recipe(plain, nothing) == ""
     assert make_recipe(plain, nothing, setup_cmds=["true"])
+
+
+def test_the_image_gets_a_receipt_of_the_runtime_alone() -> None:
+    connections = make_connections()
+    player = Player(fleet=make_fleet(connections), variables=lambda: {"flambe_version": "0.4.18"}, logs=Path())
+    baking.seal(player, make_runtime("flambe"))
+    sent = [call.kwargs["input"].splitlines()[-1] for call in connections.run.call_args_list]
+    number = len(player.fleet.hosts)
+    assert sent[:number] == ["keep([])"] * number
+    written = [ast.literal_eval(line.removeprefix("write")) for line in sent[number:]]
+    assert [list(roles) for roles, *_ in written] == [["flambe"]] * number
+    assert len({launch for _roles, _user, launch, _restart in written}) == 1
+    baking.seal(player, make_runtime("none"))
+    assert connections.run.call_args.kwargs["input"].splitlines()[-1].startswith("write({}, ")
