@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import os
 import py_compile
@@ -17,6 +18,7 @@ import pytest
 from flambe_ansible.fleet import observing
 
 Verify = Callable[..., dict[str, Any]]
+Capture = pytest.CaptureFixture[str]
 USER = getpass.getuser()
 WANTED = {"first": "d1", "second": "d2", "third": "d3"}
 LAUNCHES = dict.fromkeys(WANTED, "l1")
@@ -110,6 +112,28 @@ def test_byte_code_is_no_difference(verify: Verify, host: Path) -> None:
     py_compile.compile(str(host / "venv/ray/node.py"))
     (host / "venv/old.pyc").touch()
     assert verify()["differs"] == {}
+
+
+def test_the_commands_of_all_roles_run_at_once(host: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """The first one ends only when the last one has run."""
+    monkeypatch.setattr(observing, "_CHECK_SECONDS", 2)
+    first, last = ["sh", "-c", f"until test -e '{host}/now'; do sleep 0.01; done"], ["touch", f"{host}/now"]
+    path = str(host / "lib/receipt.json")
+    (host / "now").touch()
+    roles = {"first": ["d1", {"checks": [first]}], "last": ["d1", {"checks": [last]}]}
+    observing.write(roles, USER, "l1", path=path)
+    (host / "now").unlink()
+    observing.verify({"first": "d1", "last": "d1"}, path=path)
+    assert json.loads(capsys.readouterr().out)["differs"] == {}
+
+
+def test_a_large_file_is_read_in_parts(host: Path) -> None:
+    content = b"# head: x\n" * 300_000
+    (host / "one.conf").write_bytes(content)
+    assert observing._digest_file(str(host / "one.conf")) == hashlib.sha256(content).hexdigest()
+    one = hashlib.sha256(b"a = 1\n").hexdigest()
+    (host / "one.conf").write_bytes(b"a = 1\n# head: 5405f8ee\n")
+    assert observing._digest_file(str(host / "one.conf"), "# head: ") == one
 
 
 def test_after_a_reboot_roles_with_units_and_checks_differ(verify: Verify, host: Path) -> None:
