@@ -33,7 +33,7 @@ class StartContext:
     """The clients, settings and callbacks of one start."""
 
     ec2: EC2Client
-    sender: EC2Client  # sends each request once
+    get_sender: Callable[[], EC2Client]  # returns a client that sends each request once
     cloudwatch: CloudWatchClient
     cluster: tags.ClusterTags
     journal: Journal
@@ -132,7 +132,7 @@ class _Filling:
         )
         try:
             made = launching.create(
-                start.ec2, start.journal, request, role=self.role, tokens=start.tokens, sender=start.sender
+                start.ec2, start.journal, request, role=self.role, tokens=start.tokens, sender=start.get_sender()
             )
         except AWSError as error:
             if self._alone or not is_refusal(error):

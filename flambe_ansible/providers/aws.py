@@ -40,6 +40,7 @@ from flambe_ansible.providers.ec2_spec import EC2Spec
 from flambe_ansible.providers.own_resources import OwnResources
 from flambe_ansible.providers.places import Place
 from flambe_ansible.providers.preparing import Prepared, diagnose, prepare
+from flambe_ansible.ssh.parallel import together
 
 FRESH_SECONDS = 300.0  # an instance that started this recently may not have printed its host keys yet
 CHANGED_ADDRESS_HINT = "if the address of this machine has changed, launch again: it is then allowed in"
@@ -152,17 +153,21 @@ class AWSProvider:
         """Check all that a creation needs, and return what a launch would do; change nothing."""
         spec, existing = self.spec, self.find_existing()
         missing = find_missing(existing, spec.factories_num)
-        prepared = self._prepare(existing, missing)
-        location = self.location()
+        ids = [instance.id for instance in existing.all]
+        prepared, location, ended, volumes, found = together(
+            lambda: self._prepare(existing, missing),
+            self.location,
+            self.find_interrupted,
+            lambda: self.costs.read_volumes(existing),
+            lambda: alarms.find_settings(self._clients.cloudwatch, ids),
+        )
         changes = list_notes(spec.name, existing, spec.settings, spec.factories_num)
         tried = list_alternatives(missing, prepared.checked, spec.settings, least=spec.least, wanted=spec.factories_num)
-        interrupted = map(describe_interruption, self.find_interrupted())
+        interrupted = map(describe_interruption, ended)
         notes = (*location.notes, *prepared.notes, *tried, *interrupted)
         self._shown.update((*notes, *changes))  # the plan shows the changes as such
         hosts = plan_hosts(spec.name, existing, missing, spec.settings, prepared.checked, make_host=self._make_host)
-        volumes = self.costs.read_volumes(existing)
         estimate = self.costs.estimate(existing, list_new(spec.name, missing), volumes)
-        found = alarms.find_settings(self._clients.cloudwatch, [instance.id for instance in existing.all])
         facts = Facts(volumes=volumes, alarms=found, prices=estimate.costs.prices)
         return HostPlan(
             region=location.region,
@@ -211,7 +216,7 @@ class AWSProvider:
             settings = self.own.make(prepared.found, prepared.sources)
             start = StartContext(
                 ec2=self._clients.ec2,
-                sender=self._clients.sender,
+                get_sender=lambda: self._clients.sender,
                 cloudwatch=self._clients.cloudwatch,
                 cluster=self.costs.mark(spec.tags, account),
                 journal=journal,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,6 +27,26 @@ def test_a_plan_and_the_status_show_region_and_account(make_cluster: Any) -> Non
     assert (plan.region, plan.account, plan.notes) == (REGION, ACCOUNT, ())
     assert (plan.to_dict()["region"], plan.to_dict()["account"]) == (REGION, ACCOUNT)
     assert make_cluster().status().location == Location(region=REGION, account=ACCOUNT)
+
+
+def test_a_plan_asks_the_services_at_once(make_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call waits until all have started."""
+    cluster = make_cluster(factories_num=1)
+    cluster.load_all_instances()
+    started = threading.Barrier(3, timeout=20)
+
+    def wait_for_others(made: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            started.wait()
+            return made(*arguments)
+
+        return call
+
+    for name in ("describe_volumes", "find_alarms", "get_identity"):
+        monkeypatch.setattr(api, name, wait_for_others(getattr(api, name)))
+    found = make_cluster(factories_num=1).plan()
+    assert found.account == ACCOUNT
+    assert not found.changes_hosts
 
 
 def test_the_account_may_be_unknown(make_cluster: Any) -> None:
