@@ -6,7 +6,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
     from flambe_ansible.cluster.cluster import Cluster
+    from flambe_ansible.ssh import Connections
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -137,13 +138,38 @@ def write_examples(*lines: str) -> str:
 
 
 @contextmanager
-def open_cluster(output: Output, file: str, *, wait: float | None = None) -> Iterator[Cluster]:
-    """Read a cluster's configuration, and close its connections afterwards; ``wait`` is the value of ``--wait``."""
-    from flambe_ansible.cluster.loading import load_cluster  # slow, and not needed for ``--help``
+def open_cluster(output: Output, file: str, *, wait: float | None = None, connect: bool = False) -> Iterator[Cluster]:
+    """Read a cluster's configuration, and close its connections afterwards.
 
+    Args:
+        output: The output.
+        file: The cluster's file.
+        wait: The value of ``--wait``.
+        connect: Start to connect to the hosts at once.
+    """
     output.cluster_file = file
-    with hold_open(output, load_cluster(file), wait=wait) as cluster:
+    with ExitStack() as stack:
+        started = _connect_early(file, stack) if connect else None
+        from flambe_ansible.cluster.loading import load_cluster  # slow, and not needed for ``--help``
+
+        cluster = stack.enter_context(hold_open(output, load_cluster(file), wait=wait))
+        if connect:
+            cluster.attach_early(started)
         yield cluster
+        if connect:
+            from flambe_ansible.fleet import early
+
+            early.record(file, cluster.connections)
+
+
+def _connect_early(file: str, stack: ExitStack) -> Connections | None:
+    """Start to connect to the hosts that answered last; the connections are closed at the end if they are not used."""
+    from flambe_ansible.fleet import early
+
+    started = early.connect(file)
+    if started:
+        stack.enter_context(started)
+    return started
 
 
 @contextmanager

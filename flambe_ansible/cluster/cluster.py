@@ -37,7 +37,7 @@ from flambe_ansible.fleet import containers, idle, records
 from flambe_ansible.fleet.access import ANSWER_TIMEOUT, Access, Limits
 from flambe_ansible.fleet.containers import Container
 from flambe_ansible.fleet.fleet import Fleet
-from flambe_ansible.fleet.gpus import read_all
+from flambe_ansible.fleet.host_states import read_each
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
@@ -64,6 +64,7 @@ from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
 from flambe_ansible.launch import gpus, launch, lock, shrinking, status
 from flambe_ansible.launch.costs import Costs
+from flambe_ansible.launch.early import EarlyVerification, is_complete, list_commands, verify_early
 from flambe_ansible.launch.launch import FailedHost, LaunchOptions, LaunchResult
 from flambe_ansible.launch.plan import Plan, mark_replaced
 from flambe_ansible.launch.status import ClusterStatus, Health
@@ -242,6 +243,7 @@ class Cluster(Runnable):
         self._replaced: list[Host] = []  # the hosts that the next launch replaces
         self._open_access: Access | None = None
         self._reservation: Reservation | None = None
+        self._early: EarlyVerification | None = None  # of the launch that runs
 
     @classmethod
     def tag(cls) -> str:
@@ -873,14 +875,17 @@ class Cluster(Runnable):
         hosts, access = self.hosts, self._access
         patience = self._limits.for_launch if timeout is None else _fixed(timeout)
         errors = access.open_each(hosts, patience=patience, observer=self.observer)
-        errors |= access.connections.probe_each(
-            [host for host in hosts if host.name not in errors],
-            machines=self._runtime.machines,
-            programs=launch.write_checks(self._player, self._runtime)
-            if self._reservation and self._reservation.held
-            else None,
-            observer=self.observer,
-        )
+        answering = [host for host in hosts if host.name not in errors]
+        held = self._reservation is not None and self._reservation.held
+        programs = launch.write_checks(self._player, self._runtime) if held else {}
+        if not (self._early and self._early.covers(answering, programs)):
+            errors |= access.connections.probe_each(
+                answering,
+                machines=self._runtime.machines,
+                programs=programs,
+                commands=list_commands(self._runtime, self.fleet.head) if held else {},
+                observer=self.observer,
+            )
         found = {name: probe.gpus for name, probe in access.connections.probes.items()}
         records.write_gpus(self.state_dir, hosts, found)
         errors |= self._refuse_newer(hosts, found)
@@ -888,8 +893,13 @@ class Cluster(Runnable):
             records.write_hosts(self.state_dir, hosts)
         return self._unload(errors)
 
-    def attach_early(self) -> None:
-        """Start to connect to the hosts that answered last; only those that still exist are used."""
+    def attach_early(self, started: Connections | None = None) -> None:
+        """Start to connect to the hosts that answered last; only those that still exist are used.
+
+        ``started`` are connections that were started before, as ``fleet.early.connect`` does.
+        """
+        if started:
+            self.connections.adopt(started)
         self._access.open_early()
 
     def attach(self, hosts: Sequence[Host] | None = None, *, timeout: float | None = None) -> None:
@@ -1318,18 +1328,19 @@ class Cluster(Runnable):
         self._check_rotation(options)
         version = self.resolve_runtime()
         with self.reserve("launch") as reservation, ExitStack() as stack:
-            answered = reservation.held
+            answered = reservation.head
             # Its holder may wait for the reservation: a launch that has that one does not wait.
             waiting = Waiting() if answered else self._waiting
             waiting.repeat(lambda: stack.enter_context(lock.hold(self.state_dir)))
+            self._early = self._verify_early(reservation.hosts) if answered else None
             if answered:
-                self._protect_jobs(self.find_running)  # before hosts are created
+                self._protect_jobs(answered, self.find_running)  # before hosts are created
             self.load_all_instances()
             unreached = self.connect_each()
             reservation.take(self.connections, self.fleet.head)
             check()
             if not answered:
-                self._protect_jobs(lambda: self.hosts)
+                self._protect_jobs(self.fleet.head, lambda: self.hosts)
             result = launch.converge(
                 self._player,
                 self._runtime,
@@ -1350,14 +1361,14 @@ class Cluster(Runnable):
     def _waiting(self) -> Waiting:
         return Waiting(limit=self.wait_limit, observer=self.observer)
 
-    def _find_head(self, *, ending: bool = False) -> list[Host]:
-        """Return the orchestrator if it is running, else nothing; with ``ending`` there may be several."""
-        hosts = self.check_termination() if ending else self.find_hosts()
-        return [one for one in hosts if one.role is Role.ORCHESTRATOR and one.state is HostState.RUNNING]
+    def _find_head(self) -> list[Host]:
+        """Return the orchestrator if it is running, else nothing."""
+        return _list_running_heads(self.find_hosts())
 
     def _reserve_running(self, reservation: Reservation) -> None:
         """Take a reservation on the running orchestrator, if there is one and it answers."""
-        running = self._find_head(ending=reservation.what == "down")
+        hosts = self.check_termination() if reservation.what == "down" else self.find_hosts()
+        running = _list_running_heads(hosts)
         if len(running) > 1:
             reservation.unanswered = f"cluster {self.name} has {len(running)} orchestrators"
             return
@@ -1368,13 +1379,23 @@ class Cluster(Runnable):
             return
         for head in running:
             reservation.take(self.connections, head)
+            reservation.hosts = _sort(hosts)
 
-    def _protect_jobs(self, find: Callable[[], Sequence[Host]]) -> None:
+    def _verify_early(self, hosts: Sequence[Host]) -> EarlyVerification | None:
+        """Start to verify these hosts if a launch will probably not change which hosts there are."""
+        if self._replaced or not is_complete(hosts, factories=self.factories_num):
+            return None
+        head, *others = hosts
+        fleet = self._make_fleet(self._make_orchestrator(head), [self._make_factory(host) for host in others])
+        programs = launch.write_checks(self._make_player(fleet), self._runtime)
+        patience, notices = self._limits.for_query, self._show_notices
+        return verify_early(self._access, fleet, self._runtime, programs=programs, patience=patience, notices=notices)
+
+    def _protect_jobs(self, head: Host, find: Callable[[], Sequence[Host]]) -> None:
         """Refuse a launch that would end a job on the hosts found; the orchestrator is reserved, so it answers."""
         if self.options.force:
             return
-        head = self._make_orchestrator(_sort(find())[0])
-        jobs = self._list_active(self._make_fleet(head))
+        jobs = self._list_active(self._make_fleet(self._make_orchestrator(head)))
         if not jobs:
             return
         self._resolve_names()
@@ -1430,10 +1451,9 @@ class Cluster(Runnable):
         health: Health | None
         states: Mapping[str, IdleState]
         found: Mapping[str, HostGpus]
-        health, states, found = together(
+        health, (states, found) = together(
             lambda: self._ask_head(head) if head and head in answering else None,
-            lambda: idle.read_states(self.connections, answering) if self._idle.enabled else {},
-            lambda: read_all(self.connections, answering),
+            lambda: read_each(self.connections, answering, with_idle=self._idle.enabled),
         )
         if health is None:
             return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent, idle=states, gpus=found)
@@ -1548,6 +1568,10 @@ class Cluster(Runnable):
 
 def _fixed(seconds: float) -> Callable[[Host], Patience]:
     return lambda _host: Patience(seconds=seconds)
+
+
+def _list_running_heads(hosts: Sequence[Host]) -> list[Host]:
+    return [one for one in hosts if one.role is Role.ORCHESTRATOR and one.state is HostState.RUNNING]
 
 
 def _sort(hosts: Iterable[Host]) -> list[Host]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from flambe_ansible import gpus
-from flambe_ansible.errors import HostError
 from flambe_ansible.gpus import HostGpus
 from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import Connections, on_each, quote
+from flambe_ansible.ssh import Connections, quote
 
 
 def read_gpus(connections: Connections, host: Host) -> HostGpus:
@@ -17,19 +14,11 @@ def read_gpus(connections: Connections, host: Host) -> HostGpus:
     Raises:
         HostError: It does not answer.
     """
+    command, program = make_command(connections, host), gpus.read_program()
+    return gpus.parse(connections.ask(host, command, about="its GPUs", input=program, check=False).stdout)
+
+
+def make_command(connections: Connections, host: Host) -> str:
+    """Return the command that runs the program on its standard input, ``gpus.read_program``, on a host."""
     python = str(connections.ansible_variables(host)["ansible_python_interpreter"])
-    command = quote([python, "-I", "-"])
-    answer = connections.ask(host, command, about="its GPUs", input=gpus.read_program(), check=False)
-    return gpus.parse(answer.stdout)
-
-
-def read_all(connections: Connections, hosts: Sequence[Host]) -> dict[str, HostGpus]:
-    """Return the GPUs of each host, by name; hosts that do not answer are left out."""
-
-    def read(host: Host) -> HostGpus | None:
-        try:
-            return read_gpus(connections, host)
-        except HostError:
-            return None
-
-    return {name: found for name, found in on_each(hosts, read).items() if found}
+    return quote([python, "-I", "-"])

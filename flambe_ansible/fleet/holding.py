@@ -13,7 +13,10 @@ import select
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False  # importing typing would delay the answer
+if TYPE_CHECKING:
+    from typing import Any
 
 MARK = "flambe-reservation "
 FILE = "flambe-cluster.lock"

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flambe_ansible.errors import HostError, RemoteCommandError
+from flambe_ansible.errors import RemoteCommandError
 from flambe_ansible.hosts import Host, Role
-from flambe_ansible.ssh import Completed, Connections, on_each
+from flambe_ansible.ssh import Connections
 
 PROGRAM = "/opt/flambe-idle-shutdown/bin/idle-shutdown"
 NEVER = -1  # hours
@@ -119,18 +119,6 @@ class IdleState:
         }
 
 
-def read_states(connections: Connections, hosts: Sequence[Host]) -> dict[str, IdleState]:
-    """Return the state of each host, by name; hosts without one, or that do not answer, are left out."""
-
-    def ask(host: Host) -> IdleState | None:
-        try:
-            return parse(connections.ask(host, f"{PROGRAM} show", about="its idle state", check=False))
-        except HostError:
-            return None
-
-    return {name: state for name, state in on_each(hosts, ask).items() if state}
-
-
 def restart_command(variables: Mapping[str, Any]) -> list[str]:
     """Return the command, as root, that starts the idle time of a host again; nothing if no host ends itself."""
     seconds = [variables.get(f"cluster_{group}_idle_seconds", NEVER) for group in ("orchestrator", "factories")]
@@ -144,7 +132,7 @@ def keep(connections: Connections, hosts: Sequence[Host], seconds: float) -> dic
         RemoteCommandError: A host has no automatic shutdown, or the command failed on it.
     """
     command = f"sudo -n {PROGRAM} keep {seconds:.0f}"
-    states = {name: parse(done) for name, done in connections.run_all(hosts, command).items()}
+    states = {name: parse(done.stdout) for name, done in connections.run_all(hosts, command).items()}
     for name, state in states.items():
         if state is None:
             message = f"{name}: the idle state is malformed"
@@ -152,10 +140,10 @@ def keep(connections: Connections, hosts: Sequence[Host], seconds: float) -> dic
     return {name: state for name, state in states.items() if state}
 
 
-def parse(answer: Completed) -> IdleState | None:
-    """Read the program's answer; None if it has none, such as without the program."""
+def parse(answer: str) -> IdleState | None:
+    """Read what the program printed; None if that is no state, such as without the program."""
     try:
-        document = json.loads(answer.stdout.strip().rpartition("\n")[2])
+        document = json.loads(answer.strip().rpartition("\n")[2])
         return IdleState(
             checked=str(document["checked"]),
             age=None if document["age"] is None else float(document["age"]),

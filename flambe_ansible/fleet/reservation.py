@@ -17,7 +17,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
@@ -108,14 +108,17 @@ class Reservation:
 
     Attributes:
         unanswered: Why the orchestrator did not answer, or "".
+        head: The orchestrator on which it was taken, or None.
+        hosts: All hosts of the cluster as they were right before; empty if that is not known.
     """
 
     def __init__(self, what: str, *, cluster: str, waiting: Waiting = Waiting()) -> None:
         self.what = what
         self._waiting = waiting
         self.unanswered = ""
+        self.head: Host | None = None
+        self.hosts: Sequence[Host] = ()
         self._cluster = cluster
-        self._host = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._released = threading.Event()
 
@@ -150,7 +153,7 @@ class Reservation:
         if answer is None or not answer["held"]:
             _end(process)
             raise _no_answer(host, "no Python 3.8 or later", _NO_PYTHON) if answer is None else self._refuse(answer)
-        self._host, self._process = host.name, process
+        self.head, self._process = host, process
         threading.Thread(target=self._beat, args=(process.stdin,), name="flambe-reservation", daemon=True).start()
 
     def _start(self, connections: Connections, host: Host) -> tuple[subprocess.Popen[bytes], dict[str, Any] | None]:
@@ -170,11 +173,11 @@ class Reservation:
         Raises:
             HostConnectionError: It was lost; another process may have reserved the cluster since.
         """
-        if self._process is not None and self._process.poll() is not None:
+        if self.head and self._process is not None and self._process.poll() is not None:
             raise HostConnectionError(
-                f"{self._host}: the reservation of cluster {self._cluster} was lost: the connection was cut, or this"
-                " machine was suspended",
-                host=self._host,
+                f"{self.head.name}: the reservation of cluster {self._cluster} was lost: the connection was cut, or"
+                " this machine was suspended",
+                host=self.head.name,
                 hint="run this command again; it continues",
             )
 

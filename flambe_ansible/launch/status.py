@@ -176,14 +176,16 @@ def ask(
     """Ask the orchestrator for Ray's nodes, for the last job or the active ones, and who has reserved the cluster."""
     try:
         marker, ray = f"cd && test -e {runtime.marker}", runtime.ray
-        prepared = fleet.connections.ask(fleet.head, marker, about="its files", check=False).returncode == 0
-        holder, nodes, active, last = together(
+        found, holder, nodes, active, last = together(
+            lambda: fleet.connections.ask(fleet.head, marker, about="its files", check=False),
             lambda: reservation.find_holder(fleet.connections, fleet.head),
-            lambda: ray.ask(fleet.connections, fleet.head) if prepared and ray else None,
-            lambda: commands().list_active() if prepared and commands else None,
+            lambda: ray.ask(fleet.connections, fleet.head) if ray else None,
+            lambda: commands().list_active() if commands else None,
             lambda: jobs().get() if jobs else None,
         )
-        return Health(prepared=prepared, ray=nodes, job=last, jobs=active, reserved=holder)
+        if found.returncode != 0:  # nothing is installed, so that these answers mean nothing
+            nodes = active = None
+        return Health(prepared=found.returncode == 0, ray=nodes, job=last, jobs=active, reserved=holder)
     except FlambeAnsibleError as error:
         return Health(unreachable=error.message)
 

@@ -138,12 +138,13 @@ def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer =
     fleet, started = receipts.fleet, time.monotonic()
     for host in fleet.hosts:
         observer(events.StepEvent(host=host.name, step="verify", status=events.Status.RUNNING))
+    early = runtime.ray.read_answer(fleet.connections, fleet.head) if runtime.ray else None
     found = Findings(hosts=_compare_launches(_add_gpus(receipts, receipts.verify())), head=fleet.head.name)
     seconds = time.monotonic() - started
     for name in found.hosts:
         observer(events.StepEvent(host=name, step="verify", status=events.Status.OK, seconds=seconds))
     if runtime.ray and found.unchanged:
-        nodes = runtime.ray.ask(fleet.connections, fleet.head)
+        nodes = early or runtime.ray.ask(fleet.connections, fleet.head)
         found = _mark(replace(found, nodes=nodes), _find_differences(receipts, nodes), runtime.ray.tag)
     for message in describe(found.hosts):
         observer(events.Notice(message=message))

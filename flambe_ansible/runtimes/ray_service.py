@@ -17,6 +17,7 @@ from flambe_ansible.ssh import Connections, on_each
 
 LOG_LINES = 20
 _PAUSE = 1.0  # seconds between two queries
+_QUESTION_SECONDS = 5
 _DRAIN_MORE = 150.0  # seconds that the request of a drain may take besides the drain
 
 
@@ -139,6 +140,17 @@ class RayService:
         except RemoteCommandError as error:  # the time limit
             return RayNodes(error=error.message)
         return parse(answer.stdout, default=answer.stderr)
+
+    @property
+    def question(self) -> str:
+        """The shell command that prints Ray's nodes on the head, with a short time limit; see ``read_answer``."""
+        return f"{shlex.quote(self.nodes_command)} --timeout {_QUESTION_SECONDS}"
+
+    def read_answer(self, connections: Connections, head: Host) -> RayNodes | None:
+        """Return Ray's nodes from the answer to ``question`` that came with the probe; None without a good one."""
+        answer = connections.take_answer(head, self.question)
+        nodes = parse(answer) if answer else None
+        return None if nodes is None or nodes.error else nodes
 
     def await_nodes(
         self,

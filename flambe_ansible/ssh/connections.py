@@ -60,17 +60,20 @@ class Connections(Links):
         *,
         machines: Sequence[str] = probing.MACHINES,
         programs: Mapping[str, str] | None = None,
+        commands: Mapping[str, str] | None = None,
         observer: Observer = ignore,
     ) -> dict[str, HostError]:
         """Read the facts as :meth:`probe`, but go on if some hosts fail; return their errors by host name.
 
-        The same command runs a Python program as root, which ``programs`` has by host name; :meth:`take_output` returns
-        what it printed.
+        The same remote command runs a Python program as root, which ``programs`` has by host name; :meth:`take_output`
+        returns what it printed. It also runs a shell command, which ``commands`` has by host name; :meth:`take_answer`
+        returns what it printed.
         """
 
         def probe_host(host: Host) -> Probe | HostError:
             try:
-                return self._probe_host(host, machines, observer, program=(programs or {}).get(host.name, ""))
+                program, command = (programs or {}).get(host.name, ""), (commands or {}).get(host.name, "")
+                return self._probe_host(host, machines, observer, program=program, command=command)
             except HostError as e:
                 return e
 
@@ -83,12 +86,21 @@ class Connections(Links):
         known, output = self._outputs.pop(host.name, ("", ""))
         return output if known == program else None
 
-    def _probe_host(self, host: Host, machines: Sequence[str], observer: Observer, *, program: str) -> Probe:
+    def take_answer(self, host: Host, command: str) -> str | None:
+        """Return what a command printed that ran with the last :meth:`probe_each`, once; None if it did not run."""
+        known, answer = self._answers.pop(host.name, ("", ""))
+        return answer if known == command else None
+
+    def _probe_host(
+        self, host: Host, machines: Sequence[str], observer: Observer, *, program: str, command: str
+    ) -> Probe:
+        script = probing.write_script(program, command)
         limit = probing.CLOUD_INIT_SECONDS + self.answer.seconds
         waits = f"{host.name}: waiting for its cloud-init and its facts (limit {limit:g} s)"
         with waiting.announce_delay(self.observer, waits):
-            answer = self.run(host, "exec sh -s", input=probing.write_script(program), timeout=limit)
+            answer = self.run(host, "exec sh -s", input=script, timeout=limit)
         self._outputs[host.name] = program, probing.read_program_output(answer.stdout)
+        self._answers[host.name] = command, probing.read_answer(answer.stdout)
         probe = probing.parse(answer.stdout)
         if probe.cloud_init in ("error", "unfinished"):
             problem = "failed" if probe.cloud_init == "error" else "has not ended"

@@ -58,7 +58,9 @@ class Links:
         self.answer = answer
         self.observer = observer
         self.probes: dict[str, Probe] = {}
-        self._outputs: dict[str, tuple[str, str]] = {}  # of the programs that ran with the probes, by host
+        # The programs and commands that ran with the probes, each with its output, by host.
+        self._outputs: dict[str, tuple[str, str]] = {}
+        self._answers: dict[str, tuple[str, str]] = {}
         # Called for a host that answers and has no trusted key, before the key that it offers is accepted.
         self.on_unknown_key: Callable[[Host, Observer, threading.Event], None] = lambda *_: None
         self._options = dict(options or {})
@@ -125,9 +127,22 @@ class Links:
         :meth:`wait` uses such a connection if it leads to the same address and checks the same key; else, it is closed.
         """
         for host in hosts[:WORKERS]:
+            if host.name in self._early:
+                continue
             if host.name not in self._masters and self.trusted(host) and not self.is_pinned(host):
                 make = partial(self._make_master, host)
                 self._early[host.name] = EarlyConnection(make, timeout=self.answer.seconds)
+
+    def adopt(self, other: Self) -> None:
+        """Use the connections that another object opens early, as own ones; the other object must not be used then.
+
+        If this object has open connections already, those of the other one are closed.
+        """
+        with self._lock:
+            if self._folder is None:
+                self._folder, self._early, self._proxies = other._find_folder(), other._early, other._proxies
+                return
+        other.close()
 
     def wait(self, hosts: Sequence[Host], *, timeout: float = 300.0, observer: Observer = ignore) -> None:
         """Connect to all hosts at once; wait for those that are still booting. Open connections are kept.
@@ -331,10 +346,14 @@ class Links:
 
     def _socket(self, host: Host) -> Path:
         """Return the path of a host's socket; it is short, because some systems limit it to 104 bytes."""
+        return self._find_folder() / hashlib.sha256(host.name.encode()).hexdigest()[:12]
+
+    def _find_folder(self) -> Path:
+        """Return the folder of the sockets; it is created if there is none."""
         with self._lock:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="flambe-", dir="/tmp"))
-            return self._folder / hashlib.sha256(host.name.encode()).hexdigest()[:12]
+            return self._folder
 
 
 def _require_address(host: Host) -> None:

@@ -53,7 +53,7 @@ addresses=$(hostname -I 2>/dev/null || ip -o -4 addr show scope global | awk '{s
 report addresses "$(echo $addresses)"
 report cpus "$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
 report memory "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
-output=$(run_program)
+output=$(@RUN@)
 report gpus "$(cat)"
 report end yes
 if [ -n "$output" ]; then printf '%s\n' "$output"; fi
@@ -68,6 +68,9 @@ fi
 """
 _MARK = "flambe-program-end"
 _END = "probe:end=yes\n"
+_ANSWER = "\nprobe:answer\n"
+# The command runs at the same time as the program; a pipe keeps its output.
+_BOTH = "{ %s; } 2>/dev/null </dev/null | { run_program; printf '\\nprobe:answer\\n'; cat; }"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +94,21 @@ class Probe:
     cloud_init: str = ""  # done, degraded (recoverable errors), error, unfinished; "" without cloud-init
 
 
-def write_script(program: str = "") -> str:
-    """Return the script; it ends with a program for the host's Python, which runs as root."""
+def write_script(program: str = "", command: str = "") -> str:
+    """Return the script; it ends with a program for the host's Python, which runs as root, and a shell command."""
     script = _SCRIPT.replace("@PROGRAM@", _PROGRAM if program else "").replace("@MARK@", _MARK)
+    script = script.replace("@RUN@", _BOTH % command if command else "run_program")
     return script.replace("@GPUS@", gpus.read_program()).replace("@TEXT@", program)
 
 
 def read_program_output(output: str) -> str:
     """Return what the program printed."""
-    return output.partition(_END)[2]
+    return output.partition(_END)[2].partition(_ANSWER)[0]
+
+
+def read_answer(output: str) -> str:
+    """Return what the command printed."""
+    return output.partition(_END)[2].partition(_ANSWER)[2]
 
 
 def parse(output: str) -> Probe:

@@ -36,6 +36,7 @@ def make_connections(stdout: str = "", *, stderr: str = "", returncode: int = 0)
     connections.run.side_effect = run
     connections.ansible_variables.return_value = {"ansible_python_interpreter": "/usr/bin/python3"}
     connections.take_output.return_value = None
+    connections.take_answer.return_value = None
     connections.probes = {}
     connections.ask.side_effect = lambda host, command, *, about, **options: connections.run(host, command, **options)
     connections.run_all.side_effect = lambda hosts, command, **_options: {

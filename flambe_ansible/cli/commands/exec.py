@@ -48,8 +48,7 @@ def execute(ctx: click.Context, file: str, group: str, at_once: int) -> None:
     if not command:
         raise click.UsageError("no command; write it after `--`, for example: flambe-ans exec cluster.yaml -- uptime")
     output: Output = ctx.obj
-    with options.open_cluster(output, file) as cluster:
-        cluster.attach_early()
+    with options.open_cluster(output, file, connect=True) as cluster:
         running = [host for host in cluster.find_hosts() if host.state is HostState.RUNNING]
         hosts = [host for host in running if host.role in GROUPS[group]]
         if not hosts:

@@ -73,9 +73,7 @@ def launch(
 
     output: Output = ctx.obj
     output.next_command = output.command
-    with options.open_cluster(output, file, wait=wait) as cluster:
-        if not dry_run:
-            cluster.attach_early()
+    with options.open_cluster(output, file, wait=wait, connect=not dry_run) as cluster:
         if replace_dead:
             _find_dead(output, cluster)
         plan = cluster.plan()

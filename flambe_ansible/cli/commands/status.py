@@ -21,8 +21,7 @@ def status(output: Output, file: str) -> None:
     """
     from flambe_ansible.cli.render.status import render_status
 
-    with options.open_cluster(output, file) as cluster:
-        cluster.attach_early()
+    with options.open_cluster(output, file, connect=True) as cluster:
         found = cluster.status()
     for note in found.location.notes:
         output.show_notice(Notice(message=note, warning=True))

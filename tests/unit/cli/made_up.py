@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from flambe_ansible import events
 from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError
@@ -105,6 +105,7 @@ class FakeCluster:
     calls: list[Any] = field(default_factory=list)
     observer: events.Observer = events.ignore
     unanswered: str = ""
+    connections: ClassVar[Any] = None
     where: Location = field(default_factory=Location)
     factories_num: int = 2
 
@@ -180,7 +181,7 @@ class FakeCluster:
         state = IdleState(age=1.0, timeout=300.0, idle_since="2026-11-30T10:00:00Z", ends="2026-11-30T12:00:00Z")
         return {host.name: state for host in self.hosts}
 
-    def attach_early(self) -> None:
+    def attach_early(self, _started: object = None) -> None:
         pass
 
     def find_hosts(self) -> list[Host]:

@@ -160,7 +160,7 @@ def test_a_launch_lets_this_machine_in_before_it_connects(
     address.text = "198.51.100.99"
     again = make()
     seen: list[set[str]] = []
-    monkeypatch.setattr(type(again), "_find_head", lambda _self, **_: seen.append(ssh_networks(account)) or [])
+    monkeypatch.setattr(type(again), "find_hosts", lambda _self: seen.append(ssh_networks(account)) or [])
     with again.reserve("launch"):
         pass
     assert seen == [{"198.51.100.99/32"}]

@@ -7,11 +7,10 @@ import json
 import pytest
 
 from flambe_ansible.errors import RemoteCommandError
-from flambe_ansible.fleet import idle
+from flambe_ansible.fleet import host_states, idle
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.fleet.receipts import read_defaults
 from flambe_ansible.hosts import Role
-from flambe_ansible.ssh import Completed
 from tests.unit.cli.made_up import HOSTS
 from tests.unit.fleets import make_connections
 
@@ -27,8 +26,8 @@ DOCUMENT = {
 }
 
 
-def parse(text: str, code: int = 0) -> IdleState | None:
-    return idle.parse(Completed(returncode=code, stdout=text, stderr=""))
+def parse(text: str) -> IdleState | None:
+    return idle.parse(text)
 
 
 def test_the_answer_of_a_host() -> None:
@@ -47,8 +46,8 @@ def test_the_answer_of_a_host() -> None:
 
 @pytest.mark.parametrize("text", ["", "sh: not found", "[]", "{}", "1", json.dumps({**DOCUMENT, "busy": [1]})])
 def test_hosts_without_a_proper_answer_have_no_state(text: str) -> None:
-    assert parse(text, 127) is None
-    assert idle.read_states(make_connections(text, returncode=127), HOSTS) == {}
+    assert parse(text) is None
+    assert host_states.read_each(make_connections(text, returncode=127), HOSTS, with_idle=True)[0] == {}
 
 
 @pytest.mark.parametrize(("age", "late"), [(None, True), (170, False), (400, True)])
@@ -56,9 +55,21 @@ def test_late_checks(age: float | None, late: bool) -> None:
     assert IdleState(age=age, interval=60).is_late is late
 
 
-def test_states_of_all_hosts() -> None:
-    states = idle.read_states(make_connections(json.dumps(DOCUMENT)), HOSTS)
-    assert set(states) == {host.name for host in HOSTS}
+def test_one_command_per_host_reads_its_state_and_its_gpus() -> None:
+    gpus = {"state": "none", "error": "", "gpus": [], "visible": 0}
+    connections = make_connections(f"Welcome!\n{json.dumps(DOCUMENT)}\n{host_states._MARK}\n{json.dumps(gpus)}\n")
+    states, found = host_states.read_each(connections, HOSTS, with_idle=True)
+    assert set(states) == set(found) == {host.name for host in HOSTS}
+    assert all(one.known for one in found.values())
+    assert connections.run.call_count == len(HOSTS)
+
+
+def test_a_host_without_an_idle_state_still_has_gpus() -> None:
+    gpus = json.dumps({"state": "none", "error": "", "gpus": [], "visible": 0})
+    states, found = host_states.read_each(make_connections(gpus), HOSTS, with_idle=False)
+    assert (states, {one.known for one in found.values()}) == ({}, {True})
+    states, found = host_states.read_each(make_connections(f"{host_states._MARK}\n{gpus}"), HOSTS, with_idle=True)
+    assert (states, {one.known for one in found.values()}) == ({}, {True})
 
 
 def test_keep_runs_on_all_hosts() -> None:

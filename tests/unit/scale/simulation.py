@@ -58,6 +58,8 @@ class Simulation:
         reads: Reads of the cluster's known_hosts.
         inventories: The inventory of each playbook, in bytes.
         answer: The answer of the receipts.
+        ray: The answer of Ray.
+        early_ray: Its answer that comes with the verification.
     """
 
     connections: Counter[str] = field(default_factory=Counter)
@@ -67,6 +69,8 @@ class Simulation:
     reads: int = 0
     inventories: list[int] = field(default_factory=list)
     answer: Mapping[str, Any] = field(default_factory=lambda: FRESH)
+    ray: Mapping[str, Any] = field(default_factory=dict)
+    early_ray: Mapping[str, Any] = field(default_factory=dict)
 
     def clear(self) -> None:
         """Count from zero."""
@@ -100,6 +104,10 @@ class Simulation:
             text = PROBE.format(address=alias)
         if b"verify(" in data:
             text += json.dumps(self.answer) + "\n"
+        if b"ray-nodes" in data:
+            text += f"\nprobe:answer\n{json.dumps(self.early_ray)}\n"
+        if "ray-nodes" in command:
+            text = json.dumps(self.ray)
         return subprocess.CompletedProcess(list(argv), 0, text.encode(), b"")
 
     def _run_tool(self, argv: Sequence[str], *, host: str) -> subprocess.CompletedProcess[str]:

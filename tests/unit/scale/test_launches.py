@@ -67,6 +67,23 @@ def test_a_warm_launch_runs_one_command_per_host_over_one_connection(
     assert head <= 2
 
 
+@pytest.mark.parametrize(("error", "commands"), [({}, 2), ({"error": "no answer from Ray"}, 3)])
+def test_ray_answers_with_the_verification(
+    make: Callable[..., SSHCluster], simulation: Simulation, error: dict[str, str], commands: int
+) -> None:
+    """The head lists its jobs and is verified; without an answer, Ray is asked again, with more time."""
+    nodes = [{"address": f"10.0.0.{number}", "alive": True, "resources": {}} for number in range(1, 5)]
+    simulation.answer, simulation.ray = HOLDS, {"ray_version": "2.60.0", "nodes": nodes}
+    simulation.early_ray = {**simulation.ray, **error}
+    with make(4, runtime="ray") as cluster:
+        result = cluster.run()
+    assert result.log is None
+    assert result.ray
+    assert result.ray.count_alive(result.hosts) == 4
+    head, *factories = [simulation.commands[host.key_alias] for host in result.hosts]
+    assert (head, set(factories)) == (commands, {1})
+
+
 @pytest.mark.parametrize("hosts", [4, 64])
 def test_connections_that_are_opened_early_are_the_only_ones(
     make: Callable[..., SSHCluster], simulation: Simulation, hosts: int

@@ -127,3 +127,34 @@ def test_a_failed_attempt_is_repeated(connections: Connections, opened: Opened) 
     assert opened.attempts == [ONE.address] * len(opened.attempts)
     assert opened.banners in ([], [ONE.name])
     assert len(opened.open) == 1
+
+
+def test_connections_of_another_object_are_adopted(connections: Connections, opened: Opened, tmp_path: Path) -> None:
+    """They are used if they lead to the same host with the same user, and closed else."""
+    same = Connections(username="me", key=tmp_path / "key", known_hosts=connections.known_hosts, proxy_jump="none")
+    open_early(same, ONE, TWO)
+    connections.adopt(same)
+    connections.connect_early([ONE, TWO])  # no second attempt
+    now = replace(TWO, address="10.0.0.9")
+    connections.wait([ONE, now])
+    assert sorted(opened.attempts) == [ONE.address, TWO.address, now.address]
+    assert {master.target.address for master in opened.open} == {ONE.address, now.address}
+    connections.close()
+    same.close()
+    assert opened.open == set()
+
+
+def test_connections_of_another_user_are_not_used(connections: Connections, opened: Opened, tmp_path: Path) -> None:
+    other = Connections(username="you", key=tmp_path / "key", known_hosts=connections.known_hosts, proxy_jump="none")
+    open_early(other, ONE)
+    connections.adopt(other)
+    connections.wait([ONE])
+    assert [master.target.username for master in opened.open] == ["me"]
+
+
+def test_nothing_is_adopted_beside_open_connections(connections: Connections, opened: Opened, tmp_path: Path) -> None:
+    connections.wait([TWO])
+    other = Connections(username="me", key=tmp_path / "key", known_hosts=connections.known_hosts, proxy_jump="none")
+    open_early(other, ONE)
+    connections.adopt(other)
+    assert {master.target.address for master in opened.open} == {TWO.address}

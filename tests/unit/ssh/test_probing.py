@@ -160,3 +160,34 @@ def test_a_program_runs_as_root_with_the_python_that_was_found(tmp_path: Path) -
 def test_without_a_program_nothing_follows_the_facts() -> None:
     completed = subprocess.run(["sh", "-s"], input=probing.write_script(), capture_output=True, text=True, check=True)
     assert probing.read_program_output(completed.stdout) == ""
+
+
+@pytest.mark.parametrize("has_program", [False, True])
+def test_a_command_runs_at_the_same_time_as_the_program(tmp_path: Path, has_program: bool) -> None:
+    """Each waits for the other; the output of the command comes last."""
+    until = "until test -e b; do sleep 0.01; done; " * has_program
+    command = f"cd '{tmp_path}'; touch a; {until}echo asked; echo no >&2"
+    program = f"""
+import os, time
+os.chdir({str(tmp_path)!r})
+open("b", "w").close()
+while not os.path.exists("a"):
+    time.sleep(0.01)
+print("{{}}")
+"""
+    sudo = tmp_path / "sudo"
+    sudo.write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    sudo.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-s"],
+        input=probing.write_script(program * has_program, command),
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    assert probing.read_answer(done.stdout) == "asked\n"
+    assert probing.read_program_output(done.stdout).strip() == "{}" * has_program
+    assert probing.parse(done.stdout).python
+    assert probing.read_answer(OUTPUT) == ""

@@ -1,0 +1,87 @@
+"""The verification of hosts while a launch still asks the provider, which usually changes nothing.
+
+It starts after the cluster was reserved, so that no other command changes the hosts meanwhile. The launch uses its
+result if the provider then returns the same hosts; else it verifies them itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from flambe_ansible.errors import HostError
+from flambe_ansible.events import Observer
+from flambe_ansible.fleet.access import Access
+from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.runtimes import Runtime
+from flambe_ansible.ssh import Patience
+
+logger = logging.getLogger(__name__)
+
+
+class EarlyVerification:
+    """One attempt to verify hosts, in a separate thread.
+
+    Args:
+        hosts: The hosts.
+        programs: The programs that compare hosts with their receipts, by host name.
+        verify: Verifies the hosts; returns the errors of those that failed by name.
+    """
+
+    def __init__(
+        self, hosts: Sequence[Host], programs: Mapping[str, str], verify: Callable[[], Mapping[str, HostError]]
+    ) -> None:
+        self._subject = (list(hosts), dict(programs))
+        self._verify = verify
+        self._succeeded = False
+        self._thread = threading.Thread(target=self._run, name="flambe-verify", daemon=True)
+        self._thread.start()
+
+    def covers(self, hosts: Sequence[Host], programs: Mapping[str, str]) -> bool:
+        """Wait for its end; return whether it verified exactly these hosts with these programs, without an error."""
+        self._thread.join()
+        return self._succeeded and self._subject == (list(hosts), programs)
+
+    def _run(self) -> None:
+        try:
+            self._succeeded = not self._verify()
+        except Exception:  # the launch finds it again
+            logger.debug("the early verification failed", exc_info=True)
+
+
+def verify_early(
+    access: Access,
+    fleet: Fleet,
+    runtime: Runtime,
+    *,
+    programs: Mapping[str, str],
+    patience: Callable[[Host], Patience],
+    notices: Observer,
+) -> EarlyVerification:
+    """Start to connect to the hosts of a fleet that is not loaded yet, and to verify them."""
+
+    def verify() -> Mapping[str, HostError]:
+        return access.open_each(hosts, patience=patience, observer=notices) or access.connections.probe_each(
+            hosts,
+            machines=runtime.machines,
+            programs=programs,
+            commands=list_commands(runtime, fleet.head),
+            observer=notices,
+        )
+
+    hosts = fleet.hosts
+    return EarlyVerification(hosts, programs, verify)
+
+
+def list_commands(runtime: Runtime, head: Host) -> dict[str, str]:
+    """Return the command that runs on the head with the verification, by the head's name: the question to Ray."""
+    return {head.name: runtime.ray.question} if runtime.ray else {}
+
+
+def is_complete(hosts: Sequence[Host], *, factories: int) -> bool:
+    """Return whether all hosts of a cluster run, and are as many as a launch needs."""
+    roles = [host.role for host in hosts]
+    running = all(host.state is HostState.RUNNING for host in hosts)
+    return running and (roles.count(Role.ORCHESTRATOR), roles.count(Role.FACTORY)) == (1, factories)
