@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import boto3
 import pytest
 from botocore.client import ClientCreator
+from botocore.model import ServiceModel
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.ec2.models import amis
+from moto.kms import models as kms
 from moto.servicequotas.models import ServiceQuotasBackend
 
 from flambe_ansible.cluster.aws import AWSCluster
@@ -36,6 +39,8 @@ def aws_session() -> Iterator[boto3.Session]:
     """Return one session for all tests: loading the API's models takes most of a second."""
     with pytest.MonkeyPatch.context() as patch:
         keep_client_classes(patch)
+        # moto generates an RSA key with every key of KMS, so for each account with encrypted volumes.
+        patch.setattr(kms, "generate_private_key", functools.cache(kms.generate_private_key))
         yield boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
 
 
@@ -50,6 +55,8 @@ def keep_client_classes(patch: pytest.MonkeyPatch) -> None:
         return classes[service]
 
     patch.setattr(ClientCreator, "_create_client_class", create_once)
+    # Of the services used here, none has endpoint discovery; botocore looks for it in all operations of each client.
+    patch.setattr(ServiceModel, "endpoint_discovery_operation", None)
 
 
 @pytest.fixture
