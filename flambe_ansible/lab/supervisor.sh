@@ -48,8 +48,10 @@ if [ -e "$folder/disk.size" ]; then
     mkdir "$disk/work"
     cp -a "$folder/upper" "$disk/upper"
 fi
+# redirect_dir: a folder of the image can be renamed, as on a disk; dockerd does that at each start.
 # The new mount API limits each option to 256 characters.
-LIBMOUNT_FORCE_MOUNT2=always mount -t overlay -o "lowerdir=$LOWER,upperdir=$disk/upper,workdir=$disk/work" "flambe-lab" "$folder/root"
+options="redirect_dir=on,lowerdir=$LOWER,upperdir=$disk/upper,workdir=$disk/work"
+LIBMOUNT_FORCE_MOUNT2=always mount -t overlay -o "$options" flambe-lab "$folder/root"
 # systemd-nspawn leaves locks and sockets below /run; they end with this namespace.
 mount -t tmpfs -o mode=0755 flambe-lab /run
 
