@@ -21,6 +21,7 @@ from flambe_ansible.lab.system import Person
 CACHE = "/var/cache/flambe-lab"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
+_CONTROL_GROUPS_UNIT = "lab-control-groups.service"  # no unit flambe-*: bake removes those from the image
 # systemd-nspawn mounts the old hierarchies read-only. They are those of the host alone, in a namespace of its own; an
 # engine in the host needs groups for its containers.
 _CONTROL_GROUPS = """\
@@ -54,7 +55,7 @@ def build(folder: Path, *, person: Person, python: Python37 | None) -> None:
             shutil.copytree(Path("/", name), draft / name, symlinks=True, ignore=shutil.ignore_patterns("java"))
     _write_apt(draft)
     _write_indexes(draft, pip_settings(pip_files(person), os.environ))
-    _write_unit(draft, "flambe-lab-control-groups.service", _CONTROL_GROUPS)
+    _write_unit(draft, _CONTROL_GROUPS_UNIT, _CONTROL_GROUPS)
     if python is not None:
         _write_python37(draft, python)
     shutil.rmtree(folder, ignore_errors=True)

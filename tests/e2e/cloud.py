@@ -7,12 +7,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 
 from flambe_ansible.lab import LabInfo
 
+T = TypeVar("T")
 _KEYS: dict[str, set[str]] = {}
 
 
@@ -61,12 +62,26 @@ def wait_for(info: LabInfo, ids: list[str], state: str, *, timeout: float = 300)
     wait_until(lambda: all(one["State"]["Name"] == state for one in describe(info, *ids)), f"{ids} {state}", timeout)
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 180) -> None:
+def wait_until(condition: Callable[[], object], what: str, timeout: float = 180) -> None:
     """Wait until a condition is true."""
+    ask_until(condition, bool, what, timeout)
+
+
+def ask_until(ask: Callable[[], T], accept: Callable[[T], object], what: str, timeout: float = 180) -> T:
+    """Ask until an answer is accepted, and return it.
+
+    A pause is twice as long as the question took, and at most 2 s: most questions are processes, which slow down what
+    they wait for.
+    """
     deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.1)
+    while True:
+        started = time.monotonic()
+        answer = ask()
+        ended = time.monotonic()
+        if accept(answer):
+            return answer
+        assert ended < deadline, f"not within {timeout} s: {what}; the last answer: {answer}"
+        time.sleep(min(max(0.1, 2 * (ended - started)), 2))
 
 
 def console_keys(info: LabInfo, instance: str) -> set[str]:

@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from flambe_ansible.lab import LabInfo
+from tests.e2e import cloud
 
 NAME = "e2e_submit"
 PLANTED = "pl4nted-s3cret-%-value"
@@ -56,11 +56,8 @@ class Cluster:
 
     def await_run(self, condition: Callable[[dict[str, Any]], bool], *, seconds: float = 600) -> dict[str, Any]:
         """Wait until the run meets a condition."""
-        end = time.monotonic() + seconds
-        while not condition(run := self.status()["run"]):
-            assert time.monotonic() < end, run
-            time.sleep(2)
-        return run
+        found: dict[str, Any] = cloud.ask_until(lambda: self.status()["run"], condition, "the run's condition", seconds)
+        return found
 
     def on(self, command: str, *host: str) -> str:
         """Run a command on a host, the orchestrator by default."""

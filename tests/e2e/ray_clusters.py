@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from flambe_ansible.lab import LabInfo
+from tests.e2e import cloud
 
 NAME = "e2e_ray"
 VERSION = "2.60.0"
@@ -91,12 +91,10 @@ class RayCluster:
 
     def wait_for_nodes(self, count: int = 3, *, seconds: float = 300) -> dict[str, Any]:
         """Wait until Ray reports a number of live nodes; return the status."""
-        end = time.monotonic() + seconds
-        while (status := self.document("status"))["ray"]["alive"] != count:
-            assert time.monotonic() < end, status
-            time.sleep(2)
-        document: dict[str, Any] = status
-        return document
+        found: dict[str, Any] = cloud.ask_until(
+            lambda: self.document("status"), lambda status: status["ray"]["alive"] == count, f"{count} nodes", seconds
+        )
+        return found
 
     def end(self) -> None:
         """Terminate the hosts, if there are any."""

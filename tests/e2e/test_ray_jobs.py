@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +70,7 @@ def find(cluster: RayCluster, name: str) -> dict[str, Any]:
 
 def wait(cluster: RayCluster, name: str, state: str, *, seconds: float = 120) -> dict[str, Any]:
     """Wait until a job has a state."""
-    end = time.monotonic() + seconds
-    while (job := find(cluster, name))["state"] != state:
-        assert time.monotonic() < end, job
-        time.sleep(0.5)
-    return job
+    return cloud.ask_until(lambda: find(cluster, name), lambda job: job["state"] == state, f"{name} {state}", seconds)
 
 
 def test_the_example_runs_on_the_factories_and_its_curves_are_shown(ray_cluster: RayCluster, tmp_path: Path) -> None:

@@ -51,14 +51,12 @@ def list_hosts(cluster: RayCluster) -> dict[str, dict[str, Any]]:
 
 def wait_for(cluster: RayCluster, signals: dict[str, set[str]], *, seconds: float = 120) -> dict[str, dict[str, Any]]:
     """Wait until exactly these signals keep each of these hosts busy; return the idle states."""
-    end = time.monotonic() + seconds
-    while True:
-        states = {name: host["idle"] for name, host in list_hosts(cluster).items()}
-        found = {name: {one["signal"] for one in states[name]["busy"]} for name in signals}
-        if found == signals:
-            return states
-        assert time.monotonic() < end, states
-        time.sleep(0.5)
+    return cloud.ask_until(
+        lambda: {name: host["idle"] for name, host in list_hosts(cluster).items()},
+        lambda states: {name: {one["signal"] for one in states[name]["busy"]} for name in signals} == signals,
+        f"hosts are kept busy by {signals}",
+        seconds,
+    )
 
 
 def state_of(lab: LabInfo, instance: str) -> str:

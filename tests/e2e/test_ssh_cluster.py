@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from flambe_ansible.inventory import as_yaml
 from flambe_ansible.lab import LabInfo
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.ssh import known_hosts
-from tests.e2e import images, raw_hosts
+from tests.e2e import cloud, images, raw_hosts
 from tests.e2e.raw_hosts import USER, RawHosts
 
 pytestmark = pytest.mark.lab
@@ -295,10 +294,7 @@ def test_the_example_runs_and_all_hosts_are_ready_afterwards(launched: Launched)
     argv = ["submit", str(ROOT / "examples/experiment.yaml"), "--cluster", str(launched.file), "--yes", "--follow"]
     output = run_cli(*argv, "--secrets", str(secrets), seconds=800)
     assert "Experiment ended successfully" in output
-    end = time.monotonic() + 300
-    while (run := cluster.get_run()).settling:
-        assert time.monotonic() < end
-        time.sleep(1)
+    run = cloud.ask_until(cluster.get_run, lambda run: not run.settling, "Ray was restarted after the run", 300)
     assert run.stages == dict.fromkeys(["dataset", "model", "train", "evaluate"], "succeeded")
     # flambe stops Ray on factories as the user ubuntu, which does not exist on these hosts.
     assert cluster.status().ray_alive == 3

@@ -39,10 +39,18 @@ def cluster(experiments: Cluster) -> Cluster:
 
 @pytest.fixture(scope="module")
 def long(cluster: Cluster) -> Path:
-    """Return the example with another name, a long training, and each variant on a separate factory."""
+    """Return the example with another name, a long training, and each variant on a separate factory.
+
+    Its trainer pauses before each step: the training lasts for several tests, and would use all processors meanwhile.
+    """
+    extension = Path(shutil.copytree(EXAMPLES / "experiment/topics", cluster.folder / "slow"))
+    trainer = extension / "topics/trainer.py"
+    call = "        goes_on = super().run()\n"
+    trainer.write_text(trainer.read_text().replace(call, f"        __import__('time').sleep(2)\n{call}"))
     text = (EXAMPLES / "experiment.yaml").read_text().replace("name: topics", "name: long")
     text = re.sub(r"(max_steps|patience): \d+", r"\1: 100000", text)
-    text = re.sub(r"experiment/topics", str(EXAMPLES / "experiment/topics"), text)
+    text = text.replace("topics: experiment/topics", f"topics: {extension}")
+    text = text.replace("experiment/topics.tsv", str(EXAMPLES / "experiment/topics.tsv"))
     path = cluster.folder / "long.yaml"
     # Each variant uses all CPUs of a factory: if one factory had both, its loss could end the run.
     path.write_text(f"{text}\ndevices: {{cpu: {os.cpu_count()}, gpu: 0}}\n")
@@ -223,7 +231,8 @@ def check_launches(cluster: Cluster) -> None:
 
 def test_9_a_lost_factory_is_reported_and_the_run_continues(cluster: Cluster) -> None:
     cluster.await_run(lambda run: run["stage"] == "train")
-    time.sleep(20)
+    ask = "ps -eo args | grep '^ray_'"  # Ray shows the method that a process runs
+    cloud.ask_until(lambda: cluster.on(ask, "factory", "0"), lambda shown: ":train" in shown, "factory 0 trains")
     killed = time.monotonic()
     subprocess.run(
         [*cluster_ssh(cluster, "factory", "0"), "sudo systemctl poweroff --force --force"],
@@ -302,14 +311,10 @@ def test_c_a_failed_run_has_a_reason_and_the_state_survives_a_reboot(cluster: Cl
     output = cluster.call(*argv, code=11)
     assert "the resource sentences does not match its signature" in output
     assert "this is a modified flambe" in output
-    boot = cluster.on("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
+    ask = "cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic"
+    boot = cluster.on(ask)
     cluster.on("sudo systemctl reboot")
-    end = time.monotonic() + 300
-    now = boot
-    while now in ("", boot) or "UserspaceTimestamp" not in now:
-        assert time.monotonic() < end
-        time.sleep(1)
-        now = cluster.on("cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
+    cloud.ask_until(lambda: cluster.on(ask), lambda now: now != boot and "UserspaceTimestamp" in now, "a reboot", 300)
     run = cluster.status()["run"]
     assert (run["state"], run["active"]) == ("failed", False)
     assert "does not match its signature" in run["reason"]

@@ -7,14 +7,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.roles.lab_hosts import Fleet, Site
+from flambe_ansible.paths import collection
+from flambe_ansible.pythons import find_uv
+from tests.roles.lab_hosts import Fleet, Run, Site
 
 if TYPE_CHECKING:
     from flambe_ansible.lab import LabInfo
+
+SITE = collection() / "playbooks/site.yml"
+SECRET = "s3cret-{{ not_a_template }}-%(neither)s"
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +30,7 @@ def fleet(lab: LabInfo) -> Iterator[Fleet]:
         fleet.launch(5)
         yield fleet
     finally:
-        fleet.terminate()
+        fleet.terminate(fleet.hosts)
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +47,26 @@ def cluster(fleet: Fleet, folder: Path) -> Site:
     head, one, two = fleet.hosts[:3]
     groups = {"orchestrator": [("head", head)], "factories": [("one", one), ("two", two)]}
     return Site(folder / "cluster", fleet.info.key, groups)
+
+
+@pytest.fixture(scope="session")
+def site_variables(cluster: Site) -> dict[str, Any]:
+    """Return the variables of site.yml for the cluster."""
+    secrets = cluster.folder / "secrets.ini"
+    secrets.write_text(f"[GIT]\ntoken = {SECRET}\n[OTHER]\nkey = stays-here\n")
+    return {
+        "flambe_uv_src": str(find_uv()),
+        "cluster_secrets_src": str(secrets),
+        "cluster_secrets_sections": ["GIT"],
+        "setup_cmds_commands": ['echo "$USER $HOME" >> ~/setup.log', "cat > ~/stdin"],
+        "cluster_factories_idle_seconds": 86_400,
+    }
+
+
+@pytest.fixture(scope="session")
+def first_run(cluster: Site, site_variables: dict[str, Any]) -> Run:
+    """Play site.yml on the new hosts of the cluster, once for all tests."""
+    return cluster.play(SITE, "-vv", "--diff", **site_variables).assert_ok()
 
 
 @pytest.fixture(scope="session")

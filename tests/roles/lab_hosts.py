@@ -103,10 +103,10 @@ class Fleet:
             f"{instance} did not come up: {seen['State']}, {seen.get('StateReason')}\n{console[-2000:]}"
         )
 
-    def terminate(self) -> None:
-        """Terminate all hosts."""
-        if self.hosts:
-            self.ec2.terminate_instances(InstanceIds=[host.instance_id for host in self.hosts])
+    def terminate(self, hosts: Sequence[BareHost]) -> None:
+        """Terminate some hosts, also if they are terminated already."""
+        if hosts:
+            self.ec2.terminate_instances(InstanceIds=[host.instance_id for host in hosts])
 
 
 @dataclass
@@ -170,10 +170,18 @@ class Site:
         return Run(done.returncode, record["changed"], record["failed"], results, done.stdout + done.stderr, seconds)
 
     def ssh(self, name: str, command: str, *, check: bool = True) -> str:
-        """Run a command on one host and return its output."""
+        """Run a command on one host and return its output. The commands share a connection: a login costs more."""
         host = next(host for members in self.groups.values() for found, host in members if found == name)
-        argv = ["ssh", "-i", str(self.key), "-o", f"UserKnownHostsFile={self.folder / 'known_hosts'}"]
-        argv += ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", f"{self.user}@{host.address}", command]
+        options = {
+            "UserKnownHostsFile": self.folder / "known_hosts",
+            "BatchMode": "yes",
+            "ConnectTimeout": 10,
+            "ControlMaster": "auto",
+            "ControlPath": self.folder / "%C",
+            "ControlPersist": 60,
+        }
+        argv = ["ssh", "-i", str(self.key), *(f"-o{key}={value}" for key, value in options.items())]
+        argv += [f"{self.user}@{host.address}", command]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout

@@ -10,29 +10,20 @@ from typing import Any
 
 import pytest
 
-from flambe_ansible.paths import collection
-from flambe_ansible.pythons import find_uv
+from tests.roles.conftest import SECRET, SITE
 from tests.roles.lab_hosts import Run, Site
 
 pytestmark = pytest.mark.lab
 
-SITE = collection() / "playbooks/site.yml"
 HOSTS = ("head", "one", "two")
 START = re.compile(r"(?<!re)start Ray")
-SECRET = "s3cret-{{ not_a_template }}-%(neither)s"
 
 
-@pytest.fixture(scope="module")
-def variables(cluster: Site) -> dict[str, Any]:
-    secrets = cluster.folder / "secrets.ini"
-    secrets.write_text(f"[GIT]\ntoken = {SECRET}\n[OTHER]\nkey = stays-here\n")
-    return {
-        "flambe_uv_src": str(find_uv()),
-        "cluster_secrets_src": str(secrets),
-        "cluster_secrets_sections": ["GIT"],
-        "setup_cmds_commands": ['echo "$USER $HOME" >> ~/setup.log', "cat > ~/stdin"],
-        "cluster_factories_idle_seconds": 86_400,
-    }
+@pytest.fixture
+def variables(site_variables: dict[str, Any], first_run: Run) -> dict[str, Any]:
+    """Return the variables of the cluster, after the first run."""
+    del first_run
+    return site_variables
 
 
 def ray_nodes(site: Site, host: str = "head") -> dict[str, bool]:
@@ -44,8 +35,8 @@ def addresses(site: Site) -> dict[str, bool]:
     return {host.address: True for members in site.groups.values() for _, host in members}
 
 
-def test_check_mode_on_fresh_hosts(cluster: Site, variables: dict[str, Any]) -> None:
-    run = cluster.play(SITE, "--check", "--diff", **variables).assert_ok()
+def test_check_mode_on_fresh_hosts(cluster: Site, site_variables: dict[str, Any]) -> None:
+    run = cluster.play(SITE, "--check", "--diff", **site_variables).assert_ok()
     assert set(run.changed) == set(HOSTS)
     assert SECRET not in run.output
     for host in HOSTS:
@@ -57,12 +48,11 @@ def test_check_mode_on_fresh_hosts(cluster: Site, variables: dict[str, Any]) -> 
         )
 
 
-def test_first_run_creates_a_ray_cluster(cluster: Site, variables: dict[str, Any]) -> None:
-    run = cluster.play(SITE, "-vv", "--diff", **variables).assert_ok()
+def test_first_run_creates_a_ray_cluster(cluster: Site, first_run: Run) -> None:
     assert ray_nodes(cluster) == ray_nodes(cluster, "one") == addresses(cluster)
     for text in (SECRET, "stays-here", "PRIVATE KEY"):
-        assert text not in run.output
-    assert "from the controller" not in run.output  # the others copied uv from the head
+        assert text not in first_run.output
+    assert "from the controller" not in first_run.output  # the others copied uv from the head
     logins = cluster.ssh("head", "sudo journalctl -q -o cat -u ssh | grep 'Accepted publickey'")
     for address in [host.address for name, host in cluster.groups["factories"]]:
         assert f" from {address} " in logins

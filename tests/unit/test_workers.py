@@ -22,7 +22,7 @@ def test_number(number):
 
 
 def test_groups() -> None:
-    files = ("roles/test_site", "roles/test_submit", "e2e/test_submit", "e2e/test_launch", "e2e/test_lab")
+    files = ("roles/test_site", "roles/test_site_submit", "e2e/test_submit", "e2e/test_launch", "e2e/test_lab")
     groups = [conftest.name_group(f"tests/{file}.py::test_a[x::y]") for file in files]
     assert groups == ["roles", "roles", "image", "image", "test_lab"]
     assert conftest.name_group("tests/unit/lab/test_a.py::test_b") == "tests/unit/lab/test_a.py::test_b"

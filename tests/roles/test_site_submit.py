@@ -1,9 +1,13 @@
-"""submit.yml on the cluster of site.yml, only with ansible-playbook. The tests run in order."""
+"""submit.yml on the cluster of site.yml, only with ansible-playbook. The tests run in order, after those of test_site.
+
+They are the last that use the cluster: its hosts are terminated after them, because an idle Ray costs processor time.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +15,13 @@ import pytest
 
 from flambe_ansible.paths import collection
 from flambe_ansible.pythons import find_uv
+from tests.roles.conftest import SITE
 from tests.roles.examples import join_examples
-from tests.roles.lab_hosts import Site
+from tests.roles.lab_hosts import Fleet, Run, Site
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
-PLAYBOOKS = collection() / "playbooks"
+SUBMIT = collection() / "playbooks/submit.yml"
 HOSTS = ("head", "one", "two")
 RESULTS = "a $HOME 100% result/output"
 EXTENSION = "~/extensions/my ext"
@@ -25,10 +30,9 @@ RUN = "/opt/flambe/bin/flambe-run"
 
 
 @pytest.fixture(scope="module")
-def variables(cluster: Site) -> dict[str, Any]:
+def variables(cluster: Site, fleet: Fleet, first_run: Run) -> Iterator[dict[str, Any]]:
     """Return variables for the cluster of site.yml, with an extension in a folder with an unusual name on each host."""
-    uv = str(find_uv())
-    cluster.play(PLAYBOOKS / "site.yml", flambe_uv_src=uv).assert_ok()
+    del first_run
     project = '[project]\nname = "my-ext"\nversion = "1"\n[tool.setuptools]\npy-modules = ["my_ext"]\n'
     for host in HOSTS:
         folder = "~/extensions/'my ext'"
@@ -36,12 +40,13 @@ def variables(cluster: Site) -> dict[str, Any]:
             host,
             f"mkdir -p {folder} && cd {folder} && echo 'A = 1' > my_ext.py && cat > pyproject.toml <<'E'\n{project}E",
         )
-    return {
+    yield {
         "cluster_extensions_packages": {"my_ext": EXTENSION},
         "tensorboard_logdir": RESULTS,
-        "tensorboard_uv_src": uv,
+        "tensorboard_uv_src": str(find_uv()),
         "report_site_output_dir": RESULTS,
     }
+    fleet.terminate(fleet.hosts[:3])
 
 
 def ask(cluster: Site, command: str) -> dict[str, Any]:
@@ -50,13 +55,13 @@ def ask(cluster: Site, command: str) -> dict[str, Any]:
 
 
 def test_check_mode_before(cluster: Site, variables: dict[str, Any]) -> None:
-    run = cluster.play(PLAYBOOKS / "submit.yml", "--check", "--diff", **variables).assert_ok()
+    run = cluster.play(SUBMIT, "--check", "--diff", **variables).assert_ok()
     assert set(run.changed) == set(HOSTS)
     assert cluster.ssh("head", "ls -d /var/lib/flambe-run /opt/flambe-tensorboard 2>/dev/null; :") == ""
 
 
 def test_first_run(cluster: Site, variables: dict[str, Any]) -> None:
-    cluster.play(PLAYBOOKS / "submit.yml", "--diff", **variables).assert_ok()
+    cluster.play(SUBMIT, "--diff", **variables).assert_ok()
     for host in HOSTS:
         assert cluster.ssh(host, "/opt/flambe/venv/bin/python -c 'import my_ext; print(my_ext.A)'") == "1\n"
     assert cluster.ssh("head", "systemctl is-active flambe-tensorboard flambe-report-site") == "active\nactive\n"
@@ -79,13 +84,13 @@ def test_units_are_valid_and_pass_words_unchanged(cluster: Site) -> None:
 
 
 def test_second_run_changes_nothing(cluster: Site, variables: dict[str, Any]) -> None:
-    cluster.play(PLAYBOOKS / "submit.yml", **variables).assert_unchanged()
-    cluster.play(PLAYBOOKS / "submit.yml", "--check", "--diff", **variables).assert_unchanged()
+    cluster.play(SUBMIT, **variables).assert_unchanged()
+    cluster.play(SUBMIT, "--check", "--diff", **variables).assert_unchanged()
 
 
 def test_only_changed_extensions_are_installed_again(cluster: Site, variables: dict[str, Any]) -> None:
     cluster.ssh("one", "cd ~/extensions/'my ext' && echo 'A = 2' > my_ext.py")
-    run = cluster.play(PLAYBOOKS / "submit.yml", "--tags", "cluster_extensions", **variables).assert_ok()
+    run = cluster.play(SUBMIT, "--tags", "cluster_extensions", **variables).assert_ok()
     assert {host for host, count in run.changed.items() if count} == {"one"}
     assert cluster.ssh("one", "/opt/flambe/venv/bin/python -c 'import my_ext; print(my_ext.A)'") == "2\n"
 
@@ -118,8 +123,8 @@ def test_a_run_of_any_command(cluster: Site) -> None:
     assert {node["address"]: node["alive"] for node in nodes} == {host.address: True for host in (head, *factories)}
 
 
-def test_site_changes_nothing_after_a_run_restarted_ray(cluster: Site) -> None:
-    cluster.play(PLAYBOOKS / "site.yml", flambe_uv_src=str(find_uv())).assert_unchanged()
+def test_site_changes_nothing_after_a_run_restarted_ray(cluster: Site, site_variables: dict[str, Any]) -> None:
+    cluster.play(SITE, **site_variables).assert_unchanged()
 
 
 def test_a_killed_supervisor_is_reported(cluster: Site) -> None:
