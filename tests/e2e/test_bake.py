@@ -30,6 +30,8 @@ SETUP = [
     f"mkdir -p ~/.cache && cd && for name in {HOME}; do echo {CANARY} >> $name; done",
     f"for name in {SYSTEM}; do echo {CANARY} | sudo tee -a /$name; done",
 ]
+# dockerd renames a folder of the image like this at each start.
+RENAME = "sudo python3 -c \"import os; os.rename('/opt/data', '/opt/renamed')\" && cat /opt/renamed/state"
 IDENTITY = "cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub; cat /opt/data/state"
 
 
@@ -108,6 +110,8 @@ def test_3_hosts_of_the_image_are_set_up_and_have_their_own_identity(baking: Bak
     again = baking.call("launch", baking.file)
     assert set(again["changed"].values()) == {0}
     assert baking.call("plan", baking.file)["changes"] == []
+    renamed = baking.call("exec", baking.file, "--", RENAME).values()
+    assert {(one["returncode"], one["stdout"]) for one in renamed} == {(0, "ready\n")}
 
 
 def test_4_an_audit_names_a_replaced_image_and_it_is_removed(baking: Baking, lab: LabInfo) -> None:

@@ -31,11 +31,19 @@ WAIT = "trap 'exit 0' TERM; while :; do /bin/busybox sleep 0.1; done"
 SERVE = ["/bin/busybox", "sh", "-c", f"/bin/busybox httpd -p 80 -h /www; {WAIT}"]
 
 
+# Run a container, and print the id of the engine.
+RUN = (
+    "sudo apt-get install -q -y busybox-static >/dev/null && tar -C / -c bin/busybox | docker import - tiny >/dev/null"
+    " && docker run --rm tiny /bin/busybox echo runs && docker info --format '{{.ID}}'"
+)
+
+
 class Boxes:
     """A cluster without a runtime, and commands on it."""
 
-    def __init__(self, folder: Path, lab: LabInfo) -> None:
+    def __init__(self, folder: Path, lab: LabInfo, *, name: str = "boxes") -> None:
         self.lab = lab
+        self.name = name
         self.folder = folder
         self.file = folder / "cluster.yaml"
         self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
@@ -45,7 +53,7 @@ class Boxes:
 
     def write(self, *, docker: bool) -> None:
         self.file.write_text(
-            f"!LabCluster\nname: boxes\nlab: {self.lab.name}\nfactories_num: 1\nruntime: none\n"
+            f"!LabCluster\nname: {self.name}\nlab: {self.lab.name}\nfactories_num: 1\nruntime: none\n"
             f"docker: {json.dumps(docker)}\n"
         )
 
@@ -199,6 +207,24 @@ def test_6_containers_are_removed_by_image_by_command_and_all(cluster: Any) -> N
     cluster.clean_containers()
     cluster.clean_containers()
     assert {docker(host, "ps", "-aq") for host in (factory, cluster.orchestrator)} == {""}
+
+
+@pytest.mark.long
+def test_7_containers_run_on_hosts_of_an_image_with_docker(boxes: Boxes, tmp_path: Path) -> None:
+    """Each of its hosts has an engine with an id of its own, and control groups for containers."""
+    baked = json.loads(boxes.call("bake", "--yes", "--json"))
+    assert [one["runtime"] for one in baked["images"]] == ["Docker"]
+    other = Boxes(tmp_path, boxes.lab, name="more-boxes")
+    other.write(docker=True)
+    try:
+        assert other.launch()["changed"]["more-boxes_factory_0"] > 0
+        assert set(other.launch()["changed"].values()) == {0}
+        outputs = [one["stdout"] for one in json.loads(other.call("exec", "--json", "--", RUN)).values()]
+        assert [output.splitlines()[0] for output in outputs] == ["runs", "runs"]
+        assert len(set(outputs)) == 2
+    finally:
+        other.call("down", "--yes")
+        boxes.call("bake", "--remove", *baked["made"], "--yes")
 
 
 def test_7_an_engine_that_does_not_run_is_named_and_started(boxes: Boxes, cluster: Any) -> None:

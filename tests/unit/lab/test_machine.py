@@ -14,6 +14,7 @@ import pytest
 
 from flambe_ansible.errors import LabError
 from flambe_ansible.files import write_json
+from flambe_ansible.fleet import cleaning
 from flambe_ansible.lab import borrowing, client, image, layer, lifecycle, pidfile, process, python37, state, system
 from flambe_ansible.lab.cgroups import hierarchies
 from flambe_ansible.lab.image import Recipe
@@ -31,6 +32,15 @@ def test_a_recipe_identifies_its_image() -> None:
         Recipe("debian", "bookworm", "amd64", "http://mirror", ("git", "sudo"), version=99),
     ]
     assert len({recipe.digest for recipe in [RECIPE, *others]}) == 5
+
+
+def test_an_image_that_is_made_of_a_host_keeps_the_units_of_the_lab(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    layer._write_unit(tmp_path, layer._CONTROL_GROUPS_UNIT, layer._CONTROL_GROUPS)
+    cleaning.clean(str(tmp_path))
+    found = sorted(tmp_path.rglob(layer._CONTROL_GROUPS_UNIT))
+    assert [path.parent.name for path in found] == ["system", "sysinit.target.wants"]
 
 
 def test_an_image_is_built_once_and_completely(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
