@@ -94,7 +94,7 @@ def console_keys(info: LabInfo, instance: str) -> set[str]:
 def known_keys(info: LabInfo, instance: str) -> set[str]:
     """Return the SSH host keys that an instance's console showed at its first boot; wait for them."""
     if instance not in _KEYS:
-        wait_until(lambda: bool(console_keys(info, instance)), f"keys on the console of {instance}", 10)
+        wait_until(lambda: bool(console_keys(info, instance)), f"keys on the console of {instance}", 60)
         _KEYS[instance] = console_keys(info, instance)
     return _KEYS[instance]
 

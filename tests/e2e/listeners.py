@@ -1,4 +1,4 @@
-"""What hosts listen on beyond loopback, and whether a host outside the cluster reaches it."""
+"""What hosts listen on beyond loopback, whether others reach it, and a web server to try it with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from pathlib import Path
 from flambe_ansible.lab import LabInfo
 from tests.e2e import cloud
 
+# Start a web server on a host, and wait until it listens.
+SERVE = (
+    "sudo systemd-run --quiet --unit=server-{port} python3 -m http.server {port}"
+    " && until ss -ltnH | grep -q ':{port} '; do sleep 0.1; done"
+)
+# Print the status of its answer, or 000 without a connection.
+GET = (
+    "curl --silent --connect-timeout 2 --max-time 60 --output /dev/null --write-out %{{http_code}}"
+    " http://{address}:{port}; :"
+)
 COMMAND = "sudo ss -ltnuH | awk '{print $1, $5}'"  # TCP and UDP
 _SYSTEM = {("tcp", 22), ("udp", 68)}  # sshd, and the host's DHCP client
 _LOOPBACK = re.compile(r"127\.|\[::1\]|\[::ffff:127\.")

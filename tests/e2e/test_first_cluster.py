@@ -13,6 +13,7 @@ import pytest
 
 from flambe_ansible.lab import LabInfo
 from tests.e2e import cloud
+from tests.e2e.listeners import GET, SERVE
 from tests.e2e.test_plain import Cluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
@@ -25,8 +26,6 @@ factories_type: t3.small
 orchestrator_type: t3.small
 runtime: none
 """
-SERVER = "sudo systemd-run --quiet --unit=trial-server python3 -m http.server 8000; sleep 2"
-GET = "curl --silent --max-time 2 --output /dev/null --write-out %{{http_code}} http://{}:8000; :"
 CREATING = ("Create", "Import", "Authorize", "Revoke", "RunInstances", "Delete")
 
 
@@ -98,8 +97,8 @@ def test_2_a_second_launch_creates_nothing(cluster: FirstCluster) -> None:
 def test_3_only_ssh_and_the_other_hosts_reach_a_host(cluster: FirstCluster) -> None:
     found = cluster.document("status")
     address = found["orchestrator"]["private_ip"]
-    cluster.call("ssh", str(cluster.file), "orchestrator", "--", SERVER)
-    get = GET.format(address)
+    cluster.call("ssh", str(cluster.file), "orchestrator", "--", SERVE.format(port=8000))
+    get = GET.format(address=address, port=8000)
     assert cluster.call("ssh", str(cluster.file), "orchestrator", "--", get) == "200"
     assert cluster.call("ssh", str(cluster.file), "factory", "0", "--", get) == "200"
     done = subprocess.run(["sh", "-c", get], capture_output=True, text=True, check=False)

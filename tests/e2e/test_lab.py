@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from flambe_ansible.ec2 import alarms, session
 from flambe_ansible.errors import LabError
 from flambe_ansible.lab import LabInfo, namespace, python37, state
 from tests.e2e import cloud
+from tests.e2e.listeners import GET, SERVE
 from tests.e2e.machine import find_leftovers, look
 from tests.unit.lab.test_groups import RULES, render
 
@@ -136,10 +138,6 @@ def test_hosts_start_together_and_reach_each_other(lab: LabInfo, tmp_path: Path)
     cloud.client(lab).terminate_instances(InstanceIds=ids)
 
 
-_SERVER = "sudo systemd-run --quiet --unit=server-{port} python3 -m http.server {port}; sleep 1"
-_GET = "curl --silent --max-time 2 --output /dev/null --write-out %{{http_code}} http://{address}:{port}; :"
-
-
 def test_security_groups_filter(lab: LabInfo, tmp_path: Path) -> None:
     """Two hosts in different groups: rules apply to running hosts at once, and open connections go on."""
     ec2 = cloud.client(lab)
@@ -159,8 +157,8 @@ def test_security_groups_filter(lab: LabInfo, tmp_path: Path) -> None:
     with pytest.raises(TimeoutError):
         socket.create_connection((address, 22), timeout=1)
     ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[ssh])
-    cloud.ssh(lab, target, _SERVER.format(port=8001), tmp_path)
-    get = _GET.format(address=address, port=8001)
+    cloud.ssh(lab, target, SERVE.format(port=8001), tmp_path)
+    get = GET.format(address=address, port=8001)
     assert cloud.ssh(lab, other, get, tmp_path) == "000"
 
     mutual = {"IpProtocol": "tcp", "FromPort": 8001, "ToPort": 8001, "UserIdGroupPairs": [{"GroupId": friends}]}
@@ -169,7 +167,7 @@ def test_security_groups_filter(lab: LabInfo, tmp_path: Path) -> None:
     with pytest.raises(TimeoutError):
         socket.create_connection((address, 8001), timeout=1)
     ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[web])
-    with socket.create_connection((address, 8001), timeout=5) as connection:
+    with socket.create_connection((address, 8001), timeout=60) as connection:
         ec2.revoke_security_group_ingress(GroupId=closed, IpPermissions=[web, mutual])
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.recv(15).startswith(b"HTTP/1.0 200")
@@ -182,7 +180,7 @@ def test_security_groups_filter(lab: LabInfo, tmp_path: Path) -> None:
     cloud.ssh(lab, target, "sudo nft flush ruleset", tmp_path)
     ec2.reboot_instances(InstanceIds=[target])
     wait_for_other_boot(lab, target, boot, tmp_path)
-    cloud.ssh(lab, target, _SERVER.format(port=8001), tmp_path)
+    cloud.ssh(lab, target, SERVE.format(port=8001), tmp_path)
     assert cloud.ssh(lab, other, get, tmp_path) == "000"
     ec2.terminate_instances(InstanceIds=[target, other])
     cloud.wait_for(lab, [target, other], "terminated")
@@ -193,19 +191,22 @@ def test_security_groups_filter(lab: LabInfo, tmp_path: Path) -> None:
 def test_a_host_is_unreachable_from_outside(lab: LabInfo, host: str) -> None:
     """A separate network namespace of this machine has a route to the host and gets no answer."""
     address = cloud.describe(lab, host)[0]["PrivateIpAddress"]
-    namespace = subprocess.Popen(["unshare", "--net", "sleep", "60"])
+    namespace = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+    link = f"flt-{namespace.pid}"  # on a machine with other runs of this test
+    net = ipaddress.ip_address("198.18.0.0") + 4 * (namespace.pid % 2**15)
+    outer, inner = net + 1, net + 2
     try:
         cloud.wait_until(
             lambda: Path(f"/proc/{namespace.pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink(),
             "a namespace",
         )
         for line in (
-            f"ip link add flt-out type veth peer name flt-in netns {namespace.pid}",
-            "ip addr add 198.51.100.1/30 dev flt-out",
-            "ip link set flt-out up",
-            f"nsenter --net --target {namespace.pid} ip addr add 198.51.100.2/30 dev flt-in",
+            f"ip link add {link} type veth peer name flt-in netns {namespace.pid}",
+            f"ip addr add {outer}/30 dev {link}",
+            f"ip link set {link} up",
+            f"nsenter --net --target {namespace.pid} ip addr add {inner}/30 dev flt-in",
             f"nsenter --net --target {namespace.pid} ip link set flt-in up",
-            f"nsenter --net --target {namespace.pid} ip route add default via 198.51.100.1",
+            f"nsenter --net --target {namespace.pid} ip route add default via {outer}",
         ):
             subprocess.run(line.split(), check=True)
         socket.create_connection((address, 22), timeout=5).close()
@@ -224,18 +225,19 @@ def test_a_host_is_unreachable_from_outside(lab: LabInfo, host: str) -> None:
 @pytest.fixture
 def bridged_hosts() -> Iterator[tuple[int, str]]:
     """Connect two network namespaces by a bridge; yield the first one's process and the second one's address."""
-    holders = [subprocess.Popen(["unshare", "--net", "sleep", "300"]) for _ in range(2)]
+    holders = [subprocess.Popen(["unshare", "--net", "sleep", "infinity"]) for _ in range(2)]
+    bridge = f"flt-br{holders[0].pid}"
     here = Path("/proc/self/ns/net").readlink()
     addresses = ["198.51.100.65", "198.51.100.66"]
     try:
-        subprocess.run(["ip", "link", "add", "flt-br", "type", "bridge"], check=True)
-        subprocess.run(["ip", "link", "set", "flt-br", "up"], check=True)
-        for number, (holder, address) in enumerate(zip(holders, addresses, strict=True)):
+        subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
+        subprocess.run(["ip", "link", "set", bridge, "up"], check=True)
+        for holder, address in zip(holders, addresses, strict=True):
             cloud.wait_until(lambda pid=holder.pid: Path(f"/proc/{pid}/ns/net").readlink() != here, "a namespace")
             inside = f"nsenter --net --target {holder.pid} ip"
             for line in (
-                f"ip link add flt-{number} type veth peer name eth0 netns {holder.pid}",
-                f"ip link set flt-{number} master flt-br up",
+                f"ip link add flt-{holder.pid} type veth peer name eth0 netns {holder.pid}",
+                f"ip link set flt-{holder.pid} master {bridge} up",
                 f"{inside} address add {address}/26 dev eth0",
                 f"{inside} link set eth0 up",
             ):
@@ -245,7 +247,7 @@ def bridged_hosts() -> Iterator[tuple[int, str]]:
         for holder in holders:
             holder.kill()
             holder.wait()
-        for name in ("flt-0", "flt-1", "flt-br"):
+        for name in ("flt-0", "flt-1", bridge):
             subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
 
 
@@ -512,7 +514,7 @@ def wait_for_other_boot(info: LabInfo, instance: str, first: str, tmp_path: Path
     def rebooted() -> bool:
         try:
             return cloud.ssh(info, instance, "cat /proc/sys/kernel/random/boot_id", tmp_path) != first
-        except AssertionError:
+        except (AssertionError, subprocess.TimeoutExpired):
             return False
 
     cloud.wait_until(rebooted, f"{instance} rebooted")

@@ -263,14 +263,14 @@ ALONE = "mkdir /tmp/turn && sleep 3 && rmdir /tmp/turn && touch ~/turn-{}"
 
 def test_4_waiting_launches_take_turns(cluster: Cluster, lab: LabInfo, tmp_path: Path) -> None:
     """Two launches of other users wait for a third one; then they run one after the other."""
-    cluster.write(2, setup_cmds=["sleep 20"])
+    cluster.write(2, setup_cmds=["sleep 303 || :"])
     waiters = [Cluster(tmp_path / name, lab) for name in ("first", "second")]
     for number, waiter in enumerate(waiters):
         waiter.file.parent.mkdir()
         waiter.write(2, setup_cmds=[ALONE.format(number)])
     impatient = Cluster(tmp_path, lab)
     impatient.write(2)
-    with cluster.launching("sleep 20") as holder:
+    with cluster.launching("sleep 303") as holder:
         cloud.wait_until(lambda: bool(impatient.document("status")["reservation"]), "a reservation", 60)
         started = [
             subprocess.Popen(
@@ -279,10 +279,13 @@ def test_4_waiting_launches_take_turns(cluster: Cluster, lab: LabInfo, tmp_path:
             )
             for waiter in waiters
         ]  # fmt: skip
+        for one in started:
+            assert one.stdout
+            assert any("waiting: cluster plain is reserved by" in line for line in one.stdout)
+        impatient.document("exec", "--", "pkill -xf 'sleep 303'; :")
         holder.wait(120)
         outputs = [one.communicate(timeout=200)[0] for one in started]
     assert [one.returncode for one in started] == [0, 0], outputs
-    assert all("waiting: cluster plain is reserved by" in output for output in outputs)
     found = impatient.document("exec", "--", "ls -d turn-0 turn-1 /tmp/turn 2>/dev/null; :")
     assert {one["stdout"] for one in found.values()} == {"turn-0\nturn-1\n"}
 

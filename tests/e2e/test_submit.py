@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -130,7 +132,7 @@ def test_5_results_are_refused_and_pulled(cluster: Cluster) -> None:
 
 
 def test_6_the_sites_are_forwarded_to_free_ports(cluster: Cluster) -> None:
-    with socket.create_server(("127.0.0.1", 49556)), cluster.start("open", cluster.file, "--json") as process:
+    with occupy(49556), cluster.start("open", cluster.file, "--json") as process:
         try:
             assert process.stdout is not None
             check_sites(json.loads("".join(iter(process.stdout.readline, "}\n")) + "}"))
@@ -140,6 +142,15 @@ def test_6_the_sites_are_forwarded_to_free_ports(cluster: Cluster) -> None:
             process.kill()
     assert "127.0.0.1:49556" in cluster.on("ss -ltn")
     assert not re.search(r"(0\.0\.0\.0|\*|\[::\]):4955[68]", cluster.on("ss -ltn"))
+
+
+@contextmanager
+def occupy(port: int) -> Iterator[None]:
+    """Use a port of this machine, unless another process uses it."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
 
 
 def check_sites(sites: dict[str, str]) -> None:

@@ -27,6 +27,7 @@ RESULTS = "a $HOME 100% result/output"
 EXTENSION = "~/extensions/my ext"
 UNITS = ("flambe-run", "flambe-tensorboard", "flambe-report-site")
 RUN = "/opt/flambe/bin/flambe-run"
+SCRIPT = 'echo begun; /usr/local/bin/ray stop; until test -e /var/tmp/go; do sleep 0.1; done; echo "$WHO"'
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_a_run_of_any_command(cluster: Site) -> None:
     head = cluster.groups["orchestrator"][0][1]
     spec = {
         "name": "anything",
-        "command": ["/bin/bash", "-c", 'echo begun; /usr/local/bin/ray stop; sleep 5; echo "$WHO"'],
+        "command": ["/bin/bash", "-c", SCRIPT],
         "directory": "/home/ubuntu",
         "log": "output.log",
         "environment": {"WHO": "it's $me %h"},
@@ -116,6 +117,7 @@ def test_a_run_of_any_command(cluster: Site) -> None:
     assert (started["state"], started["active"]) == ("running", True)
     refused = ask(cluster, f"echo '{text}' | {RUN} start")
     assert (refused["error"], refused["busy"]) == ("a job is running", True)
+    cluster.ssh("head", "touch /var/tmp/go")
     ended = ask(cluster, f"{RUN} wait")
     assert (ended["state"], ended["exit_code"], ended["settling"]) == ("succeeded", 0, False)
     assert "it's $me %h\n" in cluster.ssh("head", f"{RUN} logs")
