@@ -247,7 +247,7 @@ def bridged_hosts() -> Iterator[tuple[int, str]]:
         for holder in holders:
             holder.kill()
             holder.wait()
-        for name in ("flt-0", "flt-1", bridge):
+        for name in (*(f"flt-{holder.pid}" for holder in holders), bridge):
             subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
 
 

@@ -16,7 +16,7 @@ import pytest
 from flambe_ansible.lab import LabInfo
 from tests import nvidia_smi
 from tests.e2e import cloud
-from tests.e2e.listeners import COMMAND, is_open, read_listeners
+from tests.e2e.listeners import COMMAND, find_open, read_listeners
 from tests.e2e.ray_clusters import NAME, NODES, PACKAGES, TOKEN, VERSION, RayCluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -159,16 +159,14 @@ def test_hosts_outside_the_cluster_reach_no_port(
 ) -> None:
     orchestrator = ray_cluster.first_launch["orchestrator"]["private_ip"]
     factory = ray_cluster.first_launch["factories"][0]["private_ip"]
-    assert is_open(lab, stranger, orchestrator, 22, tmp_path)
     for address, ports in ((orchestrator, HEAD_PORTS | {8265}), (factory, NODE_PORTS)):
-        assert not [port for port in sorted(ports) if is_open(lab, stranger, address, port, tmp_path)]
+        assert find_open(lab, stranger, address, {22, *ports}, tmp_path) == [22]
     # Without the firewall, the dashboard is still on loopback alone.
     ray_cluster.on("orchestrator", "sudo /opt/ray/bin/ray-firewall stop")
-    assert is_open(lab, stranger, orchestrator, 6379, tmp_path)
-    assert not is_open(lab, stranger, orchestrator, 8265, tmp_path)
+    assert find_open(lab, stranger, orchestrator, [6379, 8265], tmp_path) == [6379]
     changed = ray_cluster.launch()["changed"]
     assert changed == {**dict.fromkeys(HOSTS, 0), HOSTS[0]: 1}
-    assert not is_open(lab, stranger, orchestrator, 6379, tmp_path)
+    assert find_open(lab, stranger, orchestrator, [6379], tmp_path) == []
 
 
 def test_ray_refuses_clients_without_the_token(ray_cluster: RayCluster) -> None:

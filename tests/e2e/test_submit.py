@@ -25,7 +25,7 @@ import pytest
 from flambe_ansible.lab import LabInfo
 from tests.e2e import browser, cloud
 from tests.e2e.experiments import NAME, PLANTED, Cluster
-from tests.e2e.listeners import COMMAND, is_open, read_listeners
+from tests.e2e.listeners import COMMAND, find_open, read_listeners
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
@@ -103,10 +103,7 @@ def test_3_only_the_cluster_reaches_ray(cluster: Cluster, lab: LabInfo, tmp_path
     [stranger] = cloud.run(lab)
     try:
         for name, host in hosts.items():
-            found = [
-                one for one in sorted({22, *ports[name]}) if is_open(lab, stranger, host["private_ip"], one, tmp_path)
-            ]
-            assert found == [22], name
+            assert find_open(lab, stranger, host["private_ip"], {22, *ports[name]}, tmp_path) == [22], name
     finally:
         cloud.client(lab).terminate_instances(InstanceIds=[stranger])
 
