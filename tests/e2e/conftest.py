@@ -37,11 +37,12 @@ def experiments(lab: LabInfo, runtime_image: str, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def ray_cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
-    """Return a running cluster of two factories with current Ray, launched once for all tests of one worker."""
+    """Return a running cluster of two factories with current Ray, launched once from an image for all tests."""
     made = RayCluster(tmp_path_factory.mktemp("ray"), lab)
     try:
+        made.document("bake", "--yes")
+        made.bake_progress = made.progress
         made.first_launch = made.launch()
-        made.first_progress = made.progress
         yield made
     finally:
         made.end()

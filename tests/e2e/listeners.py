@@ -40,6 +40,6 @@ def read_listeners(outputs: Mapping[str, str]) -> dict[str, set[int]]:
 
 def find_open(lab: LabInfo, stranger: str, address: str, ports: Iterable[int], tmp: Path) -> list[int]:
     """Return the ports that a host outside the cluster reaches; it tries all at once."""
-    knock = f"timeout 3 bash -c \"exec 3<>/dev/tcp/{address}/$port\" 2>/dev/null && echo $port"
+    knock = f'timeout 3 bash -c "exec 3<>/dev/tcp/{address}/$port" 2>/dev/null && echo $port'
     command = f"for port in {' '.join(map(str, ports))}; do ({knock}) & done; wait"
     return sorted(map(int, cloud.ssh(lab, stranger, command, tmp).split()))

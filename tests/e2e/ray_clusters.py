@@ -29,7 +29,7 @@ class RayCluster:
         self.lab = lab
         self.file = folder / "cluster.yaml"
         self.first_launch: dict[str, Any] = {}
-        self.first_progress = ""
+        self.bake_progress = ""
         self.progress = ""  # standard error of the latest command
         self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
         self.write()

@@ -46,6 +46,7 @@ def test_a_launch_starts_ray_on_all_hosts(ray_cluster: RayCluster) -> None:
     assert sorted(document["created"]) == sorted(HOSTS)
     assert (document["state"], document["runtime"], document["ray"]["alive"]) == ("running", "ray", 3)
     assert (document["ray"]["version"], document["ray"]["error"]) == (VERSION, "")
+    assert {step["status"] for step in document["steps"] if step["step"] == "python_env"} == {"ok"}  # in the image
     nodes = {node["address"]: node["resources"] for node in json.loads(ray_cluster.on("orchestrator", NODES))["nodes"]}
     head = nodes[document["orchestrator"]["private_ip"]]
     assert "CPU" not in head
@@ -56,7 +57,7 @@ def test_a_launch_starts_ray_on_all_hosts(ray_cluster: RayCluster) -> None:
 
 
 def test_the_progress_shows_what_the_installation_does(ray_cluster: RayCluster) -> None:
-    shown = re.findall(rf"{NAME}_\w+: python_env: (.*)", ray_cluster.first_progress)
+    shown = re.findall(rf"{NAME}-bake_\w+: python_env: (.*)", ray_cluster.bake_progress)
     assert any(
         re.fullmatch(r"downloading \d+ of \d+ MB|preparing \d+ packages|installing the packages", one) for one in shown
     )
