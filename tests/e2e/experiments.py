@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from flambe_ansible.lab import LabInfo
 from tests.e2e import cloud
+from tests.e2e.commands import Commands
 
 NAME = "e2e_submit"
 PLANTED = "pl4nted-s3cret-%-value"
@@ -19,31 +17,20 @@ SURVEY_KEY = "planted-30%-key"
 KEY = "not-so-secret-as-it-comes-with-the-example"
 
 
-class Cluster:
+class Cluster(Commands):
     """A configuration, and commands on it."""
 
     def __init__(self, folder: Path, lab: LabInfo) -> None:
-        self.folder = folder
-        self.file = folder / "cluster.yaml"
+        super().__init__(folder)
         self.file.write_text(f"!LabCluster\nname: {NAME}\nlab: {lab.name}\nfactories_num: 2\n")
         self.secrets = folder / "secrets.ini"
         sections = f"[TOPICS]\nsigning_key = {KEY}\n[OTHER]\ntoken = {PLANTED}\n[SURVEY]\nKEY = {SURVEY_KEY}\n"
         self.secrets.write_text(sections)
-        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
-
-    def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
-        """Start a command."""
-        program = Path(sys.executable).with_name("flambe-ans")
-        argv = [str(word) for word in (program, *arguments)]
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(argv, cwd=self.folder, env=self.environment, text=True, **pipes, **options)
 
     def call(self, *arguments: Any, code: int | None = 0) -> str:
         """Run a command and return its output."""
-        with self.start(*arguments) as process:
-            stdout, stderr = process.communicate()
-        assert code is None or process.returncode == code, stdout + stderr
-        return stdout if process.returncode == 0 or "--json" in arguments else stdout + stderr
+        done = self.execute(*arguments, code=code)
+        return done.stdout if done.returncode == 0 or "--json" in arguments else done.stdout + done.stderr
 
     def submit(self, file: Path, *arguments: str, code: int = 0) -> Any:
         """Submit, and return the document."""

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from flambe_ansible.lab import LabInfo, state
-
-PROGRAM = Path(sys.executable).with_name("flambe-ans")
+from tests.e2e.commands import Commands
 
 
 def bake(lab: LabInfo, folder: Path, *options: str) -> dict[str, Any]:
     """Bake the image of a cluster with the default runtime, and return the document."""
-    file = folder / "cluster.yaml"
-    file.write_text(f"!LabCluster\nname: e2e\nlab: {lab.name}\n")
-    done = subprocess.run(
-        [PROGRAM, "bake", file, "--yes", "--json", *options],
-        env={**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    commands = Commands(folder)
+    commands.file.write_text(f"!LabCluster\nname: e2e\nlab: {lab.name}\n")
+    done = commands.execute("bake", commands.file, "--yes", "--json", *options)
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import yaml
 
 from flambe_ansible.lab import LabInfo
 from tests.e2e import cloud
+from tests.e2e.commands import PROGRAM, Commands
 
 NAME = "e2e_ray"
 VERSION = "2.60.0"
@@ -21,17 +20,15 @@ TOKEN = ".ray/auth_token"
 NODES = "/opt/ray/bin/ray-nodes"
 
 
-class RayCluster:
+class RayCluster(Commands):
     """A configuration of one orchestrator and two factories, and commands on it."""
 
     def __init__(self, folder: Path, lab: LabInfo) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.lab = lab
-        self.file = folder / "cluster.yaml"
         self.first_launch: dict[str, Any] = {}
         self.bake_progress = ""
         self.progress = ""  # standard error of the latest command
-        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
         self.write()
 
     def write(self, **changes: Any) -> None:
@@ -50,18 +47,8 @@ class RayCluster:
         self, command: str, *arguments: Any, code: int | None = 0, environment: dict[str, str] | None = None
     ) -> str:
         """Run a command of flambe-ans on the cluster; return stdout, or both outputs after a failure."""
-        argv = [Path(sys.executable).with_name("flambe-ans"), command, self.file, *arguments]
-        done = subprocess.run(
-            [str(word) for word in argv],
-            env={**self.environment, **(environment or {})},
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = self.execute(command, self.file, *arguments, code=code, env={**self.environment, **(environment or {})})
         self.progress = done.stderr
-        assert code is None or done.returncode == code, done.stdout + done.stderr
         return done.stdout if done.returncode == 0 else done.stdout + done.stderr
 
     def document(self, command: str, *arguments: Any) -> Any:
@@ -82,8 +69,8 @@ class RayCluster:
         """Write a file on a host, as root; ``host`` as in ``on``."""
         words = [] if host == "orchestrator" else host.split()
         command = f"sudo install -D -m 644 /dev/stdin {path}"
-        argv = [Path(sys.executable).with_name("flambe-ans"), "ssh", self.file, *words, "--", command]
-        subprocess.run([str(word) for word in argv], env=self.environment, input=data, check=True)
+        argv = [PROGRAM, "ssh", str(self.file), *words, "--", command]
+        subprocess.run(argv, env=self.environment, input=data, check=True)
 
     def on_all(self, command: str) -> dict[str, str]:
         """Run a command on all hosts; return their outputs by name."""

@@ -6,10 +6,8 @@ The tests run in their order. ``test_launch`` uses the image with flambé's runt
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible.lab import LabInfo, state
+from tests.e2e.commands import Commands
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -35,27 +34,18 @@ RENAME = "sudo python3 -c \"import os; os.rename('/opt/data', '/opt/renamed')\" 
 IDENTITY = "cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub; cat /opt/data/state"
 
 
-class Baking:
+class Baking(Commands):
     """A configuration, and commands on it."""
 
     def __init__(self, folder: Path, lab: LabInfo) -> None:
+        super().__init__(folder)
         self.lab = lab
-        self.file = folder / "cluster.yaml"
         fields = {"name": NAME, "lab": lab.name, "runtime": "none", "setup_cmds": SETUP}
         self.file.write_text("\n".join(["!LabCluster", *(f"{key}: {json.dumps(one)}" for key, one in fields.items())]))
-        self._environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
-
-    def start(self, *arguments: Any) -> subprocess.Popen[str]:
-        argv = [str(word) for word in (Path(sys.executable).with_name("flambe-ans"), *arguments)]
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(argv, env=self._environment, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
 
     def call(self, command: str, *arguments: Any, code: int = 0) -> Any:
         """Run a command and return its document."""
-        with self.start(command, "--json", *arguments) as process:
-            stdout, stderr = process.communicate()
-        assert process.returncode == code, stdout + stderr
-        return json.loads(stdout)
+        return json.loads(self.execute(command, "--json", *arguments, code=code).stdout)
 
     def audit(self, code: int = 0) -> list[dict[str, Any]]:
         """Return what the clusters of this test have in the lab."""

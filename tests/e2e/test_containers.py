@@ -6,10 +6,7 @@ The tests share one cluster and run in their order. No registry is used: the ima
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +19,7 @@ from flambe_ansible import load_cluster
 from flambe_ansible.errors import RemoteCommandError
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.lab import LabInfo
+from tests.e2e.commands import Commands
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -38,16 +36,13 @@ RUN = (
 )
 
 
-class Boxes:
+class Boxes(Commands):
     """A cluster without a runtime, and commands on it."""
 
     def __init__(self, folder: Path, lab: LabInfo, *, name: str = "boxes") -> None:
+        super().__init__(folder)
         self.lab = lab
         self.name = name
-        self.folder = folder
-        self.file = folder / "cluster.yaml"
-        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
-        self.program = Path(sys.executable).with_name("flambe-ans")
         (folder / "image/www").mkdir(parents=True)
         (folder / "image/www/index.html").write_text("served from a container\n")
 
@@ -58,12 +53,7 @@ class Boxes:
         )
 
     def call(self, command: str, *arguments: str) -> str:
-        argv = [self.program, command, self.file, *arguments]
-        done = subprocess.run(
-            argv, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return self.execute(command, self.file, *arguments).stdout
 
     def launch(self) -> dict[str, Any]:
         return dict(json.loads(self.call("launch", "--yes", "--json")))
@@ -71,8 +61,7 @@ class Boxes:
     @contextmanager
     def following(self, *words: str) -> Iterator[Mapping[str, Any]]:
         """Run a command that stays open, and return the document that it prints first."""
-        argv = [self.program, words[0], self.file, *words[1:], "--json"]
-        with subprocess.Popen(argv, env=self.environment, stdout=subprocess.PIPE, text=True) as process:
+        with self.start(words[0], self.file, *words[1:], "--json", stdin=None, stderr=None) as process:
             assert process.stdout
             try:
                 text = ""

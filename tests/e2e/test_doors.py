@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from flambe_ansible.lab import LabInfo
 from flambe_ansible.ssh import known_hosts
 from tests.e2e import listeners
 from tests.e2e.canaries import Canaries, Watch, find_root, list_hosts, search_hosts
+from tests.e2e.commands import PROGRAM
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -69,9 +69,8 @@ class Doors:
 
     def call(self, *words: str, code: int | None = 0) -> str:
         """Run a command; keep what it prints."""
-        program = Path(sys.executable).with_name("flambe-ans")
         done = subprocess.run(
-            [program, *words], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
+            [PROGRAM, *words], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
             text=True, check=False,
         )  # fmt: skip
         output = done.stdout + done.stderr

@@ -6,12 +6,10 @@ The tests of this module share one cluster and run in their order.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible.lab import LabInfo
+from tests.e2e.commands import Commands
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 
@@ -33,14 +32,13 @@ KILL_RAY = "sudo systemctl kill --signal=KILL flambe-ray; while systemctl is-act
 MARKER = "/tmp/setup-was-here"
 
 
-class Cluster:
+class Cluster(Commands):
     """A configuration, commands on it, and the API calls that the lab received."""
 
     def __init__(self, folder: Path, lab: LabInfo, *, image: str) -> None:
+        super().__init__(folder)
         self.lab = lab
         self.image = image  # with flambé's runtime
-        self.file = folder / "cluster.yaml"
-        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
         self.write()
 
     def write(self, factories_num: int = 2, **more: Any) -> None:
@@ -51,16 +49,7 @@ class Cluster:
 
     def call(self, command: str, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run a command on the cluster."""
-        done = subprocess.run(
-            [Path(sys.executable).with_name("flambe-ans"), command, self.file, *arguments],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert code is None or done.returncode == code, done.stdout + done.stderr
-        return done
+        return self.execute(command, self.file, *arguments, code=code)
 
     def launch(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """Launch, and return the document."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import pytest
 from flambe_ansible.lab import LabInfo
 from flambe_ansible.paths import collections_root
 from tests.e2e import cloud
+from tests.e2e.commands import Commands
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -35,15 +35,13 @@ SETUP = ("touch ~/was-set-up", "echo fetching the data; sleep 8")
 STRICT_SSH = "ssh -i ~/ray_bootstrap_key.pem -o BatchMode=yes -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
 
 
-class Cluster:
+class Cluster(Commands):
     """A configuration, and commands on it."""
 
     def __init__(self, folder: Path, lab: LabInfo) -> None:
+        super().__init__(folder)
         self.lab = lab
-        self.file = folder / "cluster.yaml"
-        self.environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "HOME": str(folder)}
         self.progress = ""  # standard error of the latest command
-        self.program = Path(sys.executable).with_name("flambe-ans")
 
     def write(
         self, factories_num: int, runtime: str = "none", *, setup_cmds: Sequence[str] = SETUP, more: str = ""
@@ -56,11 +54,7 @@ class Cluster:
 
     def call(self, command: str, *arguments: str, code: int | None = 0) -> str:
         """Run a command; return its standard output, and its standard error, too, if a failure is expected."""
-        done = subprocess.run(
-            [self.program, command, *arguments], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, check=False,
-        )  # fmt: skip
-        assert code is None or done.returncode == code, done.stdout + done.stderr
+        done = self.execute(command, *arguments, code=code)
         self.progress = done.stderr
         return done.stdout if code == 0 else done.stdout + done.stderr
 
@@ -70,10 +64,9 @@ class Cluster:
         return dict(found)
 
     @contextmanager
-    def launching(self, process: str) -> Iterator[subprocess.Popen[bytes]]:
+    def launching(self, process: str) -> Iterator[subprocess.Popen[str]]:
         """Start a launch, and wait until a process runs on all hosts; kill the launch at the end."""
-        silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        launch = subprocess.Popen([self.program, "launch", self.file, "--yes"], env=self.environment, **silent)
+        launch = self.start("launch", self.file, "--yes", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             cloud.wait_until(lambda: self.count(process) == 3, f"{process} on all hosts", 180)
             yield launch
@@ -272,13 +265,7 @@ def test_4_waiting_launches_take_turns(cluster: Cluster, lab: LabInfo, tmp_path:
     impatient.write(2)
     with cluster.launching("sleep 303") as holder:
         cloud.wait_until(lambda: bool(impatient.document("status")["reservation"]), "a reservation", 60)
-        started = [
-            subprocess.Popen(
-                [waiter.program, "launch", "--wait", str(waiter.file), "--yes"], env=waiter.environment,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            )
-            for waiter in waiters
-        ]  # fmt: skip
+        started = [one.start("launch", "--wait", one.file, "--yes", stderr=subprocess.STDOUT) for one in waiters]
         for one in started:
             assert one.stdout
             assert any("waiting: cluster plain is reserved by" in line for line in one.stdout)
@@ -472,10 +459,8 @@ def _let_the_budget_end(cluster: Cluster, hosts: list[dict[str, Any]]) -> None:
     small = round(spent + 0.069 * 40 / 3600, 6)
     cluster.write(1, setup_cmds=[], more=f"budget: {small:.6f}")
     cluster.document("launch", "--yes", code=None)
-    busy = subprocess.Popen(
-        [cluster.program, "ssh", cluster.file, "factory", "0", "--", "sleep 600"],
-        env=cluster.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    command = ("ssh", cluster.file, "factory", "0", "--", "sleep 600")
+    busy = cluster.start(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for host, state in zip(hosts, ("stopped", "terminated"), strict=True):  # their timeouts are -1 and 1
             cloud.wait_for(cluster.lab, [host["instance_id"]], state, timeout=150)

@@ -15,12 +15,12 @@ import pytest
 
 from flambe_ansible.lab import LabInfo
 from tests.e2e import cloud
+from tests.e2e.commands import PROGRAM
 from tests.e2e.ray_clusters import PACKAGES, VERSION, RayCluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ray"
-PROGRAM = Path(sys.executable).with_name("flambe-ans")
 SECRET = "pl4nted-s3cret"
 COUNT = "import time\nfor second in range(600):\n    print('second', second, flush=True)\n    time.sleep(1)\n"
 ASK = """
@@ -133,7 +133,7 @@ def test_two_users_run_jobs_at_once(ray_cluster: RayCluster, work: Path) -> None
 def test_a_job_that_cannot_run_is_refused(ray_cluster: RayCluster, work: Path) -> None:
     assert "command not found: no-such-tool" in submit(ray_cluster, "--workdir", work, "--", "no-such-tool", code=11)
     hold = "exec 3<>/run/lock/flambe-cluster.lock && flock -x 3 && echo held && sleep 600"
-    argv = [str(PROGRAM), "ssh", str(ray_cluster.file), "--", f"touch /run/lock/flambe-cluster.lock; {hold}"]
+    argv = [PROGRAM, "ssh", str(ray_cluster.file), "--", f"touch /run/lock/flambe-cluster.lock; {hold}"]
     with subprocess.Popen(argv, env=ray_cluster.environment, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "held\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import raw_hosts
+from tests.e2e.commands import PROGRAM
 from tests.e2e.raw_hosts import USER, RawHosts, ssh_argv
 from tests.e2e.ray_clusters import VERSION
 
@@ -38,7 +38,7 @@ def hosts(lab_name: Callable[[str], str]) -> Iterator[RawHosts]:
 
 def run(folder: Path, *words: str, code: int = 0) -> str:
     """Run a command of flambe-ans; return stdout, with stderr after a failure."""
-    argv = [str(Path(sys.executable).with_name("flambe-ans")), *words]
+    argv = [PROGRAM, *words]
     environment = {**os.environ, "FLAMBE_ANS_STATE": str(folder / "state"), "COLUMNS": "80"}
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
     done = subprocess.run(argv, env=environment, text=True, check=False, cwd=folder, **pipes)

@@ -97,9 +97,7 @@ def test_idle_hosts_end_and_a_busy_one_stays(ray_cluster: RayCluster, lab: LabIn
 
 def submit(cluster: RayCluster) -> str:
     """Submit a job that uses no CPU; return its id."""
-    argv = [Path(sys.executable).with_name("flambe-ans"), "submit", "--cluster", cluster.file, "--name", "sleep"]
-    argv += ["--", "sleep", "3600"]
-    subprocess.run(argv, env=cluster.environment, cwd=cluster.folder, stdin=subprocess.DEVNULL, check=True)
+    cluster.execute("submit", "--cluster", cluster.file, "--name", "sleep", "--", "sleep", "3600")
     found: str = cluster.document("jobs")["jobs"][0]["id"]
     return found
 

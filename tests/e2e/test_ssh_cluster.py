@@ -26,6 +26,7 @@ from flambe_ansible.lab import LabInfo
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.ssh import known_hosts
 from tests.e2e import cloud, images, raw_hosts
+from tests.e2e.commands import PROGRAM
 from tests.e2e.raw_hosts import USER, RawHosts
 
 pytestmark = pytest.mark.lab
@@ -74,7 +75,7 @@ def _same_state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 def run_cli(*argv: str, code: int = 0, seconds: float = 300) -> str:
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "flambe-ans"), *argv],
+        [PROGRAM, *argv],
         capture_output=True,
         text=True,
         check=False,

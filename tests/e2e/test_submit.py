@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ import pytest
 
 from flambe_ansible.lab import LabInfo
 from tests.e2e import browser, cloud
+from tests.e2e.commands import PROGRAM
 from tests.e2e.experiments import NAME, PLANTED, Cluster
 from tests.e2e.listeners import COMMAND, find_open, read_listeners
 
@@ -242,20 +242,15 @@ def test_9_a_lost_factory_is_reported_and_the_run_continues(cluster: Cluster) ->
     ask = "ps -eo args | grep '^ray_'"  # Ray shows the method that a process runs
     cloud.ask_until(lambda: cluster.on(ask, "factory", "0"), lambda shown: ":train" in shown, "factory 0 trains")
     killed = time.monotonic()
-    subprocess.run(
-        [*cluster_ssh(cluster, "factory", "0"), "sudo systemctl poweroff --force --force"],
-        env=cluster.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
+    argv = [PROGRAM, "ssh", str(cluster.file), "factory", "0", "--", "sudo systemctl poweroff --force --force"]
+    pipes = {"stdin": subprocess.DEVNULL, "capture_output": True}
+    subprocess.run(argv, env=cluster.environment, timeout=60, check=False, **pipes)
     run = cluster.await_run(lambda run: bool(run["lost"]) or not run["active"])
     assert time.monotonic() - killed < 150
     assert [one["name"] for one in run["lost"]] == [f"{NAME}_factory_0"]
     assert "the host does not answer" in run["lost"][0]["reason"]
     assert f"{NAME}_factory_0" in cluster.call("logs", cluster.file)
     assert run["state"] == "running"
-
-
-def cluster_ssh(cluster: Cluster, *host: str) -> list[str]:
-    return [str(Path(sys.executable).with_name("flambe-ans")), "ssh", str(cluster.file), *host, "--"]
 
 
 def test_a_a_job_runs_on_the_factories_that_answer(cluster: Cluster, long: Path) -> None:
