@@ -67,11 +67,13 @@ def wait_until(condition: Callable[[], object], what: str, timeout: float = 180)
     ask_until(condition, bool, what, timeout)
 
 
-def ask_until(ask: Callable[[], T], accept: Callable[[T], object], what: str, timeout: float = 180) -> T:
+def ask_until(
+    ask: Callable[[], T], accept: Callable[[T], object], what: str, timeout: float = 180, *, pause: float = 0.1
+) -> T:
     """Ask until an answer is accepted, and return it.
 
-    A pause is twice as long as the question took, and at most 2 s: most questions are processes, which slow down what
-    they wait for.
+    Most questions are processes, which slow down what they wait for. So a pause is twice as long as the question took,
+    at most 2 s, and at least ``pause`` seconds.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -81,7 +83,7 @@ def ask_until(ask: Callable[[], T], accept: Callable[[T], object], what: str, ti
         if accept(answer):
             return answer
         assert ended < deadline, f"not within {timeout} s: {what}; the last answer: {answer}"
-        time.sleep(min(max(0.1, 2 * (ended - started)), 2))
+        time.sleep(max(pause, min(2 * (ended - started), 2)))
 
 
 def console_keys(info: LabInfo, instance: str) -> set[str]:

@@ -43,7 +43,9 @@ class Cluster(Commands):
 
     def await_run(self, condition: Callable[[dict[str, Any]], bool], *, seconds: float = 600) -> dict[str, Any]:
         """Wait until the run meets a condition."""
-        found: dict[str, Any] = cloud.ask_until(lambda: self.status()["run"], condition, "the run's condition", seconds)
+        found: dict[str, Any] = cloud.ask_until(
+            lambda: self.status()["run"], condition, "the run's condition", seconds, pause=4
+        )
         return found
 
     def on(self, command: str, *host: str) -> str:
