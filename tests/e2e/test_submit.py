@@ -47,8 +47,9 @@ def long(cluster: Cluster) -> Path:
     """
     extension = Path(shutil.copytree(EXAMPLES / "experiment/topics", cluster.folder / "slow"))
     trainer = extension / "topics/trainer.py"
-    call = "        goes_on = super().run()\n"
-    trainer.write_text(trainer.read_text().replace(call, f"        __import__('time').sleep(2)\n{call}"))
+    code, call = trainer.read_text(), "        goes_on = super().run()\n"
+    assert call in code
+    trainer.write_text("import time\n" + code.replace(call, f"        time.sleep(2)\n{call}"))
     text = (EXAMPLES / "experiment.yaml").read_text().replace("name: topics", "name: long")
     text = re.sub(r"(max_steps|patience): \d+", r"\1: 100000", text)
     text = text.replace("topics: experiment/topics", f"topics: {extension}")
