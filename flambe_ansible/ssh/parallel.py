@@ -25,8 +25,8 @@ def on_each(
     if not hosts:
         return {}
     with ThreadPoolExecutor(max_workers=min(len(hosts), WORKERS), thread_name_prefix="flambe-host") as pool:
-        futures = {host.name: pool.submit(work, host) for host in hosts}
         try:
+            futures = {host.name: pool.submit(work, host) for host in hosts}
             wait(futures.values())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

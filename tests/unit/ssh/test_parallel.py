@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -63,3 +65,17 @@ def test_an_interrupt_does_not_wait_for_the_others() -> None:
         together(interrupt, lambda: silent.wait(60))
     assert not silent.is_set()
     silent.set()
+
+
+def test_an_interrupt_while_calls_are_being_started_cancels_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, submit = threading.Event(), ThreadPoolExecutor.submit
+
+    def interrupt(pool: ThreadPoolExecutor, work: Any, host: Host) -> Any:
+        if host is HOSTS[1]:
+            raise KeyboardInterrupt
+        return submit(pool, work, host)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        on_each(HOSTS, lambda _host: ended.wait(5), cancel=ended.set)
+    assert ended.is_set()
