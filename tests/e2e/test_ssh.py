@@ -219,9 +219,8 @@ def test_ctrl_c_ends_commands_and_keeps_connections(make: Callable[..., Connecti
 
 
 def interrupt_once_they_run(command: str) -> None:
-    """Send SIGINT as soon as this process's ssh of a command is running."""
-    children = ["ps", "-o", "args=", "--ppid", str(os.getpid())]
-    while command not in subprocess.run(children, capture_output=True, text=True, check=False).stdout:
+    """Send SIGINT as soon as the ssh process of a command is running."""
+    while command not in subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True).stdout:
         time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGINT)
 
