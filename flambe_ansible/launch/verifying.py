@@ -55,7 +55,7 @@ class Findings:
     Attributes:
         hosts: What was found on each host, by its name. A host without a live node differs in the role of Ray.
         head: The name of the orchestrator.
-        nodes: Ray's nodes.
+        nodes: Ray's nodes, before anything is played.
     """
 
     hosts: Mapping[str, Verification] = field(default_factory=dict)
@@ -134,7 +134,7 @@ def _list_all(receipts: Receipts, host: Host) -> list[str]:
 
 
 def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer = events.ignore) -> Findings:
-    """Compare the hosts with their receipts, and ask Ray if all of them hold; the observer receives what differs."""
+    """Compare the hosts with their receipts, and ask Ray unless it differs; the observer receives the differences."""
     fleet, started = receipts.fleet, time.monotonic()
     for host in fleet.hosts:
         observer(events.StepEvent(host=host.name, step="verify", status=events.Status.RUNNING))
@@ -143,7 +143,7 @@ def inspect(receipts: Receipts, runtime: Runtime, *, observer: events.Observer =
     seconds = time.monotonic() - started
     for name in found.hosts:
         observer(events.StepEvent(host=name, step="verify", status=events.Status.OK, seconds=seconds))
-    if runtime.ray and found.unchanged:
+    if runtime.ray and runtime.ray.tag not in found.select().roles:
         nodes = early or runtime.ray.ask(fleet.connections, fleet.head)
         found = _mark(replace(found, nodes=nodes), _find_differences(receipts, nodes), runtime.ray.tag)
     for message in describe(found.hosts):
@@ -197,5 +197,8 @@ def _find_differences(receipts: Receipts, nodes: RayNodes) -> dict[str, str]:
 
 def _mark(found: Findings, differences: Mapping[str, str], role: str) -> Findings:
     """Mark hosts that differ in a role."""
-    marked = {name: replace(found.hosts[name], differs={role: text}) for name, text in differences.items()}
+    marked = {
+        name: replace(found.hosts[name], differs={**found.hosts[name].differs, role: text})
+        for name, text in differences.items()
+    }
     return replace(found, hosts={**found.hosts, **marked})

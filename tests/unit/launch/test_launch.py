@@ -159,6 +159,13 @@ ALL = ["idle_shutdown", "cluster_gpu", "cluster_keys"]  # runtime none, no setup
             {},
         ),
         ((receipt(), "no JSON"), {}, ALL, [], [HEAD, TWO]),
+        (  # a dead node is found although another role differs
+            (receipt(), receipt(idle_shutdown="b changed", roles=("idle_shutdown", "ray_node"))),
+            {"nodes": make_nodes((HEAD, ONE, TWO), dead=(ONE.name,))},
+            ["idle_shutdown", "ray_node"],
+            [ONE.name],
+            {},
+        ),
     ],
 )
 def test_what_differs_is_played_where_it_differs(
