@@ -157,9 +157,7 @@ def open_cluster(output: Output, file: str, *, wait: float | None = None, connec
             cluster.attach_early(started)
         yield cluster
         if connect:
-            from flambe_ansible.fleet import early
-
-            early.record(file, cluster.connections)
+            cluster.record_access(file)
 
 
 def _connect_early(file: str, stack: ExitStack) -> Connections | None:

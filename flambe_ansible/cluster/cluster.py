@@ -898,9 +898,11 @@ class Cluster(Runnable):
 
         ``started`` are connections that were started before, as ``fleet.early.connect`` does.
         """
-        if started:
-            self.connections.adopt(started)
-        self._access.open_early()
+        self._access.open_early(started)
+
+    def record_access(self, file: str) -> None:
+        """Record how the hosts of a cluster's file are reached, for the next command (``fleet.early.connect``)."""
+        self._access.record(file)
 
     def attach(self, hosts: Sequence[Host] | None = None, *, timeout: float | None = None) -> None:
         """Load and connect to the running hosts, or to the given ones; change nothing.

@@ -16,7 +16,7 @@ from flambe_ansible.errors import (
     RevokedKeyError,
 )
 from flambe_ansible.events import Notice, Observer
-from flambe_ansible.fleet import records
+from flambe_ansible.fleet import early, records
 from flambe_ansible.hosts import Host, find_boot_timeout
 from flambe_ansible.ssh import Connections, Patience, known_hosts, on_each
 from flambe_ansible.ssh.parallel import join
@@ -129,10 +129,19 @@ class Access:
             self._complete_hint(error)
         return {host.name: errors[host.name] for host in hosts if host.name in errors}
 
-    def open_early(self) -> None:
-        """Start to connect to the hosts that answered last, while the provider is asked which hosts there are."""
+    def open_early(self, started: Connections | None = None) -> None:
+        """Start to connect to the hosts that answered last, while the provider is asked which hosts there are.
+
+        ``started`` are connections that were started before.
+        """
+        if started:
+            self.connections.adopt(started)
         if self.policy.own_key is None or self.policy.own_key.exists():
             self.connections.connect_early(records.read_reached(self.known_hosts.parent))
+
+    def record(self, file: str) -> None:
+        """Record how the hosts of a cluster's file are reached; see ``early.connect``."""
+        early.record(file, self.connections)
 
     def reach(self, host: Host) -> Connections:
         """Return the connections; look up the key of a host that is used before ``open``."""

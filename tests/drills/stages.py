@@ -110,7 +110,10 @@ class StandIn:
             probe_each=self._probe, probe=lambda *_args, **_kwargs: None, probes={}, close=lambda: None
         )
 
-    def open_early(self) -> None:
+    def open_early(self, _started: Any) -> None:
+        pass
+
+    def record(self, _file: str) -> None:
         pass
 
     def open(self, hosts: Sequence[Any], **_: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from flambe_ansible import events
 from flambe_ansible.errors import ClusterConfigurationError, HostConnectionError
@@ -105,7 +105,6 @@ class FakeCluster:
     calls: list[Any] = field(default_factory=list)
     observer: events.Observer = events.ignore
     unanswered: str = ""
-    connections: ClassVar[Any] = None
     where: Location = field(default_factory=Location)
     factories_num: int = 2
 
@@ -182,6 +181,9 @@ class FakeCluster:
         return {host.name: state for host in self.hosts}
 
     def attach_early(self, _started: object = None) -> None:
+        pass
+
+    def record_access(self, _file: str) -> None:
         pass
 
     def find_hosts(self) -> list[Host]:
