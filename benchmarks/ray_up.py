@@ -2,10 +2,10 @@
 
     sudo python benchmarks/ray_up.py --ray PATH [--factories N] [--rounds N]
 
-The hosts are those of a lab, and the installation of Ray is there before (`runtime: ray`). `ray up` uses its provider
-`local`: SSH to given addresses. PATH is a `ray` command on this machine of the same version. Both start with hosts on
-which no Ray runs, and without their own files from an earlier launch; the time ends when Ray's API on the head reports
-all nodes alive. Warm is the same command again, and nothing is to do. The floor is a parallel cold
+The hosts are those of a lab. Ray is installed on them before (`runtime: ray`), as on hosts of a baked image. `ray up`
+uses its provider `local`: SSH to given addresses. PATH is a `ray` command on this machine of the same version. Both
+start with hosts on which no Ray runs, and without their own files from an earlier launch; the time ends when Ray's API
+on the head reports all nodes alive. Warm is the same command again, and nothing is to do. The floor is a parallel cold
 `ssh HOST python3 -c 1`. Start it on a quiet machine.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -26,11 +27,20 @@ from typing import Any
 from timing import Cluster, lab, load, median, print_table, report, run
 
 VENV = "/opt/ray/venv"
+RECEIPT = "/var/lib/flambe-cluster/receipt.json"
+# Leaves the part of the installation in the receipt, as `flambe-ans bake` does.
+CUT = f"""
+import json
+receipt = json.load(open("{RECEIPT}"))
+receipt["roles"] = {{"python_env": receipt["roles"]["python_env"]}}
+json.dump(receipt, open("{RECEIPT}", "w"))
+"""
 # What a launch and `ray up` leave on a host, without the installation.
 CLEAN = f"""
 sudo systemctl disable --now flambe-ray.service >/dev/null 2>&1
 {VENV}/bin/ray stop --force >/dev/null 2>&1
-sudo rm -rf /tmp/ray /etc/systemd/system/flambe-ray.service* /opt/ray/bin /var/lib/flambe-cluster/receipt.json \\
+[ ! -e {RECEIPT} ] || sudo python3 -c {shlex.quote(CUT)}
+sudo rm -rf /tmp/ray /etc/systemd/system/flambe-ray.service* /opt/ray/bin \\
   ~/ray_bootstrap_* ~/.ssh/config ~/.ssh/known_hosts ~/.ssh/flambe_peers.sh ~/.ray
 sudo systemctl daemon-reload
 """
