@@ -28,8 +28,8 @@ cd || exit 1
 key="$HOME/{KEY_FILE}"
 target=$1; name=$2; failed=0
 copy() {{
-  options=$1; source=$2; folder=$3; list=$4
-  output=$(printf %s "$list" | base64 -d | rsync $options $FLAMBE_HERE \\
+  options=$1; source=$2; folder=$3; list=$4; check=${{5:-}}
+  output=$(printf %s "$list" | base64 -d | rsync $options $FLAMBE_HERE --rsync-path "${{check}}rsync" \\
     --archive --no-owner --no-group --partial --protect-args --mkpath \\
     --rsh "ssh -i '$key' {_SSH}" -- "$source" "$target:$folder" 2>&1)
   code=$?
@@ -136,5 +136,7 @@ def _write_copy(path: str, index: int, options: Sequence[str], *, mirror: bool) 
         return f"if [ -d {source} ]; then copy {shlex.quote(' '.join(options))} {content} {content} ''; else {one}; fi"
     listed = f"copy {shlex.quote(' '.join([*options, '--files-from=-', '--from0', '--no-implied-dirs']))}"
     inside = f"if [ -L {source} ]; then {listed} {content} {content}"
-    above = f"else {listed} {folder} {folder}"
-    return f'if [ -d {source} ]; then {inside} "$list_{index}"; {above} "$list_{index}"; fi; else {one}; fi'
+    # rsync would replace a file by the folder.
+    refusal = f"if [ -e {source} ] && [ ! -d {source} ]; then echo {source} is not a folder >&2; exit 1; fi; "
+    above = f'else {listed} {folder} {folder} "$list_{index}" {shlex.quote(refusal)}'
+    return f'if [ -d {source} ]; then {inside} "$list_{index}"; {above}; fi; else {one}; fi'

@@ -30,7 +30,7 @@ class JobState:
     Attributes:
         state: ``none``, ``queued``, ``running``, ``succeeded``, ``failed``, ``stopped`` or ``replaced``.
         active: Whether it has not ended yet.
-        settling: Whether it has ended and the hosts are being made ready for the next job.
+        settling: Whether it is ending, or has ended and the hosts are being made ready for the next job.
         name: The experiment's name, or the runnable's class.
         id: Its unique id.
         stage: The stage that runs, or the last one that ended.

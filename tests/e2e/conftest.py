@@ -41,8 +41,8 @@ def ray_cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Itera
     made = RayCluster(tmp_path_factory.mktemp("ray"), lab)
     try:
         made.document("bake", "--yes")
-        made.bake_progress = made.progress
         made.first_launch = made.launch()
+        made.first_progress = made.progress
         yield made
     finally:
         made.end()

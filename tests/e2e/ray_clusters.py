@@ -27,7 +27,7 @@ class RayCluster(Commands):
         super().__init__(folder)
         self.lab = lab
         self.first_launch: dict[str, Any] = {}
-        self.bake_progress = ""
+        self.first_progress = ""
         self.progress = ""  # standard error of the latest command
         self.write()
 

@@ -268,6 +268,7 @@ def test_a_a_job_runs_on_the_factories_that_answer(cluster: Cluster, long: Path)
 
 
 def test_a_stop_ends_the_run_and_the_next_launch_restarts_ray(cluster: Cluster) -> None:
+    cluster.await_run(lambda run: run["stage"] == "train")  # the site shows the state that the experiment has written
     stopped = json.loads(cluster.call("stop", cluster.file, "--json"))
     assert stopped["stopped"]
     assert (stopped["run"]["state"], stopped["run"]["settling"]) == ("stopped", False)

@@ -333,7 +333,7 @@ def test_a_launch_does_not_end_a_running_job(monkeypatch: pytest.MonkeyPatch, fa
     with pytest.raises(ClusterBusyError, match="would end it"):
         cluster.run(full=True)
     assert asked == [("demo", RUNNING, full, [host.name for host in HOSTS]) for full in (False, True)]
-    assert {call[0] for call in cluster.log} == ({"connect"} if failure else set())
+    assert {call[0] for call in cluster.log} <= {"connect"}  # hosts may be verified meanwhile
     assert cluster.run(force=True).runtime == "flambe"
     assert Submitting(failure=failure).run().runtime == "flambe"
     assert len(asked) == 2

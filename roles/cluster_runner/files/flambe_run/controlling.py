@@ -28,7 +28,8 @@ class ControlError(Exception):
 def describe(settings):
     """Return the state of the last job; ``state`` is ``none`` if there was none.
 
-    ``active`` means that the job is running, ``settling`` that the hosts are being prepared for the next one.
+    ``active`` means that the job is running, ``settling`` that it is starting or ending, or that the hosts are being
+    prepared for the next one.
     """
     state = settings.load("state")
     if not state:
@@ -36,7 +37,8 @@ def describe(settings):
     unit = units.show(settings.unit)
     active = unit.get("ActiveState", "")
     over, idle = state.get("state") in _OVER, units.has_ended(unit)
-    document = {**state, "active": active in units.ALIVE and not over, "settling": over and not idle}
+    runs = active in units.ALIVE and not over
+    document = {**state, "active": runs, "settling": not runs and not idle}
     if not over and idle:
         document.update(state="failed", reason=_explain_end(state))
     stages = progress.read_stages(state["save_path"]) if state.get("save_path") else {}
