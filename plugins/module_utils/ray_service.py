@@ -139,7 +139,8 @@ class Node:
             return
         present = files.read(self.firewall)
         known = ray_firewall.read_allowed(present) if self.params["keep_allowed"] else []
-        allowed = [self.address, *(known or find_addresses(self.params["allow"]))]
+        given = find_addresses(self.params["allow"]) if self.params["add_allowed"] or not known else []
+        allowed = [self.address, *known, *given]
         ports = ray_unit.list_ports(self.version, self.params["head"], self.params)
         text = ray_firewall.script_text(self.params["unit"], allowed, ports)
         changed = present != text or files.mode_of(self.firewall) != 0o755

@@ -135,9 +135,13 @@ options:
     elements: str
     default: []
   keep_allowed:
-    description: Whether the addresses that an earlier run allowed are kept instead of O(allow).
+    description: Whether the addresses that an earlier run allowed are kept.
     type: bool
     default: false
+  add_allowed:
+    description: Whether O(allow) is added to addresses that are kept; V(false) uses it only if there are none.
+    type: bool
+    default: true
   rotate_token:
     description: Whether the head replaces the cluster's token.
     type: bool
@@ -302,6 +306,7 @@ def main():
             "firewall": {"type": "bool", "default": True},
             "allow": {"type": "list", "elements": "str", "default": []},
             "keep_allowed": {"type": "bool", "default": False},
+            "add_allowed": {"type": "bool", "default": True},
             "rotate_token": {"type": "bool", "default": False, "no_log": False},
             "start": {"type": "bool", "default": True},
             "restart": {"type": "bool", "default": True},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flambe.cluster.plugins.module_utils import ports, ray_service, service, systemd
+from ansible_collections.flambe.cluster.plugins.module_utils import ports, ray_firewall, ray_service, service, systemd
 
 from flambe_ansible.launch.launch import PROTECTED
 
@@ -171,6 +171,7 @@ def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ray: str = "0.
         "firewall": False,
         "allow": [],
         "keep_allowed": False,
+        "add_allowed": True,
         "dashboard_port": 8265,
         "client_port": 10001,
         "start": True,
@@ -483,6 +484,26 @@ def test_the_firewall_is_applied_when_it_changes_or_is_gone(
     assert converge("10.0.0.3", "10.0.0.2").warnings == [
         "Ray's ports are open to the network: neither nft nor iptables is installed"
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["10.0.0.1", "10.0.0.3"]),
+        # Hosts outside of the play keep their access, and a new host gets it.
+        ({"keep_allowed": True}, ["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
+        ({"keep_allowed": True, "add_allowed": False}, ["10.0.0.1", "10.0.0.2"]),
+    ],
+)
+def test_addresses_that_are_allowed(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, options: dict[str, bool], expected: list[str]
+) -> None:
+    monkeypatch.setattr(ray_service.Node, "call_firewall", lambda *_: (0, ""))
+    for allow, more in (("10.0.0.2", {"keep_allowed": True, "add_allowed": False}), ("10.0.0.3", options)):
+        node = make_node(tmp_path, monkeypatch, ray="2.60.0", auth="none", firewall=True, allow=[allow], **more)
+        node.converge()
+    text = (tmp_path / "bin/ray-firewall").read_text()
+    assert ray_firewall.read_allowed(text) == [f"{one}/32" for one in expected]
 
 
 @pytest.mark.parametrize(
