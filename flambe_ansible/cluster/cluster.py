@@ -1339,6 +1339,7 @@ class Cluster(Runnable):
                 self._protect_jobs(answered, self.find_running)  # before hosts are created
             self.load_all_instances()
             unreached = self.connect_each()
+            self._early = None  # what follows changes the hosts
             reservation.take(self.connections, self.fleet.head)
             check()
             if not answered:

@@ -24,7 +24,7 @@ from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.sites import listen_address
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.launch import gpus
-from flambe_ansible.launch.verifying import inspect, make_receipts, select_all
+from flambe_ansible.launch.verifying import Selection, inspect, make_receipts, select_all
 from flambe_ansible.playbooks import HostResult, count_rounds
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
@@ -264,14 +264,7 @@ def converge(
     log, chosen = player.new_log(), select_all(receipts) if play_all else found.select()
     kept = {name: {*found.hosts[name].roles} - {*roles} for name, roles in chosen.by_host.items()}
     receipts.keep(kept)
-    played = player.play(
-        log=log,
-        tags=chosen.roles,
-        limit=[] if len(chosen.by_host) == len(fleet.hosts) else list(chosen.by_host),
-        skip=chosen.skipped,
-        absent=absent,
-        required=[fleet.head.name],
-    )
+    played = _play(player, chosen, absent=absent, log=log)
     failed = [*unreached, *_list_failed(fleet.hosts, played, log=log)]
     ready = keep_ready(fleet.hosts, failed)
     nodes = None
@@ -285,6 +278,19 @@ def converge(
     played = {host.name: played.get(host.name, HostResult(host=host.name)) for host in fleet.hosts}
     failed.sort(key=lambda one: one.host.index)
     return result(hosts=tuple(ready), failed=tuple(failed), playbook=played, ray=nodes, seconds=passed(), log=log)
+
+
+def _play(player: Player, chosen: Selection, *, absent: Sequence[Host], log: Path) -> dict[str, HostResult]:
+    """Play the chosen roles; a factory may fail."""
+    fleet = player.fleet
+    return player.play(
+        log=log,
+        tags=chosen.roles,
+        limit=[] if len(chosen.by_host) == len(fleet.hosts) else list(chosen.by_host),
+        skip=chosen.skipped,
+        absent=absent,
+        required=[fleet.head.name],
+    )
 
 
 def write_checks(player: Player, runtime: Runtime) -> Mapping[str, str]:

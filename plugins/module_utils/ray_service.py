@@ -148,17 +148,13 @@ class Node:
         if changed:
             files.ensure_folder(os.path.dirname(self.firewall), 0o755, dry=self.dry)
             self.systemd.write(self.firewall, text, 0o755)
-        if self.dry or (not changed and (not running or not self.call_firewall("check")[0])):
+        if self.dry or (not changed and (not running or not call_firewall(self.firewall, "check")[0])):
             return
-        code, output = self.call_firewall("start")
+        code, output = call_firewall(self.firewall, "start")
         if code:
             self.warnings.append(f"Ray's ports are open to the network: {output.strip()}")
         elif not changed:
             self.systemd.note("limit Ray's ports to the cluster")
-
-    def call_firewall(self, command):
-        """Run the script of the firewall; return (exit code, output)."""
-        return call_firewall(self.firewall, command)
 
     def write_helpers(self, address_script):
         """Write ray-nodes, exclude /tmp/ray from the cleanup of /tmp, and set the address for old Ray."""

@@ -459,11 +459,11 @@ def test_the_firewall_is_applied_when_it_changes_or_is_gone(
     calls: list[str] = []
     answers = {"check": (0, ""), "start": (0, "")}
 
-    def call(self: Any, command: str) -> tuple[int, str]:
+    def call(_script: str, command: str) -> tuple[int, str]:
         calls.append(command)
         return answers[command]
 
-    monkeypatch.setattr(ray_service.Node, "call_firewall", call)
+    monkeypatch.setattr(ray_service, "call_firewall", call)
 
     def converge(*allow: str) -> Any:
         calls.clear()
@@ -498,7 +498,7 @@ def test_the_firewall_is_applied_when_it_changes_or_is_gone(
 def test_addresses_that_are_allowed(
     tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, options: dict[str, bool], expected: list[str]
 ) -> None:
-    monkeypatch.setattr(ray_service.Node, "call_firewall", lambda *_: (0, ""))
+    monkeypatch.setattr(ray_service, "call_firewall", lambda *_: (0, ""))
     for allow, more in (("10.0.0.2", {"keep_allowed": True, "add_allowed": False}), ("10.0.0.3", options)):
         node = make_node(tmp_path, monkeypatch, ray="2.60.0", auth="none", firewall=True, allow=[allow], **more)
         node.converge()
