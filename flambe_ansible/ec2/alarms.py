@@ -7,7 +7,10 @@ a host is idle: while a host is busy, each check of its idle shutdown uses enoug
 A new alarm evaluates past metrics: on a host that was idle for hours it would fire at once. CloudWatch's warm-up period
 prevents this: the alarm does not act until the idle time has passed (at most 48 hours; the window then includes the
 launch's own work on the host). The warm-up of an existing alarm cannot be restarted. Therefore a launch sets a new
-alarm under another name, and then deletes the previous one: a host that has an alarm is never without one.
+alarm under another name, and then deletes the previous one: a host that has an alarm is never without one. An alarm
+that was set less than an hour before is kept: it waits an hour longer than its host, so it cannot act before the idle
+time, which starts again with the launch, has passed. CloudWatch accepts three changes a second:
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html
 
 Limits, from https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html: a name has at
 most 255 characters; the period times the evaluation periods is at most 86,400 s for periods below an hour, and at most
@@ -16,6 +19,7 @@ seven days for longer ones. Without detailed monitoring, EC2 reports every five 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
@@ -43,6 +47,8 @@ SHORT_PERIOD = 300  # seconds between two points of basic monitoring
 LONG_PERIOD = 3600
 SHORT_LIMIT = 86_400
 MAX_WARM_UP = 2880  # minutes
+_NOT_COMPARED = ("AlarmName", "WarmUpConfiguration")  # names alternate; the warm-up follows from the periods
+KEPT_SECONDS = 3300  # the age up to which an alarm is kept: the hour that it waits longer, less one period
 
 
 def alarm_name(instance_id: str, number: int = 1) -> str:
@@ -113,13 +119,34 @@ def describe_owner(cluster: str, creator: str) -> str:
     return f"flambe cluster {cluster} of {creator}"
 
 
-def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] | None]) -> None:
-    """Replace the alarms of instances; their idle time starts now. None removes the alarms of an instance.
+def renew(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """Replace the alarms that could act before the idle time, counted from now, has passed, or have other settings."""
+    found = _find(cloudwatch, list(alarms))
+    several = Counter(read_instance_id(alarm["AlarmName"]) for alarm in found)
+    kept = {
+        one
+        for alarm in found
+        if several[one := read_instance_id(alarm["AlarmName"])] == 1 and _can_stay(alarm, alarms[one])
+    }
+    _replace(cloudwatch, {one: alarm for one, alarm in alarms.items() if one not in kept}, found)
 
-    All new alarms are set before an existing one is deleted. An interrupted reset can leave several alarms of one
-    instance; the next reset deletes them.
+
+def reset(cloudwatch: CloudWatchClient, alarms: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """Replace the alarms of instances; their idle time starts now. None removes the alarms of an instance."""
+    _replace(cloudwatch, alarms, _find(cloudwatch, list(alarms)))
+
+
+def _replace(
+    cloudwatch: CloudWatchClient,
+    alarms: Mapping[str, Mapping[str, Any] | None],
+    found: Sequence[MetricAlarmTypeDef],
+) -> None:
+    """Set new alarms, and delete the existing ones of the same instances.
+
+    All new alarms are set before an existing one is deleted. An interrupted change can leave several alarms of one
+    instance; the next one deletes them.
     """
-    existing = find(cloudwatch, list(alarms))
+    existing = [name for alarm in found if read_instance_id(name := alarm["AlarmName"]) in alarms]
     taken = set(existing)
     wanted = [{**alarm, "AlarmName": _free_name(one, taken)} for one, alarm in alarms.items() if alarm]
     for alarm in wanted:
@@ -134,21 +161,13 @@ def remove(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> None:
 
 def find(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> list[str]:
     """Return the names of the existing alarms of these instances."""
-    if not instance_ids:
-        return []
-    found = api.find_alarms(cloudwatch, PREFIX if len(instance_ids) > 1 else alarm_name(instance_ids[0]))
-    wanted = set(instance_ids)
-    return [alarm["AlarmName"] for alarm in found if read_instance_id(alarm["AlarmName"]) in wanted]
+    return [alarm["AlarmName"] for alarm in _find(cloudwatch, instance_ids)]
 
 
 def find_settings(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> dict[str, MetricAlarmTypeDef]:
     """Return the latest alarm of each of these instances, by the instance's id."""
-    if not instance_ids:
-        return {}
-    found = api.find_alarms(cloudwatch, PREFIX if len(instance_ids) > 1 else alarm_name(instance_ids[0]))
-    found = sorted(found, key=lambda alarm: alarm["AlarmConfigurationUpdatedTimestamp"])
-    by_id = {read_instance_id(alarm["AlarmName"]): alarm for alarm in found}
-    return {one: alarm for one, alarm in by_id.items() if one in instance_ids}
+    found = sorted(_find(cloudwatch, instance_ids), key=lambda alarm: alarm["AlarmConfigurationUpdatedTimestamp"])
+    return {read_instance_id(alarm["AlarmName"]): alarm for alarm in found}
 
 
 def rehearse(cloudwatch: CloudWatchClient, alarm: Mapping[str, Any]) -> None:
@@ -208,6 +227,27 @@ def remove_strays(cloudwatch: CloudWatchClient, ec2: EC2Client, owner: str, know
 def _list_owned(cloudwatch: CloudWatchClient, owner: str) -> list[MetricAlarmTypeDef]:
     found = api.find_alarms(cloudwatch, PREFIX)
     return [alarm for alarm in found if alarm.get("AlarmDescription", "").startswith(f"{owner}: ")]
+
+
+def _find(cloudwatch: CloudWatchClient, instance_ids: Sequence[str]) -> list[MetricAlarmTypeDef]:
+    """Return the existing alarms of these instances."""
+    if not instance_ids:
+        return []
+    found = api.find_alarms(cloudwatch, PREFIX if len(instance_ids) > 1 else alarm_name(instance_ids[0]))
+    wanted = set(instance_ids)
+    return [alarm for alarm in found if read_instance_id(alarm["AlarmName"]) in wanted]
+
+
+def _can_stay(existing: MetricAlarmTypeDef, wanted: Mapping[str, Any] | None) -> bool:
+    """Return whether an alarm has the wanted settings, and acts after the idle time, counted from now, at the earliest.
+
+    The longest alarms do not wait longer than their hosts.
+    """
+    if wanted is None or wanted["Period"] * wanted["EvaluationPeriods"] >= MAX_HOURS * 3600:
+        return False
+    age = datetime.now(UTC) - existing["AlarmConfigurationUpdatedTimestamp"]
+    same = all(existing.get(name) == value for name, value in wanted.items() if name not in _NOT_COMPARED)
+    return same and 0 <= age.total_seconds() <= KEPT_SECONDS
 
 
 def _free_name(instance_id: str, taken: Collection[str]) -> str:

@@ -51,9 +51,9 @@ def name_of(cluster: str, role: Role, index: int) -> str:
     return orchestrator_name(cluster) if role is Role.ORCHESTRATOR else factory_name(cluster, index)
 
 
-def reset_alarms(start: StartContext, found: Sequence[EC2Instance]) -> None:
-    """Replace the alarms of instances."""
-    alarms.reset(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in found})
+def renew_alarms(start: StartContext, found: Sequence[EC2Instance]) -> None:
+    """Let the alarms of instances count from now, see ``alarms.renew``."""
+    alarms.renew(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in found})
 
 
 def create_hosts(start: StartContext, missing: Missing, choices: Choices) -> list[EC2Instance]:
@@ -171,7 +171,7 @@ class _Filling:
     def finish(self, names: Sequence[str], made: Sequence[EC2Instance]) -> list[EC2Instance]:
         """Set the alarms of new hosts, and return the hosts in their order."""
         try:
-            reset_alarms(self.start, made)
+            renew_alarms(self.start, made)
         except BaseException:
             self._report(names, Status.FAILED)
             raise

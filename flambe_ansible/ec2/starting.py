@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import alarms, api, instances, launching, tagging, tags
-from flambe_ansible.ec2.creating import Choices, Missing, StartContext, create_hosts, reset_alarms
+from flambe_ansible.ec2.creating import Choices, Missing, StartContext, create_hosts, renew_alarms
 from flambe_ansible.ec2.instances import EC2Instance, Existing
 from flambe_ansible.events import Status, StepEvent
 from flambe_ansible.hosts import HostState, Role
@@ -54,7 +54,7 @@ def bring_up(start: StartContext, existing: Existing, missing: Missing, choices:
 
     After a failure, created instances are in the journal and have their alarms.
     """
-    reset_alarms(start, existing.all)
+    renew_alarms(start, existing.all)
     alarms.remove_strays(start.cloudwatch, start.ec2, start.alarm_owner, [instance.id for instance in existing.all])
     made = create_hosts(start, missing, choices) if missing else []
     together = instances.arrange(start.cluster.name, [*existing.all, *made])

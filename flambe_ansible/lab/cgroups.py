@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 _TOP = "flambe-lab"
@@ -38,6 +39,11 @@ def make(lab: str, host: str) -> list[Path]:
 def processes(lab: str, host: str) -> set[int]:
     """List the processes of a host."""
     return {pid for group in _groups(lab, host) for pid in _members(group)}
+
+
+def is_populated(lab: str, host: str) -> bool:
+    """Return whether a host has processes; this reads as little as it can, since the daemon calls it often."""
+    return any(True for top in _mounted() for _ in _members(top / _TOP / lab / host))
 
 
 def is_unit_populated(unit: str) -> bool:
@@ -83,6 +89,7 @@ def cpu_seconds(lab: str, host: str) -> float | None:
     return None
 
 
+@cache
 def _mounted() -> list[Path]:
     return hierarchies(Path("/proc/self/mountinfo").read_text())
 

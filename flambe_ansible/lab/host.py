@@ -39,7 +39,7 @@ def is_running(settings: Settings, host: str) -> bool:
     """Return whether a host has processes."""
     if has_systemd():
         return cgroups.is_unit_populated(unit_name(settings.name, host))
-    return bool(cgroups.processes(settings.name, host))
+    return cgroups.is_populated(settings.name, host)
 
 
 def answers(settings: Settings, host: str, address: str, *, timeout: float = 0.5) -> bool:

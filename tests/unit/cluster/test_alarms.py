@@ -19,6 +19,13 @@ def _alarms_per_host(account: Account) -> dict[str, int]:
     return {one["InstanceId"]: ids.count(one["InstanceId"]) for one in account.instances()}
 
 
+@pytest.fixture
+def an_hour_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each alarm be too old to be kept by the next launch."""
+    monkeypatch.setattr(alarms, "KEPT_SECONDS", -1)
+
+
+@pytest.mark.usefixtures("an_hour_later")
 @pytest.mark.parametrize("moment", ["before-call", "after-call"])
 @pytest.mark.parametrize("cut", range(6))
 def test_no_host_is_without_an_alarm_if_a_relaunch_is_killed(
@@ -43,6 +50,7 @@ def test_no_host_is_without_an_alarm_if_a_relaunch_is_killed(
     assert len(account.alarms()) == 3
 
 
+@pytest.mark.usefixtures("an_hour_later")
 def test_each_host_has_an_alarm_at_every_call_of_a_relaunch(make_cluster: Any, account: Account) -> None:
     make_cluster(orchestrator_timeout=2).load_all_instances()
     cluster = make_cluster(orchestrator_timeout=2, factories_num=3)

@@ -154,10 +154,15 @@ def test_factories_keep_their_alarms_if_the_orchestrator_is_refused(make_cluster
     assert account.alarms() == {}
 
 
-def test_a_second_launch_only_resets_the_alarms(make_cluster: Any, account: Account) -> None:
+def test_a_second_launch_changes_nothing_but_alarms_of_an_hour_before(
+    make_cluster: Any, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_cluster().load_all_instances()
     before = account.instances()
     again = make_cluster()
+    again.load_all_instances()
+    assert again.calls.changing == []
+    monkeypatch.setattr(alarms, "KEPT_SECONDS", -1)
     again.load_all_instances()
     assert again.calls.changing == ["PutMetricAlarm", "PutMetricAlarm", "DeleteAlarms"]
     assert again.created == []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -122,6 +124,61 @@ def test_reset_sets_a_new_alarm_before_it_deletes_the_previous_one(account: Any)
     assert list(account.alarms()) == _names(("i-1", 2))  # a new name: CloudWatch starts its warm-up
     alarms.reset(client, {"i-1": _make_alarm("i-1")})
     assert list(account.alarms()) == _names(("i-1", 1))
+
+
+def _names_after(account: Any, seconds: float, renewed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Set alarms, renew them after so many seconds, and return the names of the alarms that exist then."""
+    alarms.reset(account.cloudwatch, {one: _make_alarm(one) for one in renewed})
+    later = datetime.now(UTC) + timedelta(seconds=seconds)
+    monkeypatch.setattr(alarms, "datetime", SimpleNamespace(now=lambda _zone: later))
+    alarms.renew(account.cloudwatch, renewed)
+    return list(account.alarms())
+
+
+@pytest.mark.parametrize(("age", "number"), [(0, 1), (3290, 1), (3310, 2), (-60, 2)])
+def test_renew_keeps_an_alarm_that_cannot_act_before_the_idle_time(
+    age: int, number: int, account: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _names_after(account, age, {"i-1": _make_alarm("i-1")}, monkeypatch) == _names(("i-1", number))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"Threshold": 0.2}, {"EvaluationPeriods": 13, "DatapointsToAlarm": 13}, {"AlarmActions": []}],
+    ids=lambda change: next(iter(change)),
+)
+def test_renew_replaces_an_alarm_with_other_settings(
+    change: dict[str, Any], account: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed = {"i-1": {**_make_alarm("i-1"), **change}, "i-2": _make_alarm("i-2")}
+    assert _names_after(account, 60, renewed, monkeypatch) == _names(("i-2", 1), ("i-1", 2))
+
+
+def test_renew_replaces_alarms_whose_actions_were_disabled(account: Any) -> None:
+    alarms.reset(account.cloudwatch, {"i-1": _make_alarm("i-1")})
+    account.cloudwatch.disable_alarm_actions(AlarmNames=_names(("i-1", 1)))
+    alarms.renew(account.cloudwatch, {"i-1": _make_alarm("i-1")})
+    assert list(account.alarms()) == _names(("i-1", 2))
+
+
+def test_renew_leaves_one_alarm_of_several_and_none_of_an_unwanted(account: Any) -> None:
+    for name in _names(("i-1", 1), ("i-1", 2), ("i-2", 1)):
+        account.cloudwatch.put_metric_alarm(**{**_make_alarm("i-1"), "AlarmName": name})
+    alarms.renew(account.cloudwatch, {"i-1": _make_alarm("i-1"), "i-2": None})
+    assert list(account.alarms()) == _names(("i-1", 3))
+
+
+def test_the_longest_alarm_is_always_replaced_since_it_waits_no_longer_than_its_host(account: Any) -> None:
+    longest = alarms.build_alarm("i-1", minutes=alarms.minutes_of(168), region="eu-west-1", owner="me")
+    alarms.reset(account.cloudwatch, {"i-1": longest})
+    alarms.renew(account.cloudwatch, {"i-1": longest})
+    assert list(account.alarms()) == _names(("i-1", 2))
+
+
+@pytest.mark.parametrize("hours", range(168))
+def test_an_alarm_that_is_kept_acts_after_its_host_at_the_earliest(hours: int) -> None:
+    period, count = alarms.split_time(alarms.minutes_of(hours))
+    assert period * count - alarms.KEPT_SECONDS > hours * 3600 or period * count == 168 * 3600
 
 
 def test_the_longest_name_is_within_the_limit_of_cloudwatch() -> None:
