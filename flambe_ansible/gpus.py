@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -23,6 +24,9 @@ class GpuState(StrEnum):
     ERROR = "error"
     TIMEOUT = "timeout"
     UNKNOWN = "unknown"
+
+
+NO_GPUS = json.dumps({"state": GpuState.NONE, "error": "", "gpus": [], "visible": 0})  # as the program prints it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +136,12 @@ def add_variables(hosts: Mapping[str, Mapping[str, Any]], found: Mapping[str, Ho
 def read_program() -> str:
     """Return the program that prints the GPUs of a host as JSON; it needs Python 3.8 there, and no other package."""
     return (paths.collection() / "plugins/module_utils/nvidia_smi.py").read_text(encoding="utf-8")
+
+
+def read_search_path() -> str:
+    """Return the folders in which that program looks for nvidia-smi, besides those of ``PATH``."""
+    [path] = re.findall(r'^PATH = "(.+)"$', read_program(), re.MULTILINE)
+    return str(path)
 
 
 def _parse_gpu(document: Mapping[str, Any]) -> Gpu:

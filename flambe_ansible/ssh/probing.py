@@ -16,7 +16,8 @@ MINIMUM_RELEASES = {"debian": (12,), "ubuntu": (22, 4)}
 CLOUD_INIT_SECONDS = 600
 
 # Prints name=value lines. POSIX sh; reads no input and changes nothing. The Python is the first one that is new enough.
-# The GPUs are listed while the other facts are collected: nvidia-smi may take seconds, or not answer.
+# The GPUs are listed while the other facts are collected: nvidia-smi may take seconds, or not answer. Hosts without a
+# trace of NVIDIA (0x10de) start no Python for that.
 _SCRIPT = r"""
 export LC_ALL=C PATH="$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 report() { printf 'probe:%s=%s\n' "$1" "$2"; }
@@ -30,11 +31,16 @@ for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.
   report python "$version $path"
   case $version in 3.[89].*|3.[1-9][0-9]*) usable=$path; break ;; esac
 done
+may_have_gpus() {
+  (PATH="$PATH:@SEARCH_PATH@"; command -v nvidia-smi >/dev/null 2>&1) ||
+  ls /dev/nvidia[0-9]* >/dev/null 2>&1 || grep -qsi 0x10de /sys/bus/pci/devices/*/vendor
+}
 list_gpus() {
-if [ -n "$usable" ]; then "$usable" -I - 2>/dev/null <<'@MARK@'
+if [ -z "$usable" ]; then return; fi
+if ! may_have_gpus; then echo '@NO_GPUS@'; return; fi
+"$usable" -I -S - 2>/dev/null <<'@MARK@'
 @GPUS@
 @MARK@
-fi
 }
 run_program() {
 :
@@ -61,7 +67,7 @@ if [ -n "$output" ]; then printf '%s\n' "$output"; fi
 exit 0
 """.replace("@CLOUD_INIT_SECONDS@", str(CLOUD_INIT_SECONDS))
 _PROGRAM = """\
-if [ -n "$usable" ]; then sudo -n "$usable" -I - <<'@MARK@'
+if [ -n "$usable" ]; then sudo -n "$usable" -I -S - <<'@MARK@'
 @TEXT@
 @MARK@
 fi
@@ -98,6 +104,7 @@ def write_script(program: str = "", command: str = "") -> str:
     """Return the script; it ends with a program for the host's Python, which runs as root, and a shell command."""
     script = _SCRIPT.replace("@PROGRAM@", _PROGRAM if program else "").replace("@MARK@", _MARK)
     script = script.replace("@RUN@", _BOTH % command if command else "run_program")
+    script = script.replace("@SEARCH_PATH@", gpus.read_search_path()).replace("@NO_GPUS@", gpus.NO_GPUS)
     return script.replace("@GPUS@", gpus.read_program()).replace("@TEXT@", program)
 
 

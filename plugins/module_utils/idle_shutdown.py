@@ -80,8 +80,8 @@ class IdleShutdown:
             "program": self.program,
         }
         python = self.params["python"] or accounts.interpreter()
-        words = [python, "-B", f"{root}/lib/flambe_idle_shutdown", "--settings", f"{root}/settings.json"]
-        command = f'exec env -u PYTHONHOME -u PYTHONPATH {shlex.join(words)} "$@"'
+        words = [python, "-I", "-S", f"{root}/lib/flambe_idle_shutdown", "--settings", f"{root}/settings.json"]
+        command = f'exec {shlex.join(words)} "$@"'
         script = f"#!/bin/sh\n# Show or postpone the end of this host; see --help.\n{command}\n"
         wanted = {
             "settings.json": (files.as_json(settings), 0o644),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flambe_ansible import paths
 from flambe_ansible.errors import UnsupportedHostError
 from flambe_ansible.gpus import GpuState, HostGpus
 from flambe_ansible.ssh import probing
@@ -139,6 +141,21 @@ def run_script(folder: Path, program: str = "", **commands: str) -> str:
 def test_the_script_lists_the_gpus(tmp_path: Path) -> None:
     found = probing.parse(run_script(tmp_path, nvidia_smi=nvidia_smi.write_script())).gpus
     assert (found.state, str(found)) == (GpuState.OK, "1 x NVIDIA H200, 140 GiB, driver 580.159.04")
+
+
+@pytest.mark.parametrize(("card", "by_python"), [("exit 1", False), ("exit 0", True)])
+def test_a_host_without_a_trace_of_nvidia_starts_no_python_for_its_gpus(
+    card: str, by_python: bool, tmp_path: Path
+) -> None:
+    """``grep`` looks for NVIDIA's devices on the PCI bus."""
+    output = run_script(tmp_path, grep=f"#!/bin/sh\n{card}\n")
+    assert ('"cards"' in output) is by_python
+    assert probing.parse(output).gpus == HostGpus(state=GpuState.NONE)
+
+
+def test_nvidia_smi_is_found_in_the_folders_of_the_program() -> None:
+    path = runpy.run_path(str(paths.collection() / "plugins/module_utils/nvidia_smi.py"))["PATH"]
+    assert f'PATH="$PATH:{path}"' in probing.write_script()
 
 
 def test_a_slow_nvidia_smi_delays_nothing_else(tmp_path: Path) -> None:
