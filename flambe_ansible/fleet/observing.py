@@ -32,6 +32,7 @@ MISSING = "not set up yet"
 _LOST_AT_REBOOT = ("boot", "units", "checks")
 _CHECK_SECONDS = 10
 _BLOCK = 1 << 20  # bytes
+_LARGE = 1 << 24  # bytes; larger files, programs such as uv, are described like the files of a folder
 _UNIT_FACTS = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
 
@@ -79,6 +80,7 @@ def write(
     """
     last = _read(path)
     known = {} if _find_reason(last) else last["roles"]
+    _start_commands([proof for _, proof in roles.values()])
     _store(
         {
             "schema": SCHEMA,
@@ -195,7 +197,8 @@ def _expand(pattern: str, home: str) -> str:
 def _describe_file(path: str, except_lines: str = "") -> str:
     """Describe a file by its mode, owner, link and content; a link's content is that of its target.
 
-    Lines that begin with the text ``except_lines`` are left out.
+    Lines that begin with the text ``except_lines`` are left out. A large file has its size and time instead of its
+    content.
     """
     try:
         info = os.lstat(path)
@@ -212,6 +215,9 @@ def _digest_file(path: str, except_lines: str = "") -> str:
     """Digest the content of a file, without the lines that begin with a text."""
     digest = hashlib.sha256()
     with Path(path).open("rb", buffering=0) as file:
+        info = os.fstat(file.fileno())
+        if info.st_size > _LARGE:
+            return f"{info.st_size} {info.st_mtime_ns}"
         if except_lines:
             lines = file.readall().split(b"\n")
             digest.update(b"\n".join(line for line in lines if not line.startswith(except_lines.encode())))
@@ -259,14 +265,15 @@ def _list_files(folder: int, path: str, lines: list[str]) -> None:
 
 
 def _describe_units(units: Sequence[str]) -> dict[str, str]:
-    """Describe units by their states; all with one call of systemctl."""
-    if not units:
-        return {}
-    process = _take(_show_units(units))
-    answer = process.communicate()[0] if process else ""
-    blocks = [dict(line.partition("=")[::2] for line in one.splitlines()) for one in answer.split("\n\n")]
-    found = {one.get("Id", ""): one for one in blocks}
-    return {f"{unit} {name}": found.get(unit, {}).get(name, "missing") for unit in units for name in _UNIT_FACTS}
+    """Describe units by their states; all with one call of systemctl, also those of other roles."""
+    missing = [unit for unit in units if unit not in _unit_states]
+    if missing:
+        asked = _started_units if set(missing) <= set(_started_units) else missing
+        process = _take(_show_units(asked))
+        answer = process.communicate()[0] if process else ""
+        blocks = [dict(line.partition("=")[::2] for line in one.splitlines()) for one in answer.split("\n\n")]
+        _unit_states.update({**{unit: {} for unit in asked}, **{one["Id"]: one for one in blocks if "Id" in one}})
+    return {f"{unit} {name}": _unit_states[unit].get(name, "missing") for unit in units for name in _UNIT_FACTS}
 
 
 def _show_units(units: Sequence[str]) -> list[str]:
@@ -288,14 +295,17 @@ def _check(words: Sequence[str]) -> str:
 
 
 _started: dict[tuple[str, ...], subprocess.Popen[str] | None] = {}
+_started_units: list[str] = []  # the units of the call of systemctl that was started
+_unit_states: dict[str, Mapping[str, str]] = {}
 
 
 def _start_commands(proofs: Sequence[Mapping[str, Any]]) -> None:
     """Start the commands of these roles, so that they run at once and while files are read."""
-    for proof in proofs:
-        units = list(proof.get("units") or ())
-        for words in [*([_show_units(units)] if units else []), *(proof.get("checks") or ())]:
-            _started[tuple(words)] = _start(words)
+    _started_units[:] = [unit for proof in proofs for unit in proof.get("units") or ()]
+    _unit_states.clear()
+    commands = [words for proof in proofs for words in proof.get("checks") or ()]
+    for words in [*([_show_units(_started_units)] if _started_units else []), *commands]:
+        _started[tuple(words)] = _start(words)
 
 
 def _take(words: Sequence[str]) -> subprocess.Popen[str] | None:

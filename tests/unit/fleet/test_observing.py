@@ -127,6 +127,30 @@ def test_the_commands_of_all_roles_run_at_once(host: Path, monkeypatch: pytest.M
     assert json.loads(capsys.readouterr().out)["differs"] == {}
 
 
+def test_the_units_of_all_roles_take_one_call_of_systemctl(host: Path, capsys: Capture) -> None:
+    text = SYSTEMCTL.replace("#!/bin/sh\n", f'#!/bin/sh\necho "$@" >> {host}/calls\n')
+    (host / "bin/systemctl").write_text(text.format(state=host / "state"))
+    path = str(host / "lib/receipt.json")
+    roles = {"first": ["d1", {"units": ["my.service"]}], "second": ["d2", {"units": ["my.service", "no.service"]}]}
+    observing.write(roles, USER, "l1", path=path)
+    (host / "calls").unlink()
+    observing.verify({"first": "d1", "second": "d2"}, path=path)
+    assert json.loads(capsys.readouterr().out)["differs"] == {}
+    [call] = (host / "calls").read_text().splitlines()
+    assert call.endswith(" my.service my.service no.service")
+
+
+def test_a_file_larger_than_16_mib_is_described_by_its_size_and_time(host: Path) -> None:
+    path = host / "program"
+    with path.open("wb") as file:
+        file.truncate(observing._LARGE + 1)
+    os.utime(path, ns=(1, 1))
+    before = observing._describe_file(str(path))
+    assert before.endswith(f" {observing._LARGE + 1} 1")
+    os.utime(path, ns=(1, 2))
+    assert observing._describe_file(str(path)) != before
+
+
 def test_a_large_file_is_read_in_parts(host: Path) -> None:
     content = b"# head: x\n" * 300_000
     (host / "one.conf").write_bytes(content)
