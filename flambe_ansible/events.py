@@ -63,3 +63,8 @@ Observer = Callable[[Event], None]
 
 def ignore(_event: Event) -> None:
     """Ignore the event."""
+
+
+def only_notices(observer: Observer) -> Observer:
+    """Return an observer that passes on notices alone."""
+    return lambda event: observer(event) if isinstance(event, Notice) else None

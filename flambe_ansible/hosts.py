@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -129,6 +129,16 @@ def make_host(
         private_port=inner,
         alias=public if port == 22 else f"{public}_{port}",
     )
+
+
+def sort_hosts(hosts: Iterable[Host]) -> list[Host]:
+    """Return hosts in their order in the cluster."""
+    return sorted(hosts, key=lambda host: host.order)
+
+
+def find_heads(hosts: Iterable[Host]) -> list[Host]:
+    """Return the running orchestrators of a cluster: one, or none; several after two launches at the same moment."""
+    return [host for host in hosts if host.role is Role.ORCHESTRATOR and host.state is HostState.RUNNING]
 
 
 def find_boot_timeout(instance_type: str) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from flambe_ansible.hosts import Host, Role
+from flambe_ansible.hosts import Host, Role, sort_hosts
 
 GROUPS = {Role.ORCHESTRATOR: "orchestrator", Role.FACTORY: "factories"}
 _RESERVED = {"all", "ungrouped", *GROUPS.values()}
@@ -34,7 +34,7 @@ def build(
             cluster's group.
     """
     groups: dict[str, dict[str, Any]] = {group: {"hosts": {}} for group in GROUPS.values()}
-    for host in sorted(hosts, key=lambda host: host.order):
+    for host in sort_hosts(hosts):
         groups[GROUPS[host.role]]["hosts"][host.name] = {**connection.get(host.name, {}), **describe(host)}
     name = name_group(variables["cluster_name"])
     own = {

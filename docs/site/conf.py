@@ -19,7 +19,7 @@ root_doc = "index"
 nitpicky = True
 # Names in signatures: of other packages, and of parts that a user of the API does not call.
 _PARTS = (
-    "cluster.cluster.ClusterOptions", r"ec2\..*", r"fleet\..*", r"jobs\.(custom|experiment|instances|jobs|workdir)\..*",
+    "cluster.options.ClusterOptions", r"ec2\..*", r"fleet\..*", r"jobs\.(custom|experiment|instances|jobs|workdir)\..*",
     r"providers\..*", r"runnable\.(edit|runnable|tree)\..*", r"runtimes\..*", r"sources\..*", r"ssh\.connections\..*",
 )  # fmt: skip
 nitpick_ignore_regex = [

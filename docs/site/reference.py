@@ -26,7 +26,7 @@ _SPECIAL = re.compile(r"(`[^`]*`)|([\\*_<>\[\]])")
 # What the Python API has beside the package's own names, below `flambe_ansible`.
 API = {
     "What methods return": (
-        "cluster.cluster.Submission", "launch.launch.LaunchResult", "launch.launch.FailedHost", "launch.plan.Plan",
+        "launch.launch.Submission", "launch.launch.LaunchResult", "launch.launch.FailedHost", "launch.plan.Plan",
         "launch.plan.HostPlan", "launch.plan.PlannedHost", "launch.plan.Action", "launch.plan.Change",
         "launch.plan.Effect", "launch.costs.Costs", "launch.costs.HostPrice", "launch.costs.BudgetState",
         "launch.status.ClusterStatus", "launch.status.ClusterState", "launch.status.Health", "jobs.state.JobState",

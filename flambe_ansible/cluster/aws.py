@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Unpack
 
-from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
+from flambe_ansible.cluster.cluster import Cluster
+from flambe_ansible.cluster.options import ClusterOptions
 from flambe_ansible.doctor import account
 from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
 from flambe_ansible.ec2.checks import Needs

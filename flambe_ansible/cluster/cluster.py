@@ -8,20 +8,18 @@ method calls a part: ``providers`` for the hosts, ``fleet`` for connections and 
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypedDict
+from typing import Any, ClassVar, Self
 
 from flambe_ansible import events, secrets
-from flambe_ansible.doctor.hosts import examine_hosts
+from flambe_ansible.doctor.hosts import examine_apart
 from flambe_ansible.errors import (
     ClusterConfigurationError,
     ClusterError,
@@ -34,14 +32,13 @@ from flambe_ansible.errors import (
 )
 from flambe_ansible.findings import Finding
 from flambe_ansible.fleet import containers, idle, records
-from flambe_ansible.fleet.access import ANSWER_TIMEOUT, Access, Limits
+from flambe_ansible.fleet.access import ANSWER_TIMEOUT, Access, Limits, limited_to
 from flambe_ansible.fleet.containers import Container
 from flambe_ansible.fleet.fleet import Fleet
-from flambe_ansible.fleet.host_states import read_each
 from flambe_ansible.fleet.idle import IdleOptions, IdleState
 from flambe_ansible.fleet.instance import Instance
 from flambe_ansible.fleet.player import Player
-from flambe_ansible.fleet.reservation import Reservation, Waiting
+from flambe_ansible.fleet.reservation import Reservation, Waiting, reserve_running
 from flambe_ansible.gpus import HostGpus
 from flambe_ansible.hosts import (
     LIVE_STATES,
@@ -50,24 +47,29 @@ from flambe_ansible.hosts import (
     Location,
     Role,
     factory_name,
+    find_heads,
     make_host,
     orchestrator_name,
+    sort_hosts,
 )
 from flambe_ansible.jobs import executing, state, submission
-from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.commands import ClusterJobs, require_commands
 from flambe_ansible.jobs.executing import Startable
+from flambe_ansible.jobs.fleets import Fleets
 from flambe_ansible.jobs.instances import CPUFactoryInstance, GPUFactoryInstance, HostWork, OrchestratorInstance
 from flambe_ansible.jobs.jobs import FileJobs, require_jobs
 from flambe_ansible.jobs.runnables import make_file_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
-from flambe_ansible.launch import gpus, launch, lock, shrinking, status
+from flambe_ansible.launch import gpus, launch, lock, protecting, shrinking, status
+from flambe_ansible.launch.connecting import connect_each
 from flambe_ansible.launch.costs import Costs
-from flambe_ansible.launch.early import EarlyVerification, is_complete, list_commands, verify_early
-from flambe_ansible.launch.launch import FailedHost, LaunchOptions, LaunchResult
-from flambe_ansible.launch.plan import Plan, mark_replaced
-from flambe_ansible.launch.status import ClusterStatus, Health
+from flambe_ansible.launch.early import EarlyVerification, is_complete, verify_early
+from flambe_ansible.launch.launch import FailedHost, LaunchOptions, LaunchResult, Submission
+from flambe_ansible.launch.plan import Plan
+from flambe_ansible.launch.planning import make_plan
+from flambe_ansible.launch.querying import StatusQuery
+from flambe_ansible.launch.status import ClusterStatus
 from flambe_ansible.paths import cluster_state
 from flambe_ansible.providers import Provider
 from flambe_ansible.providers.given import RecordedProvider, not_managed
@@ -75,48 +77,10 @@ from flambe_ansible.runnable.environment import RemoteEnvironment
 from flambe_ansible.runnable.runnable import Runnable
 from flambe_ansible.runtimes import NodeOptions, Runtime, RuntimeVersion, make_runtime
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
-from flambe_ansible.ssh import Connections, Patience, host_entries
-from flambe_ansible.ssh.parallel import join, together
+from flambe_ansible.ssh import Connections, host_entries
+from flambe_ansible.ssh.parallel import join
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Submission:
-    """What a submission did.
-
-    Attributes:
-        run: The job, just started.
-        launch: What the launch before it did.
-        replaced: Whether a running job was stopped for it.
-    """
-
-    run: JobState
-    launch: LaunchResult
-    replaced: bool
-
-
-class ClusterOptions(TypedDict, total=False):
-    """The keyword arguments that all clusters share; ``Cluster`` documents them."""
-
-    runtime: str | Mapping[str, Any]
-    flambe_version: str | None
-    flambe_source: str | None
-    use_public: bool
-    strict_host_keys: bool
-    setup_timeout: float
-    install_timeout: float
-    expose_sites: bool
-    answer_timeout: float
-    boot_timeout: float | None
-    factories_resources: Mapping[str, float] | None
-    orchestrator_resources: Mapping[str, float] | None
-    factories_labels: Mapping[str, str] | None
-    idle_cpu_percent: float
-    idle_gpu_percent: float
-    idle_command: str | None
-    nvidia_driver: str
-    docker: bool
 
 
 class Cluster(Runnable):
@@ -332,17 +296,9 @@ class Cluster(Runnable):
         Returns:
             The host; it can be used at once.
         """
-        name = self.get_orchestrator_name()
-        self.orchestrator = self._make_orchestrator(
-            make_host(
-                name,
-                Role.ORCHESTRATOR,
-                ip=ip,
-                private_ip=private_ip,
-                port=port,
-                use_public=use_public and self.use_public,
-            )
-        )
+        outside, name = use_public and self.use_public, self.get_orchestrator_name()
+        host = make_host(name, Role.ORCHESTRATOR, ip=ip, private_ip=private_ip, port=port, use_public=outside)
+        self.orchestrator = self._fleets.make_orchestrator(host)
         return self.orchestrator
 
     def get_orch_home_path(self) -> str:
@@ -372,7 +328,7 @@ class Cluster(Runnable):
         )
         known = next((one for one in self.factories if one.data.alias == host.alias), None)
         if known is None:
-            known = self._make_factory(host)
+            known = self._fleets.make_factory(host)
             self.factories.append(known)
         return known
 
@@ -382,7 +338,7 @@ class Cluster(Runnable):
         """Make the host at an address a ``GPUFactoryInstance``, as ``get_factory``; its GPUs are detected on it."""
         known = self.get_factory(ip, private_ip, use_public, port=port)
         self._gpu_factories.add(known.name)
-        found = known if isinstance(known, GPUFactoryInstance) else self._make_factory(known.data)
+        found = known if isinstance(known, GPUFactoryInstance) else self._fleets.make_factory(known.data)
         self.factories[:] = [found if one is known else one for one in self.factories]
         return found
 
@@ -405,7 +361,7 @@ class Cluster(Runnable):
 
     def existing_flambe_execution(self) -> list[Instance]:
         """Return the hosts on which a job runs: the orchestrator, or none."""
-        return [self.fleet.orchestrator] if self._list_active(self.fleet) else []
+        return [self.fleet.orchestrator] if self._fleets.list_active(self.fleet) else []
 
     def shutdown_flambe_execution(self, *, replaced: bool = False) -> JobState:
         """Stop the job that runs, if there is one, and make all hosts ready for the next.
@@ -659,26 +615,15 @@ class Cluster(Runnable):
             SourceError: The checkout of flambe cannot be built.
         """
         version, hosts = self.resolve_runtime(), self._provider.plan()
-        known = [one.host for one in hosts.hosts if one.host]
-        planned, refused = gpus.add_to_plan(
-            mark_replaced(hosts.hosts, self._replaced),
-            records.read_gpus(self.state_dir, known),
-            limit=self._cuda_limit,
-            runtime=self._runtime.name,
-        )
-        return Plan(
+        return make_plan(
+            hosts,
+            version,
             cluster=self.name,
             provider=self.provider or type(self).__name__,
-            region=hosts.region,
-            account=hosts.account,
-            hosts=planned,
             runtime=self._runtime.name,
-            version=version,
-            notes=(*version.warnings, *hosts.notes, *refused),
-            resources=hosts.resources,
-            changes=hosts.changes,
-            costs=hosts.costs,
-            problems=hosts.problems,
+            cuda_limit=self._cuda_limit,
+            replaced=self._replaced,
+            state_dir=self.state_dir,
         )
 
     def terminate_instances(self) -> list[Host]:
@@ -709,15 +654,14 @@ class Cluster(Runnable):
 
     def diagnose(self) -> list[Finding]:
         """Check the existing hosts: the login, the host keys, and what every host must have; change nothing."""
-        hosts = self.find_hosts()
-        with TemporaryDirectory() as folder:  # keys of hosts that are not trusted yet are not kept
-            aside = Path(folder) / "known_hosts"
-            if self.known_hosts.exists():
-                shutil.copy(self.known_hosts, aside)
-            access = self._make_access(aside)
-            with closing(access):
-                patience, machines = self._limits.for_query, self._runtime.machines
-                return examine_hosts(hosts, access, patience=patience, machines=machines, refuse=self._refuse_newer)
+        return examine_apart(
+            self.find_hosts(),
+            self.known_hosts,
+            self._make_access,
+            patience=self._limits.for_query,
+            machines=self._runtime.machines,
+            refuse=self._refuse_newer,
+        )
 
     def find_dead(self) -> dict[str, HostConnectionError]:
         """Return why running hosts do not answer, by name; a host that refuses the login or shows a wrong key answers.
@@ -728,16 +672,8 @@ class Cluster(Runnable):
         """
         self._provider.replace([])
         running = [host for host in self.find_hosts() if host.state is HostState.RUNNING]
-        errors = self._access.open_each(running, patience=self._limits.for_launch, observer=self.observer)
-        lost = {name: error for name, error in errors.items() if isinstance(error, HostConnectionError)}
-        dead = {name: error for name, error in lost.items() if error.unreachable}
-        if running and len(dead) == len(running):
-            raise HostConnectionError(
-                f"no host of cluster {self.name} answers; nothing was changed",
-                host=running[0].name,
-                hint="check the network of this machine; flambe-ans down CLUSTER terminates all hosts",
-            )
-        return dead
+        patience, observer = self._limits.for_launch, self.observer
+        return self._access.find_dead(running, cluster=self.name, patience=patience, observer=observer)
 
     def replace_hosts(self, names: Iterable[str]) -> None:
         """Let the next launch terminate these hosts and create them anew.
@@ -785,7 +721,7 @@ class Cluster(Runnable):
             if heads and not force:
                 self.attach(heads)  # raises if it does not answer
                 hint = "wait for it, or end it with flambe-ans suspend CLUSTER --force"
-                shrinking.check_jobs(self.name, self._list_active(self.fleet), hint=hint)
+                shrinking.check_jobs(self.name, self._fleets.list_active(self.fleet), hint=hint)
             self.check_suspension(force=force)
             self._provider.suspend(observer=self.observer)
 
@@ -815,24 +751,10 @@ class Cluster(Runnable):
         shrinking.check_removal(self.name, hosts, doomed)
         self.keep_factories(sum(host.role is Role.FACTORY for host in hosts) - len(doomed))
         with self.reserve("remove"):
-            self._end_work(doomed, force=force, timeout=timeout)
+            shrinking.end_work(doomed, self._find_head(), self._fleets, force=force, seconds=timeout)
             self._provider.remove(doomed)
             self._access.forget(doomed)
             return self._launch(LaunchOptions(force=force), check=lambda: None)
-
-    def _end_work(self, hosts: Sequence[Host], *, force: bool, timeout: float) -> None:
-        """Let all that runs on these hosts end."""
-        heads = self._find_head()
-        if not heads:
-            message = f"the orchestrator of cluster {self.name} is not running; nothing was changed"
-            raise ClusterNotFoundError(message, hint="flambe-ans launch CLUSTER")
-        running = [*heads, *(host for host in hosts if host.state is HostState.RUNNING)]
-        self._access.open_each(running, patience=self._limits.for_query, observer=self._show_notices)
-        fleet = self._make_fleet(self._make_orchestrator(heads[0]), [self._make_factory(host) for host in hosts])
-        if not (force or self._runtime.commands):
-            hint = "wait for it, or end it with --force"
-            shrinking.check_jobs(self.name, self._list_active(fleet), hint=hint)
-        shrinking.drain(fleet, self._runtime.ray, hosts, seconds=timeout, force=force, cluster=self.name)
 
     def expected_host_keys(self, host: Host) -> list[str] | None:
         """Return the SSH host keys (``type base64``) that the provider vouches for; None if it has none."""
@@ -872,23 +794,16 @@ class Cluster(Runnable):
             missing = "orchestrator" if self.orchestrator is None else "factory"
             raise ClusterError(f"{type(self).__name__}.load_all_instances() loaded no {missing}")
         self.hosts = self.hosts  # a custom class may have appended a host twice
-        hosts, access = self.hosts, self._access
-        patience = self._limits.for_launch if timeout is None else _fixed(timeout)
-        errors = access.open_each(hosts, patience=patience, observer=self.observer)
-        answering = [host for host in hosts if host.name not in errors]
-        held = self._reservation is not None and self._reservation.held
-        programs = launch.write_checks(self._player, self._runtime) if held else {}
-        if not (self._early and self._early.covers(answering, programs)):
-            errors |= access.connections.probe_each(
-                answering,
-                machines=self._runtime.machines,
-                programs=programs,
-                commands=list_commands(self._runtime, self.fleet.head) if held else {},
-                observer=self.observer,
-            )
-        found = {name: probe.gpus for name, probe in access.connections.probes.items()}
-        records.write_gpus(self.state_dir, hosts, found)
-        errors |= self._refuse_newer(hosts, found)
+        hosts, fleet = self.hosts, self.fleet
+        errors = connect_each(
+            fleet,
+            self._fleets,
+            patience=self._limits.for_launch if timeout is None else limited_to(timeout),
+            verifies=self._reservation is not None and self._reservation.held,
+            covers=self._early.covers if self._early else None,
+        )
+        records.write_gpus(self.state_dir, hosts, fleet.gpus)
+        errors |= self._refuse_newer(hosts, fleet.gpus)
         if self._provider.records_hosts:
             records.write_hosts(self.state_dir, hosts)
         return self._unload(errors)
@@ -916,7 +831,7 @@ class Cluster(Runnable):
             HostConnectionError: A host did not answer in time.
         """
         self.hosts = self.find_running() if hosts is None else hosts
-        patience = self._limits.for_query if timeout is None else _fixed(timeout)
+        patience = self._limits.for_query if timeout is None else limited_to(timeout)
         self._access.open(self.hosts, patience=patience, observer=self.observer)
 
     def attach_orchestrator(self) -> None:
@@ -926,7 +841,7 @@ class Cluster(Runnable):
             ClusterNotFoundError: It is not running.
             HostConnectionError: It does not answer.
         """
-        running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
+        running = find_heads(self.find_running())
         if not running:
             raise ClusterNotFoundError(f"the orchestrator of cluster {self.name} is not running")
         self.attach(running)
@@ -981,45 +896,16 @@ class Cluster(Runnable):
     def status(self) -> ClusterStatus:
         """Return the state of the cluster: its hosts, Ray's nodes, the last job; all hosts are asked at once."""
         hosts = self.find_hosts()
-        head = next((host for host in hosts if host.role is Role.ORCHESTRATOR), None)
-        running = [host for host in hosts if host.state is HostState.RUNNING]
-        health, location, costs, interrupted = together(
-            lambda: self._ask_health(head, running),
-            self.location,
-            lambda: self._measure_costs() if hosts else None,
-            self._provider.find_interrupted,
+        query = StatusQuery(
+            fleets=self._fleets,
+            with_idle=self._idle.enabled,
+            needed=min(self.min_factories or self.factories_num, self.factories_num),
+            gpu_variables=self._gpu_variables,
+            locate=self.location,
+            measure_costs=self._measure_costs,
+            find_interrupted=self._provider.find_interrupted,
         )
-        has_ray = self._runtime.ray is not None
-        launching = lock.is_held(self.state_dir) or (health.reserved is not None and health.reserved.what == "launch")
-        return ClusterStatus(
-            name=self.name,
-            state=status.derive_state(
-                hosts,
-                factories_num=min(self.min_factories or self.factories_num, self.factories_num),
-                launching=launching,
-                health=health,
-                has_ray=has_ray,
-            ),
-            orchestrator=head,
-            factories=tuple(host for host in hosts if host.role is Role.FACTORY),
-            runtime=self._runtime.name,
-            has_ray=has_ray,
-            ray=health.ray,
-            unreachable=health.unreachable,
-            silent=health.silent,
-            run=health.job,
-            reserved=health.reserved,
-            location=location,
-            jobs=health.jobs,
-            idle=health.idle,
-            notes=(
-                *status.compare_clients(self._runtime, health.ray),
-                *status.compare_gpus(health.ray, hosts, health, self._gpu_variables),
-            ),
-            gpus=health.gpus,
-            costs=costs,
-            interrupted=tuple(interrupted),
-        )
+        return query.ask(hosts)
 
     def compare_clients(self) -> tuple[str, ...]:
         """Describe why ``ray.init("ray://...")`` from this machine would fail; the orchestrator is loaded."""
@@ -1131,7 +1017,7 @@ class Cluster(Runnable):
         """
         self.check_file_jobs(experiment=runnable.file.is_experiment)
         try:
-            running = [host for host in self.find_running() if host.role is Role.ORCHESTRATOR]
+            running = find_heads(self.find_running())
             if not running:
                 return False  # the launch creates or starts it
             self.attach(running)
@@ -1158,13 +1044,11 @@ class Cluster(Runnable):
         options = LaunchOptions(**kwargs)
         options.check()
         self.check_free(runnable, force=force)
-        replaced = False
+        stopped: list[JobState] = []
 
         def make_free() -> None:  # asked again, since a job may have started before the cluster was reserved
-            nonlocal replaced
             if submission.check_free(self.name, self.file_jobs.get(), self.file_jobs, runnable, force=force):
-                self.shutdown_flambe_execution(replaced=True)
-                replaced = True
+                stopped.append(self.shutdown_flambe_execution(replaced=True))
 
         extensions = submission.fetch(runnable, observer=self.observer)
         self.resolve_runtime()  # a checkout that cannot be built must not stop a job
@@ -1182,11 +1066,9 @@ class Cluster(Runnable):
                 expose=self.expose_sites,
                 with_secrets=secrets.find(options.secrets_file) is not None,
                 reservation=reservation,
-                restart_ray=any(
-                    launched.ray and one.host.private_ip in launched.ray.addresses for one in launched.failed
-                ),
+                restart_ray=launched.has_lost_nodes,
             )
-        return Submission(run=job, launch=launched, replaced=replaced)
+        return Submission(run=job, launch=launched, replaced=bool(stopped))
 
     def close(self) -> None:
         """Close the connections to the hosts."""
@@ -1200,13 +1082,13 @@ class Cluster(Runnable):
     def hosts(self) -> list[Host]:
         """The loaded hosts; the orchestrator is first, then the factories by index."""
         loaded = [*([self.orchestrator] if self.orchestrator else []), *self.factories]
-        return _sort({instance.name: instance.data for instance in loaded}.values())
+        return sort_hosts({instance.name: instance.data for instance in loaded}.values())
 
     @hosts.setter
     def hosts(self, hosts: Sequence[Host]) -> None:
-        heads = [self._make_orchestrator(host) for host in hosts if host.role is Role.ORCHESTRATOR]
+        heads = [self._fleets.make_orchestrator(host) for host in hosts if host.role is Role.ORCHESTRATOR]
         self.orchestrator = heads[0] if heads else None
-        self.factories = [self._make_factory(host) for host in _sort(hosts) if host.role is Role.FACTORY]
+        self.factories = [self._fleets.make_factory(host) for host in sort_hosts(hosts) if host.role is Role.FACTORY]
 
     @property
     def fleet(self) -> Fleet:
@@ -1217,7 +1099,7 @@ class Cluster(Runnable):
         """
         if self.orchestrator is None:
             raise ClusterError("the orchestrator is not loaded", hint="call run() or load_all_instances() first")
-        return self._make_fleet(self.orchestrator, self.factories)
+        return self._fleets.join(self.orchestrator, self.factories)
 
     @property
     def file_jobs(self) -> FileJobs:
@@ -1327,14 +1209,15 @@ class Cluster(Runnable):
         self.options = options
         self.parse()
         options.check(logins=self.docker)
-        self._check_rotation(options)
+        options.check_rotation(self._runtime, cluster=self.name)
         version = self.resolve_runtime()
         with self.reserve("launch") as reservation, ExitStack() as stack:
             answered = reservation.head
             # Its holder may wait for the reservation: a launch that has that one does not wait.
             waiting = Waiting() if answered else self._waiting
             waiting.repeat(lambda: stack.enter_context(lock.hold(self.state_dir)))
-            self._early = self._verify_early(reservation.hosts) if answered else None
+            settled = not self._replaced and is_complete(reservation.hosts, factories=self.factories_num)
+            self._early = verify_early(reservation.hosts, self._fleets) if answered and settled else None
             if answered:
                 self._protect_jobs(answered, self.find_running)  # before hosts are created
             self.load_all_instances()
@@ -1366,62 +1249,26 @@ class Cluster(Runnable):
 
     def _find_head(self) -> list[Host]:
         """Return the orchestrator if it is running, else nothing."""
-        return _list_running_heads(self.find_hosts())
+        return find_heads(self.find_hosts())
 
     def _reserve_running(self, reservation: Reservation) -> None:
         """Take a reservation on the running orchestrator, if there is one and it answers."""
         hosts = self.check_termination() if reservation.what == "down" else self.find_hosts()
-        running = _list_running_heads(hosts)
-        if len(running) > 1:
-            reservation.unanswered = f"cluster {self.name} has {len(running)} orchestrators"
-            return
-        try:
-            self._access.open(running, patience=self._limits.for_query, observer=self._show_notices)
-        except HostConnectionError as error:  # a launch waits for it, and takes the reservation then
-            reservation.unanswered = error.message
-            return
-        for head in running:
-            reservation.take(self.connections, head)
-            reservation.hosts = _sort(hosts)
-
-    def _verify_early(self, hosts: Sequence[Host]) -> EarlyVerification | None:
-        """Start to verify these hosts if a launch will probably not change which hosts there are."""
-        if self._replaced or not is_complete(hosts, factories=self.factories_num):
-            return None
-        head, *others = hosts
-        fleet = self._make_fleet(self._make_orchestrator(head), [self._make_factory(host) for host in others])
-        programs = launch.write_checks(self._make_player(fleet), self._runtime)
-        patience, notices = self._limits.for_query, self._show_notices
-        return verify_early(self._access, fleet, self._runtime, programs=programs, patience=patience, notices=notices)
+        observer = events.only_notices(self.observer)
+        reserve_running(reservation, hosts, self._access, patience=self._limits.for_query, observer=observer)
 
     def _protect_jobs(self, head: Host, find: Callable[[], Sequence[Host]]) -> None:
         """Refuse a launch that would end a job on the hosts found; the orchestrator is reserved, so it answers."""
-        if self.options.force:
-            return
-        jobs = self._list_active(self._make_fleet(self._make_orchestrator(head)))
-        if not jobs:
-            return
-        self._resolve_names()
-        hosts = find()
-        errors = self._access.open_each(hosts, patience=self._limits.for_query, observer=self._show_notices)
-        first, *others = [host for host in _sort(hosts) if host.name not in errors]
-        fleet = self._make_fleet(self._make_orchestrator(first), [self._make_factory(host) for host in others])
-        self.connections.probe(fleet.hosts)
-        player, play_all = self._make_player(fleet), self.options.plays_all
-        launch.protect(player, self._runtime, cluster=self.name, job=jobs[0], play_all=play_all)
 
-    def _list_active(self, fleet: Fleet) -> Sequence[JobState | CommandJob]:
-        """Return the jobs that a restart of Ray would end; none if the runtime has no jobs."""
-        if self._runtime.commands:
-            return ClusterJobs(fleet, self._runtime.commands).list_active()
-        return [job for job in [self._make_jobs(fleet).get()] if job.active] if self._runtime.jobs else ()
+        def find_resolved() -> Sequence[Host]:
+            self._resolve_names()
+            return find()
+
+        if not self.options.force:
+            protecting.protect_jobs(head, find_resolved, self._fleets, play_all=self.options.plays_all)
 
     def _resolve_names(self) -> None:
         """Resolve the names of hosts, if the orchestrator answers."""
-
-    def _show_notices(self, event: events.Event) -> None:
-        if isinstance(event, events.Notice):
-            self.observer(event)
 
     def _unload(self, errors: Mapping[str, HostError]) -> list[FailedHost]:
         """Unload the factories that failed, and return them; see ``launch.keep_ready``."""
@@ -1433,51 +1280,12 @@ class Cluster(Runnable):
     def _limits(self) -> Limits:
         return Limits(answer_timeout=self.answer_timeout, boot_timeout=self.boot_timeout)
 
-    def _check_rotation(self, options: LaunchOptions) -> None:
-        """Refuse to rotate a token that the runtime does not have."""
-        if options.rotate_token and not (self._runtime.ray and self._runtime.ray.token_file):
-            message = f"cluster {self.name} has runtime {self._runtime.name}, whose Ray has no token to rotate"
-            raise ClusterConfigurationError(message)
-
     @property
     def _player(self) -> Player:
-        return self._make_player(self.fleet)
+        return self._fleets.make_player(self.fleet)
 
     def _ask_ray(self) -> RayNodes:
         return self._ray.ask(self.connections, self.fleet.head)
-
-    def _ask_health(self, head: Host | None, running: Sequence[Host]) -> Health:
-        """Ask the running hosts; the loaded hosts are unchanged."""
-        errors = self._access.open_each(running, patience=self._limits.for_query, observer=self.observer)
-        silent = {name: error.message for name, error in errors.items()}
-        answering = [host for host in running if host.name not in errors]
-        health: Health | None
-        states: Mapping[str, IdleState]
-        found: Mapping[str, HostGpus]
-        health, (states, found) = together(
-            lambda: self._ask_head(head) if head and head in answering else None,
-            lambda: read_each(self.connections, answering, with_idle=self._idle.enabled),
-        )
-        if health is None:
-            return Health(unreachable=silent.get(head.name, "") if head else "", silent=silent, idle=states, gpus=found)
-        return replace(health, silent=silent, idle=states, gpus=found)
-
-    def _ask_head(self, head: Host) -> Health:
-        fleet = self._make_fleet(self._make_orchestrator(head))
-        runtime, runner = self._runtime, self._runtime.commands
-        return status.ask(
-            fleet,
-            runtime,
-            (lambda: self._make_jobs(fleet)) if runtime.jobs else None,
-            (lambda: ClusterJobs(fleet, runner)) if runner else None,
-        )
-
-    def _make_orchestrator(self, host: Host) -> OrchestratorInstance:
-        return OrchestratorInstance(host, lambda: self._access.reach(host), self._host_work)
-
-    def _make_factory(self, host: Host) -> CPUFactoryInstance:
-        made = GPUFactoryInstance if host.has_gpu or host.name in self._gpu_factories else CPUFactoryInstance
-        return made(host, lambda: self._access.reach(host), self._host_work)
 
     def _host_work(self) -> HostWork:
         return HostWork(
@@ -1489,21 +1297,25 @@ class Cluster(Runnable):
             expose=self.expose_sites,
         )
 
-    def _make_fleet(self, orchestrator: Instance, factories: Sequence[Instance] = ()) -> Fleet:
-        return Fleet(
-            connections=self.connections,
+    @property
+    def _fleets(self) -> Fleets:
+        return Fleets(
+            cluster=self.name,
+            runtime=self._runtime,
+            access=lambda: self._access,
+            limits=self._limits,
             username=self.username,
-            orchestrator=orchestrator,
-            factories=tuple(factories),
+            work=self._host_work,
+            gpu_factories=self._gpu_factories,
+            variables=self._role_variables,
+            make_jobs=self._make_jobs,
+            state_dir=lambda: self.state_dir,
             observer=self.observer,
         )
 
-    def _make_player(self, fleet: Fleet) -> Player:
-        return Player(fleet=fleet, variables=self._role_variables, logs=self.state_dir / "logs")
-
     def _make_jobs(self, fleet: Fleet) -> FileJobs:
         require_jobs(self._runtime, self.name)
-        return make_file_jobs(self._make_player(fleet), self._runtime, secrets_file=self.options.secrets_file)
+        return make_file_jobs(self._fleets.make_player(fleet), self._runtime, secrets_file=self.options.secrets_file)
 
     def _role_variables(self) -> dict[str, Any]:
         return launch.role_variables(
@@ -1567,18 +1379,6 @@ class Cluster(Runnable):
     def _measure_costs(self) -> Costs | None:
         """Return what the existing hosts cost; None if they have no prices."""
         return None
-
-
-def _fixed(seconds: float) -> Callable[[Host], Patience]:
-    return lambda _host: Patience(seconds=seconds)
-
-
-def _list_running_heads(hosts: Sequence[Host]) -> list[Host]:
-    return [one for one in hosts if one.role is Role.ORCHESTRATOR and one.state is HostState.RUNNING]
-
-
-def _sort(hosts: Iterable[Host]) -> list[Host]:
-    return sorted(hosts, key=lambda host: host.order)
 
 
 __all__ = ["Cluster", "LaunchOptions", "LaunchResult", "Submission"]

@@ -10,7 +10,7 @@ from typing import ClassVar, Unpack
 
 from flambe_ansible import lab as labs
 from flambe_ansible.cluster.aws import AWSCluster
-from flambe_ansible.cluster.cluster import ClusterOptions
+from flambe_ansible.cluster.options import ClusterOptions
 from flambe_ansible.doctor import account
 from flambe_ansible.ec2 import launching, session
 from flambe_ansible.errors import LabError

@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any, ClassVar, Unpack
 
 from flambe_ansible import events
-from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
+from flambe_ansible.cluster.cluster import Cluster
+from flambe_ansible.cluster.options import ClusterOptions
 from flambe_ansible.hosts import Host
 from flambe_ansible.launch.launch import FailedHost
 from flambe_ansible.launch.status import ClusterStatus

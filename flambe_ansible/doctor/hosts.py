@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from flambe_ansible.errors import HostError, HostKeyError
 from flambe_ansible.events import ignore
@@ -17,13 +20,43 @@ NO_KEY = "no trusted host key is known: a launch accepts the one that the host s
 KEY_REMEDY = "set host_keys, or log in once with ssh and compare the key's fingerprint"
 
 
+Refuse = Callable[[Sequence[Host], Mapping[str, HostGpus]], Mapping[str, HostError]]
+
+
+def examine_apart(
+    hosts: Sequence[Host],
+    known_hosts: Path,
+    make_access: Callable[[Path], Access],
+    *,
+    patience: Callable[[Host], Patience],
+    machines: Sequence[str],
+    refuse: Refuse,
+) -> list[Finding]:
+    """Check hosts as ``examine_hosts``, and keep no key of a host that is not trusted yet.
+
+    Args:
+        hosts: The hosts.
+        known_hosts: The cluster's own known_hosts, which stays unchanged.
+        make_access: Returns connections to the hosts, with a copy of it.
+        patience: How long each host may take.
+        machines: The accepted processors, as ``uname -m`` prints them.
+        refuse: As in ``examine_hosts``.
+    """
+    with TemporaryDirectory() as folder:
+        aside = Path(folder) / "known_hosts"
+        if known_hosts.exists():
+            shutil.copy(known_hosts, aside)
+        with closing(make_access(aside)) as access:
+            return examine_hosts(hosts, access, patience=patience, machines=machines, refuse=refuse)
+
+
 def examine_hosts(
     hosts: Sequence[Host],
     access: Access,
     *,
     patience: Callable[[Host], Patience],
     machines: Sequence[str],
-    refuse: Callable[[Sequence[Host], Mapping[str, HostGpus]], Mapping[str, HostError]] = lambda _hosts, _found: {},
+    refuse: Refuse = lambda _hosts, _found: {},
 ) -> list[Finding]:
     """Connect to hosts and check that they meet the requirements.
 

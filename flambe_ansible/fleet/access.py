@@ -57,6 +57,11 @@ class Limits:
         return Patience(seconds=limit, reach=limit / part, setting="answer_timeout")
 
 
+def limited_to(seconds: float) -> Callable[[Host], Patience]:
+    """Return the same limit for every host."""
+    return lambda _host: Patience(seconds=seconds)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AccessPolicy:
     """How a provider's hosts are reached.
@@ -128,6 +133,27 @@ class Access:
         for error in errors.values():
             self._complete_hint(error)
         return {host.name: errors[host.name] for host in hosts if host.name in errors}
+
+    def find_dead(
+        self, running: Sequence[Host], *, cluster: str, patience: Callable[[Host], Patience], observer: Observer
+    ) -> dict[str, HostConnectionError]:
+        """Connect to the running hosts of a cluster, and return why some do not answer, by name.
+
+        A host that refuses the login or shows a wrong key answers.
+
+        Raises:
+            HostConnectionError: No host answers.
+        """
+        errors = self.open_each(running, patience=patience, observer=observer)
+        lost = {name: error for name, error in errors.items() if isinstance(error, HostConnectionError)}
+        dead = {name: error for name, error in lost.items() if error.unreachable}
+        if running and len(dead) == len(running):
+            raise HostConnectionError(
+                f"no host of cluster {cluster} answers; nothing was changed",
+                host=running[0].name,
+                hint="check the network of this machine; flambe-ans down CLUSTER terminates all hosts",
+            )
+        return dead
 
     def open_early(self, started: Connections | None = None) -> None:
         """Start to connect to the hosts that answered last, while the provider is asked which hosts there are.

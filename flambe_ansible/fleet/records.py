@@ -11,7 +11,7 @@ from pathlib import Path
 from flambe_ansible import gpus
 from flambe_ansible.files import StateVersionError, read_versioned, write_json
 from flambe_ansible.gpus import HostGpus
-from flambe_ansible.hosts import Host, HostState, Role
+from flambe_ansible.hosts import Host, HostState, Role, sort_hosts
 
 HOSTS_FILE = "hosts.json"
 GPUS_FILE = "gpus.json"
@@ -52,7 +52,7 @@ def write_reached(state_dir: Path, hosts: Sequence[Host], *, silent: Collection[
     """Record which of these hosts answered, and which did not (names); the record of others is unchanged."""
     before = {host.name: host for host in read_reached(state_dir)}
     after = {**before, **{host.name: host for host in hosts}}
-    kept = sorted((host for name, host in after.items() if name not in silent), key=lambda host: host.order)
+    kept = sort_hosts(host for name, host in after.items() if name not in silent)
     if [_locate(host) for host in kept] != [_locate(host) for host in before.values()]:
         with contextlib.suppress(OSError):
             write_json(state_dir / REACHED_FILE, {"version": VERSION, "hosts": [asdict(host) for host in kept]})

@@ -25,8 +25,9 @@ from typing import IO, Any, Self, TypeVar
 from flambe_ansible.errors import ClusterBusyError, HostConnectionError, RemoteCommandError
 from flambe_ansible.events import Notice, Observer, ignore
 from flambe_ansible.fleet import holding
-from flambe_ansible.hosts import Host
-from flambe_ansible.ssh import Connections
+from flambe_ansible.fleet.access import Access
+from flambe_ansible.hosts import Host, find_heads, sort_hosts
+from flambe_ansible.ssh import Connections, Patience
 
 T = TypeVar("T")
 
@@ -103,7 +104,7 @@ class Reservation:
 
     Args:
         what: The command that reserves it.
-        cluster: The cluster's name, for messages.
+        cluster: The cluster's name, for messages; an attribute too.
         waiting: How it waits while another process has reserved the cluster.
 
     Attributes:
@@ -114,11 +115,11 @@ class Reservation:
 
     def __init__(self, what: str, *, cluster: str, waiting: Waiting = Waiting()) -> None:
         self.what = what
+        self.cluster = cluster
         self._waiting = waiting
         self.unanswered = ""
         self.head: Host | None = None
         self.hosts: Sequence[Host] = ()
-        self._cluster = cluster
         self._process: subprocess.Popen[bytes] | None = None
         self._released = threading.Event()
 
@@ -175,7 +176,7 @@ class Reservation:
         """
         if self.head and self._process is not None and self._process.poll() is not None:
             raise HostConnectionError(
-                f"{self.head.name}: the reservation of cluster {self._cluster} was lost: the connection was cut, or"
+                f"{self.head.name}: the reservation of cluster {self.cluster} was lost: the connection was cut, or"
                 " this machine was suspended",
                 host=self.head.name,
                 hint="run this command again; it continues",
@@ -199,10 +200,44 @@ class Reservation:
         holder = _read_holder(answer["holder"] or {})
         who = f"{holder.who} ({holder.origin})" if holder.origin else holder.who
         return ClusterBusyError(
-            f"cluster {self._cluster} is reserved by {who or 'another user'}: {holder.what or 'a command'} is running"
+            f"cluster {self.cluster} is reserved by {who or 'another user'}: {holder.what or 'a command'} is running"
             f" there since {holder.since or 'just now'}{NOTHING_CHANGED}",
             hint="run this again with --wait; flambe-ans status CLUSTER shows who has reserved it",
         )
+
+
+def reserve_running(
+    reservation: Reservation,
+    hosts: Sequence[Host],
+    access: Access,
+    *,
+    patience: Callable[[Host], Patience],
+    observer: Observer,
+) -> None:
+    """Take a reservation on the running orchestrator, if there is one and it answers.
+
+    Args:
+        reservation: The reservation; its ``unanswered`` or its ``hosts`` are set.
+        hosts: All hosts of the cluster.
+        access: Their connections.
+        patience: How long each host may take.
+        observer: Receives the progress.
+
+    Raises:
+        ClusterBusyError: Another process has reserved the cluster.
+    """
+    running = find_heads(hosts)
+    if len(running) > 1:
+        reservation.unanswered = f"cluster {reservation.cluster} has {len(running)} orchestrators"
+        return
+    try:
+        access.open(running, patience=patience, observer=observer)
+    except HostConnectionError as error:  # a launch waits for it, and takes the reservation then
+        reservation.unanswered = error.message
+        return
+    for head in running:
+        reservation.take(access.connections, head)
+        reservation.hosts = sort_hosts(hosts)
 
 
 def find_holder(connections: Connections, host: Host) -> Holder | None:

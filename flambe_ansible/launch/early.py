@@ -11,12 +11,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from flambe_ansible.errors import HostError
-from flambe_ansible.events import Observer
-from flambe_ansible.fleet.access import Access
-from flambe_ansible.fleet.fleet import Fleet
+from flambe_ansible.events import only_notices
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.runtimes import Runtime
-from flambe_ansible.ssh import Patience
+from flambe_ansible.jobs.fleets import Fleets
+from flambe_ansible.launch.connecting import probe_each, write_programs
 
 logger = logging.getLogger(__name__)
 
@@ -51,33 +49,15 @@ class EarlyVerification:
             logger.debug("the early verification failed", exc_info=True)
 
 
-def verify_early(
-    access: Access,
-    fleet: Fleet,
-    runtime: Runtime,
-    *,
-    programs: Mapping[str, str],
-    patience: Callable[[Host], Patience],
-    notices: Observer,
-) -> EarlyVerification:
-    """Start to connect to the hosts of a fleet that is not loaded yet, and to verify them."""
+def verify_early(hosts: Sequence[Host], fleets: Fleets) -> EarlyVerification:
+    """Start to connect to the hosts of a cluster, which are not loaded yet, and to verify them."""
+    fleet, observer = fleets.make(hosts), only_notices(fleets.observer)
+    programs = write_programs(fleet, fleets)
 
     def verify() -> Mapping[str, HostError]:
-        return access.open_each(hosts, patience=patience, observer=notices) or access.connections.probe_each(
-            hosts,
-            machines=runtime.machines,
-            programs=programs,
-            commands=list_commands(runtime, fleet.head),
-            observer=notices,
-        )
+        return fleets.open_each(hosts) or probe_each(fleet, hosts, fleets, programs=programs, observer=observer)
 
-    hosts = fleet.hosts
-    return EarlyVerification(hosts, programs, verify)
-
-
-def list_commands(runtime: Runtime, head: Host) -> dict[str, str]:
-    """Return the command that runs on the head with the verification, by the head's name: the question to Ray."""
-    return {head.name: runtime.ray.question} if runtime.ray else {}
+    return EarlyVerification(fleet.hosts, programs, verify)
 
 
 def is_complete(hosts: Sequence[Host], *, factories: int) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flambe_ansible import events, inventory, secrets
-from flambe_ansible.errors import ClusterBusyError, ClusterError, PlaybookError
+from flambe_ansible.errors import ClusterConfigurationError, ClusterError, PlaybookError
 from flambe_ansible.fleet import containers
 from flambe_ansible.fleet.access import Limits
 from flambe_ansible.fleet.fleet import Fleet
@@ -20,7 +20,6 @@ from flambe_ansible.fleet.player import SITE, Player
 from flambe_ansible.fleet.receipts import Receipts
 from flambe_ansible.gpus import HostGpus, add_variables
 from flambe_ansible.hosts import Host, Role
-from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.sites import listen_address
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.launch import gpus
@@ -30,8 +29,6 @@ from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from flambe_ansible.ssh import Connections
 from flambe_ansible.ssh.parallel import join
-
-PROTECTED = "protected"  # the failed step of a module that refuses a change because Ray runs
 
 
 @dataclass(kw_only=True)
@@ -59,6 +56,12 @@ class LaunchOptions:
         secrets.check(self.secrets_file, self.secrets_sections)
         if logins:
             secrets.check_logins(self.secrets_file, self.secrets_sections)
+
+    def check_rotation(self, runtime: Runtime, *, cluster: str) -> None:
+        """Refuse to rotate a token that the runtime does not have."""
+        if self.rotate_token and not (runtime.ray and runtime.ray.token_file):
+            message = f"cluster {cluster} has runtime {runtime.name}, whose Ray has no token to rotate"
+            raise ClusterConfigurationError(message)
 
     @property
     def plays_all(self) -> bool:
@@ -99,6 +102,26 @@ class LaunchResult:
     ray: RayNodes | None
     seconds: float
     log: Path | None
+
+    @property
+    def has_lost_nodes(self) -> bool:
+        """Whether Ray has a node on a factory that is not ready."""
+        return any(self.ray and one.host.private_ip in self.ray.addresses for one in self.failed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What a submission did.
+
+    Attributes:
+        run: The job, just started.
+        launch: What the launch before it did.
+        replaced: Whether a running job was stopped for it.
+    """
+
+    run: JobState
+    launch: LaunchResult
+    replaced: bool
 
 
 def role_variables(
@@ -182,42 +205,6 @@ def static_inventory(
     return inventory.build(hosts, connection=add_variables(connection, found), variables=variables)
 
 
-def protect(
-    player: Player, runtime: Runtime, *, cluster: str, job: JobState | CommandJob, play_all: bool = False
-) -> None:
-    """Refuse a launch that would end a running job; the roles that may do so are played in check mode.
-
-    Nothing is played if the launch will not play such a role either: none differs on a host, and not ``play_all``.
-
-    Raises:
-        ClusterBusyError: Ray would be restarted, or its runtime changed, on a host on which it runs.
-        PlaybookError: The check failed.
-    """
-    tags = [*runtime.install_tags, *([runtime.ray.tag] if runtime.ray else [])]
-    if not play_all and not {*tags} & {*inspect(make_receipts(player, runtime), runtime).select().roles}:
-        return
-    name = job.name or job.id
-    player.fleet.observer(events.Notice(message=f"{name} is {job.state}; checking that this launch does not end it"))
-    quiet = replace(player, fleet=replace(player.fleet, observer=events.ignore))
-    try:
-        quiet.play(variables=runtime.protection, tags=tags, check=True)
-    except PlaybookError as error:
-        hosts: dict[str, list[str]] = {}
-        for failure in error.failures:
-            if failure.step == PROTECTED:
-                hosts.setdefault(failure.message, []).append(failure.host)
-        if not hosts:
-            raise
-        reasons = "; ".join(f"{', '.join(names)}: {message}" for message, names in hosts.items())
-        raise ClusterBusyError(
-            f"cluster {cluster} is busy: {name} is {job.state} since {job.since or 'just now'}, and this launch"
-            f" would end it; nothing was changed; {reasons}",
-            state=job.state,
-            hint="wait for it (flambe-ans logs CLUSTER --follow), stop it (flambe-ans stop CLUSTER), or end it with"
-            " flambe-ans launch CLUSTER --force",
-        ) from error
-
-
 def converge(
     player: Player,
     runtime: Runtime,
@@ -291,11 +278,6 @@ def _play(player: Player, chosen: Selection, *, absent: Sequence[Host], log: Pat
         absent=absent,
         required=[fleet.head.name],
     )
-
-
-def write_checks(player: Player, runtime: Runtime) -> Mapping[str, str]:
-    """Return the programs that compare hosts with their receipts, by host name; see ``Connections.probe_each``."""
-    return make_receipts(player, runtime).programs
 
 
 def _list_roles(kept: Collection[str], played: HostResult) -> list[str]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from flambe_ansible.errors import ClusterBusyError, ClusterConfigurationError, HostError
+from flambe_ansible.errors import ClusterBusyError, ClusterConfigurationError, ClusterNotFoundError, HostError
 from flambe_ansible.events import Notice, Status, StepEvent
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.jobs.command_state import CommandJob
+from flambe_ansible.jobs.fleets import Fleets
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.runtimes.ray_service import Drained, RayService
 from flambe_ansible.ssh import on_each
@@ -49,6 +50,31 @@ def check_jobs(cluster: str, jobs: Sequence[JobState | CommandJob], *, hint: str
             state=job.state,
             hint=hint,
         )
+
+
+def end_work(hosts: Sequence[Host], heads: Sequence[Host], fleets: Fleets, *, force: bool, seconds: float) -> None:
+    """Let all that runs on these hosts end.
+
+    Args:
+        hosts: The factories that are removed.
+        heads: The running orchestrator, or nothing.
+        fleets: Makes the fleet of these hosts.
+        force: Go on although tasks run on the hosts after the limit, or although a job of another runtime runs.
+        seconds: The limit.
+
+    Raises:
+        ClusterNotFoundError: The orchestrator is not running.
+        ClusterBusyError: Something still runs on a host; nothing was removed.
+    """
+    cluster, runtime = fleets.cluster, fleets.runtime
+    if not heads:
+        message = f"the orchestrator of cluster {cluster} is not running; nothing was changed"
+        raise ClusterNotFoundError(message, hint="flambe-ans launch CLUSTER")
+    fleets.open_each([*heads, *(host for host in hosts if host.state is HostState.RUNNING)])
+    fleet = fleets.make([heads[0], *hosts])
+    if not (force or runtime.commands):
+        check_jobs(cluster, fleets.list_active(fleet), hint="wait for it, or end it with --force")
+    drain(fleet, runtime.ray, hosts, seconds=seconds, force=force, cluster=cluster)
 
 
 def drain(

@@ -19,7 +19,7 @@ from flambe_ansible.fleet.idle import restart_command
 from flambe_ansible.fleet.inputs import list_roles, plays_once, read_inputs
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.fleet.receipts import APART, Receipts, Verification, read_relations
-from flambe_ansible.hosts import Host, Role
+from flambe_ansible.hosts import Host, Role, sort_hosts
 from flambe_ansible.launch import gpus
 from flambe_ansible.runtimes import ROLES, Runtime
 from flambe_ansible.runtimes.ray_service import RayNodes
@@ -100,7 +100,7 @@ def make_receipts(player: Player, runtime: Runtime, *, absent: Sequence[Host] = 
     variables = {name: value for name, value in player.variables().items() if name not in ONE_TIME}
     return Receipts(
         fleet=player.fleet,
-        members=sorted([*player.fleet.hosts, *absent], key=lambda host: host.order),
+        members=sort_hosts([*player.fleet.hosts, *absent]),
         variables=variables,
         wanted={role: list_needed(runtime, variables, on=role) for role in Role},
         restart=restart_command(variables),

@@ -16,8 +16,9 @@ from flambe_ansible.cli.completing import complete_yaml
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.cluster import Cluster, Submission
+    from flambe_ansible.cluster.cluster import Cluster
     from flambe_ansible.jobs.state import JobState
+    from flambe_ansible.launch.launch import Submission
     from flambe_ansible.runnable.document import RunnableFile
 
 

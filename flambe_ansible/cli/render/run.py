@@ -17,7 +17,8 @@ from flambe_ansible.jobs.sites import Dashboards, Sites, find_public_sites
 from flambe_ansible.jobs.state import NONE, JobState
 
 if TYPE_CHECKING:
-    from flambe_ansible.cluster.cluster import Cluster, Submission
+    from flambe_ansible.cluster.cluster import Cluster
+    from flambe_ansible.launch.launch import Submission
 
 STYLES = {"succeeded": "bold green", "failed": "bold red", "running": "bold cyan", "queued": "bold cyan"}
 STAGE_STYLES = {"succeeded": "green", "failed": "red", "running": "cyan"}

@@ -15,11 +15,10 @@ from rich.console import Console, RenderableType
 
 from flambe_ansible.cli.render.run import describe_submission, render_run, render_submission
 from flambe_ansible.cluster.cluster import Cluster as RealCluster
-from flambe_ansible.cluster.cluster import Submission
 from flambe_ansible.jobs.results import Pulled
 from flambe_ansible.jobs.sites import make_sites
 from flambe_ansible.jobs.state import JobState, LostHost
-from flambe_ansible.launch.launch import LaunchResult
+from flambe_ansible.launch.launch import LaunchResult, Submission
 from flambe_ansible.runtimes import make_runtime
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.made_up import HOSTS, RELEASE, FakeCluster, make_nodes, make_plan

@@ -17,7 +17,8 @@ import pytest
 
 from flambe_ansible import journal
 from flambe_ansible.cluster.aws import AWSCluster
-from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
+from flambe_ansible.cluster.cluster import Cluster
+from flambe_ansible.cluster.options import ClusterOptions
 from flambe_ansible.ec2 import alarms, api, images
 from flambe_ansible.errors import AWSError, ClusterConfigurationError, ClusterError, PlaybookError, SourceError
 from flambe_ansible.events import Notice, Status, StepEvent

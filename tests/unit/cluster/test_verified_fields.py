@@ -42,7 +42,7 @@ def verify(tmp_path: Path) -> Callable[..., Receipts]:
         cluster.options.secrets_file = secrets
         hosts = [make_host(), *(make_host(index) for index in range(cluster.factories_num))]
         fleet = replace(make_fleet(hosts=hosts), username=cluster.username)
-        return make_receipts(cluster._make_player(fleet), cluster._runtime)
+        return make_receipts(cluster._fleets.make_player(fleet), cluster._runtime)
 
     return make
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from flambe_ansible.cluster.aws import AWSCluster
-from flambe_ansible.cluster.cluster import Cluster, ClusterOptions
+from flambe_ansible.cluster.cluster import Cluster
 from flambe_ansible.cluster.loading import load_cluster
+from flambe_ansible.cluster.options import ClusterOptions
 from flambe_ansible.cluster.ssh import SSHCluster
 from flambe_ansible.ec2 import budgets
 from flambe_ansible.ec2.tags import ClusterTags

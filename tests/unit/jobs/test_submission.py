@@ -326,7 +326,7 @@ def test_a_launch_does_not_end_a_running_job(monkeypatch: pytest.MonkeyPatch, fa
         asked.append((cluster, job, play_all, [host.name for host in player.fleet.hosts]))
         raise ClusterBusyError("it would end it")
 
-    monkeypatch.setattr("flambe_ansible.launch.launch.protect", protect)
+    monkeypatch.setattr("flambe_ansible.launch.protecting.protect", protect)
     cluster = Submitting(job=RUNNING, failure=failure)
     with pytest.raises(ClusterBusyError, match="would end it"):
         cluster.run()

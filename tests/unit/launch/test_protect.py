@@ -14,7 +14,7 @@ from flambe_ansible.events import Event, Notice
 from flambe_ansible.fleet import player as players
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.jobs.state import JobState
-from flambe_ansible.launch.launch import PROTECTED, protect
+from flambe_ansible.launch.protecting import PROTECTED, protect
 from flambe_ansible.runtimes import make_runtime
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from tests.unit.cli.made_up import HOSTS, make_nodes

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.flambe.cluster.plugins.module_utils import ports, ray_firewall, ray_service, service, systemd
 
-from flambe_ansible.launch.launch import PROTECTED
+from flambe_ansible.launch.protecting import PROTECTED
 
 ACCOUNT = pwd.getpwnam(getpass.getuser())
 
