@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from flambe_ansible.errors import RemoteCommandError
 from flambe_ansible.hosts import Host
@@ -19,56 +20,9 @@ _FROM_FACTORY = 2
 _SERVING = 30  # factories that serve others, so that the orchestrator has at most 64 processes of ssh
 _FAILED = "flambe-copy-failed"
 
-_SSH = "-o BatchMode=yes -o IdentitiesOnly=yes"
-# POSIX sh, run on the host that has the paths; its arguments are the target and its name. For each failure it prints:
-# marker, name, exit code, first line of the output. ssh reads addresses, host keys and time-outs from the block that
-# the launch wrote to ~/.ssh/config; in a large cluster the block reads those of other factories from the orchestrator.
-_SEND = f"""
-cd || exit 1
-key="$HOME/{KEY_FILE}"
-target=$1; name=$2; failed=0
-copy() {{
-  options=$1; source=$2; folder=$3; list=$4; check=${{5:-}}
-  output=$(printf %s "$list" | base64 -d | rsync $options $FLAMBE_HERE --rsync-path "${{check}}rsync" \\
-    --archive --no-owner --no-group --partial --protect-args --mkpath \\
-    --rsh "ssh -i '$key' {_SSH}" -- "$source" "$target:$folder" 2>&1)
-  code=$?
-  [ "$code" = 0 ] && return
-  failed=1
-  printf '%s\\t%s\\t%s\\t%s\\n' {_FAILED} "$name" "$code" "$(printf %s "$output" | head -n 1)"
-}}
-"""
-# Run on the orchestrator, where files may vanish after they were listed. A line in the pipe is a copy that may start
-# now: the host that sends it, "-" for this one. A copy that fails between factories is repeated from here; if this one
-# succeeds, the fault was the sender's, which loses a line, and the target does not serve others.
-_START = f"""
-cd || exit 1
-key="$HOME/{KEY_FILE}"
-if [ ! -r "$key" ]; then echo "$key is missing" >&2; exit 1; fi
-pipe=$(mktemp -d) && mkfifo "$pipe/slots" && exec 9<>"$pipe/slots" && rm -r "$pipe" || exit 1
-offer() {{ for _ in $(seq "$2"); do printf '%s\\n' "$1"; done >&9; }}
-script() {{ printf 'set -- %s\\n%s\\n' "$words" "$send"; }}
-from_here() {{
-  output=$(script | FLAMBE_HERE=--ignore-missing-args sh -s) && return
-  code=$?
-  printf '%s\\n' "${{output:-$(printf '%s\\t%s\\t%s\\t%s' {_FAILED} "$name" "$code" 'the copy was ended')}}"
-  return 1
-}}
-start() {{
-  name=$1; target=$2; words=$3; serves=$4
-  read -r source <&9
-  (
-    if [ "$source" = - ]; then
-      from_here || serves=0
-    elif ! script | ssh -i "$key" {_SSH} "$source" "exec sh -s" >/dev/null 2>&1; then
-      serves=0
-      from_here && source=
-    fi
-    offer "$target" "$serves"
-    [ -z "$source" ] || offer "$source" 1
-  ) &
-}}
-"""
+_SEND, _START = (Path(__file__).with_name(f"copy_{name}.sh") for name in ("send", "start"))
+# What both programs use.
+_SETTINGS = f"key_file={KEY_FILE}\nssh_options='-o BatchMode=yes -o IdentitiesOnly=yes'\nmark={_FAILED}"
 
 
 def write_script(
@@ -79,8 +33,9 @@ def write_script(
     Without ``mirror`` a factory sends only the files that the orchestrator has, not others in its own folder.
     """
     options = [*(["--delete"] if mirror else []), *(["--checksum"] if checksum else [])]
-    send = [_SEND, *(_write_copy(path, index, options, mirror=mirror) for index, path in enumerate(paths))]
-    lines = [_START, f"offer - {_FROM_ORCHESTRATOR}", f"send={shlex.quote(chr(10).join([*send, 'exit $failed']))}"]
+    copies = [_write_copy(path, index, options, mirror=mirror) for index, path in enumerate(paths)]
+    send = "\n".join([_SETTINGS, _SEND.read_text(), *copies, "exit $failed"])
+    lines = [_SETTINGS, _START.read_text(), f"offer - {_FROM_ORCHESTRATOR}", f"send={shlex.quote(send)}"]
     if not mirror:
         lines += [_write_list(path, index) for index, path in enumerate(paths)]
     for index, host in enumerate(hosts):
