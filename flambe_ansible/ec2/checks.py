@@ -114,16 +114,7 @@ def examine(
     checks = _Checks(ec2, settings, names, needs)
     types = {role: settings.list_types(role) for role in Role}
     with ThreadPoolExecutor(4) as pool:
-        vcpus = pool.submit(
-            quotas.check,
-            ec2,
-            service_quotas,
-            types,
-            demand,
-            names=names,
-            spot=settings.spot,
-            flexible=settings.flexible,
-        )
+        vcpus = pool.submit(checks.check_quotas, service_quotas, types, demand)
         if not demand.counts:
             return Checked(findings=tuple(vcpus.result()))
         prepared = pool.submit(baked.find_all, ec2, recipe=settings.recipe) if settings.recipe else None
@@ -131,16 +122,12 @@ def examine(
         zones = list(dict.fromkeys(subnet["AvailabilityZone"] for subnet in subnets))
         group = pool.submit(checks.check_security_group, subnets[0] if subnets else None)
         key = pool.submit(checks.check_key)
-        found_images = prepared.result() if prepared else []
+        images = prepared.result() if prepared else []
         roles = {
-            role: pool.submit(
-                RoleChecks(
-                    ec2, ssm, settings, names, role, _limit(needs, role), needs.remedy, found_images
-                ).check_types,
-                zones,
-            )
+            role: RoleChecks(ec2, ssm, settings, names, role, _limit(needs, role), needs.remedy, images)
             for role in demand.counts
         }
+        tasks = {role: pool.submit(one.check_types, zones) for role, one in roles.items()}
     networks = {subnet["SubnetId"]: checks.check_public_addresses(subnet) for subnet in subnets}
     requests = {subnet_id: requested for subnet_id, (_, requested) in networks.items()}
     place = ", ".join(f"{one['SubnetId']} in {one['AvailabilityZone']}" for one in subnets)
@@ -151,7 +138,7 @@ def examine(
         _make_finding("key pair", settings.key_name or OWN, key.result()),
     ]
     found: dict[Role, tuple[Choice, ...]] = {}
-    for role, task in roles.items():
+    for role, task in tasks.items():
         results = task.result()
         found[role] = combine(results, subnets, public=requests)
         findings += [_describe_type(role, kind, result) for kind, result in results.items()]
@@ -198,6 +185,13 @@ class _Checks:
     settings: InstanceSettings
     names: SettingNames
     needs: Needs
+
+    def check_quotas(
+        self, service_quotas: Any, types: Mapping[Role, Sequence[str]], demand: Demand
+    ) -> Sequence[Finding]:
+        """Check that the account's quotas allow the hosts."""
+        spot, flexible = self.settings.spot, self.settings.flexible
+        return quotas.check(self.ec2, service_quotas, types, demand, names=self.names, spot=spot, flexible=flexible)
 
     def check_subnets(self, count: int) -> tuple[list[SubnetTypeDef], list[Problem]]:
         """Check that the subnets exist in one VPC, and that a single one has enough free addresses for all hosts."""

@@ -193,6 +193,28 @@ from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Runt
 from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS, COPIES
 
 
+def install(module, runtime):
+    """Install what is missing and return the interpreter, or fail the module with the reason."""
+    try:
+        files.ensure_folder(runtime.root, 0o755)
+        with host_lock.hold(os.path.join(runtime.root, host_lock.NAME), f"installation in {runtime.root}"):
+            runtime.inspect()  # an earlier installation may have ended meanwhile
+            return runtime.converge()
+    except accounts.CommandError as error:
+        return module.fail_json(
+            msg=f"the runtime in {runtime.venv} could not be installed: {error}\n{error.output}",
+            command=error.command,
+            output=error.output,
+            failed_step=runtime.step,
+        )
+    except package_index.PackageNotFoundError as error:
+        return module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
+    except (LookupError, OSError, host_lock.LockedError) as error:
+        return module.fail_json(
+            msg=f"the runtime in {runtime.venv} could not be installed: {error}", failed_step=runtime.step
+        )
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -253,22 +275,7 @@ def main():
         there.update({f"{name}_missing": lacks for name, lacks in missing.items()})
         needed = " and ".join(name for name, lacks in missing.items() if lacks)
         module.exit_json(changed=False, msg=f"needs {needed} to {todo}", **there)
-    try:
-        files.ensure_folder(runtime.root, 0o755)
-        with host_lock.hold(os.path.join(runtime.root, host_lock.NAME), f"installation in {runtime.root}"):
-            runtime.inspect()  # an earlier installation may have ended meanwhile
-            python = runtime.converge()
-    except accounts.CommandError as error:
-        module.fail_json(
-            msg=f"the runtime in {runtime.venv} could not be installed: {error}\n{error.output}",
-            command=error.command,
-            output=error.output,
-            failed_step=runtime.step,
-        )
-    except package_index.PackageNotFoundError as error:
-        module.fail_json(msg=f"this host has no uv, and fetching it failed: {error}")
-    except (LookupError, OSError, host_lock.LockedError) as error:
-        module.fail_json(msg=f"the runtime in {runtime.venv} could not be installed: {error}", failed_step=runtime.step)
+    python = install(module, runtime)
     there["python_version"] = runtime.version
     module.exit_json(changed=True, python=python, msg=todo, **there)
 
