@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flambe_ansible.validation import fields, rules, ssh_rules
+from flambe_ansible.validation import aws_fields, fields, rules, ssh_rules
 from flambe_ansible.validation.addresses import FORM
 from flambe_ansible.validation.cross import FLAMBE_RULE, RUNTIME_RULES, TIMEOUTS_RULE
 from flambe_ansible.validation.schema import Change, Field, Kind, Schema
@@ -56,7 +56,7 @@ TIMEOUTS = tuple(
         default=-1,
         doc=one.doc.replace("shuts down", "is powered off").replace("shut down", "are powered off"),
     )
-    for one in fields.TIMEOUTS
+    for one in aws_fields.TIMEOUTS
 )
 SSH_CLUSTER = Schema(
     tag="!SSHCluster",
@@ -82,7 +82,7 @@ SSH_CLUSTER = Schema(
     refused={
         "factories_num": "is the length of factories_ips",
         **dict.fromkeys(
-            (one.name for one in fields.COSTS), "needs hosts with prices, and those of !SSHCluster have none"
+            (one.name for one in aws_fields.COSTS), "needs hosts with prices, and those of !SSHCluster have none"
         ),
     },
 )
