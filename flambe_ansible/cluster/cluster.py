@@ -61,7 +61,7 @@ from flambe_ansible.jobs.jobs import FileJobs, require_jobs
 from flambe_ansible.jobs.runnables import make_file_jobs
 from flambe_ansible.jobs.state import JobState
 from flambe_ansible.jobs.submission import Submittable
-from flambe_ansible.launch import gpus, launch, lock, protecting, shrinking, status
+from flambe_ansible.launch import converging, gpus, launch, lock, protecting, shrinking, status
 from flambe_ansible.launch.connecting import connect_each
 from flambe_ansible.launch.costs import Costs
 from flambe_ansible.launch.early import EarlyVerification, is_complete, verify_early
@@ -1227,7 +1227,7 @@ class Cluster(Runnable):
             check()
             if not answered:
                 self._protect_jobs(self.fleet.head, lambda: self.hosts)
-            result = launch.converge(
+            result = converging.converge(
                 self._player,
                 self._runtime,
                 version,
@@ -1271,9 +1271,9 @@ class Cluster(Runnable):
         """Resolve the names of hosts, if the orchestrator answers."""
 
     def _unload(self, errors: Mapping[str, HostError]) -> list[FailedHost]:
-        """Unload the factories that failed, and return them; see ``launch.keep_ready``."""
+        """Unload the factories that failed, and return them; see ``converging.keep_ready``."""
         failed = [FailedHost(host=host, error=errors[host.name]) for host in self.hosts if host.name in errors]
-        self.hosts = launch.keep_ready(self.hosts, failed)
+        self.hosts = converging.keep_ready(self.hosts, failed)
         return failed
 
     @property

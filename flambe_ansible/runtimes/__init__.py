@@ -29,7 +29,8 @@ def make_runtime(
     """Return the runtime that a configuration names.
 
     Args:
-        runtime: The field ``runtime``; one of ``validation.runtime_fields.RUNTIMES``, or a mapping with the options of Ray.
+        runtime: The field ``runtime``; one of ``RUNTIMES`` of ``validation.runtime_fields``, or a mapping with
+            the options of Ray.
         flambe_version: The release of flambe, or None.
         flambe_source: The path of a checkout of flambe, or None.
         nodes: The resources and labels of Ray's nodes, for ``ray``.

@@ -370,7 +370,7 @@ def open_world(folder: Path) -> Iterator[World]:
         patch.setattr(Cluster, "_access", property(stages.StandIn))
         patch.setattr(Reservation, "take", lambda _self, _connections, _host: stages.pass_stage("reserve"))
         patch.setattr(Reservation, "check", lambda _self: stages.pass_stage("check"))
-        patch.setattr(cluster_module.launch, "converge", stages.converge)
+        patch.setattr(cluster_module.converging, "converge", stages.converge)
         patch.setattr(baking, "prepare", lambda *_args: stages.pass_stage("play"))
         patch.setattr(baking, "seal", lambda *_args: None)
         patch.setattr(baking, "clean", lambda _fleet: stages.pass_stage("clean"))

@@ -27,8 +27,7 @@ from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import HostState, Role
 from flambe_ansible.jobs.jobs import Jobs
 from flambe_ansible.jobs.state import JobState
-from flambe_ansible.launch import launch as launch_module
-from flambe_ansible.launch import lock
+from flambe_ansible.launch import converging, lock
 from flambe_ansible.launch.launch import LaunchResult
 from flambe_ansible.launch.plan import Action, Effect
 from flambe_ansible.runtimes import RuntimeVersion, flambe_version
@@ -573,8 +572,8 @@ def test_an_error_in_the_block_terminates_new_hosts_unless_they_were_launched(
         hosts=(), created=(), version=RuntimeVersion(), playbook={}, ray=None, seconds=1.0, log=Path("log")
     )
     failure = PlaybookError("site.yml failed")
-    converge = create_autospec(launch_module.converge, side_effect=[outcome if launched else failure])
-    monkeypatch.setattr(launch_module, "converge", converge)
+    converge = create_autospec(converging.converge, side_effect=[outcome if launched else failure])
+    monkeypatch.setattr(converging, "converge", converge)
     with pytest.raises(SystemExit if launched else PlaybookError), make_cluster(key=str(key)) as cluster:
         monkeypatch.setattr(cluster, "connect_each", create_autospec(cluster.connect_each, return_value=[]))
         monkeypatch.setattr(Reservation, "take", create_autospec(Reservation.take))

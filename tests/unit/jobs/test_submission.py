@@ -185,7 +185,7 @@ def _launched(monkeypatch: pytest.MonkeyPatch) -> None:
         reservation._process.poll.return_value = None
 
     TAKEN.clear()
-    monkeypatch.setattr("flambe_ansible.launch.launch.converge", converge)
+    monkeypatch.setattr("flambe_ansible.launch.converging.converge", converge)
     monkeypatch.setattr(Reservation, "take", take)
 
 

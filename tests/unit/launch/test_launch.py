@@ -16,7 +16,7 @@ from flambe_ansible.events import Event, Notice, Status, StepEvent
 from flambe_ansible.fleet.player import Player
 from flambe_ansible.gpus import Gpu, GpuState, HostGpus
 from flambe_ansible.hosts import Host
-from flambe_ansible.launch import launch
+from flambe_ansible.launch import converging
 from flambe_ansible.launch.launch import FailedHost, LaunchResult
 from flambe_ansible.launch.verifying import make_receipts
 from flambe_ansible.playbook_events import RoleResult
@@ -66,7 +66,7 @@ def launch_on(
         if name == "await_nodes":
             method.side_effect = lambda *_, report, **__: report(nodes.find_missing(hosts) if nodes else []) or nodes
         monkeypatch.setattr(RayService, name, method)
-    result = launch.converge(
+    result = converging.converge(
         player,
         runtime,
         RuntimeVersion(),
@@ -216,7 +216,7 @@ def test_a_receipt_has_the_roles_of_the_last_one_and_those_played() -> None:
     results = {"ray_node": Status.CHANGED, "cluster_secrets": Status.SKIPPED}
     roles = {name: RoleResult(status=status, seconds=1.0) for name, status in results.items()}
     played = HostResult(host=HEAD.name, roles=roles)
-    assert launch._list_roles({"flambe"}, played) == ["flambe", "ray_node"]
+    assert converging._list_roles({"flambe"}, played) == ["flambe", "ray_node"]
 
 
 def test_a_receipt_does_not_depend_on_options_of_one_launch() -> None:
