@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flambe_ansible.ec2 import alarms, api, console, instances, launching, stopping
+from flambe_ansible.ec2 import alarms, console, instances, launching, stopping
 from flambe_ansible.ec2.budgets import write_time
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.creating import StartContext, name_of
@@ -29,14 +29,9 @@ from flambe_ansible.launch.plan import HostPlan
 from flambe_ansible.providers import places
 from flambe_ansible.providers.ec2_changes import Facts, compare_hosts, compare_number, compare_sources
 from flambe_ansible.providers.ec2_costs import EC2Costs
-from flambe_ansible.providers.ec2_plan import (
-    describe_interruption,
-    list_alternatives,
-    list_new,
-    list_notes,
-    plan_hosts,
-)
+from flambe_ansible.providers.ec2_plan import describe_interruption, list_alternatives, list_new, list_notes, plan_hosts
 from flambe_ansible.providers.ec2_spec import EC2Spec
+from flambe_ansible.providers.leftovers import Leftovers
 from flambe_ansible.providers.own_resources import OwnResources
 from flambe_ansible.providers.places import Place
 from flambe_ansible.providers.preparing import Prepared, diagnose, prepare
@@ -67,6 +62,14 @@ class AWSProvider:
         self._state_dir = state_dir
         self.own = OwnResources(lambda: clients.ec2, lambda: self.spec.tags, state_dir, lambda: self.spec.names)
         self.costs = EC2Costs(lambda: self.spec, clients, state_dir)
+        self._leftovers = Leftovers(
+            spec=spec,
+            clients=clients,
+            own=self.own,
+            costs=self.costs,
+            state_dir=state_dir,
+            place=lambda: self._place,
+        )
         self._replaced: set[str] = set()  # ids of the instances that the next creation replaces
         self._printing: set[str] = set()  # ids of the instances whose consoles may not show their host keys yet
         self._shown: set[str] = set()  # the notes that a plan has shown
@@ -233,7 +236,7 @@ class AWSProvider:
             created.extend(name for name in self._list_uncertain(missing) if name not in created)
             if isinstance(error, AWSError):
                 error.hint = self.own.find_hint(prepared.found, error) or error.hint
-                self._remove_unused(observer)
+                self._leftovers.try_to_remove(observer)
             raise
         self._replaced.clear()
         booted = {one.id for one in existing.all if one.state in STOPPED_STATES or not _is_fresh(one)}
@@ -277,11 +280,9 @@ class AWSProvider:
             found = launching.find_instances(self._clients.ec2, tags, journal, settle=True)
             ending = instances.find(self._clients.ec2, tags, [HostState.SHUTTING_DOWN])
             self._end([*found, *ending])
-            self._remove_alarms()
+            self._leftovers.remove_alarms()
             journal.close({creation.token for creation in journal.unfinished()}, "terminated")
-            self.removed = self.own.remove()
-            places.forget(self._state_dir(), self._place)
-            self.costs.forget()
+            self.removed = self._leftovers.remove_resources()
         return [replace(self._make_host(one.name, one), state=HostState.TERMINATED) for one in found]
 
     def roll_back(self, *, unfinished: bool = False) -> set[str]:
@@ -297,8 +298,7 @@ class AWSProvider:
         alarms.remove(self._clients.cloudwatch, sorted(made))  # also of hosts that ended by themselves
         journal.close(tokens, "rolled back")
         self._tokens.clear()
-        if not self._is_used():
-            self._remove_own()
+        self._leftovers.remove_if_unused()
         return {instance.id for instance in own}
 
     def host_keys(self, host: Host) -> list[str] | None:
@@ -341,16 +341,6 @@ class AWSProvider:
             owner=self.spec.alarm_owner,
         )
 
-    def _remove_alarms(self) -> None:
-        """Remove the remaining alarms of the cluster, also those of hosts that were terminated by others."""
-        left = alarms.find_owned(self._clients.cloudwatch, self.spec.alarm_owner)
-        if not left:
-            return
-        api.delete_alarms(self._clients.cloudwatch, left)
-        left = alarms.find_owned(self._clients.cloudwatch, self.spec.alarm_owner)
-        if left:
-            raise AWSError(f"alarms still exist: {', '.join(left)}", operation="DeleteAlarms")
-
     # Helpers.
 
     def arrange(self, found: list[EC2Instance]) -> Existing:
@@ -380,7 +370,7 @@ class AWSProvider:
         )
 
     def _demand(self, existing: Existing, missing: Mapping[Role, list[int]]) -> Demand:
-        stopped = [one.type for one in existing.all if one.state in (HostState.STOPPED, HostState.STOPPING)]
+        stopped = [one.type for one in existing.all if one.state in STOPPED_STATES]
         counts = {role: len(indices) for role, indices in missing.items()}
         return Demand(counts=counts, starting=tuple(stopped), ending=tuple(sorted(self._replaced)))
 
@@ -396,29 +386,6 @@ class AWSProvider:
         asked = [one for one in self.journal.unfinished() if one.stage is Stage.ASKED and one.token in self._tokens]
         roles = {one.role for one in asked}
         return [name_of(self.spec.name, role, index) for role in missing if role in roles for index in missing[role]]
-
-    def _is_used(self) -> bool:
-        """Return whether the cluster has a host, or one may appear."""
-        states = [*LIVE_STATES, HostState.SHUTTING_DOWN]
-        return bool(self.journal.unfinished() or instances.find(self._clients.ec2, self.spec.tags, states))
-
-    def _remove_own(self) -> None:
-        """Remove the alarms and the own resources of a cluster without hosts.
-
-        Alarms of hosts that EC2 may not show yet are kept: another machine may have created them.
-        """
-        alarms.remove_strays(self._clients.cloudwatch, self._clients.ec2, self.spec.alarm_owner, [])
-        self.own.remove()
-        places.forget(self._state_dir(), self._place)
-        self.costs.forget()
-
-    def _remove_unused(self, observer: Observer) -> None:
-        """Remove what a cluster without hosts has; a failure is a notice, since it follows another one."""
-        try:
-            if not self._is_used():
-                self._remove_own()
-        except AWSError as error:
-            observer(Notice(message=f"{error.message}; flambe-ans down deletes what is left", warning=True))
 
     def _make_hosts(self, existing: Existing) -> list[Host]:
         return [self._make_host(name, instance) for name, instance in existing.named(self.spec.name)]
