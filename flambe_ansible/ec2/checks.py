@@ -130,9 +130,8 @@ def examine(
         tasks = {role: pool.submit(one.check_types, zones) for role, one in roles.items()}
     networks = {subnet["SubnetId"]: checks.check_public_addresses(subnet) for subnet in subnets}
     requests = {subnet_id: requested for subnet_id, (_, requested) in networks.items()}
-    place = ", ".join(f"{one['SubnetId']} in {one['AvailabilityZone']}" for one in subnets)
     findings = [
-        Finding(check="subnet", fact=place, problems=tuple(problems)),
+        _describe_subnets(subnets, problems),
         *(finding for finding, _ in networks.values()),
         _make_finding("security group", settings.security_group or OWN, *group.result()),
         _make_finding("key pair", settings.key_name or OWN, key.result()),
@@ -142,15 +141,23 @@ def examine(
         results = task.result()
         found[role] = combine(results, subnets, public=requests)
         findings += [_describe_type(role, kind, result) for kind, result in results.items()]
-    if needs.on_aws:
-        kinds = [kind for role in demand.counts for kind in types[role]]
-        findings.append(Finding(check="costs", notes=tuple(list_costs(kinds, dedicated=settings.dedicated))))
+    kinds = [kind for role in demand.counts for kind in types[role]]
+    findings += [_describe_costs(kinds, settings)] if needs.on_aws else []
     public = any(requests[one["SubnetId"]] or one.get("MapPublicIpOnLaunch") for one in subnets)
     return Checked(choices=found, findings=(*findings, *vcpus.result()), public=needs.public and public)
 
 
 def _limit(needs: Needs, role: Role) -> float | None:
     return needs.capability if role is Role.FACTORY else None
+
+
+def _describe_subnets(subnets: Sequence[SubnetTypeDef], problems: Sequence[Problem]) -> Finding:
+    place = ", ".join(f"{one['SubnetId']} in {one['AvailabilityZone']}" for one in subnets)
+    return _make_finding("subnet", place, problems)
+
+
+def _describe_costs(kinds: Sequence[str], settings: InstanceSettings) -> Finding:
+    return Finding(check="costs", notes=tuple(list_costs(kinds, dedicated=settings.dedicated)))
 
 
 def _describe_type(role: Role, kind: str, result: TypeResult) -> Finding:

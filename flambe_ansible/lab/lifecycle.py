@@ -62,15 +62,7 @@ def up(
     Raises:
         LabError: The lab cannot be created or started, or it exists and behaves differently.
     """
-    if policy is not None:
-        policies.read_file(policy)
-    behaviour: dict[str, Any] = {
-        "quotas": parse_quotas(quotas) or None,
-        "policy": policy.read_text() if policy else None,
-        "consistency": consistency,
-        "console_delay": console_delay,
-    }
-    behaviour = {key: value for key, value in behaviour.items() if value is not None}
+    behaviour = _read_behaviour(quotas, policy, consistency=consistency, console_delay=console_delay)
     folder = state.lab_dir(name)
     require_root(words("up", name))
     sources.this_release()
@@ -94,6 +86,21 @@ def up(
         say(f"starting the lab {name}" + ("" if found else " (this machine has no Python 3.7 for its hosts)"))
         process.start(settings)
         return get_info(name)
+
+
+def _read_behaviour(
+    quotas: Sequence[str], policy: Path | None, *, consistency: str | None, console_delay: float | None
+) -> dict[str, Any]:
+    """Return the settings of a lab that are given, as it stores them."""
+    if policy is not None:
+        policies.read_file(policy)
+    given = {
+        "quotas": parse_quotas(quotas) or None,
+        "policy": policy.read_text() if policy else None,
+        "consistency": consistency,
+        "console_delay": console_delay,
+    }
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def down(name: str = DEFAULT, *, purge: bool = False) -> bool:

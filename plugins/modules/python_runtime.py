@@ -192,6 +192,32 @@ from ansible_collections.flambe.cluster.plugins.module_utils import files, host_
 from ansible_collections.flambe.cluster.plugins.module_utils.runtime import Runtime
 from ansible_collections.flambe.cluster.plugins.module_utils.uv import ARGUMENTS, COPIES
 
+OPTIONS = {
+    "root": {"type": "path", "required": True},
+    "user": {"type": "str", "default": ""},
+    "python_version": {"type": "str", "required": True},
+    "python": {"type": "str", "default": ""},
+    "python_url": {"type": "str", "default": ""},
+    "python_sha256": {"type": "str", "default": ""},
+    "requirements": {"type": "list", "elements": "str", "required": True},
+    "constraints": {"type": "list", "elements": "str", "default": []},
+    "imports": {"type": "list", "elements": "str", "default": []},
+    "exact": {"type": "bool", "default": False},
+    "resolved": {"type": "bool", "default": True},
+    "torch_backend": {"type": "str", "default": "none"},
+    "links": {"type": "list", "elements": "str", "default": []},
+    "replace_links": {"type": "bool", "default": False},
+    "links_dir": {"type": "path", "default": "/usr/local/bin"},
+    "index_url": {"type": "str", "default": "", "no_log": True},
+    "wheel": {"type": "str", "default": ""},
+    "uv_src": {"type": "str", "default": ""},  # for the action
+    "wheel_src": {"type": "str", "default": ""},
+    "unless_active": {"type": "str", "default": ""},
+    "copies": COPIES,
+    "copies_source": {"type": "str", "default": ""},  # for the action
+    **ARGUMENTS,
+}
+
 
 def install(module, runtime):
     """Install what is missing and return the interpreter, or fail the module with the reason."""
@@ -217,31 +243,7 @@ def install(module, runtime):
 
 def main():
     module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "required": True},
-            "user": {"type": "str", "default": ""},
-            "python_version": {"type": "str", "required": True},
-            "python": {"type": "str", "default": ""},
-            "python_url": {"type": "str", "default": ""},
-            "python_sha256": {"type": "str", "default": ""},
-            "requirements": {"type": "list", "elements": "str", "required": True},
-            "constraints": {"type": "list", "elements": "str", "default": []},
-            "imports": {"type": "list", "elements": "str", "default": []},
-            "exact": {"type": "bool", "default": False},
-            "resolved": {"type": "bool", "default": True},
-            "torch_backend": {"type": "str", "default": "none"},
-            "links": {"type": "list", "elements": "str", "default": []},
-            "replace_links": {"type": "bool", "default": False},
-            "links_dir": {"type": "path", "default": "/usr/local/bin"},
-            "index_url": {"type": "str", "default": "", "no_log": True},
-            "wheel": {"type": "str", "default": ""},
-            "uv_src": {"type": "str", "default": ""},  # for the action
-            "wheel_src": {"type": "str", "default": ""},
-            "unless_active": {"type": "str", "default": ""},
-            "copies": COPIES,
-            "copies_source": {"type": "str", "default": ""},  # for the action
-            **ARGUMENTS,
-        },
+        argument_spec=OPTIONS,
         supports_check_mode=True,
     )
     account = accounts.of_module(module)
