@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 RECEIPT = "/var/lib/flambe-cluster/receipt.json"
-SCHEMA = 3
+SCHEMA = 4
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 NO_RECEIPT = "no launch has completed"
+DAMAGED = f"{RECEIPT} is damaged"
 CHANGED = "the configuration changed"
 MISSING = "not set up yet"
 _LOST_AT_REBOOT = ("boot", "units", "checks")
@@ -34,6 +35,9 @@ _CHECK_SECONDS = 10
 _BLOCK = 1 << 20  # bytes
 _LARGE = 1 << 24  # bytes; larger files, programs such as uv, are described like the files of a folder
 _UNIT_FACTS = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
+_DROP_INS = "DropInPaths"
+_RECEIPT = {"python": str, "user": str, "boot_id": str, "roles": dict}
+_ROLE = {"digest": str, "launch": str, "proof": dict, "facts": dict}
 
 
 def verify(
@@ -128,37 +132,61 @@ def observe(proof: Mapping[str, Any], user: str) -> dict[str, str]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    """Read a receipt; {} if there is none, or if it is damaged."""
+    """Read a receipt; {} if there is none, and one without a version if it cannot be read."""
+    unreadable = {"schema": None}
+    if not Path(path).is_file():  # the program would wait for a pipe
+        return unreadable if os.path.lexists(path) else {}
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        return unreadable
+    return {"schema": None, **document} if isinstance(document, dict) else unreadable
 
 
 def _store(receipt: Mapping[str, Any], path: str) -> None:
     """Write a receipt (0600), or remove it if it has no roles."""
     target = Path(path)
+    if not receipt["roles"] or target.is_dir():
+        _remove(target)
     if not receipt["roles"]:
-        with contextlib.suppress(FileNotFoundError):
-            target.unlink()
         return
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     import tempfile  # not needed to verify
 
     handle, draft = tempfile.mkstemp(dir=target.parent)  # 0600
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(receipt, file)
-    Path(draft).replace(target)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(receipt, file)
+        Path(draft).replace(target)
+    except OSError:
+        Path(draft).unlink()
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        import shutil  # not needed to verify
+
+        shutil.rmtree(path)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
 
 
 def _find_reason(receipt: Mapping[str, Any]) -> str:
     """Return why a receipt cannot be used."""
     if not receipt:
         return NO_RECEIPT
-    if receipt.get("schema") != SCHEMA:
-        return f"{RECEIPT} has version {receipt.get('schema')!r}, and this flambe-ansible supports version {SCHEMA}"
-    return ""
+    version = receipt["schema"]
+    if isinstance(version, int) and version != SCHEMA:
+        return f"{RECEIPT} has version {version}, and this flambe-ansible supports version {SCHEMA}"
+    whole = version == SCHEMA and _has(receipt, _RECEIPT) and all(_has(one, _ROLE) for one in receipt["roles"].values())
+    return "" if whole else DAMAGED
+
+
+def _has(document: Any, wanted: Mapping[str, type]) -> bool:
+    """Return whether a part of a receipt has all its values, of the right kinds."""
+    return isinstance(document, dict) and all(isinstance(document.get(name), kind) for name, kind in wanted.items())
 
 
 def _compare(receipt: Mapping[str, Any], name: str, digest: str) -> str:
@@ -175,11 +203,11 @@ def _compare(receipt: Mapping[str, Any], name: str, digest: str) -> str:
 def _find_difference(known: Mapping[str, str], found: Mapping[str, str]) -> str:
     """Describe the first difference between two sets of facts, in a few words; "" if there is none."""
     for name in {**known, **found}:
-        before, now = known.get(name, ""), found.get(name, "")
+        before, now = known.get(name, "missing"), found.get(name, "missing")
         if before != now:
-            if not now or now == "missing":
+            if now == "missing":
                 return f"{name} is missing"
-            return f"{name} is new" if not before or before == "missing" else _word(name, before, now)
+            return f"{name} is new" if before == "missing" else _word(name, before, now)
     return ""
 
 
@@ -203,12 +231,17 @@ def _describe_file(path: str, except_lines: str = "") -> str:
     try:
         info = os.lstat(path)
         link = str(Path(path).readlink()) if stat.S_ISLNK(info.st_mode) else ""
-        digest = _digest_file(path, except_lines)
+        is_file = stat.S_ISREG(Path(path).stat().st_mode)  # reading a pipe or a device may not end
+        digest = _digest_file(path, except_lines) if is_file else "no file"
     except FileNotFoundError:
         return "missing"
     except OSError as error:
         return f"unreadable {error.errno}"
-    return f"{info.st_mode:o} {info.st_uid}:{info.st_gid} {link} {digest}"
+    return f"{_describe_access(info)} {link} {digest}"
+
+
+def _describe_access(info: os.stat_result) -> str:
+    return f"{info.st_mode:o} {info.st_uid}:{info.st_gid}"
 
 
 def _digest_file(path: str, except_lines: str = "") -> str:
@@ -228,7 +261,10 @@ def _digest_file(path: str, except_lines: str = "") -> str:
 
 
 def _describe_folder(path: str) -> str:
-    """Describe a folder by the names, modes, sizes and times of its files; byte code is left out."""
+    """Describe a folder by the names, modes, owners, sizes and times of its files, and the modes and owners of folders.
+
+    Byte code is left out: Python writes it.
+    """
     if not Path(path).is_dir():
         return "missing"
     digest = hashlib.sha256()
@@ -248,6 +284,7 @@ def _walk(path: str) -> list[str]:
 
 
 def _list_files(folder: int, path: str, lines: list[str]) -> None:
+    lines.append(f"{path}\0{_describe_access(os.fstat(folder))}\n")
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
@@ -261,11 +298,11 @@ def _list_files(folder: int, path: str, lines: list[str]) -> None:
                     os.close(below)
         elif not name.endswith(".pyc"):
             info = entry.stat(follow_symlinks=False)
-            lines.append(f"{path}/{name}\0{info.st_mode:o} {info.st_uid} {info.st_size} {info.st_mtime_ns}\n")
+            lines.append(f"{path}/{name}\0{_describe_access(info)} {info.st_size} {info.st_mtime_ns}\n")
 
 
 def _describe_units(units: Sequence[str]) -> dict[str, str]:
-    """Describe units by their states; all with one call of systemctl, also those of other roles."""
+    """Describe units by their states and drop-ins; all with one call of systemctl, also those of other roles."""
     missing = [unit for unit in units if unit not in _unit_states]
     if missing:
         asked = _started_units if set(missing) <= set(_started_units) else missing
@@ -273,11 +310,13 @@ def _describe_units(units: Sequence[str]) -> dict[str, str]:
         answer = process.communicate()[0] if process else ""
         blocks = [dict(line.partition("=")[::2] for line in one.splitlines()) for one in answer.split("\n\n")]
         _unit_states.update({**{unit: {} for unit in asked}, **{one["Id"]: one for one in blocks if "Id" in one}})
-    return {f"{unit} {name}": _unit_states[unit].get(name, "missing") for unit in units for name in _UNIT_FACTS}
+    facts = {f"{unit} {name}": _unit_states[unit].get(name, "missing") for unit in units for name in _UNIT_FACTS}
+    drop_ins = [path for unit in units for path in _unit_states[unit].get(_DROP_INS, "").split()]
+    return {**facts, **{path: _describe_file(path) for path in drop_ins}}
 
 
 def _show_units(units: Sequence[str]) -> list[str]:
-    return ["systemctl", "show", "--property", ",".join(("Id", *_UNIT_FACTS)), *units]
+    return ["systemctl", "show", "--property", ",".join(("Id", *_UNIT_FACTS, _DROP_INS)), *units]
 
 
 def _check(words: Sequence[str]) -> str:

@@ -61,11 +61,19 @@ def write(path, content, mode, owner=None):
 
 
 def ensure(path, text, mode, dry=False):
-    """Write a file unless it has this text and mode; return whether it changes."""
-    changed = read(path) != text or mode_of(path) != mode
+    """Write a file unless it has this text and mode and belongs to this user; return whether it changes."""
+    changed = not belongs(path) or mode_of(path) != mode or read(path) != text
     if changed and not dry:
         write(path, text, mode)
     return changed
+
+
+def belongs(path):
+    """Return whether a file exists and belongs to the user that this process acts as."""
+    try:
+        return os.stat(path).st_uid == os.geteuid()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def ensure_folder(path, mode, dry=False):

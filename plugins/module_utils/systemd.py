@@ -111,6 +111,11 @@ class Systemd:
             self.note(f"write {self.path}", "unit")
             headers = {"before_header": self.path, "after_header": self.path}
             self.diff = {**headers, "before": before or "", "after": text}
+        elif files.mode_of(self.path) != 0o644 or not files.belongs(self.path):
+            self.note(f"restore the mode and owner of {self.path}")
+            if not self.dry:
+                os.chown(self.path, os.geteuid(), os.getegid())
+                os.chmod(self.path, 0o644)
         enables = enabled and state.get("UnitFileState") != "enabled"
         if enables:
             self.note(f"enable {self.unit}", "unit" if changed else "")

@@ -9,7 +9,7 @@ import os
 import py_compile
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ echo LoadState=loaded
 echo "ActiveState=$(cat {state})"
 echo UnitFileState=enabled
 echo NeedDaemonReload=no
+echo "DropInPaths=$(find {drop_ins} -name '*.conf' 2>/dev/null)"
 """
 
 
@@ -37,7 +38,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make the files, the folder, the unit and the check of a role."""
     (tmp_path / "bin").mkdir()
     systemctl, check = tmp_path / "bin/systemctl", tmp_path / "check"
-    systemctl.write_text(SYSTEMCTL.format(state=tmp_path / "state"))
+    systemctl.write_text(SYSTEMCTL.format(state=tmp_path / "state", drop_ins=tmp_path / "added"))
     check.write_text("#!/bin/sh\nexit 0\n")
     for script in (systemctl, check):
         script.chmod(0o755)
@@ -84,9 +85,15 @@ def test_an_unchanged_host_holds(verify: Verify) -> None:
         ("rm one.conf", "one.conf is missing"),
         ("cp one.conf two && ln -sf two one.conf", "one.conf changed"),
         ("touch absent", "absent is new"),
-        ("touch new.d", "*.d is missing"),
+        ("touch new.d", "new.d is new"),
         ("echo x >> venv/ray/node.py", "the files in {host}/venv changed"),
         ("touch venv/ray/more.py", "the files in {host}/venv changed"),
+        ("chmod 777 venv/ray", "the files in {host}/venv changed"),
+        ("mkdir venv/empty", "the files in {host}/venv changed"),
+        ("rm one.conf; mkfifo one.conf", "one.conf changed"),
+        ("rm one.conf; mkdir one.conf", "one.conf changed"),
+        ("ln -sf /dev/zero one.conf", "one.conf changed"),
+        ("mkdir added; echo [Service] > added/own.conf", "added/own.conf is new"),
         ("rm -r venv", "the files in {host}/venv is missing"),
         ("echo failed > state; printf failed > state", "my.service ActiveState is failed"),
         ("printf 'exit 3' >> check; sed -i s/exit.0/exit\\ 3/ check", "check now: exit code 3"),
@@ -178,14 +185,53 @@ def test_roles_differ_by_their_digests_and_are_independent(verify: Verify) -> No
     }
 
 
-def test_a_receipt_that_cannot_be_used(verify: Verify, host: Path) -> None:
+DAMAGED = "/var/lib/flambe-cluster/receipt.json is damaged"
+PARTS = ("schema", "python", "user", "boot_id", "roles")
+ROLE = ("digest", "launch", "proof", "facts")
+
+
+def damage(receipt: Path) -> Iterator[dict[str, Any] | str | bytes]:
+    """Yield receipts that are no text, no JSON or no document, and those that lack a part or have another one."""
+    yield from ("", "[]", "{}", "3", '{"schema": 4', b"\xff\xfe{}", "[" * 100_000)
+    whole = json.loads(receipt.read_text())
+    for name in PARTS:
+        yield {key: value for key, value in whole.items() if key != name}
+        yield {**whole, name: [name]}
+    for name in ROLE:
+        first = {key: value for key, value in whole["roles"]["first"].items() if key != name}
+        yield {**whole, "roles": {**whole["roles"], "first": first}}
+        yield {**whole, "roles": {**whole["roles"], "first": {**first, name: [name]}}}
+    yield {**whole, "roles": {"first": 3}}
+
+
+def test_a_damaged_receipt_is_named_and_written_again(verify: Verify, host: Path) -> None:
     receipt = host / "lib/receipt.json"
     assert stat.S_IMODE(receipt.stat().st_mode) == 0o600
-    for text in ("", "[]", "{}"):
-        receipt.write_text(text)
-        assert verify() == {"reason": "no launch has completed", "differs": {}, "roles": {}}
+    for one in [*damage(receipt)]:
+        text = json.dumps(one) if isinstance(one, dict) else one
+        receipt.write_bytes(text if isinstance(text, bytes) else text.encode())
+        assert verify() == {"reason": DAMAGED, "differs": {}, "roles": {}}, one
+        observing.write({"first": ["d1", {}]}, USER, "l2", path=str(receipt))
+        assert verify({"first": "d1"}) == {"reason": "", "differs": {}, "roles": {"first": "l2"}}
+        observing.keep([], path=str(receipt))
+        assert verify()["reason"] == "no launch has completed"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_replaced_by_the_receipt(verify: Verify, host: Path, make: Callable[[Path], None]) -> None:
+    receipt = host / "lib/receipt.json"
+    receipt.unlink()
+    make(receipt)
+    assert verify()["reason"] == DAMAGED
+    observing.write({"first": ["d1", {}]}, USER, "l2", path=str(receipt))
+    assert verify({"first": "d1"})["roles"] == {"first": "l2"}
+    assert list(receipt.parent.iterdir()) == [receipt]
+
+
+def test_a_receipt_of_another_version_is_named(verify: Verify, host: Path) -> None:
+    receipt = host / "lib/receipt.json"
     receipt.write_text(json.dumps({"schema": 2, "digest": "d1", "roles": {"first": {}}}))
-    reason = "/var/lib/flambe-cluster/receipt.json has version 2, and this flambe-ansible supports version 3"
+    reason = "/var/lib/flambe-cluster/receipt.json has version 2, and this flambe-ansible supports version 4"
     assert verify() == {"reason": reason, "differs": {}, "roles": {}}
     for _ in range(2):
         observing.keep([], path=str(receipt))

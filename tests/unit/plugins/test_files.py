@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ def test_ensure_changes_once(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o644)
     assert files.ensure(str(path), "text", 0o600)
+
+
+def test_ensure_replaces_a_file_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "f"
+    files.write(str(path), "text", 0o600)
+    before = path.stat().st_ino
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    assert files.ensure(str(path), "text", 0o600, dry=True)
+    assert path.stat().st_ino == before
+    assert files.ensure(str(path), "text", 0o600)
+    assert path.stat().st_ino != before
 
 
 def test_write_leaves_no_temporary_file(tmp_path: Path) -> None:

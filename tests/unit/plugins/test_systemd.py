@@ -59,6 +59,17 @@ def age(path: Path, seconds: float) -> float:
     return written
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_a_unit_gets_its_mode_back_without_a_restart(systemctl: Systemctl, tmp_path: Path, mode: int) -> None:
+    converge_service(tmp_path)
+    unit = tmp_path / "demo.service"
+    unit.chmod(mode)
+    systemctl.run(time.time())
+    assert converge_service(tmp_path) == [f"restore the mode and owner of {unit}"]
+    assert unit.stat().st_mode & 0o777 == 0o644
+    assert converge_service(tmp_path) == []
+
+
 def converge_service(tmp_path: Path, **changes: Any) -> list[str]:
     params = {
         "name": "demo.service",
