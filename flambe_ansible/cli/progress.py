@@ -11,10 +11,10 @@ from rich.live import Live
 
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.render.board import Board
-from flambe_ansible.cli.render.words import format_seconds
-from flambe_ansible.events import Activity, Event, Notice, Status
+from flambe_ansible.cli.render.words import MANY_HOSTS, format_seconds
+from flambe_ansible.events import Activity, Event, Notice, Status, StepEvent
 
-ACTIVITY_SECONDS = 10.0  # between two lines about what a host does
+ACTIVITY_SECONDS = 10.0  # between two lines about what a host does, and about the same step on many hosts
 
 
 class Progress:
@@ -26,6 +26,8 @@ class Progress:
         self._lock = threading.Lock()
         self._live: Live | None = None
         self._activities: dict[str, tuple[str, float]] = {}  # the last line about what a host does, and its time
+        self._ended: dict[tuple[str, Status, str], list[float]] = {}  # steps on many hosts: the seconds of each host
+        self._printed = 0.0  # when lines about them were printed
 
     def __enter__(self) -> Self:
         if self._output.is_live:
@@ -41,6 +43,8 @@ class Progress:
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.board.succeeded = exc_type is None
+        with self._lock:
+            self._say_ended()
         if self._live:
             self._live.stop()
             self._live = None
@@ -56,10 +60,33 @@ class Progress:
             return
         cell = self.board.add(event)
         if self._live is None and event.status not in (Status.RUNNING, Status.SKIPPED):
-            took, detail = format_seconds(cell.seconds or 0.0), " ".join(event.detail.split())
-            line = f"{event.host}: {event.step} {event.status} in {took}" + (f": {detail}" if detail else "")
             with self._lock:
-                self._say(line)
+                self._show_end(event, cell.seconds or 0.0)
+
+    def _show_end(self, event: StepEvent, seconds: float) -> None:
+        """Print that a step has ended; in a large cluster, once for the hosts on which it ended in the same way."""
+        key = (event.step, event.status, " ".join(event.detail.split()))
+        many = len(self.board.hosts) > MANY_HOSTS
+        if not many or event.status is Status.FAILED:
+            self._say_end(event.host, key, seconds)
+            return
+        if self._ended and not any(one[0] == event.step for one in self._ended):
+            self._say_ended()
+        self._ended.setdefault(key, []).append(seconds)
+        ended = sum(len(one) for one in self._ended.values())
+        if ended >= len(self.board.hosts) or self.board.elapsed - self._printed >= ACTIVITY_SECONDS:
+            self._say_ended()
+
+    def _say_ended(self) -> None:
+        """Print the steps that ended on many hosts since the last line."""
+        for key, seconds in self._ended.items():
+            self._say_end(f"{len(seconds)} of {len(self.board.hosts)} hosts", key, max(seconds))
+        self._ended.clear()
+        self._printed = self.board.elapsed
+
+    def _say_end(self, who: str, key: tuple[str, Status, str], seconds: float) -> None:
+        step, status, detail = key
+        self._say(f"{who}: {step} {status} in {format_seconds(seconds)}" + (f": {detail}" if detail else ""))
 
     def _show_activity(self, event: Activity) -> None:
         """Show what a host does; without a table a line is printed if it changed, and not too often."""

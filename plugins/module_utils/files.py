@@ -69,11 +69,12 @@ def ensure(path, text, mode, dry=False):
 
 
 def belongs(path):
-    """Return whether a file exists and belongs to the user that this process acts as."""
+    """Return whether a path is a file, no pipe or folder, and belongs to the user that this process acts as."""
     try:
-        return os.stat(path).st_uid == os.geteuid()
+        info = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
+    return stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid()
 
 
 def ensure_folder(path, mode, dry=False):

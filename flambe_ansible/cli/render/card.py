@@ -12,7 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.failure import describe_error
-from flambe_ansible.cli.render.words import count, format_seconds, label_host, make_grid, make_table, shorten_host
+from flambe_ansible.cli.render.words import (
+    MANY_HOSTS,
+    count,
+    format_seconds,
+    label_host,
+    list_hosts,
+    make_grid,
+    make_table,
+    shorten_host,
+)
 from flambe_ansible.hosts import Host, Location, Role
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
 from flambe_ansible.ssh.options import quote_value
@@ -87,8 +96,11 @@ def _describe(result: LaunchResult) -> str:
 
 def _render_hosts(result: LaunchResult) -> Table:
     table = make_table("host", "connect to", "private", "instance")
-    for host in result.hosts:
+    many = len(result.hosts) > MANY_HOSTS
+    for host in result.hosts[:1] if many else result.hosts:
         table.add_row(label_host(host), host.address, host.private_ip or "-", host.instance_id or "-")
+    if many:
+        table.add_row(list_hosts([label_host(host) for host in result.hosts[1:]]), "see the status")
     return table
 
 
@@ -100,7 +112,7 @@ def _render_changes(
         return [Text("No changes: all hosts were up to date.")]
     lines: list[RenderableType] = []
     if created:
-        names = ", ".join(shorten_host(host, cluster) for host in created)
+        names = list_hosts([shorten_host(host, cluster) for host in created])
         lines.append(Text.assemble(("created: ", "green"), names))
     grouped: dict[tuple[str, str], list[str]] = {}
     for host, step, detail in changes:

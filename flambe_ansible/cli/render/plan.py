@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flambe_ansible.cli.render.costs import render_price, write_price
-from flambe_ansible.cli.render.words import count, make_grid, make_table, shorten_host
+from flambe_ansible.cli.render.words import MANY_HOSTS, count, list_hosts, make_grid, make_table, shorten_host
 from flambe_ansible.hosts import Location, Role
 from flambe_ansible.launch.plan import Action, Change, Effect, Plan, PlannedHost
 
@@ -53,7 +53,7 @@ def write_question(plan: Plan) -> str:
         question = f"Create {create} and start {count(start, 'host')}" if create else f"Start {count(start, 'host')}"
     if not plan.to_replace:
         return f"{question}?"
-    names = ", ".join(shorten_host(host.name, plan.cluster) for host in plan.to_replace)
+    names = list_hosts([shorten_host(host.name, plan.cluster) for host in plan.to_replace])
     replacement = f"replace {names} and delete all data on {'it' if len(plan.to_replace) == 1 else 'them'}"
     return f"{question}, {replacement}?" if question else f"R{replacement[1:]}?"
 
@@ -102,17 +102,31 @@ def _name_image(host: PlannedHost) -> str:
 def _render_hosts(plan: Plan) -> Table:
     priced = plan.costs is not None
     table = make_table("", "host", "action", "type", *(["USD/h"] if priced else []), "current state")
-    for planned in plan.hosts:
+    for hosts in _group(plan.hosts):
+        planned, many = hosts[0], len(hosts) > 1
         host, changed = planned.host, planned.changes_in_place
-        facts = (str(host.state), host.instance_id, host.address or host.private_ip) if host else ()
+        facts = (
+            (str(host.state), *(() if many else (host.instance_id, host.address or host.private_ip))) if host else ()
+        )
         style = STYLES[Action.START if changed else planned.action]
         reused = planned.action is Action.REUSE
         action = Text("change" if changed and reused else WORDS[planned.action], style=style)
         sign = Text("~" if changed else SIGNS[planned.action], style=style)
-        name = shorten_host(planned.name, plan.cluster)
-        price = [_write_price(planned)] if priced else []
+        name = list_hosts([shorten_host(one.name, plan.cluster) for one in hosts])
+        price = [_write_price(planned) + (" each" if many else "")] if priced else []
         table.add_row(sign, name, action, planned.instance_type, *price, " ".join(filter(None, facts)))
     return table
+
+
+def _group(hosts: Sequence[PlannedHost]) -> list[list[PlannedHost]]:
+    """Group the hosts of each line of the table: one, or in a large cluster all factories with the same cells."""
+    groups: dict[tuple[object, ...], list[PlannedHost]] = {}
+    for one in hosts:
+        alone = len(hosts) <= MANY_HOSTS or one.role is Role.ORCHESTRATOR
+        state = one.host.state if one.host else ""
+        same = (one.action, one.changes_in_place, one.instance_type, _write_price(one), state)
+        groups.setdefault((one.name,) if alone else same, []).append(one)
+    return list(groups.values())
 
 
 def _write_price(planned: PlannedHost) -> str:
@@ -132,7 +146,7 @@ def _render_changes(plan: Plan) -> list[RenderableType]:
     for change, names in owners.items():
         sign, values = _describe_change(change)
         why = f"; {change.why}" if change.why else ""
-        line = Text.assemble(f"{sign} ", (change.field, "bold"), f"  {values}  ({', '.join(names)})")
+        line = Text.assemble(f"{sign} ", (change.field, "bold"), f"  {values}  ({list_hosts(names)})")
         lines.append(Padding(line, (0, 0, 0, 2)))
         lines.append(Padding(Text(f"{change.effect}{why}", style=EFFECTS[change.effect]), (0, 0, 0, 6)))
     return [*lines, Text()]

@@ -12,7 +12,7 @@ from flambe_ansible.cli.render.commands import render_active
 from flambe_ansible.cli.render.costs import render_spending
 from flambe_ansible.cli.render.idle import render_idle
 from flambe_ansible.cli.render.run import render_run
-from flambe_ansible.cli.render.words import format_time, label_host, make_table
+from flambe_ansible.cli.render.words import format_time, label_host, list_hosts, make_table
 from flambe_ansible.fleet.reservation import Holder
 from flambe_ansible.hosts import Host, HostState
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
@@ -60,7 +60,7 @@ def describe_types(hosts: Sequence[Host]) -> list[str]:
         if host.instance_type:
             place = f" in {host.zone}" if host.zone else ""
             found.setdefault(f"{host.instance_type}{place}{', spot' if host.spot else ''}", []).append(label_host(host))
-    return [f"{kind}: {', '.join(names)}" for kind, names in found.items()]
+    return [f"{kind}: {list_hosts(names)}" for kind, names in found.items()]
 
 
 def describe_gpus(status: ClusterStatus) -> list[tuple[str, bool]]:
@@ -75,7 +75,7 @@ def describe_gpus(status: ClusterStatus) -> list[tuple[str, bool]]:
             found.setdefault((str(gpus), gpus.known), []).append(label_host(host))
     lines = []
     for (text, good), names in found.items():
-        hosts = ", ".join(names)
+        hosts = list_hosts(names)
         lines.append((f"{text}: {hosts}" if good else f"{hosts}: {text}", good))
     return lines
 

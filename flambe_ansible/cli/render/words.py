@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.cells import cell_len
@@ -13,6 +14,8 @@ from rich.text import Text
 
 from flambe_ansible.hosts import Host, Role
 
+MANY_HOSTS = 16  # more hosts than that are summarized
+_MOST_NAMES = 4  # of hosts, without ranges
 # A word, and the space after it.
 _WORD = re.compile(r"\S+\s*")
 _SHELL_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+\s*""")
@@ -48,6 +51,31 @@ def shorten_host(name: str, cluster: str) -> str:
 def label_host(host: Host) -> str:
     """Name a host within its cluster: ``orchestrator``, ``factory 0``."""
     return "orchestrator" if host.role is Role.ORCHESTRATOR else f"factory {host.index}"
+
+
+def list_hosts(names: Sequence[str]) -> str:
+    """List hosts by their short names; of many, factories with successive numbers as ranges.
+
+    ``orchestrator, factory 0`` and ``orchestrator, factory 0-9, factory 12``.
+    """
+    if len(names) <= _MOST_NAMES:
+        return ", ".join(names)
+    groups: list[tuple[str, list[int]]] = []  # (the text before the number, successive numbers)
+    for name in names:
+        kind, _, number = name.rpartition(" ")
+        if not (kind and number.isdecimal()):
+            groups.append((name, []))
+        elif groups and groups[-1][0] == kind and groups[-1][1][-1:] == [int(number) - 1]:
+            groups[-1][1].append(int(number))
+        else:
+            groups.append((kind, [int(number)]))
+    return ", ".join(_write_range(*group) for group in groups)
+
+
+def _write_range(kind: str, numbers: Sequence[int]) -> str:
+    if not numbers:
+        return kind
+    return f"{kind} {numbers[0]}" if len(numbers) == 1 else f"{kind} {numbers[0]}-{numbers[-1]}"
 
 
 def count(number: int, noun: str) -> str:

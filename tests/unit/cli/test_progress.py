@@ -60,6 +60,35 @@ def test_nothing_after_the_step(show: Show) -> None:
     assert show((0, start("a")), (4, done), (5, Activity(host="a", text="late"))) == ["a: flambe ok in 4.0s"]
 
 
+def test_a_step_of_many_hosts_is_one_line_for_each_end_and_failures_have_their_own() -> None:
+    stream, hosts = io.StringIO(), [f"h{number}" for number in range(20)]
+    progress = Progress(Output(_stdout=make_console(stream)), cluster="demo", hosts=hosts)
+    progress.board.started = 0.0
+
+    def end(host: str, step: str, status: Status = Status.OK, *, at: float, detail: str = "") -> None:
+        progress.board.clock = lambda: at
+        progress(StepEvent(host=host, step=step, status=status, seconds=at, detail=detail))
+
+    with progress:
+        for number, host in enumerate(hosts):
+            end(host, "connect", at=1 + number / 10)
+        for host in hosts[:15]:
+            end(host, "keys", Status.CHANGED, at=4, detail="write the key")
+        end(hosts[15], "keys", Status.FAILED, at=5, detail="no space left")
+        end(hosts[16], "keys", at=6)
+        end(hosts[17], "keys", at=16)  # ten seconds after the last line
+        end(hosts[18], "keys", at=17)
+        end(hosts[19], "idle", at=18)  # another step
+    assert [line.partition("] ")[2] for line in stream.getvalue().splitlines()] == [
+        "20 of 20 hosts: connect ok in 2.9s",
+        "h15: keys failed in 5.0s: no space left",
+        "15 of 20 hosts: keys changed in 4.0s: write the key",
+        "2 of 20 hosts: keys ok in 16s",
+        "1 of 20 hosts: keys ok in 17s",
+        "1 of 20 hosts: idle ok in 18s",
+    ]
+
+
 def test_no_line_for_a_skipped_step(show: Show) -> None:
     skipped = StepEvent(host="a", step="python_env", status=Status.SKIPPED, seconds=0.1)
     assert show((1, skipped)) == []

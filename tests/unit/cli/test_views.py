@@ -18,7 +18,7 @@ from flambe_ansible.cli.render.failure import render_error
 from flambe_ansible.cli.render.idle import describe
 from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
 from flambe_ansible.cli.render.status import describe_holder, render_status
-from flambe_ansible.cli.render.words import format_seconds, format_time, wrap, wrap_command
+from flambe_ansible.cli.render.words import format_seconds, format_time, list_hosts, wrap, wrap_command
 from flambe_ansible.errors import (
     ClusterConfigurationError,
     PlaybookError,
@@ -78,6 +78,47 @@ def test_a_plan_with_several_actions_is_summarised() -> None:
     assert summarize(plan) == "Plan: 1 to add, 1 to start, 0 to change, 0 to replace, 1 unchanged"
     assert write_question(plan) == "Create 1 and start 1 host?"
     assert "running i-0000000000000000a 10.0.0.10" in draw(render_plan(plan), width=120)
+
+
+MANY = tuple(make_host(index) for index in range(63))
+
+
+@WIDTHS
+def test_a_plan_of_many_hosts_has_a_line_for_all_factories_that_are_equal(width: int) -> None:
+    same = make_plan(Action.REUSE, (HOSTS[0], *MANY[:9], *MANY[10:])).hosts
+    added = make_plan(Action.CREATE, MANY[9:10]).hosts
+    text = draw(render_plan(Plan(cluster="demo", provider="aws", hosts=(*same, *added))), width=width)
+    rows = [line.split() for line in text.splitlines() if "factory" in line or "orchestrator" in line]
+    assert [row[0] for row in rows] == ["orchestrator", "factory", "+"]
+    assert rows[1][1:4] == ["0-8,", "factory", "10-62"]
+    assert rows[1][-1] == "running"
+    assert rows[2][1:4] == ["factory", "9", "create"]
+
+
+@WIDTHS
+def test_a_card_of_many_hosts_has_the_orchestrator_and_ranges(width: int) -> None:
+    created = [host.name for host in MANY]
+    result = replace(make_result(), hosts=(HOSTS[0], *MANY), created=created)
+    text = draw(render_card(result, file="c.yaml", cluster="demo", changes=[(created[0], "a", "b")]), width=width)
+    assert "created: factory 0-62\n" in text
+    [row] = [line for line in text.splitlines() if line.startswith("factory")]
+    assert row.strip() == "factory 0-62  see the status"
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ([], ""),
+        (["factory 0", "factory 1", "factory 2", "factory 3"], "factory 0, factory 1, factory 2, factory 3"),
+        (
+            ["orchestrator", *(f"factory {index}" for index in (0, 1, 2, 4, 6, 7))],
+            "orchestrator, factory 0-2, factory 4, factory 6-7",
+        ),
+        (["a", "b", "c 1x", "d 10", "e 11"], "a, b, c 1x, d 10, e 11"),
+    ],
+)
+def test_many_hosts_are_listed_as_ranges(names: list[str], text: str) -> None:
+    assert list_hosts(names) == text
 
 
 @WIDTHS
