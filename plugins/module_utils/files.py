@@ -77,6 +77,27 @@ def belongs(path):
     return stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid()
 
 
+def give_back(path, uid, gid):
+    """Give a file of another user to a user, as root; return whether that was needed. Links are left alone."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        info = os.fstat(handle)
+        needed = stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_uid != uid
+        if needed:
+            os.fchown(handle, uid, gid)
+    finally:
+        os.close(handle)
+    return needed
+
+
+def printable(text):
+    """Return a text without the bytes that are no UTF-8, which Ansible refuses in results."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def ensure_folder(path, mode, dry=False):
     """Create a folder, or close one that others can write to."""
     if dry or (os.path.isdir(path) and not mode_of(path) & 0o022):

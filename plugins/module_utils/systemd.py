@@ -110,7 +110,7 @@ class Systemd:
         if changed:
             self.note(f"write {self.path}", "unit")
             headers = {"before_header": self.path, "after_header": self.path}
-            self.diff = {**headers, "before": before or "", "after": text}
+            self.diff = {**headers, "before": files.printable(before or ""), "after": text}
         elif files.mode_of(self.path) != 0o644 or not files.belongs(self.path):
             self.note(f"restore the mode and owner of {self.path}")
             if not self.dry:

@@ -76,10 +76,21 @@ from ansible_collections.flambe.cluster.plugins.module_utils import account as a
 from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files
 
 
+def read_own(account, name):
+    """Read a file in the user's home folder; "" if it is missing, or if the user must not read it.
+
+    M(flambe.cluster.cluster_keys) gives such a file back to the user.
+    """
+    try:
+        with accounts.acting_as(account):
+            return files.read(os.path.join(account.pw_dir, name)) or ""
+    except PermissionError:
+        return ""
+
+
 def read_pair(account):
     """Read the key pair of this host; two empty strings if its private key is invalid."""
-    with accounts.acting_as(account):
-        private = files.read(os.path.join(account.pw_dir, cluster_ssh.PRIVATE_KEY)) or ""
+    private = read_own(account, cluster_ssh.PRIVATE_KEY)
     public = cluster_ssh.derive_public(private) if private else ""
     return (private, public) if public else ("", "")
 
@@ -92,9 +103,8 @@ def read_host_keys():
 
 def read_known(account):
     """List the hosts whose host keys the managed block of known_hosts has, by their names in the inventory."""
-    with accounts.acting_as(account):
-        text = files.read(os.path.join(account.pw_dir, ".ssh", "known_hosts"))
-    _outside, lines = files.split_block(text, cluster_ssh.BLOCK)
+    text = read_own(account, ".ssh/known_hosts")
+    _outside, lines = files.split_block(files.printable(text), cluster_ssh.BLOCK)
     return list(dict.fromkeys(line.split()[-1] for line in lines))
 
 

@@ -168,6 +168,7 @@ def main():
     except OSError as error:
         module.fail_json(msg=f"{error.filename} cannot be written: {error.strerror}")
     changed += [] if module.params["public_key"] else [cluster_ssh.PUBLIC_KEY]
+    changed = list(dict.fromkeys(changed))
     module.exit_json(
         changed=bool(changed),
         files=changed,
@@ -188,9 +189,16 @@ def summarize(paths, *, key_written):
     return "; ".join(steps) or "nothing to do"
 
 
+def give_back(account, *, dry):
+    """Give the files of this role back to the user, if root or another user has written them; return their paths."""
+    names = (".ssh/authorized_keys", ".ssh/known_hosts", ".ssh/config", cluster_ssh.PUBLIC_KEY, cluster_ssh.PRIVATE_KEY)
+    paths = [os.path.join(account.pw_dir, name) for name in names]
+    return [path for path in paths if not dry and files.give_back(path, account.pw_uid, account.pw_gid)]
+
+
 def converge(module, account):
     """Write the files that differ; return their paths and diffs."""
-    changed, diffs, params = [], [], module.params
+    changed, diffs, params = give_back(account, dry=module.check_mode), [], module.params
     with accounts.acting_as(account):
         files.ensure_folder(os.path.join(account.pw_dir, ".ssh"), 0o700, dry=module.check_mode)
         for path, text, mode in plan(account, params):
@@ -200,7 +208,8 @@ def converge(module, account):
             wanted = mode if present is None or present & 0o022 else present
             if files.ensure(path, text, wanted, dry=module.check_mode):
                 changed.append(path)
-                diffs.append({"before_header": path, "after_header": path, "before": before, "after": text})
+                texts = {"before": files.printable(before), "after": files.printable(text)}
+                diffs.append({"before_header": path, "after_header": path, **texts})
         private = os.path.join(account.pw_dir, cluster_ssh.PRIVATE_KEY)
         if params["private_key"] and files.ensure(private, params["private_key"], 0o600, dry=module.check_mode):
             changed.append(private)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh
-from ansible_collections.flambe.cluster.plugins.modules import cluster_keys
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from ansible_collections.flambe.cluster.plugins.module_utils import cluster_ssh, files
+from ansible_collections.flambe.cluster.plugins.modules import cluster_key_info, cluster_keys
+
+KEYS = (cluster_ssh.PUBLIC_KEY, cluster_ssh.PRIVATE_KEY)
 KEY = "ssh-ed25519 AAAAnew flambe-cluster"
 A = {"name": "a", "names": ["a", "10.0.0.1", "host-a"], "host_keys": ["ssh-ed25519 AAAAa", "ssh-rsa AAAAr"]}
 B = {"name": "b", "names": ["b", "10.0.0.2"], "host_keys": ["ssh-ed25519 AAAAb"]}
@@ -38,6 +45,53 @@ def test_changes_in_one_sentence() -> None:
     assert cluster_keys.summarize(private, key_written=False) == "make the private key private"
     assert cluster_keys.summarize([*everything, *private], key_written=True).endswith("config and the private key")
     assert cluster_keys.summarize([], key_written=False) == "nothing to do"
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Any:
+    return SimpleNamespace(pw_dir=str(tmp_path), pw_uid=os.getuid(), pw_gid=os.getgid(), pw_name="ml")
+
+
+def converge(account: Any, **params: Any) -> tuple[list[str], list[dict[str, str]]]:
+    values = {"public_key": KEY, "private_key": "", "hosts": [A], "members": ["a"], "source": "", **params}
+    times = dict.fromkeys(("connect_timeout", "alive_interval", "alive_count"), 10)
+    module = SimpleNamespace(params={**values, **times}, check_mode=False)
+    changed, diffs = cluster_keys.converge(module, account)
+    return [os.path.relpath(path, account.pw_dir) for path in changed], diffs
+
+
+def test_bytes_that_are_no_utf_8_stay_in_the_users_lines_and_are_not_in_the_result(
+    account: Any, tmp_path: Path
+) -> None:
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    (tmp_path / ".ssh/known_hosts").write_bytes(b"\xff\xfe mine\n")
+    changed, diffs = converge(account)
+    assert ".ssh/known_hosts" in changed
+    assert json.dumps(diffs, ensure_ascii=False).encode()
+    assert (tmp_path / ".ssh/known_hosts").read_bytes().startswith(b"\xff\xfe mine\n")
+    assert converge(account) == ([], [])
+
+
+def test_files_that_another_user_has_written_are_given_back(
+    account: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converge(account, private_key="private")
+    given: list[int] = []
+    monkeypatch.setattr(os, "fchown", lambda _handle, uid, _gid: given.append(uid))
+    account.pw_uid += 1
+    names = [".ssh/authorized_keys", ".ssh/known_hosts", ".ssh/config", *KEYS]
+    assert cluster_keys.give_back(account, dry=True) == []
+    assert cluster_keys.give_back(account, dry=False) == [str(tmp_path / name) for name in names]
+    assert given == [account.pw_uid] * len(names)
+
+
+def test_a_key_that_the_user_must_not_read_is_no_key(account: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> str:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(files, "read", refuse)
+    assert cluster_key_info.read_pair(account) == ("", "")
+    assert cluster_key_info.read_known(account) == []
 
 
 def test_authorise_replaces_an_older_key_of_the_cluster() -> None:

@@ -50,6 +50,28 @@ def test_ensure_replaces_a_file_of_another_user(tmp_path: Path, monkeypatch: pyt
     assert path.stat().st_ino != before
 
 
+def test_a_file_of_another_user_is_given_back_and_a_link_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fchown", lambda _handle, uid, gid: given.append((uid, gid)))
+    path, user = tmp_path / "f", os.getuid()
+    path.write_text("text")
+    assert not files.give_back(str(path), user, 7)
+    assert files.give_back(str(path), user + 1, 7)
+    assert given == [(user + 1, 7)]
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "hard").hardlink_to(path)
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "hard", "pipe", "absent"):
+        assert not files.give_back(str(tmp_path / name), user + 1, 7)
+    assert len(given) == 1
+
+
+def test_a_text_of_a_result_has_no_bytes_that_are_no_utf_8() -> None:
+    assert files.printable("é\udcff") == "é\\udcff"
+
+
 def test_write_leaves_no_temporary_file(tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     with pytest.raises(IsADirectoryError):
