@@ -14,24 +14,37 @@ import stat
 import subprocess
 from pathlib import Path
 
-# Files and folders of every user, below the home folder. Setup commands that write them run again on new hosts.
+# Files and folders of every user, below the home folder, as patterns. Setup commands that write them run again on new
+# hosts.
 OF_USERS = (
+    ".*_history",  # of shells, Python and clients of databases
     ".ansible",
     ".aws",
-    ".bash_history",
+    ".azure",
+    ".bash_sessions",
+    ".boto",
     ".cache",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/rclone",
     ".docker",
     ".git-credentials",
+    ".gnupg",
+    ".histfile",
+    ".huggingface",
+    ".kube",
     ".lesshst",
+    ".local/share/fish/fish_history",
     ".local/state/flambe",
     ".netrc",
-    ".python_history",
+    ".pypirc",
     ".ray",
+    ".s3cfg",
     ".ssh",
     ".sudo_as_admin_successful",
     ".viminfo",
     ".wget-hsts",
-    ".zsh_history",
+    ".zhistory",
     "ray_bootstrap_key.pem",
     "ray_bootstrap_key.pub",
     "secret.ini",
@@ -73,8 +86,9 @@ def clean(root: str = "/") -> None:
         for found in glob.glob(str(top / pattern)):  # noqa: PTH207 - the pattern has several parts
             _remove(Path(found))
     for home in _list_homes(top):
-        for name in OF_USERS:
-            _remove(home / name)
+        for pattern in OF_USERS:
+            for found in glob.glob(f"{glob.escape(str(home))}/{pattern}"):  # noqa: PTH207 - see above
+                _remove(Path(found))
     for name in TEMPORARY:
         for path in (top / name).glob("*"):
             if not path.name.startswith("systemd-private-"):
@@ -94,13 +108,10 @@ def stop_logging() -> None:
 
 
 def _list_homes(top: Path) -> list[Path]:
-    """List the home folders of root and of all users who are persons."""
-    homes = []
-    for line in (top / "etc/passwd").read_text(encoding="utf-8", errors="replace").splitlines():
-        fields = line.split(":")
-        if len(fields) == 7 and (fields[2] == "0" or int(fields[2]) >= 1000) and fields[5] not in ("", "/"):
-            homes.append(top / fields[5].lstrip("/"))
-    return homes
+    """List the home folders of all users, those of services too, and of users who are not in /etc/passwd."""
+    lines = (top / "etc/passwd").read_text(encoding="utf-8", errors="replace").splitlines()
+    named = [top / fields[5].lstrip("/") for line in lines if len(fields := line.split(":")) == 7 and fields[5]]
+    return list(dict.fromkeys([*named, *(top / "home").glob("*")]))
 
 
 def _remove(path: Path) -> None:

@@ -10,6 +10,9 @@ from flambe_ansible.fleet import cleaning
 
 PASSWD = """root:x:0:0:root:/root:/bin/bash
 daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
+deploy:x:998:998::/srv/deploy:/bin/sh
+odd:x:nobody
+noone:x:65534:65534:::
 ubuntu:x:1000:1000::/home/ubuntu:/bin/bash
 """
 KEPT = {
@@ -20,7 +23,6 @@ KEPT = {
     "home/ubuntu/data/train.csv": "1,2\n",
     "opt/flambe/venv/bin/python": "a program\n",
     "usr/local/lib/flambe-uv": "uv\n",
-    "usr/sbin/.ssh/config": "of no person\n",
     "var/lib/flambe-cluster/receipt.json": "{}",
 }
 REMOVED = (
@@ -37,9 +39,15 @@ REMOVED = (
     "home/ubuntu/.ray/auth_token",
     "home/ubuntu/.ssh/authorized_keys",
     "home/ubuntu/.ssh/known_hosts",
+    "home/ubuntu/.config/gh/hosts.yml",
+    "home/ubuntu/.kube/config",
+    "home/ubuntu/.local/share/fish/fish_history",
+    "home/ubuntu/.psql_history",
+    "home/of ldap[1]/.ssh/authorized_keys",
     "home/ubuntu/ray_bootstrap_key.pem",
     "home/ubuntu/secrets.ini",
     "root/.ssh/authorized_keys",
+    "srv/deploy/.ssh/authorized_keys",
     "tmp/ansible-tmp/module.py",
     "var/lib/cloud/instance/user-data.txt",
     "var/lib/systemd/random-seed",
