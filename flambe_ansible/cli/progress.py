@@ -63,11 +63,14 @@ class Progress:
             with self._lock:
                 self._show_end(event, cell.seconds or 0.0)
 
+    @property
+    def _is_large(self) -> bool:
+        return len(self.board.hosts) > MANY_HOSTS
+
     def _show_end(self, event: StepEvent, seconds: float) -> None:
         """Print that a step has ended; in a large cluster, once for the hosts on which it ended in the same way."""
         key = (event.step, event.status, " ".join(event.detail.split()))
-        many = len(self.board.hosts) > MANY_HOSTS
-        if not many or event.status is Status.FAILED:
+        if not self._is_large or event.status is Status.FAILED:
             self._say_end(event.host, key, seconds)
             return
         if self._ended and not any(one[0] == event.step for one in self._ended):
@@ -89,15 +92,19 @@ class Progress:
         self._say(f"{who}: {step} {status} in {format_seconds(seconds)}" + (f": {detail}" if detail else ""))
 
     def _show_activity(self, event: Activity) -> None:
-        """Show what a host does; without a table a line is printed if it changed, and not too often."""
+        """Show what a host does; without a table a line is printed if it changed, and not too often.
+
+        In a large cluster, that of one host stands for all.
+        """
         step, now = self.board.add_activity(event), self.board.elapsed
         if self._live or not step or not event.text:
             return
         line = f"{event.host}: {step}: {event.text}"
+        whose = "" if self._is_large else event.host
         with self._lock:
-            before, printed = self._activities.get(event.host, ("", -ACTIVITY_SECONDS))
+            before, printed = self._activities.get(whose, ("", -ACTIVITY_SECONDS))
             if line != before and now - printed >= ACTIVITY_SECONDS:
-                self._activities[event.host] = line, now
+                self._activities[whose] = line, now
                 self._say(line)
 
     def _say(self, line: str) -> None:

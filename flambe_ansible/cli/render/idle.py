@@ -6,19 +6,29 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from flambe_ansible.cli.render.words import format_time, label_host, make_grid
+from flambe_ansible.cli.render.words import MANY_HOSTS, count, format_time, label_host, list_hosts, make_grid
 from flambe_ansible.fleet.idle import IdleState
 from flambe_ansible.hosts import Host, Role
 
+_WIDTH = 24  # of the hosts, in columns
+
 
 def render_idle(hosts: Sequence[Host], states: Mapping[str, IdleState]) -> Table:
-    """Draw a line per host: since when it is idle, what keeps it busy, and when it ends."""
-    grid = make_grid()
+    """Draw a line per host: since when it is idle, what keeps it busy, and when it ends.
+
+    In a large cluster, hosts with the same line share it.
+    """
+    lines: dict[tuple[str, str], list[str]] = {}
     orchestrator = next((states.get(host.name) for host in hosts if host.role is Role.ORCHESTRATOR), None)
     for host in hosts:
         if host.name in states:
             stays = host.role is Role.FACTORY and orchestrator is not None and orchestrator.keeps_factories
-            grid.add_row(label_host(host), describe(states[host.name], stays=stays))
+            text = describe(states[host.name], stays=stays)
+            lines.setdefault((text, host.name if len(hosts) <= MANY_HOSTS else ""), []).append(label_host(host))
+    grid = make_grid()
+    for (text, _), names in lines.items():
+        listed = list_hosts(names)
+        grid.add_row(listed if len(listed) <= _WIDTH else count(len(names), "host"), text)
     return grid
 
 

@@ -89,6 +89,22 @@ def test_a_step_of_many_hosts_is_one_line_for_each_end_and_failures_have_their_o
     ]
 
 
+def test_one_host_stands_for_what_many_do() -> None:
+    stream, hosts = io.StringIO(), [f"h{number}" for number in range(20)]
+    progress = Progress(Output(_stdout=make_console(stream)), cluster="demo", hosts=hosts)
+    progress.board.started = 0.0
+    for second in range(30):
+        progress.board.clock = lambda second=second: second  # type: ignore[misc]
+        for host in hosts:
+            progress(StepEvent(host=host, step="flambe", status=Status.RUNNING))
+            progress(Activity(host=host, text=f"{second} MB"))
+    assert [line.partition("] ")[2] for line in stream.getvalue().splitlines()] == [
+        "h0: flambe: 0 MB",
+        "h0: flambe: 10 MB",
+        "h0: flambe: 20 MB",
+    ]
+
+
 def test_no_line_for_a_skipped_step(show: Show) -> None:
     skipped = StepEvent(host="a", step="python_env", status=Status.SKIPPED, seconds=0.1)
     assert show((1, skipped)) == []

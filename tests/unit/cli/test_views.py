@@ -15,7 +15,7 @@ from rich.text import Text
 
 from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
 from flambe_ansible.cli.render.failure import render_error
-from flambe_ansible.cli.render.idle import describe
+from flambe_ansible.cli.render.idle import describe, render_idle
 from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
 from flambe_ansible.cli.render.status import describe_holder, render_status
 from flambe_ansible.cli.render.words import format_seconds, format_time, list_hosts, wrap, wrap_command
@@ -78,6 +78,16 @@ def test_a_plan_with_several_actions_is_summarised() -> None:
     assert summarize(plan) == "Plan: 1 to add, 1 to start, 0 to change, 0 to replace, 1 unchanged"
     assert write_question(plan) == "Create 1 and start 1 host?"
     assert "running i-0000000000000000a 10.0.0.10" in draw(render_plan(plan), width=120)
+
+
+@WIDTHS
+def test_a_status_of_many_hosts_has_a_line_for_each_end(width: int) -> None:
+    checked = {"checked": at(12), "age": 10.0, "interval": 60.0, "timeout": 3600.0}
+    states = {host.name: IdleState(**checked, idle_since=at(12), ends=at(13)) for host in (HOSTS[0], *MANY)}
+    states |= {host.name: IdleState(**checked, idle_since=at(12), ends=at(14)) for host in MANY[1::2]}
+    states["demo_orchestrator"] = IdleState(**checked, idle_since=at(12))
+    lines = draw(render_idle((HOSTS[0], *MANY), states), width=width).splitlines()
+    assert [line.split("idle")[0].split() for line in lines] == [["orchestrator"], ["32", "hosts"], ["31", "hosts"]]
 
 
 MANY = tuple(make_host(index) for index in range(63))
