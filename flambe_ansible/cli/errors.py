@@ -25,6 +25,8 @@ from flambe_ansible.paths import state_root
 UNEXPECTED = 1
 USAGE = 2
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_FILES = (errno.EMFILE, errno.ENFILE)
+_NO_THREAD = "can't start new thread"
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
@@ -51,6 +53,10 @@ class ExistingFileError(FlambeAnsibleError):
 
 class LocalFileError(FlambeAnsibleError):
     """A file of this machine that cannot be written."""
+
+
+class LocalLimitError(FlambeAnsibleError):
+    """A limit of this machine: open files, processes or threads."""
 
 
 def handle(output: Output, error: BaseException) -> int:
@@ -104,7 +110,28 @@ def _print_lines(output: Output, lines: Iterable[Text]) -> None:
 def _translate(error: BaseException) -> BaseException:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return CancelledError("cancelled")
-    return _explain_file(error) or error if isinstance(error, OSError) else error
+    found = _explain_limit(error) or (_explain_file(error) if isinstance(error, OSError) else None)
+    return found or error
+
+
+def _explain_limit(error: BaseException) -> LocalLimitError | None:
+    """Make an error of a limit of this machine; None for others."""
+    number = error.errno if isinstance(error, OSError) else 0
+    if number in _NO_FILES:
+        return LocalLimitError("too many open files on this machine", hint="raise the limit: ulimit -n 4096")
+    refused = isinstance(error, RuntimeError) and str(error) == _NO_THREAD
+    if refused or (number == errno.EAGAIN and _starts_process(error)):
+        return LocalLimitError(
+            "this machine does not let this user start more processes and threads",
+            hint="end other programs, or raise the limit: ulimit -u 4096",
+        )
+    return None
+
+
+def _starts_process(error: BaseException) -> bool:
+    """Return whether an error comes from the start of a process."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].name in ("_execute_child", "_fork_exec")
 
 
 def _explain_file(error: OSError) -> LocalFileError | None:

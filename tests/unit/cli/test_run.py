@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -118,6 +119,40 @@ def test_a_current_folder_that_was_removed(run: Run, monkeypatch: pytest.MonkeyP
     raise_at_load(monkeypatch, FileNotFoundError(errno.ENOENT, "No such file or directory"))
     done = run("status", "c.yaml")
     assert (done.code, done.stderr.splitlines()[0]) == (1, "error: the current folder was removed")
+
+
+def exhaust_threads() -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def exhaust_processes() -> None:
+    """Fail as the start of a process does."""
+
+    def _execute_child() -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    _execute_child()
+
+
+def exhaust_files() -> None:
+    raise OSError(errno.EMFILE, "Too many open files", "/etc/hosts")
+
+
+@pytest.mark.parametrize(
+    ("work", "message", "limit"),
+    [
+        (exhaust_threads, "does not let this user start more processes and threads", "ulimit -u"),
+        (exhaust_processes, "does not let this user start more processes and threads", "ulimit -u"),
+        (exhaust_files, "too many open files on this machine", "ulimit -n"),
+    ],
+)
+def test_a_limit_of_this_machine_is_explained(
+    run: Run, monkeypatch: pytest.MonkeyPatch, work: Callable[[], None], message: str, limit: str
+) -> None:
+    monkeypatch.setattr("flambe_ansible.cluster.loading.load_cluster", lambda *_args, **_options: work())
+    done = run("status", "c.yaml")
+    assert (done.code, message in done.stderr, limit in done.stderr) == (1, True, True), done.stderr
+    assert "unexpected" not in done.stderr
 
 
 def test_other_errors_of_files_are_unexpected(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
