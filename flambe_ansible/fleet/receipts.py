@@ -286,7 +286,13 @@ def with_content(value: Any) -> Any:
     return value
 
 
-@functools.cache
 def _digest_file(path: Path) -> str:
+    """Return the digest of a file; it is read again only if it has changed."""
+    info = path.stat()
+    return _digest_content(path, info.st_ino, info.st_size, info.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_content(path: Path, *_version: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -54,6 +54,15 @@ def test_the_digest_of_a_role_depends_on_what_it_reads(tmp_path: Path) -> None:
     assert compare(base, replace(base, fleet=replace(base.fleet, username="other"))) == set(list_roles())
 
 
+def test_a_file_that_changes_between_two_launches_of_a_process_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.ini"
+    path.write_text("[A]\n")
+    before, _ = make({"cluster_secrets_src": str(path)})
+    read_digests(before)
+    path.write_text("[B]\n")
+    assert compare(before, make({"cluster_secrets_src": str(path)})[0]) == {"cluster_secrets"}
+
+
 OF_MEMBERS = {"cluster_keys", "ray_node"}
 OF_HEAD = {"idle_shutdown", "cluster_secrets", "tensorboard"}
 
