@@ -12,7 +12,7 @@ from flambe_ansible.cli.interrupts import interruptible
 from flambe_ansible.cli.output import Output
 from flambe_ansible.cli.progress import Progress
 from flambe_ansible.cli.render.plan import render_plan, write_question
-from flambe_ansible.cli.render.words import count, shorten_host
+from flambe_ansible.cli.render.words import count, list_hosts, shorten_host
 from flambe_ansible.errors import CancelledError, ClusterConfigurationError, HostConnectionError
 from flambe_ansible.events import Notice
 
@@ -103,7 +103,7 @@ def report_failed(output: Output, result: LaunchResult, *, cluster: Cluster) -> 
     output.next_command = ""  # the choices follow the last error
     for error in found:
         errors.show(output, error)
-    names = ", ".join(shorten_host(one.host.name, cluster.name) for one in result.failed)
+    names = list_hosts([shorten_host(one.host.name, cluster.name) for one in result.failed])
     verb = "is" if len(result.failed) == 1 else "are"
     message = f"{names} {verb} not ready; the other {count(len(result.hosts), 'host')} are ready"
     output.show_notice(Notice(message=message, warning=True))

@@ -10,7 +10,7 @@ import rich_click as click
 from flambe_ansible.cli import options
 from flambe_ansible.cli.completing import complete_factory
 from flambe_ansible.cli.output import Output
-from flambe_ansible.cli.render.words import label_host
+from flambe_ansible.cli.render.words import label_host, list_hosts
 from flambe_ansible.events import Notice
 from flambe_ansible.hosts import LIVE_STATES, Host, Role
 
@@ -110,7 +110,7 @@ def _pick(factories: Sequence[Host], words: Sequence[str], *, cluster: str) -> H
     for one in factories:
         if given in (one.name, label_host(one), str(one.index)):
             return one
-    known = ", ".join(map(label_host, factories)) or "none"
+    known = list_hosts([*map(label_host, factories)]) or "none"
     raise ClusterNotFoundError(f"cluster {cluster} has no host {given!r}; its factories: {known}")
 
 
@@ -120,7 +120,7 @@ def _remove(
     """Ask, remove factories, and print the result."""
     from flambe_ansible.cli.launching import attempt, finish, report_failed, require_yes
 
-    names = ", ".join(map(label_host, doomed))
+    names = list_hosts([*map(label_host, doomed)])
     if not yes:
         it = "it" if len(doomed) == 1 else "them"
         require_yes(output, f"Remove {names} of {cluster.name} and delete all data on {it}?", "nothing was removed")

@@ -12,7 +12,7 @@ import rich_click as click
 
 from flambe_ansible.cli import options
 from flambe_ansible.cli.completing import complete_host
-from flambe_ansible.cli.render.words import label_host
+from flambe_ansible.cli.render.words import label_host, list_hosts
 from flambe_ansible.errors import ClusterNotFoundError
 from flambe_ansible.hosts import Host, HostState, Role
 
@@ -65,7 +65,7 @@ def pick_host(hosts: Sequence[Host], wanted: tuple[Role, int], *, cluster: str) 
             return host
     role, index = wanted
     name = "orchestrator" if role is Role.ORCHESTRATOR else f"factory {index}"
-    others = ", ".join(label_host(host) for host in running) or "none"
+    others = list_hosts([label_host(host) for host in running]) or "none"
     raise ClusterNotFoundError(f"{name} of cluster {cluster} is not running; running hosts: {others}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
+from flambe_ansible.cli.render.words import list_hosts
 from flambe_ansible.errors import (
     ClusterConfigurationError,
     FlambeAnsibleError,
@@ -84,9 +85,9 @@ def _group(failures: Iterable[TaskFailure]) -> dict[TaskFailure, list[str]]:
 
 def _render_failure(failure: TaskFailure, hosts: Sequence[str], *, most: int) -> list[Text]:
     place = f"{failure.role}: {failure.task}" if failure.role else failure.task
-    title = Text.assemble((", ".join(hosts), "bold"), f": failed in {place}")
-    if failure.unreachable:
-        title = Text.assemble((", ".join(hosts), "bold"), f": unreachable in {place}")
+    title = Text.assemble(
+        (list_hosts(hosts), "bold"), f": {'unreachable' if failure.unreachable else 'failed'} in {place}"
+    )
     # Modules repeat the command and its output in their message, for ansible-playbook.
     message = failure.message.strip().removesuffix(failure.output.strip()).strip()
     ended = "" if failure.returncode is None else f"exit code {failure.returncode}"

@@ -16,6 +16,7 @@ from flambe_ansible.hosts import Host, Role
 
 MANY_HOSTS = 16  # more hosts than that are summarized
 _MOST_NAMES = 4  # of hosts, without ranges
+_NUMBERED = re.compile(r"(.*[^0-9.])(0|[1-9][0-9]*)")  # a name with a number at its end, no address
 # A word, and the space after it.
 _WORD = re.compile(r"\S+\s*")
 _SHELL_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+\s*""")
@@ -60,22 +61,21 @@ def list_hosts(names: Sequence[str]) -> str:
     """
     if len(names) <= _MOST_NAMES:
         return ", ".join(names)
-    groups: list[tuple[str, list[int]]] = []  # (the text before the number, successive numbers)
+    groups: list[tuple[str, list[int]]] = []  # the text before the number, and successive numbers
     for name in names:
-        kind, _, number = name.rpartition(" ")
-        if not (kind and number.isdecimal()):
-            groups.append((name, []))
-        elif groups and groups[-1][0] == kind and groups[-1][1][-1:] == [int(number) - 1]:
+        found = _NUMBERED.fullmatch(name)
+        kind, number = found.groups() if found else (name, "")
+        if groups and number and groups[-1][0] == kind and groups[-1][1][-1:] == [int(number) - 1]:
             groups[-1][1].append(int(number))
         else:
-            groups.append((kind, [int(number)]))
+            groups.append((kind, [int(number)] if number else []))
     return ", ".join(_write_range(*group) for group in groups)
 
 
 def _write_range(kind: str, numbers: Sequence[int]) -> str:
     if not numbers:
         return kind
-    return f"{kind} {numbers[0]}" if len(numbers) == 1 else f"{kind} {numbers[0]}-{numbers[-1]}"
+    return f"{kind}{numbers[0]}" if len(numbers) == 1 else f"{kind}{numbers[0]}-{numbers[-1]}"
 
 
 def count(number: int, noun: str) -> str:

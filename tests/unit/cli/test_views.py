@@ -125,6 +125,8 @@ def test_a_card_of_many_hosts_has_the_orchestrator_and_ranges(width: int) -> Non
             "orchestrator, factory 0-2, factory 4, factory 6-7",
         ),
         (["a", "b", "c 1x", "d 10", "e 11"], "a, b, c 1x, d 10, e 11"),
+        ([f"rack_factory_{index}" for index in range(8, 13)], "rack_factory_8-12"),
+        (["n01", "n02", "10.0.0.1", "10.0.0.2", "n3"], "n01, n02, 10.0.0.1, 10.0.0.2, n3"),
     ],
 )
 def test_many_hosts_are_listed_as_ranges(names: list[str], text: str) -> None:
