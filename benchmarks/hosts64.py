@@ -5,8 +5,8 @@
 The clusters have `runtime: none`: keys, the idle shutdown, and nothing installed, so that memory suffices. For each
 number of hosts it measures the first launch, warm launches, a launch after one host was damaged, `status`, `exec`, and
 `down`, and checks their outcomes. The hosts share this machine's processors, so that elapsed times grow with the number
-of hosts there, too; the processor time is that of the command and its processes (ssh, Ansible) on this side alone. It
-starts its own lab, and removes it.
+of hosts there, too; the floor, a parallel cold `ssh HOST python3 -c 1`, shows by how much. The processor time is that
+of the command and its processes (ssh, Ansible) on this side alone. It starts its own lab, and removes it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ray_up import Hosts
 from timing import Cluster, lab, load, print_table, report
 
-STEPS = ("first launch", "warm launch", "launch, one host damaged", "status", "exec -- true", "down")
+FLOOR = "floor: ssh HOST python3 -c 1"
+STEPS = ("first launch", FLOOR, "warm launch", "launch, one host damaged", "status", "exec -- true", "down")
 DAMAGE = "rm ~/.ssh/config ~/ray_bootstrap_key.pem"
 
 
@@ -34,12 +36,13 @@ def main() -> None:
         for hosts in options.hosts:
             found[hosts] = measure(Path(folder), name, hosts, rounds=options.rounds)
     few, many = min(found), max(found)
-    head = ["", *(f"{hosts} hosts" for hosts in found), f"{many} / {few}", "its processor time here"]
+    head = ["", f"{few} hosts", f"{many} hosts", f"{many} / {few}", f"processor time here, {many} hosts"]
     rows = []
     for step in STEPS:
-        took, used = zip(*(found[hosts][step] for hosts in found), strict=True)
-        elapsed, spent = found[many][step][0] / found[few][step][0], found[many][step][1] / found[few][step][1]
-        rows.append([step, *(f"{one:.1f} s" for one in took), f"{elapsed:.1f}", f"{used[-1]:.1f} s, {spent:.1f} x"])
+        took, used = zip(*(found[hosts][step] for hosts in (few, many)), strict=True)
+        elapsed, spent = took[-1] / took[0], used[-1] / (used[0] or 1.0)
+        processor = f"{used[-1]:.1f} s, {spent:.1f} x" if used[-1] else ""
+        rows.append([step, *(f"{one:.1f} s" for one in took), f"{elapsed:.1f}", processor])
     print_table(head, rows)
 
 
@@ -56,6 +59,8 @@ def measure(folder: Path, lab_name: str, hosts: int, *, rounds: int) -> dict[str
 
     try:
         take("first launch", "launch", "--yes")
+        plain = Hosts(cluster, f"/var/lib/flambe-ansible/labs/{lab_name}/key.pem")
+        found[FLOOR] = statistics.median(plain.run_all("python3 -c 1") for _ in range(rounds)), 0.0
         take("warm launch", "launch", "--yes", rounds=rounds)
         check(cluster.document("launch", "--yes"), hosts, changed=[])
         last = f"{hosts - 2}"

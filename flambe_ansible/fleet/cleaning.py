@@ -83,12 +83,10 @@ def clean(root: str = "/") -> None:
     """Remove everything of this list from the disk whose root folder this is."""
     top = Path(root)
     for pattern in (*OF_CLUSTER, *OF_HOST):
-        for found in glob.glob(str(top / pattern)):  # noqa: PTH207 - the pattern has several parts
-            _remove(Path(found))
+        _remove_matching(top, pattern)
     for home in _list_homes(top):
         for pattern in OF_USERS:
-            for found in glob.glob(f"{glob.escape(str(home))}/{pattern}"):  # noqa: PTH207 - see above
-                _remove(Path(found))
+            _remove_matching(home, pattern)
     for name in TEMPORARY:
         for path in (top / name).glob("*"):
             if not path.name.startswith("systemd-private-"):
@@ -112,6 +110,11 @@ def _list_homes(top: Path) -> list[Path]:
     lines = (top / "etc/passwd").read_text(encoding="utf-8", errors="replace").splitlines()
     named = [top / fields[5].lstrip("/") for line in lines if len(fields := line.split(":")) == 7 and fields[5]]
     return list(dict.fromkeys([*named, *(top / "home").glob("*")]))
+
+
+def _remove_matching(folder: Path, pattern: str) -> None:
+    for found in glob.glob(f"{glob.escape(str(folder))}/{pattern}"):  # noqa: PTH207 - the pattern has several parts
+        _remove(Path(found))
 
 
 def _remove(path: Path) -> None:
