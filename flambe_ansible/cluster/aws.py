@@ -111,14 +111,7 @@ class AWSCluster(Cluster):
         factories_spot: bool | Mapping[str, float] = False,
         **options: Unpack[ClusterOptions],
     ) -> None:
-        super().__init__(
-            name,
-            factories_num,
-            key or "",
-            username,
-            setup_cmds,
-            **options,
-        )
+        super().__init__(name, factories_num, key or "", username, setup_cmds, **options)
         self.factories_type = factories_type
         self.orchestrator_type = orchestrator_type
         self.key_name = key_name

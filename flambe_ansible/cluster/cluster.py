@@ -317,15 +317,8 @@ class Cluster(Runnable):
         A host that is a factory already is returned unchanged.
         """
         index = max((one.data.index for one in self.factories), default=-1) + 1
-        host = make_host(
-            factory_name(self.name, index),
-            Role.FACTORY,
-            index=index,
-            ip=ip,
-            private_ip=private_ip,
-            port=port,
-            use_public=use_public and self.use_public,
-        )
+        outside, name = use_public and self.use_public, factory_name(self.name, index)
+        host = make_host(name, Role.FACTORY, index=index, ip=ip, private_ip=private_ip, port=port, use_public=outside)
         known = next((one for one in self.factories if one.data.alias == host.alias), None)
         if known is None:
             known = self._fleets.make_factory(host)
@@ -1017,15 +1010,12 @@ class Cluster(Runnable):
         """
         self.check_file_jobs(experiment=runnable.file.is_experiment)
         try:
-            running = find_heads(self.find_running())
-            if not running:
-                return False  # the launch creates or starts it
-            self.attach(running)
+            self.attach_orchestrator()
             job = self.file_jobs.get()
         except HostKeyError:
             raise
         except (ClusterNotFoundError, HostConnectionError):
-            return False  # the launch waits for it; it is asked again then
+            return False  # the launch creates, starts or waits for it; it is asked again then
         return submission.check_free(self.name, job, self.file_jobs, runnable, force=force)
 
     def submit(self, runnable: Submittable, *, force: bool = False, **kwargs: Any) -> Submission:

@@ -58,15 +58,7 @@ class SSHCluster(Cluster):
         factories_timeout: int = -1,
         **options: Unpack[ClusterOptions],
     ) -> None:
-        super().__init__(
-            name,
-            len(factories_ips),
-            key,
-            username,
-            setup_cmds,
-            proxy_jump=proxy_jump,
-            **options,
-        )
+        super().__init__(name, len(factories_ips), key, username, setup_cmds, proxy_jump=proxy_jump, **options)
         self.orchestrator_ip = orchestrator_ip
         self.factories_ips = factories_ips
         self.port = port
