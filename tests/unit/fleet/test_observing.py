@@ -136,7 +136,7 @@ def test_the_commands_of_all_roles_run_at_once(host: Path, monkeypatch: pytest.M
 
 def test_the_units_of_all_roles_take_one_call_of_systemctl(host: Path, capsys: Capture) -> None:
     text = SYSTEMCTL.replace("#!/bin/sh\n", f'#!/bin/sh\necho "$@" >> {host}/calls\n')
-    (host / "bin/systemctl").write_text(text.format(state=host / "state"))
+    (host / "bin/systemctl").write_text(text.format(state=host / "state", drop_ins=host / "added"))
     path = str(host / "lib/receipt.json")
     roles = {"first": ["d1", {"units": ["my.service"]}], "second": ["d2", {"units": ["my.service", "no.service"]}]}
     observing.write(roles, USER, "l1", path=path)

@@ -84,7 +84,8 @@ def find_calls() -> set[str]:
             if client in CLIENTS:
                 service = CLIENTS[client]
                 operations = {xform_name(one): one for one in session.get_service_model(service).operation_names}
-                found.add(f"{PREFIXES.get(service, service)}:{operations[name]}")
+                if name in operations:  # quotas is a module, too
+                    found.add(f"{PREFIXES.get(service, service)}:{operations[name]}")
     return found
 
 
