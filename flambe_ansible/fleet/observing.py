@@ -134,9 +134,12 @@ def observe(proof: Mapping[str, Any], user: str) -> dict[str, str]:
 def _read(path: str) -> dict[str, Any]:
     """Read a receipt; {} if there is none, and one without a version if it cannot be read."""
     unreadable = {"schema": None}
-    if not Path(path).is_file():  # the program would wait for a pipe
-        return unreadable if os.path.lexists(path) else {}
+    if not os.path.lexists(path):
+        return {}
     try:
+        info = Path(path).stat()
+        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o022:
+            return unreadable  # the program would wait for a pipe, and run what other users have written
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return unreadable
@@ -158,9 +161,9 @@ def _store(receipt: Mapping[str, Any], path: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(receipt, file)
         Path(draft).replace(target)
-    except OSError:
+    except OSError as error:
         Path(draft).unlink()
-        raise
+        sys.exit(f"{path} cannot be written: {error.strerror}")
 
 
 def _remove(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import hashlib
 import json
@@ -226,6 +227,29 @@ def test_what_is_no_file_is_replaced_by_the_receipt(verify: Verify, host: Path, 
     observing.write({"first": ["d1", {}]}, USER, "l2", path=str(receipt))
     assert verify({"first": "d1"})["roles"] == {"first": "l2"}
     assert list(receipt.parent.iterdir()) == [receipt]
+
+
+def test_a_receipt_that_cannot_be_written_is_named(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(json, "dump", fail)
+    with pytest.raises(SystemExit, match=r"receipt\.json cannot be written: No space left on device"):
+        observing.write({"first": ["d1", {}]}, USER, "l2", path=str(host / "lib/receipt.json"))
+    assert list((host / "lib").iterdir()) == []
+
+
+def test_a_receipt_that_others_can_write_is_not_used(
+    verify: Verify, host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = host / "lib/receipt.json"
+    receipt.chmod(0o660)
+    assert verify()["reason"] == DAMAGED
+    receipt.chmod(0o600)
+    assert verify()["reason"] == ""
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    assert verify()["reason"] == DAMAGED
 
 
 def test_a_receipt_of_another_version_is_named(verify: Verify, host: Path) -> None:
