@@ -259,8 +259,10 @@ class _Examiner:
         ends_with_host = one.kind in (Kind.VOLUME, Kind.SPOT_REQUEST)
         if one.own and (one.instance in self._instances if ends_with_host else True):
             return down
-        if one.kind is Kind.IMAGE and one.recipe:
-            return shlex.join(["flambe-ans", "bake", "--remove", one.id, *_name_place(self._place)])
+        # An image is removed with its snapshots. EC2 refuses to delete the snapshot of an existing image.
+        images = [image.id for image in self._baked if image is one or one.id in image.snapshots]
+        if images:
+            return shlex.join(["flambe-ans", "bake", "--remove", images[0], *_name_place(self._place)])
         endpoint = f" --endpoint-url {self._place.endpoint}" if self._place.lab else ""
         return f"aws ec2 {commands[one.kind]} --region {self._place.region}{endpoint}"
 

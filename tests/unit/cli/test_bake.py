@@ -130,7 +130,9 @@ def test_an_audit_names_replaced_old_and_incomplete_images(lab: ServedLab, run: 
         failed.id: "the image is failed",
         removed.ebs_snapshot.id: "its image does not exist",
     }
-    assert found[old.id]["remedy"] == f"flambe-ans bake --remove {old.id} --region us-east-1"
+    remedy = f"flambe-ans bake --remove {old.id} --region us-east-1"
+    assert found[old.id]["remedy"] == found[old.ebs_snapshot.id]["remedy"] == remedy
+    assert found[removed.ebs_snapshot.id]["remedy"].startswith("aws ec2 delete-snapshot")
 
 
 @pytest.mark.parametrize(
