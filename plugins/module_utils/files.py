@@ -93,6 +93,13 @@ def give_back(path, uid, gid):
     return needed
 
 
+def give_back_folders(path, uid, gid):
+    """Give a folder and all folders below it to a user, as root; files can then be replaced. Links are not followed."""
+    for folder, _names, _files in os.walk(path):
+        if os.lstat(folder).st_uid != uid:
+            os.chown(folder, uid, gid, follow_symlinks=False)
+
+
 def printable(text):
     """Return a text without the bytes that are no UTF-8, which Ansible refuses in results."""
     return text.encode("utf-8", "backslashreplace").decode()

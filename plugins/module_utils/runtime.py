@@ -226,6 +226,8 @@ class Runtime:
         """Install the environment, or change it."""
         shutil.rmtree(os.path.join(self.root, "tmp"), ignore_errors=True)  # of an installation that was interrupted
         self.installer.make_folders()
+        # After a ``sudo pip install`` of somebody, the user could not replace the packages.
+        files.give_back_folders(self.venv, self.account.pw_uid, self.account.pw_gid)
         uv = self.installer.prepare_uv()
         before = files.read(self.marker)
         python = venv.read_marker(self.venv).get("python", "")

@@ -68,6 +68,22 @@ def test_a_file_of_another_user_is_given_back_and_a_link_is_not(
     assert len(given) == 1
 
 
+def test_folders_of_another_user_are_given_back_and_links_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(os, "chown", lambda path, _uid, _gid, *, follow_symlinks: given.append(path))
+    for name in ("venv/lib/six.dist-info", "elsewhere/below"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "venv/lib/file").touch()
+    (tmp_path / "venv/lib/link").symlink_to(tmp_path / "elsewhere")
+    files.give_back_folders(str(tmp_path / "absent"), 0, 0)
+    files.give_back_folders(str(tmp_path / "venv"), os.getuid(), os.getgid())
+    assert given == []
+    files.give_back_folders(str(tmp_path / "venv"), os.getuid() + 1, os.getgid())
+    assert given == [str(tmp_path / name) for name in ("venv", "venv/lib", "venv/lib/six.dist-info")]
+
+
 def test_a_text_of_a_result_has_no_bytes_that_are_no_utf_8() -> None:
     assert files.printable("é\udcff") == "é\\udcff"
 

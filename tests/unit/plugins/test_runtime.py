@@ -182,6 +182,25 @@ def test_missing_packages_are_repaired(tmp_path: Path, installed: Path) -> None:
     assert inspect(tmp_path) == (["repair flambe, torch"], False)
 
 
+def test_the_user_can_replace_packages_that_root_has_installed(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def fail(*_arguments: object) -> None:
+        done.append("packages")
+        raise accounts.CommandError("uv failed", "uv", "")
+
+    made = make(tmp_path)
+    monkeypatch.setattr(runtime.files, "give_back_folders", lambda path, _uid, _gid: done.append(path))
+    monkeypatch.setattr(made.installer, "prepare_uv", lambda: None)
+    monkeypatch.setattr(made, "install_packages", fail)
+    made.inspect()
+    with pytest.raises(accounts.CommandError):
+        made.install()
+    assert done == [str(tmp_path / "venv"), "packages"]
+
+
 def test_a_module_that_only_its_package_provides_is_found(tmp_path: Path, installed: Path) -> None:
     (site_packages(tmp_path) / "flambe/__init__.py").write_text("import sys; sys.modules['flambe.lazy'] = sys")
     assert inspect(tmp_path, imports=["flambe.lazy"]) == ([], False)
