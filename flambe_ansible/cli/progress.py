@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +17,18 @@ from flambe_ansible.cli.render.words import MANY_HOSTS, format_seconds
 from flambe_ansible.events import Activity, Event, Notice, Status, StepEvent
 
 ACTIVITY_SECONDS = 10.0  # between two lines about what a host does, and about the same step on many hosts
+MOST_DETAILS = 4  # of a step on many hosts
+
+
+@dataclass(frozen=True)
+class _End:
+    """The end of a step on a host, in seconds."""
+
+    host: str
+    step: str
+    status: Status
+    detail: str
+    seconds: float
 
 
 class Progress:
@@ -26,8 +40,8 @@ class Progress:
         self._lock = threading.Lock()
         self._live: Live | None = None
         self._activities: dict[str, tuple[str, float]] = {}  # the last line about what a host does, and its time
-        self._ended: dict[tuple[str, Status, str], list[float]] = {}  # steps on many hosts: the seconds of each host
-        self._printed = 0.0  # when lines about them were printed
+        self._ended: dict[str, list[_End]] = {}  # of steps in a large cluster, since the last lines about them
+        self._printed = 0.0  # when these were printed
 
     def __enter__(self) -> Self:
         if self._output.is_live:
@@ -69,27 +83,38 @@ class Progress:
 
     def _show_end(self, event: StepEvent, seconds: float) -> None:
         """Print that a step has ended; in a large cluster, once for the hosts on which it ended in the same way."""
-        key = (event.step, event.status, " ".join(event.detail.split()))
+        end = _End(event.host, event.step, event.status, " ".join(event.detail.split()), seconds)
         if not self._is_large or event.status is Status.FAILED:
-            self._say_end(event.host, key, seconds)
+            self._say_end(event.host, end)
             return
-        if self._ended and not any(one[0] == event.step for one in self._ended):
-            self._say_ended()
-        self._ended.setdefault(key, []).append(seconds)
-        ended = sum(len(one) for one in self._ended.values())
-        if ended >= len(self.board.hosts) or self.board.elapsed - self._printed >= ACTIVITY_SECONDS:
+        ends = self._ended.setdefault(event.step, [])
+        ends.append(end)
+        if len(ends) >= len(self.board.hosts):
+            self._say_ends(self._ended.pop(event.step))
+        elif self.board.elapsed - self._printed >= ACTIVITY_SECONDS:
             self._say_ended()
 
     def _say_ended(self) -> None:
-        """Print the steps that ended on many hosts since the last line."""
-        for key, seconds in self._ended.items():
-            self._say_end(f"{len(seconds)} of {len(self.board.hosts)} hosts", key, max(seconds))
+        """Print what has not been printed of the steps that ended."""
+        for ends in self._ended.values():
+            self._say_ends(ends)
         self._ended.clear()
+
+    def _say_ends(self, ends: Sequence[_End]) -> None:
+        """Print how a step ended on hosts; without details, such as addresses, if most differ."""
+        kinds = Counter(status for status, _ in {(one.status, one.detail) for one in ends})
+        groups: dict[tuple[Status, str], list[_End]] = {}
+        for one in ends:
+            detail = one.detail if kinds[one.status] <= MOST_DETAILS else ""
+            groups.setdefault((one.status, detail), []).append(replace(one, detail=detail))
+        for same in groups.values():
+            who = same[0].host if len(same) == 1 else f"{len(same)} of {len(self.board.hosts)} hosts"
+            self._say_end(who, max(same, key=lambda one: one.seconds))
         self._printed = self.board.elapsed
 
-    def _say_end(self, who: str, key: tuple[str, Status, str], seconds: float) -> None:
-        step, status, detail = key
-        self._say(f"{who}: {step} {status} in {format_seconds(seconds)}" + (f": {detail}" if detail else ""))
+    def _say_end(self, who: str, end: _End) -> None:
+        took = format_seconds(end.seconds)
+        self._say(f"{who}: {end.step} {end.status} in {took}" + (f": {end.detail}" if end.detail else ""))
 
     def _show_activity(self, event: Activity) -> None:
         """Show what a host does; without a table a line is printed if it changed, and not too often.

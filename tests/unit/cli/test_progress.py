@@ -84,8 +84,22 @@ def test_a_step_of_many_hosts_is_one_line_for_each_end_and_failures_have_their_o
         "h15: keys failed in 5.0s: no space left",
         "15 of 20 hosts: keys changed in 4.0s: write the key",
         "2 of 20 hosts: keys ok in 16s",
-        "1 of 20 hosts: keys ok in 17s",
-        "1 of 20 hosts: idle ok in 18s",
+        "h18: keys ok in 17s",
+        "h19: idle ok in 18s",
+    ]
+
+
+def test_details_that_most_hosts_do_not_share_are_left_out() -> None:
+    stream, hosts = io.StringIO(), [f"h{number}" for number in range(20)]
+    with Progress(Output(_stdout=make_console(stream)), cluster="demo", hosts=hosts) as progress:
+        for number, host in enumerate(hosts):
+            progress(StepEvent(host=host, step="boot", status=Status.OK, seconds=1.0, detail=f"10.0.0.{number}"))
+            words = "write known_hosts" if number else "write known_hosts and config"
+            progress(StepEvent(host=host, step="keys", status=Status.CHANGED, seconds=2.0, detail=words))
+    assert sorted(line.partition("] ")[2] for line in stream.getvalue().splitlines()) == [
+        "19 of 20 hosts: keys changed in 2.0s: write known_hosts",
+        "20 of 20 hosts: boot ok in 1.0s",
+        "h0: keys changed in 2.0s: write known_hosts and config",
     ]
 
 
