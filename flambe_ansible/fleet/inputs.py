@@ -141,9 +141,12 @@ def _read_play() -> Any:
 
 @functools.cache
 def _read_imports() -> Mapping[str, Mapping[str, Any]]:
-    """Return the task of each role in the playbook."""
-    tasks = [task for task in _read_play()["tasks"] if "ansible.builtin.import_role" in task]
-    return {task["ansible.builtin.import_role"]["name"].rpartition(".")[2]: task for task in tasks}
+    """Return the task of each role in the playbook: the first one that runs without a tag."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for task in _read_play()["tasks"]:
+        if "ansible.builtin.import_role" in task and "never" not in task["tags"]:
+            found.setdefault(task["ansible.builtin.import_role"]["name"].rpartition(".")[2], task)
+    return found
 
 
 def _read_import(role: str) -> Mapping[str, Any]:

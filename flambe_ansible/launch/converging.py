@@ -83,7 +83,7 @@ def _play(player: Player, chosen: Selection, *, absent: Sequence[Host], log: Pat
     fleet = player.fleet
     return player.play(
         log=log,
-        tags=chosen.roles,
+        tags=chosen.tags,
         limit=[] if len(chosen.by_host) == len(fleet.hosts) else list(chosen.by_host),
         skip=chosen.skipped,
         absent=absent,

@@ -25,6 +25,7 @@ from flambe_ansible.runtimes import ROLES, Runtime
 from flambe_ansible.runtimes.ray_service import RayNodes
 
 ONE_TIME = ("setup_cmds_rerun", "ray_node_rotate_token")  # variables of one launch; receipts do not depend on them
+PLAYED_FIRST = {"ray_node": "ray_node_first"}  # the tag with which the playbook starts a role before the others
 _MOST_NAMES = 3  # of hosts, in a notice
 
 
@@ -39,6 +40,12 @@ class Selection:
         """All roles, in the order of the playbook."""
         chosen = {role for roles in self.by_host.values() for role in roles}
         return [role for role in list_roles() if role in chosen]
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags of the playbook that play the roles. Ray starts first, unless a role that affects it is played."""
+        affected = {one for role in self.roles for one in read_relations(role).affects}
+        return [PLAYED_FIRST.get(role, role) if role not in affected else role for role in self.roles]
 
     @property
     def skipped(self) -> dict[str, list[str]]:

@@ -1,14 +1,12 @@
-"""Ray on one host: files, unit and process, and the wait for its nodes."""
+"""Ray on one host: files, unit and process."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
 import hashlib
-import json
 import os
 import socket
-import time
 
 from ansible_collections.flambe.cluster.plugins.module_utils import account as accounts
 from ansible_collections.flambe.cluster.plugins.module_utils import (
@@ -16,7 +14,6 @@ from ansible_collections.flambe.cluster.plugins.module_utils import (
     files,
     nvidia_smi,
     ports,
-    progress,
     ray_firewall,
     ray_settings,
     ray_token,
@@ -28,7 +25,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils.systemd import (
     RUNNING,
     Systemd,
     UnitError,
-    has_ended,
+    is_outdated,
 )
 
 SCRIPT = "ray_nodes.py"
@@ -36,11 +33,6 @@ NODE_ADDRESS = "flambe_node_address"
 TMPFILES = "/etc/tmpfiles.d/flambe-ray.conf"
 CLIENT_PACKAGE = "grpcio"  # comes with ray[client] and ray[default]
 DASHBOARD_PACKAGE = "aiohttp-cors"  # comes with ray[default]
-BLOCKED_SECONDS = 20  # until a port of a live node that the head cannot reach is an error
-CONNECT_SECONDS = 5  # for a connection from the head to another host
-MAX_RESTARTS = 3  # of the unit by systemd, until a start counts as failed
-_WINDOW_SECONDS = 2  # for which ray-nodes waits by itself, until the state of the unit is read again
-_QUERY_SECONDS = 15  # the limit of the first query of Ray; slow hosts get more
 
 
 class Node:
@@ -69,10 +61,9 @@ class Node:
         self.rejoins = bool(self.version) and not ray_versions.is_old(self.version)
         self.has_api = ray_versions.parse(self.version) >= ray_versions.STATE_API and DASHBOARD_PACKAGE in self.packages
         self.dashboard_url = "http://127.0.0.1:{}".format(params["dashboard_port"])
-        self.started = False
+        self.started = self.restarted = False
+        self.settled = not params["early"]  # whether the host does not depend on what the head does
         self.warnings = []
-        self.restarts = 0  # of the unit by systemd, before the wait for the nodes
-        self.blocked = False  # nodes are missing because the head cannot connect to their ports
 
     def converge(self):
         """Bring files and unit to the wanted state."""
@@ -102,8 +93,20 @@ class Node:
             "address": hashlib.sha256(address_script.encode()).hexdigest()[:12] if address_script else "",
         }
         text = self.unit_text(depends)
-        if self.params["start"]:
+        if self.params["start"] and self.is_ready(before, text):
             self.bring_up(before, text)
+
+    def is_ready(self, before, text):
+        """Return whether the unit can be brought up; early only if no Ray runs that would have to be restarted.
+
+        The unit of a Ray that rejoins its head by itself may be started before the head. Others need the head's id.
+        """
+        if not self.params["early"]:
+            return True
+        state = self.systemd.show()
+        outdated = before != text or is_outdated(state, [self.systemd.path])
+        self.settled = self.rejoins and not (outdated and state.get("ActiveState") == "active")
+        return self.settled
 
     def check_versions(self):
         """Raise UnitError if this worker has another Ray or Python than the head, which Ray refuses later."""
@@ -124,9 +127,11 @@ class Node:
 
     def write_token(self):
         """Write the cluster's token: on the head a new one if there is none, on other hosts the given one."""
-        if not self.token or not (self.params["head"] or self.params["token"]):
+        new = self.params["new_token"]
+        if not self.token or not (self.params["head"] or self.params["token"] or new):
             return
-        wanted, rotate = self.params["token"], self.params["rotate_token"]
+        rotate = self.params["rotate_token"]
+        wanted = self.params["token"] or (new if rotate or not self.token.text else "")
         if not self.params["restart"] and self.token.is_replaced(wanted, rotate):
             self.systemd.protect_running("its token changes")
         done = self.token.ensure(wanted, rotate)
@@ -190,11 +195,13 @@ class Node:
             "dashboard_url": self.dashboard_url if self.params["head"] and self.has_api else "",
             "command": self.command,
             "started": self.started,
+            "restarted": self.restarted,
+            "settled": self.settled,
             "rejoins": self.rejoins,
             "token": self.token.fingerprint if self.token else "",
             "needs_token": self.token is not None,
             "versions": self.versions(),
-            "blocked": self.blocked,
+            "ports": self.list_reached_ports() if self.params["head"] and self.rejoins else [],
         }
 
     def token_variables(self):
@@ -247,7 +254,8 @@ class Node:
         if not self.params["restart"]:
             self.systemd.protect(text, needs, find_reason)
         outdated = self.systemd.put(text, enabled=True, needs=needs)
-        lost_head = self.rejoins and self.params["head_restarted"] and not self.params["head"]
+        # One that waits joins the head that was restarted.
+        lost_head = self.rejoins and self.params["head_restarted"] and not (self.params["head"] or waiting)
         if running and (outdated or lost_head):
             reason = find_reason(before, text) if outdated else "its head was restarted"
             self.systemd.note(f"restart Ray: {reason}")
@@ -256,116 +264,25 @@ class Node:
             self.systemd.note("start Ray" + (f" (it had ended: {state['Result']})" if failed else ""))
         if self.dry or (running and not outdated and not lost_head):
             return
-        self.started = True
+        self.started, self.restarted = True, bool(running)
         if self.params["head"] and not running:
             found = ports.find_foreign(self.port, self.params["unit"])
             if found:
                 raise UnitError(f"{found} or set ray_node_port to a free port")
-        # The head forks at once; the start of a worker lasts until it has joined the head.
-        self.systemd.restart(*([] if self.params["head"] else ["--no-block"]))
-
-    def settle(self):
-        """Wait for the unit and the expected nodes; return the names of the missing nodes, and Ray's last error."""
-        deadline = time.monotonic() + self.params["timeout"]
-        self.restarts = count_restarts(self.systemd.show())
-        if not self.params["head"] or self.params["expect"]:
-            self.await_unit(deadline)
-        return self.await_nodes(deadline) if self.params["expect"] else ([], "")
-
-    def await_unit(self, deadline):
-        """Wait until the unit runs; raises UnitError if it ended, or still waits at the deadline."""
-        unit, timeout = self.params["unit"], self.params["timeout"]
-        while True:
-            state = self.systemd.show()
-            active = state.get("ActiveState")
-            if active == "active":
-                return
-            progress.report("waiting for the head" if state.get("SubState") == "start-pre" else f"starting {unit}")
-            if has_ended(state):
-                raise UnitError(f"{unit} is {active} ({state.get('Result')})")
-            if time.monotonic() > deadline:
-                still = f"{unit} is still {active} ({state.get('SubState')}) after {timeout:g} s"
-                raise UnitError(f"{still}; raise ray_node_timeout (answer_timeout in a cluster.yaml) to allow more")
-            time.sleep(0.2)
-
-    def await_nodes(self, deadline):
-        """Wait until the expected nodes are alive; see ``settle``."""
-        limit = _QUERY_SECONDS
-        while True:
-            begun = time.monotonic()
-            document = self.read_nodes(max(min(limit, deadline - begun), 5))
-            missing = ray_unit.missing_nodes(document, self.params["expect"])
-            error = document.get("error", "")
-            if not missing:
-                missing, error = self.find_blocked()
-                self.blocked = bool(missing)
-                # A port that stays closed on a node that is alive does not open by itself.
-                deadline = min(deadline, begun + BLOCKED_SECONDS) if missing else deadline
-            if not missing:
-                return [], ""
-            if time.monotonic() > deadline:
-                return missing, error or self.find_blocked()[1]  # Ray may list a blocked node as dead meanwhile
-            self.check_running(self.systemd.show())
-            expected = accounts.count(len(self.params["expect"]), "node")
-            progress.report("waiting for {} of {}: {}".format(len(missing), expected, ", ".join(missing)))
-            # A slow host may need longer only to import Ray.
-            limit *= 2 if time.monotonic() - begun >= limit else 1
-            time.sleep(0.5)
-
-    def find_blocked(self):
-        """Connect from the head to Ray on the expected hosts; return the names of the others, and the first reason.
-
-        Ray itself notices a closed port only after some time: it lists the node as alive, then as dead.
-        """
-        if not self.params["head"] or not self.rejoins:
-            return [], ""
-        missing, reasons = [], []
-        for host, address in self.params["expect"].items():
-            for port in self.list_reached_ports():
-                try:
-                    socket.create_connection((address, port), CONNECT_SECONDS).close()
-                except OSError as error:
-                    missing.append(host)
-                    reasons.append(f"the head cannot connect to {address}:{port} ({host}): {error.strerror or error}")
-                    break
-        return missing, "; ".join(reasons)
+        # A worker's start lasts until it has joined. Before workers join again, the head's former Ray must have ended.
+        blocks = self.params["head"] and (running or not self.rejoins)
+        self.systemd.restart(*([] if blocks else ["--no-block"]))
 
     def list_reached_ports(self):
         """Return the ports of every node that the head connects to."""
         ports = self.params["ports"]
         return [int(ports[name]) for name in ("node_manager", "object_manager") if name in ports]
 
-    def check_running(self, state):
-        """Raise UnitError if the unit ended; systemd restarts a Ray that rejoins, so that one gets some attempts."""
-        restarts = count_restarts(state) - self.restarts
-        if not has_ended(state) and not (self.rejoins and restarts >= MAX_RESTARTS):
-            return
-        attempts = f", {restarts} times" if restarts > 1 else ""
-        raise UnitError("{} ended before all nodes were alive{}".format(self.params["unit"], attempts))
-
-    def read_nodes(self, limit):
-        """Run ray-nodes with a limit in seconds, until the expected nodes are alive; return its document."""
-        wait = ["--expect", ",".join(self.params["expect"].values()), "--within", str(_WINDOW_SECONDS)]
-        argv = ["/bin/sh", "-c", 'exec "$0" "$@" 2>/dev/null', self.command, "--timeout", f"{limit:.0f}", *wait]
-        try:
-            code, output = accounts.run(self.account, argv, timeout=limit + 15, shown="ray-nodes")
-        except accounts.CommandTimeoutError as error:
-            return {"error": str(error)}
-        try:
-            return json.loads(output)
-        except ValueError:
-            return {"error": f"ray-nodes ended with {code}: {accounts.tail(output, 3)}"}
-
 
 def call_firewall(script, command):
     """Run the script of the firewall as root; return (exit code, output)."""
     root = accounts.find("root")
     return accounts.run(root, ["/bin/sh", script, command], timeout=30, shown="ray-firewall")
-
-
-def count_restarts(state):
-    """Return how often systemd has restarted the unit by itself."""
-    return int(state.get("NRestarts") or 0)
 
 
 def find_reason(before, text):

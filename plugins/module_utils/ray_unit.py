@@ -162,9 +162,3 @@ def wrapper_text(runtime, script, address, options=(), variables=None):
     command = shlex.join([*words, runtime + "/bin/python", script, "--address", address, *options])
     clean = " ".join(f"-u {name}" for name in accounts.FOREIGN_PYTHON)
     return f'#!/bin/sh\n# Print the nodes of the Ray cluster as one JSON document.\nexec env {clean} {command} "$@"\n'
-
-
-def missing_nodes(document, expected):
-    """List the names of the expected hosts (name -> address) without a live Ray node."""
-    alive = {node["address"] for node in document.get("nodes", []) if node["alive"]}
-    return [name for name, address in expected.items() if address not in alive]

@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: ray_node
 short_description: Run Ray on a host as a systemd unit
 description:
-  - Writes the unit and the command C(ray-nodes), enables the unit, and starts it.
+  - Writes the unit and the command C(ray-nodes), enables the unit, and starts it. It does not wait until Ray runs, as
+    M(flambe.cluster.ray_nodes) does.
   - Ray is restarted if something that it depends on changed (its runtime, the unit, the head that it joined), and
     started if it does not run. A restart that an earlier run did not reach is repeated.
   - It is an error if another process listens on the head's port.
@@ -67,7 +68,7 @@ options:
     type: str
     default: present
   head_restarted:
-    description: Whether the head was started or restarted just now; workers then join it at once.
+    description: Whether the head was started or restarted just now; workers that run then join it at once.
     type: bool
     default: false
   port:
@@ -123,6 +124,10 @@ options:
     description: The cluster's token for a host that is not the head.
     type: str
     default: ""
+  new_token:
+    description: The token for a host that has none, or with O(rotate_token); the head creates one if it is empty.
+    type: str
+    default: ""
   firewall:
     description: >-
       Whether only loopback and the addresses in O(allow) reach Ray's ports, by a table of nftables, or a chain of
@@ -143,25 +148,23 @@ options:
     type: bool
     default: true
   rotate_token:
-    description: Whether the head replaces the cluster's token.
+    description: Whether the head, and hosts with O(new_token), replace the cluster's token.
     type: bool
     default: false
   start:
-    description: V(false) only writes files and returns facts, for workers whose head does not run yet.
+    description: V(false) only writes files and returns facts, for workers whose head is unknown.
     type: bool
     default: true
+  early:
+    description: >-
+      Whether the head may not run yet, or may be restarted at the same time. A worker is then started if it does not
+      run, and if its Ray rejoins the head by itself; its unit waits for the head. Others are left to a second run.
+    type: bool
+    default: false
   restart:
     description: V(false) fails instead of restarting a Ray that runs; one that does not run is started.
     type: bool
     default: true
-  expect:
-    description: Wait until these nodes are alive in Ray, name to address.
-    type: dict
-    default: {}
-  timeout:
-    description: Seconds to wait for the unit, and for the nodes of O(expect).
-    type: float
-    default: 90
 author: [The flambe-ansible contributors (@flambe-ansible)]
 extends_documentation_fragment: [flambe.cluster.common]
 attributes:
@@ -217,6 +220,14 @@ started:
   description: Whether Ray was started or restarted.
   type: bool
   returned: success
+restarted:
+  description: Whether Ray was running, and was restarted.
+  type: bool
+  returned: success
+settled:
+  description: V(false) if a second run without O(early) is needed.
+  type: bool
+  returned: success
 rejoins:
   description: Whether Ray restarts by itself and joins a new head, as from Ray 1.0 on.
   type: bool
@@ -237,18 +248,10 @@ failed_step:
   description: C(protected) if Ray runs and O(restart) is V(false).
   type: str
   returned: when Ray would have been restarted
-missing:
-  description: Names of O(expect) that are not alive in Ray.
+ports:
+  description: On the head, the ports of every node that it connects to.
   type: list
-  elements: str
-  returned: success
-answer:
-  description: Why they are missing; on the head, the ports that it cannot connect to, or Ray's last error.
-  type: str
-  returned: success
-blocked:
-  description: Whether they are missing because the head cannot connect to their ports.
-  type: bool
+  elements: int
   returned: success
 actions:
   description: What was done; the message is a summary of it.
@@ -258,7 +261,7 @@ actions:
 output:
   description: The last lines of the unit's journal.
   type: str
-  returned: failure, or when nodes are missing
+  returned: failure
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -303,15 +306,15 @@ def main():
             "options": {"type": "list", "elements": "str", "default": []},
             "auth": {"type": "str", "choices": ["auto", "none"], "default": "auto"},
             "token": {"type": "str", "default": "", "no_log": True},
+            "new_token": {"type": "str", "default": "", "no_log": True},
             "firewall": {"type": "bool", "default": True},
             "allow": {"type": "list", "elements": "str", "default": []},
             "keep_allowed": {"type": "bool", "default": False},
             "add_allowed": {"type": "bool", "default": True},
             "rotate_token": {"type": "bool", "default": False, "no_log": False},
             "start": {"type": "bool", "default": True},
+            "early": {"type": "bool", "default": False},
             "restart": {"type": "bool", "default": True},
-            "expect": {"type": "dict", "default": {}},
-            "timeout": {"type": "float", "default": 90},
         },
         supports_check_mode=True,
     )
@@ -329,8 +332,6 @@ def run_ray(module):
         ray_settings.check(module.params)
         node = Node(module.params, account, module.check_mode)
         node.converge()
-        waits = module.params["start"] and not module.check_mode
-        missing, answer = node.settle() if waits else ([], "")
     except ray_settings.SettingsError as error:
         module.fail_json(msg=str(error))
     except ProtectedError as error:
@@ -347,10 +348,7 @@ def run_ray(module):
         state="present",
         unit=module.params["unit"],
         head_id=systemd.show().get("InvocationID", "") if module.params["head"] else "",
-        missing=missing,
-        answer=answer,
         diff=node.systemd.diff,
-        output=systemd.log() if missing else "",
         msg=node.systemd.summary(),
         **node.describe(),
     )

@@ -135,14 +135,14 @@ def test_repairs_are_reported(cluster: Site, variables: dict[str, Any]) -> None:
         cluster.ssh("two", "stat -c %a ~/ray_bootstrap_key.pem; grep -c '# mine' ~/.ssh/authorized_keys") == "600\n1\n"
     )
     assert run.results["Install the runtime", "one"]["msg"] == "repair flambe"
-    assert START.search(run.results["Join the head, and wait until all hosts are alive", "one"]["msg"])
+    assert START.search(run.results["Start or restart Ray with the facts of the head", "one"]["msg"])
     cluster.play(SITE, **variables).assert_unchanged()
 
 
 def test_factories_reconnect_to_a_restarted_head(cluster: Site, variables: dict[str, Any]) -> None:
     cluster.ssh("head", "sudo systemctl stop flambe-ray")
     run = cluster.play(SITE, "--tags", "ray_node", **variables).assert_ok()
-    assert START.search(run.results["Start the head, and collect the addresses of all hosts", "head"]["msg"])
+    assert START.search(run.results["Start Ray on all hosts", "head"]["msg"])
     assert ray_nodes(cluster) == addresses(cluster)
     cluster.play(SITE, "--tags", "ray_node", **variables).assert_unchanged()
 
@@ -160,7 +160,7 @@ def test_another_version_converges(cluster: Site, variables: dict[str, Any]) -> 
         )
         run.assert_ok()
         assert cluster.ssh("two", installed).strip().endswith(f"flambe-{version}.dist-info")
-        joined = run.results["Join the head, and wait until all hosts are alive", "two"]
+        joined = run.results["Start or restart Ray with the facts of the head", "two"]
         assert "restart Ray: its runtime changed" in joined["msg"]
 
 

@@ -16,8 +16,8 @@ from tests.roles.lab_hosts import Site
 pytestmark = pytest.mark.lab
 
 NODES = ("node-a", "node-b")
-JOIN = "Join the head, and wait until all hosts are alive"
-START = "Start the head, and collect the addresses of all hosts"
+JOIN = "Start or restart Ray with the facts of the head"
+START = "Start Ray on all hosts"
 
 
 @pytest.fixture(scope="module")

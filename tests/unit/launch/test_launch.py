@@ -146,7 +146,7 @@ ALL = ["idle_shutdown", "cluster_gpu", "cluster_keys"]  # runtime none, no setup
 @pytest.mark.parametrize(
     ("receipts", "options", "tags", "limit", "skip"),
     [
-        ((receipt(), receipt(ray_node="a is missing")), {}, ["ray_node"], [ONE.name], {}),
+        ((receipt(), receipt(ray_node="a is missing")), {}, ["ray_node_first"], [ONE.name], {}),
         ((receipt(ray_node="a is missing"), receipt(flambe="b changed")), {}, ["flambe", "ray_node"], [], [HEAD, TWO]),
         ((receipt(), receipt("no launch has completed")), {}, ALL, [], [HEAD, TWO]),
         ((receipt(), receipt()), {"play_all": True}, ALL, [], {}),
@@ -154,7 +154,7 @@ ALL = ["idle_shutdown", "cluster_gpu", "cluster_keys"]  # runtime none, no setup
         (
             (receipt(), receipt()),
             {"nodes": make_nodes((HEAD, ONE, TWO), dead=(ONE.name,))},
-            ["ray_node"],
+            ["ray_node_first"],
             [ONE.name],
             {},
         ),
@@ -162,7 +162,7 @@ ALL = ["idle_shutdown", "cluster_gpu", "cluster_keys"]  # runtime none, no setup
         (  # a dead node is found although another role differs
             (receipt(), receipt(idle_shutdown="b changed", roles=("idle_shutdown", "ray_node"))),
             {"nodes": make_nodes((HEAD, ONE, TWO), dead=(ONE.name,))},
-            ["idle_shutdown", "ray_node"],
+            ["idle_shutdown", "ray_node_first"],
             [ONE.name],
             {},
         ),
@@ -179,7 +179,9 @@ def test_what_differs_is_played_where_it_differs(
     result, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=[*receipts, receipt()], **options)
     played_with = player.play.call_args.kwargs
     assert (list(played_with["tags"]), list(played_with["limit"])) == (tags, limit)
-    partial = [role for role in tags if role not in ("cluster_keys", "ray_node")]  # these read other hosts
+    partial = [
+        role for role in tags if role not in ("cluster_keys", "ray_node", "ray_node_first")
+    ]  # these read other hosts
     assert played_with["skip"] == ({role: [host.name for host in skip] for role in partial} if skip else {})
     played = set(limit or [HEAD.name, ONE.name, TWO.name])
     removed = {call.args[0].name for call in player.fleet.connections.run.call_args_list[3 : 3 + len(played)]}
@@ -278,7 +280,7 @@ def test_a_host_with_another_number_of_gpus_in_ray_is_played_again(monkeypatch: 
     options["nodes"] = replace(options["nodes"], nodes=(*options["nodes"].nodes[:2], more))
     received: list[Event] = []
     _, player = launch_on([HEAD, ONE, TWO], monkeypatch, gpus={TWO.name: T4}, received=received, **options)
-    assert player.play.call_args.kwargs["tags"] == ["ray_node"]
+    assert player.play.call_args.kwargs["tags"] == ["ray_node_first"]
     assert player.play.call_args.kwargs["limit"] == [TWO.name]
     messages = [one.message for one in received if isinstance(one, Notice)]
     assert messages == [f"{TWO.name}: Ray has 2 GPUs, nvidia-smi lists 1"]

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import jinja2
 import pytest
-import yaml
 
-from flambe_ansible import paths
-from flambe_ansible.fleet import observing
+from flambe_ansible.fleet import inputs, observing
 from flambe_ansible.fleet.inputs import list_roles, plays_once, read_inputs
 from flambe_ansible.fleet.receipts import Verification, read_relations
 from flambe_ansible.hosts import Role
@@ -130,7 +128,6 @@ def test_a_role_affects_only_later_roles(role: str) -> None:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_launch_plays_no_role_of_another_runtime(runtime: str) -> None:
     """The conditions of the playbook are the same, for those who play it without this package."""
-    [play] = yaml.safe_load((paths.collection() / "playbooks" / "site.yml").read_text())
     known = {
         "cluster_runtime": runtime,
         "cluster_docker": True,
@@ -141,8 +138,8 @@ def test_a_launch_plays_no_role_of_another_runtime(runtime: str) -> None:
     environment = jinja2.Environment()
     environment.filters["bool"] = bool
     played = [
-        task["ansible.builtin.import_role"]["name"].rpartition(".")[2]
-        for task in play["tasks"][::2]
+        role
+        for role, task in inputs._read_imports().items()
         if environment.compile_expression(str(task.get("when", "true")))(**known)
     ]
     given = dict.fromkeys((read_relations(role).needs for role in list_roles()), "given")
@@ -152,11 +149,26 @@ def test_a_launch_plays_no_role_of_another_runtime(runtime: str) -> None:
 
 def test_the_playbook_skips_roles_only_on_hosts_that_read_no_results_of_others() -> None:
     """Without the condition, it plays them on all hosts of a run, as ``Findings.select`` does."""
-    [play] = yaml.safe_load((paths.collection() / "playbooks" / "site.yml").read_text())
-    tasks = [task for task in play["tasks"] if "ansible.builtin.import_role" in task]
-    skippable = [role for role, task in zip(list_roles(), tasks, strict=True) if "site_plays" in str(task.get("when"))]
+    skippable = [role for role, task in inputs._read_imports().items() if "site_plays" in str(task.get("when"))]
     assert skippable == [role for role in list_roles() if not read_inputs(role).shares and not plays_once(role)]
     assert skippable == ["idle_shutdown", "setup_cmds", "cluster_gpu", "cluster_containers", "flambe", "ray_jobs"]
+
+
+@pytest.mark.parametrize(
+    ("roles", "tags"),
+    [
+        (
+            ["idle_shutdown", "cluster_keys", "ray_node", "ray_jobs"],
+            ["idle_shutdown", "cluster_keys", "ray_node_first", "ray_jobs"],
+        ),
+        (["cluster_keys", "python_env", "ray_node"], ["cluster_keys", "python_env", "ray_node"]),
+        (["setup_cmds", "ray_node"], ["setup_cmds", "ray_node"]),
+        (["cluster_containers", "ray_node"], ["cluster_containers", "ray_node"]),
+        (["cluster_gpu"], ["cluster_gpu"]),
+    ],
+)
+def test_ray_starts_first_unless_what_it_needs_is_played(roles: list[str], tags: list[str]) -> None:
+    assert Selection(by_host={HEAD: roles, ONE: roles[-1:]}).tags == tags
 
 
 def test_a_role_without_its_variable_or_its_host_is_not_played() -> None:

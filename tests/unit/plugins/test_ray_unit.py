@@ -133,12 +133,6 @@ def test_read_depends() -> None:
     assert ray_unit.read_depends(None, "head") == ""
 
 
-def test_missing_nodes() -> None:
-    document = {"nodes": [{"address": "1", "alive": True}, {"address": "2", "alive": False}]}
-    assert ray_unit.missing_nodes(document, {"a": "1", "b": "2", "c": "3"}) == ["b", "c"]
-    assert ray_unit.missing_nodes({"error": "x"}, {"a": "1"}) == ["a"]
-
-
 def test_wrapper_quotes() -> None:
     text = ray_unit.wrapper_text("/my venv", "/s.py", "10.0.0.9:12345")
     assert text.endswith("'/my venv/bin/python' /s.py --address 10.0.0.9:12345 \"$@\"\n")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flambe_ansible.launch.verifying import PLAYED_FIRST
 from flambe_ansible.paths import collection, collections_root
 from tests.roles.examples import read_example
 
@@ -35,14 +36,26 @@ def read(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
-def tasks(role: Path) -> list[dict[str, Any]]:
+CONDITIONAL = ("join.yml", "late.yml")
+INCLUDES = ("ansible.builtin.import_tasks", "ansible.builtin.include_tasks")
+
+
+def tasks(role: Path, start: str = "main.yml") -> list[dict[str, Any]]:
+    """Return the tasks of a role in their order, with those of the files that it includes."""
     found: list[dict[str, Any]] = []
-    waiting = [task for path in sorted((role / "tasks").glob("*.yml")) for task in read(path)]
+    waiting = list(read(role / "tasks" / start))
     while waiting:
         task = waiting.pop(0)
-        waiting += task.get("block", [])
+        included = [one for name in INCLUDES if name in task for one in read(role / "tasks" / task[name])]
+        waiting = [*task.get("block", []), *included, *waiting]
         found.append(task)
     return found
+
+
+def test_all_files_with_tasks_are_included() -> None:
+    for role in ROLES:
+        included = {task[name] for task in tasks(role) for name in INCLUDES if name in task}
+        assert {path.name for path in (role / "tasks").glob("*.yml")} == {"main.yml", *included}
 
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
@@ -123,9 +136,25 @@ def test_the_readme_describes_the_variable_that_the_role_sets(role: Path) -> Non
 
 def test_every_role_of_the_site_has_its_tag() -> None:
     [play] = read(collection() / "playbooks/site.yml")
-    for task in play["tasks"][::2]:
-        assert task["ansible.builtin.import_role"]["name"] == f"flambe.cluster.{task['tags'][0]}"
-        assert "site_validate" in task["ansible.builtin.import_role"]["rolespec_validate"]
+    for task in play["tasks"][2::2]:
+        role = task["ansible.builtin.import_role"]
+        assert role["name"] == f"flambe.cluster.{task['tags'][0]}"
+        assert "site_validate" in role["rolespec_validate"]
+        assert (collection() / "roles" / task["tags"][0] / "tasks" / f"{role.get('tasks_from', 'main')}.yml").is_file()
+
+
+def test_ray_starts_before_or_after_what_it_needs_and_is_awaited_last() -> None:
+    [play] = read(collection() / "playbooks/site.yml")
+    places = [
+        (index, task["ansible.builtin.import_role"]["tasks_from"], task["tags"])
+        for index, task in enumerate(play["tasks"][::2])
+        if task.get("ansible.builtin.import_role", {}).get("name") == "flambe.cluster.ray_node"
+    ]
+    (first, *one), (_, *other), (last, *waits) = places
+    # Ansible leaves out a task with the tag ``never`` unless another tag of it is given.
+    assert (first, one) == (0, ["start", [PLAYED_FIRST["ray_node"], "never"]])
+    assert other == ["start", ["ray_node"]]
+    assert (last, waits) == (len(play["tasks"][::2]) - 1, ["await", ["ray_node", PLAYED_FIRST["ray_node"]]])
 
 
 def test_the_site_ends_after_each_role_that_failed_on_the_orchestrator() -> None:
@@ -159,10 +188,21 @@ def test_every_example_in_a_readme_is_played_by_a_role_test() -> None:
 @each_role
 def test_a_role_runs_at_most_two_modules_on_every_host(role: Path) -> None:
     """Each one costs a process on this machine and one on the host; a cold launch plays all roles on all hosts."""
-    after_a_failure = {"Read Ray's log on hosts that are not alive"}
     everywhere = [
         task["name"]
         for task in tasks(role)
-        if "block" not in task and not task.get("run_once") and not set(task) & ON_THE_CONTROLLER
+        if not task.get("run_once") and not set(task) & {*ON_THE_CONTROLLER, *INCLUDES, "block"}
     ]
-    assert len([name for name in everywhere if name not in after_a_failure]) <= 2, everywhere
+    # The files that a role includes under a condition are for hosts that are late or have to be restarted.
+    after = [task["name"] for name in CONDITIONAL if (role / "tasks" / name).is_file() for task in tasks(role, name)]
+    assert len([name for name in everywhere if name not in after]) <= 2, everywhere
+
+
+def test_ray_is_started_by_one_module_on_each_host_and_awaited_by_one_on_the_head() -> None:
+    role = collection() / "roles/ray_node"
+    later = [task for name in CONDITIONAL for task in tasks(role, name)]
+    usual = [task for task in tasks(role) if task not in later]
+    modules = {module: task for task in usual for module in task if module.startswith("flambe.cluster.")}
+    assert list(modules) == ["flambe.cluster.ray_node", "flambe.cluster.ray_nodes"]
+    assert "__ray_node_waits_for" in modules["flambe.cluster.ray_nodes"]["when"]
+    assert all(task.get("when") for task in usual if "ansible.builtin.include_tasks" in task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import pwd
 import socket
@@ -25,6 +24,7 @@ class Systemctl:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.options: dict[str, tuple[str, ...]] = {}  # the words of the latest call of each command
         self.state: dict[str, str] = {}
 
     def stop(self) -> None:
@@ -40,6 +40,7 @@ class Systemctl:
         if argv[0] == "show":
             return "".join(f"{name}={value}\n" for name, value in self.state.items())
         self.calls.append(argv[0])
+        self.options[argv[0]] = argv[1:]
         return ""
 
 
@@ -178,6 +179,7 @@ def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ray: str = "0.
         "options": [],
         "auth": "auto",
         "token": "",
+        "new_token": "",
         "rotate_token": False,
         "firewall": False,
         "allow": [],
@@ -186,9 +188,8 @@ def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, ray: str = "0.
         "dashboard_port": 8265,
         "client_port": 10001,
         "start": True,
-        "expect": {},
+        "early": False,
         "restart": True,
-        "timeout": 90,
         **changes,
     }
     node = ray_service.Node(params, ACCOUNT, dry=False)
@@ -266,36 +267,6 @@ def test_a_foreign_process_on_the_port_of_the_head(
     assert "restart" in systemctl.calls
 
 
-def test_a_slow_host_has_more_time_to_answer(
-    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ray answers after 40 s; calls with a limit of 15 s would fail until the deadline."""
-    clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    limits: list[float] = []
-
-    def read_nodes(self: Any, limit: float) -> dict[str, Any]:
-        limits.append(limit)
-        clock[0] += min(limit, 40)
-        return {"nodes": [{"address": "10.0.0.1", "alive": True}]} if limit >= 40 else {"error": "no answer"}
-
-    monkeypatch.setattr(ray_service.Node, "read_nodes", read_nodes)
-    systemctl.run(0)
-    node = make_node(tmp_path, monkeypatch, expect={"head": "10.0.0.1"})
-    assert node.await_nodes(300) == ([], "")
-    assert limits == [15, 30, 60]
-
-
-def test_the_limit_reaches_ray_nodes(tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin/ray-nodes"
-    command.write_text('#!/bin/sh\necho "{\\"error\\": \\"$*\\"}"\n')
-    command.chmod(0o755)
-    node = make_node(tmp_path, monkeypatch, expect={"head": "10.0.0.1", "a": "10.0.0.2"})
-    assert node.read_nodes(42.0) == {"error": "--timeout 42 --expect 10.0.0.1,10.0.0.2 --within 2"}
-
-
 def test_a_worker_with_another_python_is_refused_before_it_starts(
     tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,55 +280,6 @@ def test_a_worker_with_another_python_is_refused_before_it_starts(
     assert "restart" not in systemctl.calls
     make_node(tmp_path, monkeypatch, ray="2.60.0", head_versions={"Ray": "2.60.0", "Python": ""}, **worker).converge()
     assert "restart" in systemctl.calls
-
-
-def test_a_host_that_the_head_cannot_connect_to_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(address: tuple[str, int], timeout: float) -> Any:
-        if address == ("10.0.0.2", 6381):
-            raise TimeoutError("timed out")
-        return socket.socket()
-
-    monkeypatch.setattr(socket, "create_connection", connect)
-    expect = {"one": "10.0.0.1", "two": "10.0.0.2"}
-    ports = {"node_manager": 6380, "object_manager": 6381}
-    node = make_node(tmp_path, monkeypatch, ray="2.60.0", expect=expect, ports=ports, auth="none")
-    reason = "the head cannot connect to 10.0.0.2:6381 (two): timed out"
-    assert node.find_blocked() == (["two"], reason)
-    # Ray lists the node as alive, and then as dead.
-    nodes = [{"address": address, "alive": True} for address in expect.values()]
-    answers = [{"nodes": nodes}, {"nodes": nodes[:1]}]
-    monkeypatch.setattr(node, "read_nodes", lambda _limit: answers.pop(0) if len(answers) > 1 else answers[0])
-    monkeypatch.setattr(ray_service, "BLOCKED_SECONDS", 0.1)
-    monkeypatch.setattr(node, "check_running", lambda _state: None)
-    assert (node.await_nodes(time.monotonic() + 60), node.blocked) == ((["two"], reason), True)
-    old = make_node(tmp_path / "old", monkeypatch, expect=expect, ports=ports)
-    assert old.find_blocked() == ([], "")
-
-
-def test_ray_that_ends_again_and_again_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    node = make_node(tmp_path, monkeypatch, ray="2.60.0", auth="none")
-    node.restarts = 5
-    for state in ("activating", "deactivating", "active"):
-        node.check_running({"ActiveState": state, "NRestarts": "7"})
-    with pytest.raises(systemd.UnitError, match=r"ended before all nodes were alive, 3 times"):
-        node.check_running({"ActiveState": "activating", "NRestarts": "8"})
-    node.check_running({"ActiveState": "failed", "NRestarts": "5", "Job": "12"})
-    with pytest.raises(systemd.UnitError, match=r"ended before all nodes were alive$"):
-        node.check_running({"ActiveState": "failed", "NRestarts": "5"})
-
-
-def test_a_unit_that_waits_for_its_start_has_not_ended(
-    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a stop that took too long, the unit is ``failed`` until systemd starts it again."""
-    node = make_node(tmp_path, monkeypatch, ray="2.60.0", auth="none")
-    states = [{"ActiveState": "failed", "Result": "timeout", "Job": "7"}, {"ActiveState": "active"}]
-    monkeypatch.setattr(node.systemd, "show", lambda: states.pop(0))
-    node.await_unit(time.monotonic() + 60)
-    assert states == []
-    monkeypatch.setattr(node.systemd, "show", lambda: {"ActiveState": "failed", "Result": "timeout", "Job": "0"})
-    with pytest.raises(systemd.UnitError, match=r"ray.service is failed \(timeout\)"):
-        node.await_unit(time.monotonic() + 60)
 
 
 @pytest.mark.parametrize(
@@ -430,24 +352,78 @@ def test_a_worker_is_restarted_only_if_its_head_was(
     assert node.systemd.actions == expected
 
 
-def test_a_wait_for_nodes_is_reported(
-    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, progress_file: Path
+def test_a_worker_is_started_before_its_head(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    systemctl.run(0)
-    alive: list[dict[str, Any]] = [{"address": "10.0.0.1", "alive": True}]
-    shown: list[str] = []
+    """Without a second run: unless a Ray runs that has to be restarted, or Ray does not rejoin its head by itself."""
+    worker = {"ray": "2.60.0", "head": False, "head_address": "10.0.0.9", "auth": "none", "early": True}
+    first = make_node(tmp_path, monkeypatch, **worker)
+    first.converge()
+    assert (first.systemd.actions[-1], first.started, first.settled) == ("start Ray", True, True)
+    assert systemctl.options["restart"] == ("--no-block", "ray.service")
+    systemctl.run(age(tmp_path / "ray.service", 60) + 1)
+    again = make_node(tmp_path, monkeypatch, **worker)
+    again.converge()
+    assert (again.systemd.actions, again.started, again.settled) == ([], False, True)
+    before = (tmp_path / "ray.service").read_text()
+    systemctl.calls.clear()
+    outdated = make_node(tmp_path, monkeypatch, **worker, resources={"GPU": 1})
+    outdated.converge()
+    assert (outdated.started, outdated.settled, systemctl.calls) == (False, False, [])
+    assert (tmp_path / "ray.service").read_text() == before
+    later = make_node(tmp_path, monkeypatch, **{**worker, "early": False}, resources={"GPU": 1})
+    later.converge()
+    assert (later.systemd.actions[-1], later.started, later.settled) == ("restart Ray: its unit changed", True, True)
 
-    def read_nodes(self: Any, limit: float) -> dict[str, Any]:
-        if progress_file.exists():
-            shown.append(json.loads(progress_file.read_text())["text"])
-            alive.append({"address": f"10.0.0.{len(alive) + 1}", "alive": True})
-        return {"nodes": list(alive)}
 
-    monkeypatch.setattr(ray_service.Node, "read_nodes", read_nodes)
-    expected = {"head": "10.0.0.1", "a": "10.0.0.2", "b": "10.0.0.3"}
-    node = make_node(tmp_path, monkeypatch, expect=expected)
-    assert node.await_nodes(time.monotonic() + 30) == ([], "")
-    assert shown == ["waiting for 2 of 3 nodes: a, b", "waiting for 1 of 3 nodes: b"]
+def test_a_ray_that_waits_for_its_head_is_changed_early(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = {"ray": "2.60.0", "head": False, "head_address": "10.0.0.9", "auth": "none", "early": True}
+    make_node(tmp_path, monkeypatch, **worker).converge()
+    systemctl.run(age(tmp_path / "ray.service", 60) + 1, ActiveState="activating")
+    changed = make_node(tmp_path, monkeypatch, **worker, resources={"GPU": 1})
+    changed.converge()
+    assert (changed.started, changed.settled) == (True, True)
+    # It joins a head that is restarted, without a restart of its own.
+    systemctl.run(time.time(), ActiveState="activating")
+    waiting = make_node(tmp_path, monkeypatch, **{**worker, "early": False}, resources={"GPU": 1}, head_restarted=True)
+    waiting.converge()
+    assert waiting.systemd.actions == []
+
+
+def test_an_old_ray_starts_after_its_head(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = {"head": False, "head_address": "10.0.0.9", "early": True}
+    node = make_node(tmp_path, monkeypatch, **worker)
+    node.converge()
+    assert (node.started, node.settled, systemctl.calls) == (False, False, [])
+    make_node(tmp_path, monkeypatch).converge()
+    assert systemctl.options["restart"] == ("ray.service",)  # its id is read next
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_a_new_token_is_written_where_there_is_none(
+    tmp_path: Path, systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, head: bool
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setattr(sys.modules[__name__], "ACCOUNT", pwd.struct_passwd((*ACCOUNT[:5], str(home), ACCOUNT[6])))
+    token = home / ".ray/auth_token"
+    host = {"ray": "2.60.0", "head": head, "head_address": "" if head else "10.0.0.9", "early": not head}
+
+    def converge(**changes: Any) -> str:
+        make_node(tmp_path, monkeypatch, **host, **changes).converge()
+        return token.read_text() if token.exists() else ""
+
+    if not head:
+        assert converge(rotate_token=True) == ""
+    assert converge(new_token="a" * 64) == "a" * 64
+    assert converge(new_token="b" * 64) == "a" * 64
+    assert converge(new_token="b" * 64, rotate_token=True) == "b" * 64
+    if not head:
+        assert converge(new_token="a" * 64, token="c" * 64) == "c" * 64
 
 
 def test_a_service_that_does_not_listen_in_time(
