@@ -58,6 +58,10 @@ class Verification:
             return self.reason == observing.NO_RECEIPT
         return all(read_relations(role).baked for role in self.roles)
 
+    def may_prove(self, roles: Collection[str]) -> bool:
+        """Whether the receipt may have a part for one of these roles."""
+        return self.reason not in ("", observing.NO_RECEIPT) or not {*self.roles}.isdisjoint(roles)
+
     def __str__(self) -> str:
         return self.reason or "; ".join(self._describe())
 

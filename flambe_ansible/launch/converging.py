@@ -64,7 +64,7 @@ def converge(
         return result(hosts=hosts, failed=failed, playbook=played, ray=found.nodes, seconds=passed, log=None)
     log, chosen = player.new_log(), select_all(receipts) if play_all else found.select()
     kept = {name: {*found.hosts[name].roles} - {*roles} for name, roles in chosen.by_host.items()}
-    receipts.keep(kept)
+    receipts.keep({name: kept[name] for name, roles in chosen.by_host.items() if found.hosts[name].may_prove(roles)})
     played = _play(player, chosen, absent=absent, log=log)
     unready = [*unreached, *_list_failed(fleet.hosts, played, log=log)]
     ready = keep_ready(fleet.hosts, unready)
