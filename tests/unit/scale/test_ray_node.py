@@ -96,10 +96,20 @@ def test_earlier_addresses_are_kept_if_hosts_are_outside_of_the_play() -> None:
     )
     for task in (START, JOIN):
         assert play.send("node-1", task)[0]["keep_allowed"] is True
-    # The head's token is not known.
-    first, _ = play.send("node-1", START)
-    assert (first["start"], first["new_token"]) == (False, "")
-    assert play.surveyed["again"] == ["node-1"]
+
+
+def test_a_worker_joins_a_head_outside_of_the_play_with_its_token() -> None:
+    members = ["node-1", "node-2"]
+    play = Play(
+        ansible_play_hosts_all=members,
+        ansible_play_hosts=members,
+        ray_node_members=[HEAD, *members],
+        ray_node_head=HEAD,
+    )
+    first, _ = play.send("node-1", START, __ray_node_token={"token": "t" * 64})
+    assert (first["start"], first["early"], first["token"], first["new_token"]) == (True, False, "t" * 64, "")
+    assert play.surveyed["again"] == []
+    assert play.make_templar("node-1").template(trust("{{ __ray_node_waits_for }}")) == ["node-1"]
 
 
 def test_hosts_of_another_cluster_in_the_same_play_use_their_own_members() -> None:
