@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from flambe_ansible.launch.verifying import PLAYED_FIRST
+from flambe_ansible.hosts import Role
+from flambe_ansible.launch.verifying import PLAYED_FIRST, list_needed
 from flambe_ansible.paths import collection, collections_root
+from flambe_ansible.runtimes import make_runtime
 from tests.roles.examples import read_example
 
 FORMER = ("extensions", "runner", "secrets")
@@ -207,3 +209,23 @@ def test_ray_is_started_by_one_module_on_each_host_and_awaited_by_one_on_the_hea
     assert list(modules) == ["flambe.cluster.ray_node", "flambe.cluster.ray_nodes"]
     assert "__ray_node_waits_for" in modules["flambe.cluster.ray_nodes"]["when"]
     assert all(task.get("when") for task in usual if "ansible.builtin.include_tasks" in task)
+
+
+def test_a_launch_with_ray_installed_runs_five_modules_on_each_host() -> None:
+    """Besides them, four on the orchestrator: the new key, the wait for Ray, and TensorBoard's two."""
+    needed = list_needed(make_runtime("ray"), {}, on=Role.FACTORY)
+    assert needed == ["idle_shutdown", "cluster_gpu", "cluster_keys", "python_env", "ray_node", "ray_jobs"]
+    later = [task for name in CONDITIONAL for task in tasks(collection() / "roles/ray_node", name)]
+    modules = [
+        module
+        for role in needed
+        if role
+        not in ("cluster_gpu", "python_env")  # there are no GPUs; the receipt of the image proves the environment
+        for task in tasks(collection() / "roles" / role)
+        if task not in later and not task.get("run_once") and "__ray_node_waits_for" not in str(task.get("when"))
+        for module in task
+        if module.startswith("flambe.cluster.")
+    ]
+    assert [module.rpartition(".")[2] for module in modules] == [
+        "idle_shutdown", "cluster_key_info", "cluster_keys", "ray_node", "service_unit",
+    ]  # fmt: skip
