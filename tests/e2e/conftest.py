@@ -42,7 +42,6 @@ def ray_cluster(lab: LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Itera
     try:
         made.document("bake", "--yes")
         made.first_launch = made.launch()
-        made.first_progress = made.progress
         yield made
     finally:
         made.end()

@@ -27,7 +27,6 @@ class RayCluster(Commands):
         super().__init__(folder)
         self.lab = lab
         self.first_launch: dict[str, Any] = {}
-        self.first_progress = ""
         self.progress = ""  # standard error of the latest command
         self.write()
 
