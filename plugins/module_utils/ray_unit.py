@@ -157,8 +157,14 @@ def read_depends(text, name):
 
 
 def wrapper_text(runtime, script, address, options=(), variables=None):
-    """Write the command ray-nodes: it runs the script on the runtime's Python with the address of the head."""
+    """Write the command ray-nodes: it runs the script on the runtime's Python with the address of the head.
+
+    A host that has no ports to check starts no Python for ``--check-ports``.
+    """
     words = [f"{name}={value}" for name, value in sorted((variables or {}).items())]
     command = shlex.join([*words, runtime + "/bin/python", script, "--address", address, *options])
     clean = " ".join(f"-u {name}" for name in accounts.FOREIGN_PYTHON)
-    return f'#!/bin/sh\n# Print the nodes of the Ray cluster as one JSON document.\nexec env {clean} {command} "$@"\n'
+    lines = ["#!/bin/sh", "# Print the nodes of the Ray cluster as one JSON document."]
+    if "--ports" not in options:
+        lines.append('if [ "$*" = --check-ports ]; then exit 0; fi')
+    return "\n".join([*lines, f'exec env {clean} {command} "$@"', ""])

@@ -160,6 +160,18 @@ def test_wrapper_ignores_another_python(tmp_path: Path) -> None:
     assert done.stdout == "home= path= args=/s.py --address 10.0.0.9:12345 --timeout 3\n"
 
 
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--ports", "8076"), 7)], ids=["without ports", "with ports"])
+def test_wrapper_starts_no_python_without_ports_to_check(tmp_path: Path, options: tuple[str, ...], code: int) -> None:
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin/python"
+    python.write_text("#!/bin/sh\nexit 7\n")
+    python.chmod(0o755)
+    wrapper = tmp_path / "ray-nodes"
+    wrapper.write_text(ray_unit.wrapper_text(str(tmp_path), "/s.py", "10.0.0.9:12345", options))
+    assert subprocess.run(["/bin/sh", wrapper, "--check-ports"], check=False).returncode == code
+    assert subprocess.run(["/bin/sh", wrapper], check=False).returncode == 7
+
+
 @pytest.mark.parametrize(
     ("resources", "number", "before", "expected"),
     [
