@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shlex
@@ -13,11 +14,13 @@ from flambe_ansible.cli.app import app
 from flambe_ansible.cli.output import Output
 
 PROGRAM = "flambe-ans"
+_MANY_OBJECTS = 500_000  # new objects before the first garbage collection: imports create many, and no garbage
 CLOSED_PIPE = 128 + 13  # as if ended by SIGPIPE
 
 
 def main() -> None:
     """Run the command line and end the process."""
+    gc.set_threshold(_MANY_OBJECTS)
     sys.exit(run(sys.argv[1:]))
 
 
