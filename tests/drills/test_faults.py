@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flambe_ansible.ec2 import alarms
 from tests.drills import schedules
 from tests.drills.schedules import CHANGES, READS, Schedule, list_fixed, make_random
 from tests.drills.world import LATE_SECONDS, World
@@ -18,14 +19,18 @@ def sample(index: int, step: int) -> tuple[pytest.MarkDecorator, ...]:
 
 
 @pytest.mark.parametrize("factories", [1, 4])
-def test_without_a_fault_the_cluster_is_up_and_then_gone(world: World, factories: int) -> None:
+def test_without_a_fault_the_cluster_is_up_and_then_gone(
+    world: World, factories: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.reset(factories)
     done = world.launch()
     assert (done.code, world.find_problems(hosts=1 + factories)) == (0, []), done.output
     assert set(world.gate.changes) <= set(CHANGES)
-    again = world.launch()
-    assert (again.code, world.find_problems(hosts=1 + factories)) == (0, []), again.output
-    assert set(world.gate.changes) == {"PutMetricAlarm", "DeleteAlarms"}
+    for seconds, changes in ((alarms.KEPT_SECONDS, set()), (-1, {"PutMetricAlarm", "DeleteAlarms"})):
+        monkeypatch.setattr(alarms, "KEPT_SECONDS", seconds)
+        again = world.launch()
+        assert (again.code, world.find_problems(hosts=1 + factories)) == (0, []), again.output
+        assert set(world.gate.changes) == changes
     done = world.down()
     assert (done.code, world.find_problems(hosts=0)) == (0, []), done.output
     called = {operation for _, operation in world.served.calls()}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from flambe_ansible.ec2 import alarms
 from tests.drills.stages import MOMENTS, SIGNALS, STAGES, Plan
 from tests.drills.world import World, show_late
 
@@ -83,9 +84,12 @@ def test_a_cancelled_launch_terminates_its_hosts(world: World, call: int, moment
 
 
 @pytest.mark.parametrize("call", [1, 2, 3])
-def test_a_relaunch_that_is_killed_leaves_no_host_without_an_alarm(world: World, call: int) -> None:
+def test_a_relaunch_that_is_killed_leaves_no_host_without_an_alarm(
+    world: World, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.reset(1)
     assert world.launch().code == 0
+    monkeypatch.setattr(alarms, "KEPT_SECONDS", -1)  # as an hour later
     assert world.launch(plan=Plan(call=call, moment="after")).code == -signal.SIGKILL
     assert world.find_problems(hosts=2) == []
 

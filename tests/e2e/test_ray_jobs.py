@@ -43,9 +43,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "fail.py").write_text("print('one')\nraise SystemExit('no such learning rate')\n")
     (folder / "helper.py").write_text("import os\ndef look():\n    return os.uname().nodename, os.environ['KEY']\n")
     (folder / "tasks.py").write_text(
-        "import ray, helper\nray.init(logging_level='ERROR')\n"
-        "task = ray.remote(scheduling_strategy='SPREAD')(helper.look)\n"
-        "print(sorted(set(ray.get([task.remote() for _ in range(8)]))))\n"
+        "import ray, helper\nfrom ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On\n"
+        "ray.init(logging_level='ERROR')\ntask = ray.remote(helper.look)\n"
+        "nodes = [node['NodeID'] for node in ray.nodes() if node['Alive'] and node['Resources'].get('CPU')]\n"
+        "answers = [task.options(scheduling_strategy=On(node, soft=False)).remote() for node in nodes]\n"
+        "print(sorted(set(ray.get(answers))))\n"
     )
     return folder
 

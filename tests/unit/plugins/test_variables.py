@@ -166,7 +166,8 @@ def test_every_role_refuses_wrong_values_first_and_warns_about_former_names(tmp_
     output = " ".join((done.stdout + done.stderr).split())
     for name in [name for given in WRONG.values() for name in given if not name.endswith(("_src", "_packages"))]:
         assert f"{name} is " in output, name
-    assert f"changed=0 unreachable=0 failed=0 skipped=0 rescued={len(WRONG)}" in output
+    skipped = 1  # in ray_node: the token of a head outside of the play
+    assert f"changed=0 unreachable=0 failed=0 skipped={skipped} rescued={len(WRONG)}" in output
     assert "the role flambe.cluster.secrets was renamed: use flambe.cluster.cluster_secrets" in output
     assert "the variable secrets_sections was renamed: use cluster_secrets_sections" in output
     assert "the variable runner_lost_timeout was renamed: use cluster_runner_lost_timeout" in output

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flambe_ansible import paths
+from flambe_ansible import gpus
 from flambe_ansible.errors import UnsupportedHostError
 from flambe_ansible.gpus import GpuState, HostGpus
 from flambe_ansible.ssh import probing
@@ -154,8 +153,9 @@ def test_a_host_without_a_trace_of_nvidia_starts_no_python_for_its_gpus(
 
 
 def test_nvidia_smi_is_found_in_the_folders_of_the_program() -> None:
-    path = runpy.run_path(str(paths.collection() / "plugins/module_utils/nvidia_smi.py"))["PATH"]
-    assert f'PATH="$PATH:{path}"' in probing.write_script()
+    names: dict[str, str] = {"__name__": "nvidia_smi"}
+    exec(gpus.read_program(), names)
+    assert f'PATH="$PATH:{names["PATH"]}"' in probing.write_script()
 
 
 def test_a_slow_nvidia_smi_delays_nothing_else(tmp_path: Path) -> None:
