@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 from flambe_ansible.paths import collection
@@ -49,14 +47,7 @@ def read(role: str, path: str) -> Any:
     return yaml.safe_load((collection() / "roles" / role / path).read_text())
 
 
-@functools.cache
-def _load_plugins() -> None:
-    """Let templates find lookups by their full names; Ansible does it once for each process."""
-    init_plugin_loader()
-
-
 def make_templar(role: str, **variables: Any) -> Templar:
     """Make the variables of a role on one host; ``variables`` come from the play."""
-    _load_plugins()
     own = {**read(role, "defaults/main.yml"), **read(role, "vars/main.yml")}
     return Templar(DataLoader(), variables={**trust(own), **variables})
