@@ -122,7 +122,7 @@ def _explain_limit(error: BaseException) -> LocalLimitError | None:
     refused = isinstance(error, RuntimeError) and str(error) == _NO_THREAD
     if refused or (number == errno.EAGAIN and _starts_process(error)):
         return LocalLimitError(
-            "this machine does not let this user start more processes and threads",
+            "this user has reached the limit of processes and threads on this machine",
             hint="end other programs, or raise the limit: ulimit -u 4096",
         )
     return None

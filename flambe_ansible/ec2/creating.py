@@ -52,7 +52,7 @@ def name_of(cluster: str, role: Role, index: int) -> str:
 
 
 def renew_alarms(start: StartContext, found: Sequence[EC2Instance]) -> None:
-    """Let the alarms of instances count from now, see ``alarms.renew``."""
+    """Set the alarms of instances, except those that may stay; see ``alarms.renew``."""
     alarms.renew(start.cloudwatch, {instance.id: start.alarm_for(instance) for instance in found})
 
 

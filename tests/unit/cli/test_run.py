@@ -141,8 +141,8 @@ def exhaust_files() -> None:
 @pytest.mark.parametrize(
     ("work", "message", "limit"),
     [
-        (exhaust_threads, "does not let this user start more processes and threads", "ulimit -u"),
-        (exhaust_processes, "does not let this user start more processes and threads", "ulimit -u"),
+        (exhaust_threads, "this user has reached the limit of processes and threads", "ulimit -u"),
+        (exhaust_processes, "this user has reached the limit of processes and threads", "ulimit -u"),
         (exhaust_files, "too many open files on this machine", "ulimit -n"),
     ],
 )
