@@ -7,7 +7,7 @@ nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,13 +74,13 @@ def accept_host_keys() -> None:
 
 def delete_alarms_first() -> None:
     """Delete the alarms of hosts before their new ones are set."""
+    replace = alarms._replace
 
-    def reset(cloudwatch: Any, wanted: Mapping[str, Any]) -> None:
-        api.delete_alarms(cloudwatch, alarms.find(cloudwatch, list(wanted)))
-        for alarm in filter(None, wanted.values()):
-            api.put_metric_alarm(cloudwatch, alarm)
+    def replace_late(cloudwatch: Any, wanted: Mapping[str, Any], found: Sequence[Any]) -> None:
+        api.delete_alarms(cloudwatch, [one["AlarmName"] for one in found])
+        replace(cloudwatch, wanted, [])
 
-    alarms.reset = reset  # type: ignore[assignment]
+    alarms._replace = replace_late
 
 
 REMOVALS: Mapping[str, Callable[[], None]] = {
