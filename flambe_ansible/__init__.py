@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from flambe_ansible import lazy
 from flambe_ansible.version import __version__
 
 if TYPE_CHECKING:
@@ -36,25 +36,22 @@ __all__ = [
     "read",
 ]
 
-_MODULES = {
-    "AWSCluster": "cluster.aws",
-    "CPUFactoryInstance": "jobs.instances",
-    "Cluster": "cluster.cluster",
-    "ClusterRunnable": "runnable.runnable",
-    "GPUFactoryInstance": "jobs.instances",
-    "Instance": "fleet.instance",
-    "LabCluster": "cluster.lab",
-    "OrchestratorInstance": "jobs.instances",
-    "RemoteEnvironment": "runnable.environment",
-    "Runnable": "runnable.runnable",
-    "SSHCluster": "cluster.ssh",
-    "load_cluster": "cluster.loading",
-    "read": "runnable.document",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name on first use: some modules import boto3 and ansible-runner."""
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Some of the modules import botocore and ansible-runner.
+__getattr__ = lazy.attach(
+    __name__,
+    {
+        "AWSCluster": "cluster.aws",
+        "CPUFactoryInstance": "jobs.instances",
+        "Cluster": "cluster.cluster",
+        "ClusterRunnable": "runnable.runnable",
+        "GPUFactoryInstance": "jobs.instances",
+        "Instance": "fleet.instance",
+        "LabCluster": "cluster.lab",
+        "OrchestratorInstance": "jobs.instances",
+        "RemoteEnvironment": "runnable.environment",
+        "Runnable": "runnable.runnable",
+        "SSHCluster": "cluster.ssh",
+        "load_cluster": "cluster.loading",
+        "read": "runnable.document",
+    },
+)

@@ -1,4 +1,7 @@
-"""The command line ``flambe-ans``: the only part that prints, asks or exits."""
+"""The command line ``flambe-ans``: the only part that prints, asks or exits.
+
+Its own modules are imported after the connections to the hosts were started: ssh takes longer than the imports.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from flambe_ansible.cli import errors
-from flambe_ansible.cli.app import app
-from flambe_ansible.cli.output import Output
+from flambe_ansible.cli import starting
+
+if TYPE_CHECKING:
+    from flambe_ansible.cli.output import Output
 
 PROGRAM = "flambe-ans"
 _MANY_OBJECTS = 500_000  # new objects before the first garbage collection: imports create many, and no garbage
@@ -30,7 +35,15 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # locales without UTF-8
-    output = Output(command=shlex.join([PROGRAM, *arguments]))
+    with starting.connect(arguments) as started:
+        return _run(arguments, started)
+
+
+def _run(arguments: Sequence[str], started: starting.Started) -> int:
+    from flambe_ansible.cli.app import app
+    from flambe_ansible.cli.output import Output
+
+    output = Output(command=shlex.join([PROGRAM, *arguments]), started=started)
     try:
         code = app.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=output)
     except BrokenPipeError:
@@ -57,6 +70,8 @@ def _open_missing_streams() -> None:
 
 def _report(output: Output, error: BaseException) -> int:
     """Print an error and return its exit code, even if the message cannot be printed."""
+    from flambe_ansible.cli import errors
+
     try:
         return errors.handle(output, error)
     except BrokenPipeError:

@@ -18,7 +18,6 @@ from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
     from flambe_ansible.cluster.cluster import Cluster
-    from flambe_ansible.ssh import Connections
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -149,7 +148,9 @@ def open_cluster(output: Output, file: str, *, wait: float | None = None, connec
     """
     output.cluster_file = file
     with ExitStack() as stack:
-        started = _connect_early(file, stack) if connect else None
+        started = output.started.take(file) if connect else None
+        if started:
+            stack.enter_context(started)
         from flambe_ansible.cluster.loading import load_cluster  # slow, and not needed for ``--help``
 
         cluster = stack.enter_context(hold_open(output, load_cluster(file), wait=wait))
@@ -158,16 +159,6 @@ def open_cluster(output: Output, file: str, *, wait: float | None = None, connec
         yield cluster
         if connect:
             cluster.record_access(file)
-
-
-def _connect_early(file: str, stack: ExitStack) -> Connections | None:
-    """Start to connect to the hosts that answered last; the connections are closed at the end if they are not used."""
-    from flambe_ansible.fleet import early
-
-    started = early.connect(file)
-    if started:
-        stack.enter_context(started)
-    return started
 
 
 @contextmanager

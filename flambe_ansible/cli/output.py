@@ -16,6 +16,7 @@ from rich.text import Text
 
 from flambe_ansible import control_codes
 from flambe_ansible.cli.render.words import wrap, wrap_command
+from flambe_ansible.cli.starting import Started
 from flambe_ansible.events import Event, Notice
 
 PLAIN_WIDTH = 120  # columns if the stream is not a terminal
@@ -70,6 +71,7 @@ class Output:
     command: str = ""  # the command line, as the user can paste it
     next_command: str = ""  # what to run after an error without a hint
     cluster_file: str = ""  # the cluster's configuration, as the user gave it; it replaces CLUSTER in hints
+    started: Started = field(default_factory=Started)  # connections to the hosts of the cluster's file
     errors: Console = field(default_factory=lambda: make_console(sys.stderr))
     _stdout: Console = field(default_factory=lambda: make_console(sys.stdout))
     _shown: dict[Notice, None] = field(default_factory=dict)  # in order

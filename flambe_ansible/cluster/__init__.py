@@ -5,10 +5,9 @@ The classes are imported at their first use, so that boto3 is imported only if i
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flambe_ansible import errors
+from flambe_ansible import errors, lazy
 
 if TYPE_CHECKING:
     from flambe_ansible.cluster.aws import AWSCluster
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AWSCluster", "Cluster", "LabCluster", "SSHCluster", "errors"]
 
-_MODULES = {"AWSCluster": "aws", "Cluster": "cluster", "LabCluster": "lab", "SSHCluster": "ssh"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy.attach(
+    __name__, {"AWSCluster": "aws", "Cluster": "cluster", "LabCluster": "lab", "SSHCluster": "ssh"}
+)

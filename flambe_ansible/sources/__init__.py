@@ -1,11 +1,18 @@
 """An experiment's extensions and resources: found, fetched and measured on this machine."""
 
-from flambe_ansible.sources.checkout import Wheel, build_wheel
-from flambe_ansible.sources.declared import Declared
-from flambe_ansible.sources.extensions import Extension, ExtensionKind, fetch_extensions
-from flambe_ansible.sources.installed import rebuild_wheel
-from flambe_ansible.sources.requirements import Requirements, read_requirements
-from flambe_ansible.sources.resources import Resource, ResourceKind, fetch_resources
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flambe_ansible import lazy
+
+if TYPE_CHECKING:
+    from flambe_ansible.sources.checkout import Wheel, build_wheel
+    from flambe_ansible.sources.declared import Declared
+    from flambe_ansible.sources.extensions import Extension, ExtensionKind, fetch_extensions
+    from flambe_ansible.sources.installed import rebuild_wheel
+    from flambe_ansible.sources.requirements import Requirements, read_requirements
+    from flambe_ansible.sources.resources import Resource, ResourceKind, fetch_resources
 
 __all__ = [
     "Declared",
@@ -21,3 +28,21 @@ __all__ = [
     "read_requirements",
     "rebuild_wheel",
 ]
+
+__getattr__ = lazy.attach(
+    __name__,
+    {
+        "Wheel": "checkout",
+        "build_wheel": "checkout",
+        "Declared": "declared",
+        "Extension": "extensions",
+        "ExtensionKind": "extensions",
+        "fetch_extensions": "extensions",
+        "rebuild_wheel": "installed",
+        "Requirements": "requirements",
+        "read_requirements": "requirements",
+        "Resource": "resources",
+        "ResourceKind": "resources",
+        "fetch_resources": "resources",
+    },
+)
