@@ -13,7 +13,6 @@ from typing import ClassVar, Unpack
 
 from flambe_ansible.cluster.cluster import Cluster
 from flambe_ansible.cluster.options import ClusterOptions
-from flambe_ansible.doctor import account
 from flambe_ansible.ec2 import alarms, images, instances, launching, session, tagging
 from flambe_ansible.ec2.checks import Needs
 from flambe_ansible.ec2.clients import Clients
@@ -25,7 +24,6 @@ from flambe_ansible.events import Notice
 from flambe_ansible.findings import Finding
 from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState, Role
-from flambe_ansible.launch.baking import make_recipe
 from flambe_ansible.launch.costs import Costs
 from flambe_ansible.providers.aws import AWSProvider
 from flambe_ansible.providers.ec2_spec import EC2Spec
@@ -226,6 +224,8 @@ class AWSCluster(Cluster):
 
     def diagnose(self) -> list[Finding]:
         """Check the account and all that a launch needs; create nothing that stays."""
+        from flambe_ansible.doctor import account
+
         findings = account.examine_account(self.clients)
         if any(finding.problems for finding in findings):
             return findings
@@ -281,6 +281,8 @@ class AWSCluster(Cluster):
         """The digest of what the hosts get installed; "" for nothing, or before ``resolve_runtime``."""
         if self._version is None:
             return ""
+        from flambe_ansible.launch.baking import make_recipe
+
         return make_recipe(
             self._runtime,
             self._version,

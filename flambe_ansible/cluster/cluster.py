@@ -16,10 +16,9 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from flambe_ansible import events, secrets
-from flambe_ansible.doctor.hosts import examine_apart
 from flambe_ansible.errors import (
     ClusterConfigurationError,
     ClusterError,
@@ -52,15 +51,13 @@ from flambe_ansible.hosts import (
     orchestrator_name,
     sort_hosts,
 )
-from flambe_ansible.jobs import executing, state, submission
+from flambe_ansible.jobs import state
 from flambe_ansible.jobs.commands import ClusterJobs, require_commands
-from flambe_ansible.jobs.executing import Startable
 from flambe_ansible.jobs.fleets import Fleets
 from flambe_ansible.jobs.instances import CPUFactoryInstance, GPUFactoryInstance, HostWork, OrchestratorInstance
 from flambe_ansible.jobs.jobs import FileJobs, require_jobs
 from flambe_ansible.jobs.runnables import make_file_jobs
 from flambe_ansible.jobs.state import JobState
-from flambe_ansible.jobs.submission import Submittable
 from flambe_ansible.launch import converging, gpus, launch, lock, protecting, shrinking, status
 from flambe_ansible.launch.connecting import connect_each
 from flambe_ansible.launch.costs import Costs
@@ -79,6 +76,10 @@ from flambe_ansible.runtimes import NodeOptions, Runtime, RuntimeVersion, make_r
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
 from flambe_ansible.ssh import Connections, host_entries
 from flambe_ansible.ssh.parallel import join
+
+if TYPE_CHECKING:
+    from flambe_ansible.jobs.executing import Startable
+    from flambe_ansible.jobs.submission import Submittable
 
 logger = logging.getLogger(__name__)
 
@@ -444,10 +445,12 @@ class Cluster(Runnable):
         Raises:
             MissingSecretsError: A section does not exist.
         """
+        from flambe_ansible.jobs.submission import SECRETS
+
         self.options.secrets_sections = whitelist
         self.options.check()
         self._player.play(tags=["cluster_secrets"])
-        return f"{self.fleet.home}/{submission.SECRETS}"
+        return f"{self.fleet.home}/{SECRETS}"
 
     def execute(
         self, cluster_runnable: Startable, extensions: Mapping[str, str], new_secrets: str, force: bool
@@ -468,6 +471,8 @@ class Cluster(Runnable):
             ClusterConfigurationError: It cannot run on this cluster.
             RunError: A job runs, there are results of the same name, or the start failed.
         """
+        from flambe_ansible.jobs import executing
+
         return executing.execute(
             self.file_jobs,
             cluster_runnable,
@@ -647,6 +652,8 @@ class Cluster(Runnable):
 
     def diagnose(self) -> list[Finding]:
         """Check the existing hosts: the login, the host keys, and what every host must have; change nothing."""
+        from flambe_ansible.doctor.hosts import examine_apart
+
         return examine_apart(
             self.find_hosts(),
             self.known_hosts,
@@ -1008,6 +1015,8 @@ class Cluster(Runnable):
             ExistingResultsError: There are results that would be replaced, and ``force`` is False.
             HostKeyError: The orchestrator's key differs from the trusted one.
         """
+        from flambe_ansible.jobs import submission
+
         self.check_file_jobs(experiment=runnable.file.is_experiment)
         try:
             self.attach_orchestrator()
@@ -1031,6 +1040,8 @@ class Cluster(Runnable):
             ExistingResultsError: There are results of this name; nothing was changed.
             FlambeAnsibleError: A step failed.
         """
+        from flambe_ansible.jobs import submission
+
         options = LaunchOptions(**kwargs)
         options.check()
         self.check_free(runnable, force=force)

@@ -11,7 +11,6 @@ from typing import ClassVar, Unpack
 from flambe_ansible import lab as labs
 from flambe_ansible.cluster.aws import AWSCluster
 from flambe_ansible.cluster.options import ClusterOptions
-from flambe_ansible.doctor import account
 from flambe_ansible.ec2 import launching, session
 from flambe_ansible.errors import LabError
 from flambe_ansible.findings import Finding
@@ -115,6 +114,8 @@ class LabCluster(AWSCluster):
         try:
             info = labs.info(self.lab)
         except LabError as error:
+            from flambe_ansible.doctor import account
+
             return [account.report_error("lab", error)]
         return [Finding(check="lab", fact=f"{info.name} is up: {info.endpoint}"), *super().diagnose()]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from flambe_ansible import paths
 from flambe_ansible.fleet.instance import Instance
-from flambe_ansible.sources import build_wheel, rebuild_wheel
 
 NAME = "flambe-ansible"
 ROOT = "/opt/flambe-ansible"
@@ -69,6 +68,8 @@ def write_search() -> str:
 
 def send(orchestrator: Instance) -> str:
     """Send the wheel of this package, built from its checkout or from its installed files; return its path there."""
+    from flambe_ansible.sources import build_wheel, rebuild_wheel
+
     checkout = find_checkout()
     wheel = build_wheel(checkout) if checkout else rebuild_wheel(NAME)
     orchestrator.create_dirs([FOLDER])

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from flambe_ansible import lazy
 
 if TYPE_CHECKING:
-    from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus
+    from flambe_ansible.lab.client import DEFAULT, LabHost, LabInfo, LabStatus, status
+    from flambe_ansible.lab.client import get_info as info
     from flambe_ansible.lab.fault_client import add as add_fault
     from flambe_ansible.lab.fault_client import clear as clear_faults
     from flambe_ansible.lab.fault_client import list_all as list_faults
     from flambe_ansible.lab.fault_kinds import KINDS as FAULT_KINDS
     from flambe_ansible.lab.fault_kinds import Fault
-    from flambe_ansible.lab.lifecycle import DEFAULT, down, status, up
-    from flambe_ansible.lab.lifecycle import get_info as info
+    from flambe_ansible.lab.lifecycle import down, up
     from flambe_ansible.lab.system import REQUIRED_PACKAGES
 
 __all__ = [
@@ -36,11 +36,11 @@ __getattr__ = lazy.attach(
         "list_faults": "fault_client:list_all",
         "FAULT_KINDS": "fault_kinds:KINDS",
         "Fault": "fault_kinds",
-        "DEFAULT": "lifecycle",
+        "DEFAULT": "client",
         "down": "lifecycle",
-        "status": "lifecycle",
+        "status": "client",
         "up": "lifecycle",
-        "info": "lifecycle:get_info",
+        "info": "client:get_info",
         "REQUIRED_PACKAGES": "system",
     },
 )

@@ -9,7 +9,9 @@ from typing import Any
 from flambe_ansible.errors import LabError
 from flambe_ansible.lab import pidfile, state
 
+DEFAULT = "default"  # the name of a lab
 CLIENT_FILE = "client.json"
+HOSTS_FILE = "hosts.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +77,26 @@ def read(name: str) -> LabInfo | None:
     known: dict[str, Any] = {item.name: document[item.name] for item in fields(LabInfo) if item.name in document}
     known |= {"key": Path(document["key"]), "state_dir": folder, "up": pidfile.find(folder) is not None}
     return LabInfo(**known)
+
+
+def status(name: str = DEFAULT) -> LabStatus:
+    """Return the state of a lab; does not need root."""
+    folder = state.lab_dir(name)
+    known = read(name)
+    if known is None:
+        return LabStatus(name=name, exists=folder.is_dir(), up=pidfile.find(folder) is not None)
+    hosts = tuple(LabHost(**row) for row in state.read_json(folder / HOSTS_FILE) or ())
+    return LabStatus(name=name, exists=True, up=known.up, info=known, hosts=hosts)
+
+
+def get_info(name: str = DEFAULT) -> LabInfo:
+    """Return how to reach a lab that is up; does not need root."""
+    known = read(name)
+    if known is None or not known.up:
+        raise LabError(f"the lab {name} is not up", hint=f"sudo flambe-ans {words('up', name)}")
+    return known
+
+
+def words(verb: str, name: str) -> str:
+    """Return the command for a lab: ``lab up``, ``lab up --name other``."""
+    return f"lab {verb}" if name == DEFAULT else f"lab {verb} --name {name}"

@@ -16,13 +16,13 @@ from typing import Any
 from flambe_ansible.control_codes import strip
 from flambe_ansible.files import write_json
 from flambe_ansible.lab import disk, groups, host, host_faults
+from flambe_ansible.lab.client import HOSTS_FILE
 from flambe_ansible.lab.cloud import STATE_CODES, Cloud
 from flambe_ansible.lab.disk import HostSpec
 from flambe_ansible.lab.faults import Faults
 from flambe_ansible.lab.host_faults import HostFaults
 from flambe_ansible.lab.state import Settings
 
-HOSTS_FILE = "hosts.json"
 BOOT_TIMEOUT = 120.0  # seconds after which the start of a host that does not answer has failed
 
 _END_ATTEMPTS = 5

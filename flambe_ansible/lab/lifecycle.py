@@ -26,14 +26,10 @@ from flambe_ansible.lab import (
     sources,
     state,
 )
-from flambe_ansible.lab.client import LabHost, LabInfo, LabStatus
-from flambe_ansible.lab.client import read as read_info
-from flambe_ansible.lab.fleet import HOSTS_FILE
+from flambe_ansible.lab.client import DEFAULT, LabInfo, get_info, words
 from flambe_ansible.lab.quotas import parse as parse_quotas
 from flambe_ansible.lab.state import Settings
 from flambe_ansible.lab.system import caller, has_systemd, require_packages, require_root, run
-
-DEFAULT = "default"
 
 
 def up(
@@ -125,29 +121,6 @@ def down(name: str = DEFAULT, *, purge: bool = False) -> bool:
             shutil.rmtree(folder)
     _clear(name, purge=purge)
     return existed
-
-
-def status(name: str = DEFAULT) -> LabStatus:
-    """Return the state of a lab; does not need root."""
-    folder = state.lab_dir(name)
-    known = read_info(name)
-    if known is None:
-        return LabStatus(name=name, exists=folder.is_dir(), up=pidfile.find(folder) is not None)
-    hosts = tuple(LabHost(**row) for row in state.read_json(folder / HOSTS_FILE) or ())
-    return LabStatus(name=name, exists=True, up=known.up, info=known, hosts=hosts)
-
-
-def get_info(name: str = DEFAULT) -> LabInfo:
-    """Return how to reach a lab that is up; does not need root."""
-    known = read_info(name)
-    if known is None or not known.up:
-        raise LabError(f"the lab {name} is not up", hint=f"sudo flambe-ans {words('up', name)}")
-    return known
-
-
-def words(verb: str, name: str) -> str:
-    """Return the command for a lab: ``lab up``, ``lab up --name other``."""
-    return f"lab {verb}" if name == DEFAULT else f"lab {verb} --name {name}"
 
 
 def _check_behaviour(settings: Settings, wanted: Mapping[str, Any]) -> None:

@@ -21,7 +21,6 @@ from flambe_ansible.errors import SourceError
 from flambe_ansible.events import Observer, ignore
 from flambe_ansible.pythons import clean_environment, list_script_interpreters
 from flambe_ansible.runtimes.base import RuntimeVersion
-from flambe_ansible.sources import build_wheel
 
 DEFAULT_VERSION = "0.4.18"  # the last release, May 2020
 RELEASES = frozenset(f"0.4.{patch}" for patch in (*range(17), 18))  # all releases on PyPI; there is no 0.4.17
@@ -63,6 +62,8 @@ def build(found: RuntimeVersion, *, cache: Path | None = None, observer: Observe
     """Build the checkout of a version that has one; a version without one is returned unchanged."""
     if found.source is None:
         return found
+    from flambe_ansible.sources import build_wheel
+
     wheel = build_wheel(found.source, cache=cache, observer=observer)
     if wheel.name != "flambe":
         raise SourceError(f"{found.source}: a checkout of {wheel.name}, not of flambe", source=str(found.source))

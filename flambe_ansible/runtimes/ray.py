@@ -18,7 +18,7 @@ from flambe_ansible.pythons import find_uv
 from flambe_ansible.runtimes import ray_versions
 from flambe_ansible.runtimes.base import CommandRunner, JobRunner, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import Drain, RayService
-from flambe_ansible.sources import Requirements, read_requirements
+from flambe_ansible.sources import Requirements
 
 ROOT = "/opt/ray"
 VENV = f"{ROOT}/venv"
@@ -170,6 +170,8 @@ class RayRuntime:
         return RuntimeVersion(version=self._options.get("ray") or "", origin=origin, python="that environment's Python")
 
     def _read_requirements(self, observer: Observer) -> Requirements:
+        from flambe_ansible.sources import read_requirements
+
         file = self._options.get("requirements")
         packages = self._options.get("packages") or ()
         return read_requirements(Path(file) if file else None, packages, observer=observer)

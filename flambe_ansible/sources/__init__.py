@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from flambe_ansible.sources.declared import Declared
     from flambe_ansible.sources.extensions import Extension, ExtensionKind, fetch_extensions
     from flambe_ansible.sources.installed import rebuild_wheel
-    from flambe_ansible.sources.requirements import Requirements, read_requirements
+    from flambe_ansible.sources.packages import Requirements
+    from flambe_ansible.sources.requirements import read_requirements
     from flambe_ansible.sources.resources import Resource, ResourceKind, fetch_resources
 
 __all__ = [
@@ -39,7 +40,7 @@ __getattr__ = lazy.attach(
         "ExtensionKind": "extensions",
         "fetch_extensions": "extensions",
         "rebuild_wheel": "installed",
-        "Requirements": "requirements",
+        "Requirements": "packages",
         "read_requirements": "requirements",
         "Resource": "resources",
         "ResourceKind": "resources",

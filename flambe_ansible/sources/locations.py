@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _GIT_SCHEMES = ("https", "http", "ssh", "git", "file")
 _SCP = re.compile(r"(?:ssh://)?(?P<host>[\w.-]+@[\w.-]+):(?P<path>(?!\d+/)(?!//)[^\s]+)")
@@ -60,6 +58,8 @@ def locate_extension(value: str, folder: Path) -> Path | GitLocation | Required:
     path = resolve(value, folder)
     if _exists(path):
         return _check_installable(path)
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         Requirement(value)
     except InvalidRequirement as error:

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -22,36 +21,13 @@ from flambe_ansible.errors import SourceError
 from flambe_ansible.events import Observer, ignore
 from flambe_ansible.pythons import clean_environment, find_uv
 from flambe_ansible.sources.checkout import build_wheel
+from flambe_ansible.sources.packages import Requirements
 
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _HASH = re.compile(r"\s--hash[=\s]\S+")
 _LOCAL = re.compile(r"(?:[A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?\s*@\s*)?(?P<path>(?:file:|\.{0,2}/|~/).*)")
 _CONSTRAINTS = ("-c", "--constraint")
 _INDEX_OPTIONS = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-index", "--trusted-host")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Requirements:
-    """Python packages for a host.
-
-    Attributes:
-        lines: PEP 508 requirements from an index or a URL.
-        constraints: Version limits.
-        wheels: Wheels on this machine.
-    """
-
-    lines: tuple[str, ...] = ()
-    constraints: tuple[str, ...] = ()
-    wheels: tuple[Path, ...] = ()
-
-    def find(self, name: str) -> Requirement | None:
-        """Return the requirement of a package, or None."""
-        found = (Requirement(line) for line in self.lines)
-        return next((one for one in found if canonicalize_name(one.name) == canonicalize_name(name)), None)
-
-    def has_wheel(self, name: str) -> bool:
-        """Return whether a package is among the wheels."""
-        return any(parse_wheel_filename(one.name)[0] == canonicalize_name(name) for one in self.wheels)
 
 
 def read_requirements(file: Path | None, packages: Sequence[str] = (), *, observer: Observer = ignore) -> Requirements:

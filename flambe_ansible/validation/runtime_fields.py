@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from flambe_ansible.validation import rules
@@ -54,6 +53,8 @@ def _check_package(value: Any, index: int) -> list[Flaw]:
     if is_local(value):
         flaws = check_path(value, lambda path: None if path.exists() else _describe_missing(path))
         return [Flaw(message=one.message, suggestion=one.suggestion, path=(index,)) for one in flaws]
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         Requirement(value)
     except InvalidRequirement as error:

@@ -12,7 +12,7 @@ import flambe_ansible
 
 # The parts of the package, lowest first. A part imports only parts of the same level or below.
 LEVELS: list[set[str]] = [
-    {"control_codes", "errors", "events", "files", "paths", "version"},
+    {"control_codes", "errors", "events", "files", "lazy", "paths", "version"},
     {"findings", "gpus", "hosts", "journal", "pythons", "secrets"},
     {"sources", "ssh", "validation"},
     {"config", "ec2", "lab", "runnable"},

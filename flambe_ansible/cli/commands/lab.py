@@ -103,7 +103,7 @@ def status(output: Output, name: str) -> None:
     """Show the state of a lab and its hosts."""
     from flambe_ansible import lab as labs
     from flambe_ansible.cli.render.lab import render_lab
-    from flambe_ansible.lab.lifecycle import words
+    from flambe_ansible.lab.client import words
 
     with naming(name):
         found = labs.status(name)

@@ -208,9 +208,9 @@ def test_a_missing_lab_is_reported_with_a_hint(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(state, "root", lambda: tmp_path)
     for name, hint in (("default", "sudo flambe-ans lab up"), ("other", "sudo flambe-ans lab up --name other")):
         with pytest.raises(LabError) as caught:
-            lifecycle.get_info(name)
+            client.get_info(name)
         assert caught.value.hint == hint
-    assert lifecycle.status("default") == client.LabStatus(name="default", exists=False, up=False)
+    assert client.status("default") == client.LabStatus(name="default", exists=False, up=False)
 
 
 @pytest.mark.parametrize("text", ["10.99.0.0/16", "8.8.8.0/24", "nonsense", "10.99.0.1/24", "fd00::/24"])
