@@ -73,7 +73,8 @@ def write_commands(app: click.Group) -> str:
 
 def _walk(context: click.Context) -> Iterator[click.Context]:
     if isinstance(context.command, click.Group):
-        for name, command in context.command.commands.items():
+        for name in context.command.list_commands(context):
+            command = context.command.get_command(context, name)
             yield from _walk(click.Context(command, parent=context, info_name=name))
     else:
         yield context

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import rich_click as click
 
 from flambe_ansible import __version__
-from flambe_ansible.cli.commands.audit import audit
-from flambe_ansible.cli.commands.bake import bake
-from flambe_ansible.cli.commands.completion import completion
-from flambe_ansible.cli.commands.doctor import doctor
-from flambe_ansible.cli.commands.down import down
-from flambe_ansible.cli.commands.exec import execute
-from flambe_ansible.cli.commands.init import init
-from flambe_ansible.cli.commands.inventory import inventory
-from flambe_ansible.cli.commands.jobs import jobs
-from flambe_ansible.cli.commands.keep import keep
-from flambe_ansible.cli.commands.lab import lab
-from flambe_ansible.cli.commands.launch import launch
-from flambe_ansible.cli.commands.logs import logs
-from flambe_ansible.cli.commands.open import open_sites
-from flambe_ansible.cli.commands.plan import plan
-from flambe_ansible.cli.commands.pull import pull
-from flambe_ansible.cli.commands.resize import remove, resize
-from flambe_ansible.cli.commands.run import run
-from flambe_ansible.cli.commands.schema import schema
-from flambe_ansible.cli.commands.ssh import ssh
-from flambe_ansible.cli.commands.ssh_config import ssh_config
-from flambe_ansible.cli.commands.status import status
-from flambe_ansible.cli.commands.stop import stop
-from flambe_ansible.cli.commands.submit import submit
-from flambe_ansible.cli.commands.suspend import resume, suspend
-from flambe_ansible.cli.commands.tunnel import tunnel
 from flambe_ansible.cli.options import CONTEXT, debug_option, write_examples
+
+# The module of each command, and its function if that has another name. A command line imports only its own command.
+COMMANDS = {
+    "init": "init", "doctor": "doctor", "plan": "plan", "launch": "launch", "status": "status", "ssh": "ssh",
+    "exec": "exec:execute", "keep": "keep", "inventory": "inventory", "ssh-config": "ssh_config", "down": "down",
+    "audit": "audit", "bake": "bake",
+    "resize": "resize", "remove": "resize:remove", "suspend": "suspend", "resume": "suspend:resume",
+    "submit": "submit", "run": "run", "jobs": "jobs", "logs": "logs", "open": "open:open_sites", "tunnel": "tunnel",
+    "pull": "pull", "stop": "stop", "lab": "lab", "schema": "schema", "completion": "completion",
+}  # fmt: skip
 
 click.rich_click.MAX_WIDTH = 100
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
@@ -63,7 +49,24 @@ click.rich_click.COMMAND_GROUPS = {
 }
 
 
+class Commands(click.RichGroup):
+    """A group that imports each command at its first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the names of all commands."""
+        del ctx
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            module, _, function = COMMANDS[cmd_name].partition(":")
+            self.add_command(getattr(import_module(f"flambe_ansible.cli.commands.{module}"), function or module))
+        return super().get_command(ctx, cmd_name)
+
+
 @click.group(
+    cls=Commands,
     context_settings=CONTEXT,
     epilog=write_examples(
         "sudo flambe-ans lab up",
@@ -91,12 +94,3 @@ def app() -> None:
       4  AWS                 9  cluster or host not found
      12  left behind (audit)
     """  # noqa: D301 - click reads the character
-
-
-COMMANDS = (
-    init, doctor, plan, launch, status, ssh, execute, keep, inventory, ssh_config, down, audit, bake,
-    resize, remove, suspend, resume,
-    submit, run, jobs, logs, open_sites, tunnel, pull, stop, lab, schema, completion,
-)  # fmt: skip
-for command in COMMANDS:
-    app.add_command(command)

@@ -113,7 +113,7 @@ def test_links_of_all_pages_and_of_the_readme_exist(pages: ModuleType, tmp_path:
 def test_the_commands_are_those_of_the_help(reference: ModuleType) -> None:
     text = reference.write_commands(app)
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    assert {heading.split()[1] for heading in headings} == {command.name for command in COMMANDS}
+    assert {heading.split()[1] for heading in headings} == set(COMMANDS)
     launch = text.partition("## flambe-ans launch\n")[2].partition("\n## ")[0]
     assert "```text\nflambe-ans launch [OPTIONS] CLUSTER\n```" in launch
     assert "| `-y, --yes` | Do not ask for confirmation. |" in launch

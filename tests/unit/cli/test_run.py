@@ -14,7 +14,7 @@ import click
 import pytest
 
 from flambe_ansible import __version__
-from flambe_ansible.cli.app import app
+from flambe_ansible.cli.app import COMMANDS, app
 from flambe_ansible.errors import ClusterConfigurationError, LabError, Problem
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.made_up import FakeCluster
@@ -181,7 +181,7 @@ def test_version(run: Run) -> None:
     assert (done.code, done.stdout) == (0, f"flambe-ans, version {__version__}\n")
 
 
-@pytest.mark.parametrize("name", sorted(app.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 @pytest.mark.parametrize("columns", ["80", "120"])
 def test_help_fits_its_width_and_has_examples(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str, columns: str
@@ -195,8 +195,11 @@ def test_help_fits_its_width_and_has_examples(
 
 def list_options(command: click.Command, path: str) -> list[tuple[str, str]]:
     """List the options of a command and its subcommands, as (path of the command, option)."""
-    children = command.commands.values() if isinstance(command, click.Group) else []
-    below = [pair for child in children for pair in list_options(child, f"{path} {child.name}".strip())]
+    below = []
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        children = [command.get_command(context, name) for name in command.list_commands(context)]
+        below = [pair for child in children if child for pair in list_options(child, f"{path} {child.name}".strip())]
     own = [max(one.opts, key=len) for one in command.params if isinstance(one, click.Option) and path]
     return [(path, option) for option in own if option not in ("--json", "--debug")] + below
 

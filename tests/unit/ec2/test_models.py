@@ -34,7 +34,7 @@ def test_a_description_equals_that_of_botocore(service: str, kind: str) -> None:
     wanted = Loader().load_service_model(service, kind)
     for found in (make_loader().load_service_model(service, kind) for _ in range(2)):  # the second one is kept
         assert without_texts(found) == without_texts(wanted)
-        assert list(found) == list(wanted)
+        assert list(without_texts(found)) == list(without_texts(wanted))
 
 
 def test_a_large_description_is_kept_without_texts(kept: Path) -> None:
