@@ -152,7 +152,9 @@ def open_cluster(output: Output, file: str, *, wait: float | None = None, connec
         if started:
             stack.enter_context(started)
         from flambe_ansible.cluster.loading import load_cluster  # slow, and not needed for ``--help``
+        from flambe_ansible.ec2 import crt
 
+        crt.skip()
         cluster = stack.enter_context(hold_open(output, load_cluster(file), wait=wait))
         if connect:
             cluster.attach_early(started)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from flambe_ansible.ec2 import crt
 from flambe_ansible.ec2.errors import aws_call
 from flambe_ansible.errors import AWSError
 
@@ -71,8 +72,9 @@ def make_session(region_name: str | None = None) -> Session:
     ``AWS_DEFAULT_REGION``, the profile's region, and us-east-1. The credentials of assumed roles are shared with the
     AWS CLI: a profile with MFA asks for one code an hour, not for one in every command.
     """
-    import botocore.session
-    from botocore.utils import JSONFileCache
+    with crt.skipped():
+        import botocore.session
+        from botocore.utils import JSONFileCache
 
     from flambe_ansible.ec2.models import make_loader
 
@@ -135,9 +137,10 @@ def _ask_mfa_code(prompt: str) -> str:
 
 def _make_isolated_core(region_name: str) -> botocore.session.Session:
     """Make a botocore session in which every setting except the region has botocore's default value."""
-    import botocore.session
-    from botocore.config import Config
-    from botocore.configprovider import ConfigValueStore, ConstantProvider
+    with crt.skipped():
+        import botocore.session
+        from botocore.config import Config
+        from botocore.configprovider import ConfigValueStore, ConstantProvider
 
     from flambe_ansible.ec2.models import make_loader
 

@@ -51,3 +51,39 @@ def test_a_client_of_ec2_imports_no_boto3() -> None:
 def test_status_imports_no_ansible() -> None:
     code = "import flambe_ansible.cluster.lab, flambe_ansible.cli.render.status, flambe_ansible.cli.fanout"
     assert run(code, ("boto3", "ansible", "ansible_runner", "moto", "pathspec")) == []
+
+
+CLIENT = (
+    "from flambe_ansible.ec2 import crt, session\n{before}"
+    "made = session.make_session('us-east-1')\n"
+    "from botocore.compat import HAS_CRT\nassert HAS_CRT is {crt}\nimport awscrt"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "config", "has_crt"),
+    [
+        ("crt.skip()\n", "[default]\nregion = us-east-1\n", False),
+        ("crt.skip()\n", "", False),
+        ("crt.skip()\n", "[profile me]\nlogin_session = arn:aws:iam::1:user/me\n", True),
+        ("", "[default]\nregion = us-east-1\n", True),  # as a library
+    ],
+)
+def test_commands_import_the_crt_for_aws_login_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, config: str, has_crt: bool
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    if config:
+        (tmp_path / "config").write_text(config)
+    assert run(CLIENT.format(before=before, crt=has_crt), ("awscrt.checksums",)) == ["awscrt.checksums"][: int(has_crt)]
+
+
+def test_a_command_imports_no_other_command() -> None:
+    names = ("flambe_ansible.cli.commands.audit", "flambe_ansible.cli.commands.submit")
+    assert run("from flambe_ansible import cli; cli.run(['status', '--help'])", names) == []
+
+
+def test_connections_start_before_the_command_line_is_imported() -> None:
+    """The imports take as long as the login, which runs at the same time."""
+    code = "from flambe_ansible import cli\nfrom flambe_ansible.fleet import early\nearly.connect('cluster.yaml')"
+    assert run(code, ("rich", "click", "yaml", "botocore", "flambe_ansible.cli.app", "flambe_ansible.cluster")) == []
