@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flambe_idle_shutdown import checking, signals, states
+from flambe_idle_shutdown import checking, marking, signals, states
 from flambe_idle_shutdown.settings import SignalError
 
 POWEROFF = ["systemctl", "poweroff"]
@@ -117,7 +117,7 @@ def test_a_late_check_restarts_the_time(host: SimpleNamespace, idle: Any) -> Non
 
 
 def test_a_reboot_counts_as_activity(host: SimpleNamespace, idle: Any) -> None:
-    checking.keep(idle, 7200)
+    marking.keep(idle, 7200)
     kept = states.load(idle)["kept"]
     host.boot, host.clock = "boot-2", 10.0
     state = check(host, idle, after=600)
@@ -170,7 +170,7 @@ def test_a_signal_that_cannot_be_read_counts_as_busy(
 
 
 def test_keep_postpones_the_end(host: SimpleNamespace, idle: Any) -> None:
-    state = states.publish(checking.keep(idle, 3600))
+    state = states.publish(marking.keep(idle, 3600))
     assert state["kept_until"] == state["ends"] == states.write_time(host.now + 3600)
     for _minute in range(59):
         check(host, idle)
@@ -182,14 +182,14 @@ def test_keep_postpones_the_end(host: SimpleNamespace, idle: Any) -> None:
 def test_keep_during_the_last_check_counts(host: SimpleNamespace, idle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for _minute in range(4):
         check(host, idle)
-    monkeypatch.setattr(signals, "ask_head", lambda settings: checking.keep(settings, 600) and [])
+    monkeypatch.setattr(signals, "ask_head", lambda settings: marking.keep(settings, 600) and [])
     check(host, idle)
     assert not has_ended(host)
 
 
 def test_keep_zero_ends_a_postponement(host: SimpleNamespace, idle: Any) -> None:
-    checking.keep(idle, 3600)
-    checking.keep(idle, 0)
+    marking.keep(idle, 3600)
+    marking.keep(idle, 0)
     for _minute in range(5):
         check(host, idle)
     assert has_ended(host)
@@ -200,7 +200,7 @@ def test_a_launch_restarts_the_time(host: SimpleNamespace, idle: Any) -> None:
         check(host, idle)
     host.now += 30
     host.clock += 30
-    state = states.publish(checking.restart(idle))
+    state = states.publish(marking.restart(idle))
     assert (state["busy"][0]["signal"], state["idle_since"], state["ends"]) == ("launch", "", "")
     began = check(host, idle, after=30)["idle_since"]
     assert began == states.write_time(host.now)
@@ -209,7 +209,7 @@ def test_a_launch_restarts_the_time(host: SimpleNamespace, idle: Any) -> None:
 
 def test_keep_before_the_first_check(host: SimpleNamespace, make_settings: Callable[..., Any]) -> None:
     settings = make_settings()
-    state = states.publish(checking.keep(settings, 60))
+    state = states.publish(marking.keep(settings, 60))
     assert state["busy"] == [{"signal": "check", "reason": "this host was not checked yet"}]
     assert check(host, settings, after=1)["kept_until"] == state["kept_until"]
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flambe_idle_shutdown import checking, states
+from flambe_idle_shutdown import marking, states
 
 from .test_checking import check, has_ended
 
@@ -35,7 +35,7 @@ def test_keep_does_not_postpone_it(host: SimpleNamespace, make_settings: Callabl
     settings = make_settings(ends_at=states.write_time(START + 600))
     check(host, settings)
     check(host, settings)
-    assert states.publish(checking.keep(settings, 7200))["ends"] == states.write_time(START + 600)
+    assert states.publish(marking.keep(settings, 7200))["ends"] == states.write_time(START + 600)
     check(host, settings, after=480)
     assert has_ended(host)
 

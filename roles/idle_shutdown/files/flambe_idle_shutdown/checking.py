@@ -7,6 +7,7 @@ import sys
 import time
 
 from flambe_idle_shutdown import processes, signals, states, usage
+from flambe_idle_shutdown.marking import record
 from flambe_idle_shutdown.settings import SignalError, clean, run
 
 _RESTARTED_SECONDS = 900  # of a host that is started after its latest end
@@ -55,17 +56,6 @@ def read(name, find):
         return [{"signal": name, "reason": clean(text)} for text in find()]
     except _MALFORMED as error:
         return [{"signal": name, "reason": describe_error(error)}]
-
-
-def record(settings, busy, *, boot, sample):
-    """Derive the state from the last one, and save it; a postponement meanwhile is kept."""
-    with states.locked(settings):
-        clock = time.clock_gettime(time.CLOCK_BOOTTIME)
-        before = states.load(settings)
-        state = states.derive(settings, before, busy=busy, now=time.time(), clock=clock, boot=boot)
-        state["sample"] = sample
-        states.save(settings, state)
-    return state
 
 
 def is_over(state):
@@ -130,30 +120,6 @@ def wait_for_orchestrator(settings, state, error):
 def describe_error(error):
     """Return the reason that a signal cannot be read."""
     return clean(error if isinstance(error, SignalError) else f"malformed answer: {error!r}")
-
-
-def keep(settings, seconds):
-    """Do not power this host off within the next seconds; 0 ends this."""
-    os.makedirs(settings.folder, mode=0o755, exist_ok=True)
-    with states.locked(settings):
-        now = time.time()
-        state = states.load(settings)
-        if not state:
-            clock = time.clock_gettime(time.CLOCK_BOOTTIME)
-            busy = [{"signal": "check", "reason": "this host was not checked yet"}]
-            state = states.derive(settings, {}, busy=busy, now=now, clock=clock, boot=states.read_boot())
-        state["kept"] = now + seconds if seconds > 0 else 0.0
-        state["ends"] = states.find_end(state)
-        states.save(settings, state)
-    return state
-
-
-def restart(settings):
-    """Let the idle time start again: a launch has just configured this host."""
-    os.makedirs(settings.folder, mode=0o755, exist_ok=True)
-    busy = [{"signal": "launch", "reason": "a launch has just configured this host"}]
-    sample = states.load(settings).get("sample")
-    return record(settings, busy, boot=states.read_boot(), sample=sample)
 
 
 def hold_off(settings, state, before, now):

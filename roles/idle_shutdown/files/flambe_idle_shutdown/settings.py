@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import calendar
-import contextlib
 import os
 import pwd
-import signal
-import subprocess
 import time
 
 COMMAND_SECONDS = 20  # for commands of the system
@@ -58,6 +54,8 @@ class Settings:
 
 def read_time(text):
     """Return a time in UTC, such as ``2026-12-01T18:00:00Z``, in seconds since the epoch."""
+    import calendar
+
     return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")))
 
 
@@ -72,6 +70,10 @@ def run(argv, *, timeout=COMMAND_SECONDS, env=None, cwd=None):
     Raises:
         SignalError: It cannot be started, or exceeded its time limit.
     """
+    import contextlib
+    import signal
+    import subprocess
+
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
         process = subprocess.Popen(argv, env=env, cwd=cwd, start_new_session=True, **pipes)

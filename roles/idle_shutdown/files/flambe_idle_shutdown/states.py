@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import tempfile
 import time
 
 from flambe_idle_shutdown.settings import clean
@@ -128,7 +127,8 @@ def _is_valid(state):
 
 def save(settings, state):
     """Write the state atomically; all users can read it."""
-    handle, draft = tempfile.mkstemp(prefix=".new-", dir=settings.folder)
+    draft = os.path.join(settings.folder, f".new-{os.getpid()}")  # the folder is root's
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(state, file)
         os.fchmod(file.fileno(), 0o644)
