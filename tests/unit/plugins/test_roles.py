@@ -78,6 +78,16 @@ def test_names_of_variables(role: Path) -> None:
     assert not internal.exists() or all(name.startswith(f"__{role.name}_") for name in read(internal))
 
 
+PROGRAMS = [role for role in ROLES if (role / "vars/main.yml").exists() and list(role.glob("files/*/__init__.py"))]
+
+
+@pytest.mark.parametrize("role", PROGRAMS, ids=lambda role: role.name)
+def test_a_role_installs_every_module_of_its_program(role: Path) -> None:
+    (package,) = (path.parent for path in role.glob("files/*/__init__.py"))
+    listed = read(role / "vars/main.yml")[f"__{role.name}_modules"]
+    assert listed == sorted(path.name for path in package.glob("*.py"))
+
+
 @each_role
 def test_every_default_has_a_comment_before_it(role: Path) -> None:
     lines = (role / "defaults/main.yml").read_text().splitlines()
