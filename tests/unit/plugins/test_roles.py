@@ -78,12 +78,12 @@ def test_names_of_variables(role: Path) -> None:
     assert not internal.exists() or all(name.startswith(f"__{role.name}_") for name in read(internal))
 
 
-PROGRAMS = [role for role in ROLES if (role / "vars/main.yml").exists() and list(role.glob("files/*/__init__.py"))]
+PROGRAMS = sorted(path.parents[2] for path in (collection() / "roles").glob("*/files/*/__main__.py"))
 
 
 @pytest.mark.parametrize("role", PROGRAMS, ids=lambda role: role.name)
 def test_a_role_installs_every_module_of_its_program(role: Path) -> None:
-    (package,) = (path.parent for path in role.glob("files/*/__init__.py"))
+    (package,) = (path.parent for path in role.glob("files/*/__main__.py"))
     listed = read(role / "vars/main.yml")[f"__{role.name}_modules"]
     assert listed == sorted(path.name for path in package.glob("*.py"))
 
