@@ -36,8 +36,8 @@ def keep(settings, seconds):
 
 
 def restart(settings):
-    """Let the idle time start again: a launch has just configured this host."""
+    """Let the idle time start again: a launch has just ended."""
     os.makedirs(settings.folder, mode=0o755, exist_ok=True)
-    busy = [{"signal": "launch", "reason": "a launch has just configured this host"}]
+    busy = [{"signal": "launch", "reason": "a launch has just ended"}]
     sample = states.load(settings).get("sample")
     return record(settings, busy, boot=states.read_boot(), sample=sample)
