@@ -157,7 +157,7 @@ def open_cluster(output: Output, file: str, *, wait: float | None = None, connec
         crt.skip()
         cluster = stack.enter_context(hold_open(output, load_cluster(file), wait=wait))
         if connect:
-            cluster.attach_early(started)
+            cluster.attach_early(started, head_only=output.started.head_only)
         yield cluster
         if connect:
             cluster.record_access(file)

@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flambe_ansible.ssh import Connections
 
-COMMANDS = frozenset({"exec", "launch", "status"})  # that connect to the hosts of their file
+# The commands that connect to the hosts of their file: to all of them, or to the orchestrator alone.
+COMMANDS = {
+    "exec": "all", "jobs": "head", "keep": "all", "launch": "all", "logs": "head", "open": "head", "pull": "head",
+    "status": "all", "stop": "head", "submit": "all", "tunnel": "head",
+}  # fmt: skip
 _WITHOUT = frozenset({"--help", "-h", "--dry-run"})  # with them, no command connects
 
 
 class Started:
-    """The connections that were started for a file, if any."""
+    """The connections that were started for a file, if any; ``head_only`` if only the orchestrator is needed."""
 
-    def __init__(self, file: str = "", connections: Connections | None = None) -> None:
+    def __init__(self, file: str = "", connections: Connections | None = None, *, head_only: bool = False) -> None:
+        self.head_only = head_only
         self._file = file
         self._connections = connections
 
@@ -53,7 +58,9 @@ def _start(arguments: Sequence[str]) -> Started:
         return Started()
     from flambe_ansible.fleet import early
 
-    for word in words[1:]:
-        if connections := early.connect(word):
-            return Started(word, connections)
-    return Started()
+    is_job = words[0] == "submit" and len(own) < len(arguments)  # a command, which needs no other host
+    head_only = is_job or COMMANDS[words[0]] == "head"
+    for word in (*words[1:], *(one.partition("=")[2] for one in own if one.startswith("--cluster="))):
+        if connections := early.connect(word, head_only=head_only):
+            return Started(word, connections, head_only=head_only)
+    return Started(head_only=head_only)

@@ -808,12 +808,13 @@ class Cluster(Runnable):
             records.write_hosts(self.state_dir, hosts)
         return self._unload(errors)
 
-    def attach_early(self, started: Connections | None = None) -> None:
+    def attach_early(self, started: Connections | None = None, *, head_only: bool = False) -> None:
         """Start to connect to the hosts that answered last; only those that still exist are used.
 
-        ``started`` are connections that were started before, as ``fleet.early.connect`` does.
+        ``started`` are connections that were started before, as ``fleet.early.connect`` does. With ``head_only``, only
+        to the orchestrator.
         """
-        self._access.open_early(started)
+        self._access.open_early(started, head_only=head_only)
 
     def record_access(self, file: str) -> None:
         """Record how the hosts of a cluster's file are reached, for the next command (``fleet.early.connect``)."""

@@ -155,15 +155,15 @@ class Access:
             )
         return dead
 
-    def open_early(self, started: Connections | None = None) -> None:
+    def open_early(self, started: Connections | None = None, *, head_only: bool = False) -> None:
         """Start to connect to the hosts that answered last, while the provider is asked which hosts there are.
 
-        ``started`` are connections that were started before.
+        ``started`` are connections that were started before. With ``head_only``, only to the orchestrator.
         """
         if started:
             self.connections.adopt(started)
         if self.policy.own_key is None or self.policy.own_key.exists():
-            self.connections.connect_early(records.read_reached(self.known_hosts.parent))
+            self.connections.connect_early(records.read_reached(self.known_hosts.parent, head_only=head_only))
 
     def record(self, file: str) -> None:
         """Record how the hosts of a cluster's file are reached; see ``early.connect``."""

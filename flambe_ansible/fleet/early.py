@@ -22,8 +22,11 @@ VERSION = 1
 _REMEDY = "remove it"
 
 
-def connect(file: str) -> Connections | None:
-    """Start to connect to the hosts of a cluster's file; None if no command has connected with this content of it."""
+def connect(file: str, *, head_only: bool = False) -> Connections | None:
+    """Start to connect to the hosts of a cluster's file; None if no command has connected with this content of it.
+
+    With ``head_only``, only to the orchestrator.
+    """
     path = Path(file)
     if not path.is_file():  # a pipe can be read once
         return None
@@ -38,7 +41,7 @@ def connect(file: str) -> Connections | None:
             proxy_jump=known["proxy_jump"],
             answer=Patience(seconds=float(known["answer"])),
         )
-        connections.connect_early(records.read_reached(connections.known_hosts.parent))
+        connections.connect_early(records.read_reached(connections.known_hosts.parent, head_only=head_only))
     except (OSError, ValueError, KeyError, TypeError, FlambeAnsibleError):  # it is only a hint
         return None
     return connections

@@ -11,7 +11,7 @@ from pathlib import Path
 from flambe_ansible import gpus
 from flambe_ansible.files import StateVersionError, read_versioned, write_json
 from flambe_ansible.gpus import HostGpus
-from flambe_ansible.hosts import Host, HostState, Role, sort_hosts
+from flambe_ansible.hosts import Host, HostState, Role, find_heads, sort_hosts
 
 HOSTS_FILE = "hosts.json"
 GPUS_FILE = "gpus.json"
@@ -40,10 +40,11 @@ def write_hosts(state_dir: Path, hosts: Sequence[Host]) -> None:
     write_json(state_dir / HOSTS_FILE, {"version": VERSION, "hosts": [asdict(host) for host in hosts]})
 
 
-def read_reached(state_dir: Path) -> list[Host]:
-    """Read which hosts answered last; none if there is no readable record."""
+def read_reached(state_dir: Path, *, head_only: bool = False) -> list[Host]:
+    """Read which hosts answered last, or whether the orchestrator did; none if there is no readable record."""
     try:
-        return read_hosts(state_dir, REACHED_FILE)
+        hosts = read_hosts(state_dir, REACHED_FILE)
+        return find_heads(hosts) if head_only else hosts
     except (OSError, StateVersionError):
         return []
 

@@ -22,7 +22,7 @@ def jobs(output: Output, file: str) -> None:
     """
     from flambe_ansible.cli.render.commands import render_jobs
 
-    with options.open_cluster(output, file) as cluster:
+    with options.open_cluster(output, file, connect=True) as cluster:
         found = cluster.jobs.list()
     if output.json:
         output.write_document(asdict(found))

@@ -23,7 +23,7 @@ def keep(output: Output, file: str, duration: str) -> None:
     from flambe_ansible.cli.render.idle import render_idle
 
     seconds = read_duration(duration)
-    with options.open_cluster(output, file) as cluster:
+    with options.open_cluster(output, file, connect=True) as cluster:
         states = cluster.keep(seconds)
         hosts = cluster.hosts
     if output.json:

@@ -31,7 +31,7 @@ def logs(ctx: click.Context, file: str, job: str, follow: bool, lines: int | Non
 
     output: Output = ctx.obj
     output.next_command = output.command
-    with options.open_cluster(output, file) as cluster:
+    with options.open_cluster(output, file, connect=True) as cluster:
         if cluster.runs_commands:
             ctx.exit(_show(output, cluster, job, follow=follow, lines=lines or 0))
         options.refuse_job(job)

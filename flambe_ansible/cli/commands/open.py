@@ -47,7 +47,7 @@ def open_sites(output: Output, file: str, ports: tuple[int, ...]) -> None:
     With --json or without a terminal, the addresses are printed and the tunnel stays open until SIGINT or SIGTERM.
     """
     try:
-        with options.open_cluster(output, file) as cluster:
+        with options.open_cluster(output, file, connect=True) as cluster:
             if ports:
                 forward(output, cluster, ports, url="http://127.0.0.1:{}/")
             elif cluster.runs_commands:

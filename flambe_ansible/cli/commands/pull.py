@@ -35,7 +35,7 @@ def pull(output: Output, file: str, destination: Path, name: str | None, without
     from flambe_ansible.jobs.results import pull_command, pull_results
 
     checkpoints = not without_checkpoints
-    with options.open_cluster(output, file) as cluster:
+    with options.open_cluster(output, file, connect=True) as cluster:
         if cluster.runs_commands:
             job = cluster.jobs.get(name or "")
             pulled = pull_command(cluster.fleet, job, destination, checkpoints=checkpoints)

@@ -28,7 +28,7 @@ def stop(output: Output, file: str, job: str, wait: float | None) -> None:
     The command returns when the job has ended, with `runtime: flambe` when the hosts are ready for the next job. If no
     job is running, nothing changes.
     """
-    with options.open_cluster(output, file, wait=wait) as cluster:
+    with options.open_cluster(output, file, wait=wait, connect=True) as cluster:
         if cluster.runs_commands:
             _stop_command(output, cluster, job)
             return

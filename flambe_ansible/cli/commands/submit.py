@@ -97,7 +97,7 @@ def submit(ctx: click.Context, /, file: str | None, cluster_file: str, follow: b
     if (file is None) == (not command):
         raise click.UsageError("give either FILE, or a command after `--`: -- python train.py")
     _check_options(ctx, FILE_OPTIONS if command else COMMAND_OPTIONS, "FILE" if command else "a command after `--`")
-    with options.open_cluster(output, cluster_file, wait=given.pop("wait")) as cluster:
+    with options.open_cluster(output, cluster_file, wait=given.pop("wait"), connect=True) as cluster:
         if command:
             chosen = {name: given[name] for name in COMMAND_OPTIONS}
             ctx.exit(submit_command(output, cluster, command, follow=follow, **chosen))

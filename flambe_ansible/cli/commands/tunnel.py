@@ -47,7 +47,7 @@ def tunnel(ctx: click.Context, file: str, ports: tuple[int, ...]) -> None:
     if command and not shutil.which(command[0]):
         raise click.UsageError(f"{command[0]}: command not found on this machine")
     try:
-        with options.open_cluster(output, file) as cluster:
+        with options.open_cluster(output, file, connect=True) as cluster:
             if ports:
                 ctx.exit(forward(output, cluster, ports, command=command, url="127.0.0.1:{}"))
             jobs = cluster.jobs

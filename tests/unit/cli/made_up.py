@@ -180,7 +180,7 @@ class FakeCluster:
         state = IdleState(age=1.0, timeout=300.0, idle_since="2026-11-30T10:00:00Z", ends="2026-11-30T12:00:00Z")
         return {host.name: state for host in self.hosts}
 
-    def attach_early(self, _started: object = None) -> None:
+    def attach_early(self, _started: object = None, *, head_only: bool = False) -> None:
         pass
 
     def record_access(self, _file: str) -> None:

@@ -34,7 +34,7 @@ class Connections:
 def made(monkeypatch: pytest.MonkeyPatch) -> Connections:
     """Return the connections that a command with known.yaml starts."""
     found = Connections()
-    monkeypatch.setattr(early, "connect", lambda file: found if file == "known.yaml" else None)
+    monkeypatch.setattr(early, "connect", lambda file, **_options: found if file == "known.yaml" else None)
     return found
 
 
@@ -61,6 +61,26 @@ def test_a_command_starts_the_connections_of_its_file(made: Connections, words: 
     assert made.closed == 0  # the command closes what it took
 
 
+@pytest.mark.parametrize(
+    ("words", "head_only"),
+    [
+        (["status", "known.yaml"], False),
+        (["logs", "known.yaml", "--follow"], True),
+        (["submit", "train.yaml", "--cluster", "known.yaml"], False),
+        (["submit", "train.yaml", "--cluster=known.yaml"], False),
+        (["submit", "--cluster", "known.yaml", "--", "python", "train.py"], True),
+    ],
+)
+def test_jobs_need_the_orchestrator_alone(
+    monkeypatch: pytest.MonkeyPatch, words: Sequence[str], head_only: bool
+) -> None:
+    asked = {}
+    monkeypatch.setattr(early, "connect", lambda file, *, head_only: asked.update({file: head_only}))
+    with starting.connect(words) as started:
+        assert started.head_only is head_only
+    assert asked["known.yaml"] is head_only
+
+
 def test_what_is_not_used_is_closed(made: Connections) -> None:
     with starting.connect(["status", "known.yaml"]) as started:
         assert started.take("other.yaml") is None
@@ -78,7 +98,7 @@ def test_a_wrong_command_line_closes_them(
 
 def test_a_command_uses_them(made: Connections, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[object] = []
-    monkeypatch.setattr(cluster, "attach_early", found.append)
+    monkeypatch.setattr(cluster, "attach_early", lambda started, **_options: found.append(started))
     assert cli.run(["status", "known.yaml"]) == 0
     assert found == [made]
     assert made.closed == 1  # with the command
@@ -91,4 +111,4 @@ def test_all_commands_that_connect_are_known() -> None:
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         named = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "open_cluster"]
         found |= {path.stem for call in named if any(one.arg == "connect" for one in call.keywords)}
-    assert found == starting.COMMANDS
+    assert found == starting.COMMANDS.keys()
