@@ -71,12 +71,11 @@ def _keep(path: Path, document: Any) -> None:
 
 
 def _without_texts(value: Any) -> Any:
-    """Return a description without its documentation, which is the larger part of it."""
+    """Return a description with empty documentation, which is the larger part of it; botocore needs the names."""
     if isinstance(value, dict):
         return {
-            name: _without_texts(one)
+            name: "" if name == "documentation" and isinstance(one, str) else _without_texts(one)
             for name, one in value.items()
-            if not (name == "documentation" and isinstance(one, str))
         }
     return [_without_texts(one) for one in value] if isinstance(value, list) else value
 

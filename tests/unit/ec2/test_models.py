@@ -22,8 +22,8 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def without_texts(value: Any) -> Any:
     if isinstance(value, dict):
-        items = ((name, without_texts(one)) for name, one in value.items())
-        return {name: one for name, one in items if not (name == "documentation" and isinstance(one, str))}
+        texts = {name for name, one in value.items() if name == "documentation" and isinstance(one, str)}
+        return {name: "" if name in texts else without_texts(one) for name, one in value.items()}
     return [without_texts(one) for one in value] if isinstance(value, list) else value
 
 
@@ -34,7 +34,7 @@ def test_a_description_equals_that_of_botocore(service: str, kind: str) -> None:
     wanted = Loader().load_service_model(service, kind)
     for found in (make_loader().load_service_model(service, kind) for _ in range(2)):  # the second one is kept
         assert without_texts(found) == without_texts(wanted)
-        assert list(without_texts(found)) == list(without_texts(wanted))
+        assert list(found) == list(wanted)
 
 
 def test_a_large_description_is_kept_without_texts(kept: Path) -> None:

@@ -189,6 +189,14 @@ def test_the_token_is_written_to_a_private_file(jobs: ClusterJobs, tmp_path: Pat
 # The command line.
 
 
+# What a cluster does before and after a command.
+QUIET = {
+    "attach_early": lambda _started, **_options: None,
+    "record_access": lambda _file: None,
+    "close": lambda: None,
+}
+
+
 @pytest.fixture
 def run(
     jobs: ClusterJobs, fleet: Fleet, connections: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
@@ -202,7 +210,7 @@ def run(
         runs_commands=True,
         state_dir=tmp_path,
         _runtime=make_runtime("ray"),
-        close=lambda: None,
+        **QUIET,
     )
     for name in ("check_command_jobs", "check_file_jobs"):
         setattr(cluster, name, getattr(Cluster, name).__get__(cluster))
@@ -258,7 +266,7 @@ def test_a_wrong_submit_is_refused(run: Any, words: list[str], code: int, messag
 
 
 def test_a_command_is_refused_by_a_runtime_without_commands(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = SimpleNamespace(name="demo", _runtime=make_runtime("flambe"), close=lambda: None)
+    fake = SimpleNamespace(name="demo", _runtime=make_runtime("flambe"), **QUIET)
     fake.check_command_jobs = Cluster.check_command_jobs.__get__(fake)
     monkeypatch.setattr("flambe_ansible.cluster.loading.load_cluster", lambda _file: fake)
     code, _, err = run("submit", "-c", "c.yaml", "--", "python")
