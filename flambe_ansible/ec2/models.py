@@ -18,7 +18,7 @@ from flambe_ansible.files import write_atomic
 from flambe_ansible.paths import state_root
 
 _FOLDER = "descriptions"
-_FORMAT = 2  # of the files in it
+_FORMAT = 1  # of the files in it
 _LARGE = 100_000  # bytes of a file that is kept in a form that is read faster
 _KEPT = 8  # files: two descriptions for each of some environments
 
@@ -58,7 +58,8 @@ def _find_kept(path: Path) -> Path | None:
     found = path.stat()
     if found.st_size < _LARGE:
         return None
-    identity = f"{_FORMAT} {path.resolve()} {found.st_mtime_ns} {found.st_size} {sys.implementation.cache_tag} {marshal.version}"
+    python = f"{sys.implementation.cache_tag} {marshal.version}"
+    identity = f"{_FORMAT} {python} {path.resolve()} {found.st_mtime_ns} {found.st_size}"
     return state_root() / _FOLDER / hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
