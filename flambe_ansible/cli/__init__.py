@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PROGRAM = "flambe-ans"
 _MANY_OBJECTS = 500_000  # new objects before the first garbage collection: imports create many, and no garbage
 CLOSED_PIPE = 128 + 13  # as if ended by SIGPIPE
+CANCELLED = 130
 
 
 def main() -> None:
@@ -35,8 +36,11 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # locales without UTF-8
-    with starting.connect(arguments) as started:
-        return _run(arguments, started)
+    try:
+        with starting.connect(arguments) as started:
+            return _run(arguments, started)
+    except KeyboardInterrupt:  # before the command line was parsed, or after the command
+        return CANCELLED
 
 
 def _run(arguments: Sequence[str], started: starting.Started) -> int:

@@ -28,9 +28,9 @@ def connect(file: str, *, head_only: bool = False) -> Connections | None:
     With ``head_only``, only to the orchestrator.
     """
     path = Path(file)
-    if not path.is_file():  # a pipe can be read once
-        return None
     try:
+        if not path.is_file():  # a pipe can be read once
+            return None
         known = read_versioned(_find_record(path), version=VERSION, remedy=_REMEDY)
         if known is None or known["digest"] != _digest(path):
             return None

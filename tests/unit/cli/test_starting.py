@@ -112,3 +112,18 @@ def test_all_commands_that_connect_are_known() -> None:
         named = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "open_cluster"]
         found |= {path.stem for call in named if any(one.arg == "connect" for one in call.keywords)}
     assert found == starting.COMMANDS.keys()
+
+
+@pytest.mark.parametrize("word", ["a" * 5000, "a/" * 3000, "~nobody-here/c.yaml", "known\udcff.yaml"])
+def test_a_strange_name_of_a_file_gets_one_line(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["status", word]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "Traceback" not in error and "unexpected" not in error
+
+
+def test_ctrl_c_at_the_start_is_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(early, "connect", interrupt)
+    assert cli.run(["status", "known.yaml"]) == 130
