@@ -7,7 +7,7 @@ from importlib import import_module
 import rich_click as click
 
 from flambe_ansible import __version__
-from flambe_ansible.cli.options import CONTEXT, debug_option, write_examples
+from flambe_ansible.cli.options import CONTEXT, CommandGroup, debug_option, write_examples
 
 # The module of each command, and its function if that has another name. A command line imports only its own command.
 COMMANDS = {
@@ -17,6 +17,12 @@ COMMANDS = {
     "resize": "resize", "remove": "resize:remove", "suspend": "suspend", "resume": "suspend:resume",
     "submit": "submit", "run": "run", "jobs": "jobs", "logs": "logs", "open": "open:open_sites", "tunnel": "tunnel",
     "pull": "pull", "stop": "stop", "lab": "lab", "schema": "schema", "completion": "completion",
+}  # fmt: skip
+
+# What these commands are called in Ray's cluster launcher, SkyPilot and Terraform.
+OTHER_NAMES = {
+    "up": "launch", "apply": "launch", "attach": "ssh", "destroy": "down", "terminate": "down", "delete": "down",
+    "queue": "jobs", "cancel": "stop", "start": "resume", "dashboard": "open", "check": "doctor", "validate": "plan",
 }  # fmt: skip
 
 click.rich_click.MAX_WIDTH = 100
@@ -49,8 +55,10 @@ click.rich_click.COMMAND_GROUPS = {
 }
 
 
-class Commands(click.RichGroup):
+class Commands(CommandGroup):
     """A group that imports each command at its first use."""
+
+    other_names = OTHER_NAMES
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of all commands."""

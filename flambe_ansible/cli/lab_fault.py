@@ -17,12 +17,13 @@ lab_option = click.option("--name", default="default", show_default=True, metava
 
 
 @click.group(
+    cls=options.CommandGroup,
     epilog=options.write_examples(
         "flambe-ans lab fault add capacity --type g5.xlarge",
         "flambe-ans lab fault add lost-response --call RunInstances",
         "flambe-ans lab fault add network-cut --host 'demo_factory_*' --seconds 30",
         "flambe-ans lab fault clear",
-    )
+    ),
 )
 def fault() -> None:
     """Let a running lab misbehave, to see what clusters and tools do then.

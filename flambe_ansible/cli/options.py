@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import rich_click as click
 
@@ -81,6 +82,23 @@ class RequiredTailCommand(TailCommand):
     """A command that requires another command after ``--``."""
 
     tail = "-- COMMAND"
+
+
+class CommandGroup(click.RichGroup):
+    """A group that suggests a command for a wrong name."""
+
+    other_names: ClassVar[Mapping[str, str]] = {}  # of its commands, in other tools
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command; ``UsageError`` with a suggestion if there is none."""
+        word = args[0] if args else ""
+        if word and not word.startswith("-") and self.get_command(ctx, word) is None:
+            similar = difflib.get_close_matches(word, self.list_commands(ctx), n=1)
+            meant = self.other_names.get(word) or next(iter(similar), "")
+            raise click.UsageError(f"No such command {word!r}." + (f" Did you mean {meant!r}?" if meant else ""), ctx)
+        return super().resolve_command(ctx, args)
 
 
 def _output_flag(attribute: str, text: str) -> Callable[[Command], Command]:

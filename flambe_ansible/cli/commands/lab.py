@@ -25,7 +25,8 @@ name_option = click.option("--name", default=DEFAULT, show_default=True, metavar
 
 
 @click.group(
-    epilog=options.write_examples("sudo flambe-ans lab up", "flambe-ans lab status", "sudo flambe-ans lab down")
+    cls=options.CommandGroup,
+    epilog=options.write_examples("sudo flambe-ans lab up", "flambe-ans lab status", "sudo flambe-ans lab down"),
 )
 def lab() -> None:
     """Manage an EC2-compatible cloud on this Linux machine.

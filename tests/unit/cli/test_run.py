@@ -14,7 +14,7 @@ import click
 import pytest
 
 from flambe_ansible import __version__
-from flambe_ansible.cli.app import COMMANDS, app
+from flambe_ansible.cli.app import COMMANDS, OTHER_NAMES, app
 from flambe_ansible.errors import ClusterConfigurationError, LabError, Problem
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.made_up import FakeCluster
@@ -239,3 +239,28 @@ def test_status_prints_a_document_and_returns_0(cluster: FakeCluster, run: Run) 
     assert done.code == 0
     assert (document["name"], document["state"], document["ray"]["alive"]) == ("demo", "running", 3)
     assert set(document["factories"][0]) >= {"name", "instance_id", "state", "public_ip", "private_ip"}
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["lanch", "c.yaml"], "launch"),
+        (["up", "c.yaml"], "launch"),
+        (["attach"], "ssh"),
+        (["lab", "stauts"], "status"),
+        (["lab", "fault", "ad"], "add"),
+        (["qwertz"], ""),
+    ],
+)
+def test_a_wrong_command_names_a_similar_one(run: Run, words: list[str], meant: str) -> None:
+    done = run(*words)
+    wrong = next(word for word in words if word not in ("lab", "fault"))
+    suggestion = f" Did you mean {meant!r}?" if meant else ""
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: No such command {wrong!r}.{suggestion}\n")
+    assert "--help" in done.stderr
+
+
+def test_other_names_are_those_of_commands() -> None:
+    assert set(OTHER_NAMES.values()) <= set(COMMANDS)
+    assert not set(OTHER_NAMES) & set(COMMANDS)
