@@ -27,7 +27,7 @@ EXAMPLE_HOSTS = ("10.0.0.10", "10.0.0.11")
 @options.command(
     "flambe-ans init aws",
     "flambe-ans init aws gpu.yaml --name gpu --region eu-west-1",
-    "flambe-ans init ssh 10.0.0.10 10.0.0.11 10.0.0.12 --user ubuntu --key ~/.ssh/rack",
+    "flambe-ans init ssh 10.0.0.10 10.0.0.11 --user ubuntu --key ~/.ssh/rack",
     "flambe-ans init lab --lab other",
 )
 @click.argument("kind", metavar="[aws|ssh|lab]", default="", type=click.Choice(["", *KINDS]))
