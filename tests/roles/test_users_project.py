@@ -135,6 +135,7 @@ def test_the_documented_cluster_with_current_ray(site: Site) -> None:
     assert [node["alive"] for node in nodes] == [True, True]
     assert site.ssh("desk", "ray --version; systemctl is-active flambe-tensorboard") == "ray, version 2.60.0\nactive\n"
     site.play(path).assert_unchanged()
+    site.play(path, "--limit", "rig").assert_unchanged()
 
 
 @pytest.mark.long
