@@ -41,7 +41,10 @@ def lab() -> None:
     "--network", "network_range", metavar="CIDR", help="Address range of a new lab, a /24. Default: a free one."
 )
 @click.option(
-    "--max-hosts", metavar="N", type=options.WholeNumber(1, 200), help="Maximum number of hosts of a new lab. Default: 32."
+    "--max-hosts",
+    metavar="N",
+    type=options.WholeNumber(1, 200),
+    help="Maximum number of hosts of a new lab. Default: 32.",
 )
 @click.option(
     "--quota",

@@ -88,9 +88,7 @@ def test_current_ray_needs_packages_or_an_environment(tmp_path: Path, given: dic
     assert code == 0, output
 
 
-@pytest.mark.parametrize(
-    ("limit", "expected"), [("box", ["/usr/local/lib/flambe-uv"]), ("head,box", [])], ids=["without the head", "with it"]
-)
+@pytest.mark.parametrize(("limit", "expected"), [("box", ["/usr/local/lib/flambe-uv"]), ("head,box", [])])
 def test_packages_are_resolved_on_a_head_outside_of_the_limit(tmp_path: Path, limit: str, expected: list[str]) -> None:
     role = collection() / "roles/python_env"
     install = next(task for task in yaml.safe_load((role / "tasks/main.yml").read_text()) if "block" in task)
@@ -99,8 +97,8 @@ def test_packages_are_resolved_on_a_head_outside_of_the_limit(tmp_path: Path, li
     check = {"ansible.builtin.assert": {"that": f"({copies}) | map(attribute='dest') | list == expected"}}
     variables = {"python_env_source": "head", "python_env_uv_src": "/here/uv", "python_env_wheels_src": []}
     path = tmp_path / "copies.yml"
-    played = {"hosts": "head:box", "gather_facts": False, "vars": variables, "vars_files": [str(role / "vars/main.yml")]}
-    path.write_text(yaml.safe_dump([{**played, "tasks": [read, check]}]))
+    given = {"vars": variables, "vars_files": [str(role / "vars/main.yml")]}
+    path.write_text(yaml.safe_dump([{"hosts": "head:box", "gather_facts": False, **given, "tasks": [read, check]}]))
     extra = json.dumps({"expected": expected})
     code, output = play(tmp_path, FOREIGN, "--tags", "all", "--limit", limit, "-e", extra, playbook=path)
     assert code == 0, output
