@@ -24,6 +24,8 @@ def find(configured: Path | None = None) -> Path | None:
         return path
     if configured is None:
         return None
+    if path.is_dir():
+        raise MissingSecretsError(f"{configured}: this is a folder; expected a secrets file (INI)")
     raise MissingSecretsError(f"{configured}: no such secrets file", hint=f"write it, or leave it out: {DEFAULT_FILE}")
 
 
@@ -59,14 +61,23 @@ def read_sections(path: Path) -> list[str]:
     return _parse(path).sections()
 
 
+def explain(path: str | Path, error: configparser.Error | UnicodeDecodeError) -> ClusterConfigurationError:
+    """Make the error of a file that cannot be parsed: its place and the reason, without its lines."""
+    line = getattr(error, "lineno", None)
+    place = f"{path}:{line}:1" if line else str(path)
+    if isinstance(error, configparser.DuplicateSectionError):
+        return ClusterConfigurationError(f"{place}: the section [{error.section}] is set twice")
+    if isinstance(error, configparser.DuplicateOptionError):
+        return ClusterConfigurationError(f"{place}: {error.option} is set twice in the section [{error.section}]")
+    return ClusterConfigurationError(f"{place}: not an INI file; expected [SECTION] and KEY = value lines")
+
+
 def _parse(path: Path) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
     except (configparser.Error, UnicodeDecodeError) as error:
-        line = getattr(error, "lineno", None)
-        place = f"{path}:{line}:1" if line else str(path)
-        raise ClusterConfigurationError(f"{place}: not an INI file; expected [SECTION] and KEY = value lines") from None
+        raise explain(path, error) from None
     except OSError as error:
         raise ClusterConfigurationError(f"{path}: {error.strerror}") from error
     return parser

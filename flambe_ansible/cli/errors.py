@@ -144,9 +144,10 @@ def _explain_file(error: OSError) -> LocalFileError | None:
             f"{path or 'this machine'}: cannot write: {error.strerror}",
             hint=f"free disk space for the output, TMPDIR or the state folder {root}",
         )
-    if error.errno in _NOT_WRITABLE and Path(path).is_relative_to(root):
+    if path and Path(path).is_relative_to(root) and (error.errno in _NOT_WRITABLE or not root.is_dir()):
+        reason = "this is not a folder" if error.errno == errno.EEXIST else error.strerror
         return LocalFileError(
-            f"{path}: {error.strerror}", hint="set FLAMBE_ANS_STATE to a folder in which you can create files"
+            f"{path}: {reason}", hint="set FLAMBE_ANS_STATE to a folder in which you can create files"
         )
     return None
 

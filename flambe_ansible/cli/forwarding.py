@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from flambe_ansible.cli import options
 from flambe_ansible.cli.output import Output
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 port_option = click.option(
     "--port",
     "ports",
-    type=click.IntRange(1, 65535),
+    type=options.WholeNumber(1, 65535),
     metavar="PORT",
     multiple=True,
     help="Open a tunnel to this port of the orchestrator's loopback only, such as that of a container. Repeatable.",

@@ -71,7 +71,7 @@ def list_all(output: Output, name: str) -> None:
 
 
 @options.command("flambe-ans lab fault clear", "flambe-ans lab fault clear 2")
-@click.argument("number", type=click.IntRange(min=1), required=False)
+@click.argument("number", type=options.WholeNumber(min=1), required=False)
 @lab_option
 @options.json_option
 @click.pass_obj

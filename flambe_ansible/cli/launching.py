@@ -67,7 +67,7 @@ def launch_existing(output: Output, file: str, cluster: Cluster, *, yes: bool) -
     hosts = [host.name for host in plan.hosts]
     result, progress = attempt(output, cluster, cluster.run, hosts=hosts, on_failure=None)
     facts = settle(output, cluster, "keep") if result.failed else {}
-    finish(output, file, result, progress, cluster, facts)
+    finish(output, file, result, progress, cluster, facts, plan=plan)
     return report_failed(output, result, cluster=cluster)
 
 
@@ -141,10 +141,17 @@ def settle(output: Output, cluster: Cluster, on_failure: str | None) -> dict[str
 
 
 def finish(
-    output: Output, file: str, result: LaunchResult, progress: Progress, cluster: Cluster, facts: dict[str, Any]
+    output: Output,
+    file: str,
+    result: LaunchResult,
+    progress: Progress,
+    cluster: Cluster,
+    facts: dict[str, Any],
+    *,
+    plan: Plan | None = None,
 ) -> None:
-    """Print the result, and with ``--json`` the document."""
-    from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
+    """Print the result, and with ``--json`` the document; ``plan`` is that of the launch."""
+    from flambe_ansible.cli.render.card import describe_launch, list_planned_changes, render_card, write_ssh_line
 
     orchestrator = result.hosts[0]
     ssh = write_ssh_line(
@@ -154,7 +161,7 @@ def finish(
         known_hosts=cluster.known_hosts,
         proxy_jump=cluster.proxy_jump,
     )
-    changes = progress.board.list_changes()
+    changes = [*(list_planned_changes(plan) if plan else ()), *progress.board.list_changes()]
     output.console.print(render_card(result, file=file, cluster=cluster.name, changes=changes))
     output.say()
     output.say("With plain OpenSSH:")

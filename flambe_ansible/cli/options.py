@@ -32,6 +32,18 @@ lab_option = click.option("--lab", metavar="[NAME]", help="A lab instead of a re
 rerun_option = click.option("--rerun-setup", is_flag=True, help="Run setup_cmds again, even if nothing changed.")
 
 
+class WholeNumber(click.IntRange):
+    """A whole number in a range."""
+
+    name = "whole number"  # click's own name is "integer range": "'two' is not a valid integer range"
+
+
+class Number(click.FloatRange):
+    """A number in a range."""
+
+    name = "number"
+
+
 WITHOUT_LIMIT = "without limit"
 DEFAULT_LAB = "default"
 # The options whose values may be left out: the value that they have then, and what their values look like.

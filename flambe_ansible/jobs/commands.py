@@ -238,7 +238,8 @@ def require_commands(runtime: Runtime, cluster: str) -> CommandRunner:
     if runtime.commands is None:
         other = "set `runtime: ray` in the cluster's file and launch it again"
         raise ClusterConfigurationError(
-            f"cluster {cluster} has runtime {runtime.name}, which does not run commands",
+            f"cluster {cluster} has runtime {runtime.name}, which does not run commands; "
+            "jobs, tunnel and submit with a command need runtime: ray",
             hint="flambe-ans submit experiment.yaml --cluster CLUSTER" if runtime.jobs else other,
         )
     return runtime.commands

@@ -206,9 +206,17 @@ def read_resume(report: Report, root: Node, stages: Sequence[str]) -> tuple[tupl
 
 
 def check_stage_keys(report: Report, root: Node, stages: Sequence[str]) -> None:
-    """Check that the keys of ``search``, ``schedulers`` and ``reduce`` are stages."""
+    """Check that ``search``, ``schedulers`` and ``reduce`` are mappings of stages, and the numbers of ``reduce``."""
     for name in ("search", "schedulers", "reduce"):
         pair = root.get(name)
+        if pair and (given := type_of(pair[1])) not in ("null", "mapping") and not given.startswith("!"):
+            given = "text" if given == "string" else _article(given)
+            report.add(pair[1], f"{name} is {given}", "a mapping, with stages as its keys")
+        for key, value in pair[1].resolved().pairs if pair and name == "reduce" else ():
+            text = value.resolved().value
+            if key.value != "<<" and (type_of(value) != "integer" or re.fullmatch(r"-.*|\+?0+", text)):
+                given = show(text) if value.resolved().kind is Kind.SCALAR else _article(type_of(value))
+                report.add(value, f"reduce: {show(key.value)} is {given}", "a whole number of variants, from 1 on")
         for key, _value in pair[1].resolved().pairs if pair and stages else ():
             if key.value not in stages and key.value != "<<":
                 report.add(key, f"{name}: unknown stage {show(key.value)}", suggestion=suggest(key.value, stages))

@@ -13,6 +13,7 @@ from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.runnable.environment import RemoteEnvironment
 from flambe_ansible.runnable.runnable import Runnable
 from flambe_ansible.runnable.tree import Kind, Node, type_of
+from flambe_ansible.validation.schema import suggest
 
 
 def load(path: str | Path, *, secrets: Path | None = None) -> Runnable:
@@ -30,7 +31,9 @@ def make(file: RunnableFile, *, secrets: Path | None = None) -> Runnable:
     import_extensions(file)
     runnable_class = find_class(file.tag)
     if runnable_class is None:
-        raise file.refuse(file.root, f"{file.tag}: the extension has no such subclass of flambe_ansible.Runnable")
+        message = f"{file.tag}: the extension has no such subclass of flambe_ansible.Runnable"
+        similar = suggest(file.tag, [one.tag() for one in list_subclasses(Runnable)])
+        raise file.refuse(file.root, f"{message}; did you mean {similar}?" if similar else message)
     if runnable_class.is_cluster:
         raise file.refuse(file.root, f"{file.tag} is a cluster, not a runnable: launch it with flambe-ans launch")
     values = _construct(file, file.root, {})

@@ -14,6 +14,7 @@ from flambe_ansible.errors import ClusterConfigurationError
 from flambe_ansible.runnable import edit
 from flambe_ansible.runnable.document import RunnableFile
 from flambe_ansible.runnable.environment import RemoteEnvironment
+from flambe_ansible.secrets import explain
 
 
 class RemoteCluster(Protocol):
@@ -104,8 +105,8 @@ class Runnable(ABC):
             self.config.read_string(Path(secrets).read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise ClusterConfigurationError(f"{secrets}: {error.strerror}") from error
-        except (configparser.Error, UnicodeDecodeError):
-            raise ClusterConfigurationError(f"{secrets}: not an INI file") from None
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise explain(secrets, error) from None
 
     def inject_extensions(self, extensions: Mapping[str, str]) -> None:
         """Set the extensions that this object uses."""

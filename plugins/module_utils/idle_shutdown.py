@@ -59,6 +59,11 @@ class IdleShutdown:
         done = [one.summary() for one in (self.service, self.timer, self.guard) if one.actions]
         return "; ".join(done) or "nothing to do"
 
+    @property
+    def diff(self):
+        """The diffs of the units that change."""
+        return [one.diff for one in (self.service, self.timer) if one.diff]
+
     def converge(self):
         """Bring files, units and timer to their state."""
         if self.params["state"] == "absent":

@@ -92,9 +92,7 @@ def main():
     except (OSError, ValueError, UnitError) as error:
         module.fail_json(msg=f"the idle shutdown could not be set up: {error}")
     facts = {"timer": TIMER, "program": idle.program}
-    module.exit_json(
-        changed=bool(idle.actions), actions=idle.actions, diff=idle.service.diff, msg=idle.summary, **facts
-    )
+    module.exit_json(changed=bool(idle.actions), actions=idle.actions, diff=idle.diff, msg=idle.summary, **facts)
 
 
 if __name__ == "__main__":

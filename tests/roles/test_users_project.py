@@ -5,6 +5,7 @@ The lowest ansible-core that the collection accepts runs it; scripts/test --long
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -121,6 +122,20 @@ def test_groups_without_hosts_are_an_error(site: Site) -> None:
     assert run.returncode != 0
     assert "no hosts of the groups orchestrator and factories" in " ".join(run.output.split())
     assert "controllers, gpu_boxes" in run.output
+
+
+@pytest.mark.long
+def test_the_documented_cluster_with_current_ray(site: Site) -> None:
+    text = (REPO / "docs/collection.md").read_text()
+    [example] = re.findall(r"```yaml\n(- name: Configure the cluster\n.*?)```", text, re.DOTALL)
+    path = site.folder / "documented.yml"
+    path.write_text(example)
+    site.play(path).assert_ok()
+    nodes = json.loads(site.ssh("desk", "/opt/ray/bin/ray-nodes"))["nodes"]
+    assert [node["alive"] for node in nodes] == [True, True]
+    assert site.ssh("desk", "ray --version; systemctl is-active flambe-tensorboard") == "ray, version 2.60.0\nactive\n"
+    site.play(path).assert_unchanged()
+    site.play(path, "--limit", "rig").assert_unchanged()
 
 
 @pytest.mark.long

@@ -63,3 +63,24 @@ def test_an_invalid_file_is_refused_without_its_content(tmp_path: Path, text: st
         secrets.check(path, ["AWS"])
     assert str(path) in str(caught.value)
     assert PLANTED not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[A]\na = 1\n[A]\n", ":3:1: the section [A] is set twice"),
+        ("[A]\na = 1\nb = 2\na = 3\n", ":4:1: a is set twice in the section [A]"),
+        ("a = 1\n", ":1:1: not an INI file; expected [SECTION] and KEY = value lines"),
+    ],
+)
+def test_the_place_and_the_reason_are_named(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "broken.ini"
+    path.write_text(text)
+    with pytest.raises(ClusterConfigurationError) as caught:
+        secrets.read_sections(path)
+    assert str(caught.value) == f"{path}{expected}"
+
+
+def test_a_folder_is_no_secrets_file(tmp_path: Path) -> None:
+    with pytest.raises(MissingSecretsError, match="this is a folder; expected a secrets file"):
+        secrets.check(tmp_path, None)

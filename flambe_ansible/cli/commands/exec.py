@@ -29,7 +29,7 @@ GROUPS = {"orchestrator": (Role.ORCHESTRATOR,), "factories": (Role.FACTORY,), "a
 @click.option(
     "--at-once",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=options.WholeNumber(min=1),
     default=AT_ONCE,
     show_default=True,
     help="How many hosts run it at the same time.",

@@ -27,7 +27,7 @@ EXAMPLE_HOSTS = ("10.0.0.10", "10.0.0.11")
 @options.command(
     "flambe-ans init aws",
     "flambe-ans init aws gpu.yaml --name gpu --region eu-west-1",
-    "flambe-ans init ssh 10.0.0.10 10.0.0.11 10.0.0.12 --user ubuntu --key ~/.ssh/rack",
+    "flambe-ans init ssh 10.0.0.10 10.0.0.11 --user ubuntu --key ~/.ssh/rack",
     "flambe-ans init lab --lab other",
 )
 @click.argument("kind", metavar="[aws|ssh|lab]", default="", type=click.Choice(["", *KINDS]))
@@ -47,7 +47,7 @@ def init(output: Output, /, kind: str, words: tuple[str, ...], name: str, **give
     kind = kind or _ask_kind(output)
     file, hosts = split_words(words)
     if hosts and kind != "ssh":
-        raise click.UsageError(f"unexpected {' '.join(hosts)}: FILE ends with .yaml, and hosts are only for ssh")
+        raise click.UsageError(f"{' '.join(hosts)}: FILE must end with .yaml or .yml, and hosts are only for ssh")
     if file.exists() or file.is_symlink():
         raise ExistingFileError(f"{file} exists; nothing was written")
     values: dict[str, Any] = {"name": name, **{option: value for option, value in given.items() if value}}

@@ -42,7 +42,10 @@ def lab() -> None:
     "--network", "network_range", metavar="CIDR", help="Address range of a new lab, a /24. Default: a free one."
 )
 @click.option(
-    "--max-hosts", metavar="N", type=click.IntRange(1, 200), help="Maximum number of hosts of a new lab. Default: 32."
+    "--max-hosts",
+    metavar="N",
+    type=options.WholeNumber(1, 200),
+    help="Maximum number of hosts of a new lab. Default: 32.",
 )
 @click.option(
     "--quota",
@@ -72,7 +75,7 @@ def lab() -> None:
 @click.option(
     "--console-delay",
     metavar="SECONDS",
-    type=click.FloatRange(0, 3600),
+    type=options.Number(0, 3600),
     help="Time until the console of a new lab's hosts shows their host keys. Default: 0.5.",
 )
 @options.json_option

@@ -99,7 +99,7 @@ def launch(
         facts = {}
         if result.failed:
             facts = settle(output, cluster, on_failure or "keep")
-    finish(output, file, result, progress, cluster, facts)
+    finish(output, file, result, progress, cluster, facts, plan=plan)
     ctx.exit(report_failed(output, result, cluster=cluster))
 
 

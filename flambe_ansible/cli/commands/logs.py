@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @options.cluster_argument
 @options.job_argument
 @click.option("-f", "--follow", is_flag=True, help="Stream new lines until the job ends.")
-@click.option("-n", "--lines", metavar="N", type=click.IntRange(min=1), help="Print only the last N lines.")
+@click.option("-n", "--lines", metavar="N", type=options.WholeNumber(min=1), help="Print only the last N lines.")
 @click.pass_context
 def logs(ctx: click.Context, file: str, job: str, follow: bool, lines: int | None) -> None:
     """Print the log of a job; by default, of the last one.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import rich_click as click
 
 from flambe_ansible.cli import options
+from flambe_ansible.cli.errors import LocalFileError
 from flambe_ansible.cli.output import Output
 
 
@@ -35,7 +38,7 @@ def pull(output: Output, file: str, destination: Path, name: str | None, without
     from flambe_ansible.jobs.results import pull_command, pull_results
 
     checkpoints = not without_checkpoints
-    with options.open_cluster(output, file, connect=True) as cluster:
+    with options.open_cluster(output, file, connect=True) as cluster, _explaining(destination):
         if cluster.runs_commands:
             job = cluster.jobs.get(name or "")
             pulled = pull_command(cluster.fleet, job, destination, checkpoints=checkpoints)
@@ -50,3 +53,15 @@ def pull(output: Output, file: str, destination: Path, name: str | None, without
         output.write_document({**facts, "results": not pulled.missing})
     else:
         output.say(f"{count(files, 'file')} in {pulled.path}")
+
+
+@contextmanager
+def _explaining(destination: Path) -> Iterator[None]:
+    """Name the reason if the destination cannot be a folder."""
+    try:
+        yield
+    except OSError as error:
+        path = Path(error.filename or "")
+        if error.filename and (path.is_relative_to(destination) or destination.is_relative_to(path)):
+            raise LocalFileError(f"{path}: cannot make this folder: {error.strerror}") from error
+        raise

@@ -21,14 +21,14 @@ force_option = click.option(
     "-f", "--force", is_flag=True, help="End what runs on removed factories after the time-out."
 )
 timeout_option = click.option(
-    "--timeout", type=click.FloatRange(1, 86_400), default=300.0, show_default=True, metavar="SECONDS",
+    "--timeout", type=options.Number(1, 86_400), default=300.0, show_default=True, metavar="SECONDS",
     help="Time for tasks on removed factories to end.",
 )  # fmt: skip
 
 
 @options.command("flambe-ans resize cluster.yaml 4", "flambe-ans resize cluster.yaml 2 --yes --timeout 600")
 @options.cluster_argument
-@click.argument("number", metavar="N", type=click.IntRange(1, 1000))
+@click.argument("number", metavar="N", type=options.WholeNumber(1, 1000))
 @options.yes_option
 @force_option
 @timeout_option
@@ -111,7 +111,8 @@ def _pick(factories: Sequence[Host], words: Sequence[str], *, cluster: str) -> H
         if given in (one.name, label_host(one), str(one.index)):
             return one
     known = list_hosts([*map(label_host, factories)]) or "none"
-    raise ClusterNotFoundError(f"cluster {cluster} has no host {given!r}; its factories: {known}")
+    message = f"cluster {cluster} has no host {given!r}; its factories: {known}; nothing was changed"
+    raise ClusterNotFoundError(message, hint="flambe-ans status CLUSTER")
 
 
 def _remove(

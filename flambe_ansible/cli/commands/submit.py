@@ -29,8 +29,8 @@ COMMAND_OPTIONS = ("workdir", "env", "name", "results", "allow_large")
 @options.command(
     "flambe-ans submit experiment.yaml --cluster cluster.yaml",
     "flambe-ans submit experiment.yaml --cluster cluster.yaml --force --follow",
-    "flambe-ans submit --cluster cluster.yaml --follow -- python train.py --lr 0.1",
-    "flambe-ans submit --cluster cluster.yaml --name train --env WANDB_API_KEY -- python train.py",
+    "flambe-ans submit --cluster cluster.yaml --follow -- python train.py",
+    "flambe-ans submit -c cluster.yaml --env WANDB_API_KEY -- python train.py",
     cls=options.TailCommand,
 )
 @click.argument("file", metavar="[FILE]", type=click.Path(path_type=str), required=False, shell_complete=complete_yaml)

@@ -18,7 +18,7 @@ from flambe_ansible.cli.output import Output
 @options.command(
     "flambe-ans tunnel cluster.yaml",
     "flambe-ans tunnel cluster.yaml -- ray job list",
-    "flambe-ans tunnel cluster.yaml -- python -c 'import ray; print(ray.init(\"ray://127.0.0.1:10001\"))'",
+    "flambe-ans tunnel cluster.yaml -- ray list nodes",
     "flambe-ans tunnel cluster.yaml --port 8080",
     cls=options.TailCommand,
 )

@@ -23,11 +23,13 @@ from flambe_ansible.cli.render.words import (
     shorten_host,
 )
 from flambe_ansible.hosts import Host, Location, Role
+from flambe_ansible.launch.plan import Action, Effect
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
 from flambe_ansible.ssh.options import quote_value
 
 if TYPE_CHECKING:
     from flambe_ansible.launch.launch import LaunchResult
+    from flambe_ansible.launch.plan import Plan
 
 
 def render_card(
@@ -84,6 +86,19 @@ def describe_launch(result: LaunchResult, *, cluster: str, location: Location) -
     }
 
 
+def list_planned_changes(plan: Plan) -> list[tuple[str, str, str]]:
+    """List what a launch changed outside of the hosts' systems, as (host, step, detail); "" is the cluster as a whole.
+
+    The plan has these changes, such as those of tags, and of hosts that were started; no step of the progress has them.
+    """
+    changes = [("", one.field, one.wanted) for one in plan.changes if one.effect is Effect.IN_PLACE]
+    for host in plan.hosts:
+        if host.changes_in_place:
+            changes += [(host.name, "start", "")] if host.action is Action.START else []
+            changes += [(host.name, one.field, one.wanted) for one in host.changes if one.effect is Effect.IN_PLACE]
+    return changes
+
+
 def _describe(result: LaunchResult) -> str:
     total, took = len(result.hosts) + len(result.failed), format_seconds(result.seconds)
     hosts = f"{len(result.hosts)} of {count(total, 'host')} ready" if result.failed else count(total, "host")
@@ -117,10 +132,11 @@ def _render_changes(
     grouped: dict[tuple[str, str], list[str]] = {}
     for host, step, detail in changes:
         if host not in created:
-            grouped.setdefault((step, detail), []).append(shorten_host(host, cluster))
+            grouped.setdefault((step, detail), []).append(shorten_host(host, cluster) if host else "")
     for (step, detail), hosts in grouped.items():
         who = ", ".join(hosts) if len(hosts) <= 4 else f"{len(hosts)} hosts"
-        lines.append(Text.assemble(("changed: ", "yellow"), f"{step} on {who}", f": {detail}" if detail else ""))
+        where = f" on {who}" if hosts != [""] else ""
+        lines.append(Text.assemble(("changed: ", "yellow"), f"{step}{where}", f": {detail}" if detail else ""))
     return lines
 
 

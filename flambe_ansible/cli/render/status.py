@@ -93,6 +93,8 @@ def describe_ray(status: ClusterStatus) -> str:
         return "Ray: unknown, the orchestrator does not answer"
     if not status.has_ray:
         return f"Ray: not part of runtime {status.runtime}"
+    if status.state in (ClusterState.STOPPED, ClusterState.SUSPENDED):
+        return "Ray: stopped with the hosts"
     if status.ray is None:
         return "Ray: not set up yet"
     if _is_restarting(status):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import rich_click as click
+from click.testing import CliRunner
 
 from flambe_ansible.cli.app import COMMANDS, app
 from flambe_ansible.cli.output import Output
@@ -73,6 +74,23 @@ def test_the_commands_of_a_page_are_accepted(page: Path, tmp_path: Path, monkeyp
 def test_a_wrong_command_is_found(command: str, problem: str) -> None:
     assert problem in parse(command)
     assert list(find_commands(f"# A\n\n    $ sudo {command}   # text\n")) == [(3, command)]
+
+
+def list_commands(command: click.Command, *names: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield a command and all commands below it, with their names."""
+    yield " ".join(names), command
+    for name, below in (command.commands if isinstance(command, click.Group) else {}).items():
+        yield from list_commands(below, *names, name)
+
+
+@pytest.mark.parametrize(("name", "command"), [pytest.param(*one, id=one[0] or "all") for one in list_commands(app)])
+def test_the_examples_of_a_help_text_are_one_line_in_a_narrow_terminal(name: str, command: click.Command) -> None:
+    done = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "80"}, catch_exceptions=False)
+    lines = [line.strip() for line in done.output.splitlines()]
+    assert max(map(len, lines)) <= 80
+    examples = [one for one in (command.epilog or "").split("\n\n") if one.startswith("$ ")]
+    assert examples
+    assert [one for one in examples if one not in lines] == []
 
 
 def find(words: list[str]) -> click.Command:

@@ -47,6 +47,10 @@ def local(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> LocalConnect
         (["orchestrator"], "demo_orchestrator"),
         (["factory", "1"], "demo_factory_1"),
         (["factory"], "demo_factory_0"),
+        (["factory 1"], "demo_factory_1"),
+        (["factory_1"], "demo_factory_1"),
+        (["demo_factory_1"], "demo_factory_1"),
+        (["demo_orchestrator"], "demo_orchestrator"),
     ],
 )
 def test_ssh_finds_the_host_and_returns_the_exit_code(
@@ -55,6 +59,12 @@ def test_ssh_finds_the_host_and_returns_the_exit_code(
     done = run("ssh", "c.yaml", *argv, "--", f"test $HOST = {name} && exit 7")
     assert (done.code, done.stderr) == (7, "")
     assert local.asked == [name]
+
+
+def test_ssh_refuses_a_host_of_another_cluster(local: LocalConnections, run: Run) -> None:
+    done = run("ssh", "c.yaml", "other_factory_1", "--", "true")
+    assert (done.code, local.asked) == (9, [])
+    assert done.stderr.startswith("error: other_factory_1 is not a host of cluster demo\n")
 
 
 def test_ssh_lists_the_running_hosts(local: LocalConnections, run: Run) -> None:

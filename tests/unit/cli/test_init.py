@@ -96,7 +96,7 @@ def test_an_existing_file_is_never_changed(run: Run, file: str) -> None:
         (["ssh", "10.0.0.1"], 2, "one HOST is given; expected the orchestrator and at least one factory"),
         (["ssh", "10.0.0.1", "10.0.0.1"], 3, "factories_ips[0] is the address of the orchestrator"),
         (["ssh", "--key", "/missing"], 3, "/missing"),
-        (["aws", "10.0.0.1"], 2, "unexpected 10.0.0.1: FILE ends with .yaml"),
+        (["aws", "10.0.0.1"], 2, "error: 10.0.0.1: FILE must end with .yaml or .yml"),
         (["lab", "a.yaml", "b.yaml"], 2, "more than one FILE: a.yaml b.yaml"),
         (["lab", "--region", "us-east-1"], 2, "--region is not for lab"),
         (["aws", "--user", "me", "--lab", "x"], 2, "--lab is not for aws"),

@@ -34,6 +34,21 @@ def test_the_same_number_has_no_note(run: Run, cluster: FakeCluster) -> None:
     assert (done.code, "factories_num" in done.stderr) == (0, False)
 
 
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("resize", "cluster.yaml", "two"), "'two' is not a valid whole number."),
+        (("resize", "cluster.yaml", "2.5"), "'2.5' is not a valid whole number."),
+        (("resize", "cluster.yaml", "2", "--timeout", "long"), "'long' is not a valid number."),
+        (("logs", "cluster.yaml", "--lines", "all"), "'all' is not a valid whole number."),
+        (("open", "cluster.yaml", "--port", "http"), "'http' is not a valid whole number."),
+    ],
+)
+def test_a_word_instead_of_a_number(run: Run, argv: tuple[str, ...], expected: str) -> None:
+    done = run(*argv)
+    assert (done.code, expected in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("words", [("factory", "1"), ("factory 1",), ("1",), (HOSTS[2].name,)])
 def test_a_factory_is_given_by_number_or_name(run: Run, cluster: FakeCluster, words: tuple[str, ...]) -> None:
     assert run("remove", "cluster.yaml", *words, "--yes", "--force").code == 0
@@ -52,6 +67,12 @@ def test_other_hosts_are_refused(run: Run, cluster: FakeCluster, words: list[str
     assert done.code == code
     assert message in " ".join(done.stderr.split())
     assert not any(call[0] == "remove_hosts" for call in cluster.calls)
+
+
+def test_a_host_that_does_not_exist_leads_to_the_list_of_hosts(run: Run, cluster: FakeCluster) -> None:
+    done = run("remove", "cluster.yaml", "factory", "7", "--yes")
+    assert "next: flambe-ans status cluster.yaml" in done.stderr
+    assert "next: flambe-ans remove" not in done.stderr
 
 
 @pytest.mark.parametrize("argv", [("remove", "1"), ("resize", "1"), ("suspend",), ("resize", "4")])

@@ -112,6 +112,21 @@ def test_a_state_folder_that_is_not_writable(
     )
 
 
+@pytest.mark.parametrize(("below", "reason"), [("", "this is not a folder"), ("a/b", "Not a directory")])
+def test_a_state_folder_that_is_a_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, below: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    state = tmp_path / "file" / below
+    monkeypatch.setenv("FLAMBE_ANS_STATE", str(state))
+    (tmp_path / "c.yaml").write_text("!LabCluster\nname: demo\nfactories_num: 1\n")
+    done = run("status", str(tmp_path / "c.yaml"))
+    assert (done.code, done.stderr) == (
+        1,
+        f"error: {state}: {reason}\nnext: set FLAMBE_ANS_STATE to a folder in which you can create files\n",
+    )
+
+
 def test_a_current_folder_that_was_removed(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")

@@ -189,6 +189,22 @@ def test_pull_prints_what_it_downloaded(
     }
 
 
+@pytest.mark.parametrize(("below", "reason"), [("", "File exists"), ("survey.Survey/a", "Not a directory")])
+def test_pull_names_a_destination_that_cannot_be_a_folder(
+    run: Run, busy: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, below: str, reason: str
+) -> None:
+    def pull(_cluster: Any, _state: JobState, destination: Path, **_options: Any) -> Pulled:
+        (destination / "survey.Survey").mkdir(parents=True, exist_ok=True)  # as pull_results does
+        raise AssertionError("this folder cannot be made")
+
+    busy.state = SURVEY
+    monkeypatch.setattr("flambe_ansible.jobs.results.pull_results", pull)
+    (tmp_path / "survey.Survey").touch()
+    done = run("pull", "c.yaml", str(tmp_path / below))
+    there = tmp_path / below / "survey.Survey"
+    assert (done.code, done.stderr) == (1, f"error: {there}: cannot make this folder: {reason}\n")
+
+
 PULL = {"results": "flambe-ans pull c.yaml results/"}
 
 

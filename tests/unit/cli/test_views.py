@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from flambe_ansible.cli.render.card import describe_launch, render_card, write_ssh_line
+from flambe_ansible.cli.render.card import describe_launch, list_planned_changes, render_card, write_ssh_line
 from flambe_ansible.cli.render.failure import render_error
 from flambe_ansible.cli.render.idle import describe, render_idle
 from flambe_ansible.cli.render.plan import render_plan, summarize, write_question
@@ -34,7 +34,7 @@ from flambe_ansible.hosts import Location, Role
 from flambe_ansible.jobs.command_state import CommandJob
 from flambe_ansible.jobs.state import JobState, LostHost
 from flambe_ansible.launch.launch import LaunchResult
-from flambe_ansible.launch.plan import Action, Plan
+from flambe_ansible.launch.plan import Action, Change, Effect, Plan
 from flambe_ansible.launch.status import ClusterState, ClusterStatus
 from flambe_ansible.runtimes import RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayNodes
@@ -176,6 +176,8 @@ def test_a_plan_has_the_gpus_of_the_types(width: int) -> None:
     [
         (ClusterStatus(name="demo", state=ClusterState.ABSENT), "demo is absent"),
         (make_status(ClusterState.PROVISIONING, ray=None), "Ray: not set up yet"),
+        (make_status(ClusterState.SUSPENDED, ray=None), "Ray: stopped with the hosts"),
+        (make_status(ClusterState.STOPPED, ray=None), "Ray: stopped with the hosts"),
         (make_status(ClusterState.DEGRADED, ray=RayNodes(error="a\nno head")), "Ray: not available: no head"),
         (make_status(ClusterState.DEGRADED, ray=None, unreachable="no route"), "the orchestrator does not answer"),
     ],
@@ -295,6 +297,21 @@ def test_a_card_without_changes() -> None:
     assert "No changes: all hosts were up to date." in draw(
         render_card(result, file="c.yaml", cluster="demo", changes=[])
     )
+
+
+def test_a_card_lists_what_the_plan_changed_in_place() -> None:
+    tags = Change(field="tags.team", current="", wanted="ml", effect=Effect.IN_PLACE)
+    size = Change(field="volume_size", current="50 GB", wanted="100 GB", effect=Effect.NEW_HOSTS)
+    budget = Change(field="budget", current="", wanted="5 USD", effect=Effect.IN_PLACE)
+    plan = make_plan(Action.REUSE, changes=(budget,))
+    changed = replace(plan, hosts=tuple(replace(host, changes=(tags, size)) for host in plan.hosts))
+    card = draw(render_card(make_result(), file="c.yaml", cluster="demo", changes=list_planned_changes(changed)))
+    assert "changed: budget: 5 USD\nchanged: tags.team on orchestrator, factory 0, factory 1: ml\n" in card
+    assert ("No changes" in card, "volume_size" in card) == (False, False)
+    started = list_planned_changes(make_plan(Action.START))
+    card = draw(render_card(make_result(), file="c.yaml", cluster="demo", changes=started))
+    assert "changed: start on orchestrator, factory 0, factory 1\n" in card
+    assert list_planned_changes(make_plan(Action.CREATE)) == list_planned_changes(make_plan(Action.REUSE)) == []
 
 
 def test_a_card_shows_a_checkout_instead_of_a_release() -> None:

@@ -31,7 +31,8 @@ def has_ended(host: SimpleNamespace) -> bool:
 def idle(host: SimpleNamespace, make_settings: Callable[..., Any]) -> Any:
     """Return the settings of a host that is idle since its latest check."""
     settings = make_settings()
-    assert check(host, settings)["busy"][0]["signal"] == "cpu"  # the use is not known before the second check
+    [first] = check(host, settings)["busy"]  # of a boot or of an installation
+    assert first == {"signal": "cpu", "reason": "the CPU use is not known before the second check"}
     assert (check(host, settings)["busy"], has_ended(host)) == ([], False)
     return settings
 

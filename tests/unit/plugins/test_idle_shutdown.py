@@ -36,6 +36,10 @@ class Host:
         return ""
 
     def converge(self, *, dry: bool = False, **changes: Any) -> list[str]:
+        actions: list[str] = self.make(dry=dry, **changes).actions
+        return actions
+
+    def make(self, *, dry: bool = False, **changes: Any) -> Any:
         params = {
             "state": "present",
             "root": str(self.folder / "root"),
@@ -49,8 +53,7 @@ class Host:
         for unit in (made.service, made.timer, made.guard):
             unit.path = str(self.folder / unit.unit)
         made.converge()
-        actions: list[str] = made.actions
-        return actions
+        return made
 
 
 @pytest.fixture
@@ -111,3 +114,12 @@ def test_the_guard_of_new_hosts_is_removed(host: Host, state: str) -> None:
     assert f"remove {idle_shutdown.GUARD}" in host.converge(state=state)
     assert not timer.exists()
     assert ("disable", "--now", "--quiet", idle_shutdown.GUARD) in host.calls
+
+
+def test_the_diffs_of_both_units_are_shown(host: Host) -> None:
+    made = host.make(dry=True)
+    assert [one["after_header"] for one in made.diff] == [made.service.path, made.timer.path]
+    host.make()
+    [diff] = host.make(interval=30.0).diff
+    assert (diff["after_header"], "OnUnitActiveSec=30\n" in diff["after"]) == (made.timer.path, True)
+    assert host.make(interval=30.0).diff == []

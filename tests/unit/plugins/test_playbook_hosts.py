@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from flambe_ansible.paths import collection
 
@@ -64,6 +67,53 @@ def test_other_hosts_are_an_error(tmp_path: Path, inventory: str, arguments: tup
     code, output = play(tmp_path, inventory, *arguments)
     assert code != 0
     assert message in output
+
+
+RAY = ("-e", "cluster_runtime=ray")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"python_env_requirements": ["ray[default]==2.60.0"]},
+        {"python_env_wheels_src": ["/here/ray.whl"]},
+        {"python_env_venv": "/opt/env"},
+    ],
+)
+def test_current_ray_needs_packages_or_an_environment(tmp_path: Path, given: dict[str, Any]) -> None:
+    code, output = play(tmp_path, FOREIGN, *NAMED, *RAY)
+    assert code != 0
+    assert "python_env_requirements is empty; with cluster_runtime: ray it names Ray" in output
+    code, output = play(tmp_path, FOREIGN, *NAMED, *RAY, "-e", json.dumps(given))
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("box", ["/usr/local/lib/flambe-uv"]), ("head,box", [])])
+def test_packages_are_resolved_on_a_head_outside_of_the_limit(tmp_path: Path, limit: str, expected: list[str]) -> None:
+    role = collection() / "roles/python_env"
+    install = next(task for task in yaml.safe_load((role / "tasks/main.yml").read_text()) if "block" in task)
+    copies = install["block"][0]["flambe.cluster.python_lock"]["copies"].strip("{} ")
+    read = {"ansible.builtin.set_fact": {"__python_env_info": {"machine": "x86_64", "missing": []}}}
+    check = {"ansible.builtin.assert": {"that": f"({copies}) | map(attribute='dest') | list == expected"}}
+    variables = {"python_env_source": "head", "python_env_uv_src": "/here/uv", "python_env_wheels_src": []}
+    path = tmp_path / "copies.yml"
+    given = {"vars": variables, "vars_files": [str(role / "vars/main.yml")]}
+    path.write_text(yaml.safe_dump([{"hosts": "head:box", "gather_facts": False, **given, "tasks": [read, check]}]))
+    extra = json.dumps({"expected": expected})
+    code, output = play(tmp_path, FOREIGN, "--tags", "all", "--limit", limit, "-e", extra, playbook=path)
+    assert code == 0, output
+
+
+def test_tensorboard_is_played_only_with_a_folder(tmp_path: Path) -> None:
+    tasks = {task["name"]: task for task in yaml.safe_load(SITE.read_text())[0]["tasks"]}
+    path = tmp_path / "condition.yml"
+    check = {"ansible.builtin.assert": {"that": f"({tasks['Run TensorBoard']['when']}) is sameas expected"}}
+    variables = {"cluster_runtime": "ray", "site_orchestrators": ["head"]}
+    path.write_text(yaml.safe_dump([{"hosts": "head", "gather_facts": False, "vars": variables, "tasks": [check]}]))
+    for given, expected in (({}, False), ({"tensorboard_logdir": ""}, False), ({"tensorboard_logdir": "a"}, True)):
+        extra = json.dumps({**given, "expected": expected})
+        code, output = play(tmp_path, FOREIGN, "--tags", "all", "-e", extra, playbook=path)
+        assert code == 0, output
 
 
 @pytest.mark.parametrize("name", ["submit.yml", "runnable.yml"])

@@ -270,7 +270,7 @@ def test_a_command_is_refused_by_a_runtime_without_commands(run: Any, monkeypatc
     fake.check_command_jobs = Cluster.check_command_jobs.__get__(fake)
     monkeypatch.setattr("flambe_ansible.cluster.loading.load_cluster", lambda _file: fake)
     code, _, err = run("submit", "-c", "c.yaml", "--", "python")
-    assert (code, "cluster demo has runtime flambe, which does not run commands" in err) == (3, True)
+    assert (code, "does not run commands; jobs, tunnel and submit with a command need runtime: ray" in err) == (3, True)
     assert "flambe-ans submit experiment.yaml --cluster c.yaml" in err
 
 

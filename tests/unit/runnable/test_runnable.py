@@ -149,6 +149,9 @@ def test_secrets_are_not_interpolated(folder: Path) -> None:
     with pytest.raises(ClusterConfigurationError, match="not an INI file") as caught:
         runnable.inject_secrets(secrets)
     assert "hunter2" not in str(caught.value)
+    secrets.write_text("[PART]\nWORD = hunter2\n[PART]\n")
+    with pytest.raises(ClusterConfigurationError, match=r":3:1: the section \[PART\] is set twice"):
+        runnable.inject_secrets(secrets)
 
 
 HEAD = "greeter_ext: ext\n---\n"
@@ -159,6 +162,10 @@ HEAD = "greeter_ext: ext\n---\n"
     [
         ("!Experiment\nname: x\npipeline:\n  a: !A\n", "runs in flambé's runtime"),
         (HEAD + "!greeter_ext.Nobody\n", "3:1: !greeter_ext.Nobody: the extension has no such subclass"),
+        (
+            HEAD + "!greeter_ext.Greter\n",
+            "no such subclass of flambe_ansible.Runnable; did you mean !greeter_ext.Greeter?",
+        ),
         (HEAD + "!greeter_ext.Greeting {text: x}\n", "no such subclass of flambe_ansible.Runnable"),
         (HEAD + "!greeter_ext.Greeter\nnmes: [a]\n", "Greeter does not take nmes"),
         (HEAD + "!greeter_ext.Greeter [a]\n", "must be followed by a mapping"),

@@ -36,7 +36,7 @@ def read_cpu(before, now, *, interval):
         SignalError: There is no earlier sample of this boot, or it is too old.
     """
     if not before:
-        raise SignalError("the CPU use is not known before the second check after a boot")
+        raise SignalError("the CPU use is not known before the second check")
     seconds = now["clock"] - before["clock"]
     if seconds > max(_LATE_INTERVALS * interval, _LATE_SECONDS):
         raise SignalError(f"the last check was {seconds:.0f} s ago")
