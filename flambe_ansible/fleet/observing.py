@@ -147,12 +147,19 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _store(receipt: Mapping[str, Any], path: str) -> None:
-    """Write a receipt (0600), or remove it if it has no roles."""
+    """Write a receipt (0600), or remove it if it has no roles; end the program if that fails."""
     target = Path(path)
-    if not receipt["roles"] or target.is_dir():
-        _remove(target)
-    if not receipt["roles"]:
-        return
+    try:
+        if not receipt["roles"] or target.is_dir():
+            _remove(target)
+        if receipt["roles"]:
+            _write(receipt, target)
+    except OSError as error:
+        sys.exit(f"{path} cannot be {'written' if receipt['roles'] else 'removed'}: {error.strerror}")
+
+
+def _write(receipt: Mapping[str, Any], target: Path) -> None:
+    """Write a receipt at once (0600), so that it is never there in part."""
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     import tempfile  # not needed to verify
 
@@ -161,9 +168,9 @@ def _store(receipt: Mapping[str, Any], path: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(receipt, file)
         Path(draft).replace(target)
-    except OSError as error:
+    except OSError:
         Path(draft).unlink()
-        sys.exit(f"{path} cannot be written: {error.strerror}")
+        raise
 
 
 def _remove(path: Path) -> None:
@@ -195,8 +202,10 @@ def _has(document: Any, wanted: Mapping[str, type]) -> bool:
 def _compare(receipt: Mapping[str, Any], name: str, digest: str) -> str:
     """Return how a role differs from its part of a receipt, or ""."""
     known = receipt["roles"][name]
-    if known["digest"] != digest or receipt["python"] != sys.executable:
+    if known["digest"] != digest:
         return CHANGED
+    if receipt["python"] != sys.executable:
+        return f"the Python of the host is {sys.executable}, and was {receipt['python']}"
     difference = _find_difference(known["facts"], observe(known["proof"], receipt["user"]))
     if not difference and receipt["boot_id"] != _read_boot_id():
         return "the host was rebooted" if any(known["proof"].get(kind) for kind in _LOST_AT_REBOOT) else ""

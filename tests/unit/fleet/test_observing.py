@@ -10,6 +10,7 @@ import os
 import py_compile
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,24 @@ def test_a_receipt_that_cannot_be_written_is_named(host: Path, monkeypatch: pyte
     assert list((host / "lib").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("call", "names", "problem"),
+    [("mkstemp", ["first"], "written"), ("unlink", [], "removed")],
+    ids=["write", "remove"],
+)
+def test_a_receipt_on_a_disk_that_is_read_only_is_named(
+    verify: Verify, host: Path, monkeypatch: pytest.MonkeyPatch, call: str, names: list[str], problem: str
+) -> None:
+    assert verify()["reason"] == ""
+
+    def fail(*_: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile if call == "mkstemp" else Path, call, fail)
+    with pytest.raises(SystemExit, match=rf"receipt\.json cannot be {problem}: Read-only file system"):
+        observing.keep(names, path=str(host / "lib/receipt.json"))
+
+
 def test_a_receipt_that_others_can_write_is_not_used(
     verify: Verify, host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +324,9 @@ def test_the_idle_time_starts_again_if_nothing_differs(verify: Verify, host: Pat
     assert verify({"first": "d1"}, restart=["/nonexistent/idle-shutdown"])["differs"] == {}
 
 
-def test_another_python_is_another_configuration(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_of_the_host_is_named(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sys.executable
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3.99")
-    assert verify()["differs"] == dict.fromkeys(WANTED, "the configuration changed")
+    text = f"the Python of the host is /usr/bin/python3.99, and was {before}"
+    assert verify()["differs"] == dict.fromkeys(WANTED, text)
+    assert verify({"first": "other"})["differs"] == {"first": "the configuration changed"}

@@ -135,7 +135,11 @@ def test_a_text_with_an_empty_variable_is_left_out() -> None:
     assert "/srv/ray/venv/bin/python" in proof["files"]
     assert find_proof("python_env", {"python_env_venv": "/opt/env"})["folders"][-1] == "/opt/env"
     checks = find_proof("ray_node", {"ray_node_root": "/srv/ray"})["checks"]
-    assert checks == [["/srv/ray/bin/ray-firewall", "check"], ["/srv/ray/bin/ray-nodes", "--check-ports"]]
+    assert checks == [
+        ["/srv/ray/bin/ray-firewall", "check"],
+        ["/srv/ray/bin/ray-nodes", "--check-ports"],
+        ["/srv/ray/bin/ray-nodes", "--check-session"],
+    ]
 
 
 def test_every_role_of_the_playbook_has_its_proof() -> None:
