@@ -30,6 +30,7 @@ NO_RECEIPT = "no launch has completed"
 DAMAGED = f"{RECEIPT} is damaged"
 CHANGED = "the configuration changed"
 MISSING = "not set up yet"
+REBOOTED = "rebooted"
 _LOST_AT_REBOOT = ("boot", "units", "checks")
 _CHECK_SECONDS = 10
 _BLOCK = 1 << 20  # bytes
@@ -46,8 +47,9 @@ def verify(
     """Compare this host with its receipt, and print a JSON document.
 
     Its ``reason`` is why the receipt cannot be used, or ""; ``differs`` has the first difference of each wanted role
-    that differs, and ``roles`` maps the wanted roles of the receipt to the launches that played them. After a reboot,
-    the roles differ that have units or checks, or set ``boot``. If nothing differs, the command ``restart`` runs.
+    that differs, ``roles`` maps the wanted roles of the receipt to the launches that played them, and ``boot`` is the
+    id of this boot. After a reboot, the roles differ that have units or checks, or set ``boot``. If nothing differs,
+    the command ``restart`` runs.
 
     Args:
         wanted: The digest of each role that this host should have, in the order of the playbook.
@@ -67,22 +69,31 @@ def verify(
     if not reason and not differs:
         _run(restart)
     launches = {name: known["launch"] for name, known in roles.items()}
-    print(json.dumps({"reason": reason, "differs": differs, "roles": launches}))
+    print(json.dumps({"reason": reason, "differs": differs, "roles": launches, "boot": _read_boot_id()}))
 
 
 def write(
-    roles: Mapping[str, Sequence[Any]], user: str, launch: str, restart: Sequence[str] = (), path: str = RECEIPT
+    roles: Mapping[str, Sequence[Any]],
+    user: str,
+    launch: str,
+    restart: Sequence[str] = (),
+    boot: str = "",
+    path: str = RECEIPT,
 ) -> None:
     """Write the receipt of this host, the facts of its roles as they are now; then run the command ``restart``.
+
+    If the host was rebooted since the boot ``boot``, the receipt is that of that boot, and the next launch plays what a
+    reboot undoes: the roles may have been played before it. Then ``REBOOTED`` is printed.
 
     Args:
         roles: The digest and the proof of each role. Those of the last receipt keep the launch that played them.
         user: The login user.
         launch: The launch that played the others.
         restart: A command, as words.
+        boot: The id of the boot before the roles were played, or "".
         path: The receipt.
     """
-    last = _read(path)
+    last, now = _read(path), _read_boot_id()
     known = {} if _find_reason(last) else last["roles"]
     _start_commands([proof for _, proof in roles.values()])
     _store(
@@ -90,7 +101,7 @@ def write(
             "schema": SCHEMA,
             "python": sys.executable,
             "user": user,
-            "boot_id": _read_boot_id(),
+            "boot_id": boot or now,
             "roles": {
                 name: {
                     "digest": digest,
@@ -104,6 +115,8 @@ def write(
         path,
     )
     _run(restart)
+    if boot and boot != now:
+        print(REBOOTED)
 
 
 def keep(names: Collection[str], path: str = RECEIPT) -> None:

@@ -70,6 +70,7 @@ def verify(host: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
     def run(wanted: dict[str, str] | None = None, **options: Any) -> dict[str, Any]:
         observing.verify(WANTED if wanted is None else wanted, path=path, **options)
         answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert answer.pop("boot") == Path(observing.BOOT_ID).read_text().strip()
         return answer
 
     return run
@@ -176,6 +177,22 @@ def test_after_a_reboot_roles_with_units_and_checks_differ(verify: Verify, host:
         "differs": dict.fromkeys(["second", "third"], "the host was rebooted"),
         "roles": LAUNCHES,
     }
+
+
+def test_a_reboot_before_the_receipt_is_written_is_found_by_the_next_launch(
+    verify: Verify, host: Path, capsys: Capture
+) -> None:
+    """What the launch had set up in the first boot is lost, such as what setup commands wrote to /run."""
+    path, roles = str(host / "lib/receipt.json"), {"first": ["d1", {}], "third": REBOOTS}
+    first = (host / "boot_id").read_text().strip()
+    observing.write(roles, USER, "l2", boot=first, path=path)
+    assert capsys.readouterr().out == ""
+    (host / "boot_id").write_text("second\n")
+    observing.write(roles, USER, "l2", boot=first, path=path)
+    assert capsys.readouterr().out == "rebooted\n"
+    assert verify({"first": "d1", "third": "d3"})["differs"] == {"third": "the host was rebooted"}
+    observing.write(roles, USER, "l3", boot="second", path=path)
+    assert verify({"first": "d1", "third": "d3"})["differs"] == {}
 
 
 def test_roles_differ_by_their_digests_and_are_independent(verify: Verify) -> None:
