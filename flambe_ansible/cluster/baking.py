@@ -18,14 +18,13 @@ from flambe_ansible.cluster.cluster import Cluster
 from flambe_ansible.cluster.lab import LabCluster
 from flambe_ansible.ec2 import api, baked, images, instances
 from flambe_ansible.ec2.baked import BakedImage
-from flambe_ansible.ec2.tags import BASE, MAX_TAGS, NAME, RECIPE, RUNTIME
+from flambe_ansible.ec2.tags import BAKING, BASE, MAX_TAGS, NAME, RECIPE, RUNTIME
 from flambe_ansible.errors import ClusterBusyError, ClusterConfigurationError, FlambeAnsibleError
 from flambe_ansible.events import Notice, Status, StepEvent
 from flambe_ansible.hosts import LIVE_STATES, HostState, Role
 from flambe_ansible.launch import baking
 from flambe_ansible.ssh.parallel import join
 
-MARK = "Flambe-Bake"  # the tag of temporary hosts
 SUFFIX = "-bake"
 LOCK_FILE = "bake.lock"
 MOST_TAGS = 40  # of the user's, on temporary hosts
@@ -154,7 +153,7 @@ class Baker:
         builder = self.builder
         states = [*LIVE_STATES, HostState.SHUTTING_DOWN]
         found = instances.find(builder.clients.ec2, builder._tags, states)
-        others = [one for one in found if MARK not in one.tags]
+        others = [one for one in found if BAKING not in one.tags]
         if others:
             message = f"{others[0].id} belongs to a cluster {builder.name}; bake uses this name for its temporary host"
             raise ClusterConfigurationError(message, hint="terminate that cluster, or change the name of this one")
@@ -270,7 +269,7 @@ def _make_builder(cluster: AWSCluster, *, mark: str, factories: int) -> AWSClust
     changes = {
         "name": f"{cluster.name[: 64 - len(SUFFIX)]}{SUFFIX}",
         "factories_num": factories,
-        "tags": {**dict(list((cluster.tags or {}).items())[:MOST_TAGS]), MARK: mark[:12]},
+        "tags": {**dict(list((cluster.tags or {}).items())[:MOST_TAGS]), BAKING: mark[:12]},
         "orchestrator_timeout": IDLE_HOURS,
         "factories_timeout": IDLE_HOURS,
         "min_factories": None,

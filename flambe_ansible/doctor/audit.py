@@ -212,6 +212,8 @@ class _Examiner:
             return "" if exists else "its instance does not exist"
         if one.kind is Kind.INSTANCE and not one.own:
             return "no Role or creator tag: it belongs to no cluster"
+        if one.baking and self._is_forgotten(one):
+            return "its bake was interrupted, and it does not end itself"
         if one.role is Role.ORCHESTRATOR:  # two launches at the same moment; neither cluster can be used
             return f"the cluster has {heads} orchestrators" if heads > 1 else ""
         if fresh or not one.own:
@@ -219,6 +221,12 @@ class _Examiner:
         if one.kind is Kind.INSTANCE:
             return "" if heads else "the cluster has no orchestrator"
         return "" if hosts else "the cluster has no instance"
+
+    def _is_forgotten(self, one: Tagged) -> bool:
+        """Return whether a temporary host of a bake was stopped for an image that is not being made."""
+        if one.state != "stopped" or self._is_young(one) or Kind.IMAGE in self._denied:
+            return False
+        return not any(image.state == "pending" and image.recipe.startswith(one.baking) for image in self._baked)
 
     def _find_reason_of_baked(self, one: Tagged) -> str:
         """Return why a baked image, or its snapshot, is no longer of use; "" if it is."""

@@ -12,7 +12,18 @@ from typing import Any
 from flambe_ansible.ec2 import alarms, api
 from flambe_ansible.ec2.clients import Clients
 from flambe_ansible.ec2.errors import is_denied
-from flambe_ansible.ec2.tags import BASE, CLUSTER, CREATOR, NAME, PURPOSE, PURPOSE_VALUE, RECIPE, ROLE, ClusterTags
+from flambe_ansible.ec2.tags import (
+    BAKING,
+    BASE,
+    CLUSTER,
+    CREATOR,
+    NAME,
+    PURPOSE,
+    PURPOSE_VALUE,
+    RECIPE,
+    ROLE,
+    ClusterTags,
+)
 from flambe_ansible.errors import AWSError
 from flambe_ansible.hosts import Role
 
@@ -54,6 +65,7 @@ class Tagged:
         recipe: Of an image that ``flambe-ans bake`` made, and of its snapshots: the digest of what is installed; or "".
         base: The image that it was made of, or "".
         snapshots: The ids of the snapshots of an image.
+        baking: Of a temporary host of ``flambe-ans bake``: the start of the recipe of its image; or "".
         own: Whether ``flambe-ans down`` may remove it; False if it has the tags, but was not made by a launch.
     """
 
@@ -71,6 +83,7 @@ class Tagged:
     recipe: str = ""
     base: str = ""
     snapshots: tuple[str, ...] = ()
+    baking: str = ""
     own: bool = True
 
 
@@ -114,6 +127,7 @@ def _read_instances(clients: Clients) -> Iterator[Tagged]:
             since=one.get("LaunchTime"),
             role=role,
             type=one.get("InstanceType", ""),
+            baking=next((tag["Value"] for tag in one["Tags"] if tag["Key"] == BAKING), ""),
             own=role is not None and bool(facts["creator"]),
             **facts,
         )

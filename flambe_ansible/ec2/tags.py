@@ -21,6 +21,7 @@ PURPOSE_VALUE = "flambe"
 RECIPE = "Flambe-Recipe"  # the digest of what is installed
 RUNTIME = "Flambe-Runtime"  # what is installed, in words
 BASE = "Flambe-Base"  # the image that it was made of
+BAKING = "Flambe-Bake"  # of temporary hosts: the start of the recipe whose image is made of them
 MAX_TAGS = 50  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
 
 WILDCARDS = re.compile(r"[*?\\]")

@@ -30,6 +30,7 @@ NO_RECEIPT = "no launch has completed"
 DAMAGED = f"{RECEIPT} is damaged"
 CHANGED = "the configuration changed"
 MISSING = "not set up yet"
+REBOOTED = "rebooted"
 _LOST_AT_REBOOT = ("boot", "units", "checks")
 _CHECK_SECONDS = 10
 _BLOCK = 1 << 20  # bytes
@@ -46,8 +47,9 @@ def verify(
     """Compare this host with its receipt, and print a JSON document.
 
     Its ``reason`` is why the receipt cannot be used, or ""; ``differs`` has the first difference of each wanted role
-    that differs, and ``roles`` maps the wanted roles of the receipt to the launches that played them. After a reboot,
-    the roles differ that have units or checks, or set ``boot``. If nothing differs, the command ``restart`` runs.
+    that differs, ``roles`` maps the wanted roles of the receipt to the launches that played them, and ``boot`` is the
+    id of this boot. After a reboot, the roles differ that have units or checks, or set ``boot``. If nothing differs,
+    the command ``restart`` runs.
 
     Args:
         wanted: The digest of each role that this host should have, in the order of the playbook.
@@ -67,22 +69,31 @@ def verify(
     if not reason and not differs:
         _run(restart)
     launches = {name: known["launch"] for name, known in roles.items()}
-    print(json.dumps({"reason": reason, "differs": differs, "roles": launches}))
+    print(json.dumps({"reason": reason, "differs": differs, "roles": launches, "boot": _read_boot_id()}))
 
 
 def write(
-    roles: Mapping[str, Sequence[Any]], user: str, launch: str, restart: Sequence[str] = (), path: str = RECEIPT
+    roles: Mapping[str, Sequence[Any]],
+    user: str,
+    launch: str,
+    restart: Sequence[str] = (),
+    boot: str = "",
+    path: str = RECEIPT,
 ) -> None:
     """Write the receipt of this host, the facts of its roles as they are now; then run the command ``restart``.
+
+    If the host was rebooted since the boot ``boot``, the receipt is that of that boot, and the next launch plays what a
+    reboot undoes: the roles may have been played before it. Then ``REBOOTED`` is printed.
 
     Args:
         roles: The digest and the proof of each role. Those of the last receipt keep the launch that played them.
         user: The login user.
         launch: The launch that played the others.
         restart: A command, as words.
+        boot: The id of the boot before the roles were played, or "".
         path: The receipt.
     """
-    last = _read(path)
+    last, now = _read(path), _read_boot_id()
     known = {} if _find_reason(last) else last["roles"]
     _start_commands([proof for _, proof in roles.values()])
     _store(
@@ -90,7 +101,7 @@ def write(
             "schema": SCHEMA,
             "python": sys.executable,
             "user": user,
-            "boot_id": _read_boot_id(),
+            "boot_id": boot or now,
             "roles": {
                 name: {
                     "digest": digest,
@@ -104,6 +115,8 @@ def write(
         path,
     )
     _run(restart)
+    if boot and boot != now:
+        print(REBOOTED)
 
 
 def keep(names: Collection[str], path: str = RECEIPT) -> None:
@@ -147,12 +160,19 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _store(receipt: Mapping[str, Any], path: str) -> None:
-    """Write a receipt (0600), or remove it if it has no roles."""
+    """Write a receipt (0600), or remove it if it has no roles; end the program if that fails."""
     target = Path(path)
-    if not receipt["roles"] or target.is_dir():
-        _remove(target)
-    if not receipt["roles"]:
-        return
+    try:
+        if not receipt["roles"] or target.is_dir():
+            _remove(target)
+        if receipt["roles"]:
+            _write(receipt, target)
+    except OSError as error:
+        sys.exit(f"{path} cannot be {'written' if receipt['roles'] else 'removed'}: {error.strerror}")
+
+
+def _write(receipt: Mapping[str, Any], target: Path) -> None:
+    """Write a receipt at once (0600), so that it is never there in part."""
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     import tempfile  # not needed to verify
 
@@ -161,9 +181,9 @@ def _store(receipt: Mapping[str, Any], path: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(receipt, file)
         Path(draft).replace(target)
-    except OSError as error:
+    except OSError:
         Path(draft).unlink()
-        sys.exit(f"{path} cannot be written: {error.strerror}")
+        raise
 
 
 def _remove(path: Path) -> None:
@@ -195,8 +215,10 @@ def _has(document: Any, wanted: Mapping[str, type]) -> bool:
 def _compare(receipt: Mapping[str, Any], name: str, digest: str) -> str:
     """Return how a role differs from its part of a receipt, or ""."""
     known = receipt["roles"][name]
-    if known["digest"] != digest or receipt["python"] != sys.executable:
+    if known["digest"] != digest:
         return CHANGED
+    if receipt["python"] != sys.executable:
+        return f"the Python of the host is {sys.executable}, and was {receipt['python']}"
     difference = _find_difference(known["facts"], observe(known["proof"], receipt["user"]))
     if not difference and receipt["boot_id"] != _read_boot_id():
         return "the host was rebooted" if any(known["proof"].get(kind) for kind in _LOST_AT_REBOOT) else ""

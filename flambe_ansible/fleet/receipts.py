@@ -40,11 +40,13 @@ class Verification:
         reason: Why it has no receipt that can be used, or ""; then all roles differ.
         differs: The first difference of each role that differs.
         roles: The roles of its receipt that a launch still plays on it, each with the id of the launch that did.
+        boot: The id of the boot of the host, or "" if it is unknown.
     """
 
     reason: str = ""
     differs: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
+    boot: str = ""
 
     @property
     def holds(self) -> bool:
@@ -113,8 +115,13 @@ class Receipts:
         programs = self.programs  # once, not in each thread
         return self.fleet.on_each(lambda instance: self._verify(instance.data, programs[instance.name]))
 
-    def write(self, roles: Mapping[str, Sequence[str]]) -> None:
-        """Write the receipts of hosts: name -> its roles, in their order; those that are new in it were played now."""
+    def write(self, roles: Mapping[str, Sequence[str]], *, boots: Mapping[str, str] | None = None) -> list[str]:
+        """Write the receipts of hosts; return the names of those that were rebooted since they were verified.
+
+        Args:
+            roles: The roles of each host, in their order; those that are new in its receipt were played now.
+            boots: The boot of each host when it was verified.
+        """
         launch = uuid.uuid4().hex[:12]
         proofs = {role: find_proof(role, self.variables) for role in {one for named in roles.values() for one in named}}
         entries = {
@@ -123,12 +130,15 @@ class Receipts:
             if host.name in roles
         }
 
-        def write_on(host: Host) -> None:
-            if host.name in roles:
-                arguments = (entries[host.name], self.fleet.username, launch, list(self.restart))
-                self._call(host, f"write{arguments!r}")
+        def write_on(host: Host) -> bool:
+            if host.name not in roles:
+                return False
+            boot = (boots or {}).get(host.name, "")
+            arguments = (entries[host.name], self.fleet.username, launch, list(self.restart), boot)
+            return self._call(host, f"write{arguments!r}").strip() == observing.REBOOTED
 
-        self.fleet.on_each(lambda instance: write_on(instance.data))
+        rebooted = self.fleet.on_each(lambda instance: write_on(instance.data))
+        return [name for name, was in rebooted.items() if was]
 
     def keep(self, roles: Mapping[str, Collection[str]]) -> None:
         """Remove everything from the receipts of hosts but these roles: what comes next changes the others."""
@@ -149,15 +159,20 @@ class Receipts:
             document = {"reason": "its receipt could not be read", "differs": {}, "roles": {}}
         if document["reason"]:
             document["differs"] = dict.fromkeys(self.list_wanted(host), document["reason"])
-        return Verification(reason=document["reason"], differs=document["differs"], roles=document["roles"])
+        return Verification(
+            reason=document["reason"],
+            differs=document["differs"],
+            roles=document["roles"],
+            boot=document.get("boot", ""),
+        )
 
     def _write_check(self, host: Host) -> str:
         wanted = {role: self._digest(role, host) for role in self.wanted[host.role]}
         optional = sorted({*wanted} - {*self.list_wanted(host)})
         return _write_program(f"verify({wanted!r}, {optional!r}, {list(self.restart)!r})")
 
-    def _call(self, host: Host, call: str) -> None:
-        self._run(host, _write_program(call))
+    def _call(self, host: Host, call: str) -> str:
+        return self._run(host, _write_program(call))
 
     def _run(self, host: Host, program: str, *, check: bool = True) -> str:
         python = str(self.fleet.connections.ansible_variables(host)["ansible_python_interpreter"])

@@ -72,7 +72,11 @@ def converge(
     failed = tuple(sorted([*unready, *lost], key=lambda one: one.host.index))
     ready = keep_ready(ready, failed)
     names = [host.name for host in ready if host.name in kept and host.name in played]
-    receipts.write({name: _list_roles(kept[name], played[name]) for name in names})
+    boots = {name: one.boot for name, one in found.hosts.items()}
+    rebooted = receipts.write({name: _list_roles(kept[name], played[name]) for name in names}, boots=boots)
+    if rebooted:
+        text = f"{', '.join(rebooted)}: rebooted during this launch; launch again to repeat what a reboot undoes"
+        fleet.observer(events.Notice(message=text, warning=True))
     played = {host.name: played.get(host.name, HostResult(host=host.name)) for host in fleet.hosts}
     passed = time.monotonic() - started
     return result(hosts=tuple(ready), failed=failed, playbook=played, ray=nodes, seconds=passed, log=log)

@@ -31,6 +31,7 @@ from ansible_collections.flambe.cluster.plugins.module_utils.systemd import (
 SCRIPT = "ray_nodes.py"
 NODE_ADDRESS = "flambe_node_address"
 TMPFILES = "/etc/tmpfiles.d/flambe-ray.conf"
+LOST_SESSION = "its folder for sockets and logs was removed"
 CLIENT_PACKAGE = "grpcio"  # comes with ray[client] and ray[default]
 DASHBOARD_PACKAGE = "aiohttp-cors"  # comes with ray[default]
 
@@ -104,7 +105,7 @@ class Node:
         if not self.params["early"]:
             return True
         state = self.systemd.show()
-        outdated = before != text or is_outdated(state, [self.systemd.path])
+        outdated = before != text or is_outdated(state, [self.systemd.path]) or self.lost_session(state)
         self.settled = self.rejoins and not (outdated and state.get("ActiveState") == "active")
         return self.settled
 
@@ -251,18 +252,22 @@ class Node:
         waiting = state.get("ActiveState") == "activating"
         running = state.get("ActiveState") == "active" or (waiting and not self.systemd.actions)
         needs = [self.script, self.command] if waiting else ()
+        lost_session = self.lost_session(state)
         if not self.params["restart"]:
             self.systemd.protect(text, needs, find_reason)
+            if lost_session:
+                self.systemd.protect_running(LOST_SESSION)
         outdated = self.systemd.put(text, enabled=True, needs=needs)
         # One that waits joins the head that was restarted.
         lost_head = self.rejoins and self.params["head_restarted"] and not (self.params["head"] or waiting)
-        if running and (outdated or lost_head):
-            reason = find_reason(before, text) if outdated else "its head was restarted"
+        if running and (outdated or lost_head or lost_session):
+            others = LOST_SESSION if lost_session else "its head was restarted"
+            reason = find_reason(before, text) if outdated else others
             self.systemd.note(f"restart Ray: {reason}")
         elif not running:
             failed = before and state.get("Result", "") not in ("", "success")
             self.systemd.note("start Ray" + (f" (it had ended: {state['Result']})" if failed else ""))
-        if self.dry or (running and not outdated and not lost_head):
+        if self.dry or (running and not (outdated or lost_head or lost_session)):
             return
         self.started, self.restarted = True, bool(running)
         if self.params["head"] and not running:
@@ -272,6 +277,13 @@ class Node:
         # A worker's start lasts until it has joined. Before workers join again, the head's former Ray must have ended.
         blocks = self.params["head"] and (running or not self.rejoins)
         self.systemd.restart(*([] if blocks else ["--no-block"]))
+
+    def lost_session(self, state):
+        """Return whether the folder of the Ray that runs is gone, so that no worker can start."""
+        if state.get("ActiveState") != "active" or not os.path.exists(self.command):
+            return False
+        code, _ = accounts.run(accounts.find("root"), ["/bin/sh", self.command, "--check-session"], timeout=30)
+        return code == 1
 
     def list_reached_ports(self):
         """Return the ports of every node that the head connects to."""

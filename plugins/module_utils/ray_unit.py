@@ -25,6 +25,15 @@ NODE_PORTS = {
     "worker_min": "--min-worker-port",
     "worker_max": "--max-worker-port",
 }
+# Exits with 1 if the folder of the Ray that runs here, with its sockets and logs, was removed. Its node stays alive
+# without it, and no worker can start. Ray makes the folders before it starts; the sockets follow.
+_CHECK_SESSION = r"""if [ "$*" = --check-session ]; then
+  grep -lzsF {runtime} /proc/[0-9]*/cmdline | xargs -r grep -hzos '^--raylet_socket_name=.*' | tr '\0' '\n' |
+    while IFS='=' read -r _ socket; do
+      if ! [ -d "${{socket%/*}}" ] || ! [ -d "${{socket%/*/*}}/logs" ]; then exit 1; fi
+    done
+  exit
+fi"""
 # Resources with their own option; ``ray start --resources`` refuses them.
 _RESOURCES = {"CPU": "--num-cpus", "GPU": "--num-gpus", "memory": "--memory"}
 
@@ -159,7 +168,7 @@ def read_depends(text, name):
 def wrapper_text(runtime, script, address, options=(), variables=None):
     """Write the command ray-nodes: it runs the script on the runtime's Python with the address of the head.
 
-    A host that has no ports to check starts no Python for ``--check-ports``.
+    A host that has no ports to check starts no Python for ``--check-ports``, and no host does for ``--check-session``.
     """
     words = [f"{name}={value}" for name, value in sorted((variables or {}).items())]
     command = shlex.join([*words, runtime + "/bin/python", script, "--address", address, *options])
@@ -167,4 +176,5 @@ def wrapper_text(runtime, script, address, options=(), variables=None):
     lines = ["#!/bin/sh", "# Print the nodes of the Ray cluster as one JSON document."]
     if "--ports" not in options:
         lines.append('if [ "$*" = --check-ports ]; then exit 0; fi')
+    lines.append(_CHECK_SESSION.format(runtime=shlex.quote(runtime + "/")))
     return "\n".join([*lines, f'exec env {clean} {command} "$@"', ""])

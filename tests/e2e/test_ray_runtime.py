@@ -83,6 +83,19 @@ def test_what_differs_is_found_and_repaired(ray_cluster: RayCluster) -> None:
     assert ray_cluster.launch()["log"] is None
 
 
+def test_a_ray_whose_folder_was_removed_is_restarted(ray_cluster: RayCluster) -> None:
+    """Its node stays alive without its sockets and logs, and no worker can start."""
+    ray_cluster.on("factory 1", "sudo rm -rf /tmp/ray")
+    assert ray_cluster.document("status")["ray"]["alive"] == 3
+    document = ray_cluster.launch()
+    assert document["notices"] == [f"{HOSTS[2]}: {NODES} --check-session: exit code 1"]
+    changed = {step["host"]: step["detail"] for step in document["steps"] if step["status"] == "changed"}
+    assert changed == {HOSTS[2]: "restart Ray: its folder for sockets and logs was removed"}
+    assert document["ray"]["alive"] == 3
+    assert "session_latest" in ray_cluster.on("factory 1", "ls /tmp/ray")
+    assert ray_cluster.launch()["log"] is None
+
+
 def test_a_changed_field_plays_only_the_role_that_reads_it(ray_cluster: RayCluster) -> None:
     ray_cluster.write(idle_command="false")
     document = ray_cluster.launch()

@@ -11,7 +11,8 @@ import pytest
 
 from flambe_ansible import ec2
 from flambe_ansible.doctor import audit as examining
-from flambe_ansible.ec2 import instances, launching
+from flambe_ansible.ec2 import baked, instances, launching
+from flambe_ansible.ec2.tags import BAKING, BASE, RECIPE
 from flambe_ansible.lab import policies
 from flambe_ansible.lab.authorization import Guard
 from flambe_ansible.providers import accounts, own_resources
@@ -169,6 +170,24 @@ def test_factories_without_an_orchestrator(lab: ServedLab, run: Run, monkeypatch
     assert (done.code, find(json.loads(done.stdout))["state"]) == (0, "starting")
     monkeypatch.setattr(examining, "datetime", Later)
     assert run("audit").code == 12
+
+
+def test_the_stopped_host_of_a_bake_that_was_interrupted(lab: ServedLab, run: Run) -> None:
+    cluster = create(lab, factories_num=0)
+    head = find_head(lab)
+    lab.cloud.ec2.create_tags([head.id], {BAKING: "0123456789ab"})
+    assert run("audit", "--orphans").code == 0  # it powers itself off
+    lab.client().stop_instances(InstanceIds=[head.id])
+    tags = {**cluster._tags.common, RECIPE: "0123456789abcdef", BASE: "ubuntu-x86_64"}
+    image = baked.create(cluster.clients.sender, head.id, name="trial", description="", tags=tags)
+    lab.cloud.ec2.amis[image].state = "pending"
+    assert run("audit", "--orphans").code == 0  # its image is being made
+    lab.cloud.ec2.amis.pop(image)
+    lab.cloud.ec2.snapshots.clear()
+    assert run("audit", "--orphans").code == 12
+    [host] = [one for one in find(json.loads(run("audit", "--json").stdout))["resources"] if one["id"] == head.id]
+    assert host["orphan"] == "its bake was interrupted, and it does not end itself"
+    assert host["remedy"].startswith("flambe-ans down --name trial ")
 
 
 class Later(datetime):

@@ -10,6 +10,7 @@ import os
 import py_compile
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def verify(host: Path, capsys: pytest.CaptureFixture[str]) -> Verify:
     def run(wanted: dict[str, str] | None = None, **options: Any) -> dict[str, Any]:
         observing.verify(WANTED if wanted is None else wanted, path=path, **options)
         answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert answer.pop("boot") == Path(observing.BOOT_ID).read_text().strip()
         return answer
 
     return run
@@ -177,6 +179,22 @@ def test_after_a_reboot_roles_with_units_and_checks_differ(verify: Verify, host:
     }
 
 
+def test_a_reboot_before_the_receipt_is_written_is_found_by_the_next_launch(
+    verify: Verify, host: Path, capsys: Capture
+) -> None:
+    """What the launch had set up in the first boot is lost, such as what setup commands wrote to /run."""
+    path, roles = str(host / "lib/receipt.json"), {"first": ["d1", {}], "third": REBOOTS}
+    first = (host / "boot_id").read_text().strip()
+    observing.write(roles, USER, "l2", boot=first, path=path)
+    assert capsys.readouterr().out == ""
+    (host / "boot_id").write_text("second\n")
+    observing.write(roles, USER, "l2", boot=first, path=path)
+    assert capsys.readouterr().out == "rebooted\n"
+    assert verify({"first": "d1", "third": "d3"})["differs"] == {"third": "the host was rebooted"}
+    observing.write(roles, USER, "l3", boot="second", path=path)
+    assert verify({"first": "d1", "third": "d3"})["differs"] == {}
+
+
 def test_roles_differ_by_their_digests_and_are_independent(verify: Verify) -> None:
     answer = verify({"first": "d1", "second": "other", "new": "d4", "gpu": "d5"}, optional=["gpu"])
     assert answer == {
@@ -237,6 +255,24 @@ def test_a_receipt_that_cannot_be_written_is_named(host: Path, monkeypatch: pyte
     with pytest.raises(SystemExit, match=r"receipt\.json cannot be written: No space left on device"):
         observing.write({"first": ["d1", {}]}, USER, "l2", path=str(host / "lib/receipt.json"))
     assert list((host / "lib").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "names", "problem"),
+    [("mkstemp", ["first"], "written"), ("unlink", [], "removed")],
+    ids=["write", "remove"],
+)
+def test_a_receipt_on_a_disk_that_is_read_only_is_named(
+    verify: Verify, host: Path, monkeypatch: pytest.MonkeyPatch, call: str, names: list[str], problem: str
+) -> None:
+    assert verify()["reason"] == ""
+
+    def fail(*_: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile if call == "mkstemp" else Path, call, fail)
+    with pytest.raises(SystemExit, match=rf"receipt\.json cannot be {problem}: Read-only file system"):
+        observing.keep(names, path=str(host / "lib/receipt.json"))
 
 
 def test_a_receipt_that_others_can_write_is_not_used(
@@ -305,6 +341,9 @@ def test_the_idle_time_starts_again_if_nothing_differs(verify: Verify, host: Pat
     assert verify({"first": "d1"}, restart=["/nonexistent/idle-shutdown"])["differs"] == {}
 
 
-def test_another_python_is_another_configuration(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_of_the_host_is_named(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sys.executable
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3.99")
-    assert verify()["differs"] == dict.fromkeys(WANTED, "the configuration changed")
+    text = f"the Python of the host is /usr/bin/python3.99, and was {before}"
+    assert verify()["differs"] == dict.fromkeys(WANTED, text)
+    assert verify({"first": "other"})["differs"] == {"first": "the configuration changed"}

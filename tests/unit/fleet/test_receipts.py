@@ -19,7 +19,7 @@ from flambe_ansible.paths import collection
 from tests.unit.cli.made_up import HOSTS
 from tests.unit.fleets import make_connections, make_fleet, read_digests
 
-HOLDS = {"reason": "", "differs": {}, "roles": {"cluster_secrets": "l1"}}
+HOLDS = {"reason": "", "differs": {}, "roles": {"cluster_secrets": "l1"}, "boot": "b1"}
 WANTED = {Role.ORCHESTRATOR: list_roles(), Role.FACTORY: [one for one in list_roles() if one != "cluster_secrets"]}
 HEAD, FACTORY = HOSTS[:2]
 
@@ -104,7 +104,7 @@ def test_the_answers_of_the_hosts(stdout: str, expected: str) -> None:
     receipts, _ = make(stdout=stdout)
     for host in HOSTS:
         roles = [role for role in WANTED[host.role] if role != "cluster_gpu"]
-        wanted = Verification(roles={"cluster_secrets": "l1"})
+        wanted = Verification(roles={"cluster_secrets": "l1"}, boot="b1")
         if expected:
             wanted = Verification(reason=expected, differs=dict.fromkeys(roles, expected))
         assert receipts.verify()[host.name] == wanted
@@ -112,12 +112,13 @@ def test_the_answers_of_the_hosts(stdout: str, expected: str) -> None:
 
 def test_receipts_are_written_for_the_given_hosts() -> None:
     receipts, connections = make({"ray_node_root": "/opt/ray"})
-    receipts.write({HOSTS[1].name: ["cluster_secrets"]})
+    assert receipts.write({HOSTS[1].name: ["cluster_secrets"]}, boots={HOSTS[1].name: "b1"}) == []
     [call] = connections.run.call_args_list
     assert call.args[0] == HOSTS[1]
     proof = r"\{'files': \['~/secrets.ini'\]\}"
     assert re.search(
-        rf"\nwrite\({{'cluster_secrets': \['\w{{32}}', {proof}\]}}, 'ml', '\w{{12}}', \[\]\)\n\Z", call.kwargs["input"]
+        rf"\nwrite\({{'cluster_secrets': \['\w{{32}}', {proof}\]}}, 'ml', '\w{{12}}', \[\], 'b1'\)\n\Z",
+        call.kwargs["input"],
     )
 
 
@@ -135,7 +136,11 @@ def test_a_text_with_an_empty_variable_is_left_out() -> None:
     assert "/srv/ray/venv/bin/python" in proof["files"]
     assert find_proof("python_env", {"python_env_venv": "/opt/env"})["folders"][-1] == "/opt/env"
     checks = find_proof("ray_node", {"ray_node_root": "/srv/ray"})["checks"]
-    assert checks == [["/srv/ray/bin/ray-firewall", "check"], ["/srv/ray/bin/ray-nodes", "--check-ports"]]
+    assert checks == [
+        ["/srv/ray/bin/ray-firewall", "check"],
+        ["/srv/ray/bin/ray-nodes", "--check-ports"],
+        ["/srv/ray/bin/ray-nodes", "--check-session"],
+    ]
 
 
 def test_every_role_of_the_playbook_has_its_proof() -> None:
@@ -170,5 +175,5 @@ def test_hosts_that_were_verified_with_their_probe_are_not_asked_again() -> None
     connections.take_output.side_effect = lambda host, program: (
         printed.get(host.name) if program == receipts.programs[host.name] else None
     )
-    assert receipts.verify()[HOSTS[0].name] == Verification(roles={"cluster_secrets": "l1"})
+    assert receipts.verify()[HOSTS[0].name] == Verification(roles={"cluster_secrets": "l1"}, boot="b1")
     assert [call.args[0] for call in connections.run.call_args_list] == list(HOSTS[1:])

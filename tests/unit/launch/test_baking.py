@@ -94,6 +94,6 @@ def test_the_image_gets_a_receipt_of_the_runtime_alone() -> None:
     assert sent[:number] == ["keep([])"] * number
     written = [ast.literal_eval(line.removeprefix("write")) for line in sent[number:]]
     assert [list(roles) for roles, *_ in written] == [["flambe"]] * number
-    assert len({launch for _roles, _user, launch, _restart in written}) == 1
+    assert len({launch for _roles, _user, launch, *_ in written}) == 1
     baking.seal(player, make_runtime("none"))
     assert connections.run.call_args.kwargs["input"].splitlines()[-1].startswith("write({}, ")

@@ -45,6 +45,7 @@ def launch_on(
     play_all: bool = False,
     played: Sequence[Host] = (),
     gpus: Mapping[str, HostGpus] | None = None,
+    rebooted: Sequence[Host] = (),
 ) -> tuple[LaunchResult, Any]:
     """Launch; the playbook fails on the broken hosts, Ray reports the nodes, and the hosts answer with the receipts."""
     results = {host.name: HostResult(host=host.name) for host in played or hosts} | {
@@ -54,9 +55,13 @@ def launch_on(
     connections = make_connections()
     connections.probes = {name: Probe(gpus=one) for name, one in (gpus or {}).items()}
     answers = dict(zip(hosts, receipts, strict=False))
-    connections.run.side_effect = lambda host, *_args, **_options: Completed(
-        returncode=0, stdout=answers.get(host, ""), stderr=""
-    )
+
+    def run(host: Host, *_words: object, **options: str) -> Completed:
+        writes = options["input"].splitlines()[-1].startswith("write(")
+        answer = ("rebooted\n" if host in rebooted else "") if writes else answers.get(host, "")
+        return Completed(returncode=0, stdout=answer, stderr="")
+
+    connections.run.side_effect = run
     fleet = make_fleet(connections, hosts=hosts, received=received)
     player = create_autospec(Player, instance=True, fleet=fleet, variables=dict)
     player.play.return_value = results
@@ -118,8 +123,11 @@ def test_without_a_factory_the_launch_fails_with_the_messages_of_all(monkeypatch
         launch_on([HEAD, ONE], monkeypatch, broken=[ONE], unreached=[UNREACHED])
 
 
-def receipt(reason: str = "", roles: Sequence[str] = ("cluster_keys", "flambe", "ray_node"), **differs: str) -> str:
-    return json.dumps({"reason": reason, "differs": differs, "roles": {} if reason else dict.fromkeys(roles, "l1")})
+def receipt(
+    reason: str = "", roles: Sequence[str] = ("cluster_keys", "flambe", "ray_node"), *, boot: str = "b0", **differs: str
+) -> str:
+    known = {} if reason else dict.fromkeys(roles, "l1")
+    return json.dumps({"reason": reason, "differs": differs, "roles": known, "boot": boot})
 
 
 def calls_of(player: Any) -> list[str]:
@@ -215,6 +223,17 @@ def test_receipts_are_written_last_and_only_on_hosts_that_are_ready(monkeypatch:
     assert calls_of(player) == [*["verify"] * 3, *["keep"] * 3, *["write"] * 2]
     written = [call.args[0] for call in player.fleet.connections.run.call_args_list[-2:]]
     assert {host.name for host in written} == {HEAD.name, ONE.name}
+
+
+def test_hosts_that_were_rebooted_during_the_launch_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The launch tells each host in which boot it was verified."""
+    received: list[Event] = []
+    receipts = [receipt(), receipt(ray_node="a is missing", boot="b1"), receipt(ray_node="a is missing", boot="b2")]
+    _, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=receipts, rebooted=[TWO], received=received)
+    [notice] = [one for one in received if isinstance(one, Notice) and one.warning]
+    assert notice.message == f"{TWO.name}: rebooted during this launch; launch again to repeat what a reboot undoes"
+    written = [call for call in player.fleet.connections.run.call_args_list if "\nwrite(" in call.kwargs["input"]]
+    assert {call.args[0]: call.kwargs["input"].rstrip()[-5:-1] for call in written} == {ONE: "'b1'", TWO: "'b2'"}
 
 
 def test_a_receipt_has_the_roles_of_the_last_one_and_those_played() -> None:

@@ -173,6 +173,33 @@ def test_wrapper_starts_no_python_without_ports_to_check(tmp_path: Path, options
 
 
 @pytest.mark.parametrize(
+    ("program", "removed", "code"),
+    [
+        ("venv/raylet", "", 0),
+        ("venv/raylet", "sockets", 1),
+        ("venv/raylet", "logs", 1),
+        ("other/raylet", "logs", 0),
+    ],
+    ids=["all there", "no sockets", "no logs", "another Ray"],
+)
+def test_wrapper_finds_a_ray_whose_folder_was_removed(tmp_path: Path, program: str, removed: str, code: int) -> None:
+    for name in ("sockets", "logs"):
+        (tmp_path / "ray of=two/session_1" / name).mkdir(parents=True)
+    wrapper = tmp_path / "ray-nodes"
+    wrapper.write_text(ray_unit.wrapper_text(f"{tmp_path}/venv", "/s.py", "10.0.0.9:12345"))
+    option = f"--raylet_socket_name={tmp_path}/ray of=two/session_1/sockets/raylet"
+    words = [f"{tmp_path}/{program}", "-c", "echo runs; read line", "sh", option]
+    with subprocess.Popen(words, executable="/bin/sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        process.stdout.readline()
+        if removed:
+            (tmp_path / "ray of=two/session_1" / removed).rmdir()
+        found = subprocess.run(["/bin/sh", wrapper, "--check-session"], check=False).returncode
+        process.stdin.close()
+    assert found == code
+
+
+@pytest.mark.parametrize(
     ("resources", "number", "before", "expected"),
     [
         ({}, 0, "", {}),
