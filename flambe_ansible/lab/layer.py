@@ -37,8 +37,8 @@ RemainAfterExit=yes
 ExecStart=/bin/sh -c 'for group in /sys/fs/cgroup/*/; do mount -o remount,bind,rw "$group"; done'
 """
 
-# OpenSSH 9.0 to 9.8 prefer sntrup761x25519-sha512: a tenth of a second of processor time on each side of a connection, and
-# in a lab both sides are this machine.
+# OpenSSH 9.0 to 9.8 prefer sntrup761x25519-sha512: a tenth of a second of processor time on each side of a connection,
+# and in a lab both sides are this machine.
 _SSHD = "KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org\n"
 
 _CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
