@@ -13,7 +13,7 @@ import json
 import re
 import string
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from flambe_ansible import paths
+from flambe_ansible.errors import HostError
 from flambe_ansible.fleet import observing
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.inputs import list_roles, read_inputs, read_yaml
@@ -115,8 +116,12 @@ class Receipts:
         programs = self.programs  # once, not in each thread
         return self.fleet.on_each(lambda instance: self._verify(instance.data, programs[instance.name]))
 
-    def write(self, roles: Mapping[str, Sequence[str]], *, boots: Mapping[str, str] | None = None) -> list[str]:
+    def write(
+        self, roles: Mapping[str, Sequence[str]], *, boots: Mapping[str, str] | None = None
+    ) -> tuple[list[str], dict[str, HostError]]:
         """Write the receipts of hosts; return the names of those that were rebooted since they were verified.
+
+        Also return the errors of those whose receipt could not be written, by name.
 
         Args:
             roles: The roles of each host, in their order; those that are new in its receipt were played now.
@@ -130,24 +135,35 @@ class Receipts:
             if host.name in roles
         }
 
-        def write_on(host: Host) -> bool:
-            if host.name not in roles:
-                return False
+        def write_on(host: Host) -> str:
             boot = (boots or {}).get(host.name, "")
             arguments = (entries[host.name], self.fleet.username, launch, list(self.restart), boot)
-            return self._call(host, f"write{arguments!r}").strip() == observing.REBOOTED
+            return self._call(host, f"write{arguments!r}").strip()
 
-        rebooted = self.fleet.on_each(lambda instance: write_on(instance.data))
-        return [name for name, was in rebooted.items() if was]
+        answers, errors = self._change(roles, write_on)
+        return [name for name, answer in answers.items() if answer == observing.REBOOTED], errors
 
-    def keep(self, roles: Mapping[str, Collection[str]]) -> None:
-        """Remove everything from the receipts of hosts but these roles: what comes next changes the others."""
+    def keep(self, roles: Mapping[str, Collection[str]]) -> dict[str, HostError]:
+        """Remove everything from the receipts of hosts but these roles: what comes next changes the others.
 
-        def keep_on(host: Host) -> None:
-            if host.name in roles:
-                self._call(host, f"keep({sorted(roles[host.name])!r})")
+        Return the errors of those whose receipt could not be changed, by name.
+        """
+        return self._change(roles, lambda host: self._call(host, f"keep({sorted(roles[host.name])!r})"))[1]
 
-        self.fleet.on_each(lambda instance: keep_on(instance.data))
+    def _change(
+        self, names: Collection[str], change: Callable[[Host], str]
+    ) -> tuple[dict[str, str], dict[str, HostError]]:
+        """Change the receipts of hosts; return the answers, and the errors, by name."""
+
+        def attempt(host: Host) -> str | HostError:
+            try:
+                return change(host) if host.name in names else ""
+            except HostError as error:
+                return error
+
+        found = self.fleet.on_each(lambda instance: attempt(instance.data))
+        errors = {name: one for name, one in found.items() if isinstance(one, HostError)}
+        return {name: one for name, one in found.items() if isinstance(one, str)}, errors
 
     def _verify(self, host: Host, program: str) -> Verification:
         answer = self.fleet.connections.take_output(host, program)

@@ -19,6 +19,7 @@ from flambe_ansible.launch.verifying import make_receipts
 from flambe_ansible.pythons import find_uv
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.ssh import quote
+from flambe_ansible.ssh.parallel import join
 
 # Variables of the installing roles that do not change what is installed.
 _IRRELEVANT = ("_timeout", "_uv_src", "_unless_active")
@@ -85,10 +86,11 @@ def seal(player: Player, runtime: Runtime) -> None:
     """Write receipts of the roles whose results an image keeps: launches do not play them on its hosts."""
     receipts = make_receipts(player, runtime)
     baked = [role for role in receipts.wanted[Role.FACTORY] if read_relations(role).baked]
-    receipts.keep(
-        {host.name: () for host in player.fleet.hosts}
-    )  # that of the base, if it is an image of a cluster's host
-    receipts.write({host.name: baked for host in player.fleet.hosts})
+    names = [host.name for host in player.fleet.hosts]
+    # The first one empties the receipt of the base, if that is an image of a cluster's host.
+    errors = receipts.keep(dict.fromkeys(names, ())) or receipts.write(dict.fromkeys(names, baked))[1]
+    if errors:
+        raise join(list(errors.values()))
 
 
 def clean(fleet: Fleet) -> None:

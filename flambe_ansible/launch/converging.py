@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from flambe_ansible import events
-from flambe_ansible.errors import PlaybookError
+from flambe_ansible.errors import HostError, PlaybookError
 from flambe_ansible.fleet.fleet import Fleet
 from flambe_ansible.fleet.inputs import list_roles
 from flambe_ansible.fleet.player import SITE, Player
@@ -64,16 +64,22 @@ def converge(
         return result(hosts=hosts, failed=failed, playbook=played, ray=found.nodes, seconds=passed, log=None)
     log, chosen = player.new_log(), select_all(receipts) if play_all else found.select()
     kept = {name: {*found.hosts[name].roles} - {*roles} for name, roles in chosen.by_host.items()}
-    receipts.keep({name: kept[name] for name, roles in chosen.by_host.items() if found.hosts[name].may_prove(roles)})
-    played = _play(player, chosen, absent=absent, log=log)
-    unready = [*unreached, *_list_failed(fleet.hosts, played, log=log)]
+    proven = {name: kept[name] for name, roles in chosen.by_host.items() if found.hosts[name].may_prove(roles)}
+    uncut = receipts.keep(proven)  # an interrupted play on these hosts would not be found
+    unready = [*unreached, *_fail_each(fleet.hosts, uncut)]
+    keep_ready(fleet.hosts, unready)
+    chosen = Selection(by_host={name: roles for name, roles in chosen.by_host.items() if name not in uncut})
+    played = _play(player, chosen, absent=absent, log=log) if chosen.by_host else {}
+    unready += _list_failed(fleet.hosts, played, log=log)
     ready = keep_ready(fleet.hosts, unready)
     nodes, lost = _check_ray(receipts, runtime.ray, ready) if runtime.ray else (None, [])
     failed = tuple(sorted([*unready, *lost], key=lambda one: one.host.index))
     ready = keep_ready(ready, failed)
     names = [host.name for host in ready if host.name in kept and host.name in played]
     boots = {name: one.boot for name, one in found.hosts.items()}
-    rebooted = receipts.write({name: _list_roles(kept[name], played[name]) for name in names}, boots=boots)
+    rebooted, unwritten = receipts.write({name: _list_roles(kept[name], played[name]) for name in names}, boots=boots)
+    failed = (*failed, *_fail_each(ready, unwritten))
+    ready = keep_ready(ready, failed)
     if rebooted:
         text = f"{', '.join(rebooted)}: rebooted during this launch; launch again to repeat what a reboot undoes"
         fleet.observer(events.Notice(message=text, warning=True))
@@ -112,6 +118,11 @@ def keep_ready(hosts: Sequence[Host], failed: Sequence[FailedHost]) -> list[Host
     if failed and {host.role for host in ready} != set(Role):
         raise join(list(dict.fromkeys(one.error for one in sorted(failed, key=lambda one: one.host.order))))
     return ready
+
+
+def _fail_each(hosts: Sequence[Host], errors: Mapping[str, HostError]) -> list[FailedHost]:
+    """List hosts with their own errors, by name."""
+    return [FailedHost(host=host, error=errors[host.name]) for host in hosts if host.name in errors]
 
 
 def _list_failed(hosts: Sequence[Host], played: Mapping[str, HostResult], *, log: Path) -> list[FailedHost]:

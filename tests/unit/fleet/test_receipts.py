@@ -112,7 +112,7 @@ def test_the_answers_of_the_hosts(stdout: str, expected: str) -> None:
 
 def test_receipts_are_written_for_the_given_hosts() -> None:
     receipts, connections = make({"ray_node_root": "/opt/ray"})
-    assert receipts.write({HOSTS[1].name: ["cluster_secrets"]}, boots={HOSTS[1].name: "b1"}) == []
+    assert receipts.write({HOSTS[1].name: ["cluster_secrets"]}, boots={HOSTS[1].name: "b1"}) == ([], {})
     [call] = connections.run.call_args_list
     assert call.args[0] == HOSTS[1]
     proof = r"\{'files': \['~/secrets.ini'\]\}"

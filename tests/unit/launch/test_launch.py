@@ -11,7 +11,7 @@ from unittest.mock import create_autospec
 
 import pytest
 
-from flambe_ansible.errors import HostConnectionError, PlaybookError, RayError, TaskFailure
+from flambe_ansible.errors import HostConnectionError, PlaybookError, RayError, RemoteCommandError, TaskFailure
 from flambe_ansible.events import Event, Notice, Status, StepEvent
 from flambe_ansible.fleet import observing
 from flambe_ansible.fleet.player import Player
@@ -46,8 +46,12 @@ def launch_on(
     played: Sequence[Host] = (),
     gpus: Mapping[str, HostGpus] | None = None,
     rebooted: Sequence[Host] = (),
+    refused: tuple[str, Sequence[Host]] = ("", ()),
 ) -> tuple[LaunchResult, Any]:
-    """Launch; the playbook fails on the broken hosts, Ray reports the nodes, and the hosts answer with the receipts."""
+    """Launch; the playbook fails on the broken hosts, Ray reports the nodes, and the hosts answer with the receipts.
+
+    ``refused`` is a change of receipts, and the hosts on which it fails.
+    """
     results = {host.name: HostResult(host=host.name) for host in played or hosts} | {
         host.name: HostResult(host=host.name, failures=(TaskFailure(host=host.name, role="r", task="t", message="m"),))
         for host in broken
@@ -57,6 +61,8 @@ def launch_on(
     answers = dict(zip(hosts, receipts, strict=False))
 
     def run(host: Host, *_words: object, **options: str) -> Completed:
+        if host in refused[1] and options["input"].splitlines()[-1].startswith(f"{refused[0]}("):
+            raise RemoteCommandError("read-only", host=host.name, command="python3", returncode=1, output="")
         writes = options["input"].splitlines()[-1].startswith("write(")
         answer = ("rebooted\n" if host in rebooted else "") if writes else answers.get(host, "")
         return Completed(returncode=0, stdout=answer, stderr="")
@@ -226,7 +232,7 @@ def test_receipts_are_written_last_and_only_on_hosts_that_are_ready(monkeypatch:
 
 
 def test_hosts_that_were_rebooted_during_the_launch_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The launch tells each host in which boot it was verified."""
+    """Each host receives the id of the boot in which it was verified."""
     received: list[Event] = []
     receipts = [receipt(), receipt(ray_node="a is missing", boot="b1"), receipt(ray_node="a is missing", boot="b2")]
     _, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=receipts, rebooted=[TWO], received=received)
@@ -234,6 +240,31 @@ def test_hosts_that_were_rebooted_during_the_launch_are_named(monkeypatch: pytes
     assert notice.message == f"{TWO.name}: rebooted during this launch; launch again to repeat what a reboot undoes"
     written = [call for call in player.fleet.connections.run.call_args_list if "\nwrite(" in call.kwargs["input"]]
     assert {call.args[0]: call.kwargs["input"].rstrip()[-5:-1] for call in written} == {ONE: "'b1'", TWO: "'b2'"}
+
+
+@pytest.mark.parametrize("change", ["keep", "write"])
+def test_a_factory_whose_receipt_cannot_be_changed_fails_alone(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    receipts = [receipt(ray_node="a is missing")] * 3
+    result, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=receipts, refused=(change, [TWO]))
+    assert result.hosts == (HEAD, ONE)
+    assert [(one.host, one.error.message) for one in result.failed] == [(TWO, "read-only")]
+    # Without its receipt cut, an interrupted play would not be found: nothing is played there.
+    assert player.play.call_args.kwargs["limit"] == ([HEAD.name, ONE.name] if change == "keep" else [])
+
+
+@pytest.mark.parametrize("change", ["keep", "write"])
+def test_an_orchestrator_whose_receipt_cannot_be_changed_fails_the_launch(
+    monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    with pytest.raises(RemoteCommandError, match="read-only"):
+        launch_on([HEAD, ONE], monkeypatch, receipts=[receipt(ray_node="a")] * 2, refused=(change, [HEAD]))
+
+
+def test_without_another_host_to_play_no_playbook_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    receipts = [receipt(), receipt(), receipt(ray_node="a is missing")]
+    result, player = launch_on([HEAD, ONE, TWO], monkeypatch, receipts=receipts, refused=("keep", [TWO]))
+    player.play.assert_not_called()
+    assert (result.hosts, [one.host for one in result.failed]) == ((HEAD, ONE), [TWO])
 
 
 def test_a_receipt_has_the_roles_of_the_last_one_and_those_played() -> None:
