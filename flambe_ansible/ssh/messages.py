@@ -45,8 +45,8 @@ def explain(
         return HostConnectionError(
             f"{host.name}: SSH login as {login} with the key {target.key} failed: {diagnosis.message}",
             host=host.name,
-            hint="check the username, that the key belongs to the hosts' key pair, and that only the user can write to the"
-            " home folder there, which sshd requires; add a key with a passphrase to the agent:"
+            hint="check the username, that the key belongs to the hosts' key pair, and that only the user can write to"
+            " the home folder there, which sshd requires; add a key with a passphrase to the agent:"
             f" ssh-add {shlex.quote(str(target.key))}",
         )
     check = "check that this machine can log in there, and that it reaches the host" if route else ""
