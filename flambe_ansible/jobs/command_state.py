@@ -55,8 +55,8 @@ class CommandJob:
         return self.state == "succeeded"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the documented JSON document."""
-        return asdict(self)
+        """Return the documented JSON document, without the output."""
+        return {name: value for name, value in asdict(self).items() if name not in ("tail", "offset")}
 
 
 @dataclass(frozen=True, kw_only=True)

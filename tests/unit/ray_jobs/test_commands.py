@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import signal
 import subprocess
@@ -327,6 +328,10 @@ def test_the_list_of_jobs(run: Any, jobs: ClusterJobs, work: Path, ray: Ray) -> 
     assert "raysubmit_1" in out
     document = json.loads(run("jobs", "c.yaml", "--json")[1])
     assert (document["jobs"][0]["state"], document["others"][0]["id"]) == ("failed", "raysubmit_1")
+    described = (
+        (Path(__file__).parents[3] / "docs/jobs.md").read_text().partition("each job has ")[2].partition(". ")[0]
+    )
+    assert list(document["jobs"][0]) == re.findall(r"`(\w+)`", described)
 
 
 def test_an_unknown_job_names_a_similar_one(run: Any, jobs: ClusterJobs, work: Path) -> None:
