@@ -25,6 +25,7 @@ _PARTS = (
 nitpick_ignore_regex = [
     ("py:class", r"(collections|configparser|pathlib)\..*|tuple\[.*"),
     ("py:class", rf"flambe_ansible\.({'|'.join(_PARTS)})"),
+    ("py:class", "Startable|Submittable"),  # aliases of such parts
 ]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4  # as on git hosts

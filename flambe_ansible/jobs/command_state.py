@@ -81,6 +81,11 @@ class CommandJobs:
     others: tuple[CommandJob, ...] = ()
     error: str = ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the documented JSON document."""
+        found = {"jobs": self.jobs, "others": self.others}
+        return {**{name: [job.to_dict() for job in jobs] for name, jobs in found.items()}, "error": self.error}
+
     @property
     def active(self) -> tuple[CommandJob, ...]:
         """All active jobs, which a restart of Ray would end."""

@@ -110,7 +110,7 @@ class StandIn:
             probe_each=self._probe, probe=lambda *_args, **_kwargs: None, probes={}, close=lambda: None
         )
 
-    def open_early(self, _started: Any) -> None:
+    def open_early(self, _started: Any, **_: Any) -> None:
         pass
 
     def record(self, _file: str) -> None:

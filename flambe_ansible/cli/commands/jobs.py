@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import rich_click as click
 
 from flambe_ansible.cli import options
@@ -25,6 +23,6 @@ def jobs(output: Output, file: str) -> None:
     with options.open_cluster(output, file, connect=True) as cluster:
         found = cluster.jobs.list()
     if output.json:
-        output.write_document(asdict(found))
+        output.write_document(found.to_dict())
     else:
         output.console.print(render_jobs(found))

@@ -175,7 +175,7 @@ def test_results_outside_of_the_home_folder_set_by_setup_are_refused(folder: Pat
 @pytest.fixture
 def wheel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wheel:
     made = Wheel(path=tmp_path / "flambe_ansible-1.0+content.ab-py3-none-any.whl", name="", version="", digest="")
-    monkeypatch.setattr(own_package, "build_wheel", lambda source: made)
+    monkeypatch.setattr("flambe_ansible.sources.build_wheel", lambda source: made)
     return made
 
 
@@ -203,7 +203,7 @@ def test_a_checkout_is_sent_as_a_wheel(folder: Path, wheel: Wheel) -> None:
 
 def test_an_installed_package_is_sent_as_a_wheel(folder: Path, wheel: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flambe_ansible.paths.PACKAGE", folder / "site-packages" / "flambe_ansible")
-    monkeypatch.setattr(own_package, "rebuild_wheel", {"flambe-ansible": wheel}.__getitem__)
+    monkeypatch.setattr("flambe_ansible.sources.rebuild_wheel", {"flambe-ansible": wheel}.__getitem__)
     jobs = make_job_service("3.11")
     found = prepare(make(folder, "Mine {}"), jobs, {})
     path = f".cache/flambe-ansible/{wheel.path.name}"
