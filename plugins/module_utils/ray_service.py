@@ -282,7 +282,7 @@ class Node:
         """Return whether the folder of the Ray that runs is gone, so that no worker can start."""
         if state.get("ActiveState") != "active" or not os.path.exists(self.command):
             return False
-        code, _ = accounts.run(accounts.find("root"), ["/bin/sh", self.command, "--check-session"], timeout=30)
+        code, _output = accounts.run(accounts.find("root"), ["/bin/sh", self.command, "--check-session"], timeout=30)
         return code == 1
 
     def list_reached_ports(self):

@@ -134,6 +134,7 @@ def test_a_launch_plays_no_role_of_another_runtime(runtime: str) -> None:
         "site_plays": True,
         "inventory_hostname": HEAD,
         "site_orchestrators": [HEAD],
+        "tensorboard_logdir": "runs",
     }
     environment = jinja2.Environment()
     environment.filters["bool"] = bool
