@@ -16,7 +16,7 @@ from flambe_ansible.fleet.receipts import Receipts
 from flambe_ansible.hosts import Host, Role
 from flambe_ansible.launch import gpus
 from flambe_ansible.launch.launch import FailedHost, LaunchResult
-from flambe_ansible.launch.verifying import Selection, inspect, make_receipts, select_all
+from flambe_ansible.launch.verifying import Findings, Selection, inspect, make_receipts, select_all
 from flambe_ansible.playbooks import HostResult
 from flambe_ansible.runtimes import Runtime, RuntimeVersion
 from flambe_ansible.runtimes.ray_service import RayNodes, RayService
@@ -73,19 +73,25 @@ def converge(
     unready += _list_failed(fleet.hosts, played, log=log)
     ready = keep_ready(fleet.hosts, unready)
     nodes, lost = _check_ray(receipts, runtime.ray, ready) if runtime.ray else (None, [])
+    ready = keep_ready(ready, [*unready, *lost])
+    names = [host.name for host in ready if host.name in kept and host.name in played]
+    unwritten = _write_receipts(receipts, found, {name: _list_roles(kept[name], played[name]) for name in names})
+    lost += _fail_each(ready, unwritten)
     failed = tuple(sorted([*unready, *lost], key=lambda one: one.host.index))
     ready = keep_ready(ready, failed)
-    names = [host.name for host in ready if host.name in kept and host.name in played]
-    boots = {name: one.boot for name, one in found.hosts.items()}
-    rebooted, unwritten = receipts.write({name: _list_roles(kept[name], played[name]) for name in names}, boots=boots)
-    failed = (*failed, *_fail_each(ready, unwritten))
-    ready = keep_ready(ready, failed)
-    if rebooted:
-        text = f"{', '.join(rebooted)}: rebooted during this launch; launch again to repeat what a reboot undoes"
-        fleet.observer(events.Notice(message=text, warning=True))
     played = {host.name: played.get(host.name, HostResult(host=host.name)) for host in fleet.hosts}
     passed = time.monotonic() - started
     return result(hosts=tuple(ready), failed=failed, playbook=played, ray=nodes, seconds=passed, log=log)
+
+
+def _write_receipts(receipts: Receipts, found: Findings, roles: Mapping[str, Sequence[str]]) -> dict[str, HostError]:
+    """Write the receipts of hosts, and warn of those that were rebooted meanwhile; return the errors by name."""
+    boots = {name: one.boot for name, one in found.hosts.items()}
+    rebooted, errors = receipts.write(roles, boots=boots)
+    if rebooted:
+        text = f"{', '.join(rebooted)}: rebooted during this launch; launch again to repeat what a reboot undoes"
+        receipts.fleet.observer(events.Notice(message=text, warning=True))
+    return errors
 
 
 def _play(player: Player, chosen: Selection, *, absent: Sequence[Host], log: Path) -> dict[str, HostResult]:
