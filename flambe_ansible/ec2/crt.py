@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _USED_BY = b"login_session"
+_FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}  # of profiles
 _skips = False
 
 
@@ -39,7 +40,10 @@ def skipped() -> Iterator[None]:
 
 
 def _is_needed() -> bool:
-    path = Path(os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser()
+    return any(_USED_BY in _read(os.environ.get(name) or default) for name, default in _FILES.items())
+
+
+def _read(path: str) -> bytes:
     with contextlib.suppress(OSError, RuntimeError):
-        return _USED_BY in path.read_bytes()
-    return False
+        return Path(path).expanduser().read_bytes()
+    return b""

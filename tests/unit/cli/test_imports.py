@@ -69,12 +69,15 @@ CLIENT = (
         ("", "[default]\nregion = us-east-1\n", True),  # as a library
     ],
 )
+@pytest.mark.parametrize("file", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
 def test_commands_import_the_crt_for_aws_login_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, config: str, has_crt: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, before: str, config: str, has_crt: bool
 ) -> None:
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "absent"))
+    monkeypatch.setenv(file, str(tmp_path / "profiles"))
     if config:
-        (tmp_path / "config").write_text(config)
+        (tmp_path / "profiles").write_text(config)
     assert run(CLIENT.format(before=before, crt=has_crt), ("awscrt.checksums",)) == ["awscrt.checksums"][: int(has_crt)]
 
 
