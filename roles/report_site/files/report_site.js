@@ -1,6 +1,5 @@
 // Corrections of flambé's pages; state.over is added by report_site.py.
 (function () {
-  if (!window.updateVis) return;  // not the page of the experiment
   var showEnv = updateEnv, showAlert = updateTopAlerts, showStages = updateVis;
 
   // Bootstrap draws the menu button only in a bar with a colour scheme.

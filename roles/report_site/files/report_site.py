@@ -40,6 +40,7 @@ _REPLACED = {
     "bootstrap-toggle.min.js": "",
     "run_prettify.js": "",  # syntax highlighting of the configuration
 }
+_SITE_SCRIPT = re.compile(r"""<script\b[^>]*/main\.js"[^>]*></script>""")
 _FROM_THE_WEB = re.compile(
     r"""<(?P<tag>script|link)\b[^>]*?\b(?:src|href)="https?://[^"]*/(?P<name>[^"/]+)"[^>]*>(?:\s*</script>)?"""
 )
@@ -131,7 +132,7 @@ def correct_pages(app, folder):
     with open(os.path.join(folder, "report_site.css"), encoding="utf-8") as file:
         style = f"<style>\n{file.read()}</style>\n</head>"
     with open(os.path.join(folder, "report_site.js"), encoding="utf-8") as file:
-        script = f"<script>\n{file.read()}</script>\n</html>"
+        script = f"<script>\n{file.read()}</script>"
 
     @app.route("/favicon.ico")
     def icon():
@@ -141,7 +142,9 @@ def correct_pages(app, folder):
     def add_corrections(response):
         if response.mimetype == "text/html" and not response.is_streamed:
             page = response.get_data(as_text=True)
-            response.set_data(page.replace("</head>", style, 1).replace("</html>", script, 1))
+            # Directly after flambé's script: the next one of the page requests the state of the experiment.
+            page = _SITE_SCRIPT.sub(lambda match: match.group() + script, page, 1)
+            response.set_data(page.replace("</head>", style, 1))
         return response
 
 

@@ -26,7 +26,7 @@ PAGE = """<head>
   crossorigin="anonymous"></script>
 <script type="text/javascript" src="https://cdnjs.cloudflare.com/ajax/libs/vis/4.21.0/vis.js"></script>
 <script src="https://cdn.jsdelivr.net/gh/google/code-prettify@master/loader/run_prettify.js"></script>
-<script type="text/javascript" src="/static/main.js"></script><a href="https://example.org/about">about</a>
+<script type="text/javascript" src="/static/main.js"></script><script>update();</script><a href="https://example.org/about">about</a>
 </html>
 """
 
@@ -86,7 +86,7 @@ def test_pages_are_corrected(app: flask.Flask) -> None:
     page = client.get("/").text
     style, script = ((ROLE / f"files/report_site.{kind}").read_text() for kind in ("css", "js"))
     assert page.count(f"<style>\n{style}</style>\n</head>") == 1
-    assert page.endswith(f"<script>\n{script}</script>\n</html>\n")
+    assert f'/main.js"></script><script>\n{script}</script><script>update();</script>' in page
     assert client.get("/state").json == PAGE
     assert client.get("/favicon.ico").headers["Location"].endswith("/static/ASAPP_Flambe_Logo_RGB_FullColor.svg")
 
