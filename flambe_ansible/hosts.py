@@ -66,6 +66,11 @@ class Host:
         return self.instance_id or self.alias or self.name
 
     @property
+    def place(self) -> tuple[str, str, int, str]:
+        """Where a connection to it leads: its name, its address and port, and the name of its key."""
+        return self.name, self.address, self.port, self.key_alias
+
+    @property
     def order(self) -> tuple[bool, int]:
         """Its position in the cluster; the orchestrator is first, then the factories by index."""
         return (self.role is Role.FACTORY, self.index)

@@ -896,7 +896,6 @@ class Cluster(Runnable):
 
     def status(self) -> ClusterStatus:
         """Return the state of the cluster: its hosts, Ray's nodes, the last job; all hosts are asked at once."""
-        hosts = self.find_hosts()
         query = StatusQuery(
             fleets=self._fleets,
             with_idle=self._idle.enabled,
@@ -906,7 +905,7 @@ class Cluster(Runnable):
             measure_costs=self._measure_costs,
             find_interrupted=self._provider.find_interrupted,
         )
-        return query.ask(hosts)
+        return query.ask(self.find_hosts)
 
     def compare_clients(self) -> tuple[str, ...]:
         """Describe why ``ray.init("ray://...")`` from this machine would fail; the orchestrator is loaded."""

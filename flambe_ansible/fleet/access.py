@@ -165,6 +165,11 @@ class Access:
         if self.policy.own_key is None or self.policy.own_key.exists():
             self.connections.connect_early(records.read_reached(self.known_hosts.parent, head_only=head_only))
 
+    def list_early(self) -> list[Host]:
+        """List the hosts that answered last, if a connection to each of them was started; else none."""
+        hosts = records.read_reached(self.known_hosts.parent)
+        return hosts if self.connections.started_early(hosts) else []
+
     def record(self, file: str) -> None:
         """Record how the hosts of a cluster's file are reached; see ``early.connect``."""
         early.record(file, self.connections)

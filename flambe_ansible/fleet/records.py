@@ -54,13 +54,9 @@ def write_reached(state_dir: Path, hosts: Sequence[Host], *, silent: Collection[
     before = {host.name: host for host in read_reached(state_dir)}
     after = {**before, **{host.name: host for host in hosts}}
     kept = sort_hosts(host for name, host in after.items() if name not in silent)
-    if [_locate(host) for host in kept] != [_locate(host) for host in before.values()]:
+    if [host.place for host in kept] != [host.place for host in before.values()]:
         with contextlib.suppress(OSError):
             write_json(state_dir / REACHED_FILE, {"version": VERSION, "hosts": [asdict(host) for host in kept]})
-
-
-def _locate(host: Host) -> tuple[str, str, int, str]:
-    return host.name, host.address, host.port, host.key_alias
 
 
 def forget_hosts(state_dir: Path) -> None:

@@ -6,8 +6,6 @@ result if the provider then returns the same hosts; else it verifies them itself
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from flambe_ansible.errors import HostError
@@ -15,8 +13,7 @@ from flambe_ansible.events import only_notices
 from flambe_ansible.hosts import Host, HostState, Role
 from flambe_ansible.jobs.fleets import Fleets
 from flambe_ansible.launch.connecting import probe_each, write_programs
-
-logger = logging.getLogger(__name__)
+from flambe_ansible.ssh.parallel import Background
 
 
 class EarlyVerification:
@@ -32,21 +29,12 @@ class EarlyVerification:
         self, hosts: Sequence[Host], programs: Mapping[str, str], verify: Callable[[], Mapping[str, HostError]]
     ) -> None:
         self._subject = (list(hosts), dict(programs))
-        self._verify = verify
-        self._succeeded = False
-        self._thread = threading.Thread(target=self._run, name="flambe-verify", daemon=True)
-        self._thread.start()
+        self._errors = Background(verify, name="flambe-verify")
 
     def covers(self, hosts: Sequence[Host], programs: Mapping[str, str]) -> bool:
         """Wait for its end; return whether it verified exactly these hosts with these programs, without an error."""
-        self._thread.join()
-        return self._succeeded and self._subject == (list(hosts), programs)
-
-    def _run(self) -> None:
-        try:
-            self._succeeded = not self._verify()
-        except Exception:  # the launch finds it again
-            logger.debug("the early verification failed", exc_info=True)
+        errors = self._errors.wait()
+        return errors is not None and not errors and self._subject == (list(hosts), programs)
 
 
 def verify_early(hosts: Sequence[Host], fleets: Fleets) -> EarlyVerification:

@@ -1,4 +1,7 @@
-"""The query of a cluster's state: the provider, the orchestrator and all hosts are asked at once."""
+"""The query of a cluster's state: the provider, the orchestrator and all hosts are asked at once.
+
+The hosts that answered last are asked while the provider lists the hosts. Their answers are used if they still run.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from flambe_ansible.jobs.fleets import Fleets
 from flambe_ansible.launch import lock, status
 from flambe_ansible.launch.costs import Costs
 from flambe_ansible.launch.status import ClusterStatus, Health
-from flambe_ansible.ssh.parallel import together
+from flambe_ansible.ssh.parallel import Background, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +43,14 @@ class StatusQuery:
     measure_costs: Callable[[], Costs | None]
     find_interrupted: Callable[[], Sequence[Host]]
 
-    def ask(self, hosts: Sequence[Host]) -> ClusterStatus:
-        """Return the state of the cluster with these hosts, which are all that exist."""
-        head = next((host for host in hosts if host.role is Role.ORCHESTRATOR), None)
+    def ask(self, find_hosts: Callable[[], Sequence[Host]]) -> ClusterStatus:
+        """Return the state of the cluster; ``find_hosts`` returns all of its hosts that exist."""
+        reached = self.fleets.access().list_early()
+        early = Background(lambda: self._ask_health(reached), name="flambe-ask") if _find_head(reached) else None
+        hosts = find_hosts()
+        running = [host for host in hosts if host.state is HostState.RUNNING]
         health, location, costs, interrupted = together(
-            lambda: self._ask_health(head, [host for host in hosts if host.state is HostState.RUNNING]),
+            lambda: self._complete(early, reached, running) if early else self._ask_health(running),
             self.locate,
             lambda: self.measure_costs() if hosts else None,
             self.find_interrupted,
@@ -57,7 +63,7 @@ class StatusQuery:
             state=status.derive_state(
                 hosts, factories_num=self.needed, launching=launching, health=health, has_ray=has_ray
             ),
-            orchestrator=head,
+            orchestrator=_find_head(hosts),
             factories=tuple(host for host in hosts if host.role is Role.FACTORY),
             runtime=runtime.name,
             has_ray=has_ray,
@@ -78,8 +84,26 @@ class StatusQuery:
             interrupted=tuple(interrupted),
         )
 
-    def _ask_health(self, head: Host | None, running: Sequence[Host]) -> Health:
-        """Ask the running hosts."""
+    def _complete(self, early: Background[Health], asked: Sequence[Host], running: Sequence[Host]) -> Health:
+        """Use the early answers, and ask the other hosts; ask all if a host that was asked does not run any more."""
+        places = {host.place for host in asked}
+        first = early.wait() if places <= {host.place for host in running} else None
+        if first is None:
+            return self._ask_health(running)
+        others = [host for host in running if host.place not in places]
+        if not others:
+            return first
+        rest = self._ask_health(others)
+        return replace(
+            first,
+            silent={**first.silent, **rest.silent},
+            idle={**first.idle, **rest.idle},
+            gpus={**first.gpus, **rest.gpus},
+        )
+
+    def _ask_health(self, running: Sequence[Host]) -> Health:
+        """Ask running hosts, and the orchestrator among them for Ray and the jobs."""
+        head = _find_head(running)
         errors = self.fleets.open_each(running, observer=self.fleets.observer)
         silent = {name: error.message for name, error in errors.items()}
         answering = [host for host in running if host.name not in errors]
@@ -103,3 +127,7 @@ class StatusQuery:
             (lambda: self.fleets.make_jobs(fleet)) if runtime.jobs else None,
             (lambda: ClusterJobs(fleet, runner)) if runner else None,
         )
+
+
+def _find_head(hosts: Sequence[Host]) -> Host | None:
+    return next((host for host in hosts if host.role is Role.ORCHESTRATOR), None)

@@ -30,6 +30,7 @@ from flambe_ansible.ssh.processes import Processes
 from flambe_ansible.ssh.waiting import Patience
 
 Result = TypeVar("Result")
+Place = tuple[str, str, int, str]
 _GOODBYE_SECONDS = 1.0
 
 
@@ -65,9 +66,10 @@ class Links:
         self.on_unknown_key: Callable[[Host, Observer, threading.Event], None] = lambda *_: None
         self._options = dict(options or {})
         self._proxies: dict[tuple[str, int], str | None] = {}
-        self._masters: dict[str, Master] = {}
-        self._early: dict[str, EarlyConnection] = {}
-        self._opening: dict[str, threading.Lock] = {}
+        # By the place of the host, so that a host that was replaced does not share anything with its successor.
+        self._masters: dict[Place, Master] = {}
+        self._early: dict[Place, EarlyConnection] = {}
+        self._opening: dict[Place, threading.Lock] = {}
         self._lock = threading.RLock()
         self._folder: Path | None = None
         self._processes = Processes()
@@ -100,7 +102,7 @@ class Links:
 
     def trust(self, host: Host, keys: Sequence[str]) -> None:
         """Trust these public keys of a host, and no others; those with the prefix ``@revoked`` are refused."""
-        self._drop_early([host.name])
+        self._drop_early([one for one in self._early if one[0] == host.name])
         try:
             with self._lock:
                 known_hosts.replace(self.known_hosts, host.key_alias, keys)
@@ -127,11 +129,15 @@ class Links:
         :meth:`wait` uses such a connection if it leads to the same address and checks the same key; else, it is closed.
         """
         for host in hosts[:WORKERS]:
-            if host.name in self._early:
+            if host.place in self._early:
                 continue
-            if host.name not in self._masters and self.trusted(host) and not self.is_pinned(host):
+            if host.place not in self._masters and self.trusted(host) and not self.is_pinned(host):
                 make = partial(self._make_master, host)
-                self._early[host.name] = EarlyConnection(make, timeout=self.answer.seconds)
+                self._early[host.place] = EarlyConnection(make, timeout=self.answer.seconds)
+
+    def started_early(self, hosts: Sequence[Host]) -> bool:
+        """Return whether :meth:`connect_early` started a connection to each of these hosts that is not in use yet."""
+        return all(host.place in self._early for host in hosts)
 
     def adopt(self, other: Self) -> None:
         """Use the connections that another object opens early, as own ones; the other object must not be used then.
@@ -168,8 +174,8 @@ class Links:
 
         if hosts:
             with self._lock:
-                names = self._masters.keys() | {host.name for host in hosts}
-            descriptors.allow_connections(len(names), host=hosts[0].name)
+                places = self._masters.keys() | {host.place for host in hosts}
+            descriptors.allow_connections(len(places), host=hosts[0].name)
         with self._fan_out() as stop:
             errors = on_each(hosts, connect, cancel=self._cancel)
         return {name: error for name, error in errors.items() if error}
@@ -268,18 +274,19 @@ class Links:
 
     def _find_open(self, host: Host) -> Master | None:
         with self._lock:
-            master = self._masters.get(host.name)
+            master = self._masters.get(host.place)
         return master if master is not None and master.alive else None
 
     def _connect(self, host: Host, *, patience: Patience, observer: Observer, stop: threading.Event) -> Master:
         with self._lock:
-            lock = self._opening.setdefault(host.name, threading.Lock())
+            lock = self._opening.setdefault(host.place, threading.Lock())
         with lock:
             if master := self._find_open(host):
                 return master
             _require_address(host)
             deadline = time.monotonic() + patience.seconds
-            early = self._early.get(host.name)
+            self._drop_early([one for one in self._early if one[0] == host.name and one != host.place])
+            early = self._early.get(host.place)
             if not self._proxy(host) and not (early and early.is_open):
                 waiting.wait_for_banner(host.name, host.address, port=host.port, patience=patience, stop=stop)
             if not self.trusted(host):
@@ -289,11 +296,11 @@ class Links:
             target = self._target(host)
             if early and (master := early.take(target, deadline=deadline)):
                 with self._lock:
-                    self._masters[host.name] = master
-                    self._early.pop(host.name, None)
+                    self._masters[host.place] = master
+                    self._early.pop(host.place, None)
                 return master
             with self._lock:
-                master = self._masters[host.name] = Master(target, self._socket(host))
+                master = self._masters[host.place] = Master(target, self._socket(host))
             try:
                 waiting.open_with_patience(master, deadline=deadline, login_patience=self.login_patience, stop=stop)
             except ConnectFailedError as e:
@@ -306,10 +313,10 @@ class Links:
     def _make_master(self, host: Host) -> Master:
         return Master(self._target(host), self._socket(host))
 
-    def _drop_early(self, names: Sequence[str]) -> None:
+    def _drop_early(self, places: Sequence[Place]) -> None:
         """Close connections that were opened early and not used."""
-        for name in names:
-            if early := self._early.pop(name, None):
+        for place in places:
+            if early := self._early.pop(place, None):
                 early.drop()
 
     def _target(self, host: Host) -> Target:
@@ -346,7 +353,7 @@ class Links:
 
     def _socket(self, host: Host) -> Path:
         """Return the path of a host's socket; it is short, because some systems limit it to 104 bytes."""
-        return self._find_folder() / hashlib.sha256(host.name.encode()).hexdigest()[:12]
+        return self._find_folder() / hashlib.sha256(repr(host.place).encode()).hexdigest()[:12]
 
     def _find_folder(self) -> Path:
         """Return the folder of the sockets; it is created if there is none."""

@@ -1,15 +1,17 @@
-"""Run the same function for every host at once, in one thread pool."""
+"""Run functions at once: one function for every host in a thread pool, several functions, or one in the background."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flambe_ansible.errors import FlambeAnsibleError
 from flambe_ansible.hosts import Host
 
+logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 WORKERS = 32
 
@@ -55,6 +57,27 @@ def together(first: Callable[[], Any], *others: Callable[[], Any]) -> list[Any]:
     for work, future in zip(others, futures, strict=True):
         threading.Thread(target=call, args=(work, future), name="flambe-work", daemon=True).start()
     return [first(), *(future.result() for future in futures)]
+
+
+class Background(Generic[Result]):
+    """One call of a function, in a separate thread. Its failure is ignored: the caller does the work again."""
+
+    def __init__(self, work: Callable[[], Result], *, name: str) -> None:
+        self._work = work
+        self._result: Result | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def wait(self) -> Result | None:
+        """Wait for the end of the call, and return its result; None if it failed."""
+        self._thread.join()
+        return self._result
+
+    def _run(self) -> None:
+        try:
+            self._result = self._work()
+        except Exception:
+            logger.debug("%s failed", self._thread.name, exc_info=True)
 
 
 def join(errors: Sequence[BaseException]) -> BaseException:

@@ -184,7 +184,7 @@ def test_a_wrong_user_fails_in_time(make: Callable[..., Connections], hosts: lis
 def test_a_lost_connection_is_opened_again(make: Callable[..., Connections], hosts: list[Host]) -> None:
     with make() as connections:
         connections.run(hosts[0], "true")
-        process = connections._masters[hosts[0].name]._process
+        process = connections._masters[hosts[0].place]._process
         assert process is not None
         process.kill()
         process.wait()
