@@ -61,7 +61,7 @@ from flambe_ansible.jobs.state import JobState
 from flambe_ansible.launch import converging, gpus, launch, lock, protecting, shrinking, status
 from flambe_ansible.launch.connecting import connect_each
 from flambe_ansible.launch.costs import Costs
-from flambe_ansible.launch.early import EarlyVerification, is_complete, verify_early
+from flambe_ansible.launch.early import EarlyLaunch, EarlyVerification, is_complete, verify_early
 from flambe_ansible.launch.launch import FailedHost, LaunchOptions, LaunchResult, Submission
 from flambe_ansible.launch.plan import Plan
 from flambe_ansible.launch.planning import make_plan
@@ -209,6 +209,7 @@ class Cluster(Runnable):
         self._open_access: Access | None = None
         self._reservation: Reservation | None = None
         self._early: EarlyVerification | None = None  # of the launch that runs
+        self._prepared: EarlyLaunch | None = None  # of the launch that is planned
 
     @classmethod
     def tag(cls) -> str:
@@ -605,6 +606,25 @@ class Cluster(Runnable):
         """Return the existing hosts, the orchestrator first; change nothing."""
         return self._provider.find() or self.hosts
 
+    def prepare_launch(self) -> None:
+        """Reserve the cluster and verify its hosts in the background, while a launch is planned; ``run`` uses the result.
+
+        Does nothing unless connections were started to all of its hosts. ``abandon_launch`` and ``close`` end it.
+
+        Raises:
+            SourceError: The checkout of flambe cannot be built.
+        """
+        hosts = self._access.list_early()
+        if is_complete(hosts, factories=self.factories_num) and not lock.is_held(self.state_dir):
+            self.resolve_runtime()
+            self._prepared = EarlyLaunch(hosts, self._fleets)
+
+    def abandon_launch(self) -> None:
+        """End what ``prepare_launch`` started: other commands can reserve the cluster."""
+        if self._prepared:
+            self._prepared.cancel()
+            self._prepared = None
+
     def plan(self) -> Plan:
         """Return what ``run`` would do; change nothing.
 
@@ -875,13 +895,18 @@ class Cluster(Runnable):
         if self._reservation is not None:
             yield self._reservation
             return
-        self._waiting.repeat(lambda: lock.check(self.state_dir))  # a launch on this machine may have no orchestrator
-        with Reservation(what, cluster=self.name, waiting=self._waiting) as self._reservation:
+        reservation = (what == "launch" and self._prepared and self._prepared.take()) or Reservation(
+            what, cluster=self.name
+        )
+        reservation.waiting = self._waiting
+        if not reservation.held:  # a launch on this machine may have no orchestrator
+            self._waiting.repeat(lambda: lock.check(self.state_dir))
+        with reservation as self._reservation:
             try:
                 self._reserve_running(self._reservation)
                 yield self._reservation
             finally:
-                self._reservation = None
+                self._reservation = self._prepared = None
 
     def find_running(self) -> list[Host]:
         """Return the running hosts.
@@ -1073,6 +1098,7 @@ class Cluster(Runnable):
 
     def close(self) -> None:
         """Close the connections to the hosts."""
+        self.abandon_launch()
         if self._open_access is not None:
             self._open_access.close()
             self._open_access = None
@@ -1218,7 +1244,9 @@ class Cluster(Runnable):
             waiting = Waiting() if answered else self._waiting
             waiting.repeat(lambda: stack.enter_context(lock.hold(self.state_dir)))
             settled = not self._replaced and is_complete(reservation.hosts, factories=self.factories_num)
-            self._early = verify_early(reservation.hosts, self._fleets) if answered and settled else None
+            if answered and settled:
+                prepared = self._prepared and self._prepared.verification
+                self._early = prepared or verify_early(reservation.hosts, self._fleets)
             if answered:
                 self._protect_jobs(answered, self.find_running)  # before hosts are created
             self.load_all_instances()

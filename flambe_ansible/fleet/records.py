@@ -54,7 +54,7 @@ def write_reached(state_dir: Path, hosts: Sequence[Host], *, silent: Collection[
     before = {host.name: host for host in read_reached(state_dir)}
     after = {**before, **{host.name: host for host in hosts}}
     kept = sort_hosts(host for name, host in after.items() if name not in silent)
-    if [host.place for host in kept] != [host.place for host in before.values()]:
+    if kept != list(before.values()):
         with contextlib.suppress(OSError):
             write_json(state_dir / REACHED_FILE, {"version": VERSION, "hosts": [asdict(host) for host in kept]})
 

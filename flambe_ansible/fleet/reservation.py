@@ -105,9 +105,10 @@ class Reservation:
     Args:
         what: The command that reserves it.
         cluster: The cluster's name, for messages; an attribute too.
-        waiting: How it waits while another process has reserved the cluster.
+        waiting: How it waits while another process has reserved the cluster; an attribute too.
 
     Attributes:
+        asked: The running orchestrator that was asked last, or None.
         unanswered: Why the orchestrator did not answer, or "".
         head: The orchestrator on which it was taken, or None.
         hosts: All hosts of the cluster as they were right before; empty if that is not known.
@@ -116,7 +117,8 @@ class Reservation:
     def __init__(self, what: str, *, cluster: str, waiting: Waiting = Waiting()) -> None:
         self.what = what
         self.cluster = cluster
-        self._waiting = waiting
+        self.waiting = waiting
+        self.asked: Host | None = None
         self.unanswered = ""
         self.head: Host | None = None
         self.hosts: Sequence[Host] = ()
@@ -143,7 +145,7 @@ class Reservation:
             HostConnectionError: The host did not answer.
         """
         if not self.held:
-            self._waiting.repeat(lambda: self._take(connections, host))
+            self.waiting.repeat(lambda: self._take(connections, host))
 
     def _take(self, connections: Connections, host: Host) -> None:
         process, answer = self._start(connections, host)
@@ -154,8 +156,9 @@ class Reservation:
         if answer is None or not answer["held"]:
             _end(process)
             raise _no_answer(host, "no Python 3.8 or later", _NO_PYTHON) if answer is None else self._refuse(answer)
-        self.head, self._process = host, process
-        threading.Thread(target=self._beat, args=(process.stdin,), name="flambe-reservation", daemon=True).start()
+        self.head, self._process, self._released = host, process, threading.Event()
+        beat = (process.stdin, self._released)
+        threading.Thread(target=_beat, args=beat, name="flambe-reservation", daemon=True).start()
 
     def _start(self, connections: Connections, host: Host) -> tuple[subprocess.Popen[bytes], dict[str, Any] | None]:
         """Start the process on the host; return its client and its answer, None if the host has no Python."""
@@ -168,13 +171,18 @@ class Reservation:
             _end(process)
             raise
 
+    @property
+    def lost(self) -> bool:
+        """Whether its process ended, so that another one may have reserved the cluster since."""
+        return self._process is not None and self._process.poll() is not None
+
     def check(self) -> None:
         """Check that it is still held.
 
         Raises:
             HostConnectionError: It was lost; another process may have reserved the cluster since.
         """
-        if self.head and self._process is not None and self._process.poll() is not None:
+        if self.head and self.lost:
             raise HostConnectionError(
                 f"{self.head.name}: the reservation of cluster {self.cluster} was lost: the connection was cut, or"
                 " this machine was suspended",
@@ -187,14 +195,8 @@ class Reservation:
         self._released.set()
         if self._process is not None:
             _end(self._process)
-            self._process = None
-
-    def _beat(self, stdin: IO[bytes]) -> None:
-        """Write to the process regularly; a dead connection is found by ``check``."""
-        with contextlib.suppress(OSError, ValueError):
-            while not self._released.wait(BEAT_SECONDS):
-                stdin.write(b"\n")
-                stdin.flush()
+            self._process = self.head = None
+            self.hosts = ()
 
     def _refuse(self, answer: Mapping[str, Any]) -> ClusterBusyError:
         holder = _read_holder(answer["holder"] or {})
@@ -204,6 +206,14 @@ class Reservation:
             f" there since {holder.since or 'just now'}{NOTHING_CHANGED}",
             hint="run this again with --wait; flambe-ans status CLUSTER shows who has reserved it",
         )
+
+
+def _beat(stdin: IO[bytes], released: threading.Event) -> None:
+    """Write to the process regularly; a dead connection is found by ``Reservation.check``."""
+    with contextlib.suppress(OSError, ValueError):
+        while not released.wait(BEAT_SECONDS):
+            stdin.write(b"\n")
+            stdin.flush()
 
 
 def reserve_running(
@@ -217,7 +227,7 @@ def reserve_running(
     """Take a reservation on the running orchestrator, if there is one and it answers.
 
     Args:
-        reservation: The reservation; its ``unanswered`` or its ``hosts`` are set.
+        reservation: The reservation, which may have been taken early; its ``unanswered`` or its ``hosts`` are set.
         hosts: All hosts of the cluster.
         access: Their connections.
         patience: How long each host may take.
@@ -227,6 +237,11 @@ def reserve_running(
         ClusterBusyError: Another process has reserved the cluster.
     """
     running = find_heads(hosts)
+    if reservation.asked and [head.place for head in running] == [reservation.asked.place] and not reservation.lost:
+        reservation.hosts = sort_hosts(hosts) if reservation.held else ()
+        return
+    reservation.release()
+    reservation.asked, reservation.unanswered = next(iter(running), None), ""
     if len(running) > 1:
         reservation.unanswered = f"cluster {reservation.cluster} has {len(running)} orchestrators"
         return

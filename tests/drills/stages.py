@@ -113,6 +113,9 @@ class StandIn:
     def open_early(self, _started: Any, **_: Any) -> None:
         pass
 
+    def list_early(self) -> list[Any]:
+        return []
+
     def record(self, _file: str) -> None:
         pass
 

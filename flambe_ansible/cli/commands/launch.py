@@ -76,11 +76,15 @@ def launch(
     with options.open_cluster(output, file, wait=wait, connect=not dry_run) as cluster:
         if replace_dead:
             _find_dead(output, cluster)
+        elif not dry_run:
+            cluster.prepare_launch()
         plan = cluster.plan()
         if dry_run:
             show_plan(output, plan)
             return
         output.console.print(render_plan(plan))
+        if plan.changes_hosts and not yes:
+            cluster.abandon_launch()  # the answer may take long
         confirm(output, plan, yes=yes)
         arguments: dict[str, Any] = {
             "force": force,

@@ -107,6 +107,7 @@ class FakeCluster:
     unanswered: str = ""
     where: Location = field(default_factory=Location)
     factories_num: int = 2
+    prepared: bool | None = None
 
     def check_management(self) -> None:
         if isinstance(self.failure, ClusterConfigurationError):
@@ -182,6 +183,12 @@ class FakeCluster:
 
     def attach_early(self, _started: object = None, *, head_only: bool = False) -> None:
         pass
+
+    def prepare_launch(self) -> None:
+        self.prepared = True
+
+    def abandon_launch(self) -> None:
+        self.prepared = False
 
     def record_access(self, _file: str) -> None:
         pass
