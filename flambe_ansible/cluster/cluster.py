@@ -607,7 +607,7 @@ class Cluster(Runnable):
         return self._provider.find() or self.hosts
 
     def prepare_launch(self) -> None:
-        """Reserve the cluster and verify its hosts in the background, while a launch is planned; ``run`` uses the result.
+        """Reserve the cluster and verify its hosts in the background while a launch is planned; ``run`` uses that.
 
         Does nothing unless connections were started to all of its hosts. ``abandon_launch`` and ``close`` end it.
 

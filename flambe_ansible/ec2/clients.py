@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from flambe_ansible.ec2 import api, session
+from flambe_ansible.ec2 import accounts, api, session
 from flambe_ansible.ec2.session import ATTEMPTS, AnySession
 from flambe_ansible.errors import AWSError
 
@@ -93,11 +93,16 @@ class Clients:
 
     @cached_property
     def account(self) -> str:
-        """The account's id; "" if STS does not answer."""
+        """The account's id; "" if STS does not answer. STS is asked once for each access key: see ``accounts``."""
         try:
-            return str(api.get_identity(self.make("sts"))["Account"])
+            key, endpoint = session.find_access_key(self.session), self.endpoint_url
+            if known := accounts.find(key, endpoint):
+                return known
+            found = str(api.get_identity(self.make("sts"))["Account"])
         except AWSError:
             return ""
+        accounts.keep(key, endpoint, found)
+        return found
 
     @cached_property
     def identity_source(self) -> Any:

@@ -125,6 +125,13 @@ def make_client(
         return session.client(service, region_name=region_name, endpoint_url=endpoint_url, config=config)
 
 
+@aws_call("read the credentials")
+def find_access_key(session: AnySession) -> str:
+    """Return the id of the access key in use; "" if there are no credentials. It may ask for a new session."""
+    credentials = session.get_credentials()
+    return credentials.get_frozen_credentials().access_key or "" if credentials else ""
+
+
 def _ask_mfa_code(prompt: str) -> str:
     """Ask for a code in the terminal."""
     if sys.stdin is None or not sys.stdin.isatty():

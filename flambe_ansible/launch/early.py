@@ -71,17 +71,13 @@ class EarlyLaunch:
     def _reserve(self, hosts: Sequence[Host], fleets: Fleets) -> bool:
         """Return whether the cluster is reserved now."""
         observer = only_notices(fleets.observer)
-        reserve_running(
-            self._reservation, hosts, fleets.access(), patience=fleets.limits.for_query, observer=observer
-        )
+        reserve_running(self._reservation, hosts, fleets.access(), patience=fleets.limits.for_query, observer=observer)
         if self._cancelled.is_set():
             self._reservation.release()
         return self._reservation.held
 
 
-def verify_early(
-    hosts: Sequence[Host], fleets: Fleets, *, after: Background[bool] | None = None
-) -> EarlyVerification:
+def verify_early(hosts: Sequence[Host], fleets: Fleets, *, after: Background[bool] | None = None) -> EarlyVerification:
     """Start to connect to the hosts of a cluster, which are not loaded yet, and to verify them.
 
     With ``after``, only if that returns True.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from flambe_ansible.ec2 import api
+from flambe_ansible.ec2 import api, session
 from flambe_ansible.hosts import Location
 from flambe_ansible.providers import places
 from tests.unit.ec2.support import REGION
@@ -18,6 +18,8 @@ ACCOUNT = "123456789012"  # moto's
 
 
 def _use_account(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
+    """Use other credentials."""
+    monkeypatch.setattr(session, "find_access_key", lambda _session: f"AKIA{account}")
     monkeypatch.setattr(api, "get_identity", lambda _sts: {"Account": account})
 
 
@@ -33,6 +35,7 @@ def test_a_plan_asks_the_services_at_once(make_cluster: Any, monkeypatch: pytest
     """Each call waits until all have started."""
     cluster = make_cluster(factories_num=1)
     cluster.load_all_instances()
+    monkeypatch.setattr(session, "find_access_key", lambda _session: "AKIANEW")  # whose account is not known
     started = threading.Barrier(3, timeout=20)
 
     def wait_for_others(made: Callable[..., Any]) -> Callable[..., Any]:

@@ -91,7 +91,7 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Simulation:
 
 
 @pytest.fixture
-def reservations(simulation: Simulation, monkeypatch: pytest.MonkeyPatch) -> Reservations:  # noqa: ARG001
+def reservations(simulation: Simulation, monkeypatch: pytest.MonkeyPatch) -> Reservations:
     found = Reservations(Reservation._start)
     monkeypatch.setattr(Reservation, "_start", lambda _self, *args: found.take(*args))
     return found
