@@ -265,6 +265,12 @@ class LabError(FlambeAnsibleError):
     exit_code = 8
 
 
+class LabUsageError(LabError):
+    """An argument for a lab is wrong; nothing was changed."""
+
+    exit_code = 2
+
+
 class SourceError(ClusterError):
     """Fetching an extension or a resource failed, or building a checkout failed.
 

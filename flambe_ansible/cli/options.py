@@ -63,6 +63,14 @@ class OptionalValueCommand(click.RichCommand):
         """Write ``--wait cluster.yaml`` as ``--wait=VALUE cluster.yaml``."""
         return super().parse_args(ctx, list(_complete_values(args)))
 
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the help text without blanks at the end of its lines."""
+        return _trim_lines(super().get_help(ctx))
+
+
+def _trim_lines(text: str) -> str:
+    return re.sub(r" +$", "", text, flags=re.MULTILINE)
+
 
 def _complete_values(args: Sequence[str]) -> Iterator[str]:
     """Yield the arguments; an option whose value was left out gets the value that it has then."""
@@ -111,6 +119,10 @@ class CommandGroup(click.RichGroup):
             meant = self.other_names.get(word) or next(iter(similar), "")
             raise click.UsageError(f"No such command {word!r}." + (f" Did you mean {meant!r}?" if meant else ""), ctx)
         return super().resolve_command(ctx, args)
+
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the help text without blanks at the end of its lines."""
+        return _trim_lines(super().get_help(ctx))
 
 
 def _output_flag(attribute: str, text: str) -> Callable[[Command], Command]:

@@ -25,17 +25,38 @@ PLAIN_WIDTH = 120  # columns if the stream is not a terminal
 class PlainConsole(Console):
     """A console without control codes of the text, which may come from a host.
 
-    It raises an error if its stream is closed; rich would exit with code 1.
+    Lines do not end with blanks, except on a terminal. It raises an error if its stream is closed; rich would exit with
+    code 1.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render as rich does; only rich's own control codes remain."""
-        for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else control_codes.strip(text), style, control)
+        rendered = super().render(renderable, options)
+        segments = (
+            Segment(text if control else control_codes.strip(text), style, control) for text, style, control in rendered
+        )
+        return segments if self.file.isatty() else _trim_lines(segments)
 
     def on_broken_pipe(self) -> None:
         """Re-raise the error that is being handled."""
         raise
+
+
+def _trim_lines(segments: Iterable[Segment]) -> Iterable[Segment]:
+    """Remove the blanks at the end of lines, which fill the last column of a table; a line without an end is kept."""
+    held: list[Segment] = []  # blanks that may be the end of a line
+    for text, style, control in segments:
+        trimmed = re.sub(r" +(?=\n)", "", text)
+        if trimmed.startswith("\n"):
+            held.clear()
+        shown = trimmed if control else trimmed.rstrip(" ")
+        if shown:
+            yield from held
+            held.clear()
+            yield Segment(shown, style, control)
+        if shown != trimmed:
+            held.append(Segment(trimmed[len(shown) :], style))
+    yield from held
 
 
 def make_console(stream: IO[str]) -> Console:

@@ -13,6 +13,7 @@ from flambe_ansible.config.syntax import describe
 from flambe_ansible.errors import ClusterConfigurationError, Problem
 from flambe_ansible.validation.missing import find_neighbour
 
+EXPERIMENT = "!Experiment"  # the tag of flambé's own experiments
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20  # nested collections; the C composer recurses and crashes the process when it is too deep
 MAX_NODES = 10_000  # values, with every alias expanded

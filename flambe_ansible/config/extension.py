@@ -1,4 +1,4 @@
-"""Cluster classes from extensions: import them and derive their fields from the constructor.
+"""Classes from extensions: import them and derive their fields from the constructor.
 
 Nothing is installed or fetched. An extension given as a path is imported from that path, even if a module of the same
 name is installed; any other extension must be installed in the Python that runs this.
@@ -33,7 +33,7 @@ _KINDS: dict[Any, tuple[Kind, str]] = {
 
 
 class ExtensionError(ValueError):
-    """An extension cannot be imported, or has no usable cluster class.
+    """An extension cannot be imported, or has no usable class.
 
     The first attributes are those of ``Flaw``; ``extension`` is the failed one's name, "" if the error is about the
     tag.
@@ -50,8 +50,8 @@ class ExtensionError(ValueError):
 def find_class(tag: str, extensions: Mapping[str, str], *, folder: Path, base: type) -> type:
     """Import the extension of a tag such as ``!my_pkg.MyCluster`` and find the tag's class.
 
-    The class must be derived from ``base`` and not be abstract. Relative paths in ``extensions`` (module name to
-    location) start from ``folder``.
+    The class must be derived from ``base``, such as ``Cluster``, and not be abstract. Relative paths in ``extensions``
+    (module name to location) start from ``folder``.
     """
     module_name, _, class_name = tag.removeprefix("!").rpartition(".")
     package = module_name.partition(".")[0]
@@ -70,7 +70,7 @@ def find_class(tag: str, extensions: Mapping[str, str], *, folder: Path, base: t
             suggestion=f"!{package}.{meant}" if meant else "",
         )
     if not isinstance(found, type) or not issubclass(found, base):
-        raise ExtensionError(f"{tag} is not a cluster class", expected=wanted)
+        raise ExtensionError(f"{tag} is not a {base.__name__.lower()} class", expected=wanted)
     missing = sorted(getattr(found, "__abstractmethods__", ()))
     if missing:
         raise ExtensionError(f"{tag} does not implement {', '.join(missing)}")
@@ -102,13 +102,21 @@ def import_extension(name: str, location: str, *, folder: Path) -> None:
 
 
 def describe_class(tag: str, cluster_class: type) -> Schema:
-    """Derive the fields of a class from its constructor.
+    """Derive the fields of a cluster class from its constructor.
 
     Arguments named like a base field are checked like that field, others by their annotation.
     """
-    base = {one.name: one for one in (*BASE_FIELDS, PROXY_JUMP)}
+    fields = describe_arguments(cluster_class, known={one.name: one for one in (*BASE_FIELDS, PROXY_JUMP)})
+    return Schema(tag=tag, fields=fields, cross_rules=(FLAMBE_RULE, *RUNTIME_RULES))
+
+
+def describe_arguments(described_class: type, *, known: Mapping[str, Field]) -> tuple[Field, ...]:
+    """Derive fields from the arguments of a class's constructor, and of those that its ``**kwargs`` are passed to.
+
+    Arguments named like a ``known`` field are described like that field, others by their annotation.
+    """
     fields: dict[str, Field] = {}
-    for owner in cluster_class.__mro__:
+    for owner in described_class.__mro__:
         constructor = vars(owner).get("__init__")
         if not inspect.isfunction(constructor):
             continue
@@ -117,11 +125,11 @@ def describe_class(tag: str, cluster_class: type) -> Schema:
         inherited = bool(fields)  # the subclass may set these arguments itself
         hints = _hints(constructor)
         for one in named:
-            described = _describe(one, hints.get(one.name), base.get(one.name))
+            described = _describe(one, hints.get(one.name), known.get(one.name))
             fields.setdefault(one.name, replace(described, required=described.required and not inherited))
         if not any(one.kind is one.VAR_KEYWORD for one in parameters):
             break
-    return Schema(tag=tag, fields=tuple(fields.values()), cross_rules=(FLAMBE_RULE, *RUNTIME_RULES))
+    return tuple(fields.values())
 
 
 def format_origin(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from flambe_ansible.config import kinds
-from flambe_ansible.config.document import Position, compose, read_text
+from flambe_ansible.config.document import EXPERIMENT, Position, compose, read_text
 from flambe_ansible.config.kinds import ClusterKind
 from flambe_ansible.config.reading import Entry, PlacedFlaw, Reader
 from flambe_ansible.config.scalars import STANDARD
@@ -71,9 +71,11 @@ def read_cluster(path: str | Path, *, base: type) -> ClusterDocument:
     )
 
 
-def read_schema(path: str | Path, *, base: type) -> Schema:
-    """Return the fields of the class that a cluster's file names; the values in the file are not checked.
+def read_class(path: str | Path, *, base: type) -> tuple[Schema, Any]:
+    """Return the fields of the class that a file names, and the class if it is an extension's, else None.
 
+    ``base`` is ``Cluster``, or a base class of it for other classes of extensions, too. The values in the file are not
+    checked.
     ``ClusterConfigurationError`` is raised if the file, its extensions or its tag are wrong.
     """
     file, reader = str(path), Reader()
@@ -86,7 +88,7 @@ def read_schema(path: str | Path, *, base: type) -> Schema:
         _note(reader, "the file is empty", Position(1, 1), expected=kinds.list_tags())
     if reader.flaws or kind.schema is None:
         raise ClusterConfigurationError.of(_as_problems(reader.flaws, file=file))
-    return kind.schema
+    return kind.schema, kind.extension_class
 
 
 def find_experiment(path: str | Path) -> str:
@@ -152,6 +154,8 @@ def _find_kind(
 
 def _is_experiment(root: yaml.Node) -> bool:
     """Return whether this is an experiment's file; its extension is not imported for this check."""
+    if root.tag == EXPERIMENT:
+        return True  # its pipeline may not be written yet
     if root.tag in kinds.SCHEMAS or not isinstance(root, yaml.MappingNode):
         return False
     return any(isinstance(key, yaml.ScalarNode) and key.value == "pipeline" for key, _ in root.value)

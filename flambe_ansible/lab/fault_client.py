@@ -8,10 +8,10 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabError, LabUsageError
 from flambe_ansible.lab.client import LabInfo
 from flambe_ansible.lab.fault_kinds import Fault
-from flambe_ansible.lab.faults import SERVICE
+from flambe_ansible.lab.faults import SERVICE, WRONG
 
 _TIMEOUT = 30.0
 
@@ -20,7 +20,8 @@ def add(lab: LabInfo, **options: Any) -> Fault:
     """Add a fault; the options are the fields of ``Fault``, and None is the default of its kind.
 
     Raises:
-        LabError: An option is wrong, or the lab does not answer.
+        LabUsageError: An option is wrong.
+        LabError: The lab does not answer.
     """
     return _call(lab, "AddFault", options)[0]
 
@@ -52,6 +53,7 @@ def _call(lab: LabInfo, operation: str, parameters: Mapping[str, Any]) -> list[F
             return [Fault(**one) for one in json.load(answer)]
     except urllib.error.HTTPError as error:
         document = json.load(error)
-        raise LabError(document["message"], hint=document.get("hint") or None) from error
+        refused = LabUsageError if document.get("__type") == WRONG else LabError
+        raise refused(document["message"], hint=document.get("hint") or None) from error
     except OSError as error:
         raise LabError(f"the lab {lab.name} does not answer: {error}") from error

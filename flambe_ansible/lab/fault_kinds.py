@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabUsageError
 
 _EC2_ERRORS = "https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html"
 _COMMON_ERRORS = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonErrors.html"
@@ -241,7 +241,7 @@ def make_fault(document: Mapping[str, Any]) -> Fault:
     """Make a fault from its documented fields; None and missing values have the defaults of its kind.
 
     Raises:
-        LabError: A value is wrong.
+        LabUsageError: A value is wrong.
     """
     given = {name: value for name, value in document.items() if value is not None}
     name = str(given.get("kind", ""))
@@ -249,13 +249,13 @@ def make_fault(document: Mapping[str, Any]) -> Fault:
     if kind is None:
         close = difflib.get_close_matches(name, KINDS, 1)
         hint = f"did you mean {close[0]}?" if close else f"the kinds: {', '.join(KINDS)}"
-        raise LabError(f"{name!r} is not a kind of fault", hint=hint)
+        raise LabUsageError(f"{name!r} is not a kind of fault", hint=hint)
     _check_options(kind, given)
     defaults = {"times": kind.times, "seconds": kind.seconds or 0.0, "count": -1 if kind.count is None else kind.count}
     made: dict[str, Any] = {**defaults, **given}
     for number, (least, most) in _NUMBERS.items():
         if number in given and not least <= given[number] <= most:
-            raise LabError(f"{number} is {given[number]:g}; expected {least} to {most}")
+            raise LabUsageError(f"{number} is {given[number]:g}; expected {least} to {most}")
     return Fault(**made)
 
 
@@ -265,10 +265,10 @@ def _check_options(kind: Kind, given: Mapping[str, Any]) -> None:
     allowed |= {name for name in ("seconds", "count") if getattr(kind, name) is not None}
     for name in given:
         if name not in allowed | {"kind"}:
-            raise LabError(f"--{name} has no effect on {kind.name}", hint=f"{kind.name}: {kind.about}")
+            raise LabUsageError(f"--{name} has no effect on {kind.name}", hint=f"{kind.name}: {kind.about}")
     call = str(given.get("call", ""))
     if call and not _CALL.fullmatch(call):
-        raise LabError(f"{call!r} is not an API call", hint="expected a name such as RunInstances")
+        raise LabUsageError(f"{call!r} is not an API call", hint="expected a name such as RunInstances")
     if call and kind.only and call not in kind.calls:
         hint = f"it acts on {' and '.join(kind.calls) or 'all calls'}"
-        raise LabError(f"{kind.name} does not act on {call}", hint=hint)
+        raise LabUsageError(f"{kind.name} does not act on {call}", hint=hint)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabUsageError
 from flambe_ansible.files import write_json
 from flambe_ansible.lab import calls, state
 from flambe_ansible.lab.answers import Answer, RefusedError
@@ -18,6 +18,7 @@ from flambe_ansible.lab.fault_kinds import Fault, Target, make_fault
 from flambe_ansible.lab.state import Settings
 
 SERVICE = "flambe-lab"  # the name that requests about faults are signed for
+WRONG = "ValidationException"  # the code of the answer to a fault that cannot be added
 FILE = "faults.json"
 
 # The errors by the signing name of the service; JSON services have another one.
@@ -137,8 +138,8 @@ def answer(faults: Faults, operation: str, parameters: Mapping[str, Any], known:
             found = faults.list_all()
         else:
             raise RefusedError("UnsupportedOperation", f"The lab does not offer {operation}")
-    except LabError as error:
-        document = {"__type": "ValidationException", "message": error.message, "hint": error.hint or ""}
+    except LabUsageError as error:
+        document = {"__type": WRONG, "message": error.message, "hint": error.hint or ""}
         return Answer(400, "application/x-amz-json-1.1", json.dumps(document).encode())
     return Answer(200, "application/x-amz-json-1.1", json.dumps([one.to_dict() for one in found]).encode())
 
@@ -148,5 +149,5 @@ def _check_call(fault: Fault, known: set[str]) -> Fault:
     if fault.call and fault.call not in known and not calls.is_reading(fault.call):
         close = difflib.get_close_matches(fault.call, known, 1)
         hint = f"did you mean {close[0]}?" if close else "calls.jsonl in the lab's folder has the names of all calls"
-        raise LabError(f"the lab has no API call {fault.call}", hint=hint)
+        raise LabUsageError(f"the lab has no API call {fault.call}", hint=hint)
     return fault

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabUsageError
 from flambe_ansible.files import lock
 from flambe_ansible.lab import (
     cgroups,
@@ -56,7 +56,8 @@ def up(
     shows its host keys (default: 0.5).
 
     Raises:
-        LabError: The lab cannot be created or started, or it exists and behaves differently.
+        LabUsageError: An argument is wrong, or the lab exists and behaves differently.
+        LabError: The lab cannot be created or started.
     """
     behaviour = _read_behaviour(quotas, policy, consistency=consistency, console_delay=console_delay)
     folder = state.lab_dir(name)
@@ -129,7 +130,7 @@ def _check_behaviour(settings: Settings, wanted: Mapping[str, Any]) -> None:
         if getattr(settings, key) != value:
             option = {"quotas": "--quota"}.get(key, f"--{key.replace('_', '-')}")
             hint = f"sudo flambe-ans {words('down', settings.name)}, then lab up with {option}"
-            raise LabError(f"the lab {settings.name} exists, and {option} is for a new lab", hint=hint)
+            raise LabUsageError(f"the lab {settings.name} exists, and {option} is for a new lab", hint=hint)
 
 
 def _make(
@@ -171,13 +172,15 @@ def _range(chosen: str | None) -> str:
     try:
         wanted = ipaddress.ip_network(chosen)
     except ValueError as error:
-        raise LabError(f"{chosen} is not an address range: {error}", hint="give a /24 such as 10.99.0.0/24") from error
+        raise LabUsageError(
+            f"{chosen} is not an address range: {error}", hint="give a /24 such as 10.99.0.0/24"
+        ) from error
     if wanted.version != 4 or wanted.prefixlen != 24 or not wanted.is_private:
-        raise LabError(f"{chosen} is not a private /24", hint="give a /24 such as 10.99.0.0/24")
+        raise LabUsageError(f"{chosen} is not a private /24", hint="give a /24 such as 10.99.0.0/24")
     for text in taken:
         other = ipaddress.ip_network(text, strict=False)
         if other.prefixlen and other.version == 4 and wanted.overlaps(other):
-            raise LabError(f"{chosen} overlaps {text}, which this machine uses")
+            raise LabUsageError(f"{chosen} overlaps {text}, which this machine uses")
     return str(wanted)
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabUsageError
 
 _STATEMENT_KEYS = {"Sid", "Effect", "Action", "NotAction", "Resource", "Condition"}
 _IF_EXISTS = "IfExists"
@@ -88,12 +88,13 @@ def read_file(path: Path) -> Policy:
     """Read a policy from a JSON file.
 
     Raises:
-        LabError: It is not a policy, or it has elements that the lab does not evaluate; one line with the position.
+        LabUsageError: It is not a policy, or it has elements that the lab does not evaluate; one line with the
+            position.
     """
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise LabError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise LabUsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return parse(text, name=str(path))
 
 
@@ -102,14 +103,14 @@ def parse(text: str, *, name: str = "policy") -> Policy:
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        raise LabError(f"{name}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
+        raise LabUsageError(f"{name}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
     statements = document.get("Statement") if isinstance(document, dict) else None
     if isinstance(statements, dict):
         statements = [statements]
     try:
         return Policy(tuple(_read_statement(one) for one in _read_statements(statements)))
     except _FlawError as flaw:
-        raise LabError(f"{name}:{_locate(text, flaw.word)}: {flaw}") from flaw
+        raise LabUsageError(f"{name}:{_locate(text, flaw.word)}: {flaw}") from flaw
 
 
 class _FlawError(ValueError):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabUsageError
 from flambe_ansible.lab.system import caller, environment
 
 HOME = "/opt/python3.7"
@@ -38,7 +38,9 @@ def find(chosen: Path | None = None) -> Python37 | None:
     if chosen is not None:
         found = _inspect(chosen)
         if found is None:
-            raise LabError(f"{chosen} is not a Python 3.7", hint="flambe-ans lab up --python /path/to/bin/python3.7")
+            raise LabUsageError(
+                f"{chosen} is not a Python 3.7", hint="flambe-ans lab up --python /path/to/bin/python3.7"
+            )
         return found
     return next((found for path in _candidates() if (found := _inspect(path)) is not None), None)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flambe_ansible.ec2.families import COUNTED_STATES, QUOTAS, SPOT_QUOTAS, Quota, find_quota
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabUsageError
 from flambe_ansible.lab.answers import Answer, RefusedError
 from flambe_ansible.lab.cloud import ACCOUNT, REGION, Cloud
 
@@ -23,7 +23,7 @@ def parse(texts: Iterable[str]) -> tuple[tuple[str, int], ...]:
     """Parse quotas such as ``L-DB2E81BA=0``.
 
     Raises:
-        LabError: A text is not a quota.
+        LabUsageError: A text is not a quota.
     """
     known = {one.code: one.name for one in (*QUOTAS, *SPOT_QUOTAS)}
     found: dict[str, int] = {}
@@ -31,7 +31,7 @@ def parse(texts: Iterable[str]) -> tuple[tuple[str, int], ...]:
         code, _, value = text.partition("=")
         if code not in known or not value.isdecimal():
             codes = ", ".join(f"{code} ({name})" for code, name in known.items())
-            raise LabError(f"{text!r} is not a quota; expected CODE=VCPUS", hint=f"the codes: {codes}")
+            raise LabUsageError(f"{text!r} is not a quota; expected CODE=VCPUS", hint=f"the codes: {codes}")
         found[code] = int(value)
     return tuple(found.items())
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabUsageError
 from flambe_ansible.files import read_versioned, write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -28,7 +28,7 @@ def lab_dir(name: str) -> Path:
     """Return the folder of one lab."""
     if not _NAME.fullmatch(name):
         expected = "expected at most 64 letters, digits, - and _, starting with a letter or digit"
-        raise LabError(f"{name!r} is not a valid name for a lab: {expected}")
+        raise LabUsageError(f"{name!r} is not a valid name for a lab: {expected}")
     return root() / "labs" / name
 
 

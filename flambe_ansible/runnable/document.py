@@ -10,14 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flambe_ansible.config.document import read_text
+from flambe_ansible.config.document import EXPERIMENT, read_text
 from flambe_ansible.errors import ClusterConfigurationError, Problem, SourceLocation
 from flambe_ansible.runnable import checks, edit, tree
 from flambe_ansible.runnable.tree import Kind, Node
 from flambe_ansible.sources.declared import Declared
 from flambe_ansible.sources.locations import locate_extension, locate_resource
-
-EXPERIMENT = "!Experiment"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambe_ansible.config.document import EXPERIMENT
+from flambe_ansible.config.extension import describe_arguments
 from flambe_ansible.runnable.checks import FIELDS, MAX_NAME, NAME
-from flambe_ansible.runnable.document import EXPERIMENT
-from flambe_ansible.validation.json_schema import DRAFT, TEXT, describe_extensions
+from flambe_ansible.runnable.runnable import Runnable
+from flambe_ansible.validation import Field, Kind
+from flambe_ansible.validation.json_schema import DRAFT, TEXT, describe_extensions, describe_fields
 
 _MAPPING = {"type": "object"}
 _FLAG = {"type": "boolean"}
@@ -35,6 +38,12 @@ DESCRIPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "stop_on_failure": (_FLAG, "Whether the experiment ends at the first stage that fails."),
     "merge_plot": (_FLAG, "Whether TensorBoard shows all variants of a stage in one plot."),
 }
+_ENV = Field(
+    name="env",
+    kind=Kind.ANY,
+    expected="nothing: it is set when the runnable is submitted",
+    doc="The cluster that it runs on.",
+)
 
 
 def describe_runnables(tag: str = EXPERIMENT) -> dict[str, Any]:
@@ -64,5 +73,27 @@ def describe_runnables(tag: str = EXPERIMENT) -> dict[str, Any]:
             "Experiment": experiment,
             "custom": custom,
             "extensions": describe_extensions(unlike=FIELDS),
+        },
+    }
+
+
+def describe_runnable_class(runnable_class: type[Runnable]) -> dict[str, Any]:
+    """Return the JSON Schema of files with a runnable of this class: its fields are the constructor's arguments.
+
+    A file's document of extensions must declare the extension of the class.
+    """
+    tag = runnable_class.tag()
+    module = tag[1:].partition(".")[0]
+    arguments = describe_arguments(runnable_class, known={_ENV.name: _ENV})
+    fields = [one for one in arguments if one.name != "user_provider"]  # a file cannot contain a function
+    extensions = describe_extensions(unlike=[one.name for one in fields if one.required and one.name != module])
+    undeclared = {"propertyNames": {"not": {"pattern": rf"^{module}(\.|$)"}}}
+    return {
+        "$schema": DRAFT,
+        "title": f"A {tag} of flambe-ansible",
+        "anyOf": [{"$ref": "#/definitions/class"}, {"$ref": "#/definitions/extensions"}],
+        "definitions": {
+            "class": {"title": tag, **describe_fields(fields)},
+            "extensions": {**extensions, "not": undeclared},
         },
     }

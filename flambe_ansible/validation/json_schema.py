@@ -6,6 +6,7 @@ extensions is compared with the same schema, since editors use one for all docum
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ KINDS: Mapping[Kind, Callable[[Field], dict[str, Any]]] = {
     Kind.ADDRESSES: lambda _field: {"type": "array", "items": {"anyOf": [TEXT, _pair()]}, "minItems": 1},
     Kind.PACKAGES: lambda _field: TEXTS,
     Kind.AMOUNTS: lambda _field: {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
-    Kind.OPTIONS: lambda field: {"anyOf": [_limit(TEXT, field), _describe_fields(field.options)]},
+    Kind.OPTIONS: lambda field: {"anyOf": [_limit(TEXT, field), describe_fields(field.options)]},
     Kind.HOST_KEYS: lambda _field: {"type": "object", "additionalProperties": {"anyOf": [TEXT, TEXTS]}},
     Kind.ANY: lambda _field: {},
 }
@@ -40,7 +41,7 @@ KINDS: Mapping[Kind, Callable[[Field], dict[str, Any]]] = {
 def describe_clusters(schemas: Iterable[Schema]) -> dict[str, Any]:
     """Return the JSON Schema of files with these kinds of clusters, and with a document of extensions."""
     named = {one.tag.lstrip("!"): one for one in schemas}
-    definitions = {name: {"title": one.tag, **_describe_fields(one.fields)} for name, one in named.items()}
+    definitions = {name: {"title": one.tag, **describe_fields(one.fields)} for name, one in named.items()}
     definitions["extensions"] = describe_extensions(unlike=["name"])
     return {
         "$schema": DRAFT,
@@ -72,11 +73,11 @@ def describe_field(field: Field) -> dict[str, Any]:
         described = _limit(described, field)
     if field.nullable:
         described = {"anyOf": [*described.get("anyOf", [described]), {"type": "null"}]}
-    default = {} if field.default is None else {"default": field.default}
+    default = {"default": field.default} if field.default is not None and _is_json(field.default) else {}
     return {**described, "description": f"{as_sentences(field)} Expected: {field.expected}.".strip(), **default}
 
 
-def _describe_fields(fields: Iterable[Field]) -> dict[str, Any]:
+def describe_fields(fields: Iterable[Field]) -> dict[str, Any]:
     """Return the JSON Schema of a mapping of these fields and no others."""
     return {
         "type": "object",
@@ -96,6 +97,15 @@ def _limit(described: Mapping[str, Any], field: Field) -> dict[str, Any]:
         case rules.Within(low, high):
             return {**described, "minimum": low, "maximum": high}
     return dict(described)
+
+
+def _is_json(value: Any) -> bool:
+    """Return whether JSON has this value; the default of a custom class can be any object."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _pair() -> dict[str, Any]:

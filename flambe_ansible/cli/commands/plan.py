@@ -24,7 +24,7 @@ class DetailedUsageError(click.UsageError):
     exit_code = FAILED
 
 
-class PlanCommand(click.RichCommand):
+class PlanCommand(options.OptionalValueCommand):
     """A command whose usage errors have exit code 1 with ``--detailed-exitcode``, since 2 means changes."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -28,8 +28,8 @@ KINDS = ("cluster", "experiment")
 def schema(kind: str) -> None:
     """Print the JSON Schema (draft 7) of the files of clusters, or of experiments and runnables.
 
-    Editors use it to complete, explain and check fields. FILE has a cluster or an experiment of a custom class: the
-    schema is that of the class.
+    Editors use it to complete, explain and check fields. FILE has a cluster, an experiment or a runnable of a custom
+    class: the schema is that of the class.
     """
     click.echo(json.dumps(_describe(kind), indent=2))
 
@@ -46,10 +46,14 @@ def _describe(kind: str) -> dict[str, Any]:
 
 def _describe_file(file: str) -> dict[str, Any]:
     """Return the schema for the class that a file names."""
-    from flambe_ansible.cluster.cluster import Cluster
-    from flambe_ansible.config.load import find_experiment, read_schema
-    from flambe_ansible.runnable.json_schema import describe_runnables
+    from flambe_ansible.config.load import find_experiment, read_class
+    from flambe_ansible.runnable.json_schema import describe_runnable_class, describe_runnables
+    from flambe_ansible.runnable.runnable import Runnable
     from flambe_ansible.validation.json_schema import describe_clusters
 
-    tag = find_experiment(file)
-    return describe_runnables(tag) if tag else describe_clusters([read_schema(file, base=Cluster)])
+    if tag := find_experiment(file):
+        return describe_runnables(tag)
+    schema, custom = read_class(file, base=Runnable)
+    if custom and not custom.is_cluster:
+        return describe_runnable_class(custom)
+    return describe_clusters([schema])

@@ -39,6 +39,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*arguments: str) -> Outcome:
         code = cli.run(arguments)
         streams = capsys.readouterr()
+        ended = [line for text in streams for line in text.splitlines() if line.endswith(" ")]
+        assert not ended, f"lines end with blanks: {ended}"
         return Outcome(code, streams.out, streams.err)
 
     return call

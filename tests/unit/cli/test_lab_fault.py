@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible import lab
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabUsageError
 from flambe_ansible.lab import Fault
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.test_lab import INFO
@@ -23,7 +23,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def add(info: Any, **options: Any) -> Fault:
         made.append({key: value for key, value in options.items() if value is not None})
         if options["kind"] == "unknown":
-            raise LabError("'unknown' is not a kind of fault", hint="the kinds: capacity")
+            raise LabUsageError("'unknown' is not a kind of fault", hint="the kinds: capacity")
         return CUT
 
     monkeypatch.setattr(lab, "info", lambda _name: INFO)
@@ -39,9 +39,9 @@ def test_add_passes_the_options_on(added: list[Any], run: Run) -> None:
     assert added == [{"kind": "network-cut", "host": "demo_factory_*", "seconds": 30.0, "times": 1}]
 
 
-def test_a_wrong_kind_is_an_error_of_the_lab(added: list[Any], run: Run) -> None:
+def test_a_wrong_kind_is_wrong_usage(added: list[Any], run: Run) -> None:
     done = run("lab", "fault", "add", "unknown")
-    assert done.code == 8
+    assert done.code == 2
     assert "error: 'unknown' is not a kind of fault\nnext: the kinds: capacity\n" in done.stderr
 
 

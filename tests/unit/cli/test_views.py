@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from flambe_ansible.cli.output import PlainConsole
 from flambe_ansible.cli.render.card import describe_launch, list_planned_changes, render_card, write_ssh_line
 from flambe_ansible.cli.render.failure import render_error
 from flambe_ansible.cli.render.idle import describe, render_idle
@@ -45,11 +46,12 @@ LONG = "x" * 64
 
 
 def draw(what: RenderableType, *, width: int = 80) -> str:
-    console = Console(file=io.StringIO(), width=width, markup=False, highlight=False)
+    console = PlainConsole(file=io.StringIO(), width=width, markup=False, highlight=False)
     console.print(what)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
+    assert not [line for line in text.splitlines() if line.endswith(" ")]
     return text
 
 

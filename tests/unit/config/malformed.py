@@ -85,7 +85,7 @@ MALFORMED = {
         "unknown cluster tag !labcluster",
         "did you mean !LabCluster?",
     ),
-    "another runnable": ("!Experiment\nname: a\n", "1:1", "unknown cluster tag !Experiment", "!AWSCluster"),
+    "another runnable": ("!Experiment\nname: a\n", "1:1", "!Experiment is an experiment, not a cluster", "!AWSCluster"),
     "Python object": (
         "!!python/object/apply:os.system [ls]\n",
         "1:1",

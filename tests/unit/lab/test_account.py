@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flambe_ansible.ec2.alarms import ROLE
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabUsageError
 from flambe_ansible.lab import gate, quotas, roles
 from flambe_ansible.lab.answers import RefusedError
 
@@ -31,7 +31,7 @@ def make_cloud(*instances: tuple[str, str], linked_role: bool = False) -> Any:
 
 @pytest.mark.parametrize("text", ["L-1216C47A", "L-1216C47A=", "L-1216C47A=-1", "L-1216C47A=x", "G=0", "=1"])
 def test_other_quotas_are_refused(text: str) -> None:
-    with pytest.raises(LabError, match="expected CODE=VCPUS") as caught:
+    with pytest.raises(LabUsageError, match="expected CODE=VCPUS") as caught:
         quotas.parse([text])
     assert "L-DB2E81BA (Running On-Demand G and VT instances)" in (caught.value.hint or "")
 

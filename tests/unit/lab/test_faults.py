@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabError, LabUsageError
 from flambe_ansible.lab import consistency, disk, fault_client, host_faults
 from flambe_ansible.lab.client import LabInfo
 from flambe_ansible.lab.cloud import REGION
@@ -258,8 +258,9 @@ def test_a_clock_that_is_wrong_can_be_corrected(lab: ServedLab, info: LabInfo) -
     ],
 )
 def test_a_wrong_fault_is_refused(info: LabInfo, options: dict[str, Any], message: str, hint: str) -> None:
-    with pytest.raises(LabError) as caught:
+    with pytest.raises(LabUsageError) as caught:
         fault_client.add(info, **options)
+    assert caught.value.exit_code == 2
     assert caught.value.message == message
     assert hint in (caught.value.hint or "")
     assert fault_client.list_all(info) == []
@@ -268,8 +269,9 @@ def test_a_wrong_fault_is_refused(info: LabInfo, options: dict[str, Any], messag
 def test_faults_need_the_key_of_the_lab(lab: ServedLab, info: LabInfo) -> None:
     from dataclasses import replace
 
-    with pytest.raises(LabError):
+    with pytest.raises(LabError) as caught:
         fault_client.add(replace(info, secret_key="other"), kind="throttling")
+    assert not isinstance(caught.value, LabUsageError)
     assert lab.fleet.faults.list_all() == []
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabError, LabUsageError
 from flambe_ansible.files import write_json
 from flambe_ansible.fleet import cleaning
 from flambe_ansible.lab import borrowing, client, image, layer, lifecycle, pidfile, process, python37, state, system
@@ -137,7 +137,7 @@ def test_proxies_are_passed_on_unless_they_are_on_loopback() -> None:
 
 
 def test_a_missing_python_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match=r"is not a Python 3.7"):
+    with pytest.raises(LabUsageError, match=r"is not a Python 3.7"):
         python37.find(tmp_path / "python3.7")
 
 
@@ -177,7 +177,7 @@ def test_cgroup_hierarchies_are_read() -> None:
 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "..", "a" * 65, "\u00e9"])
 def test_invalid_names_are_refused(name: str) -> None:
-    with pytest.raises(LabError, match="is not a valid name for a lab"):
+    with pytest.raises(LabUsageError, match="is not a valid name for a lab"):
         state.lab_dir(name)
 
 
@@ -216,13 +216,13 @@ def test_a_missing_lab_is_reported_with_a_hint(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("text", ["10.99.0.0/16", "8.8.8.0/24", "nonsense", "10.99.0.1/24", "fd00::/24"])
 def test_a_bad_range_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(lifecycle.network, "used_ranges", list)
-    with pytest.raises(LabError):
+    with pytest.raises(LabUsageError):
         lifecycle._range(text)
 
 
 def test_a_range_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle.network, "used_ranges", lambda: ["0.0.0.0/0", "10.99.0.0/16"])
-    with pytest.raises(LabError, match=r"overlaps 10.99.0.0/16"):
+    with pytest.raises(LabUsageError, match=r"overlaps 10.99.0.0/16"):
         lifecycle._range("10.99.3.0/24")
     assert lifecycle._range("10.98.3.0/24") == "10.98.3.0/24"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from flambe_ansible.errors import LabError
+from flambe_ansible.errors import LabUsageError
 from flambe_ansible.lab import lifecycle, policies
 from flambe_ansible.lab.policies import Need, Policy
 from tests.unit.lab.served import ServedLab, serve
@@ -94,7 +94,7 @@ def test_a_policy_that_the_lab_cannot_evaluate_is_refused_in_one_line(
 ) -> None:
     path = tmp_path / "policy.json"
     path.write_text(json.dumps({"Statement": [statement]}, indent=1))
-    with pytest.raises(LabError) as caught:
+    with pytest.raises(LabUsageError) as caught:
         lifecycle.up("unused", policy=path)
     assert str(caught.value).startswith(f"{path}:")
     assert message in str(caught.value)
@@ -110,13 +110,13 @@ def test_a_policy_that_the_lab_cannot_evaluate_is_refused_in_one_line(
 def test_other_files_are_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     path.write_text(text)
-    with pytest.raises(LabError) as caught:
+    with pytest.raises(LabUsageError) as caught:
         policies.read_file(path)
     assert message in str(caught.value)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match=r"none.json: cannot be read: No such file"):
+    with pytest.raises(LabUsageError, match=r"none.json: cannot be read: No such file"):
         policies.read_file(tmp_path / "none.json")
 
 
@@ -186,5 +186,5 @@ def test_a_lab_that_exists_keeps_its_behaviour(
     settings = lifecycle.Settings(name="old", network="10.213.4.0/24", port=1, image="")
     settings.folder.mkdir(parents=True)
     lifecycle.state.save(settings)
-    with pytest.raises(LabError, match=f"the lab old exists, and {option} is for a new lab"):
+    with pytest.raises(LabUsageError, match=f"the lab old exists, and {option} is for a new lab"):
         lifecycle.up("old", **wanted)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,12 @@ from flambe_ansible.runnable.checks import FIELDS
 from flambe_ansible.runnable.json_schema import DESCRIPTIONS, describe_runnables
 from flambe_ansible.validation import AWS_CLUSTER, Field, Kind
 from flambe_ansible.validation.json_schema import KINDS, describe_clusters, describe_field
-from tests.unit.cli.conftest import Run, run
+from tests.unit.cli.conftest import Outcome, Run, run
 
 __all__ = ["run"]
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-CUSTOM = ("provider", "experiment.yaml", "experiment-resume.yaml")  # with a class of their own
+CUSTOM = ("provider", "runnable", "experiment.yaml", "experiment-resume.yaml")  # with a class of their own
 FILES = [path for path in sorted(EXAMPLES.rglob("*.yaml")) if path.read_text().count("$schema=")]
 CLUSTERS = describe_clusters(SCHEMAS.values())
 
@@ -145,6 +147,81 @@ def test_every_kind_of_field_has_a_schema(kind: Kind) -> None:
 
 def test_the_fields_of_experiments_are_those_of_flambe() -> None:
     assert set(DESCRIPTIONS) == set(FIELDS)
+
+
+RUNNABLE = """from pathlib import Path
+
+from flambe_ansible import ClusterRunnable
+
+
+class Base(ClusterRunnable):
+    def __init__(self, rounds: int = 3, folder: Path = Path("out"), limit: float = float("inf"), **kwargs):
+        super().__init__(**kwargs)
+
+
+class Training(Base):
+    def __init__(self, rate: float, label: str | None = None, anything=None, **kwargs):
+        super().__init__(**kwargs)
+
+    def setup(self, cluster, extensions, force, **kwargs): ...
+
+    def run(self, **kwargs): ...
+
+
+class Unfinished(Base): ...
+"""
+
+
+@pytest.fixture
+def runnable(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Outcome]:
+    """Return a function that prints the schema of a file with this tag."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "training_runnables", raising=False)
+    (tmp_path / "training_runnables.py").write_text(RUNNABLE)
+
+    def print_schema(tag: str) -> Outcome:
+        (tmp_path / "mine.yaml").write_text(f"training_runnables: .\n---\n!{tag}\n")
+        return run("schema", str(tmp_path / "mine.yaml"))
+
+    return print_schema
+
+
+def test_the_fields_of_a_runnable_are_the_arguments_of_its_class(runnable: Callable[[str], Outcome]) -> None:
+    printed = runnable("training_runnables.Training")
+    assert (printed.code, printed.stderr) == (0, "")
+    schema = json.loads(printed.stdout)
+    jsonschema.Draft7Validator.check_schema(schema)
+    described = schema["definitions"]["class"]
+    assert list(described["properties"]) == ["rate", "label", "anything", "rounds", "folder", "limit", "env"]
+    assert described["required"] == ["rate"]
+    assert described["properties"]["rounds"]["default"] == 3
+    assert not {"default"} & (described["properties"]["folder"].keys() | described["properties"]["limit"].keys())
+
+    def check(text: str) -> list[str]:
+        return find_errors(schema, f"training_runnables: .\nother: ..\n---\n{text}")
+
+    assert check("!training_runnables.Training\nrate: 1\nlabel:\nanything: [1]\nrounds: 4\nfolder: a\n") == []
+    for wrong in ("rate: fast", "rounds: 2", "rate: 1\nround: 2", "rate: 1\nrounds: 2.5", "rate: a\nlabel: b"):
+        assert check(f"!training_runnables.Training\n{wrong}\n"), wrong
+    assert find_errors(schema, "other: .\n---\n!training_runnables.Training\nrate: 1\n")  # not declared
+
+
+def test_a_wrong_class_of_an_extension_is_one_line(runnable: Callable[[str], Outcome]) -> None:
+    for tag, message in {
+        "training_runnables.Trainign": "did you mean !training_runnables.Training?",
+        "training_runnables.Path": "!training_runnables.Path is not a runnable class",
+        "training_runnables.Unfinished": "!training_runnables.Unfinished does not implement run, setup",
+        "trianing_runnables.Training": "did you mean !training_runnables.Training?",
+    }.items():
+        done = runnable(tag)
+        assert (done.code, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+        assert message in done.stderr
+
+
+def test_an_experiment_without_a_pipeline_has_the_schema_of_experiments(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "new.yaml").write_text("!Experiment\nname: new\n")
+    done = run("schema", str(tmp_path / "new.yaml"))
+    assert (done.code, json.loads(done.stdout)) == (0, describe_runnables())
 
 
 def test_a_missing_file_is_one_line(run: Run) -> None:
