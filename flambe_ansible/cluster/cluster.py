@@ -620,10 +620,11 @@ class Cluster(Runnable):
             self._prepared = EarlyLaunch(hosts, self._fleets)
 
     def abandon_launch(self) -> None:
-        """End what ``prepare_launch`` started: other commands can reserve the cluster."""
+        """End what ``prepare_launch`` started, with its connections: other commands can reserve the cluster."""
         if self._prepared:
             self._prepared.cancel()
             self._prepared = None
+            self._access.connections.close()
 
     def plan(self) -> Plan:
         """Return what ``run`` would do; change nothing.

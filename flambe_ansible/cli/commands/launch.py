@@ -83,8 +83,8 @@ def launch(
             show_plan(output, plan)
             return
         output.console.print(render_plan(plan))
-        if plan.changes_hosts and not yes:
-            cluster.abandon_launch()  # the answer may take long
+        if plan.changes_hosts:
+            cluster.abandon_launch()  # the user's answer may take long, and stopped hosts do not answer
         confirm(output, plan, yes=yes)
         arguments: dict[str, Any] = {
             "force": force,

@@ -77,19 +77,22 @@ def test_a_launch_shows_plan_steps_and_card(cluster: FakeCluster, run: Run) -> N
     assert "\x1b" not in done.stdout
 
 
-def test_a_launch_is_prepared_unless_the_user_is_asked(
+def test_a_launch_is_prepared_unless_hosts_will_change(
     cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer may take long, and no other command can reserve the cluster meanwhile."""
+    """The user's answer may take long, and no other command can reserve the cluster meanwhile."""
     run("launch", "c.yaml", "--dry-run")
     assert cluster.prepared is None
-    run("launch", "c.yaml", "--yes")
-    assert cluster.prepared is True
     found = []
     monkeypatch.setattr(Output, "can_ask", property(lambda _self: True))
     monkeypatch.setattr(Output, "ask", lambda _self, _question: found.append(cluster.prepared))
     run("launch", "c.yaml")
     assert found == [False]
+    run("launch", "c.yaml", "--yes")
+    assert cluster.prepared is False
+    cluster.planned = make_plan(Action.REUSE)
+    run("launch", "c.yaml")
+    assert cluster.prepared is True
 
 
 def test_json_is_one_document_and_text_goes_to_stderr(cluster: FakeCluster, run: Run) -> None:

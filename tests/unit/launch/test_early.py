@@ -16,6 +16,7 @@ from flambe_ansible.fleet.reservation import Reservation
 from flambe_ansible.hosts import Host, HostState
 from flambe_ansible.launch import lock
 from flambe_ansible.launch.early import EarlyVerification, is_complete
+from flambe_ansible.ssh import waiting
 from tests.unit.cli.made_up import HOSTS
 from tests.unit.scale.simulation import HOLDS, KEY, Simulation, make_cluster
 
@@ -186,6 +187,31 @@ def test_an_abandoned_launch_ends_its_reservation(
     assert prepared._reserved.wait() is False
     assert reservations.taken == ["10.0.0.1"]
     assert reservations.open == 0
+
+
+def test_an_abandoned_launch_does_not_wait_for_a_host_that_was_stopped(
+    cluster: SSHCluster, reservations: Reservations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launch that starts it connects to it later, at the same address."""
+    started = threading.Event()
+
+    def wait(_name: str, *_args: Any, stop: threading.Event, **_options: Any) -> None:
+        started.set()
+        assert stop.wait(30)
+        raise HostConnectionError("no answer", host="head")
+
+    cluster.connections._drop_early(list(cluster.connections._early))  # they failed
+    monkeypatch.setattr(waiting, "wait_for_banner", wait)
+    monkeypatch.setattr(cluster._access, "list_early", cluster.find_hosts)
+    cluster.prepare_launch()
+    prepared = cluster._prepared
+    assert prepared
+    assert started.wait(30)
+    cluster.abandon_launch()
+    monkeypatch.setattr(waiting, "wait_for_banner", lambda *_args, **_options: None)
+    assert cluster.run().log is None
+    assert prepared._reserved.wait() is False
+    assert reservations.taken == ["10.0.0.1"]
 
 
 def test_nothing_is_prepared_for_other_hosts_or_beside_another_launch(
