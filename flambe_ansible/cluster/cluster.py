@@ -896,9 +896,8 @@ class Cluster(Runnable):
         if self._reservation is not None:
             yield self._reservation
             return
-        reservation = (what == "launch" and self._prepared and self._prepared.take()) or Reservation(
-            what, cluster=self.name
-        )
+        early = self._prepared.take() if self._prepared and what == "launch" else None
+        reservation = early or Reservation(what, cluster=self.name)
         reservation.waiting = self._waiting
         if not reservation.held:  # a launch on this machine may have no orchestrator
             self._waiting.repeat(lambda: lock.check(self.state_dir))
