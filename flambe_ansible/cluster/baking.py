@@ -19,7 +19,7 @@ from flambe_ansible.cluster.lab import LabCluster
 from flambe_ansible.ec2 import api, baked, images, instances
 from flambe_ansible.ec2.baked import BakedImage
 from flambe_ansible.ec2.tags import BAKING, BASE, MAX_TAGS, NAME, RECIPE, RUNTIME
-from flambe_ansible.errors import ClusterBusyError, ClusterConfigurationError, FlambeAnsibleError
+from flambe_ansible.errors import ClusterBusyError, ClusterConfigurationError, FlambeAnsibleError, LabError
 from flambe_ansible.events import Notice, Status, StepEvent
 from flambe_ansible.hosts import LIVE_STATES, HostState, Role
 from flambe_ansible.launch import baking
@@ -240,7 +240,9 @@ class Baker:
                 return
             self.builder.terminate_instances()
         except FlambeAnsibleError as error:
-            self._note(f"{error.message}; bake again, or flambe-ans down --name {self.builder.name}, removes the rest")
+            first = f"{error.hint}; then " if isinstance(error, LabError) and error.hint else ""
+            rest = f"bake again, or flambe-ans down --name {self.builder.name}, removes the rest"
+            self._note(f"{error.message}; {first}{rest}")
 
     def _note(self, message: str) -> None:
         self._cluster.observer(Notice(message=message, warning=True))

@@ -15,6 +15,7 @@ from flambe_ansible.ec2 import launching, session
 from flambe_ansible.errors import LabError
 from flambe_ansible.findings import Finding
 from flambe_ansible.hosts import Role
+from flambe_ansible.providers.accounts import make_lab_session
 from flambe_ansible.providers.lab import LabProvider, want_hosts
 from flambe_ansible.validation import LAB_CLUSTER, Schema
 
@@ -127,8 +128,7 @@ class LabCluster(AWSCluster):
     def _get_boto_session(self, region_name: str | None) -> session.AnySession:
         """Return a session with the lab's own credentials and region."""
         del region_name
-        info = labs.info(self.lab)
-        return session.make_isolated_session(info.region, access_key=info.access_key, secret_key=info.secret_key)
+        return make_lab_session(labs.info(self.lab))
 
     @cached_property
     def _provider(self) -> LabProvider:

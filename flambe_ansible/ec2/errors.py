@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from botocore import exceptions
 
-from flambe_ansible.errors import AWSError
+from flambe_ansible.errors import AWSError, LabError
 
 LOGIN_HINT = "run 'aws configure', or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 # AWS rejects valid credentials in the same way in a region that the account has not enabled.
@@ -89,11 +90,31 @@ THROTTLING_CODES = frozenset(
 NO_CAPACITY = "Insufficient"  # the beginning of the codes for a lack of capacity, which have the HTTP status 500
 SERVER_ERROR = 500  # HTTP status codes from this one on are errors of the server
 NETWORK_ERRORS = (exceptions.HTTPClientError, exceptions.ConnectionError)
+LAB = "lab"  # the key of the lab among the details of botocore's errors
 ENCODED = "Encoded authorization failure message:"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab that answers instead of AWS.
+
+    Attributes:
+        name: Its name.
+        start: The command that starts it.
+    """
+
+    name: str
+    start: str
 
 
 class UnclearAnswerError(AWSError):
     """There was no answer, or one that leaves it unknown whether the request was carried out."""
+
+
+class LabUnreachableError(UnclearAnswerError, LabError):
+    """A lab did not answer; it has the part of AWS."""
+
+    exit_code = LabError.exit_code
 
 
 class ThrottledError(AWSError):
@@ -113,6 +134,8 @@ def convert(error: exceptions.ClientError | exceptions.BotoCoreError, phrase: st
     """Convert a botocore error; ``phrase`` follows "Failed to"."""
     if isinstance(error, exceptions.ClientError):
         return _convert_answer(error, phrase)
+    if isinstance(error, NETWORK_ERRORS) and isinstance(found := error.kwargs.get(LAB), Lab):
+        return LabUnreachableError(f"Failed to {phrase}: the lab {found.name} does not answer", hint=found.start)
     # A failed connection is unclear too: botocore repeats calls, and an earlier attempt may have succeeded.
     kind = UnclearAnswerError if isinstance(error, NETWORK_ERRORS) else AWSError
     return kind(f"Failed to {phrase}: {error}", hint=_find_local_hint(error))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flambe_ansible.ec2 import api, guard, instances, tags
-from flambe_ansible.ec2.errors import ThrottledError, UnclearAnswerError
+from flambe_ansible.ec2.errors import LabUnreachableError, ThrottledError, UnclearAnswerError
 from flambe_ansible.ec2.images import Image
 from flambe_ansible.ec2.instances import VISIBLE_SECONDS, EC2Instance
 from flambe_ansible.errors import AWSError
@@ -245,7 +245,7 @@ def _send(sender: EC2Client, request: Mapping[str, Any]) -> list[EC2Instance]:
             if not isinstance(error, (ThrottledError, UnclearAnswerError)) and error.code not in NOT_SHOWN_YET:
                 raise
             if isinstance(error, UnclearAnswerError):
-                error.hint = HINT_UNCLEAR
+                error.hint = error.hint if isinstance(error, LabUnreachableError) else HINT_UNCLEAR
                 unclear = error
             pause = next(pauses, None)
             if pause is None:

@@ -7,11 +7,12 @@ import os
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flambe_ansible.ec2 import crt
-from flambe_ansible.ec2.errors import aws_call
+from flambe_ansible.ec2.errors import LAB, Lab, aws_call
 from flambe_ansible.errors import AWSError
 
 if TYPE_CHECKING:
@@ -86,10 +87,14 @@ def make_session(region_name: str | None = None) -> Session:
     return Session(core, region)
 
 
-def make_isolated_session(region_name: str, *, access_key: str, secret_key: str) -> Session:
-    """Make a session that ignores the user's environment, AWS configuration files and proxies."""
+def make_isolated_session(region_name: str, *, access_key: str, secret_key: str, lab: Lab | None = None) -> Session:
+    """Make a session that ignores the user's environment, AWS configuration files and proxies.
+
+    If its calls go to a ``lab``, their errors name it when it does not answer.
+    """
     core = _make_isolated_core(region_name)
     core.set_credentials(access_key, secret_key)
+    core.register("after-call-error", partial(_add_lab, lab=lab))
     return Session(core, region_name)
 
 
@@ -130,6 +135,12 @@ def find_access_key(session: AnySession) -> str:
     """Return the id of the access key in use; "" if there are no credentials. It may ask for a new session."""
     credentials = session.get_credentials()
     return credentials.get_frozen_credentials().access_key or "" if credentials else ""
+
+
+def _add_lab(*, exception: BaseException, lab: Lab | None, **_event: Any) -> None:
+    """Add the lab to the details of botocore's error."""
+    if isinstance(details := getattr(exception, "kwargs", None), dict):
+        details[LAB] = lab
 
 
 def _ask_mfa_code(prompt: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flambe_ansible.errors import LabError, LabUsageError
-from flambe_ansible.lab.client import LabInfo
+from flambe_ansible.lab.client import LabInfo, words
 from flambe_ansible.lab.fault_kinds import Fault
 from flambe_ansible.lab.faults import SERVICE, WRONG
 
@@ -56,4 +56,5 @@ def _call(lab: LabInfo, operation: str, parameters: Mapping[str, Any]) -> list[F
         refused = LabUsageError if document.get("__type") == WRONG else LabError
         raise refused(document["message"], hint=document.get("hint") or None) from error
     except OSError as error:
-        raise LabError(f"the lab {lab.name} does not answer: {error}") from error
+        hint = f"sudo flambe-ans {words('up', lab.name)}"
+        raise LabError(f"the lab {lab.name} does not answer: {error}", hint=hint) from error

@@ -13,6 +13,7 @@ from flambe_ansible.events import Notice, Observer
 from flambe_ansible.fleet.access import AccessPolicy
 from flambe_ansible.hosts import LIVE_STATES, Host, HostState, Location, Role, factory_name, orchestrator_name
 from flambe_ansible.lab import LabHost
+from flambe_ansible.lab.client import words
 from flambe_ansible.launch.plan import Action, HostPlan, PlannedHost
 from flambe_ansible.providers.aws import AWSProvider
 
@@ -125,7 +126,7 @@ class LabProvider:
             return True
         if any(host.state in LIVE_STATES for host in status.hosts):
             labs.info(self._lab)  # raises if the lab is not running
-            raise LabError(f"the lab {self._lab} does not answer", hint=f"sudo flambe-ans lab up --name {self._lab}")
+            raise LabError(f"the lab {self._lab} does not answer", hint=f"sudo flambe-ans {words('up', self._lab)}")
         return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import ClassVar
 import pytest
 
 from flambe_ansible.ec2 import api, session
+from flambe_ansible.ec2.errors import Lab, UnclearAnswerError
 from flambe_ansible.errors import AWSError
 
 ANSWER = b'{"Parameter": {"Value": "answer"}}'
@@ -176,6 +178,22 @@ def test_an_isolated_session_ignores_the_environment(
     credentials = made.get_credentials()
     assert credentials is not None
     assert (credentials.access_key, credentials.token) == ("AKLAB", None)
+
+
+def test_a_lab_that_does_not_answer_is_named_with_the_command_that_starts_it() -> None:
+    lab = Lab(name="trial", start="sudo flambe-ans lab up --name trial")
+    made = session.make_isolated_session("us-east-1", access_key="AKLAB", secret_key="s", lab=lab)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"http://127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(UnclearAnswerError) as caught:
+        api.describe_key_pairs(session.make_client(made, "ec2", endpoint_url=closed, attempts=1))
+    assert caught.value.message == "Failed to read the key pairs: the lab trial does not answer"
+    assert (caught.value.hint, caught.value.exit_code) == (lab.start, 8)
+    other = session.make_isolated_session("us-east-1", access_key="AKLAB", secret_key="s")
+    with pytest.raises(UnclearAnswerError) as caught:
+        api.describe_key_pairs(session.make_client(other, "ec2", endpoint_url=closed, attempts=1))
+    assert "check the network" in (caught.value.hint or "")
+    assert caught.value.exit_code == 4
 
 
 def test_an_isolated_session_does_not_read_the_home_folder(

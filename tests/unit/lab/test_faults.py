@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -267,12 +269,18 @@ def test_a_wrong_fault_is_refused(info: LabInfo, options: dict[str, Any], messag
 
 
 def test_faults_need_the_key_of_the_lab(lab: ServedLab, info: LabInfo) -> None:
-    from dataclasses import replace
-
     with pytest.raises(LabError) as caught:
         fault_client.add(replace(info, secret_key="other"), kind="throttling")
     assert not isinstance(caught.value, LabUsageError)
     assert lab.fleet.faults.list_all() == []
+
+
+def test_a_lab_that_does_not_answer_is_named_with_the_command_that_starts_it(info: LabInfo) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"http://127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(LabError, match="the lab served does not answer") as caught:
+        fault_client.list_all(replace(info, endpoint=closed))
+    assert caught.value.hint == "sudo flambe-ans lab up --name served"
 
 
 def test_faults_are_kept_for_the_next_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
