@@ -67,7 +67,7 @@ class Host:
 
     @property
     def place(self) -> tuple[str, str, int, str]:
-        """Where a connection to it leads: its name, its address and port, and the name of its key."""
+        """Its name, address and port, and the name of its key, which decide where a connection to it leads."""
         return self.name, self.address, self.port, self.key_alias
 
     @property

@@ -163,11 +163,16 @@ def test_processes_are_read_from_the_system() -> None:
 
 
 def test_the_sum_of_all_processes_counts_those_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a process whose parent ignores its end is lost, so that other processes can disturb a measure."""
     monkeypatch.setattr(usage, "CONTAINER", "/")
-    before = usage.measure(processes.read_all())["used"]
     code = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert usage.measure(processes.read_all())["used"] - before >= 0.4
+
+    def measure() -> float:
+        before = usage.measure(processes.read_all())["used"]
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return usage.measure(processes.read_all())["used"] - before
+
+    assert any(measure() >= 0.4 for _ in range(5))
 
 
 def test_the_checks_own_cpu_use_is_left_out() -> None:
