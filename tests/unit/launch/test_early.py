@@ -18,7 +18,7 @@ from flambe_ansible.launch import lock
 from flambe_ansible.launch.early import EarlyVerification, is_complete
 from flambe_ansible.ssh import waiting
 from tests.unit.cli.made_up import HOSTS
-from tests.unit.scale.simulation import HOLDS, KEY, Simulation, make_cluster
+from tests.unit.scale.simulation import KEY, Simulation, make_cluster
 
 HEAD, ONE, *_ = RUNNING = [replace(host, state=HostState.RUNNING) for host in HOSTS]
 ONCE = {host.name: "verify(1)" for host in RUNNING}
@@ -82,13 +82,6 @@ class Reservations:
     @property
     def open(self) -> int:
         return sum(not process.stdin.closed for process in self.held)
-
-
-@pytest.fixture
-def simulation(monkeypatch: pytest.MonkeyPatch) -> Simulation:
-    found = Simulation(answer=HOLDS)
-    found.install(monkeypatch)
-    return found
 
 
 @pytest.fixture

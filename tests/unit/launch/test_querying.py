@@ -13,16 +13,9 @@ from flambe_ansible import SSHCluster
 from flambe_ansible.errors import ClusterError
 from flambe_ansible.hosts import Host
 from flambe_ansible.launch.querying import StatusQuery
-from tests.unit.scale.simulation import HOLDS, KEY, Simulation, make_cluster
+from tests.unit.scale.simulation import KEY, Simulation, make_cluster
 
 HOSTS = 4
-
-
-@pytest.fixture
-def simulation(monkeypatch: pytest.MonkeyPatch) -> Simulation:
-    found = Simulation(answer=HOLDS)
-    found.install(monkeypatch)
-    return found
 
 
 @pytest.fixture
